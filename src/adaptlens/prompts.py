@@ -1,0 +1,206 @@
+"""From examples to prompts: which demonstrations, in which order, and how they are written down.
+
+A draw is a seeded permutation of the training split. The first k of it are the demonstrations of
+ICL at k shots *and* the training examples of tuning at size k, so that methods are compared on the
+same examples, and draws at different sizes are nested.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from adaptlens.errors import UserError, unknown
+from adaptlens.values import Example, Part, Prompt, Role, Task
+
+SELECTIONS = ("random", "balanced", "similar")
+CONTENT_FREE = "N/A"
+
+RenderChat = Callable[[list[dict[str, str]]], str]
+
+
+def demonstrations(
+    task: Task, draw: int, size: int, *, selection: str = "random", seed: int = 0
+) -> tuple[Example, ...]:
+    """Return the first `size` training examples of a draw.
+
+    Args:
+        task: where the training split comes from.
+        draw: number of the draw; the same (seed, draw) always gives the same order.
+        size: how many examples.
+        selection: "random", or "balanced" (the targets take turns, in an order drawn per draw).
+        seed: study-wide seed.
+
+    Raises:
+        UserError: if the training split is smaller than `size`, or the selection is unknown.
+    """
+    if size > len(task.train):
+        raise UserError(
+            f"{size} demonstrations were asked for, but the training split of task '{task.name}' "
+            f"has {len(task.train)} examples; ask for at most {len(task.train)} or give more data."
+        )
+    generator = np.random.default_rng([seed, draw])
+    order = [task.train[i] for i in generator.permutation(len(task.train))]
+    if selection == "random":
+        return tuple(order[:size])
+    if selection == "balanced":
+        return tuple(_take_turns(order, generator)[:size])
+    raise unknown("selection", selection, SELECTIONS)
+
+
+def _take_turns(order: Sequence[Example], generator: np.random.Generator) -> list[Example]:
+    """Return the examples so that each target's n-th example precedes any target's n+1-th."""
+    by_target: dict[str, list[Example]] = {}
+    for example in order:
+        by_target.setdefault(example.target, []).append(example)
+    targets = sorted(by_target)
+    targets = [targets[i] for i in generator.permutation(len(targets))]
+    longest = max(map(len, by_target.values()), default=0)
+    return [by_target[t][n] for n in range(longest) for t in targets if n < len(by_target[t])]
+
+
+@dataclass(frozen=True)
+class SimilarDemonstrations:
+    """The training examples nearest to each query by BM25, most similar last.
+
+    Source: BM25 as in Robertson and Zaragoza 2009 (package bm25s); retrieval of demonstrations as
+    in Liu et al. 2022 (arXiv 2101.06804), with the lexical measure instead of embeddings.
+    """
+
+    by_query: Mapping[str, tuple[Example, ...]]
+
+    @classmethod
+    def build(cls, task: Task, queries: Sequence[Example], size: int) -> "SimilarDemonstrations":
+        """Rank the training split for every query; ties keep training order."""
+        if size > len(task.train):
+            demonstrations(task, 0, size)
+        import bm25s
+
+        corpus = bm25s.tokenize([e.input for e in task.train], stopwords=None, show_progress=False)
+        index = bm25s.BM25()
+        index.index(corpus, show_progress=False)
+        found = {}
+        for query in queries:
+            words = bm25s.tokenize(
+                query.input, stopwords=None, show_progress=False, return_ids=False
+            )[0]
+            known = [word for word in words if word in index.vocab_dict]
+            scores = index.get_scores(known) if known else np.zeros(len(task.train))
+            best = np.argsort(-scores, kind="stable")[:size]
+            found[query.id] = tuple(task.train[i] for i in best[::-1])
+        return cls(found)
+
+
+def answer(task: Task, target: str, *, chat: bool = False) -> str:
+    """Return the exact text that follows a prompt when `target` is the answer."""
+    return target if chat else task.template.target_prefix + target
+
+
+def render(
+    task: Task,
+    demos: Sequence[Example],
+    query: Example,
+    *,
+    instruction: bool = True,
+    chat: RenderChat | None = None,
+) -> Prompt:
+    """Return the prompt that shows `demos`, then asks for the answer to `query`.
+
+    Args:
+        task: gives the instruction, the template and the choices.
+        demos: shown in this order, each with its target.
+        query: asked last; its own choices, if any, become the answers to score.
+        instruction: whether the instruction text is written (plain supervised tuning leaves it out).
+        chat: the tokenizer's chat template (messages -> text); None writes the plain layout.
+
+    Returns:
+        A prompt whose parts join to exactly the text sent.
+    """
+    options = query.choices or task.choices
+    answers = tuple(answer(task, option, chat=chat is not None) for option in options)
+    writer = _chat_parts if chat else _plain_parts
+    parts = writer(task, demos, query, instruction, chat)
+    return Prompt(tuple(p for p in parts if p.text), answers, query.id)
+
+
+def _plain_parts(
+    task: Task, demos: Sequence[Example], query: Example, instruction: bool, _: object
+) -> list[Part]:
+    template = task.template
+    parts: list[Part] = []
+    if instruction and task.instruction:
+        parts += [Part("instruction", task.instruction), Part("separator", template.between)]
+    for demo in demos:
+        parts += _item(task, demo, "demo_input", instruction)
+        parts += [
+            Part("demo_target", template.target_prefix + demo.target),
+            Part("separator", template.between),
+        ]
+    return parts + _item(task, query, "query", instruction)
+
+
+def _item(task: Task, example: Example, role: Role, instruction: bool) -> list[Part]:
+    own = (
+        [Part("instruction", example.instruction), Part("separator", "\n")]
+        if instruction and example.instruction
+        else []
+    )
+    return [
+        *own,
+        Part("cue", task.template.before_input),
+        Part(role, example.input),
+        Part("cue", task.template.before_target),
+    ]
+
+
+def _chat_parts(
+    task: Task, demos: Sequence[Example], query: Example, instruction: bool, chat: RenderChat
+) -> list[Part]:
+    messages: list[dict[str, str]] = []
+    contents: list[tuple[Role, str]] = []
+    for number, example in enumerate((*demos, query)):
+        is_query = number == len(demos)
+        heading = example.instruction or (task.instruction if number == 0 else "")
+        heading = heading if instruction else ""
+        text = task.template.before_input + example.input
+        messages.append(
+            {
+                "role": "user",
+                "content": f"{heading}{task.template.between}{text}" if heading else text,
+            }
+        )
+        contents += [("instruction", heading)] if heading else []
+        contents += [("query" if is_query else "demo_input", example.input)]
+        if not is_query:
+            messages.append({"role": "assistant", "content": example.target})
+            contents.append(("demo_target", example.target))
+    return _locate(chat(messages), contents)
+
+
+def _locate(text: str, contents: Sequence[tuple[Role, str]]) -> list[Part]:
+    """Split rendered chat text into the known contents, in order, and the template's own text."""
+    parts, start = [], 0
+    for role, content in contents:
+        at = text.find(content, start)
+        if at < 0:
+            at = text.find(content.strip(), start)
+            content = content.strip()
+        if at < 0:
+            raise UserError(
+                "the chat template changes the text of its messages, so the parts of the prompt "
+                f"cannot be told apart (looked for {content[:40]!r}); leave out --chat, or use a "
+                "template that keeps the text."
+            )
+        parts += [Part("chat", text[start:at]), Part(role, content)]
+        start = at + len(content)
+    return [*parts, Part("chat", text[start:])]
+
+
+def content_free(query: Example) -> Example:
+    """Return the query with its text replaced by one that says nothing about the answer.
+
+    The log-likelihood of each choice after it is the prior that prior-corrected accuracy
+    subtracts (Zhao et al. 2021, arXiv 2102.09690, section 5, with "N/A" as the only content-free
+    text).
+    """
+    return replace(query, input=CONTENT_FREE)
