@@ -110,7 +110,7 @@ def render(
         task: gives the instruction, the template and the choices.
         demos: shown in this order, each with its target.
         query: asked last; its own choices, if any, become the answers to score.
-        instruction: whether the instruction text is written (plain supervised tuning leaves it out).
+        instruction: whether the instruction text is written (plain supervised tuning omits it).
         chat: the tokenizer's chat template (messages -> text); None writes the plain layout.
 
     Returns:
@@ -118,13 +118,15 @@ def render(
     """
     options = query.choices or task.choices
     answers = tuple(answer(task, option, chat=chat is not None) for option in options)
-    writer = _chat_parts if chat else _plain_parts
-    parts = writer(task, demos, query, instruction, chat)
+    if chat is None:
+        parts = _plain_parts(task, demos, query, instruction)
+    else:
+        parts = _chat_parts(task, demos, query, instruction, chat)
     return Prompt(tuple(p for p in parts if p.text), answers, query.id)
 
 
 def _plain_parts(
-    task: Task, demos: Sequence[Example], query: Example, instruction: bool, _: object
+    task: Task, demos: Sequence[Example], query: Example, instruction: bool
 ) -> list[Part]:
     template = task.template
     parts: list[Part] = []
