@@ -1,0 +1,260 @@
+"""One vocabulary for the parts of every supported architecture, and one way of running them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from adaptlens.errors import UserError
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where a family keeps its parts: attribute paths from the model or, per layer, from the layer.
+
+    `mask_by_type` marks families whose backbone takes one mask per kind of attention layer;
+    `mlp` may name the last projection where the family has no feed-forward module (OPT).
+    """
+
+    backbone: str = "model"
+    layers: str = "layers"
+    embed: str = "embed_tokens"
+    final_norm: str = "norm"
+    attention: str = "self_attn"
+    mlp: str = "mlp"
+    o_proj: str = "o_proj"
+    tuning_targets: tuple[str, ...] = ("q_proj", "v_proj")
+    mask_by_type: bool = False
+    window_everywhere: bool = False
+    parallel: bool = False
+    eager: bool = False
+
+
+_LLAMA = Layout()
+_BY_TYPE = Layout(mask_by_type=True)
+
+LAYOUTS: dict[str, Layout] = {
+    "llama": _LLAMA,
+    "mistral": Layout(window_everywhere=True),
+    "olmo2": _LLAMA,
+    "qwen2": _BY_TYPE,
+    "qwen3": _BY_TYPE,
+    "gemma2": _BY_TYPE,
+    "gemma3_text": _BY_TYPE,
+    "gemma3": Layout(backbone="model.language_model", mask_by_type=True),
+    "phi3": Layout(tuning_targets=("qkv_proj",), window_everywhere=True),
+    "gpt2": Layout("transformer", "h", "wte", "ln_f", "attn", "mlp", "c_proj", ("c_attn",)),
+    "gpt_neox": Layout(
+        "gpt_neox",
+        "layers",
+        "embed_in",
+        "final_layer_norm",
+        "attention",
+        "mlp",
+        "dense",
+        ("query_key_value",),
+    ),
+    # GPT-J's attention is written out in its module; Transformers offers no sdpa for it.
+    "gptj": Layout(
+        "transformer", "h", "wte", "ln_f", "attn", "mlp", "out_proj", parallel=True, eager=True
+    ),
+    "opt": Layout(
+        backbone="model.decoder", final_norm="final_layer_norm", mlp="fc2", o_proj="out_proj"
+    ),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Anatomy:
+    """The parts of a causal language model, whatever its family calls them.
+
+    Attributes:
+        family: the `model_type` of the configuration.
+        backbone: maps token ids to final, normed hidden states.
+        layers: the blocks; the output of each is a residual stream [batch, seq, width].
+        embed: the token embedding; what it returns is already scaled where the family scales.
+        final_norm: the norm after the last block; None in the one OPT that has none (350m).
+        unembed: maps final hidden states to logits, before `final_softcap`.
+        num_kv_heads: heads of keys and values; fewer than `num_heads` under grouped queries.
+        head_width: width of one head, read off the output projection, never width // heads.
+        tuning_targets: name suffixes of the linear maps that make queries and values; the fused
+            projection where the family has one.
+        final_softcap: logits are `cap * tanh(logits / cap)` where set (Gemma 2).
+        windows: per layer, how many tokens back (itself included) it attends; None for all.
+        parallel: attention and feed-forward read the same residual stream (GPT-J, most NeoX).
+    """
+
+    family: str
+    backbone: nn.Module
+    layers: Sequence[nn.Module]
+    embed: nn.Module
+    final_norm: nn.Module | None
+    unembed: nn.Module
+    num_layers: int
+    num_heads: int
+    num_kv_heads: int
+    head_width: int
+    width: int
+    vocab: int
+    tuning_targets: tuple[str, ...]
+    final_softcap: float | None
+    windows: tuple[int | None, ...]
+    parallel: bool
+    layout: Layout = field(repr=False)
+
+    def attention(self, layer: int) -> nn.Module:
+        """Return the attention module of a layer."""
+        return self.layers[layer].get_submodule(self.layout.attention)
+
+    def o_proj(self, layer: int) -> nn.Module:
+        """Return a layer's output projection: its input is the heads side by side, in order."""
+        return self.attention(layer).get_submodule(self.layout.o_proj)
+
+    def mlp(self, layer: int) -> nn.Module:
+        """Return the module whose output is the feed-forward part of a layer.
+
+        For OPT this is the last projection, and its rows are batch x seq flattened.
+        """
+        return self.layers[layer].get_submodule(self.layout.mlp)
+
+    def window(self, layer: int) -> int | None:
+        """Return how many tokens back (itself included) a layer attends, None for all."""
+        return self.windows[layer]
+
+    def masks(
+        self, allowed: Tensor, query_positions: Tensor, key_positions: Tensor
+    ) -> Tensor | dict[str, Tensor]:
+        """Return what the backbone takes as `attention_mask` for exactly these pairs.
+
+        Attention windows are applied by position, so that they hold in a packed tree too: along
+        one path of the tree positions are consecutive.
+
+        Args:
+            allowed: bool [batch, queries, keys], true where a query may see a key.
+            query_positions: int [batch, queries], place of each query in its own sequence.
+            key_positions: int [batch, keys], place of each key in its own sequence.
+        """
+        dtype = self.embed.weight.dtype
+        if not dtype.is_floating_point:
+            dtype = self.backbone.dtype
+
+        def additive(window: int | None) -> Tensor:
+            seen = allowed
+            if window is not None:
+                age = query_positions[:, :, None] - key_positions[:, None, :]
+                seen = allowed & (age < window)
+            mask = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
+            return mask.masked_fill_(~seen, torch.finfo(dtype).min)[:, None]
+
+        if not self.layout.mask_by_type:
+            return additive(self.windows[0])
+        window = next((w for w in self.windows if w is not None), None)
+        full = additive(None)
+        return {
+            "full_attention": full,
+            "sliding_attention": full if window is None else additive(window),
+        }
+
+    def hidden(
+        self,
+        ids: Tensor,
+        positions: Tensor,
+        allowed: Tensor,
+        key_positions: Tensor | None = None,
+        cache: Any = None,
+    ) -> Tensor:
+        """Return the final, normed hidden states [batch, seq, width] under an explicit mask.
+
+        Args:
+            ids: int [batch, seq].
+            positions: int [batch, seq], place of each token in its own sequence.
+            allowed: bool [batch, seq, keys]; keys are the cached tokens, then `ids`.
+            key_positions: int [batch, keys]; `positions` where there is no cache.
+            cache: a `DynamicCache()` built without a configuration (it must keep every key also
+                where layers attend through a window); it is extended in place.
+        """
+        keys = positions if key_positions is None else key_positions
+        return self.backbone(
+            input_ids=ids,
+            position_ids=positions,
+            attention_mask=self.masks(allowed, positions, keys),
+            past_key_values=cache,
+            use_cache=cache is not None,
+        ).last_hidden_state
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Return the logits [..., vocab] the model gives at these final hidden states."""
+        logits = self.unembed(hidden)
+        if self.final_softcap is not None:
+            logits = torch.tanh(logits / self.final_softcap) * self.final_softcap
+        return logits
+
+
+def anatomy(model: Any) -> Anatomy:
+    """Return the parts of a Hugging Face causal language model.
+
+    Raises:
+        UserError: the family's layout is not known, or the model does not follow it.
+    """
+    family = model.config.model_type
+    layout = LAYOUTS.get(family)
+    if layout is None:
+        raise UserError(
+            f"the architecture '{family}' is not one whose inside is known here; known: "
+            f"{', '.join(sorted(LAYOUTS))}; use one of these, or measure behaviour only."
+        )
+    config = model.config.get_text_config()
+    backbone = model.get_submodule(layout.backbone)
+    layers = backbone.get_submodule(layout.layers)
+    num_heads = config.num_attention_heads
+    o_proj = layers[0].get_submodule(layout.attention).get_submodule(layout.o_proj)
+    embed = backbone.get_submodule(layout.embed)
+    unembed = model.get_submodule("lm_head")
+    return Anatomy(
+        family=family,
+        backbone=backbone,
+        layers=tuple(layers),
+        embed=embed,
+        final_norm=getattr(backbone, layout.final_norm),
+        unembed=unembed,
+        num_layers=len(layers),
+        num_heads=num_heads,
+        num_kv_heads=getattr(config, "num_key_value_heads", None) or num_heads,
+        head_width=_in_features(o_proj) // num_heads,
+        width=config.hidden_size,
+        vocab=embed.num_embeddings,
+        tuning_targets=layout.tuning_targets,
+        final_softcap=getattr(config, "final_logit_softcapping", None),
+        windows=_windows(config, layout, len(layers)),
+        parallel=layout.parallel or bool(getattr(config, "use_parallel_residual", False)),
+        layout=layout,
+    )
+
+
+def attention_implementation(config: Any) -> str | None:
+    """Return the attention code that is right for the model and takes an explicit 4D mask.
+
+    That is PyTorch's fused attention, except where scores are soft-capped (Gemma 2), which it
+    leaves out; None leaves the choice to Transformers, for families not known here.
+    """
+    layout = LAYOUTS.get(config.model_type)
+    if layout is None:
+        return None
+    softcap = getattr(config.get_text_config(), "attn_logit_softcapping", None)
+    return "eager" if layout.eager or softcap is not None else "sdpa"
+
+
+def _in_features(linear: Any) -> int:
+    """Return the input width of a linear map, also of GPT-2's transposed `Conv1D`."""
+    return linear.in_features if hasattr(linear, "in_features") else linear.weight.shape[0]
+
+
+def _windows(config: Any, layout: Layout, num_layers: int) -> tuple[int | None, ...]:
+    window = getattr(config, "sliding_window", None)
+    if layout.window_everywhere:
+        return (window,) * num_layers
+    if not layout.mask_by_type:
+        return (None,) * num_layers
+    return tuple(window if kind == "sliding_attention" else None for kind in config.layer_types)
