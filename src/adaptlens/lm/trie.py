@@ -1,0 +1,280 @@
+"""Token sequences laid out so that every shared prefix is there once.
+
+Sequences that begin alike form a prefix tree. `pack` writes trees into rows in depth-first order:
+a token is present once however many sequences run through it, carries the position it has in its
+sequence, and is seen by exactly the tokens below it. Because the order is depth-first, the tokens
+below token k are the ones from k up to `ends[k]`, so one integer a token holds the whole mask.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Packed:
+    """A batch of rows, each holding the prefix trees of some sequences.
+
+    Attributes:
+        ids: int64 [batch, seq], zero where a row is padded.
+        positions: int64 [batch, seq], the place of each token in its sequence.
+        ends: int64 [batch, seq], one past the last token below each token (depth-first order).
+        variants: per row, the variant whose sequences it holds.
+        sequences: the numbers of the packed sequences that lie in this batch.
+        rows: per entry of `sequences`, its row.
+        places: per entry of `sequences`, where in the row its tokens after the prefix are, in
+            order.
+        prefix: how many tokens, seen by all, come before the rows (in a cache).
+        num_tokens: tokens in the rows, padding excluded.
+        is_chain: whether no row branches, so that ordinary causal attention is the same.
+    """
+
+    ids: torch.Tensor
+    positions: torch.Tensor
+    ends: torch.Tensor
+    variants: tuple[int, ...]
+    sequences: tuple[int, ...]
+    rows: tuple[int, ...]
+    places: tuple[np.ndarray, ...]
+    prefix: int
+    num_tokens: int
+    is_chain: bool
+
+    def mask(self, window: int | None = None) -> torch.Tensor:
+        """Return who sees whom, bool [batch, seq, prefix + seq].
+
+        Args:
+            window: in sliding-window attention, a token sees only those fewer than `window`
+                positions back (itself is 0 back); None means all.
+        """
+        order = torch.arange(self.ids.shape[1], device=self.ids.device)
+        seen = (order[None, :] <= order[:, None]) & (order[:, None] < self.ends[:, None, :])
+        if window is not None:
+            seen &= self.positions[:, :, None] - self.positions[:, None, :] < window
+        if not self.prefix:
+            return seen
+        before = seen.new_ones((*self.ids.shape, self.prefix))
+        if window is not None:
+            back = torch.arange(self.prefix, device=self.ids.device)
+            before = self.positions[:, :, None] - back[None, None, :] < window
+        return torch.cat([before, seen], dim=-1)
+
+    def to(self, device: torch.device | str) -> "Packed":
+        """Return the same rows on another device."""
+        return Packed(
+            self.ids.to(device), self.positions.to(device), self.ends.to(device), self.variants,
+            self.sequences, self.rows, self.places, self.prefix, self.num_tokens, self.is_chain,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Order:
+    """Sequences in dictionary order, with what each shares with the one before.
+
+    Sorted, the sequences below any node of the prefix tree are neighbours, and what two of them
+    share is the least of `shared` between them; so the tree itself is never built.
+
+    Attributes:
+        numbers: int [n], the numbers of the sequences, sorted.
+        lengths: int [n], their lengths.
+        shared: int [n], tokens in common with the one before; 0 for the first.
+    """
+
+    numbers: np.ndarray
+    lengths: np.ndarray
+    shared: np.ndarray
+
+    def num_tokens(self, low: int, high: int, prefix: int) -> int:
+        """Return how many tokens the sequences low..high hold after `prefix`, each once."""
+        new = self.lengths[low + 1 : high] - self.shared[low + 1 : high]
+        return int(self.lengths[low] - prefix + new.sum())
+
+    def depth(self, low: int, high: int) -> int:
+        """Return how many leading tokens all of low..high have in common."""
+        if high - low == 1:
+            return int(self.lengths[low])
+        return int(self.shared[low + 1 : high].min())
+
+    def children(self, low: int, high: int) -> list[tuple[int, int]]:
+        """Return the ranges into which low..high part after their common tokens."""
+        parts = np.flatnonzero(self.shared[low + 1 : high] == self.depth(low, high)) + low + 1
+        edges = [low, *parts.tolist(), high]
+        return list(pairwise(edges))
+
+
+def sort(sequences: Sequence[Sequence[int]], numbers: Sequence[int] | None = None) -> Order:
+    """Return the sequences (all, or those numbered) in dictionary order."""
+    chosen = range(len(sequences)) if numbers is None else numbers
+    ordered = sorted(chosen, key=lambda n: tuple(sequences[n]))
+    shared = [0] * len(ordered)
+    for i in range(1, len(ordered)):
+        shared[i] = common(sequences[ordered[i - 1]], sequences[ordered[i]])
+    lengths = [len(sequences[n]) for n in ordered]
+    return Order(np.array(ordered, int), np.array(lengths, int), np.array(shared, int))
+
+
+def common(one: Sequence[int], other: Sequence[int]) -> int:
+    """Return how many leading items two sequences share."""
+    low, high = 0, min(len(one), len(other))
+    if one[:high] == other[:high]:
+        return high
+    while high - low > 1:
+        middle = (low + high) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def pack(
+    sequences: Sequence[Sequence[int]],
+    row_tokens: int,
+    *,
+    prefix: int = 0,
+    variants: Sequence[int] | None = None,
+    numbers: Sequence[int] | None = None,
+    batch_tokens: int | None = None,
+) -> list[Packed]:
+    """Return the sequences laid out in rows of about `row_tokens`, shared tokens once a row.
+
+    A row is longer only where a single sequence is. Rows hold sequences of one variant.
+
+    Args:
+        sequences: token ids of each sequence, none of them empty after the prefix.
+        row_tokens: the width wanted. A row's attention is quadratic in it.
+        prefix: leading tokens that all sequences share and that lie in a cache; they are not laid
+            out, and positions start after them.
+        variants: per sequence, the variant it belongs to; None means 0 for all.
+        numbers: which sequences to pack; None means all.
+        batch_tokens: the most tokens, padding included, in one batch; None puts all rows into
+            one batch, sorted by variant. With a budget, rows come longest first.
+    """
+    owners: dict[int, list[int]] = {}
+    for n in range(len(sequences)) if numbers is None else numbers:
+        owners.setdefault(variants[n] if variants is not None else 0, []).append(n)
+    rows: list[tuple[int, list[int]]] = []
+    for variant in sorted(owners):
+        order = sort(sequences, owners[variant])
+        for row in _fill(order, row_tokens, prefix):
+            rows.append((variant, [int(order.numbers[i]) for i in sorted(row)]))
+    laid = [(variant, members, _lay(sequences, members, prefix)) for variant, members in rows]
+    if batch_tokens is None:
+        return [_batch(laid, prefix)] if laid else []
+    laid.sort(key=lambda row: -len(row[2][0]))
+    return [_batch(laid[low:high], prefix) for low, high in _cut(laid, batch_tokens)]
+
+
+def _fill(order: Order, row_tokens: int, prefix: int) -> list[list[int]]:
+    """Return rows, each a list of places in `order`, by first fit of the longest subtrees first."""
+    if not len(order.numbers):
+        return []
+    items = list(_items(order, 0, len(order.numbers), row_tokens, prefix))
+    sizes = [order.num_tokens(low, high, prefix) for low, high in items]
+    rows: list[list[int]] = []
+    room: list[int] = []
+    open_from = 0
+    for i in sorted(range(len(items)), key=lambda i: (-sizes[i], i)):
+        for r in range(open_from, len(rows)):
+            if room[r] >= sizes[i]:
+                break
+        else:
+            r = len(rows)
+            rows.append([])
+            room.append(max(row_tokens - sizes[i], 0) + sizes[i])
+        rows[r].extend(range(*items[i]))
+        room[r] -= sizes[i]
+        while open_from < len(rows) and room[open_from] == 0:
+            open_from += 1
+    return rows
+
+
+def _items(
+    order: Order, low: int, high: int, row_tokens: int, prefix: int
+) -> Iterator[tuple[int, int]]:
+    """Yield neighbouring ranges that each fit a row, cutting the tree where little is shared."""
+    if high - low == 1 or order.num_tokens(low, high, prefix) <= row_tokens:
+        yield low, high
+        return
+    children = order.children(low, high)
+    trunk = order.depth(low, high) - prefix
+    sizes = [order.num_tokens(a, b, prefix) - trunk for a, b in children]
+    # A trunk that is short beside its branches is not worth keeping them together: loose branches
+    # fill rows better. A long one is repeated in every row, so a row takes all it can.
+    loose = trunk * 8 <= sum(sizes) / len(sizes)
+    start, used = None, trunk
+    for (a, b), size in zip(children, sizes, strict=True):
+        if start is not None and (loose or used + size > row_tokens):
+            yield start, a
+            start, used = None, trunk
+        if trunk + size > row_tokens:
+            yield from _items(order, a, b, row_tokens, prefix)
+        else:
+            start, used = a if start is None else start, used + size
+    if start is not None:
+        yield start, high
+
+
+_Row = tuple[list[int], list[int], np.ndarray, list[np.ndarray]]
+
+
+def _lay(sequences: Sequence[Sequence[int]], members: list[int], prefix: int) -> _Row:
+    """Return ids, positions, ends of one row, and each member's places; members are sorted."""
+    ids: list[int] = []
+    positions: list[int] = []
+    ends = np.zeros(sum(len(sequences[n]) for n in members), int)
+    places: list[np.ndarray] = []
+    path = np.zeros(0, int)
+    before: Sequence[int] = ()
+    for n in members:
+        sequence = sequences[n]
+        kept = max(common(before, sequence) - prefix, 0) if places else 0
+        ends[path[kept:]] = len(ids)
+        new = sequence[prefix + kept :]
+        path = np.concatenate([path[:kept], np.arange(len(ids), len(ids) + len(new))])
+        positions.extend(range(prefix + kept, len(sequence)))
+        ids.extend(new)
+        places.append(path)
+        before = sequence
+    ends[path] = len(ids)
+    return ids, positions, ends[: len(ids)], places
+
+
+def _cut(laid: list[tuple[int, list[int], _Row]], batch_tokens: int) -> list[tuple[int, int]]:
+    """Return ranges of rows (longest first) whose padded size is within `batch_tokens`."""
+    ranges, low = [], 0
+    while low < len(laid):
+        high = low + max(batch_tokens // len(laid[low][2][0]), 1)
+        ranges.append((low, min(high, len(laid))))
+        low = high
+    return ranges
+
+
+def _batch(laid: list[tuple[int, list[int], _Row]], prefix: int) -> Packed:
+    """Return rows padded to the longest. A padding token sees the prefix and itself alone."""
+    width = max(len(ids) for _, _, (ids, _, _, _) in laid)
+    shape = (len(laid), width)
+    ids = np.zeros(shape, np.int64)
+    positions = np.zeros(shape, np.int64)
+    ends = np.tile(np.arange(1, width + 1, dtype=np.int64), (len(laid), 1))
+    # Padding counts on from the start, so that a chain's positions stay consecutive.
+    positions[:] = np.arange(prefix, prefix + width)
+    for b, (_, _, (row_ids, row_positions, row_ends, _)) in enumerate(laid):
+        ids[b, : len(row_ids)] = row_ids
+        positions[b, : len(row_ids)] = row_positions
+        ends[b, : len(row_ids)] = row_ends
+    return Packed(
+        ids=torch.from_numpy(ids),
+        positions=torch.from_numpy(positions),
+        ends=torch.from_numpy(ends),
+        variants=tuple(variant for variant, _, _ in laid),
+        sequences=tuple(n for _, members, _ in laid for n in members),
+        rows=tuple(b for b, (_, members, _) in enumerate(laid) for _ in members),
+        places=tuple(place for _, _, row in laid for place in row[3]),
+        prefix=prefix,
+        num_tokens=sum(len(row[0]) for _, _, row in laid),
+        is_chain=all(row[2][: len(row[0])].min() == len(row[0]) for _, _, row in laid),
+    )
