@@ -1,0 +1,151 @@
+"""Adaptations that change only the prompt: zero-shot and in-context learning."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from adaptlens import prompts
+from adaptlens.adapt import Progress
+from adaptlens.errors import UserError, unknown
+from adaptlens.lm.load import LM
+from adaptlens.values import Adapted, Example, Prompt, Task
+
+NO_DRAW = (-1,)
+OVERFLOW = ("error", "drop-demos")
+
+
+@dataclass(frozen=True)
+class ZeroShot:
+    """The anchor: the base model reads the instruction and the query."""
+
+    name: ClassVar[str] = "zero_shot"
+    draws_per_cell: ClassVar[int | None] = None
+
+    @property
+    def label(self) -> str:
+        """The condition's name in tables."""
+        return "zero-shot"
+
+    def adapt(
+        self, lm: LM, task: Task, draws: Sequence[int], *, progress: Progress | None = None
+    ) -> Adapted:
+        """Return one variant: there are no demonstrations to draw, so `draws` is not used."""
+
+        def write(_: int, query: Example) -> Prompt:
+            return fit(lm, task, (), query, on_overflow="error")
+
+        return Adapted(self.label, NO_DRAW, write, shares_prompts=True)
+
+
+@dataclass(frozen=True)
+class InContext:
+    """In-context learning: k demonstrations before the query, weights untouched.
+
+    `selection` is "random", "balanced", or "similar" (BM25; the demonstrations then depend on the
+    query instead of the draw, so there is a single variant). `on_overflow` says what happens to a
+    prompt longer than the model's context: "error", or "drop-demos" from the front, counted.
+    """
+
+    examples: int
+    selection: str = "random"
+    seed: int = 0
+    on_overflow: str = "error"
+
+    name: ClassVar[str] = "icl"
+    draws_per_cell: ClassVar[int | None] = None
+
+    def __post_init__(self) -> None:
+        """Check the arguments."""
+        if self.selection not in prompts.SELECTIONS:
+            raise unknown("selection", self.selection, prompts.SELECTIONS)
+        if self.on_overflow not in OVERFLOW:
+            raise unknown("overflow rule", self.on_overflow, OVERFLOW)
+        if self.examples < 1:
+            raise UserError(
+                f"icl was asked for with {self.examples} demonstrations; it needs at least 1; "
+                "use zero_shot for none."
+            )
+
+    @property
+    def label(self) -> str:
+        """The condition's name in tables."""
+        return f"icl-{self.examples}"
+
+    def adapt(
+        self, lm: LM, task: Task, draws: Sequence[int], *, progress: Progress | None = None
+    ) -> Adapted:
+        """Return one variant per draw: the same draws that tuning trains on."""
+        if self.selection == "similar":
+            queries = (*task.test, *task.validation)
+            near = prompts.SimilarDemonstrations.build(task, queries, self.examples).by_query
+
+            def write_near(_: int, query: Example) -> Prompt:
+                return fit(lm, task, near[query.id], query, on_overflow=self.on_overflow)
+
+            return Adapted(self.label, NO_DRAW, write_near, shares_prompts=True)
+
+        drawn = [
+            prompts.demonstrations(
+                task, draw, self.examples, selection=self.selection, seed=self.seed
+            )
+            for draw in draws
+        ]
+
+        def write(variant: int, query: Example) -> Prompt:
+            return fit(lm, task, drawn[variant], query, on_overflow=self.on_overflow)
+
+        return Adapted(self.label, tuple(draws), write)
+
+
+def fit(
+    lm: LM,
+    task: Task,
+    demos: Sequence[Example],
+    query: Example,
+    *,
+    instruction: bool = True,
+    on_overflow: str,
+) -> Prompt:
+    """Return the prompt, having made sure that it and its answer fit the model's context.
+
+    Raises:
+        UserError: if it does not fit and `on_overflow` is "error", or if it does not even fit
+            without demonstrations. The message names the example and the excess in tokens.
+    """
+    chat = lm.render_chat if lm.chat else None
+    prompt = prompts.render(task, demos, query, instruction=instruction, chat=chat)
+    dropped = 0
+    while (excess := _excess_tokens(lm, task, query, prompt)) > 0:
+        if on_overflow == "error" or dropped == len(demos):
+            way_out = (
+                "use fewer shots, or --on-overflow drop-demos"
+                if dropped < len(demos)
+                else "shorten the text, or use a model with a longer context"
+            )
+            raise UserError(
+                f"the prompt for example {query.id} of task '{task.name}' with "
+                f"{len(demos) - dropped} demonstrations is {excess} tokens longer than the "
+                f"context of {lm.context_tokens} tokens; {way_out}."
+            )
+        dropped += 1
+        prompt = prompts.render(task, demos[dropped:], query, instruction=instruction, chat=chat)
+    return replace(prompt, dropped_demos=dropped)
+
+
+def _excess_tokens(lm: LM, task: Task, query: Example, prompt: Prompt) -> int:
+    """Return by how many tokens prompt and answer exceed the context (0: they fit).
+
+    A byte is the least text a token can stand for, so a text with fewer bytes than the context
+    has tokens always fits and need not be tokenised.
+    """
+    options = prompt.answers or (prompts.answer(task, query.target, chat=lm.chat),)
+    longest = max((option for option in options), key=lambda option: len(option.encode()))
+    reserve = 0 if task.kind == "choice" else task.max_new_tokens
+    margin = 4  # beginning- and end-of-text tokens
+    text = prompt.text
+    if len(text.encode()) + max(len(longest.encode()), reserve) + margin <= lm.context_tokens:
+        return 0
+    tokens = len(lm.encode(text + longest))
+    if task.kind == "generation":
+        tokens = max(tokens, len(lm.encode(text)) + reserve)
+    return max(0, tokens - lm.context_tokens)

@@ -1,0 +1,189 @@
+"""What an adapted model costs: training, and one query with and without a cached prompt."""
+
+import resource
+import sys
+import threading
+import time
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from types import TracebackType
+from typing import ClassVar
+
+import torch
+
+from adaptlens import prompts
+from adaptlens.lm import score
+from adaptlens.lm.load import LM
+from adaptlens.measure import Progress
+from adaptlens.values import Adapted, Measured, Prompt, Task
+
+SAMPLE_QUERIES = 8
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Counts tokens and FLOPs of one query and times a few, one at a time.
+
+    One query is reading its prompt and judging its answers (choice: each option's tokens;
+    generation: as many tokens as the reference answer has). *Uncached* recomputes the whole
+    prompt; *cached* keeps the keys and values of what all queries share (instruction and
+    demonstrations) and pays for the rest. Seconds are the median over `SAMPLE_QUERIES` single,
+    unbatched queries after one warm-up: what one user waits for, not the throughput of a server.
+    Tuned weights are taken as merged, so a query costs what the base model costs.
+    """
+
+    name: ClassVar[str] = "cost"
+
+    def measure(
+        self, lm: LM, task: Task, adapted: Adapted, *, progress: Progress | None = None
+    ) -> Measured:
+        """Return the numbers above; those that time took part in end in `_seconds`."""
+        queries = task.test[: SAMPLE_QUERIES + 1]
+        sent = [adapted.write(0, query) for query in queries]
+        asked = [
+            prompt
+            if prompt.answers
+            else Prompt(prompt.parts, (prompts.answer(task, query.target, chat=lm.chat),))
+            for prompt, query in zip(sent, queries, strict=True)
+        ]
+        requests = score.encode(lm, asked, [0] * len(asked))
+        ids = [list(request.prompt_ids) for request in requests]
+        shared = min((_common(ids[0], other) for other in ids[1:]), default=0)
+        answer_tokens = [sum(map(len, request.answers_ids)) for request in requests]
+        num_tokens = [len(one) for one in ids]
+        flops = [query_flops(lm, n, 0, a) for n, a in zip(num_tokens, answer_tokens, strict=True)]
+        cached = [
+            query_flops(lm, n - shared, shared, a)
+            for n, a in zip(num_tokens, answer_tokens, strict=True)
+        ]
+        numbers = {
+            "query_tokens": _mean(num_tokens),
+            "cached_tokens": float(shared),
+            "answer_tokens": _mean(answer_tokens),
+            "query_flops": _mean(flops),
+            "query_flops_cached": _mean(cached),
+            "query_seconds": _seconds(lm, ids, 0),
+            "query_seconds_cached": _seconds(lm, ids, shared),
+        }
+        training = {
+            f"training_{name}": float(value)
+            for name, value in adapted.training.items()
+            if isinstance(value, (int, float))
+        }
+        return Measured({**training, **numbers})
+
+
+def query_flops(lm: LM, num_tokens: int, past_tokens: int, answer_tokens: int) -> float:
+    """Return the floating-point operations of one query.
+
+    Two operations per weight and token for every matrix the tokens pass through; four per layer,
+    head width and visible token for attention; the unembedding for the answer's positions only.
+    Source: Kaplan et al. 2020 (arXiv 2001.08361), section 2.1, with the attention term exact.
+    """
+    tokens = num_tokens + answer_tokens
+    visible = tokens * past_tokens + tokens * (tokens + 1) / 2
+    unembed = 2.0 * lm.model.get_output_embeddings().weight.numel() * (answer_tokens or 1)
+    return 2.0 * matrix_parameters(lm) * tokens + attention_flops(lm, visible) + unembed
+
+
+def matrix_parameters(lm: LM) -> int:
+    """Return the number of weights every token is multiplied with: all matrices but embeddings."""
+    tables = {
+        id(table.weight)
+        for table in (lm.model.get_input_embeddings(), lm.model.get_output_embeddings())
+    }
+    return sum(p.numel() for p in lm.model.parameters() if p.ndim >= 2 and id(p) not in tables)
+
+
+def attention_flops(lm: LM, visible: float) -> float:
+    """Return the operations of scores and mixing, summed over layers, for `visible` token pairs."""
+    config = lm.model.config.get_text_config()
+    head_width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return 4.0 * config.num_hidden_layers * config.num_attention_heads * head_width * visible
+
+
+def _mean(values: list[int] | list[float]) -> float:
+    return float(sum(values) / len(values))
+
+
+def _common(a: list[int], b: list[int]) -> int:
+    """Return the length of the longest common prefix, short of either whole."""
+    limit = min(len(a), len(b)) - 1
+    return next((i for i in range(limit) if a[i] != b[i]), limit)
+
+
+def _seconds(lm: LM, ids: list[list[int]], shared: int) -> float:
+    """Return the median seconds to read one prompt, given the cache of its first tokens."""
+
+    def tensor(tokens: list[int]) -> torch.Tensor:
+        return torch.tensor([tokens], device=lm.device)
+
+    taken = []
+    with torch.inference_mode():
+        cache = lm.model(tensor(ids[0][:shared]), use_cache=True) if shared else None
+        for one in ids:
+            past = deepcopy(cache.past_key_values) if cache is not None else None
+            _synchronise(lm)
+            start = time.perf_counter()
+            lm.model(tensor(one[shared:]), past_key_values=past, use_cache=True, logits_to_keep=1)
+            _synchronise(lm)
+            taken.append(time.perf_counter() - start)
+    return median(taken[1:] or taken)
+
+
+def _synchronise(lm: LM) -> None:
+    if lm.device.type == "cuda":
+        torch.cuda.synchronize(lm.device)
+
+
+class PeakMemory:
+    """Measures the most memory held while it is open.
+
+    On a GPU, the allocator's own peak; elsewhere the process's resident set, read every 5 ms.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.peak_bytes = 0
+        self._closed = threading.Event()
+
+    def __enter__(self) -> "PeakMemory":
+        """Start watching."""
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+        else:
+            self._watcher = threading.Thread(target=self._watch, daemon=True)
+            self._watcher.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop watching."""
+        if self.device.type == "cuda":
+            self.peak_bytes = torch.cuda.max_memory_allocated(self.device)
+            return
+        self._closed.set()
+        self._watcher.join()
+
+    def _watch(self) -> None:
+        read = _resident_reader()
+        while True:
+            self.peak_bytes = max(self.peak_bytes, read())
+            if self._closed.wait(0.005):
+                return
+
+
+def _resident_reader() -> Callable[[], int]:
+    statm = Path("/proc/self/statm")
+    if statm.exists():
+        page = resource.getpagesize()
+        return lambda: int(statm.read_text().split()[1]) * page
+    unit = 1 if sys.platform == "darwin" else 1024
+    return lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

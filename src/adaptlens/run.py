@@ -1,0 +1,75 @@
+"""Run one cell: the only place where model, task, adaptation, measurements and store meet."""
+
+import time
+import traceback
+from collections.abc import Callable
+
+from adaptlens.errors import UserError
+from adaptlens.lm.load import LM
+from adaptlens.measure.cost import PeakMemory
+from adaptlens.store import Claim
+from adaptlens.study import Cell
+from adaptlens.values import Task
+
+Progress = Callable[[str, int, int], None]
+"""Called with (what is being done, steps done, steps in all)."""
+
+
+def run_cell(cell: Cell, task: Task, lm: LM, claim: Claim, progress: Progress) -> str | None:
+    """Adapt, measure, and write the cell's record.
+
+    Returns:
+        None when the cell is done; otherwise the reason it failed, the traceback being in its log.
+
+    Raises:
+        UserError: what the user can fix; the claim has been released.
+    """
+    try:
+        _run(cell, task, lm, claim, progress)
+    except UserError as error:
+        claim.fail(str(error))
+        raise
+    except Exception as error:
+        claim.fail(traceback.format_exc())
+        return f"{type(error).__name__}: {error}"
+    except BaseException:
+        claim.release()
+        raise
+    return None
+
+
+def _run(cell: Cell, task: Task, lm: LM, claim: Claim, progress: Progress) -> None:
+    numbers: dict[str, float] = {}
+    arrays = {}
+    texts: dict[str, object] = {}
+    start = time.perf_counter()
+    with PeakMemory(lm.device) as peak:
+        adaptation = cell.adaptation.make("adaptation")
+        adapted = adaptation.adapt(
+            lm, task, cell.draws, progress=lambda i, n: progress("training", i, n)
+        )
+        claim.log({"event": "adapted", "seconds": round(time.perf_counter() - start, 3)})
+        for component in cell.measurements:
+            measurement = component.make("measurement")
+            found = measurement.measure(
+                lm, task, adapted, progress=lambda i, n: progress("scoring", i, n)
+            )
+            claim.log({"event": "measured", "measurement": component.name})
+            numbers.update(found.numbers)
+            arrays.update({f"{component.name}.{k}": v for k, v in found.arrays.items()})
+            texts.update(found.texts)
+    if adapted.weights is not None:
+        adapted.weights.save(claim.folder / "adapters", [f"draw={draw}" for draw in adapted.draws])
+    numbers["peak_bytes"] = float(peak.peak_bytes)
+    numbers["cell_seconds"] = time.perf_counter() - start
+    curves = {k: v for k, v in adapted.training.items() if not isinstance(v, (int, float))}
+    claim.finish(
+        {
+            "draws": list(adapted.draws),
+            "numbers": numbers,
+            "training": curves,
+            "notes": list(lm.notes),
+        },
+        arrays,
+        texts,
+    )
