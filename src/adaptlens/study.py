@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from adaptlens import registry
-from adaptlens.config import digest
+from adaptlens.canonical import digest
 from adaptlens.values import Task
 
 SPEC_FORMAT = 1
