@@ -1,0 +1,46 @@
+"""What can be named: one plain table from kind and name to the object that does it."""
+
+import importlib
+from typing import Any
+
+from adaptlens.errors import unknown
+
+TABLE: dict[str, dict[str, str]] = {
+    "adaptation": {
+        "zero_shot": "adaptlens.adapt.prompting:ZeroShot",
+        "icl": "adaptlens.adapt.prompting:InContext",
+        "it": "adaptlens.adapt.tuning:InstructionTuning",
+        "sl": "adaptlens.adapt.tuning:SupervisedTuning",
+        "full": "adaptlens.adapt.tuning:FullTuning",
+    },
+    "measurement": {
+        "behaviour": "adaptlens.measure.behaviour:Behaviour",
+        "cost": "adaptlens.measure.cost:Cost",
+    },
+    "engine": {"in_process": "adaptlens.engines.in_process:InProcess"},
+    "study": {"compare": "adaptlens.studies.compare"},
+}
+
+
+def names(kind: str) -> list[str]:
+    """Return the names of one kind, in the order of the table.
+
+    Raises:
+        UserError: there is no such kind.
+    """
+    if kind not in TABLE:
+        raise unknown("kind", kind, TABLE)
+    return list(TABLE[kind])
+
+
+def resolve(kind: str, name: str) -> Any:
+    """Return the class or module a name stands for, importing it only now.
+
+    Raises:
+        UserError: there is no such kind, or no such name in it.
+    """
+    if name not in names(kind):
+        raise unknown(kind, name, TABLE[kind])
+    module, _, attribute = TABLE[kind][name].partition(":")
+    found = importlib.import_module(module)
+    return getattr(found, attribute) if attribute else found
