@@ -1,56 +1,245 @@
-"""The files a model consists of: where they are and what their digest is; without torch."""
+"""The files a model consists of: where they are, whether they can be used, and their digest.
+
+Free of torch and transformers, so that a study can be planned without either.
+"""
 
 import functools
 import hashlib
+import json
+import re
 from pathlib import Path
 
 from adaptlens.errors import UserError
 
-_DIGESTED = (
+_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
+_DESCRIPTIONS = (
     "config.json",
     "generation_config.json",
-    "tokenizer*.json",
-    "tokenizer.model",
-    "*.tiktoken",
+    "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
-    "vocab.json",
-    "vocab.txt",
     "merges.txt",
-    "chat_template.*",
-    "*.safetensors",
-    "*.safetensors.index.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "tekken.json",
+    *_TOKENIZERS,
 )
+_INDEX = "model.safetensors.index.json"
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
-def folder(name: str) -> Path:
-    """Return the local folder that holds the model a name stands for."""
-    path = Path(name).expanduser()
-    if path.is_dir():
-        return path
+def identify(
+    name: str, *, dtype: str = "float32", chat: bool = False, quantize: str | None = None
+) -> dict[str, str | bool]:
+    """Return what a cell's specification says of its model: name, digest, dtype, chat.
+
+    `quantize` is named only where it is asked for.
+    """
+    spec: dict[str, str | bool] = {
+        "name": name,
+        "digest": digest(folder(name)),
+        "dtype": dtype,
+        "chat": chat,
+    }
+    return spec | ({"quantize": quantize} if quantize else {})
+
+
+def folder(name: str, *, allow_remote_code: bool = False) -> Path:
+    """Return the folder with the files of a model, after checking that they can be used.
+
+    Args:
+        name: a shipped model ("reference"), a local folder, or a hub id, in this order. A hub id
+            is downloaded into the hub's cache, or found there.
+        allow_remote_code: download the Python files of a hub model too.
+
+    Raises:
+        UserError: nothing answers to the name, or what does is not a model that can be read.
+    """
     from adaptlens import zoo
 
+    path = Path(name).expanduser()
     if name in zoo.names():
-        return Path(zoo.folder(name))
-    raise UserError(f"no model '{name}'")
+        path = zoo.folder(name)
+    elif path.is_file():
+        raise UserError(
+            f"model '{name}' is a file; a model is a folder with config.json, *.safetensors and "
+            f"the tokenizer's files: give the folder, {path.parent}."
+        )
+    elif not path.is_dir():
+        path = _from_hub(name, allow_remote_code)
+    _check(path, name)
+    return path
 
 
 def digest(folder: Path) -> str:
-    """Return the sha256, in hex, over the model's weights, configuration and tokenizer files."""
+    """Return the sha256, in hex, over names and bytes of weights, configuration and tokenizer."""
+    paths = [*weight_files(folder), *(folder / name for name in _DESCRIPTIONS)]
     total = hashlib.sha256()
-    for path in sorted({path for pattern in _DIGESTED for path in folder.glob(pattern)}):
+    for path in sorted(path for path in paths if path.is_file()):
         stat = path.stat()
         total.update(path.name.encode() + b"\0")
-        total.update(_file_digest(path, stat.st_size, stat.st_mtime_ns))
+        total.update(_file_digest(path.resolve(), stat.st_size, stat.st_mtime_ns))
     return total.hexdigest()
 
 
-@functools.lru_cache(maxsize=1024)
-def _file_digest(path: Path, size: int, modified_ns: int) -> bytes:
+@functools.lru_cache(maxsize=4096)
+def _file_digest(path: Path, size_bytes: int, modified_ns: int) -> bytes:
+    """Return a file's sha256; size and time are there to tell when it has to be read again."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").digest()
 
 
-def identify(name: str, *, dtype: str = "float32", chat: bool = False) -> dict[str, str | bool]:
-    """Return what a cell's specification says of its model."""
-    return {"name": name, "digest": digest(folder(name)), "dtype": dtype, "chat": chat}
+def weight_files(folder: Path) -> list[Path]:
+    """Return the safetensors files transformers reads for a folder, empty where it has none."""
+    if (folder / "model.safetensors").is_file():
+        return [folder / "model.safetensors"]
+    if not (folder / _INDEX).is_file():
+        return []
+    shards = _json(folder / _INDEX).get("weight_map", {})
+    return [folder / shard for shard in sorted(set(shards.values()))]
+
+
+def _check(folder: Path, name: str) -> None:
+    """Raise the error that fits where a folder does not hold a usable model."""
+    if not (folder / "config.json").is_file():
+        raise _not_a_model(folder, name)
+    config = _json(folder / "config.json")
+    if not config.get("model_type"):
+        raise UserError(
+            f"model '{name}': config.json names no model_type; expected the configuration of a "
+            "Transformers model, as save_pretrained writes it."
+        )
+    if config.get("is_encoder_decoder"):
+        raise UserError(
+            f"model '{name}' is an encoder-decoder ({config['model_type']}); expected a causal "
+            "(decoder-only) language model."
+        )
+    weights = weight_files(folder)
+    if not weights:
+        raise _no_weights(folder, name)
+    for path in weights:
+        _check_safetensors(path, name)
+    if not any((folder / tokenizer).is_file() for tokenizer in _TOKENIZERS):
+        raise UserError(
+            f"model '{name}' has no tokenizer ({folder}); expected tokenizer.json or "
+            "tokenizer.model: save it there with tokenizer.save_pretrained."
+        )
+
+
+def _not_a_model(folder: Path, name: str) -> UserError:
+    if (folder / "adapter_config.json").is_file():
+        base = _json(folder / "adapter_config.json").get("base_model_name_or_path")
+        return UserError(
+            f"'{name}' holds a PEFT adapter, not a model; expected the base model"
+            f"{f' ({base})' if base else ''}: give that, or merge the adapter and save the result."
+        )
+    if next(folder.glob("*.gguf"), None):
+        return UserError(
+            f"'{name}' holds GGUF files; expected config.json and *.safetensors: give the original "
+            "model's folder or hub id."
+        )
+    return UserError(
+        f"'{name}' has no config.json, so it is not a model folder ({folder}); expected "
+        "config.json, *.safetensors and the tokenizer's files, as save_pretrained writes them."
+    )
+
+
+def _no_weights(folder: Path, name: str) -> UserError:
+    pickles = [p.name for end in ("bin", "pt", "pth", "ckpt") for p in folder.glob(f"*.{end}")]
+    if pickles:
+        return UserError(
+            f"model '{name}' has pickled weights only ({pickles[0]}), which can run code when read "
+            "and are not loaded; expected *.safetensors: where you trust the file, convert it with "
+            "AutoModelForCausalLM.from_pretrained(...).save_pretrained(FOLDER)."
+        )
+    return UserError(
+        f"model '{name}' has no weights ({folder}); expected model.safetensors, or the files that "
+        f"{_INDEX} names: save or download them there."
+    )
+
+
+def _check_safetensors(path: Path, name: str) -> None:
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise UserError(
+            f"model '{name}': the weights file {path.name} named in {_INDEX} is missing; expected "
+            "every part: download the model again."
+        )
+    try:
+        with safe_open(path, framework="numpy"):
+            pass
+    except (SafetensorError, OSError) as error:
+        raise UserError(
+            f"model '{name}': {path.name} cannot be read ({_first_line(error)}); expected a whole "
+            "safetensors file: download or save the model again."
+        ) from error
+
+
+def _json(path: Path) -> dict:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path} cannot be read ({_first_line(error)}); expected JSON as save_pretrained "
+            "writes it: download or save the model again."
+        ) from error
+    if not isinstance(found, dict):
+        raise UserError(f"{path} holds a JSON {type(found).__name__}; expected an object.")
+    return found
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _from_hub(name: str, allow_remote_code: bool) -> Path:
+    """Return the cached folder of a hub model, downloaded first where it can be."""
+    from adaptlens import zoo
+
+    if not _HUB_ID.fullmatch(name):
+        raise UserError(
+            f"no model folder '{name}'; expected an existing folder, a Hugging Face id such as "
+            f"Qwen/Qwen3-0.6B, or a shipped model ({', '.join(zoo.names())})."
+        )
+    from huggingface_hub import errors, snapshot_download
+
+    patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
+    try:
+        path = snapshot_download(
+            name,
+            allow_patterns=patterns + (["*.py"] if allow_remote_code else []),
+            ignore_patterns=["*/*", "consolidated*"],
+        )
+    except errors.GatedRepoError as error:
+        raise UserError(
+            f"model '{name}' is gated on the Hugging Face hub; expected an account with access: "
+            "ask for it on the model's page, then log in with `hf auth login`."
+        ) from error
+    except errors.RepositoryNotFoundError as error:
+        raise UserError(
+            f"no model '{name}': no such folder, and the Hugging Face hub knows no public model of "
+            f"this name{_nearest(name)}; for a private one log in with `hf auth login`."
+        ) from error
+    # Which HTTP library raises depends on the version of huggingface_hub; `errors` has its base.
+    except (errors.LocalEntryNotFoundError, ConnectionError, errors.HTTPError) as error:
+        raise UserError(
+            f"no model '{name}': no such folder, not in the Hugging Face cache, and the hub cannot "
+            f"be reached{_nearest(name)}; give a folder, go online, or use a shipped model "
+            f"({', '.join(zoo.names())})."
+        ) from error
+    except (OSError, errors.HFValidationError) as error:
+        raise UserError(
+            f"model '{name}' could not be fetched from the Hugging Face hub "
+            f"({_first_line(error)}); check the name, and room and rights in its cache (HF_HOME)."
+        ) from error
+    return Path(path)
+
+
+def _nearest(name: str) -> str:
+    import difflib
+
+    from adaptlens import zoo
+
+    near = difflib.get_close_matches(name, zoo.names(), n=1)
+    return f"; did you mean '{near[0]}'?" if near else ""

@@ -83,6 +83,7 @@ class Anatomy:
             projection where the family has one.
         final_softcap: logits are `cap * tanh(logits / cap)` where set (Gemma 2).
         windows: per layer, how many tokens back (itself included) it attends; None for all.
+        dtype: number format of the hidden states.
         parallel: attention and feed-forward read the same residual stream (GPT-J, most NeoX).
     """
 
@@ -102,6 +103,7 @@ class Anatomy:
     final_softcap: float | None
     windows: tuple[int | None, ...]
     parallel: bool
+    dtype: torch.dtype
     layout: Layout = field(repr=False)
 
     def attention(self, layer: int) -> nn.Module:
@@ -136,9 +138,7 @@ class Anatomy:
             query_positions: int [batch, queries], place of each query in its own sequence.
             key_positions: int [batch, keys], place of each key in its own sequence.
         """
-        dtype = self.embed.weight.dtype
-        if not dtype.is_floating_point:
-            dtype = self.backbone.dtype
+        dtype = self.dtype
 
         def additive(window: int | None) -> Tensor:
             seen = allowed
@@ -229,6 +229,7 @@ def anatomy(model: Any) -> Anatomy:
         final_softcap=getattr(config, "final_logit_softcapping", None),
         windows=_windows(config, layout, len(layers)),
         parallel=layout.parallel or bool(getattr(config, "use_parallel_residual", False)),
+        dtype=embed.weight.dtype,
         layout=layout,
     )
 

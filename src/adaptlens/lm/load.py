@@ -1,15 +1,26 @@
 """A model name becomes a language model that is ready to be read: checked, described, frozen."""
 
-from dataclasses import dataclass, field
+import contextlib
+import importlib.util
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import jinja2
 import torch
+import transformers
+from safetensors import SafetensorError
 
 from adaptlens import modelfiles
-from adaptlens.errors import UserError
-from adaptlens.lm.anatomy import Anatomy, anatomy, attention_implementation
+from adaptlens.errors import UserError, unknown
+from adaptlens.lm.anatomy import Anatomy, attention_implementation
+from adaptlens.lm.parity import examine
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_QUANTIZE = ("8bit", "4bit")
+_UNLIMITED_TOKENS = 2**31
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +39,7 @@ class LM:
         context_tokens: the longest prompt with its answer.
         chat: whether prompts are rendered with the tokenizer's chat template.
         shares_prefix: whether an explicit mask with restarted positions was found to give what
-            separate forwards give; where false every sequence must run on its own.
+            separate forwards give; where false every sequence must run in a row of its own.
         notes: what a reader of the results should know about the model, in sentences.
         prefix_ids: the tokens the tokenizer puts before every text (BOS, or none).
         pad_id: an id to fill rows with; a mask hides it, so any will do where there is no own.
@@ -48,24 +59,51 @@ class LM:
     notes: tuple[str, ...] = ()
     prefix_ids: tuple[int, ...] = ()
     pad_id: int = 0
-    eos_ids: tuple[int, ...] = field(default=())
+    eos_ids: tuple[int, ...] = ()
 
     def encode(self, text: str) -> list[int]:
-        """Return the token ids of a text, with what the tokenizer puts before it (BOS) once."""
+        """Return the token ids of a text, led by BOS exactly where the tokenizer adds it.
+
+        With `chat` nothing is added: the chat template has written all special tokens itself.
+        """
         return self.encode_all([text])[0]
 
-    def encode_all(self, texts: list[str]) -> list[list[int]]:
-        """Return `encode` of every text; much faster than one by one."""
+    def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return `encode` of every text, much faster than one by one.
+
+        Raises:
+            UserError: the tokenizer made a token the model has no embedding for.
+        """
         if not texts:
             return []
-        bare = self.tokenizer(list(texts), add_special_tokens=False).input_ids
-        rows = [with_prefix(self.prefix_ids, ids) for ids in bare]
+        bare = self.tokenizer(list(texts), add_special_tokens=False, verbose=False).input_ids
+        rows = [[*self.prefix_ids, *ids] for ids in bare]
+        known = self.model.get_input_embeddings().num_embeddings
+        for ids in rows:
+            if max(ids, default=0) >= known:
+                token = self.tokenizer.convert_ids_to_tokens(max(ids))
+                raise UserError(
+                    f"the tokenizer of '{self.name}' writes the token {token!r} as {max(ids)}, but "
+                    f"the model has {known} tokens; use the tokenizer the model was made with."
+                )
         return rows
 
+    def render_chat(self, messages: Sequence[dict[str, str]]) -> str:
+        """Return messages ({"role", "content"}) as the chat template writes them, answer open.
 
-def with_prefix(prefix: tuple[int, ...], ids: list[int]) -> list[int]:
-    """Return ids led by the prefix, which is not doubled where a chat template wrote it already."""
-    return list(ids) if tuple(ids[: len(prefix)]) == prefix else [*prefix, *ids]
+        Raises:
+            UserError: the template refuses them (some take no system message, or only turns).
+        """
+        try:
+            return self.tokenizer.apply_chat_template(
+                list(messages), tokenize=False, add_generation_prompt=True
+            )
+        except jinja2.TemplateError as error:
+            roles = ", ".join(message["role"] for message in messages)
+            raise UserError(
+                f"the chat template of '{self.name}' refuses messages of the roles {roles} "
+                f"({_first_line(error)}); use another model, or leave out --chat."
+            ) from error
 
 
 def load(
@@ -75,50 +113,222 @@ def load(
     device: str = "auto",
     chat: bool = False,
     quantize: str | None = None,
+    allow_remote_code: bool = False,
 ) -> LM:
-    """Return the language model a hub id, a local folder or a zoo name stands for."""
-    import transformers
+    """Return the language model a hub id, a local folder or a shipped name stands for.
 
-    folder = modelfiles.folder(name)
-    config = transformers.AutoConfig.from_pretrained(folder)
-    model = transformers.AutoModelForCausalLM.from_pretrained(
-        folder,
-        dtype=_DTYPES[dtype],
-        attn_implementation=attention_implementation(config),
-        use_safetensors=True,
-    )
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    Only safetensors are read, and no code that comes with the model is run unless allowed.
+
+    Args:
+        name: "reference", a folder, or a Hugging Face id.
+        dtype: "float32", "bfloat16" or "float16".
+        device: "auto" (cuda, else mps, else cpu), "cpu", "cuda", "cuda:N" or "mps".
+        chat: write prompts with the tokenizer's chat template.
+        quantize: "8bit" or "4bit", through bitsandbytes.
+        allow_remote_code: run Python files that come with the model.
+
+    Raises:
+        UserError: any of these cannot be had; the message says what to do.
+    """
+    if dtype not in _DTYPES:
+        raise unknown("dtype", dtype, _DTYPES)
+    place = _device(device)
+    quantization = _quantization(quantize, dtype)
+    folder = modelfiles.folder(name, allow_remote_code=allow_remote_code)
+    model, tokenizer, notes = _read(folder, name, dtype, place, quantization, allow_remote_code)
     return assemble(
-        model.eval().requires_grad_(False),
+        model,
         tokenizer,
         name=name,
         digest=modelfiles.digest(folder),
+        dtype=dtype,
         chat=chat,
+        quantize=quantize,
+        notes=notes,
     )
 
 
-def assemble(model: Any, tokenizer: Any, *, name: str, digest: str, chat: bool = False) -> LM:
-    """Return the language model made of a loaded model and tokenizer, its forward checked."""
-    parts = anatomy(model)
-    eos = getattr(model.generation_config, "eos_token_id", None)
-    eos_ids = {tokenizer.eos_token_id, *(eos if isinstance(eos, list) else [eos])} - {None}
-    probe = tokenizer("a").input_ids
-    bare = tokenizer("a", add_special_tokens=False).input_ids
-    start = next(i for i in range(len(probe)) if probe[i : i + len(bare)] == bare)
-    pad = tokenizer.pad_token_id
-    config = model.config.get_text_config()
+def assemble(
+    model: Any,
+    tokenizer: Any,
+    *,
+    name: str,
+    digest: str,
+    dtype: str = "float32",
+    chat: bool = False,
+    quantize: str | None = None,
+    notes: tuple[str, ...] = (),
+) -> LM:
+    """Return the language model made of a loaded model and tokenizer, after the parity gate.
+
+    Raises:
+        UserError: `chat` without a chat template; a model that is not causal, or gives no numbers.
+    """
+    if chat and not getattr(tokenizer, "chat_template", None):
+        raise UserError(
+            f"the tokenizer of '{name}' has no chat template; expected one with --chat: leave out "
+            "--chat for a base model, or save a tokenizer with a chat_template in the folder."
+        )
+    model.eval().requires_grad_(False)
+    parts, shares_prefix, found = examine(model, name, dtype, quantize)
+    context_tokens, limits = _context(model.config, tokenizer)
+    eos_ids = _eos_ids(model, tokenizer)
+    pad_id = tokenizer.pad_token_id
     return LM(
         name=name,
         model=model,
         tokenizer=tokenizer,
         anatomy=parts,
         digest=digest,
-        dtype=str(model.dtype).removeprefix("torch."),
+        dtype=dtype,
         device=model.device,
-        context_tokens=config.max_position_embeddings,
+        context_tokens=context_tokens,
         chat=chat,
-        shares_prefix=True,
-        prefix_ids=tuple(probe[:start]),
-        pad_id=min(eos_ids, default=0) if pad is None else pad,
-        eos_ids=tuple(sorted(eos_ids)),
+        shares_prefix=shares_prefix,
+        notes=(*notes, *found, *limits),
+        prefix_ids=() if chat else _prefix_ids(tokenizer),
+        pad_id=(eos_ids[0] if eos_ids else 0) if pad_id is None else pad_id,
+        eos_ids=eos_ids,
     )
+
+
+def _read(
+    folder: Path, name: str, dtype: str, device: torch.device, quantization: Any, remote: bool
+) -> tuple[Any, Any, tuple[str, ...]]:
+    """Return model and tokenizer as transformers reads them, and notes on what was unexpected."""
+    where = {"trust_remote_code": remote, "local_files_only": True}
+    try:
+        with _quiet():
+            config = transformers.AutoConfig.from_pretrained(folder, **where)
+            auto: Any = transformers.AutoModelForCausalLM
+            model, report = auto.from_pretrained(
+                folder,
+                config=config,
+                dtype=_DTYPES[dtype],
+                attn_implementation=attention_implementation(config),
+                use_safetensors=True,
+                output_loading_info=True,
+                **where,
+                **(
+                    {"quantization_config": quantization, "device_map": {"": device}}
+                    if quantization
+                    else {}
+                ),
+            )
+            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **where)
+            if not quantization:
+                model = model.to(device)
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"model '{name}' does not fit into the memory of {device}; expected enough for its "
+            "weights: use --dtype bfloat16, --quantize 4bit, or --device cpu."
+        ) from error
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+        advice = "expected a causal language model this version of transformers knows"
+        if "trust_remote_code" in str(error):
+            advice = "it brings its own Python code, which is run only with allow_remote_code=True"
+        raise UserError(
+            f"model '{name}' cannot be loaded ({_first_line(error)[:200]}); {advice}."
+        ) from error
+    if missing := sorted(report["missing_keys"]):
+        raise UserError(
+            f"model '{name}' lacks {len(missing)} of the weights its config.json calls for "
+            f"({missing[0]}, ...); expected all: save the whole model, a causal LM, again."
+        )
+    unused = sorted(report["unexpected_keys"])
+    if not unused:
+        return model, tokenizer, ()
+    return model, tokenizer, (f"{len(unused)} stored weights were not used ({unused[0]}, ...).",)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers' warnings to itself, and its progress bars where nobody would see them."""
+    log = transformers.utils.logging
+    verbosity, bars = log.get_verbosity(), log.is_progress_bar_enabled()
+    log.set_verbosity_error()
+    if not sys.stderr.isatty():
+        log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        log.set_verbosity(verbosity)
+        if bars:
+            log.enable_progress_bar()
+
+
+def _device(name: str) -> torch.device:
+    available = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if name == "auto":
+        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if available[kind]))
+    kind, _, index = name.partition(":")
+    if kind not in available or (index and not index.isdigit()):
+        raise unknown("device", name, ("auto", *available))
+    if not available[kind] or (kind == "cuda" and int(index or 0) >= torch.cuda.device_count()):
+        here = ", ".join(kind for kind, there in available.items() if there)
+        raise UserError(
+            f"device '{name}' is not available; this machine and this build of torch offer: {here}."
+        )
+    return torch.device(name)
+
+
+def _quantization(quantize: str | None, dtype: str) -> Any:
+    if quantize is None:
+        return None
+    if quantize not in _QUANTIZE:
+        raise unknown("quantization", quantize, _QUANTIZE)
+    absent = [p for p in ("bitsandbytes", "accelerate") if not importlib.util.find_spec(p)]
+    if absent:
+        raise UserError(
+            f"quantize '{quantize}' needs {' and '.join(absent)}, not installed here; install with "
+            f"`pip install {' '.join(absent)}`, or leave out --quantize."
+        )
+    return transformers.BitsAndBytesConfig(
+        load_in_8bit=quantize == "8bit",
+        load_in_4bit=quantize == "4bit",
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_compute_dtype=_DTYPES[dtype],
+    )
+
+
+def _context(config: Any, tokenizer: Any) -> tuple[int, tuple[str, ...]]:
+    """Return how many tokens the model reads, and a note where that is not its plain limit."""
+    text = config.get_text_config()
+    limit = getattr(text, "max_position_embeddings", None)
+    if limit is None:
+        limit = tokenizer.model_max_length
+        if limit >= _UNLIMITED_TOKENS:
+            return _UNLIMITED_TOKENS, ("It states no context length; none is checked.",)
+    rope = getattr(text, "rope_parameters", None) or {}
+    if rope.get("rope_type") == "longrope":
+        # One long sequence changes the rotation of every row beside it (Phi-3 128k).
+        original = rope.get("original_max_position_embeddings") or getattr(
+            text, "original_max_position_embeddings", limit
+        )
+        if original < limit:
+            return original, (
+                f"Its {limit} tokens of context are used up to {original}: beyond, longrope gives "
+                "all positions another rotation, and prompts would no longer be comparable.",
+            )
+    return limit, ()
+
+
+def _prefix_ids(tokenizer: Any) -> tuple[int, ...]:
+    """Return what the tokenizer puts before a text; what it may put after one is left out."""
+    whole, bare = tokenizer("a").input_ids, tokenizer("a", add_special_tokens=False).input_ids
+    starts = range(len(whole) - len(bare) + 1)
+    return tuple(whole[: next(i for i in starts if whole[i : i + len(bare)] == bare)])
+
+
+def _eos_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
+    stated = getattr(model.generation_config, "eos_token_id", None)
+    stated = stated if isinstance(stated, list) else [stated]
+    return tuple(sorted({tokenizer.eos_token_id, *stated} - {None}))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
