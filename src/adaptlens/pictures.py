@@ -1,0 +1,57 @@
+"""A chart as a file (SVG, PNG, PDF) and as a picture inside a page, drawn without a network."""
+
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree
+
+from adaptlens.errors import unknown
+
+if TYPE_CHECKING:
+    import altair as alt
+
+FORMATS = ("svg", "png", "pdf")
+
+
+def svg(chart: "alt.ConcatChart") -> str:
+    """Return the chart as SVG; text stays text, so it can be searched and restyled."""
+    import altair as alt
+    import vl_convert
+
+    version = "_".join(alt.SCHEMA_VERSION.split(".")[:2])
+    return vl_convert.vegalite_to_svg(chart.to_dict(), vl_version=version)
+
+
+def picture(drawn: str, format: str) -> bytes:
+    """Return an SVG as a file's bytes: "svg", "png" (at twice its size) or "pdf"."""
+    import vl_convert
+
+    if format == "svg":
+        return drawn.encode()
+    if format == "png":
+        return vl_convert.svg_to_png(drawn, scale=2)
+    if format == "pdf":
+        return vl_convert.svg_to_pdf(drawn)
+    raise unknown("figure format", format, FORMATS)
+
+
+def inline(drawn: str, name: str, title: str) -> str:
+    """Return an SVG ready to stand in a page beside others.
+
+    Its ids begin with `name`, every labelled mark has a tooltip, and to assistive technology it
+    is one picture called `title`.
+    """
+    namespace = "{http://www.w3.org/2000/svg}"
+    ElementTree.register_namespace("", namespace[1:-1])
+    root = ElementTree.fromstring(drawn)
+    for element in root.iter():
+        if "id" in element.attrib:
+            element.set("id", f"{name}-{element.attrib['id']}")
+        for key, value in element.attrib.items():
+            element.set(key, value.replace("url(#", f"url(#{name}-"))
+        label = element.attrib.pop("aria-label", None)
+        described = element.attrib.pop("aria-roledescription", None)
+        element.attrib.pop("role", None)
+        if label and described not in ("axis", "legend", "title", "text mark"):
+            ElementTree.SubElement(element, f"{namespace}title").text = label
+    root.set("role", "img")
+    root.set("aria-label", title)
+    return ElementTree.tostring(root, encoding="unicode")
