@@ -1,0 +1,237 @@
+"""Training batches: the lessons of many variants laid out as few, even blocks of token rows.
+
+A block is a rectangle in which every variant has equally many rows. Lessons of one variant that
+begin alike (with the same instruction) lie in a tree and share those tokens, through which
+gradients flow as if each lesson had been run alone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from adaptlens.lm import trie
+from adaptlens.lm.load import LM
+
+PLAIN = 1
+"""The row width that puts one lesson in each row, whatever its length."""
+
+_WIDTHS = (64, 96, 128, 192, 256, 384, 512, 1024, 2048)
+
+_ATTENTION = 6.0
+"""Cost of a query-key pair per unit of head width, in parameters applied to a token.
+
+2 by count of operations (scores and weighted values against one multiply-add a parameter), three
+times that because softmax and mask are bound by memory. It only steers the choice of a layout.
+"""
+
+_KEPT_MASK_BYTES = 2**26
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """A text to train on, in tokens: the loss is taken from number `prompt_tokens` (>= 1) on."""
+
+    ids: tuple[int, ...]
+    prompt_tokens: int
+
+    @property
+    def num_labels(self) -> int:
+        """How many tokens the loss is taken on."""
+        return len(self.ids) - self.prompt_tokens
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Block:
+    """Rows of the variants first to last - 1, equally many each, and the labels in them.
+
+    Attributes:
+        ids: int64 [batch, seq].
+        positions: int64 [batch, seq], place of each token in its lesson.
+        ends: int64 [batch, seq] as in `trie.Packed`; None where no row branches, so that ordinary
+            causal attention is the same.
+        places: int64 [labels], index into batch x seq of the token that predicts each label.
+        targets: int64 [labels], the labels.
+        owners: int64 [labels], the variant each belongs to, counted from `first`.
+        weights: float32 [labels], one over the number of labels of its variant in the whole batch.
+        tokens_given: tokens of the lessons as separate texts, the last of each not counted (it
+            is never read).
+        tokens_computed: batch x seq.
+    """
+
+    first: int
+    last: int
+    ids: Tensor
+    positions: Tensor
+    ends: Tensor | None
+    places: Tensor
+    targets: Tensor
+    owners: Tensor
+    weights: Tensor
+    tokens_given: int
+    tokens_computed: int
+    kept_mask: list[Tensor | dict[str, Tensor]] = field(default_factory=list)
+
+    def losses(self, lm: LM) -> Tensor:
+        """Return each label's negative log-likelihood times its weight, float32 [labels].
+
+        Added up per variant this is the mean over the variant's labels in the batch, which is
+        what Hugging Face models return for one padded batch whose other labels are ignored.
+        """
+        nll = torch.nn.functional.cross_entropy(
+            self._logits(lm).float(), self.targets, reduction="none"
+        )
+        return nll * self.weights
+
+    def per_variant(self, losses: Tensor) -> Tensor:
+        """Return the sum of `losses` for each variant, [last - first]."""
+        sums = torch.zeros(self.last - self.first, device=losses.device)
+        return sums.index_add_(0, self.owners, losses.detach())
+
+    def _logits(self, lm: LM) -> Tensor:
+        """Return the logits [labels, vocab] where they are wanted, and nowhere else."""
+        if lm.anatomy is None:
+            logits = lm.model(input_ids=self.ids, use_cache=False).logits
+            return logits.flatten(0, 1)[self.places]
+        if self.ends is None:
+            output = lm.anatomy.backbone(input_ids=self.ids, use_cache=False)
+        else:
+            output = lm.anatomy.backbone(
+                input_ids=self.ids,
+                position_ids=self.positions,
+                attention_mask=self._mask(lm, self.ends),
+                use_cache=False,
+            )
+        return lm.anatomy.logits(output.last_hidden_state.flatten(0, 1)[self.places])
+
+    def _mask(self, lm: LM, ends: Tensor) -> Tensor | dict[str, Tensor]:
+        """Return the tree mask, kept for the next step on this batch where it is small."""
+        assert lm.anatomy is not None
+        if self.kept_mask:
+            return self.kept_mask[0]
+        order = torch.arange(ends.shape[1], device=ends.device)
+        seen = (order[None, :] <= order[:, None]) & (order[:, None] < ends[:, None, :])
+        mask = lm.anatomy.masks(seen, self.positions, self.positions)
+        if 4 * seen.numel() <= _KEPT_MASK_BYTES:
+            self.kept_mask.append(mask)
+        return mask
+
+
+def choose_width(lm: LM, batches: Sequence[Sequence[Lesson]]) -> int:
+    """Return the row width that costs least for batches like these (one batch per variant).
+
+    The cost of a layout is that of its tokens, padding included, plus that of attention, which
+    grows with the width of its rows. The first few variants stand for all.
+    """
+    parts = lm.anatomy
+    if parts is None or not lm.shares_prefix:
+        return PLAIN
+    sample = batches[:4]
+    longest = max(len(lesson.ids) for batch in sample for lesson in batch)
+    total = max(sum(len(lesson.ids) for lesson in batch) for batch in sample)
+    per_token = sum(p.numel() for layer in parts.layers for p in layer.parameters())
+    per_pair = _ATTENTION * parts.num_heads * parts.head_width * parts.num_layers
+
+    def cost(width: int) -> float:
+        block = lay_out(sample, width, block_tokens=2**60)[0]
+        seq = block.ids.shape[1] * (0.5 if block.ends is None else 1.0)
+        return block.tokens_computed * (per_token + per_pair * seq)
+
+    widths = [PLAIN, longest, *(w for w in _WIDTHS if longest < w < 2 * total)]
+    return min(widths, key=cost)
+
+
+def lay_out(
+    batches: Sequence[Sequence[Lesson]],
+    width: int,
+    *,
+    block_tokens: int,
+    device: torch.device | str = "cpu",
+) -> list[Block]:
+    """Return one batch per variant as blocks of about `block_tokens` tokens, padding included.
+
+    Variants stay together as far as a block holds them; one too large for a block is spread over
+    several, by rows. Rows are `width` wide, or as long as the longest lesson.
+    """
+    laid = [trie.pack([lesson.ids[:-1] for lesson in batch], width)[0] for batch in batches]
+    blocks, first = [], 0
+    while first < len(laid):
+        last, rows, seq = first + 1, *laid[first].ids.shape
+        while last < len(laid):
+            wider = max(rows, laid[last].ids.shape[0]), max(seq, laid[last].ids.shape[1])
+            if (last + 1 - first) * wider[0] * wider[1] > block_tokens:
+                break
+            (rows, seq), last = wider, last + 1
+        each = rows if last > first + 1 else max(block_tokens // seq, 1)
+        for low in range(0, rows, each):
+            blocks.append(
+                _block(batches[first:last], laid[first:last], first, low, min(low + each, rows))
+            )
+        first = last
+    return [_to(block, device) for block in blocks]
+
+
+def _block(
+    batches: Sequence[Sequence[Lesson]],
+    laid: Sequence[trie.Packed],
+    first: int,
+    low: int,
+    high: int,
+) -> Block:
+    """Return rows low..high of each of these variants as one block, short ones filled up."""
+    rows, seq = high - low, max(packed.ids.shape[1] for packed in laid)
+    shape = (len(laid), rows, seq)
+    ids = np.zeros(shape, np.int64)
+    # Filling sees only itself, and counts on so that plain rows have plain positions.
+    positions = np.broadcast_to(np.arange(seq), shape).copy()
+    ends = positions + 1
+    places, targets, owners, weights = [], [], [], []
+    given = 0
+    for v, (batch, packed) in enumerate(zip(batches, laid, strict=True)):
+        own_rows, own_seq = packed.ids[low:high].shape
+        ids[v, :own_rows, :own_seq] = packed.ids[low:high]
+        positions[v, :own_rows, :own_seq] = packed.positions[low:high]
+        ends[v, :own_rows, :own_seq] = packed.ends[low:high]
+        num_labels = sum(lesson.num_labels for lesson in batch)
+        for number, row, path in zip(packed.sequences, packed.rows, packed.places, strict=True):
+            if not low <= row < high:
+                continue
+            lesson = batch[number]
+            start = (v * rows + row - low) * seq
+            places.append(start + path[lesson.prompt_tokens - 1 :])
+            targets.append(lesson.ids[lesson.prompt_tokens :])
+            owners.append(np.full(lesson.num_labels, v))
+            weights.append(np.full(lesson.num_labels, 1 / num_labels, np.float32))
+            given += len(lesson.ids) - 1
+    chain = all(packed.is_chain for packed in laid)
+    return Block(
+        first=first,
+        last=first + len(laid),
+        ids=torch.from_numpy(ids.reshape(-1, seq)),
+        positions=torch.from_numpy(positions.reshape(-1, seq)),
+        ends=None if chain else torch.from_numpy(ends.reshape(-1, seq)),
+        places=torch.from_numpy(np.concatenate(places)),
+        targets=torch.from_numpy(np.concatenate(targets).astype(np.int64)),
+        owners=torch.from_numpy(np.concatenate(owners)),
+        weights=torch.from_numpy(np.concatenate(weights)),
+        tokens_given=given,
+        tokens_computed=ids.size,
+    )
+
+
+def _to(block: Block, device: torch.device | str) -> Block:
+    moved = {
+        name: getattr(block, name).to(device)
+        for name in ("ids", "positions", "places", "targets", "owners", "weights")
+    }
+    ends = None if block.ends is None else block.ends.to(device)
+    return Block(
+        first=block.first,
+        last=block.last,
+        ends=ends,
+        tokens_given=block.tokens_given,
+        tokens_computed=block.tokens_computed,
+        **moved,
+    )

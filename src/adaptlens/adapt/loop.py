@@ -1,0 +1,315 @@
+"""The one training loop: R adapters at once, or all weights of the model.
+
+AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101) on the mean negative log-likelihood of the
+answers' tokens. Each variant has its own examples, order, rate, schedule, gradient norm and
+optimiser state, and the losses are added up, so what one variant does cannot reach another.
+"""
+
+import math
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from adaptlens.adapt import Progress
+from adaptlens.adapt.batches import PLAIN, Block, Lesson, choose_width, lay_out
+from adaptlens.errors import UserError
+from adaptlens.lm.load import LM
+from adaptlens.values import Weights
+
+Schedule = Literal["constant", "linear", "cosine"]
+SCHEDULES = ("constant", "linear", "cosine")
+
+_MOST_BLOCK_TOKENS = {"cpu": 4096}
+_MOST_BLOCK_TOKENS_ACCELERATOR = 32768
+
+
+class Trainable(Protocol):
+    """Numbers to train, one row per variant, and the way the model runs with them."""
+
+    masters: Tensor
+    """float32 [variants, parameters]."""
+    dropout: float
+
+    def training(
+        self, first: int, last: int, gradients: Tensor, step: int, part: int
+    ) -> AbstractContextManager[None]:
+        """Run even rows of variants first to last - 1; backward adds to `gradients[first:last]`.
+
+        `step` and `part` (the block's number within the step) make dropout masks differ.
+        """
+        ...
+
+    def publish(self) -> None:
+        """Make the model see what `masters` now hold."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How to train, with one entry per variant where a tuple is wanted.
+
+    Attributes:
+        rates: the highest learning rate of each variant.
+        steps: optimiser steps of each variant, never increasing along the variants.
+        order_seeds: fix the order of each variant's examples (and its dropout masks). The order
+            matters only where a variant has more examples than a batch.
+        batch: examples a step; fewer examples than that are all used in every step. A pass over
+            the examples ends with a smaller batch where they do not divide.
+        schedule: of the rate, over the variant's steps, after the warm-up.
+        warmup_steps: over which the rate rises linearly from 0.
+        weight_decay: decoupled, times the rate.
+        clip: the most a variant's gradient norm may be; None for no limit.
+    """
+
+    rates: tuple[float, ...]
+    steps: tuple[int, ...]
+    order_seeds: tuple[int, ...]
+    batch: int = 32
+    schedule: Schedule = "constant"
+    warmup_steps: int = 0
+    weight_decay: float = 0.0
+    clip: float | None = 1.0
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class History:
+    """What training did.
+
+    Attributes:
+        losses: float32 [steps, variants], before each step; NaN after a variant's last.
+        seconds: wall time.
+        tokens_given: tokens read, had every example been run by itself.
+        tokens_computed: tokens run, shared ones once, padding included.
+        label_tokens: tokens the loss was taken on.
+    """
+
+    losses: np.ndarray
+    seconds: float
+    tokens_given: int
+    tokens_computed: int
+    label_tokens: int
+
+
+def rate_factor(schedule: str, step: int, steps: int, warmup_steps: int) -> float:
+    """Return the share of the highest rate at a step, counted from 0.
+
+    As Hugging Face's `get_constant/linear/cosine_schedule_with_warmup` define it: the first
+    warm-up step has rate 0, and the rate would reach 0 one step after the last.
+    """
+    if step < warmup_steps:
+        return step / warmup_steps
+    done = (step - warmup_steps) / max(1, steps - warmup_steps)
+    if schedule == "linear":
+        return 1 - done
+    if schedule == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * done))
+    return 1.0
+
+
+def batches_of(count: int, batch: int, seed: int) -> Iterator[tuple[int, ...]]:
+    """Yield for ever the numbers of the examples of each step.
+
+    All of them, in order, where a batch holds them; else passes in a fresh seeded order.
+    """
+    generator = np.random.default_rng(seed)
+    while True:
+        order = range(count) if count <= batch else generator.permutation(count).tolist()
+        for low in range(0, count, batch):
+            yield tuple(order[low : low + batch])
+
+
+def train(
+    lm: LM,
+    trainable: Trainable,
+    lessons: Sequence[Sequence[Lesson]],
+    recipe: Recipe,
+    *,
+    names: Sequence[str] = (),
+    progress: Progress | None = None,
+    block_tokens: int | None = None,
+    width: int | None = None,
+) -> History:
+    """Train every variant on its lessons, in place, and return what happened.
+
+    Args:
+        lm: the model the variants belong to; its own dropout, if any, is off.
+        trainable: holds the numbers; afterwards, the trained ones.
+        lessons: one list per variant.
+        recipe: how to train.
+        names: what to call the variants in errors; their numbers if empty.
+        progress: called after every step.
+        block_tokens: the most tokens, padding included, in one forward pass; None for what
+            memory allows. When memory runs out it is halved and the step is done again.
+        width: tokens a row, `batches.PLAIN` for one lesson a row; None for what costs least.
+
+    Raises:
+        UserError: the loss of a variant is not a finite number; the message names it, the step,
+            and what to lower.
+    """
+    started = time.perf_counter()
+    num_variants, num_steps = len(lessons), max(recipe.steps)
+    names = names or [f"adapter {variant}" for variant in range(num_variants)]
+    block_tokens = block_tokens or default_block_tokens(lm)
+    orders = [
+        batches_of(len(own), recipe.batch, seed)
+        for own, seed in zip(lessons, recipe.order_seeds, strict=True)
+    ]
+    optimiser = AdamW(trainable.masters, recipe)
+    curve = np.full((num_steps, num_variants), np.nan, np.float32)
+    tokens_given = tokens_computed = label_tokens = 0
+    chosen: list[tuple[int, ...]] = []
+    blocks: list[Block] = []
+    for step in range(num_steps):
+        active = sum(steps > step for steps in recipe.steps)
+        before, chosen = chosen, [next(order) for order in orders[:active]]
+        batches = [[own[i] for i in c] for own, c in zip(lessons, chosen, strict=False)]
+        if width is None:
+            width = PLAIN if trainable.dropout else choose_width(lm, batches)
+        if chosen != before:
+            blocks = lay_out(batches, width, block_tokens=block_tokens, device=lm.device)
+        while True:
+            try:
+                losses = _backward(lm, trainable, blocks, optimiser.gradients, step)
+                break
+            except torch.OutOfMemoryError:
+                if block_tokens < 2:
+                    raise
+                block_tokens //= 2
+                blocks = lay_out(batches, width, block_tokens=block_tokens, device=lm.device)
+        curve[step, :active] = losses.cpu().numpy()
+        _check_finite(np.isfinite(curve[step, :active]), step, names, recipe)
+        optimiser.step(step, active)
+        trainable.publish()
+        tokens_given += sum(block.tokens_given for block in blocks)
+        tokens_computed += sum(block.tokens_computed for block in blocks)
+        label_tokens += sum(len(block.targets) for block in blocks)
+        if progress:
+            progress(step + 1, num_steps)
+    finite = trainable.masters.isfinite().all(1).cpu().numpy()
+    _check_finite(finite, num_steps - 1, names, recipe)
+    seconds = time.perf_counter() - started
+    return History(curve, seconds, tokens_given, tokens_computed, label_tokens)
+
+
+def _backward(
+    lm: LM, trainable: Trainable, blocks: Sequence[Block], gradients: Tensor, step: int
+) -> Tensor:
+    """Return each active variant's loss, having put its gradient into `gradients`."""
+    gradients.zero_()
+    sums = []
+    for part, block in enumerate(blocks):
+        with (
+            torch.enable_grad(),
+            trainable.training(block.first, block.last, gradients, step, part),
+        ):
+            losses = block.losses(lm)
+            losses.sum().backward()
+        sums.append((block, block.per_variant(losses)))
+    total = torch.zeros(blocks[-1].last, device=gradients.device)
+    for block, own in sums:
+        total[block.first : block.last] += own
+    return total
+
+
+def _check_finite(finite: np.ndarray, step: int, names: Sequence[str], recipe: Recipe) -> None:
+    if finite.all():
+        return
+    variant = int(np.argmin(finite))
+    raise UserError(
+        f"training of {names[variant]} diverged at step {step + 1} of {recipe.steps[variant]}: its "
+        f"loss is no longer a finite number; lower its rate ({recipe.rates[variant]:g}), or add "
+        "warm-up steps."
+    )
+
+
+class AdamW:
+    """Steps of AdamW on stacked numbers [variants, parameters], each row with its own rate.
+
+    The same as `torch.optim.AdamW` run for each row alone, after `clip_grad_norm_` on that row.
+    """
+
+    def __init__(self, numbers: Tensor, recipe: Recipe):
+        self.numbers, self.recipe = numbers, recipe
+        self.gradients, self.first_moment, self.second_moment = (
+            torch.zeros_like(numbers) for _ in range(3)
+        )
+        factors = [
+            [
+                rate * rate_factor(recipe.schedule, step, steps, recipe.warmup_steps)
+                for rate, steps in zip(recipe.rates, recipe.steps, strict=True)
+            ]
+            for step in range(max(recipe.steps))
+        ]
+        self.rates = torch.tensor(factors, device=numbers.device)[:, :, None]
+
+    def step(self, step: int, active: int) -> None:
+        """Move the first `active` rows by their gradients; `step` counts from 0."""
+        recipe, rates = self.recipe, self.rates[step, :active]
+        numbers, gradients = self.numbers[:active], self.gradients[:active]
+        first, second = self.first_moment[:active], self.second_moment[:active]
+        if recipe.clip is not None:
+            norms = gradients.norm(dim=1, keepdim=True)
+            gradients.mul_((recipe.clip / (norms + 1e-6)).clamp_(max=1.0))
+        if recipe.weight_decay:
+            numbers.mul_(1 - rates * recipe.weight_decay)
+        first.lerp_(gradients, 1 - recipe.beta1)
+        second.mul_(recipe.beta2).addcmul_(gradients, gradients, value=1 - recipe.beta2)
+        scale = second.sqrt().div_(math.sqrt(1 - recipe.beta2 ** (step + 1))).add_(recipe.epsilon)
+        update = torch.div(first, scale, out=scale)
+        numbers.sub_(update.mul_(rates / (1 - recipe.beta1 ** (step + 1))))
+
+
+def evaluate(
+    lm: LM,
+    weights: Weights | None,
+    lessons: Sequence[Lesson],
+    num_variants: int,
+    *,
+    block_tokens: int | None = None,
+) -> np.ndarray:
+    """Return the mean loss per label token of each variant on the same lessons, [variants]."""
+    block_tokens = block_tokens or default_block_tokens(lm)
+    width = choose_width(lm, [lessons])
+    mixes = weights is None or weights.mixes_rows
+    groups = [range(num_variants)] if mixes else [range(v, v + 1) for v in range(num_variants)]
+    found = np.zeros(num_variants)
+    for group in groups:
+        blocks = lay_out([lessons] * len(group), width, block_tokens=block_tokens, device=lm.device)
+        for block in blocks:
+            each = len(block.ids) // (block.last - block.first)
+            rows = [group[v] for v in range(block.first, block.last) for _ in range(each)]
+            with torch.no_grad(), weights.routed(rows) if weights else nullcontext():
+                own = block.per_variant(block.losses(lm))
+            found[group[block.first] : group[block.last - 1] + 1] += own.cpu().numpy()
+    return found
+
+
+def default_block_tokens(lm: LM) -> int:
+    """Return how many tokens to train on in one pass: a power of two that fits in memory.
+
+    Half of the memory beside the model is counted on, from the machine's size rather than from
+    what happens to be free, so that the same machine always cuts alike. On a CPU, more than a few
+    thousand tokens gain nothing.
+    """
+    size = sum(p.numel() * p.element_size() for p in lm.model.parameters())
+    if lm.device.type == "cuda":
+        memory = torch.cuda.get_device_properties(lm.device).total_memory
+    else:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    config = lm.model.config.get_text_config()
+    # Backward keeps what goes into and comes out of each linear map (parameters / width), and
+    # about eight more vectors a layer for norms, activations and the residual stream.
+    kept = 2 * size / config.hidden_size + 4 * 8 * config.hidden_size * config.num_hidden_layers
+    fitting = max(0.5 * (memory - size) / kept, 1.0)
+    most = _MOST_BLOCK_TOKENS.get(lm.device.type, _MOST_BLOCK_TOKENS_ACCELERATOR)
+    return min(2 ** int(math.log2(fitting)), most)

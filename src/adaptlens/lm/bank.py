@@ -1,0 +1,342 @@
+"""R LoRA adapters of one frozen base model, held stacked and run together.
+
+Adapter i adds `alpha / rank * B[i] A[i] x` to the output of each target module (Hu et al. 2021,
+arXiv 2106.09685, section 4.1). One pass runs the base once for all rows and the adapters as one
+batched product, whichever adapter each row belongs to.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from adaptlens.errors import UserError, unknown
+from adaptlens.lm import adapters
+from adaptlens.lm.load import LM
+
+
+@dataclass(frozen=True, eq=False)
+class Site:
+    """A module of the base model that every adapter adds to.
+
+    `a_start` and `b_start` say where A [rank, in_width] and B [out_width, rank] begin in an
+    adapter's row of numbers. `transposed` marks GPT-2's `Conv1D`, whose weight is [in, out].
+    """
+
+    name: str
+    module: nn.Module
+    in_width: int
+    out_width: int
+    transposed: bool
+    a_start: int
+    b_start: int
+
+
+class LoraBank:
+    """R LoRA adapters over one base model, which is untouched outside `routed`.
+
+    All numbers of the adapters lie in `masters`, float32 [variants, parameters], so that whatever
+    is elementwise (an optimiser, a norm per adapter) takes one operation for all of them. A starts
+    as PEFT's does (Kaiming uniform with a = sqrt(5), from each variant's own generator) and B at
+    zero, so that every variant starts out equal to the base.
+
+    Args:
+        lm: the base model.
+        num_variants: how many adapters.
+        rank: width of the adapters' bottleneck.
+        alpha: the update is scaled by alpha / rank.
+        targets: names, or last parts of names, of the modules to adapt, as in PEFT; None for the
+            family's query and value projections (or its fused projection).
+        dropout: share of each target's inputs dropped on the adapter's way while training.
+        seeds: one seed per variant for the start of A; None for 0, 1, 2, ...
+
+    Raises:
+        UserError: a rank below 1, a target that names no module, or one that is not linear.
+    """
+
+    mixes_rows = True
+
+    def __init__(
+        self,
+        lm: LM,
+        *,
+        num_variants: int,
+        rank: int = 8,
+        alpha: float = 16,
+        targets: Sequence[str] | None = None,
+        dropout: float = 0.0,
+        seeds: Sequence[int] | None = None,
+    ):
+        if rank < 1:
+            raise UserError(f"LoRA rank {rank} was given; it must be at least 1; 8 is usual.")
+        if not 0 <= dropout < 1:
+            raise UserError(f"LoRA dropout {dropout} was given; it must be at least 0, below 1.")
+        self.num_variants, self.rank, self.alpha, self.dropout = num_variants, rank, alpha, dropout
+        self.scale = alpha / rank
+        self.base_name = lm.name
+        self.targets = tuple(targets) if targets is not None else _usual_targets(lm)
+        self.sites = _find_sites(lm.model, self.targets, rank)
+        size = self.sites[-1].b_start + self.sites[-1].out_width * rank
+        self.masters = torch.zeros(num_variants, size, device=lm.device)
+        self.seeds = tuple(range(num_variants) if seeds is None else seeds)
+        for variant, seed in zip(range(num_variants), self.seeds, strict=True):
+            generator = torch.Generator().manual_seed(seed)
+            for site in self.sites:
+                start = torch.empty(rank, site.in_width)
+                nn.init.kaiming_uniform_(start, a=math.sqrt(5), generator=generator)
+                self._a(site, self.masters)[variant].copy_(start)
+        self._active = False
+        self._leaves: dict[tuple[int, int, int], list[tuple[Tensor, Tensor]]] = {}
+
+    @property
+    def num_parameters(self) -> int:
+        """How many numbers one adapter has."""
+        return self.masters.shape[1]
+
+    def _a(self, site: Site, numbers: Tensor) -> Tensor:
+        stop = site.a_start + self.rank * site.in_width
+        return numbers[:, site.a_start : stop].unflatten(1, (self.rank, site.in_width))
+
+    def _b(self, site: Site, numbers: Tensor) -> Tensor:
+        stop = site.b_start + self.rank * site.out_width
+        return numbers[:, site.b_start : stop].unflatten(1, (site.out_width, self.rank))
+
+    def matrices(self, variant: int) -> dict[str, tuple[Tensor, Tensor]]:
+        """Return A [rank, in] and B [out, rank] of one adapter by module name, as views."""
+        own = self.masters[variant : variant + 1]
+        return {site.name: (self._a(site, own)[0], self._b(site, own)[0]) for site in self.sites}
+
+    def pick(self, variants: Sequence[int]) -> "LoraBank":
+        """Return a bank of copies of these variants, in this order."""
+        picked = object.__new__(LoraBank)
+        picked.__dict__.update(self.__dict__)
+        picked.masters = self.masters[list(variants)]
+        picked.num_variants = len(variants)
+        picked.seeds = tuple(self.seeds[variant] for variant in variants)
+        picked._active, picked._leaves = False, {}
+        return picked
+
+    @contextmanager
+    def routed(self, variants: Sequence[int]) -> Iterator[None]:
+        """Run batch row b of the base model as adapter `variants[b]` inside this context.
+
+        Rows in even runs of neighbouring adapters (0 0 1 1 2 2) cost one batched product per
+        module without copying; any other order copies the adapters row by row.
+        """
+        run = _even_run(variants)
+        if run is not None:
+            stacked = self.masters[run.start : run.stop]
+            groups = len(run)
+        else:
+            stacked = self.masters[list(variants)]
+            groups = len(variants)
+        pairs = [(self._a(site, stacked), self._b(site, stacked)) for site in self.sites]
+        with self._installed(pairs, groups):
+            yield
+
+    @contextmanager
+    def training(
+        self, first: int, last: int, gradients: Tensor, step: int = 0, block: int = 0
+    ) -> Iterator[None]:
+        """Run the base with even rows of variants first to last - 1, ready for backward.
+
+        What backward passes inside found is added to `gradients[first:last]`, float32
+        [variants, parameters], on the way out.
+        Dropout masks are drawn row by row from each variant's seed, `step` and `block`, so that
+        they do not depend on the variants beside it.
+        """
+        key = (first, last, gradients.data_ptr())
+        if key not in self._leaves:
+            numbers, own = self.masters[first:last], gradients[first:last]
+            self._leaves[key] = [
+                (part(site, numbers).detach().requires_grad_(), part(site, own))
+                for site in self.sites
+                for part in (self._a, self._b)
+            ]
+        drop = None
+        if self.dropout:
+            drop = _Dropout(self.dropout, [(s, step, block) for s in self.seeds[first:last]])
+        leaves, sums = zip(*self._leaves[key], strict=True)
+        with self._installed(list(zip(leaves[::2], leaves[1::2], strict=True)), last - first, drop):
+            yield
+        torch._foreach_add_(sums, [leaf.grad for leaf in leaves])
+        for leaf in leaves:
+            leaf.grad = None
+
+    def publish(self) -> None:
+        """Do nothing: `routed` reads `masters` themselves."""
+
+    @contextmanager
+    def _installed(
+        self, pairs: Sequence[tuple[Tensor, Tensor]], groups: int, drop: Any = None
+    ) -> Iterator[None]:
+        if self._active:
+            raise RuntimeError("a bank is routed already; leave that context first")
+        self._active = True
+        handles = [
+            site.module.register_forward_hook(_hook(a, b, self.scale, groups, drop))
+            for site, (a, b) in zip(self.sites, pairs, strict=True)
+        ]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+            self._active = False
+
+    def save(self, folder: Path, names: Sequence[str]) -> None:
+        """Write adapter i to `folder/names[i]` in PEFT's format."""
+        for variant, name in zip(range(self.num_variants), names, strict=True):
+            adapters.write(
+                folder / name,
+                self.matrices(variant),
+                base_name=self.base_name,
+                rank=self.rank,
+                alpha=self.alpha,
+                dropout=self.dropout,
+                targets=self.targets,
+                transposed=self.sites[0].transposed,
+            )
+
+    @classmethod
+    def load(cls, lm: LM, folders: Sequence[Path]) -> "LoraBank":
+        """Return the bank of adapters saved in PEFT's format, one per folder.
+
+        Raises:
+            UserError: a folder holds no LoRA adapter, one of a kind not supported here, one made
+                for other modules or widths, or the adapters differ in rank, alpha or targets.
+        """
+        saved = [adapters.read(Path(folder)) for folder in folders]
+        first = saved[0]
+        for other in saved[1:]:
+            if other.shape != first.shape:
+                raise UserError(
+                    f"the adapters {first.folder} and {other.folder} differ in rank, alpha or "
+                    "target modules; one bank needs them equal; load them separately."
+                )
+        bank = cls(
+            lm,
+            num_variants=len(saved),
+            rank=first.rank,
+            alpha=first.alpha,
+            targets=first.targets,
+            dropout=first.dropout,
+        )
+        for variant, adapter in enumerate(saved):
+            own = bank.matrices(variant)
+            adapter.check_names(own)
+            for name, (a, b) in own.items():
+                for mine, theirs in zip((a, b), adapter.matrices[name], strict=True):
+                    if mine.shape != theirs.shape:
+                        raise UserError(
+                            f"adapter {adapter.folder}: a matrix for {name} has shape "
+                            f"{list(theirs.shape)}, but model '{lm.name}' needs "
+                            f"{list(mine.shape)}; load the model the adapter was made for."
+                        )
+                    mine.copy_(theirs)
+        return bank
+
+
+def _usual_targets(lm: LM) -> tuple[str, ...]:
+    if lm.anatomy is None:
+        raise UserError(
+            f"model '{lm.name}' has an architecture whose query and value projections are not "
+            "known; name the modules to tune (targets: [...])."
+        )
+    return lm.anatomy.tuning_targets
+
+
+def _find_sites(model: nn.Module, targets: Sequence[str], rank: int) -> list[Site]:
+    """Return the modules named by `targets`, each with its place in an adapter's numbers."""
+    sites: list[Site] = []
+    start = 0
+    found = set()
+    for name, module in model.named_modules():
+        matching = [t for t in targets if name == t or name.endswith("." + t)]
+        if not matching:
+            continue
+        found.update(matching)
+        widths = _widths(module)
+        if widths is None:
+            raise UserError(
+                f"LoRA target '{matching[0]}' names {name}, a {type(module).__name__}; a linear "
+                "module is needed; choose among the projections, such as q_proj or v_proj."
+            )
+        in_width, out_width = widths
+        b_start = start + rank * in_width
+        transposed = not isinstance(module, nn.Linear)
+        sites.append(Site(name, module, in_width, out_width, transposed, start, b_start))
+        start = b_start + rank * out_width
+    missing = [target for target in targets if target not in found]
+    if missing or not sites:
+        linear = {n.rsplit(".", 1)[-1] for n, m in model.named_modules() if _widths(m)}
+        raise unknown("LoRA target", missing[0] if missing else "", linear)
+    return sites
+
+
+def _widths(module: nn.Module) -> tuple[int, int] | None:
+    """Return (in, out) of a linear map, also of GPT-2's transposed one; None for anything else."""
+    if isinstance(module, nn.Linear):
+        return module.in_features, module.out_features
+    if type(module).__name__ == "Conv1D":
+        in_width, out_width = module.weight.shape  # type: ignore[misc]
+        return in_width, out_width
+    return None
+
+
+def _even_run(variants: Sequence[int]) -> range | None:
+    """Return the neighbouring variants that take even turns in these rows, or None."""
+    first, last = variants[0], variants[-1]
+    groups = last - first + 1
+    if groups < 1 or len(variants) % groups:
+        return None
+    each = len(variants) // groups
+    even = all(variant == first + row // each for row, variant in enumerate(variants))
+    return range(first, last + 1) if even else None
+
+
+class _Dropout:
+    """Drops inputs of the adapters of one pass; each adapter's masks have their own seed."""
+
+    def __init__(self, share: float, seeds: Sequence[tuple[int, ...]]):
+        self.share = share
+        states = [np.random.SeedSequence(seed).generate_state(1)[0] for seed in seeds]
+        self.generators = [torch.Generator().manual_seed(int(state)) for state in states]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        groups = len(self.generators)
+        rows, seq, width = x.shape[0] // groups, x.shape[1], x.shape[2]
+        # Sequence first: a block made wider by another adapter's rows changes no mask.
+        draws = [torch.rand(seq, rows, width, generator=own) for own in self.generators]
+        kept = torch.stack(draws).transpose(1, 2).reshape(x.shape) >= self.share
+        return x * kept.to(x.device, x.dtype).div_(1 - self.share)
+
+
+def _hook(
+    a: Tensor, b: Tensor, scale: float, groups: int, drop: Callable[[Tensor], Tensor] | None
+) -> Callable[[nn.Module, tuple[Any, ...], Tensor], Tensor]:
+    """Return the forward hook that adds `scale * B A x`, a and b being [groups, ...].
+
+    Adapters are kept and applied in float32 whatever the base's format, as in PEFT.
+    """
+    a_turned, b_turned = a.transpose(1, 2), b.transpose(1, 2)
+
+    def add(_: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
+        x = args[0]
+        if x.shape[0] % groups:
+            raise RuntimeError(f"{x.shape[0]} rows cannot be shared evenly by {groups} adapters")
+        x = x.to(a.dtype)
+        x = (drop(x) if drop else x).reshape(groups, -1, x.shape[-1])
+        inner = torch.bmm(x, a_turned)
+        plain = output.reshape(groups, -1, output.shape[-1]).to(a.dtype)
+        return (
+            torch.baddbmm(plain, inner, b_turned, alpha=scale).view(output.shape).to(output.dtype)
+        )
+
+    return add
