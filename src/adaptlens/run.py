@@ -48,13 +48,13 @@ def _run(cell: Cell, task: Task, lm: LM, claim: Claim, progress: Progress) -> No
         adapted = adaptation.adapt(
             lm, task, cell.draws, progress=lambda i, n: progress("training", i, n)
         )
-        claim.log({"event": "adapted", "seconds": round(time.perf_counter() - start, 3)})
+        claim.log("adapted", seconds=round(time.perf_counter() - start, 3))
         for component in cell.measurements:
             measurement = component.make("measurement")
             found = measurement.measure(
                 lm, task, adapted, progress=lambda i, n: progress("scoring", i, n)
             )
-            claim.log({"event": "measured", "measurement": component.name})
+            claim.log("measured", measurement=component.name)
             numbers.update(found.numbers)
             arrays.update({f"{component.name}.{k}": v for k, v in found.arrays.items()})
             texts.update(found.texts)

@@ -25,7 +25,7 @@ class InProcess:
         Raises:
             UserError: at the first cell that fails for a reason the user can fix.
         """
-        pending = missing(study.cells, run.done_specs())
+        pending = missing(study.cells, (record.spec for record in run.records()))
         found_done = len(study.cells) - len(pending)
         reporter.begin(len(study.cells), found_done)
         finished = 0

@@ -1,0 +1,5 @@
+"""`python -m adaptlens`."""
+
+from adaptlens.cli import main
+
+main()

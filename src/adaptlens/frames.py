@@ -1,0 +1,114 @@
+"""Stored cells to conditions: what was found for one model, task and way of adapting, all draws."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from adaptlens.store import Record, Run
+from adaptlens.study import group
+
+WITHOUT_REPEATS = ("answer_tokens", "answer_bytes", "gold", "target_tokens")
+"""Arrays that do not depend on the variant, by the last part of their name."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """All finished draws of one (model, task, adaptation), in order of the draws.
+
+    `arrays` are the stored ones joined along `repeats`; `numbers` are means over cells weighted
+    by their draws, except `peak_bytes` (the maximum); `cells` names the cell of each draw.
+    """
+
+    model: str
+    task: str
+    label: str
+    adaptation: str
+    arguments: Mapping[str, Any]
+    draws: tuple[int, ...]
+    arrays: Mapping[str, np.ndarray]
+    numbers: Mapping[str, float]
+    cells: tuple[str, ...]
+    outputs: Sequence[Sequence[str]] = ()
+    prompts: Sequence[Mapping[str, Any]] = ()
+    training: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def examples(self) -> int:
+        """How many demonstrations or training examples each draw has."""
+        return int(self.arguments.get("examples", 0))
+
+
+def conditions(run: Run, specs: Sequence[Mapping[str, Any]]) -> list[Condition]:
+    """Return the conditions that the wanted cells add up to, in the order of the specs.
+
+    Args:
+        run: where the finished cells are.
+        specs: the wanted cells, each with all its draws; draws that are not done are left out,
+            and a condition with none is left out whole.
+    """
+    finished: dict[str, list[Record]] = {}
+    for record in run.records():
+        finished.setdefault(group(record.spec), []).append(record)
+    wanted: dict[str, tuple[Mapping[str, Any], list[int]]] = {}
+    for spec in specs:
+        wanted.setdefault(group(spec), (spec, []))[1].extend(spec["draws"])
+    return [
+        _join(spec, draws, finished[key])
+        for key, (spec, draws) in wanted.items()
+        if key in finished
+    ]
+
+
+def _join(spec: Mapping[str, Any], draws: Iterable[int], records: Sequence[Record]) -> Condition:
+    source: dict[int, tuple[Record, int]] = {}
+    for record in sorted(records, key=lambda r: r.id):
+        for position, draw in enumerate(record.result["draws"]):
+            source.setdefault(draw, (record, position))
+    own = set(draws)
+    order = sorted(draw for draw in source if draw in own or draw < 0)
+    used = list({source[draw][0].id: source[draw][0] for draw in order}.values())
+    loaded = {record.id: dict(record.arrays) for record in used}
+    texts = {record.id: record.texts for record in used}
+    arrays = {}
+    for name, array in loaded[used[0].id].items():
+        if name.removeprefix("behaviour.").removeprefix("validation_") in WITHOUT_REPEATS:
+            arrays[name] = array
+        else:
+            rows = [loaded[source[d][0].id][name][source[d][1]] for d in order]
+            arrays[name] = np.stack(rows)
+    outputs = [
+        texts[source[d][0].id].get("outputs", [[]] * len(order))[source[d][1]] for d in order
+    ]
+    return Condition(
+        model=spec["model"]["name"],
+        task=spec["task"]["name"],
+        label=spec["adaptation"]["label"],
+        adaptation=spec["adaptation"]["name"],
+        arguments=spec["adaptation"]["arguments"],
+        draws=tuple(order),
+        arrays=arrays,
+        numbers=_numbers(used, [source[d][0].id for d in order]),
+        cells=tuple(source[d][0].id for d in order),
+        outputs=outputs if any(outputs) else (),
+        prompts=texts[used[0].id].get("prompts", ()),
+        training=used[0].result.get("training", {}),
+        notes=tuple(dict.fromkeys(note for r in used for note in r.result.get("notes", ()))),
+    )
+
+
+def _numbers(used: Sequence[Record], cell_of_draw: Sequence[str]) -> dict[str, float]:
+    weight = {record.id: cell_of_draw.count(record.id) for record in used}
+    total = sum(weight.values())
+    found = {}
+    for name in used[0].result["numbers"]:
+        values = [(r.result["numbers"].get(name, float("nan")), weight[r.id]) for r in used]
+        if name in ("peak_bytes", "training_peak_bytes"):
+            found[name] = max(value for value, _ in values)
+        elif name == "dropped_demos":
+            found[name] = sum(value for value, _ in values)
+        else:
+            found[name] = sum(value * share for value, share in values) / total
+    return found

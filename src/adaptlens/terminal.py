@@ -1,0 +1,288 @@
+"""What a person sees in a terminal: progress with an ETA, tables, verdicts."""
+
+import math
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from adaptlens.study import Cell
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from adaptlens.report import Report
+
+PIPED_WIDTH = 120
+
+STATE_STYLE = {
+    "tune": "bold dark_orange",
+    "prompt": "bold dodger_blue2",
+    "no difference": "bold",
+    "undecided": "bold yellow",
+    "neither": "bold red",
+}
+
+
+def out() -> Console:
+    """Return the console for data: standard output, never narrower than a table when piped."""
+    piped = not sys.stdout.isatty()
+    return Console(width=PIPED_WIDTH if piped else None, highlight=False, soft_wrap=piped)
+
+
+def err() -> Console:
+    """Return the console for talk: standard error."""
+    return Console(stderr=True, highlight=False)
+
+
+class Display:
+    """Shows how a study gets on: all cells with an ETA, and the steps of the current one.
+
+    Nothing moves when standard error is not a terminal; then each finished cell is one line.
+    """
+
+    def __init__(self) -> None:
+        self._console = err()
+        self._moving = self._console.is_terminal
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}", justify="left"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=not self._moving,
+            transient=True,
+        )
+        self._cells: TaskID | None = None
+        self._steps: TaskID | None = None
+        self._total = 0
+        self._done = 0
+
+    def __enter__(self) -> "Display":
+        """Start drawing."""
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop drawing and leave the terminal clean."""
+        self._progress.stop()
+
+    def begin(self, total: int, done: int) -> None:
+        """Show the number of cells; cells done before do not count towards the ETA."""
+        self._total, self._done = total, done
+        if done:
+            self._console.print(f"{done} of {total} cells were done before; continuing.")
+        self._cells = self._progress.add_task("cells", total=total - done)
+
+    def started(self, cell: Cell) -> None:
+        """Show which cell runs."""
+        name = f"{cell.task['name']} {cell.label}"
+        self._steps = self._progress.add_task(name, total=None)
+        self._name = name
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """Show the current cell's steps."""
+        if self._steps is not None:
+            self._progress.update(
+                self._steps, description=f"{self._name}: {what}", completed=done, total=total
+            )
+
+    def finished(self, cell: Cell) -> None:
+        """Count a cell."""
+        self._close()
+        self._done += 1
+        if not self._moving:
+            draws = f"{len(cell.draws)} draws" if cell.draws != (-1,) else "no draws"
+            self._console.print(
+                f"[{self._done}/{self._total}] {cell.model['name']} {cell.task['name']} "
+                f"{cell.label} ({draws})",
+                markup=False,
+            )
+
+    def failed(self, cell: Cell, message: str) -> None:
+        """Say that a cell failed."""
+        self._close()
+        text = f"failed: {cell.model['name']} {cell.task['name']} {cell.label}: {message}"
+        self._console.print(Text(text, style="red"))
+
+    def waiting(self, cells: int) -> None:
+        """Say that other processes hold what is left."""
+        if self._steps is None:
+            self._steps = self._progress.add_task(
+                f"waiting for {cells} cells of another process", total=None
+            )
+
+    def _close(self) -> None:
+        if self._steps is not None:
+            self._progress.remove_task(self._steps)
+            self._steps = None
+        if self._cells is not None:
+            self._progress.advance(self._cells)
+
+
+def show_report(report: "Report", console: Console) -> None:
+    """Print the scores, the paired differences against the verdict's pair, and the verdicts."""
+    accuracy = report.tables["accuracy"]
+    for (model, task), rows in accuracy.groupby(["model", "task"], sort=False):
+        console.print(_scores(report, str(model), str(task), rows))
+    for verdict in report.verdicts:
+        line = Text(f"{verdict['model']}, {verdict['task']}: ")
+        line.append(verdict["line"], style=STATE_STYLE.get(verdict["state"], "bold"))
+        console.print(line)
+    for line in break_even_lines(report):
+        console.print(Text(line))
+    for note in report.notes:
+        console.print(Text(f"note: {note}", style="dim"))
+
+
+def _scores(report: "Report", model: str, task: str, rows: "pd.DataFrame") -> Table:
+    metrics = list(dict.fromkeys(rows["metric"]))
+    cost = report.tables["cost"]
+    table = Table(title=f"{task} on {model}", title_justify="left", title_style="bold")
+    table.add_column("condition")
+    for metric in metrics:
+        table.add_column(metric.replace("_", " "), justify="right")
+    table.add_column("queries x draws", justify="right")
+    table.add_column("prompt tokens", justify="right")
+    table.add_column("train FLOPs", justify="right")
+    for condition, found in rows.groupby("condition", sort=False):
+        by_metric = {row.metric: row for row in found.itertuples()}
+        one = next(iter(by_metric.values()))
+        paid = cost[
+            (cost.model == model) & (cost.task == task) & (cost.condition == condition)
+        ].iloc[0]
+        table.add_row(
+            str(condition),
+            *(score(m, by_metric[m]) if m in by_metric else "" for m in metrics),
+            f"{one.queries} x {one.draws}",
+            f"{paid.query_tokens:.0f}",
+            f"{paid.training_flops:.1e}" if paid.training_flops > 0 else "-",
+        )
+    baselines = report.tables["baselines"]
+    for row in baselines[(baselines.task == task) & (baselines.metric == metrics[0])].itertuples():
+        table.add_row(f"({row.name})", f"{100 * row.value:.1f}", style="dim")
+    return table
+
+
+def score(metric: str, row: Any) -> str:
+    """Return "87.5 [84.1, 90.2]" in points."""
+    factor = 1.0 if metric == "chrf" else 100.0
+    value, low, high = (factor * x for x in (row.value, row.low, row.high))
+    if math.isnan(low):
+        return f"{value:.1f}"
+    return f"{value:.1f} [{low:.1f}, {high:.1f}]"
+
+
+def break_even_lines(report: "Report") -> list[str]:
+    """Return one sentence per verdict's pair: after how many queries tuning has paid."""
+    table = report.tables["break_even"]
+    lines = []
+    for (model, task), rows in table.groupby(["model", "task"], sort=False):
+        for (prompted, tuned), pair in rows.groupby(
+            ["prompt_condition", "tuned_condition"], sort=False
+        ):
+            said = [
+                f"{_queries(row.queries)} ({row.unit}, {row.serving})" for row in pair.itertuples()
+            ]
+            lines.append(
+                f"{model}, {task}: {tuned} costs less than {prompted} after " + "; ".join(said)
+            )
+    return lines
+
+
+def _queries(number: float) -> str:
+    if math.isinf(number) or math.isnan(number):
+        return "never"
+    return f"{math.ceil(number):,} queries"
+
+
+def plan_table(rows: list[dict[str, Any]]) -> Table:
+    """Return what would be done, a line per condition."""
+    table = Table(title="plan", title_justify="left", title_style="bold")
+    for name in ("model", "task", "condition"):
+        table.add_column(name)
+    for name in ("draws", "done", "models to tune", "prompts", "characters a prompt"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(
+            row["model"],
+            row["task"],
+            row["condition"],
+            str(row["draws"]),
+            str(row["draws_done"]),
+            str(row["variants_to_tune"]),
+            f"{row['prompts']:,}",
+            f"{row['prompt_characters']:,.0f}",
+        )
+    return table
+
+
+def status_table(rows: list[dict[str, Any]], counts: dict[str, int]) -> Table:
+    """Return where every cell stands; the caption counts the states."""
+    caption = ", ".join(f"{number} {state}" for state, number in counts.items() if number)
+    table = Table(caption=caption or "no cells", caption_justify="left")
+    for name in ("cell", "what", "state", "by", "why"):
+        table.add_column(name)
+    for row in rows:
+        by = f"{row['host']}:{row['pid']}" if row["pid"] else ""
+        why = row["error"].strip().splitlines()[-1] if row["error"] else ""
+        table.add_row(row["cell"], row["name"], row["state"], by, Text(why))
+    return table
+
+
+def check_table(found: dict[str, Any]) -> Table:
+    """Return the held-out check of a reference model."""
+    rows = found["rows"]
+    table = Table(title=f"held-out check of {found['model']}", title_justify="left")
+    for name in rows[0]:
+        table.add_column(name, justify="left" if isinstance(rows[0][name], str) else "right")
+    for row in rows:
+        table.add_row(*(f"{v:.3f}" if isinstance(v, float) else str(v) for v in row.values()))
+    return table
+
+
+@contextmanager
+def training_bar(name: str) -> Iterator[Callable[[int, int, str], None]]:
+    """Yield a progress callback for pretraining: a bar with ETA, or a line now and then."""
+    console = err()
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    ) as bar:
+        task = bar.add_task(name, total=None)
+
+        def progress(done: int, total: int, words: str) -> None:
+            bar.update(task, completed=done, total=total, description=f"{name} {words}"[:60])
+            if not console.is_terminal and (done % 100 == 0 or done == total):
+                console.print(f"step {done} of {total}: {words}", markup=False)
+
+        yield progress
