@@ -75,7 +75,7 @@ def study_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--target", "target_column", metavar="COLUMN",
                      help="Column with the answers."),
         click.option("--choices", metavar="A,B,..",
-                     help="The answers there are, or raw=word pairs such as 0=negative,1=positive."),
+                     help="The answers there are, or raw=word pairs: 0=negative,1=positive."),
         click.option("--references", metavar="FILE",
                      help="Line-aligned file of answers to --task."),
         click.option("--instruction", metavar="TEXT", help="Instruction written before the items."),

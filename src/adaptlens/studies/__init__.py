@@ -1,0 +1,1 @@
+"""Studies: each is a plan, an analysis and its figures."""

@@ -204,7 +204,7 @@ def planned_work(study: Study, out: str | Path | None) -> list[dict[str, Any]]:
 
 
 def _prompt_characters(cell: Cell, task: Task) -> float:
-    """Return the mean length of the first ten prompts of draw 0, written without a chat template."""
+    """Return the mean length of the first ten prompts of draw 0, in the plain layout."""
     examples = int(cell.adaptation.arguments.get("examples", 0))
     shown = examples if cell.adaptation.name == "icl" else 0
     demos = prompts.demonstrations(task, 0, shown, seed=cell.seed)

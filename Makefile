@@ -1,0 +1,40 @@
+PYTHON ?= python3
+BIN := .venv/bin
+PIP_INSTALL = $(BIN)/python -m pip install --quiet --constraint constraints.txt
+
+.PHONY: demo test check fix bench clean
+
+demo: .venv/installed ## compare the ways of adapting the reference model on two tasks, offline
+	$(BIN)/adaptlens compare --model reference --task sentiment-novel --task translation \
+		--shots 0,4,16 --draws 10 --out runs/demo
+
+test: .venv/installed-test ## the whole test suite, offline
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+
+check: .venv/installed-check ## formatter, linter, types, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fix: .venv/installed-check ## format, and fix what the linter can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: .venv/installed-bench ## every benchmark against its peer
+	for claim in startup scoring bank study; do $(BIN)/python benchmarks/$$claim.py || exit 1; done
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv || ( rm -rf .venv && $(PYTHON) -m venv --without-pip .venv \
+		&& $(PYTHON) -m pip --python .venv/bin/python install --quiet pip )
+
+.venv/installed: .venv/bin/python pyproject.toml constraints.txt
+	$(PIP_INSTALL) --editable .
+	touch $@
+
+.venv/installed-%: .venv/installed
+	$(PIP_INSTALL) --editable '.[$*]'
+	touch $@
+
+clean:
+	rm -rf .venv build dist src/*.egg-info

@@ -1,0 +1,141 @@
+"""Prompts: which demonstrations, in which order, written how."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adaptlens import prompts
+from adaptlens.errors import UserError
+from adaptlens.values import Example, Part, Prompt, Task, Template
+
+
+def make_task(size: int = 12, **changes) -> Task:
+    train = tuple(
+        Example(f"t{i}", f"text {i} about {'cats' if i % 3 else 'ships'}", "AB"[i % 2])
+        for i in range(size)
+    )
+    settings = {"instruction": "Say A or B.", "choices": ("A", "B")} | changes
+    return Task("toy", "choice", train, (), (Example("q", "the query", "A"),), **settings)
+
+
+def test_a_prompt_reads_instruction_then_demonstrations_then_query():
+    task = make_task()
+    prompt = prompts.render(task, task.train[:2], task.test[0])
+    assert prompt.text == (
+        "Say A or B.\n\nInput: text 0 about ships\nOutput: A\n\n"
+        "Input: text 1 about cats\nOutput: B\n\nInput: the query\nOutput:"
+    )
+    assert prompt.answers == (" A", " B")
+
+
+def test_supervised_prompts_leave_the_instruction_out():
+    task = make_task()
+    prompt = prompts.render(task, (), task.test[0], instruction=False)
+    assert prompt.text == "Input: the query\nOutput:"
+
+
+def test_an_item_with_its_own_instruction_shows_it_before_its_input():
+    task = make_task(instruction="")
+    query = Example("q", "2 3", "5", instruction="Add the numbers.")
+    prompt = prompts.render(task, (), query)
+    assert prompt.text == "Add the numbers.\nInput: 2 3\nOutput:"
+    assert prompts.render(task, (), query, instruction=False).text == "Input: 2 3\nOutput:"
+
+
+@given(
+    st.integers(0, 40),
+    st.integers(0, 12),
+    st.integers(0, 12),
+    st.sampled_from(["random", "balanced"]),
+)
+def test_draws_are_nested_and_repeatable(draw, small, large, selection):
+    small, large = sorted((small, large))
+    task = make_task()
+    few = prompts.demonstrations(task, draw, small, selection=selection, seed=3)
+    many = prompts.demonstrations(task, draw, large, selection=selection, seed=3)
+    assert many[:small] == few
+    assert len(set(many)) == large
+
+
+def test_two_draws_differ():
+    task = make_task(200)
+    assert prompts.demonstrations(task, 0, 50) != prompts.demonstrations(task, 1, 50)
+
+
+def test_balanced_demonstrations_hold_every_target_equally_often():
+    train = tuple(Example(str(i), str(i), "rare" if i < 4 else "usual") for i in range(40))
+    task = Task("skewed", "choice", train, (), (), choices=("rare", "usual"))
+    targets = [e.target for e in prompts.demonstrations(task, 5, 8, selection="balanced")]
+    assert targets.count("rare") == targets.count("usual") == 4
+
+
+def test_asking_for_more_demonstrations_than_there_are_names_both_numbers():
+    with pytest.raises(
+        UserError, match=r"13 demonstrations .* has 12 examples; ask for at most 12"
+    ):
+        prompts.demonstrations(make_task(), 0, 13)
+
+
+def test_an_unknown_selection_names_the_nearest():
+    with pytest.raises(UserError, match="unknown selection 'balancd'; did you mean 'balanced'"):
+        prompts.demonstrations(make_task(), 0, 1, selection="balancd")
+
+
+def test_similar_demonstrations_share_words_with_the_query_most_similar_last():
+    train = (
+        Example("sea", "the ship crossed the sea", "A"),
+        Example("cat", "a cat slept", "B"),
+        Example("port", "the ship left", "A"),
+    )
+    query = Example("q", "a ship on the sea", "A")
+    task = Task("toy", "choice", train, (), (query,), choices=("A", "B"))
+    found = prompts.SimilarDemonstrations.build(task, [query], 2).by_query["q"]
+    assert found[-1].id == "sea"
+
+
+def test_a_query_that_shares_no_word_still_gets_demonstrations():
+    task = make_task()
+    query = Example("odd", "zzz", "A")
+    assert len(prompts.SimilarDemonstrations.build(task, [query], 3).by_query["odd"]) == 3
+
+
+def chat(messages: list[dict[str, str]]) -> str:
+    return "".join(f"<{m['role']}>{m['content']}</s>" for m in messages) + "<assistant>"
+
+
+def test_chat_prompts_are_alternating_messages_with_every_part_found():
+    task = make_task()
+    prompt = prompts.render(task, task.train[:1], task.test[0], chat=chat)
+    assert prompt.text == (
+        "<user>Say A or B.\n\nInput: text 0 about ships</s><assistant>A</s>"
+        "<user>Input: the query</s><assistant>"
+    )
+    assert prompt.answers == ("A", "B")
+    assert [p.role for p in prompt.parts if p.role != "chat"] == [
+        "instruction", "demo_input", "demo_target", "query",
+    ]  # fmt: skip
+
+
+def test_a_chat_template_that_rewrites_its_messages_is_refused():
+    task = make_task()
+    with pytest.raises(UserError, match="the chat template changes the text"):
+        prompts.render(task, (), task.test[0], chat=lambda m: m[0]["content"].upper())
+
+
+@given(st.lists(st.tuples(st.sampled_from(["query", "cue"]), st.text()), max_size=6))
+def test_spans_cut_the_text_into_its_parts(parts):
+    prompt = Prompt(tuple(Part(role, text) for role, text in parts))
+    assert [(role, prompt.text[a:b]) for role, a, b in prompt.spans()] == parts
+
+
+def test_a_template_decides_every_fixed_text():
+    task = make_task(template=Template("Q: ", "\nA:", "", "\n###\n"), instruction="")
+    prompt = prompts.render(task, task.train[:1], task.test[0])
+    assert prompt.text == "Q: text 0 about ships\nA:A\n###\nQ: the query\nA:"
+
+
+def test_a_target_outside_the_choices_is_refused_by_name():
+    with pytest.raises(
+        UserError, match=r"item x: the target 'C' is not among the choices 'A', 'B'"
+    ):
+        Task("toy", "choice", (Example("x", "?", "C"),), (), (), choices=("A", "B"))
