@@ -52,8 +52,9 @@ class Task:
 
     `kind` "choice" scores the options by log-likelihood; "generation" decodes greedily and
     compares with the target (exact match, chrF). `choices` holds the options all items share, and
-    is empty for generation tasks and where each `Example` brings its own. `notes` says what was
-    done to the data on the way in (splits made, duplicates dropped), in sentences for the report.
+    is empty for generation tasks and where each `Example` brings its own. `stop` holds the texts
+    that end a generated answer, where the task says so itself. `notes` says what was done to the
+    data on the way in (splits made, duplicates dropped), in sentences for the report.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Task:
     choices: tuple[str, ...] = ()
     template: Template = Template()
     max_new_tokens: int = 32
+    stop: tuple[str, ...] = ()
     description: str = ""
     notes: tuple[str, ...] = ()
 

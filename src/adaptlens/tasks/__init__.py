@@ -1,0 +1,157 @@
+"""Tasks: bundled ones, a user's files, hub datasets, lm-evaluation-harness YAML.
+
+`load` takes them all by one name:
+
+* a bundled task (`names()`), before a file of the same name;
+* a file (.csv .tsv .jsonl .json .parquet), cut 60/20/20 by content and seed unless a `split`
+  column says otherwise;
+* a folder of train, dev (valid, validation) and test files;
+* two line-aligned files for translation, as "SOURCE,REFERENCES" or with `references=`;
+* "hf:NAME[:CONFIG]", a hub dataset, or "hf:FOLDER";
+* a task .yaml of lm-evaluation-harness (Jinja-only `multiple_choice` and `generate_until`).
+"""
+
+import difflib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from adaptlens.errors import UserError, unknown
+from adaptlens.tasks.assembly import Settings
+from adaptlens.values import Example, Task
+
+__all__ = ["Settings", "describe", "load", "names"]
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of the bundled tasks."""
+    from adaptlens.tasks import microworld
+
+    return tuple(microworld.names())
+
+
+def load(name: str, *, references: str | None = None, **settings: Any) -> Task:
+    """Return the task that `name` stands for: train, validation and test splits, cleaned.
+
+    Args:
+        name: a bundled task, a path, "SOURCE,REFERENCES", "hf:NAME[:CONFIG]" or a task YAML.
+        references: the file whose line n answers line n of `name`.
+        settings: the fields of `Settings`: input and target (columns, by name or 0-based number),
+            choices ("a,b" or "0=a,1=b"), instruction, kind, max_new_tokens, seed, limit_train,
+            limit_validation, limit_test, header, drop_empty, max_file_bytes.
+
+    Returns:
+        The task; its `notes` say everything that was decided, cut or left out.
+
+    Raises:
+        UserError: if there is no such task, or its data cannot be used as they are.
+    """
+    fields = Settings.__dataclass_fields__
+    for key in settings:
+        if key not in fields:
+            raise unknown("task setting", key, (*fields, "references"))
+    wishes = Settings(**settings)
+    if references is not None:
+        return _aligned(name, references, wishes)
+    if name.startswith("hf:"):
+        from adaptlens.tasks.hub import hub_task
+
+        return hub_task(name.removeprefix("hf:"), wishes)
+    if name in names():
+        return _bundled(name, wishes)
+    path = Path(name).expanduser()
+    if not path.exists():
+        source, comma, rest = name.partition(",")
+        if comma:
+            return _aligned(source, rest, wishes)
+        raise _nothing_there(name, path)
+    if path.suffix.lower() in (".yaml", ".yml"):
+        from adaptlens.tasks.lm_eval import yaml_task
+
+        return yaml_task(path, wishes)
+    from adaptlens.tasks.assembly import file_task, folder_task
+
+    return folder_task(path, wishes) if path.is_dir() else file_task(path, wishes)
+
+
+def _aligned(source: str, references: str, wishes: Settings) -> Task:
+    from adaptlens.tasks.aligned import aligned_task
+
+    return aligned_task(Path(source).expanduser(), Path(references).expanduser(), wishes)
+
+
+def _nothing_there(name: str, path: Path) -> UserError:
+    """Return the error for a name that is neither a bundled task nor a path."""
+    if not path.suffix and len(path.parts) == 1:
+        return unknown("task", name, names())
+    if not path.parent.is_dir():
+        return UserError(
+            f"'{name}' does not exist, nor does its folder; expected a file, a folder, "
+            f"hf:NAME[:CONFIG] or one of {', '.join(names())}; check the path."
+        )
+    nearest = difflib.get_close_matches(path.name, [p.name for p in path.parent.iterdir()], n=1)
+    hint = f"did you mean '{path.parent / nearest[0]}'?" if nearest else "check the path."
+    return UserError(
+        f"there is no file '{name}'; expected a file, a folder, hf:NAME[:CONFIG] or one of "
+        f"{', '.join(names())}; {hint}"
+    )
+
+
+def _bundled(name: str, wishes: Settings) -> Task:
+    from adaptlens.tasks import microworld
+
+    allowed = {"instruction", "seed", "limit_train", "limit_validation", "limit_test"}
+    for key, default in vars(Settings()).items():
+        if key not in allowed and getattr(wishes, key) != default:
+            raise UserError(
+                f"{key}={getattr(wishes, key)!r} was given for the bundled task '{name}', whose "
+                "inputs and answers are fixed; expected it only with your own data; leave it out."
+            )
+    limits = {
+        "train": wishes.limit_train,
+        "validation": wishes.limit_validation,
+        "test": wishes.limit_test,
+    }
+    sizes = {split: limit for split, limit in limits.items() if limit is not None}
+    task = microworld.task(name, seed=wishes.seed, **sizes)
+    if wishes.instruction is not None:
+        task = replace(task, instruction=wishes.instruction)
+    return task
+
+
+def describe(task: Task, num_examples: int = 3) -> str:
+    """Return what a person wants to see of a task: sizes, options, examples as read, notes."""
+    kind = {
+        "choice": "choice (the likeliest option is the answer)",
+        "generation": "generation (exact match and chrF)",
+    }[task.kind]
+    lines = [task.name, ""]
+    if task.description:
+        lines += [task.description, ""]
+    lines.append(f"kind         {kind}")
+    splits = {"train": task.train, "validation": task.validation, "test": task.test}
+    lines.append("splits       " + ", ".join(f"{k} {len(v):,}" for k, v in splits.items()))
+    if task.choices:
+        lines.append("choices      " + ", ".join(map(repr, task.choices)))
+        for split, examples in splits.items():
+            counts = [sum(e.target == choice for e in examples) for choice in task.choices]
+            lines.append(f"  in {split:<11}" + ", ".join(f"{count:,}" for count in counts))
+    elif task.kind == "choice":
+        lines.append("choices      each item brings its own")
+    lines.append(f"instruction  {task.instruction or '(none)'}")
+    for number, example in enumerate(task.train[:num_examples], 1):
+        lines += ["", f"train example {number} ({example.id})", *_shown(task, example)]
+    if task.notes:
+        lines += ["", "notes", *(f"- {note}" for note in task.notes)]
+    return "\n".join(lines)
+
+
+def _shown(task: Task, example: Example) -> list[str]:
+    template = task.template
+    text = template.before_input + example.input + template.before_target
+    answer = template.target_prefix + example.target
+    shown = [f"  {example.instruction}"] if example.instruction else []
+    shown += [f"  {line}" for line in (text + answer).split("\n")]
+    if example.choices:
+        shown.append(f"  options: {', '.join(map(repr, example.choices))}")
+    return shown

@@ -1,0 +1,175 @@
+"""What an answer may be (options or free text), the words for raw labels, and the instruction."""
+
+import difflib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from adaptlens.errors import UserError
+from adaptlens.tasks.files import some
+from adaptlens.tasks.records import Item
+from adaptlens.values import Kind
+
+MAX_INFERRED_CHOICES = 20
+
+Choices = str | Sequence[str] | Mapping[str, str]
+Splits = dict[str, list[Item]]
+
+
+def settle(
+    name: str, splits: Splits, kind: Kind | None, choices: Choices | None
+) -> tuple[Splits, Kind, tuple[str, ...], list[str]]:
+    """Return the items with their final answers, the task's kind, its shared options, and notes.
+
+    Args:
+        name: of the task, for messages.
+        splits: items with answers as they stand in the data.
+        kind: None decides: at most 20 distinct answers, one of them repeated, make a choice task.
+        choices: the options, or the word for every raw answer; None takes the distinct answers.
+
+    Raises:
+        UserError: if an answer is not among the options, or all answers are the same.
+    """
+    pool = [item for items in splits.values() for item in items]
+    words = _words(choices)
+    if any(item.choices for item in pool):
+        if words or kind == "generation":
+            raise UserError(
+                f"'{name}': every item brings its own options, and --choices or a generation task "
+                "was asked for; expected one of the two; leave it out, or drop the options column."
+            )
+        return _own_options(splits)
+    if words and kind == "generation":
+        raise UserError(
+            f"'{name}': --choices was given for a generation task; expected one of the two; leave "
+            "one out."
+        )
+    if words:
+        _check_among(name, pool, words)
+        renamed = {
+            split: [replace(item, target=words[item.target]) for item in items]
+            for split, items in splits.items()
+        }
+        options = tuple(dict.fromkeys(words.values()))
+        _check_several(name, {words[item.target] for item in pool})
+        return renamed, "choice", options, []
+    distinct = sorted({item.target for item in pool})
+    listed = ", ".join(map(repr, distinct[:MAX_INFERRED_CHOICES]))
+    notes = []
+    if kind is None and len(distinct) <= MAX_INFERRED_CHOICES and len(distinct) < len(pool):
+        kind = "choice"
+        notes.append(f"Read as a choice task: {len(distinct)} distinct answers, {listed}.")
+    elif kind is None:
+        notes.append(
+            f"Read as a generation task: {len(distinct)} distinct answers in {len(pool)} items "
+            f"(a choice task has at most {MAX_INFERRED_CHOICES})."
+        )
+    if kind != "choice":
+        return splits, "generation", (), notes
+    _check_several(name, set(distinct))
+    if all(answer.lstrip("-").isdecimal() for answer in distinct):
+        notes.append(
+            "The options are bare numbers; words tell a model more: --choices "
+            f"{','.join(f'{answer}=WORD' for answer in distinct[:3])}."
+        )
+    return splits, "choice", tuple(distinct), notes
+
+
+def _words(choices: Choices | None) -> dict[str, str]:
+    """Return raw answer -> word, from "a,b", "0=a,1=b", a list or a mapping."""
+    if choices is None:
+        return {}
+    if isinstance(choices, Mapping):
+        pairs = [(str(raw).strip(), str(word).strip()) for raw, word in choices.items()]
+    else:
+        listed = choices.split(",") if isinstance(choices, str) else list(choices)
+        mapped = [("=" in choice) for choice in listed]
+        if any(mapped) and not all(mapped) and isinstance(choices, str):
+            raise UserError(
+                f"--choices {choices}: some choices have a word for a raw answer and some have "
+                "not; expected a,b or 0=a,1=b; write them all one way."
+            )
+        parted = [
+            choice.partition("=") if all(mapped) else (choice, "", choice) for choice in listed
+        ]
+        pairs = [(raw.strip(), word.strip()) for raw, _, word in parted]
+    words = dict(pairs)
+    if len(words) < len(pairs) or not all(words) or not all(words.values()) or len(words) < 2:
+        raise UserError(
+            f"--choices {choices}: expected at least two different choices, none of them empty, as "
+            "a,b or 0=a,1=b; correct the list."
+        )
+    return words
+
+
+def _check_among(name: str, pool: Sequence[Item], words: Mapping[str, str]) -> None:
+    strange = Counter(item.target for item in pool if item.target not in words)
+    if not strange:
+        return
+    answer = min(strange, key=lambda text: (-strange[text], text))
+    places = [item.place for item in pool if item.target == answer]
+    nearest = difflib.get_close_matches(answer, words, n=1, cutoff=0.5)
+    hint = f"; did you mean '{nearest[0]}'?" if nearest else ""
+    raise UserError(
+        f"'{name}': {sum(strange.values())} of {len(pool)} rows have an answer that is not among "
+        f"the choices {', '.join(map(repr, words))}, first '{answer}' ({some(places, 3)}){hint} "
+        "Correct the rows, or add the answer to --choices."
+    )
+
+
+def _check_several(name: str, answers: set[str]) -> None:
+    if len(answers) == 1:
+        raise UserError(
+            f"'{name}': every row has the answer '{answers.pop()}'; expected at least two "
+            "different answers; check which column is the target (--target)."
+        )
+
+
+def _own_options(splits: Splits) -> tuple[Splits, Kind, tuple[str, ...], list[str]]:
+    """Return items whose options are distinct; options that all items share become the task's."""
+    kept: Splits = {}
+    notes = []
+    for label, items in splits.items():
+        kept[label] = [item for item in items if len(set(item.choices)) == len(item.choices) > 1]
+        if count := len(items) - len(kept[label]):
+            notes.append(
+                f"{label}: {count} items left out whose options are not two or more "
+                "different texts."
+            )
+    options = {item.choices for items in kept.values() for item in items}
+    if len(options) != 1:
+        return kept, "choice", (), notes
+    bare = {s: [replace(item, choices=()) for item in items] for s, items in kept.items()}
+    return bare, "choice", options.pop(), notes
+
+
+def instruct(
+    splits: Splits, kind: Kind, options: Sequence[str], given: str | None, default: str = ""
+) -> tuple[Splits, str, list[str]]:
+    """Return the items, the task's one instruction, and what was decided.
+
+    Args:
+        splits: items, which may carry their own instructions.
+        kind: of the task; chooses the default instruction.
+        options: shared by all items; named in the default instruction.
+        given: replaces every other instruction ("" for none); None takes the items' own or the
+            default.
+        default: used instead of the kind's default.
+    """
+    own = {item.instruction for items in splits.values() for item in items}
+    bare = {s: [replace(item, instruction="") for item in items] for s, items in splits.items()}
+    if given is not None:
+        replaced = ["The instruction given replaces the items' own."] if own - {""} else []
+        return bare, given, replaced
+    if own - {""} and len(own) > 1:
+        return splits, "", ["Items carry their own instructions."]
+    if own - {""}:
+        return bare, own.pop(), ["The instruction is the one that all items carry."]
+    if not default and kind == "choice":
+        default = (
+            f"Classify the input as one of: {', '.join(options)}."
+            if options
+            else "Choose the answer."
+        )
+    default = default or "Write the output for the input."
+    return bare, default, [f'No instruction was given; used: "{default}"']

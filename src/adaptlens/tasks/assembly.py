@@ -1,0 +1,259 @@
+"""From items to a task: answers settled, duplicates and leaks out, splits made, limits kept."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from adaptlens.errors import UserError, unknown
+from adaptlens.tasks import answers, split
+from adaptlens.tasks.files import MAX_FILE_BYTES, SUFFIXES, Table, read_tables
+from adaptlens.tasks.records import Item, Layout, items, layout
+from adaptlens.values import Example, Kind, Task
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a user may say about the data; every None is decided from the data and noted."""
+
+    input: str | None = None
+    target: str | None = None
+    choices: answers.Choices | None = None
+    instruction: str | None = None
+    kind: Kind | None = None
+    max_new_tokens: int | None = None
+    seed: int = 0
+    limit_train: int | None = None
+    limit_validation: int | None = None
+    limit_test: int | None = None
+    header: bool | None = None
+    drop_empty: bool = False
+    max_file_bytes: int = MAX_FILE_BYTES
+
+    def __post_init__(self) -> None:
+        """Check the numbers and the kind."""
+        for name in ("limit_train", "limit_validation", "limit_test", "max_new_tokens"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(
+                    f"{name} is {value}; expected at least 1; leave it out or raise it."
+                )
+        if self.kind not in (None, "choice", "generation"):
+            raise unknown("kind of task", self.kind, ("choice", "generation"))
+
+    def limit(self, name: str) -> int | None:
+        """Return the most items wanted of a split; None means all."""
+        limits = (self.limit_train, self.limit_validation, self.limit_test)
+        return limits[split.SPLITS.index(name)]
+
+
+def file_task(path: Path, settings: Settings) -> Task:
+    """Return the task of one file, cut into splits unless it names its own."""
+    tables = _read(path, settings)
+    notes = []
+    siblings = sorted(
+        other.name
+        for other in path.parent.glob(f"*{path.suffix}")
+        if other != path and split_of(other.stem) and split_of(path.stem)
+    )
+    if siblings:
+        notes.append(
+            f"Only {path.name} was read; name the folder to use {', '.join(siblings)} beside it "
+            "as the other splits."
+        )
+    if "" not in tables:
+        return tables_task(path.stem, _by_split(tables, path.name), settings, notes)
+    return tables_task(path.stem, _parted(tables[""]), settings, notes)
+
+
+def folder_task(path: Path, settings: Settings) -> Task:
+    """Return the task of a folder's train, dev/valid/validation and test files.
+
+    Raises:
+        UserError: if the folder has no training file, or two files claim one split.
+    """
+    found: dict[str, list[Path]] = {}
+    for file in sorted(path.iterdir()):
+        name = split_of(file.stem)
+        if file.is_file() and name and file.suffix.lower() in SUFFIXES:
+            found.setdefault(name, []).append(file)
+    if not found:
+        raise UserError(
+            f"folder {path.name} holds no file named train, dev, valid, validation or test "
+            "(.csv, .tsv, .jsonl, .json, .parquet); expected at least train; name one file, or "
+            "rename them."
+        )
+    for name, files in found.items():
+        if len(files) > 1:
+            raise UserError(
+                f"folder {path.name}: {', '.join(f.name for f in files)} all claim the {name} "
+                "split; expected one file a split; name one file, or move the others away."
+            )
+    tables = {}
+    for name, (file,) in found.items():
+        read = _read(file, settings)
+        if "" not in read:
+            raise UserError(
+                f"{file.name} holds several splits itself ({', '.join(read)}); expected one list "
+                f"of records; name the file instead of its folder."
+            )
+        tables[name] = read[""]
+    return tables_task(path.name, tables, settings, ())
+
+
+def _read(path: Path, settings: Settings) -> dict[str, Table]:
+    return read_tables(
+        path,
+        header=settings.header,
+        named=[name for name in (settings.input, settings.target) if name is not None],
+        max_file_bytes=settings.max_file_bytes,
+    )
+
+
+def split_of(stem: str) -> str | None:
+    """Return the split that a file's name speaks of ("sst2_dev" -> "validation"), if just one."""
+    words = stem.casefold().replace("_", "-").replace(".", "-").split("-")
+    named = {split.SPLIT_NAMES[word] for word in words if word in split.SPLIT_NAMES}
+    return named.pop() if len(named) == 1 else None
+
+
+def _by_split(tables: dict[str, Table], source: str) -> dict[str, Table]:
+    """Return the tables under the names train, validation and test."""
+    result: dict[str, Table] = {}
+    for label, table in tables.items():
+        name = split.SPLIT_NAMES.get(label.strip().casefold())
+        if name is None or name in result:
+            raise UserError(
+                f"{source} names the split '{label}'{'' if name is None else ' twice'}; expected "
+                "train, validation (or dev) and test, each once; rename it."
+            )
+        result[name] = table
+    return result
+
+
+def _parted(table: Table) -> dict[str, Table]:
+    """Return the rows by their `split` column; all as one pool where there is none."""
+    column = next((c for c in table.columns if c.casefold() == "split"), None)
+    if column is None:
+        return {"train": table}
+    parts: dict[str, list[int]] = {}
+    for i, row in enumerate(table.rows):
+        parts.setdefault(str(row.get(column)).strip(), []).append(i)
+    tables = {
+        label: replace(
+            table, rows=[table.rows[i] for i in at], places=[table.places[i] for i in at], notes=()
+        )
+        for label, at in parts.items()
+    }
+    named = _by_split(tables, f"{table.name}, column '{column}',")
+    first = next(iter(named))
+    note = f"The splits are those of column '{column}'."
+    named[first] = replace(named[first], notes=(*table.notes, note))
+    return named
+
+
+def tables_task(
+    name: str, tables: dict[str, Table], settings: Settings, notes: Sequence[str]
+) -> Task:
+    """Return the task of tables by split; the training table decides how rows are read."""
+    first = tables.get("train") or next(iter(tables.values()))
+    how = layout(first, settings.input, settings.target)
+    collected = [*notes, *first.notes, how.note]
+    splits: dict[str, list[Item]] = {}
+    for label, table in tables.items():
+        _check_same_columns(first, table, how)
+        if table is not first:
+            collected += table.notes
+        splits[label], found = items(table, how, drop_empty=settings.drop_empty)
+        collected += found
+    return assemble(name, splits, settings, notes=collected)
+
+
+def _check_same_columns(first: Table, table: Table, how: Layout) -> None:
+    missing = [column for column in how.columns if column not in table.columns]
+    if missing:
+        raise UserError(
+            f"{table.name} has no column '{missing[0]}', which {first.name} has; its columns are "
+            f"{', '.join(table.columns)}; expected the same columns in every split; rename them."
+        )
+
+
+def assemble(
+    name: str,
+    splits: split.Splits,
+    settings: Settings,
+    *,
+    default_instruction: str = "",
+    shell: Task | None = None,
+    notes: Sequence[str] = (),
+) -> Task:
+    """Return the task of items by split; splits that are missing are made.
+
+    Args:
+        name: of the task.
+        splits: items under "train", "validation", "test".
+        settings: the user's wishes.
+        default_instruction: used where neither the user nor the items give one.
+        shell: gives template, lengths, stops and description.
+        notes: what was done to the data so far.
+
+    Raises:
+        UserError: if an answer is not among the options, all answers are the same, or too few
+            items remain.
+    """
+    collected = list(notes)
+    splits, kind, options, found = answers.settle(name, splits, settings.kind, settings.choices)
+    collected += found
+    splits, instruction, found = answers.instruct(
+        splits, kind, options, settings.instruction, default_instruction
+    )
+    collected += found
+    filled = [label for label, given in splits.items() if given]
+    for label in splits:
+        splits[label], found = split.without_duplicates(
+            splits[label], label, one_answer=kind == "choice"
+        )
+        collected += found
+    splits, found = split.without_leaks(splits)
+    collected += found
+    for label in filled:
+        if not splits[label]:
+            raise UserError(
+                f"'{name}': nothing is left of the {label} split after leaving out rows ("
+                f"{' '.join(collected[-3:])}); expected splits of different items; give other data."
+            )
+    splits, found = split.complete(splits, settings.seed, stratified=bool(options))
+    collected += found
+    examples = {}
+    for label, wanted in splits.items():
+        limit = settings.limit(label)
+        if limit is not None and limit < len(wanted):
+            collected.append(
+                f"{label}: {limit} of {len(wanted)} items used, sampled by content and seed "
+                f"{settings.seed}."
+            )
+            wanted = wanted[:limit]
+        examples[label] = tuple(
+            Example(split.digest(item), item.input, item.target, item.choices, item.instruction)
+            for item in wanted
+        )
+    if shell is None:
+        shell = Task(name, kind, (), (), ())
+        if kind == "generation" and settings.max_new_tokens is None:
+            longest = max(len(item.target) for given in splits.values() for item in given)
+            shell = replace(shell, max_new_tokens=min(max(longest // 2, 32), 256))
+            collected.append(
+                f"Generated answers end after at most {shell.max_new_tokens} tokens (half the "
+                f"{longest} characters of the longest answer, but 32 to 256)."
+            )
+    return replace(
+        shell,
+        name=name,
+        kind=kind,
+        train=examples["train"],
+        validation=examples["validation"],
+        test=examples["test"],
+        instruction=instruction,
+        choices=options,
+        max_new_tokens=settings.max_new_tokens or shell.max_new_tokens,
+        notes=tuple(collected),
+    )
