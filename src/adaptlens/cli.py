@@ -242,10 +242,9 @@ def report(run: Path, as_json: bool) -> None:
 def check(run: Path, as_json: bool) -> None:
     """Verify every file of a run against its digest."""
     from adaptlens.store import Run
-    from adaptlens.store import check as check_run
 
     opened = Run.open(run)
-    problems = check_run(opened)
+    problems = opened.check()
     if as_json:
         found = [{"cell": p.cell, "file": p.file, "message": p.message} for p in problems]
         click.echo(json.dumps({"cells": len(opened.cells()), "problems": found}))
