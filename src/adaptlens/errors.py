@@ -25,9 +25,5 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     """
     names = sorted(known)
     nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"; did you mean '{nearest[0]}'?" if nearest else ""
-    return UserError(
-        f"unknown {kind} '{name}'{hint} Known: {', '.join(names)}."
-        if not hint
-        else f"unknown {kind} '{name}'{hint}"
-    )
+    hint = f"did you mean '{nearest[0]}'?" if nearest else f"known: {', '.join(names)}."
+    return UserError(f"unknown {kind} '{name}'; {hint}")

@@ -4,7 +4,7 @@ docs/store-format.md describes every file. Nothing is pickled; a `kill -9` at an
 cell either whole or not done.
 """
 
-from adaptlens.store.check import Problem
+from adaptlens.store.problems import Problem
 from adaptlens.store.claims import Claim, ClaimLost
 from adaptlens.store.files import write_atomically
 from adaptlens.store.records import Arrays, Record

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from adaptlens.canonical import canonical_json, digest, read_tagged_json, tagged_json
 from adaptlens.errors import UserError
-from adaptlens.store.check import ID_DIGITS, Problem, cell_problems
+from adaptlens.store.problems import ID_DIGITS, Problem, cell_problems
 from adaptlens.store.claims import Claim, leftovers, remove_leftovers
 from adaptlens.store.files import TEMPORARY_SUFFIX, sync_folder, write_atomically, writing
 from adaptlens.store.owners import Owner, locked, read_owner
