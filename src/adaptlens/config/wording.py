@@ -1,0 +1,109 @@
+"""Errors about settings: where the value stands, what was given, what is expected."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+from adaptlens.config.settings import EXPECTED, CompareConfig, Prices, TaskSource, Tune
+from adaptlens.config.yaml12 import Place
+from adaptlens.errors import UserError, unknown
+
+Sources = Mapping[Place, str]
+"""Where the value at a place was written: "study.yaml:3", "--set tune.rank=16", or "" for none."""
+
+_UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
+
+
+def first_error(value: Any, errors: Sequence[Mapping[str, Any]], sources: Sources) -> UserError:
+    """Return the error for the first of pydantic's findings about the settings in `value`."""
+    # An unknown key goes first: it is often the reason that another one is missing.
+    error = min(errors, key=lambda e: e["type"] not in _UNKNOWN)
+    place = _place_in(value, error["loc"])
+    if error["type"] in _UNKNOWN:
+        return unknown_key(place, sources)
+    if error["type"] == "missing":
+        return UserError(
+            f"{where(place[:-1], sources)}{shown(place[:-1])}: has no '{place[-1]}'; add it, for "
+            f"example `{_expected(place)[1]}`."
+        )
+    given = error["input"]
+    if error["type"] == "literal_error" and isinstance(given, str):
+        names = re.findall(r"'([^']*)'", error["ctx"]["expected"])
+        setting = _path(place).rpartition(".")[2]
+        return UserError(f"{where(place, sources)}{unknown(setting, given, names)}")
+    return wrong(place, given, sources)
+
+
+def wrong(place: Place, given: Any, sources: Sources) -> UserError:
+    """Return the error for a value of the wrong type or out of range."""
+    expected, example = _expected(place)
+    return UserError(
+        f"{where(place, sources)}{shown(place)}: given {_value(given)}; expected {expected}, for "
+        f"example `{example}`."
+    )
+
+
+def unknown_key(place: Place, sources: Sources) -> UserError:
+    """Return the error for a key that means nothing at its place."""
+    prefix = shown(place[:-1])
+    names = [f"{prefix}.{name}" if prefix else name for name in known(place[:-1])]
+    return UserError(f"{where(place, sources)}{unknown('key', shown(place), names)}")
+
+
+def known(place: Place) -> list[str]:
+    """Return the keys that may stand at a place."""
+    tables = {"": [f.name for f in fields(CompareConfig)]}
+    for name, table in (("tasks", TaskSource), ("tune", Tune), ("prices", Prices)):
+        tables[name] = list(table.__annotations__)
+    return tables.get(_path(place), [])
+
+
+def where(place: Place, sources: Sources) -> str:
+    """Return the source of the value at a place, or of what holds it, as a prefix for errors."""
+    for end in range(len(place), -1, -1):
+        if place[:end] in sources:
+            source = sources[place[:end]]
+            return f"{source}: " if source else ""
+    return ""
+
+
+def shown(place: Place) -> str:
+    """Return a place as users write it: tasks.0.input."""
+    return ".".join(map(str, place))
+
+
+def _place_in(value: Any, loc: Sequence[str | int]) -> Place:
+    """Return the part of pydantic's location that is in the data (the rest names types)."""
+    place: list[str | int] = []
+    for i, part in enumerate(loc):
+        if isinstance(value, list):
+            if not isinstance(part, int):
+                break
+            value = value[part]
+        elif isinstance(value, dict) and part in value:
+            value = value[part]
+        elif i < len(loc) - 1 or part not in known(tuple(place)):
+            break
+        place.append(part)
+    return tuple(place)
+
+
+def _path(place: Place) -> str:
+    """Return a place without its list positions."""
+    return ".".join(part for part in place if isinstance(part, str))
+
+
+def _expected(place: Place) -> tuple[str, str]:
+    """Return what is expected at a place, and an example of it."""
+    while _path(place) not in EXPECTED:
+        place = place[:-1]
+    return EXPECTED[_path(place)]
+
+
+def _value(given: Any) -> str:
+    if given in ("", [], {}):
+        return {"": "an empty text", "[]": "an empty list"}.get(str(given), "nothing in it")
+    text = json.dumps(given, default=lambda v: f"a {type(v).__name__}", ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:57]}..."
