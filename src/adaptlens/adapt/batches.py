@@ -59,6 +59,7 @@ class Block:
         tokens_given: tokens of the lessons as separate texts, the last of each not counted (it
             is never read).
         tokens_computed: batch x seq.
+        pairs_computed: query-key pairs that see each other, padding included.
     """
 
     first: int
@@ -72,6 +73,7 @@ class Block:
     weights: Tensor
     tokens_given: int
     tokens_computed: int
+    pairs_computed: int
     kept_mask: list[Tensor | dict[str, Tensor]] = field(default_factory=list)
 
     def losses(self, lm: LM) -> Tensor:
@@ -218,6 +220,7 @@ def _block(
         weights=torch.from_numpy(np.concatenate(weights)),
         tokens_given=given,
         tokens_computed=ids.size,
+        pairs_computed=int((ends - np.arange(seq)).sum()),
     )
 
 
@@ -233,5 +236,6 @@ def _to(block: Block, device: torch.device | str) -> Block:
         ends=ends,
         tokens_given=block.tokens_given,
         tokens_computed=block.tokens_computed,
+        pairs_computed=block.pairs_computed,
         **moved,
     )

@@ -7,11 +7,13 @@ optimiser state, and the losses are added up, so what one variant does cannot re
 
 import math
 import os
+import resource
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -19,13 +21,12 @@ from torch import Tensor
 
 from adaptlens.adapt import Progress
 from adaptlens.adapt.batches import PLAIN, Block, Lesson, choose_width, lay_out
+from adaptlens.adapt.optimiser import AdamW, Recipe
 from adaptlens.errors import UserError
 from adaptlens.lm.load import LM
 from adaptlens.values import Weights
 
-Schedule = Literal["constant", "linear", "cosine"]
-SCHEDULES = ("constant", "linear", "cosine")
-
+_STATM = Path("/proc/self/statm")
 _MOST_BLOCK_TOKENS = {"cpu": 4096}
 _MOST_BLOCK_TOKENS_ACCELERATOR = 32768
 
@@ -51,36 +52,6 @@ class Trainable(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """How to train, with one entry per variant where a tuple is wanted.
-
-    Attributes:
-        rates: the highest learning rate of each variant.
-        steps: optimiser steps of each variant, never increasing along the variants.
-        order_seeds: fix the order of each variant's examples (and its dropout masks). The order
-            matters only where a variant has more examples than a batch.
-        batch: examples a step; fewer examples than that are all used in every step. A pass over
-            the examples ends with a smaller batch where they do not divide.
-        schedule: of the rate, over the variant's steps, after the warm-up.
-        warmup_steps: over which the rate rises linearly from 0.
-        weight_decay: decoupled, times the rate.
-        clip: the most a variant's gradient norm may be; None for no limit.
-    """
-
-    rates: tuple[float, ...]
-    steps: tuple[int, ...]
-    order_seeds: tuple[int, ...]
-    batch: int = 32
-    schedule: Schedule = "constant"
-    warmup_steps: int = 0
-    weight_decay: float = 0.0
-    clip: float | None = 1.0
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class History:
     """What training did.
@@ -90,30 +61,19 @@ class History:
         seconds: wall time.
         tokens_given: tokens read, had every example been run by itself.
         tokens_computed: tokens run, shared ones once, padding included.
+        pairs_computed: query-key pairs that see each other, as run.
         label_tokens: tokens the loss was taken on.
+        peak_bytes: the most memory held between a forward pass and its backward pass: allocated
+            on an accelerator, resident on a CPU.
     """
 
     losses: np.ndarray
     seconds: float
     tokens_given: int
     tokens_computed: int
+    pairs_computed: int
     label_tokens: int
-
-
-def rate_factor(schedule: str, step: int, steps: int, warmup_steps: int) -> float:
-    """Return the share of the highest rate at a step, counted from 0.
-
-    As Hugging Face's `get_constant/linear/cosine_schedule_with_warmup` define it: the first
-    warm-up step has rate 0, and the rate would reach 0 one step after the last.
-    """
-    if step < warmup_steps:
-        return step / warmup_steps
-    done = (step - warmup_steps) / max(1, steps - warmup_steps)
-    if schedule == "linear":
-        return 1 - done
-    if schedule == "cosine":
-        return 0.5 * (1 + math.cos(math.pi * done))
-    return 1.0
+    peak_bytes: int
 
 
 def batches_of(count: int, batch: int, seed: int) -> Iterator[tuple[int, ...]]:
@@ -166,7 +126,8 @@ def train(
     ]
     optimiser = AdamW(trainable.masters, recipe)
     curve = np.full((num_steps, num_variants), np.nan, np.float32)
-    tokens_given = tokens_computed = label_tokens = 0
+    totals = np.zeros(4, int)
+    peak_bytes = 0
     chosen: list[tuple[int, ...]] = []
     blocks: list[Block] = []
     for step in range(num_steps):
@@ -179,7 +140,7 @@ def train(
             blocks = lay_out(batches, width, block_tokens=block_tokens, device=lm.device)
         while True:
             try:
-                losses = _backward(lm, trainable, blocks, optimiser.gradients, step)
+                losses, held_bytes = _backward(lm, trainable, blocks, optimiser.gradients, step)
                 break
             except torch.OutOfMemoryError:
                 if block_tokens < 2:
@@ -190,35 +151,51 @@ def train(
         _check_finite(np.isfinite(curve[step, :active]), step, names, recipe)
         optimiser.step(step, active)
         trainable.publish()
-        tokens_given += sum(block.tokens_given for block in blocks)
-        tokens_computed += sum(block.tokens_computed for block in blocks)
-        label_tokens += sum(len(block.targets) for block in blocks)
+        peak_bytes = max(peak_bytes, held_bytes)
+        for block in blocks:
+            totals += (
+                block.tokens_given, block.tokens_computed, block.pairs_computed, len(block.targets)
+            )  # fmt: skip
         if progress:
             progress(step + 1, num_steps)
     finite = trainable.masters.isfinite().all(1).cpu().numpy()
     _check_finite(finite, num_steps - 1, names, recipe)
     seconds = time.perf_counter() - started
-    return History(curve, seconds, tokens_given, tokens_computed, label_tokens)
+    given, computed, pairs, labels = totals.tolist()
+    return History(curve, seconds, given, computed, pairs, labels, peak_bytes)
 
 
 def _backward(
     lm: LM, trainable: Trainable, blocks: Sequence[Block], gradients: Tensor, step: int
-) -> Tensor:
-    """Return each active variant's loss, having put its gradient into `gradients`."""
+) -> tuple[Tensor, int]:
+    """Return each active variant's loss and the bytes held, with gradients in `gradients`."""
     gradients.zero_()
     sums = []
+    held_bytes = 0
     for part, block in enumerate(blocks):
         with (
             torch.enable_grad(),
             trainable.training(block.first, block.last, gradients, step, part),
         ):
             losses = block.losses(lm)
+            held_bytes = max(held_bytes, _held_bytes(lm.device))
             losses.sum().backward()
         sums.append((block, block.per_variant(losses)))
     total = torch.zeros(blocks[-1].last, device=gradients.device)
     for block, own in sums:
         total[block.first : block.last] += own
-    return total
+    return total, held_bytes
+
+
+def _held_bytes(device: torch.device) -> int:
+    """Return the bytes allocated on an accelerator, or resident on the host where that is told."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    if device.type == "mps":
+        return torch.mps.current_allocated_memory()
+    if not _STATM.exists():
+        return 0
+    return int(_STATM.read_text().split()[1]) * resource.getpagesize()
 
 
 def _check_finite(finite: np.ndarray, step: int, names: Sequence[str], recipe: Recipe) -> None:
@@ -230,43 +207,6 @@ def _check_finite(finite: np.ndarray, step: int, names: Sequence[str], recipe: R
         f"loss is no longer a finite number; lower its rate ({recipe.rates[variant]:g}), or add "
         "warm-up steps."
     )
-
-
-class AdamW:
-    """Steps of AdamW on stacked numbers [variants, parameters], each row with its own rate.
-
-    The same as `torch.optim.AdamW` run for each row alone, after `clip_grad_norm_` on that row.
-    """
-
-    def __init__(self, numbers: Tensor, recipe: Recipe):
-        self.numbers, self.recipe = numbers, recipe
-        self.gradients, self.first_moment, self.second_moment = (
-            torch.zeros_like(numbers) for _ in range(3)
-        )
-        factors = [
-            [
-                rate * rate_factor(recipe.schedule, step, steps, recipe.warmup_steps)
-                for rate, steps in zip(recipe.rates, recipe.steps, strict=True)
-            ]
-            for step in range(max(recipe.steps))
-        ]
-        self.rates = torch.tensor(factors, device=numbers.device)[:, :, None]
-
-    def step(self, step: int, active: int) -> None:
-        """Move the first `active` rows by their gradients; `step` counts from 0."""
-        recipe, rates = self.recipe, self.rates[step, :active]
-        numbers, gradients = self.numbers[:active], self.gradients[:active]
-        first, second = self.first_moment[:active], self.second_moment[:active]
-        if recipe.clip is not None:
-            norms = gradients.norm(dim=1, keepdim=True)
-            gradients.mul_((recipe.clip / (norms + 1e-6)).clamp_(max=1.0))
-        if recipe.weight_decay:
-            numbers.mul_(1 - rates * recipe.weight_decay)
-        first.lerp_(gradients, 1 - recipe.beta1)
-        second.mul_(recipe.beta2).addcmul_(gradients, gradients, value=1 - recipe.beta2)
-        scale = second.sqrt().div_(math.sqrt(1 - recipe.beta2 ** (step + 1))).add_(recipe.epsilon)
-        update = torch.div(first, scale, out=scale)
-        numbers.sub_(update.mul_(rates / (1 - recipe.beta1 ** (step + 1))))
 
 
 def evaluate(

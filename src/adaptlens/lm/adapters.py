@@ -123,7 +123,7 @@ def read(folder: Path) -> Saved:
     for key, a in tensors.items():
         if not key.startswith(_PREFIX) or not key.endswith((".lora_A.weight", ".lora_B.weight")):
             raise UserError(
-                f"adapter {folder} holds '{key}', which is no LoRA matrix; retrain it as plain LoRA."
+                f"adapter {folder} holds '{key}', which is no LoRA matrix; retrain it as LoRA."
             )
         if key.endswith(".lora_A.weight"):
             name = key.removeprefix(_PREFIX).removesuffix(".lora_A.weight")
