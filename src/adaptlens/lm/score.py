@@ -1,29 +1,19 @@
 """Log-likelihoods of answers: shared prompts read once, logits only where an answer is scored."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from adaptlens.lm.forward import Found, Progress, Work, default_budget, is_out_of_memory, read
+from adaptlens.lm.forward import Found, Progress, read
+from adaptlens.lm.generate import generate
 from adaptlens.lm.load import LM
+from adaptlens.lm.memory import default_budget, is_out_of_memory
+from adaptlens.lm.seams import Request, encode
+from adaptlens.lm.walk import Work
 from adaptlens.values import Weights
 
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A prompt, the answers to score after it, and who reads it.
-
-    Attributes:
-        prompt_ids: tokens before the answers, at least one.
-        answers_ids: per answer its tokens, each at least one; empty where text is generated.
-        variant: the variant of the weights that reads it.
-    """
-
-    prompt_ids: tuple[int, ...]
-    answers_ids: tuple[tuple[int, ...], ...] = ()
-    variant: int = 0
+__all__ = ["Request", "encode", "generate", "score"]
 
 
 def score(
@@ -69,13 +59,15 @@ def score(
     loglik = [np.zeros(len(request.answers_ids)) for request in requests]
 
     def take(found: Found) -> None:
-        nodes, targets, owners = [], [], []
+        nodes: list[np.ndarray] = []
+        targets: list[int] = []
+        owners: list[tuple[int, int]] = []
         for n, places in found.nodes.items():
             for r, c, start, answer in askers[n]:
                 nodes.append(places[start - first[n] :])
                 targets.extend(answer)
                 owners.extend([(r, c)] * len(answer))
-        logprob = _logprob(lm, found.final, np.concatenate(nodes), np.array(targets), budget)
+        logprob = _logprob(found, np.concatenate(nodes), np.array(targets), budget)
         for (r, c), value in zip(owners, logprob, strict=True):
             loglik[r][c] += value
 
@@ -95,29 +87,28 @@ def score(
     return loglik
 
 
-def _logprob(
-    lm: LM, hidden: torch.Tensor, nodes: np.ndarray, targets: np.ndarray, budget_bytes: int
-) -> np.ndarray:
-    """Return log p(targets[i] | hidden[nodes[i]]), float64 [n], softmax in float32, in chunks."""
-    assert lm.anatomy is not None
-    # Logits in the model's format, then in float32, and the exponentials under their sum.
-    chunk = max(budget_bytes // (12 * lm.anatomy.vocab), 1)
+def _logprob(found: Found, nodes: np.ndarray, targets: np.ndarray, budget_bytes: int) -> np.ndarray:
+    """Return log p(targets[i] | what node nodes[i] has read), float64 [n], softmax in float32."""
     out = np.zeros(len(nodes))
     by_node = np.argsort(nodes, kind="stable")
+    in_order = nodes[by_node]
+    # Logits in the model's format, then in float32, and the exponentials under their sum.
+    vocab = found.logits(0, 1).shape[1]
+    chunk = max(budget_bytes // (12 * vocab), 1)
     low = 0
-    while low < len(hidden):
-        high = min(low + chunk, len(hidden))
+    while low < found.num_nodes:
+        high = min(low + chunk, found.num_nodes)
         try:
-            logits = lm.anatomy.logits(hidden[low:high]).float()
+            logits = found.logits(low, high).float()
             total = logits.logsumexp(dim=-1)
         except RuntimeError as error:
             if not is_out_of_memory(error) or chunk == 1:
                 raise
-            chunk = max(chunk // 2, 1)
+            chunk //= 2
             continue
-        some = by_node[np.searchsorted(nodes[by_node], low) : np.searchsorted(nodes[by_node], high)]
-        at = torch.from_numpy(nodes[some] - low).to(hidden.device)
-        which = torch.from_numpy(targets[some]).to(hidden.device)
+        some = by_node[np.searchsorted(in_order, low) : np.searchsorted(in_order, high)]
+        at = torch.from_numpy(nodes[some] - low).to(logits.device)
+        which = torch.from_numpy(targets[some]).to(logits.device)
         out[some] = (logits[at, which] - total[at]).double().cpu().numpy()
         low = high
     return out

@@ -9,6 +9,7 @@ below token k are the ones from k up to `ends[k]`, so one integer a token holds 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -105,10 +106,15 @@ class Order:
         return list(pairwise(edges))
 
 
-def sort(sequences: Sequence[Sequence[int]], numbers: Sequence[int] | None = None) -> Order:
-    """Return the sequences (all, or those numbered) in dictionary order."""
+def sort(sequences: Sequence[Any], numbers: Sequence[int] | None = None) -> Order:
+    """Return the sequences (all, or those numbered) in dictionary order.
+
+    Args:
+        sequences: all tuples, all lists or all texts.
+        numbers: which to sort; None means all.
+    """
     chosen = range(len(sequences)) if numbers is None else numbers
-    ordered = sorted(chosen, key=lambda n: tuple(sequences[n]))
+    ordered = sorted(chosen, key=lambda n: sequences[n])
     shared = [0] * len(ordered)
     for i in range(1, len(ordered)):
         shared[i] = common(sequences[ordered[i - 1]], sequences[ordered[i]])
@@ -116,7 +122,7 @@ def sort(sequences: Sequence[Sequence[int]], numbers: Sequence[int] | None = Non
     return Order(np.array(ordered, int), np.array(lengths, int), np.array(shared, int))
 
 
-def common(one: Sequence[int], other: Sequence[int]) -> int:
+def common(one: Sequence[Any], other: Sequence[Any]) -> int:
     """Return how many leading items two sequences share."""
     low, high = 0, min(len(one), len(other))
     if one[:high] == other[:high]:

@@ -1,0 +1,219 @@
+"""Greedy decoding: shared prefixes read once, then all rows of a batch token by token."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from transformers import GenerationConfig
+from transformers.cache_utils import Cache, DynamicLayer
+
+from adaptlens.errors import UserError
+from adaptlens.lm.cache import RowsLayer
+from adaptlens.lm.forward import Progress
+from adaptlens.lm.load import LM
+from adaptlens.lm.memory import default_budget, is_out_of_memory
+from adaptlens.lm.seams import Request
+from adaptlens.lm.trie import pack
+from adaptlens.lm.walk import Work, check_lengths, in_place, routed, walk
+from adaptlens.values import Weights
+
+# Prompts are not packed: each has a row, of about so many tokens after what it shares.
+_PROMPT_TOKENS = 32
+_MOST_ROWS = {"cpu": 64, "cuda": 512}
+
+
+@torch.inference_mode()
+def generate(
+    lm: LM,
+    requests: Sequence[Request],
+    max_new_tokens: int,
+    stop: Sequence[str] = (),
+    weights: Weights | None = None,
+    *,
+    budget_bytes: int | None = None,
+    progress: Progress | None = None,
+    work: Work | None = None,
+) -> list[str]:
+    """Return the greedy continuation of every prompt, cut before the first stop text.
+
+    Token by token what `model.generate(do_sample=False)` gives. A continuation ends at an EOS
+    token, once it contains a stop text, or after `max_new_tokens`.
+
+    Args:
+        lm: the model.
+        requests: prompts; their answers are not read.
+        max_new_tokens: the most tokens a continuation has.
+        stop: texts that end a continuation.
+        weights: weight changes, `request.variant` says which; None generates by the base model.
+        budget_bytes: memory for keys and values; None plans for what is free.
+        progress: called with (prompts done, all).
+        work: counters to add to.
+
+    Raises:
+        UserError: a prompt and its continuation do not fit the context, or the memory.
+    """
+    work = work if work is not None else Work()
+    numbers: dict[tuple[int, tuple[int, ...]], int] = {}
+    owner = [
+        numbers.setdefault((r.variant if weights else 0, r.prompt_ids), len(numbers))
+        for r in requests
+    ]
+    prompts = [ids for _, ids in numbers]
+    check_lengths(lm, [len(ids) + max_new_tokens for ids in prompts])
+    work.tokens_given += sum(map(len, prompts))
+    writer = _Writer(
+        lm, prompts, [variant for variant, _ in numbers], weights, max_new_tokens, stop,
+        budget_bytes or default_budget(lm.device), progress, work,
+    )  # fmt: skip
+    if lm.shares_prefix:
+        last = [len(ids) - 1 for ids in prompts]
+        walk(lm, prompts, last, writer.variants, weights, work, writer.leaf, _PROMPT_TOKENS)
+    else:
+        work.unshared += len(prompts)
+        writer.alone()
+    return [writer.texts[n] for n in owner]
+
+
+@dataclass
+class _Writer:
+    """One call of `generate`."""
+
+    lm: LM
+    prompts: list[tuple[int, ...]]
+    variants: list[int]
+    weights: Weights | None
+    max_new_tokens: int
+    stop: Sequence[str]
+    budget_bytes: int
+    progress: Progress | None
+    work: Work
+    texts: dict[int, str] = field(default_factory=dict)
+
+    def leaf(self, numbers: list[int], layers: list[DynamicLayer], prefix: int) -> None:
+        """Continue prompts, one a row, after a cached prefix."""
+        parts = self.lm.anatomy
+        assert parts is not None
+        longest = max(len(self.prompts[n]) for n in numbers)
+        size = next(parts.backbone.parameters()).element_size()
+        a_token = 2 * parts.num_layers * parts.num_kv_heads * parts.head_width * size
+        fit = self.budget_bytes // (a_token * (longest + self.max_new_tokens))
+        self.batches(numbers, layers, prefix, min(fit, _MOST_ROWS.get(self.lm.device.type, 64)))
+
+    def batches(
+        self, numbers: list[int], layers: list[DynamicLayer], prefix: int, rows: int
+    ) -> None:
+        """Continue at most `rows` prompts at a time; where memory runs out, half as many."""
+        numbers = sorted(numbers, key=lambda n: -len(self.prompts[n]))
+        rows = max(rows, 1)
+        while numbers:
+            some = numbers[:rows]
+            try:
+                self.batch(some, layers, prefix)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                if rows == 1:
+                    raise UserError(
+                        f"generating after a single prompt of {len(self.prompts[some[0]])} tokens "
+                        f"does not fit the memory of {self.lm.device}; use shorter prompts, a "
+                        "smaller dtype or a smaller model."
+                    ) from error
+                self.work.halvings += 1
+                rows = max(len(some) // 2, 1)
+                continue
+            numbers = numbers[rows:]
+
+    def batch(self, numbers: list[int], layers: list[DynamicLayer], prefix: int) -> None:
+        """Continue prompts, one a row, until every one has ended."""
+        parts, device = self.lm.anatomy, self.lm.device
+        assert parts is not None
+        # Rows no wider than one token hold one prompt each.
+        (packed,) = pack(self.prompts, 1, prefix=prefix, numbers=numbers, batch_tokens=2**62)
+        packed = packed.to(device)
+        live = list(packed.sequences)
+        seq = packed.ids.shape[1]
+        most = prefix + seq + self.max_new_tokens
+        cache = [RowsLayer(layers[i] if layers else None, most) for i in range(parts.num_layers)]
+        before = torch.arange(prefix, device=device).expand(len(live), -1)
+        places = torch.cat([before, packed.positions], dim=1)
+        lengths = torch.tensor([len(self.prompts[n]) for n in live], device=device)
+        seen = torch.arange(prefix + seq, device=device) < lengths[:, None]
+        with routed(self.weights, [self.variants[n] for n in live]):
+            hidden = parts.hidden(
+                packed.ids, packed.positions, packed.mask(), places, Cache(layers=[*cache])
+            )
+        self.count(packed.num_tokens, packed.ids.numel() - packed.num_tokens)
+        final = hidden[torch.arange(len(live), device=device), lengths - prefix - 1]
+        written: dict[int, list[int]] = {n: [] for n in live}
+        for step in range(self.max_new_tokens):
+            new = parts.logits(final).float().argmax(dim=-1)
+            for n, token in zip(live, new.tolist(), strict=True):
+                written[n].append(token)
+            going = [i for i, n in enumerate(live) if not self.ended(n, written[n])]
+            if not going or step == self.max_new_tokens - 1:
+                break
+            if len(going) < len(live):
+                keep = torch.tensor(going, device=device)
+                for layer in cache:
+                    layer.keep(keep)
+                live = [live[i] for i in going]
+                new, lengths, seen, places = new[keep], lengths[keep], seen[keep], places[keep]
+            seen = torch.cat([seen, seen.new_ones(len(live), 1)], dim=1)
+            places = torch.cat([places, lengths[:, None]], dim=1)
+            with routed(self.weights, [self.variants[n] for n in live]):
+                final = parts.hidden(
+                    new[:, None], lengths[:, None], seen[:, None], places, Cache(layers=[*cache])
+                )[:, 0]
+            lengths = lengths + 1
+            self.count(len(live), 0)
+        for n, ids in written.items():
+            self.finish(n, ids)
+
+    def alone(self) -> None:
+        """Continue every prompt on its own by the model's `generate`."""
+        settings = GenerationConfig(
+            do_sample=False,
+            max_new_tokens=self.max_new_tokens,
+            eos_token_id=list(self.lm.eos_ids) or None,
+            pad_token_id=self.lm.pad_id,
+            stop_strings=list(self.stop) or None,
+        )
+        for n, prompt in enumerate(self.prompts):
+            ids = torch.tensor([prompt], device=self.lm.device)
+            variant = self.variants[n]
+            with in_place(self.weights, variant), routed(self.weights, [variant]):
+                out = self.lm.model.generate(
+                    ids,
+                    attention_mask=torch.ones_like(ids),
+                    generation_config=settings,
+                    tokenizer=self.lm.tokenizer,
+                )
+            self.count(out.shape[1], 0)
+            self.finish(n, out[0, len(prompt) :].tolist())
+
+    def count(self, computed: int, padded: int) -> None:
+        """Add a pass to the counters."""
+        self.work.forwards += 1
+        self.work.tokens_computed += computed
+        self.work.tokens_padded += padded
+
+    def ended(self, number: int, ids: list[int]) -> bool:
+        """Whether a continuation is complete."""
+        if ids[-1] in self.lm.eos_ids:
+            return True
+        return bool(self.stop) and any(text in self.decode(ids) for text in self.stop)
+
+    def finish(self, number: int, ids: list[int]) -> None:
+        """Record a continuation, cut before EOS and before the first stop text."""
+        ends = [i for i, token in enumerate(ids) if token in self.lm.eos_ids]
+        text = self.decode(ids[: ends[0]] if ends else ids)
+        cuts = [text.index(mark) for mark in self.stop if mark in text]
+        self.texts[number] = text[: min(cuts, default=len(text))]
+        if self.progress is not None:
+            self.progress(len(self.texts), len(self.prompts))
+
+    def decode(self, ids: list[int]) -> str:
+        """Return the text of tokens as they are."""
+        return self.lm.tokenizer.decode(
+            ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )

@@ -1,0 +1,50 @@
+"""How much memory a forward pass may take, and what running out of it looks like."""
+
+import os
+
+import torch
+
+from adaptlens.lm.anatomy import Anatomy
+
+# More tokens a pass than this gain nothing: a processor's caches overflow, an accelerator is full.
+_MOST_TOKENS = {"cpu": 2048, "cuda": 32768, "mps": 8192}
+_GIB = 2**30
+
+
+def default_budget(device: torch.device) -> int:
+    """Return the bytes forward passes may use where the user names no budget.
+
+    Half of what is free, rounded down to a power of two and at most 2 GiB (16 GiB on an
+    accelerator), so that the same machine plans the same chunks.
+    """
+    if device.type == "cuda":
+        free, most = torch.cuda.mem_get_info(device)[0], 16 * _GIB
+    elif device.type == "mps":
+        free, most = torch.mps.recommended_max_memory(), 4 * _GIB
+    else:
+        free, most = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), 2 * _GIB
+    return min(1 << max(int(free // 2).bit_length() - 1, 26), most)
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether an error says that an allocation failed, on whichever device."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    text = str(error).lower()
+    return "can't allocate memory" in text or "out of memory" in text
+
+
+def pass_tokens(parts: Anatomy, prefix: int, width: int, budget_bytes: int) -> int:
+    """Return how many tokens, in rows of `width` after a cached prefix, a pass may hold.
+
+    A token needs its activations (about 8 widths in the residual stream and attention, and 12 in
+    the feed-forward part), its row of the mask (and of the scores where they are written out), and
+    its share of its row's keys and values.
+    """
+    weight = next(parts.backbone.parameters())
+    size = weight.element_size() if weight.is_floating_point() else 4
+    scores = 2 * parts.num_heads if parts.layout.eager or parts.final_softcap else 0
+    a_token = size * 20 * parts.width + (prefix + width) * (4 + size + size * scores)
+    a_row = 4 * size * parts.num_heads * parts.head_width * (prefix + width)
+    tokens = budget_bytes // (a_token + a_row // width)
+    return int(min(max(tokens, width), _MOST_TOKENS.get(weight.device.type, 8192)))

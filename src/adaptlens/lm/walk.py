@@ -1,0 +1,174 @@
+"""Walks the plan: fills the caches of shared prefixes and hands over what to read after each."""
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from transformers.cache_utils import Cache, DynamicLayer
+
+from adaptlens.errors import UserError
+from adaptlens.lm.cache import copied
+from adaptlens.lm.load import LM
+from adaptlens.lm.memory import is_out_of_memory
+from adaptlens.lm.plan import Stage, plan
+from adaptlens.values import Weights
+
+# A prefix longer than this goes into its cache in pieces, so that its mask stays small.
+_PIECE_TOKENS = 1024
+
+Leaf = Callable[[list[int], list[DynamicLayer], int], None]
+"""Called with (numbers of sequences, keys and values of their prefix, its tokens)."""
+
+
+@dataclass
+class Work:
+    """What was asked for and what it took.
+
+    Attributes:
+        tokens_given: length of all sequences together, as separate forward passes would read them.
+        tokens_computed: tokens that went through the model, padding excluded.
+        tokens_padded: padding that went through with them.
+        forwards: forward passes.
+        halvings: how often memory ran out and a batch was cut in two.
+        unshared: sequences that ran on their own because the model's prefixes cannot be shared.
+        seams_moved: prompts whose last token was not the same with the answer after it, so that
+            scoring starts before the answer's first character.
+    """
+
+    tokens_given: int = 0
+    tokens_computed: int = 0
+    tokens_padded: int = 0
+    forwards: int = 0
+    halvings: int = 0
+    unshared: int = 0
+    seams_moved: int = 0
+
+
+def check_lengths(lm: LM, lengths: Sequence[int]) -> None:
+    """Raise where a sequence does not fit the context.
+
+    Raises:
+        UserError: names the longest sequence and the excess.
+    """
+    longest = max(lengths, default=0)
+    if longest > lm.context_tokens:
+        raise UserError(
+            f"request {lengths.index(longest)} has {longest} tokens, {longest - lm.context_tokens} "
+            f"more than the context of '{lm.name}' ({lm.context_tokens}); use fewer or shorter "
+            "demonstrations."
+        )
+
+
+def in_place(weights: Weights | None, variant: int) -> contextlib.AbstractContextManager[None]:
+    """Return the context for all passes of one variant; weights that mix rows need none."""
+    if weights is None or weights.mixes_rows:
+        return contextlib.nullcontext()
+    return weights.routed([variant])
+
+
+def routed(
+    weights: Weights | None, variants: Sequence[int]
+) -> contextlib.AbstractContextManager[None]:
+    """Return the context of one pass; weights that do not mix rows are `in_place` already."""
+    if weights is None or not weights.mixes_rows:
+        return contextlib.nullcontext()
+    return weights.routed(variants)
+
+
+def walk(
+    lm: LM,
+    sequences: Sequence[Sequence[int]],
+    first: Sequence[int],
+    variants: Sequence[int],
+    weights: Weights | None,
+    work: Work,
+    leaf: Leaf,
+    width: int,
+) -> None:
+    """Call `leaf` for every group of sequences, with the cache of the prefix they share.
+
+    Caches belong to one variant. Sequences without a cache come in one group where rows of
+    different variants may be mixed.
+
+    Args:
+        lm: the model.
+        sequences: token ids of each.
+        first: per sequence, the first token whose state is wanted; caches end before it.
+        variants: per sequence, its variant; all 0 without weights.
+        weights: weight changes.
+        work: counters to add to.
+        leaf: reads a group.
+        width: tokens a row of the group will hold; a prefix that is not cached is repeated in
+            each row.
+    """
+    owners: dict[int, list[int]] = {}
+    for n, variant in enumerate(variants):
+        owners.setdefault(variant, []).append(n)
+    walker = _Walker(lm, sequences, weights, work, leaf, width)
+    if weights is None or weights.mixes_rows:
+        walker.walk(owners, first)
+        return
+    for variant in sorted(owners):
+        with in_place(weights, variant):
+            walker.walk({variant: owners[variant]}, first)
+
+
+@dataclass(frozen=True)
+class _Walker:
+    lm: LM
+    sequences: Sequence[Sequence[int]]
+    weights: Weights | None
+    work: Work
+    leaf: Leaf
+    width: int
+
+    def walk(self, owners: Mapping[int, list[int]], first: Sequence[int]) -> None:
+        """Plan each variant, read what needs no cache, then stage by stage."""
+        stages = {v: plan(self.sequences, first, self.width, owners[v]) for v in sorted(owners)}
+        loose = [n for stage in stages.values() for n in stage.sequences]
+        if loose:
+            self.leaf(loose, [], 0)
+        for variant, stage in stages.items():
+            for deeper in stage.deeper:
+                self.stage(deeper, variant, [])
+
+    def stage(self, stage: Stage, variant: int, above: list[DynamicLayer]) -> None:
+        """Cache the stage's prefix and read what hangs below it."""
+        ids = self.sequences[stage.source][stage.start : stage.stop]
+        layers = self.extend(ids, stage.start, variant, above)
+        if stage.sequences:
+            self.leaf(list(stage.sequences), layers, stage.stop)
+        for deeper in stage.deeper:
+            self.stage(deeper, variant, layers)
+
+    def extend(
+        self, ids: Sequence[int], start: int, variant: int, above: list[DynamicLayer]
+    ) -> list[DynamicLayer]:
+        """Return keys and values of the tokens so far and `ids`, per layer."""
+        parts, device = self.lm.anatomy, self.lm.device
+        assert parts is not None
+        layers = copied(above) or [DynamicLayer() for _ in parts.layers]
+        piece, done = _PIECE_TOKENS, 0
+        while done < len(ids):
+            part = torch.tensor([ids[done : done + piece]], device=device)
+            places = torch.arange(start + done + part.shape[1], device=device)
+            queries = places[start + done :]
+            allowed = places[None, :] <= queries[:, None]
+            grown = copied(layers)
+            try:
+                with routed(self.weights, [variant]):
+                    parts.hidden(
+                        part, queries[None], allowed[None], places[None], Cache(layers=[*grown])
+                    )
+            except RuntimeError as error:
+                if not is_out_of_memory(error) or piece == 1:
+                    raise
+                piece //= 2
+                self.work.halvings += 1
+                continue
+            layers = grown
+            done += part.shape[1]
+            self.work.forwards += 1
+            self.work.tokens_computed += part.shape[1]
+        return layers
