@@ -6,6 +6,7 @@ Free of torch and transformers, so that a study can be planned without either.
 import functools
 import hashlib
 import json
+import os
 import re
 from pathlib import Path
 
@@ -25,6 +26,7 @@ _DESCRIPTIONS = (
     *_TOKENIZERS,
 )
 _INDEX = "model.safetensors.index.json"
+_HUB_ID_LENGTH = 96
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
@@ -57,15 +59,15 @@ def folder(name: str, *, allow_remote_code: bool = False) -> Path:
     """
     from adaptlens import zoo
 
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))
     if name in zoo.names():
         path = zoo.folder(name)
-    elif path.is_file():
+    elif os.path.isfile(path):
         raise UserError(
             f"model '{name}' is a file; a model is a folder with config.json, *.safetensors and "
             f"the tokenizer's files: give the folder, {path.parent}."
         )
-    elif not path.is_dir():
+    elif not (name and os.path.isdir(path)):
         path = _from_hub(name, allow_remote_code)
     _check(path, name)
     return path
@@ -85,8 +87,13 @@ def digest(folder: Path) -> str:
 @functools.lru_cache(maxsize=4096)
 def _file_digest(path: Path, size_bytes: int, modified_ns: int) -> bytes:
     """Return a file's sha256; size and time are there to tell when it has to be read again."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read ({error.strerror}); expected a readable file: check its rights."
+        ) from error
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -197,7 +204,7 @@ def _from_hub(name: str, allow_remote_code: bool) -> Path:
     """Return the cached folder of a hub model, downloaded first where it can be."""
     from adaptlens import zoo
 
-    if not _HUB_ID.fullmatch(name):
+    if not _HUB_ID.fullmatch(name) or len(name) > _HUB_ID_LENGTH:
         raise UserError(
             f"no model folder '{name}'; expected an existing folder, a Hugging Face id such as "
             f"Qwen/Qwen3-0.6B, or a shipped model ({', '.join(zoo.names())})."

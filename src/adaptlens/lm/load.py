@@ -1,25 +1,18 @@
 """A model name becomes a language model that is ready to be read: checked, described, frozen."""
 
-import contextlib
-import importlib.util
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import jinja2
 import torch
-import transformers
-from safetensors import SafetensorError
 
 from adaptlens import modelfiles
 from adaptlens.errors import UserError, unknown
-from adaptlens.lm.anatomy import Anatomy, attention_implementation
+from adaptlens.lm.anatomy import Anatomy
 from adaptlens.lm.parity import examine
+from adaptlens.lm.weights import DTYPES, find_device, first_sentence, quantization, read
 
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_QUANTIZE = ("8bit", "4bit")
 _UNLIMITED_TOKENS = 2**31
 
 
@@ -102,7 +95,7 @@ class LM:
             roles = ", ".join(message["role"] for message in messages)
             raise UserError(
                 f"the chat template of '{self.name}' refuses messages of the roles {roles} "
-                f"({_first_line(error)}); use another model, or leave out --chat."
+                f"({first_sentence(error)}); use another model, or leave out --chat."
             ) from error
 
 
@@ -130,12 +123,12 @@ def load(
     Raises:
         UserError: any of these cannot be had; the message says what to do.
     """
-    if dtype not in _DTYPES:
-        raise unknown("dtype", dtype, _DTYPES)
-    place = _device(device)
-    quantization = _quantization(quantize, dtype)
+    if dtype not in DTYPES:
+        raise unknown("dtype", dtype, DTYPES)
+    place = find_device(device)
+    settings = quantization(quantize, dtype)
     folder = modelfiles.folder(name, allow_remote_code=allow_remote_code)
-    model, tokenizer, notes = _read(folder, name, dtype, place, quantization, allow_remote_code)
+    model, tokenizer, notes = read(folder, name, dtype, place, settings, allow_remote_code)
     return assemble(
         model,
         tokenizer,
@@ -192,113 +185,11 @@ def assemble(
     )
 
 
-def _read(
-    folder: Path, name: str, dtype: str, device: torch.device, quantization: Any, remote: bool
-) -> tuple[Any, Any, tuple[str, ...]]:
-    """Return model and tokenizer as transformers reads them, and notes on what was unexpected."""
-    where = {"trust_remote_code": remote, "local_files_only": True}
-    try:
-        with _quiet():
-            config = transformers.AutoConfig.from_pretrained(folder, **where)
-            auto: Any = transformers.AutoModelForCausalLM
-            model, report = auto.from_pretrained(
-                folder,
-                config=config,
-                dtype=_DTYPES[dtype],
-                attn_implementation=attention_implementation(config),
-                use_safetensors=True,
-                output_loading_info=True,
-                **where,
-                **(
-                    {"quantization_config": quantization, "device_map": {"": device}}
-                    if quantization
-                    else {}
-                ),
-            )
-            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **where)
-            if not quantization:
-                model = model.to(device)
-    except torch.OutOfMemoryError as error:
-        raise UserError(
-            f"model '{name}' does not fit into the memory of {device}; expected enough for its "
-            "weights: use --dtype bfloat16, --quantize 4bit, or --device cpu."
-        ) from error
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
-        advice = "expected a causal language model this version of transformers knows"
-        if "trust_remote_code" in str(error):
-            advice = "it brings its own Python code, which is run only with allow_remote_code=True"
-        raise UserError(
-            f"model '{name}' cannot be loaded ({_first_line(error)[:200]}); {advice}."
-        ) from error
-    if missing := sorted(report["missing_keys"]):
-        raise UserError(
-            f"model '{name}' lacks {len(missing)} of the weights its config.json calls for "
-            f"({missing[0]}, ...); expected all: save the whole model, a causal LM, again."
-        )
-    unused = sorted(report["unexpected_keys"])
-    if not unused:
-        return model, tokenizer, ()
-    return model, tokenizer, (f"{len(unused)} stored weights were not used ({unused[0]}, ...).",)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep transformers' warnings to itself, and its progress bars where nobody would see them."""
-    log = transformers.utils.logging
-    verbosity, bars = log.get_verbosity(), log.is_progress_bar_enabled()
-    log.set_verbosity_error()
-    if not sys.stderr.isatty():
-        log.disable_progress_bar()
-    try:
-        yield
-    finally:
-        log.set_verbosity(verbosity)
-        if bars:
-            log.enable_progress_bar()
-
-
-def _device(name: str) -> torch.device:
-    available = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-    }
-    if name == "auto":
-        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if available[kind]))
-    kind, _, index = name.partition(":")
-    if kind not in available or (index and not index.isdigit()):
-        raise unknown("device", name, ("auto", *available))
-    if not available[kind] or (kind == "cuda" and int(index or 0) >= torch.cuda.device_count()):
-        here = ", ".join(kind for kind, there in available.items() if there)
-        raise UserError(
-            f"device '{name}' is not available; this machine and this build of torch offer: {here}."
-        )
-    return torch.device(name)
-
-
-def _quantization(quantize: str | None, dtype: str) -> Any:
-    if quantize is None:
-        return None
-    if quantize not in _QUANTIZE:
-        raise unknown("quantization", quantize, _QUANTIZE)
-    absent = [p for p in ("bitsandbytes", "accelerate") if not importlib.util.find_spec(p)]
-    if absent:
-        raise UserError(
-            f"quantize '{quantize}' needs {' and '.join(absent)}, not installed here; install with "
-            f"`pip install {' '.join(absent)}`, or leave out --quantize."
-        )
-    return transformers.BitsAndBytesConfig(
-        load_in_8bit=quantize == "8bit",
-        load_in_4bit=quantize == "4bit",
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_compute_dtype=_DTYPES[dtype],
-    )
-
-
 def _context(config: Any, tokenizer: Any) -> tuple[int, tuple[str, ...]]:
     """Return how many tokens the model reads, and a note where that is not its plain limit."""
     text = config.get_text_config()
-    limit = getattr(text, "max_position_embeddings", None)
+    names = ("max_position_embeddings", "seq_length", "max_seq_len")
+    limit = next((size for name in names if (size := getattr(text, name, None))), None)
     if limit is None:
         limit = tokenizer.model_max_length
         if limit >= _UNLIMITED_TOKENS:
@@ -328,7 +219,3 @@ def _eos_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
     stated = getattr(model.generation_config, "eos_token_id", None)
     stated = stated if isinstance(stated, list) else [stated]
     return tuple(sorted({tokenizer.eos_token_id, *stated} - {None}))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

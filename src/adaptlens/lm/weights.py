@@ -1,0 +1,159 @@
+"""Weights and tokenizer off the disk, through transformers; what is missing is never made up."""
+
+import contextlib
+import importlib.util
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from safetensors import SafetensorError
+
+from adaptlens.errors import UserError, unknown
+from adaptlens.lm.anatomy import attention_implementation
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_QUANTIZE = ("8bit", "4bit")
+# What transformers raises on files it cannot make sense of; it has no error of its own for them.
+_LOADING_ERRORS = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    ImportError,
+    SafetensorError,
+)
+
+
+def read(
+    folder: Path, name: str, dtype: str, device: torch.device, settings: Any, remote: bool
+) -> tuple[Any, Any, tuple[str, ...]]:
+    """Return model and tokenizer as transformers reads them, and notes on what was unexpected."""
+    where = {"trust_remote_code": remote, "local_files_only": True}
+    placed = {"quantization_config": settings, "device_map": {"": device}}
+    auto: Any = transformers.AutoModelForCausalLM
+    try:
+        with _quiet():
+            config = transformers.AutoConfig.from_pretrained(folder, **where)
+            model, report = auto.from_pretrained(
+                folder,
+                config=config,
+                dtype=DTYPES[dtype],
+                attn_implementation=attention_implementation(config),
+                use_safetensors=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+                **where,
+                **(placed if settings else {}),
+            )
+            if not settings:
+                model = model.to(device)
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"model '{name}' does not fit into the memory of {device}; expected enough for its "
+            "weights: use --dtype bfloat16, --quantize 4bit, or --device cpu."
+        ) from error
+    except _LOADING_ERRORS as error:
+        advice = (
+            f"expected a causal language model that transformers {transformers.__version__} knows"
+        )
+        if "trust_remote_code" in str(error):
+            advice = "it brings its own Python code, which is run only with allow_remote_code=True"
+        raise UserError(
+            f"model '{name}' cannot be loaded ({first_sentence(error)}); {advice}."
+        ) from error
+    try:
+        with _quiet():
+            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **where)
+    except _LOADING_ERRORS as error:
+        raise UserError(
+            f"the tokenizer of '{name}' cannot be loaded ({first_sentence(error)}); expected the "
+            "files tokenizer.save_pretrained writes: save or download them again."
+        ) from error
+    return model, tokenizer, _check_report(report, name)
+
+
+def _check_report(report: dict[str, Any], name: str) -> tuple[str, ...]:
+    """Return a note on stored weights that were not used; refuse where weights are not all there.
+
+    Transformers would fill the missing ones with random numbers and go on.
+    """
+    if report["mismatched_keys"]:
+        key, stored, wanted = min(report["mismatched_keys"])
+        raise UserError(
+            f"model '{name}': the stored weight {key} has the shape {list(stored)}, but "
+            f"config.json calls for {list(wanted)}; expected both of one model."
+        )
+    if missing := sorted(report["missing_keys"]):
+        raise UserError(
+            f"model '{name}' lacks {len(missing)} of the weights its config.json calls for "
+            f"({missing[0]}, ...); expected all: save the whole model, a causal LM, again."
+        )
+    unused = sorted(report["unexpected_keys"])
+    return (f"{len(unused)} stored weights were not used ({unused[0]}, ...).",) if unused else ()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers' warnings to itself, and its progress bars where nobody would see them."""
+    log = transformers.utils.logging
+    verbosity, bars = log.get_verbosity(), log.is_progress_bar_enabled()
+    log.set_verbosity_error()
+    if not sys.stderr.isatty():
+        log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        log.set_verbosity(verbosity)
+        if bars:
+            log.enable_progress_bar()
+
+
+def find_device(name: str) -> torch.device:
+    """Return the device of a name; "auto" is cuda, else mps, else cpu."""
+    available = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if name == "auto":
+        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if available[kind]))
+    kind, _, index = name.partition(":")
+    if kind not in available or (index and not index.isdigit()):
+        raise unknown("device", name, ("auto", *available))
+    if not available[kind] or (kind == "cuda" and int(index or 0) >= torch.cuda.device_count()):
+        here = ", ".join(kind for kind, there in available.items() if there)
+        raise UserError(
+            f"device '{name}' is not available; this machine and this build of torch offer: {here}."
+        )
+    return torch.device(name)
+
+
+def quantization(quantize: str | None, dtype: str) -> Any:
+    """Return the settings for reading weights in 8 or 4 bits, None for reading them as stored."""
+    if quantize is None:
+        return None
+    if quantize not in _QUANTIZE:
+        raise unknown("quantization", quantize, _QUANTIZE)
+    absent = [p for p in ("bitsandbytes", "accelerate") if not importlib.util.find_spec(p)]
+    if absent:
+        raise UserError(
+            f"quantize '{quantize}' needs {' and '.join(absent)}, not installed here; install with "
+            f"`pip install {' '.join(absent)}`, or leave out --quantize."
+        )
+    return transformers.BitsAndBytesConfig(
+        load_in_8bit=quantize == "8bit",
+        load_in_4bit=quantize == "4bit",
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_compute_dtype=DTYPES[dtype],
+    )
+
+
+def first_sentence(error: Exception) -> str:
+    """Return the beginning of an error's text, with its kind where the text alone says little."""
+    text = (str(error).strip() or "no reason given").splitlines()[0].split(". ")[0].rstrip(".")
+    return text if " " in text else f"{type(error).__name__}: {text}"
