@@ -134,7 +134,9 @@ def task(
         max_new_tokens=16,
         description=bundled.description,
         notes=(f"Generated from the microworld with seed {seed}; all input texts are distinct.",),
-        **splits,
+        train=splits["train"],
+        validation=splits["validation"],
+        test=splits["test"],
     )
 
 

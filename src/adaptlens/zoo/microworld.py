@@ -1,6 +1,6 @@
 """The pretraining corpus of the reference model: documents written with the microworld's words.
 
-Four kinds of document, none of which states an instruction and answers it:
+Five kinds of document, none of which states an instruction and answers it:
 
 - `text`: running text, coherent by family;
 - `fixed`: a listing of pairs whose labels are the natural ones ("positive", "animal");
@@ -12,7 +12,7 @@ Four kinds of document, none of which states an instruction and answers it:
 Document `index` of `seed` is a function of the two alone, so a stream can start anywhere.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -30,16 +30,16 @@ ARROWS = (" ->", " =>", " =", ":", " |")
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A text, the character spans in it that are answers, and what it was made from.
+    """A text of some kind, and the spans in it, in characters, that are answers.
 
-    `family` is the kind of document and the group of classes ("random:sentiment"); `items` counts
-    its pairs (0 for running text).
+    `families` names for every answer the family its input belongs to ("positive", "animal",
+    "translation"); running text has no answers.
     """
 
+    kind: str
     text: str
-    answers: tuple[tuple[int, int], ...]
-    family: str
-    items: int
+    answers: tuple[tuple[int, int], ...] = ()
+    families: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def surface(rng: Random) -> Surface:
     )
 
 
-def _listed(rng: Random, members: list[str]) -> str:
+def _listed(rng: Random, members: Sequence[str]) -> str:
     first, second, third = rng.sample(members, 3)
     start = rng.choice(("we saw", "there was", "they had"))
     return f"{start} {world.a(first)}, {world.a(second)} and {world.a(third)}."
@@ -138,26 +138,26 @@ _LABELS = world.labels()
 _NATURAL = set(world.NATURAL_LABELS)
 
 
-def _classes(rng: Random) -> tuple[str, Callable[[Random, str], str], list[str]]:
-    """Return a group of classes seen in pretraining: its name, item maker and 2-4 classes."""
+def _classes(rng: Random) -> tuple[Callable[[Random, str], str], list[str]]:
+    """Return the item maker and two to four classes of a group that pretraining may list."""
     group = rng.choices(("sentiment", "topic", "families"), (0.25, 0.3, 0.45))[0]
     maker, classes = world.MAKERS[group]
     count = min(len(classes), rng.choice((2, 2, 3, 4)))
-    return group, maker, rng.sample(classes, count)
+    return maker, rng.sample(classes, count)
 
 
-def _pairs(rng: Random, kind: str) -> tuple[str, Callable[[], tuple[str, str]]]:
-    """Return the family of a listing and a maker of its pairs."""
+def _pairs(rng: Random, kind: str) -> Callable[[], tuple[str, str, str]]:
+    """Return what makes the pairs of one listing: input, answer and the input's family."""
     if kind == "translation":
-        return "translation", lambda: world.sentence_pair(rng)
+        return lambda: (*world.sentence_pair(rng), "translation")
     if kind == "lookup":
         pool = COMMON_WORDS if rng.random() < 0.3 else _LABELS
         inputs = rng.sample(pool, rng.randint(3, 8))
         table: dict[str, str] = {}
         for word in inputs:
             table[word] = _label(rng, [*inputs, *table.values()], _LABELS)
-        return "lookup", lambda: rng.choice(list(table.items()))
-    group, maker, classes = _classes(rng)
+        return lambda: (*rng.choice(list(table.items())), "lookup")
+    maker, classes = _classes(rng)
     names = {name: name for name in classes}
     if kind == "random":
         chosen: list[str] = []
@@ -165,11 +165,11 @@ def _pairs(rng: Random, kind: str) -> tuple[str, Callable[[], tuple[str, str]]]:
             chosen.append(_label(rng, [*chosen, *_NATURAL], _LABELS))
         names = dict(zip(classes, chosen, strict=True))
 
-    def pair() -> tuple[str, str]:
+    def pair() -> tuple[str, str, str]:
         label = rng.choice(classes)
-        return maker(rng, label), names[label]
+        return maker(rng, label), names[label], label
 
-    return f"{kind}:{group}", pair
+    return pair
 
 
 def _num_tokens(text: str) -> int:
@@ -192,19 +192,21 @@ def document(seed: int, index: int, tokens: int) -> Document:
         sentences: list[str] = []
         while _num_tokens(" ".join(sentences)) < room:
             sentences.append(_paragraph(rng, rng.randint(2, 6)))
-        return Document(" ".join(sentences), (), "text", 0)
+        return Document(kind, " ".join(sentences))
 
-    family, pair = _pairs(rng, kind)
+    pair = _pairs(rng, kind)
     shape = surface(rng)
     text = f"{_preamble(rng)}{rng.choice((shape.between, chr(10)))}" if rng.random() < 0.4 else ""
     answers: list[tuple[int, int]] = []
+    families: list[str] = []
     used = _num_tokens(text)
     while used < room:
-        read, wanted = pair()
+        read, wanted, family = pair()
         item = f"{shape.before_input}{read}{shape.before_target}"
         start = len(text) + len(item)
         item += f" {wanted}"
         answers.append((start, len(text) + len(item)))
+        families.append(family)
         text += item + shape.between
         used += _num_tokens(item + shape.between)
-    return Document(text, tuple(answers), family, len(answers))
+    return Document(kind, text, tuple(answers), tuple(families))

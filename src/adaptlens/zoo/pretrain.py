@@ -1,7 +1,9 @@
 """The recipe that makes a reference model: microworld from scratch, the same weights every time."""
 
+import ctypes
 import json
 import os
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -11,12 +13,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 from adaptlens.errors import UserError, unknown
-from adaptlens.zoo import microworld, probe
+from adaptlens.zoo import cards, check, microworld
 from adaptlens.zoo import tokenizer as tokenizers_
 
 
@@ -94,23 +97,22 @@ def batch(
     rows = recipe.tokens_per_step // tokens
     first = step * recipe.tokens_per_step // recipe.short_tokens
     documents = [microworld.document(seed, first + row, tokens) for row in range(rows)]
-    encoded = tokenizer.backend_tokenizer.encode_batch([document.text for document in documents])
+    encoded = tokenizer([document.text for document in documents], return_offsets_mapping=True)
     ids = np.full((rows, tokens), tokenizer.pad_token_id, dtype=np.int64)
     weights = np.zeros((rows, tokens), dtype=np.float32)
     kept = np.random.default_rng((seed, step)).random((rows, tokens)) < recipe.rest_share
     rest = kept * np.float32(recipe.rest_weight / recipe.rest_share)
     seen: Counter[str] = Counter()
-    for row, (document, encoding) in enumerate(zip(documents, encoded, strict=True)):
-        length = min(len(encoding.ids), tokens)
-        ids[row, :length] = encoding.ids[:length]
-        ends = np.array([end for _, end in encoding.offsets[:length]])
+    for row, document in enumerate(documents):
+        length = min(len(encoded["input_ids"][row]), tokens)
+        ids[row, :length] = encoded["input_ids"][row][:length]
+        ends = np.array([end for _, end in encoded["offset_mapping"][row][:length]])
         weights[row, 1:length] = rest[row, 1:length]
-        answered = 0
-        for start, stop in document.answers:
+        for (start, stop), family in zip(document.answers, document.families, strict=True):
             inside = (ends > start) & (ends <= stop)
             weights[row, :length][inside] = 1.0
-            answered += bool(inside.any())
-        seen[document.family] += answered if document.answers else 1
+            seen[f"{document.kind}:{family}"] += bool(inside.any())
+        seen[f"documents:{document.kind}"] += 1
     return torch.from_numpy(ids), torch.from_numpy(weights), seen
 
 
@@ -160,8 +162,6 @@ def _load_checkpoint(
     path: Path, model: LlamaForCausalLM, optimizer: torch.optim.AdamW
 ) -> dict[str, Any]:
     """Put a checkpoint into model and optimizer and return the progress it recorded."""
-    from safetensors import safe_open
-
     with safe_open(path, "pt") as file:
         progress = json.loads(file.metadata()["progress"])
     tensors = load_file(path)
@@ -176,12 +176,39 @@ def _load_checkpoint(
 
 
 def pick_device(device: str) -> torch.device:
-    """Return the device for a name; "auto" is a GPU where there is one."""
-    if device != "auto":
-        return torch.device(device)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    """Return the device for a name; "auto" is a GPU where there is one.
+
+    Raises:
+        UserError: the name is unknown or the machine has no such device.
+    """
+    usable = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if device == "auto":
+        return torch.device(next(name for name, is_usable in usable.items() if is_usable))
+    if device not in usable:
+        raise unknown("device", device, ("auto", *usable))
+    if not usable[device]:
+        raise UserError(
+            f"device '{device}' was given, but torch finds none here; expected auto or cpu; "
+            "leave --device out to use what there is."
+        )
+    return torch.device(device)
+
+
+def _keep_freed_memory() -> None:
+    """Let the C library reuse large freed blocks instead of giving them back every step.
+
+    Page faults of blocks mapped afresh took a third of a step on 2 cores, most of it when other
+    processes ran. Only glibc has the two settings (mallopt(3)): M_MMAP_MAX, M_TRIM_THRESHOLD.
+    """
+    if sys.platform == "linux":
+        library = ctypes.CDLL(None)
+        if hasattr(library, "mallopt"):
+            library.mallopt(-4, 0)
+            library.mallopt(-1, 2**31 - 1)
 
 
 def train(
@@ -193,12 +220,14 @@ def train(
     progress: Progress | None = None,
     recipe: Recipe | None = None,
     checkpoint_every: int = 200,
+    queries: int = 200,
 ) -> Path:
     """Pretrain a reference model into a folder that `AutoModelForCausalLM` loads.
 
     A checkpoint is written every `checkpoint_every` steps; the same call goes on from the last
-    one, and ends with the weights an unbroken run would have ended with (on the same device and
-    number of threads). The batch of a step depends on the seed and the step alone.
+    one and ends with the weights an unbroken run ends with (on the same device and number of
+    threads), because the batch of a step depends on seed and step alone. Called again on a
+    finished folder it returns at once. At the end the held-out check is run and the card written.
 
     Args:
         name: of a recipe.
@@ -208,22 +237,28 @@ def train(
         progress: called after every step.
         recipe: another recipe under the same name; None for the named one.
         checkpoint_every: steps between checkpoints.
+        queries: per task of the held-out check; the training curve uses at most 60.
 
     Raises:
-        UserError: the name is unknown, or `out` holds a checkpoint of other settings.
+        UserError: the name or device is unknown, or `out` holds a run with other settings.
     """
     if name not in RECIPES:
         raise unknown("reference model", name, RECIPES)
     recipe = recipe or RECIPES[name]
     folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = tokenizers_.save(folder)
+    settings = {"name": name, "seed": seed, "recipe": asdict(recipe)}
+    if (folder / "card.json").exists():
+        _same_settings(folder, json.loads((folder / "card.json").read_text()), settings)
+        return folder
     where = pick_device(device)
-    model = build(recipe, tokenizer, seed).to(where).train()
+    folder.mkdir(parents=True, exist_ok=True)
+    _keep_freed_memory()
+    tokenizer = tokenizers_.save(folder)
+    model = build(recipe, tokenizer, seed).train()
+    torch.nn.Module.to(model, where)
     optimizer = torch.optim.AdamW(
         _decay_groups(model, recipe.weight_decay), lr=recipe.rate, betas=(0.9, 0.98)
     )
-    settings = {"name": name, "seed": seed, "recipe": asdict(recipe)}
     state: dict[str, Any] = {
         "settings": settings,
         "step": 0,
@@ -234,11 +269,7 @@ def train(
     checkpoint = folder / "checkpoint.safetensors"
     if checkpoint.exists():
         state = _load_checkpoint(checkpoint, model, optimizer)
-        if state["settings"] != settings:
-            raise UserError(
-                f"{checkpoint} holds a run with other settings ({state['settings']}); expected "
-                f"{settings}; choose another folder or delete the checkpoint."
-            )
+        _same_settings(folder, state["settings"], settings)
     seen = Counter(state["seen"])
     losses: list[float] = []
     started = time.monotonic() - state["seconds"]
@@ -247,20 +278,17 @@ def train(
             group["lr"] = recipe.rate_at(step)
         ids, weights, counted = batch(recipe, tokenizer, seed, step)
         seen += counted
-        ids, weights = ids.to(where), weights.to(where)
-        loss = weighted_loss(model, ids, weights)
+        loss = weighted_loss(model, ids.to(where), weights.to(where))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
         optimizer.step()
         losses.append(loss.item())
         if progress:
-            progress(step + 1, recipe.steps, f"loss {np.mean(losses[-50:]):.3f}")
+            progress(step + 1, recipe.steps, f"loss {losses[-1]:.3f}")
         if (step + 1) % checkpoint_every == 0 or step + 1 == recipe.steps:
             point = {"step": step + 1, "loss": round(float(np.mean(losses)), 4)}
-            model.eval()
-            point |= probe.accuracies(model, tokenizer)
-            model.train()
+            point |= held_out(model, tokenizer, min(60, queries))
             losses.clear()
             state |= {
                 "step": step + 1,
@@ -270,21 +298,51 @@ def train(
             }
             _save_checkpoint(checkpoint, model, optimizer, state)
             if progress:
-                progress(step + 1, recipe.steps, json.dumps(point))
-    return finish(folder, model, state)
+                progress(step + 1, recipe.steps, " ".join(f"{k} {v}" for k, v in point.items()))
+    return finish(folder, model, tokenizer, state, queries)
 
 
-def finish(folder: Path, model: LlamaForCausalLM, state: dict[str, Any]) -> Path:
-    """Write weights, configuration and training record, and return the folder."""
+def held_out(model: LlamaForCausalLM, tokenizer: Any, queries: int) -> dict[str, float]:
+    """Return 8-shot accuracy on the check's choice tasks: a point of the training curve."""
+    model.eval()
+    found = {
+        task.name: round(check.accuracy(model, tokenizer, task, 8), 3)
+        for task in check.tasks(queries)
+        if task.kind == "choice"
+    }
+    model.train()
+    return found
+
+
+def _same_settings(folder: Path, found: dict[str, Any], settings: dict[str, Any]) -> None:
+    """Refuse to go on with a run that was started otherwise."""
+    different = [key for key, value in settings.items() if found.get(key) != value]
+    if different:
+        raise UserError(
+            f"{folder} holds a model trained with another {' and '.join(different)}; expected an "
+            "empty folder or one of the same settings; give another folder with --out."
+        )
+
+
+def finish(
+    folder: Path, model: LlamaForCausalLM, tokenizer: Any, state: dict[str, Any], queries: int
+) -> Path:
+    """Write weights, configuration and, last, the card; drop the checkpoint; return the folder."""
     model.generation_config = GenerationConfig(
         bos_token_id=model.config.bos_token_id,
         eos_token_id=model.config.eos_token_id,
         pad_token_id=model.config.pad_token_id,
         do_sample=False,
     )
-    model.eval().to("cpu").save_pretrained(folder)
-    text = json.dumps(state, indent=1)
-    _replace(
-        folder / "training.json", lambda path: path.write_text(text, encoding="utf-8") and None
-    )
+    torch.nn.Module.to(model.eval(), "cpu")
+    model.save_pretrained(folder)
+    made = cards.card(model, state, check.rows(model, tokenizer, queries=queries), queries)
+    readme = cards.readme(made)
+    _replace(folder / "README.md", lambda path: _write(path, readme))
+    _replace(folder / "card.json", lambda path: _write(path, json.dumps(made, indent=1) + "\n"))
+    (folder / "checkpoint.safetensors").unlink(missing_ok=True)
     return folder
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
