@@ -107,13 +107,13 @@ def _check_among(name: str, pool: Sequence[Item], words: Mapping[str, str]) -> N
     if not strange:
         return
     answer = min(strange, key=lambda text: (-strange[text], text))
-    places = [item.place for item in pool if item.target == answer]
+    places = [f"({item.place})" for item in pool if item.target == answer]
     nearest = difflib.get_close_matches(answer, words, n=1, cutoff=0.5)
-    hint = f"; did you mean '{nearest[0]}'?" if nearest else ""
+    hint = f" (did you mean '{nearest[0]}'?)" if nearest else ""
     raise UserError(
         f"'{name}': {sum(strange.values())} of {len(pool)} rows have an answer that is not among "
-        f"the choices {', '.join(map(repr, words))}, first '{answer}' ({some(places, 3)}){hint} "
-        "Correct the rows, or add the answer to --choices."
+        f"the choices {', '.join(map(repr, words))}, mostly '{answer}'{hint}, in {some(places, 3)}; "
+        "correct the rows, or add the answer to --choices."
     )
 
 

@@ -207,6 +207,7 @@ def assemble(
         splits, kind, options, settings.instruction, default_instruction
     )
     collected += found
+    before = len(collected)
     filled = [label for label, given in splits.items() if given]
     for label in splits:
         splits[label], found = split.without_duplicates(
@@ -219,9 +220,9 @@ def assemble(
         if not splits[label]:
             raise UserError(
                 f"'{name}': nothing is left of the {label} split after leaving out rows ("
-                f"{' '.join(collected[-3:])}); expected splits of different items; give other data."
+                f"{' '.join(collected[before:])}); expected splits of different items; give other data."
             )
-    splits, found = split.complete(splits, settings.seed, stratified=bool(options))
+    splits, found = split.complete(splits, settings.seed, stratified=bool(options), name=name)
     collected += found
     examples = {}
     for label, wanted in splits.items():

@@ -106,7 +106,7 @@ def read_text(path: Path, max_file_bytes: int = MAX_FILE_BYTES) -> str:
     data = path.read_bytes()
     for magic, what in _MAGIC.items():
         if data.startswith(magic):
-            raise UserError(f"{path.name} is {what}; expected UTF-8 text.")
+            raise UserError(f"{path.name} is not UTF-8 text but {what}.")
     if b"\0" in data:
         raise UserError(
             f"{path.name} is a binary file (a zero byte at offset {data.index(0)}); expected UTF-8 "
@@ -118,7 +118,7 @@ def read_text(path: Path, max_file_bytes: int = MAX_FILE_BYTES) -> str:
         line = data.count(b"\n", 0, error.start) + 1
         raise UserError(
             f"{path.name} is not UTF-8: byte 0x{data[error.start]:02x} at offset {error.start}, "
-            f"line {line}; convert it, for example with `iconv -f WINDOWS-1252 -t UTF-8`."
+            f"line {line}; expected UTF-8 text; convert it, for example with `iconv -f WINDOWS-1252 -t UTF-8`."
         ) from None
     if not text.strip():
         raise UserError(f"{path.name} is blank; expected one example a line; check the file.")
@@ -139,7 +139,7 @@ def _check_size(path: Path, max_file_bytes: int) -> None:
         raise UserError(f"{path.name} is empty (0 bytes); expected examples; check the file.")
     if size > max_file_bytes:
         raise UserError(
-            f"{path.name} has {size:,} bytes; the most read is {max_file_bytes:,}; give a sample "
+            f"{path.name} has {size:,} bytes; expected at most {max_file_bytes:,}; give a sample "
             "of the file (a few thousand rows are plenty for a comparison)."
         )
 

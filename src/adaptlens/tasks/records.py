@@ -240,6 +240,11 @@ def items(
     Raises:
         UserError: if a row has no text or no answer and `drop_empty` is false.
     """
+    if not table.rows:
+        raise UserError(
+            f"{table.name} has no rows below its column names ({', '.join(table.columns)}); "
+            "expected examples; check the file."
+        )
     read = [
         how.read(row, f"{table.name}, {table.unit} {place}")
         for row, place in zip(table.rows, table.places, strict=True)
@@ -262,5 +267,10 @@ def items(
             "these rows out."
         )
     kept = [item for item in read if item.input and item.target]
+    if not kept:
+        raise UserError(
+            f"{table.name} has no rows with both an input and an answer ({len(read)} were left "
+            "out as empty); expected examples; check --input and --target."
+        )
     notes.append(f"{table.name}: {len(empty)} rows without input or answer left out ({where}).")
     return kept, tuple(notes)

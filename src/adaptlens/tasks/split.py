@@ -108,7 +108,7 @@ def without_leaks(splits: Splits) -> tuple[Splits, list[str]]:
 
 
 def complete(
-    splits: Mapping[str, list[Item]], seed: int, *, stratified: bool
+    splits: Mapping[str, list[Item]], seed: int, *, stratified: bool, name: str = ""
 ) -> tuple[Splits, list[str]]:
     """Return train, validation and test, making those that are missing, and how they were made.
 
@@ -145,8 +145,8 @@ def complete(
     if short:
         counts = ", ".join(f"{len(result[name])} {name}" for name in SPLITS)
         raise UserError(
-            f"too few items to make the splits ({counts}); expected at least {MIN_ITEMS} different "
-            "ones in a file that is to be cut; give more data."
+            f"'{name}' has too few items to make the splits ({counts}); expected at least "
+            f"{MIN_ITEMS} different ones in a file that is to be cut; give more data."
         )
     return {name: ordered(result[name], seed) for name in SPLITS}, notes
 
