@@ -1,0 +1,253 @@
+"""What stored behaviour says about a condition: pure functions over arrays, no model needed.
+
+Choice tasks hand in `loglik` [repeats, queries, choices], the summed log-likelihood of every
+choice, NaN where a query has fewer choices. Formulas and sources: docs/methods.md.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+Rule = Literal["raw", "bytes", "tokens", "corrected"]
+RULES: tuple[Rule, ...] = ("raw", "bytes", "tokens", "corrected")
+
+CALIBRATION_BINS = 10
+
+
+def choice_scores(arrays: Mapping[str, np.ndarray], rule: Rule = "raw") -> np.ndarray:
+    """Return the score [repeats, queries, choices] whose largest entry is the prediction.
+
+    raw: the log-likelihood; bytes, tokens: divided by the answer's length; corrected: less the
+    log-likelihood of the same answer after a content-free query, which takes out how likely the
+    model finds an answer whatever is asked.
+
+    Source: Gao et al. (lm-evaluation-harness) for raw and bytes (its `acc` and `acc_bytes`);
+    Holtzman et al. 2021 (domain-conditional PMI) and Zhao et al. 2021 (content-free queries).
+    """
+    loglik = arrays["loglik"]
+    if rule == "bytes":
+        return loglik / np.maximum(arrays["answer_bytes"], 1)
+    if rule == "tokens":
+        return loglik / np.maximum(arrays["answer_tokens"], 1)
+    if rule == "corrected":
+        return loglik - arrays["prior_loglik"]
+    return loglik
+
+
+def predictions(arrays: Mapping[str, np.ndarray], rule: Rule = "raw") -> np.ndarray:
+    """Return the index [repeats, queries] of the chosen answer; a tie goes to the first."""
+    scores = choice_scores(arrays, rule)
+    return np.argmax(np.where(np.isnan(scores), -np.inf, scores), axis=-1)
+
+
+def correct(arrays: Mapping[str, np.ndarray], rule: Rule = "raw") -> np.ndarray:
+    """Return 1.0 where the chosen answer is the gold one, else 0.0 [repeats, queries]."""
+    return (predictions(arrays, rule) == arrays["gold"]).astype(float)
+
+
+def margins(arrays: Mapping[str, np.ndarray], rule: Rule = "raw") -> np.ndarray:
+    """Return gold score less the best other score [repeats, queries]; positive is correct."""
+    scores = choice_scores(arrays, rule)
+    is_gold = np.arange(scores.shape[-1]) == arrays["gold"][:, None]
+    others = np.where(is_gold | np.isnan(scores), -np.inf, scores).max(axis=-1)
+    return _gold(scores, arrays["gold"]) - others
+
+
+def probabilities(loglik: np.ndarray) -> np.ndarray:
+    """Return the softmax over each query's choices; 0 where there is no such choice."""
+    shifted = loglik - np.nanmax(loglik, axis=-1, keepdims=True)
+    weights = np.where(np.isnan(loglik), 0.0, np.exp(shifted))
+    return weights / weights.sum(axis=-1, keepdims=True)
+
+
+def brier(loglik: np.ndarray, gold: np.ndarray) -> np.ndarray:
+    """Return the squared distance of the probabilities from the truth [repeats, queries].
+
+    Summed over choices: 0 is certain and right, 2 certain and wrong. Source: Brier 1950, eq. 2.
+    """
+    shares = probabilities(loglik)
+    truth = np.arange(shares.shape[-1]) == gold[:, None]
+    return np.square(shares - truth).sum(axis=-1)
+
+
+def answer_loglik(loglik: np.ndarray, gold: np.ndarray) -> np.ndarray:
+    """Return the log-likelihood of the gold answer [repeats, queries], in nats, over all tokens.
+
+    Not normalised over the choices: it also says whether the model would give any of them.
+    """
+    return _gold(loglik, gold)
+
+
+def choice_loglik(loglik: np.ndarray, gold: np.ndarray) -> np.ndarray:
+    """Return the log-probability of the gold answer among the choices [repeats, queries]."""
+    best = np.nanmax(loglik, axis=-1)
+    total = best + np.log(np.nansum(np.exp(loglik - best[..., None]), axis=-1))
+    return _gold(loglik, gold) - total
+
+
+def _gold(scores: np.ndarray, gold: np.ndarray) -> np.ndarray:
+    return np.take_along_axis(scores, gold[None, :, None], axis=-1)[..., 0]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How far stated confidence is from accuracy, for one draw.
+
+    `ece` is never negative, so it exceeds 0 by chance alone: `ece_if_calibrated` is what a
+    perfectly calibrated model with the same confidences would be expected to show on as many
+    queries. Read the two side by side. `squared` is the debiased mean squared gap, which is 0 on
+    average for a calibrated model and may be negative.
+    """
+
+    ece: float
+    ece_if_calibrated: float
+    squared: float
+
+
+def confidence(loglik: np.ndarray) -> np.ndarray:
+    """Return the probability of the chosen answer [repeats, queries]."""
+    return probabilities(loglik).max(axis=-1)
+
+
+def calibration(
+    stated: np.ndarray, right: np.ndarray, num_bins: int = CALIBRATION_BINS
+) -> Calibration:
+    """Return the calibration error over bins of equally many queries.
+
+    Args:
+        stated: [queries], the confidence in the chosen answer.
+        right: [queries], 1.0 where it was correct.
+        num_bins: how many bins; fewer where there are not two queries for each.
+
+    Source: Naeini et al. 2015 and Guo et al. 2017 (ECE), Nguyen and O'Connor 2015 (equal mass),
+    Kumar et al. 2019 section 4 (debiased squared error).
+    """
+    gaps = expected = squared = 0.0
+    for own_stated, own_right in _bins(stated, right, num_bins):
+        count, share = len(own_stated), len(own_stated) / len(stated)
+        accuracy, gap = own_right.mean(), own_right.mean() - own_stated.mean()
+        gaps += share * abs(gap)
+        spread = math.sqrt(float((own_stated * (1 - own_stated)).sum())) / count
+        expected += share * spread * math.sqrt(2 / math.pi)
+        squared += share * (gap**2 - accuracy * (1 - accuracy) / max(1, count - 1))
+    return Calibration(float(gaps), float(expected), float(squared))
+
+
+def reliability(
+    stated: np.ndarray, right: np.ndarray, num_bins: int = CALIBRATION_BINS
+) -> list[dict[str, Any]]:
+    """Return mean confidence, accuracy and count of each bin, all draws together."""
+    return [
+        {
+            "bin_confidence": float(own_stated.mean()),
+            "bin_accuracy": float(own_right.mean()),
+            "count": len(own_stated),
+        }
+        for own_stated, own_right in _bins(stated.ravel(), right.ravel(), num_bins)
+    ]
+
+
+def _bins(
+    stated: np.ndarray, right: np.ndarray, num_bins: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    order = np.argsort(stated, kind="stable")
+    num_bins = max(1, min(num_bins, len(order) // 2))
+    return [(stated[part], right[part]) for part in np.array_split(order, num_bins)]
+
+
+def agreement(left: np.ndarray, right: np.ndarray) -> float:
+    """Return the share of (draw, query) on which two conditions choose the same answer.
+
+    Both are predictions [repeats, queries] with the same draws in the same order; a condition
+    without draws has one row and is compared with every row of the other.
+    """
+    return float((left == right).mean())
+
+
+def kappa(left: np.ndarray, right: np.ndarray) -> float:
+    """Return the agreement beyond what the shares of each answer give by chance; 1 is complete.
+
+    NaN where both always choose the same one answer. Source: Cohen 1960.
+    """
+    by_chance = sum(
+        float((left == choice).mean() * (right == choice).mean())
+        for choice in np.union1d(left, right)
+    )
+    if by_chance == 1:
+        return math.nan
+    return (agreement(left, right) - by_chance) / (1 - by_chance)
+
+
+def chance(loglik: np.ndarray) -> np.ndarray:
+    """Return the expected score of guessing on each query [queries]: one over its choices."""
+    return 1 / (~np.isnan(loglik[0])).sum(axis=-1)
+
+
+def majority(train_targets: list[str], golds: list[str]) -> tuple[str, np.ndarray]:
+    """Return the commonest answer of the training split and its score [queries] on the test split.
+
+    Chosen where it may be chosen, so its test score is an unbiased one. A tie goes to the answer
+    that sorts first.
+    """
+    counts = {target: train_targets.count(target) for target in sorted(set(train_targets))}
+    commonest = max(counts, key=lambda target: counts[target])
+    return commonest, np.array([float(gold == commonest) for gold in golds])
+
+
+def break_even(
+    training: float, prompt_query: float, tuned_query: float, prompt_setup: float = 0.0
+) -> float:
+    """Return from how many queries on tuning has cost no more than prompting; inf if never.
+
+    N* = (training - prompt_setup) / (prompt_query - tuned_query), at least 0.
+
+    Args:
+        training: what tuning costs once, in any unit.
+        prompt_query: what one prompted query costs, in the same unit.
+        tuned_query: what one query of the tuned model costs.
+        prompt_setup: what prompting costs once (filling the cache of a shared prompt).
+    """
+    if any(map(math.isnan, (training, prompt_query, tuned_query, prompt_setup))):
+        return math.nan
+    ahead = training - prompt_setup
+    if prompt_query <= tuned_query:
+        return 0.0 if ahead <= 0 and prompt_query == tuned_query else math.inf
+    return max(0.0, ahead / (prompt_query - tuned_query))
+
+
+def query_price(
+    prices: Mapping[str, float | None],
+    *,
+    input_tokens: float,
+    cached_tokens: float,
+    output_tokens: float,
+) -> float:
+    """Return the price of one query, or NaN where a price that it needs was not given.
+
+    Args:
+        prices: `input_million_tokens`, `cached_million_tokens`, `output_million_tokens`; a price
+            that is missing or None is unknown, except that cached tokens then cost as much as
+            fresh ones.
+        input_tokens: tokens read, without those that come from a cache.
+        cached_tokens: tokens that come from a cache.
+        output_tokens: tokens written.
+    """
+    fresh = prices.get("input_million_tokens")
+    cached = prices.get("cached_million_tokens")
+    parts = (
+        (input_tokens, fresh),
+        (cached_tokens, fresh if cached is None else cached),
+        (output_tokens, prices.get("output_million_tokens")),
+    )
+    if any(tokens and price is None for tokens, price in parts):
+        return math.nan
+    return sum(tokens * price for tokens, price in parts if tokens and price is not None) / 1e6
+
+
+def training_price(prices: Mapping[str, float | None], seconds: float) -> float:
+    """Return the price of so many seconds on one GPU, or NaN without `gpu_hour`."""
+    hourly = prices.get("gpu_hour")
+    return math.nan if hourly is None else hourly * seconds / 3600

@@ -1,0 +1,148 @@
+"""The error of a mean over queries x draws, two crossed random factors, and its sign flips."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from adaptlens.distributions import t_quantile, t_tail
+
+Number = float | np.ndarray
+
+ENUMERATED_BITS = 12
+"""With no more signs than this to flip, every pattern is tried."""
+
+CHUNK_CELLS = 4_000_000
+"""Sign patterns are tried in chunks of about this many numbers, to bound memory."""
+
+
+class Crossed:
+    """The error of a mean over queries x draws, and how it varies under sign flips.
+
+    The mean is the sum of the means of `blocks` [repeats, queries], which share the queries and
+    have their own draws. Its variance is that of crossed random effects, from mean squares; the
+    flips keep each draw's effect, each query's effect and what is left, and flip their signs
+    (left over: the product of the two), which is a two-way wild bootstrap with the null imposed.
+    `centre` takes the mean out first.
+
+    Source: Cornfield and Tukey 1956 (mean squares), Satterthwaite 1946, MacKinnon, Nielsen and
+    Webb 2021 (wild bootstrap with multiway clustering).
+    """
+
+    def __init__(
+        self,
+        blocks: Sequence[np.ndarray],
+        drawn: bool,
+        *,
+        seed: int,
+        flips: int,
+        centre: bool = False,
+    ) -> None:
+        self.drawn = drawn
+        columns = np.sum([block.mean(0) for block in blocks], axis=0)
+        self.mean = float(columns.mean())
+        self.queries = columns.size
+        self._columns = columns - self.mean if centre else columns
+        self._effects = [_split(block) for block in blocks if len(block) > 1]
+        squares = [_mean_squares(rows, rest) for rows, rest in self._effects]
+        shape = [rest.size for _, rest in self._effects]
+        by_draw = [draws / size for (draws, _), size in zip(squares, shape, strict=True)]
+        by_rest = [rest / size for (_, rest), size in zip(squares, shape, strict=True)]
+        by_query = float(columns.var(ddof=1)) / self.queries
+        variance = float(_variance(by_query, by_draw, by_rest))
+        scale = max(1e-300, float(np.square(columns).mean()), *(b.max() ** 2 for b in blocks))
+        self.error = math.sqrt(variance) if variance > 1e-24 * scale else 0.0
+        self.freedom = float(self.queries - 1)
+        if self.error > 0:
+            spread = by_query**2 / (self.queries - 1)
+            for (rows, _), draws, rest in zip(self._effects, by_draw, by_rest, strict=True):
+                spread += (draws**2 + rest**2 / (self.queries - 1)) / (len(rows) - 1)
+            self.freedom = variance**2 / spread
+        self._flip(seed, flips)
+
+    def _flip(self, seed: int, flips: int) -> None:
+        """Set the sorted absolute values of the studentised mean under sign flips."""
+        bits = self.queries + sum(len(rows) for rows, _ in self._effects)
+        self.enumerated = bits <= ENUMERATED_BITS
+        total = 2**bits if self.enumerated else flips
+        rng = np.random.default_rng(seed)
+        chunk = max(1, CHUNK_CELLS // self.queries)
+        found = []
+        for start in range(0, total, chunk):
+            size = min(chunk, total - start)
+            if self.enumerated:
+                patterns = np.arange(start, start + size)[:, None] >> np.arange(bits) & 1
+            else:
+                patterns = np.unpackbits(rng.integers(0, 256, (size, -(-bits // 8)), np.uint8), 1)
+            found.append(self._studentised(2.0 * patterns[:, :bits] - 1.0))
+        self.flipped = np.sort(np.abs(np.concatenate(found)))
+
+    def _studentised(self, signs: np.ndarray) -> np.ndarray:
+        by_query, rest_of_signs = signs[:, : self.queries], signs[:, self.queries :]
+        columns = by_query * self._columns
+        by_draw, by_rest = [], []
+        for rows, rest in self._effects:
+            repeats = len(rows)
+            own, rest_of_signs = rest_of_signs[:, :repeats], rest_of_signs[:, repeats:]
+            inner = by_query @ rest.T
+            flipped_rows = own * (rows + inner / self.queries)
+            flipped_columns = (own @ rows)[:, None] / repeats + by_query * (own @ rest) / repeats
+            columns = columns + flipped_columns
+            grand = flipped_rows.mean(1)
+            of_rows = self.queries * (flipped_rows**2).sum(1)
+            of_columns = repeats * (flipped_columns**2).sum(1)
+            of_all = self.queries * (rows**2).sum() + (rest**2).sum() + 2 * inner @ rows
+            of_mean = rest.size * grand**2
+            left_over = of_all - of_rows - of_columns + of_mean
+            by_draw.append((of_rows - of_mean) / (repeats - 1) / rest.size)
+            freedom = (repeats - 1) * (self.queries - 1)
+            by_rest.append(np.maximum(0.0, left_over) / freedom / rest.size)
+        variance = _variance(columns.var(1, ddof=1) / self.queries, by_draw, by_rest)
+        mean = columns.mean(1)
+        size = max(1e-150, float(np.sqrt(np.square(self._columns).mean())))
+        constant = variance <= (1e-12 * size) ** 2
+        unbounded = np.where(np.abs(mean) <= 1e-12 * size, 0.0, np.inf)
+        return np.where(constant, unbounded, mean / np.sqrt(np.where(constant, 1.0, variance)))
+
+    def tail(self, x: float) -> float:
+        """Return the chance, one-sided, of a studentised mean of at least x with no effect."""
+        if x < 0:
+            return 1 - self.tail(-x)
+        above = self.flipped.size - int(np.searchsorted(self.flipped, x * (1 - 1e-9), "left"))
+        share = above / self.flipped.size
+        if not self.enumerated:
+            share = (above + 1) / (self.flipped.size + 1)
+        return max(share / 2, t_tail(x, self.freedom)) if self.drawn else share / 2
+
+    def critical(self, alpha: float) -> float:
+        """Return the studentised mean at or below which the two-sided p-value exceeds alpha."""
+        size = self.flipped.size
+        allowed = alpha * size if self.enumerated else alpha * (size + 1) - 1
+        above = math.floor(allowed + 1e-9)
+        if above < 0:
+            return math.inf
+        flipped = float(self.flipped[::-1][min(above, size - 1)])
+        return max(flipped, t_quantile(alpha / 2, self.freedom)) if self.drawn else flipped
+
+
+def _split(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the effects of the rows, and what rows and columns leave [repeats, queries]."""
+    rows = block.mean(1) - block.mean()
+    return rows, block - block.mean(0) - rows[:, None]
+
+
+def _mean_squares(rows: np.ndarray, rest: np.ndarray) -> tuple[float, float]:
+    repeats, queries = rest.shape
+    of_rows = queries * float(np.square(rows).sum()) / (repeats - 1)
+    return of_rows, float(np.square(rest).sum()) / ((repeats - 1) * (queries - 1))
+
+
+def _variance(by_query: Number, by_draw: Sequence[Number], by_rest: Sequence[Number]) -> Number:
+    """Return the variance of the mean from mean squares, each divided by its number of cells.
+
+    Queries plus draws less what both contain; no component counts as negative.
+    """
+    found = np.maximum(by_query, sum(by_rest))
+    for draws, rest in zip(by_draw, by_rest, strict=True):
+        found = found + np.maximum(0.0, draws - rest)
+    return found

@@ -1,0 +1,271 @@
+"""Prompt or tune: one line, from scores, with error rates that hold after choosing the arms."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any, Literal
+
+import numpy as np
+
+from adaptlens.stats import FLIPS, MINIMUM_DRAWS, Difference, Scores, difference, holm
+from adaptlens.values import Kind
+
+State = Literal["tune", "prompt", "no difference", "undecided", "neither"]
+
+UNITS = {"choice": "points", "generation": "chrF points"}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer for one model and task, and the tests it rests on.
+
+    Attributes:
+        state: what is claimed.
+        line: the claim as one sentence with its numbers.
+        prompt: the prompting arm that was judged, "a / b" where the two halves of the draws chose
+            differently; empty without one.
+        tuned: the same for tuning.
+        primary: tuning against prompting.
+        tests: `primary` and each arm against the baselines, corrected together.
+        selection: how the arms were chosen, one sentence.
+        warnings: what a reader must know before believing the line.
+    """
+
+    state: State
+    line: str
+    prompt: str = ""
+    tuned: str = ""
+    primary: Difference | None = None
+    tests: tuple[Difference, ...] = ()
+    selection: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+def verdict(
+    conditions: Mapping[str, Scores],
+    *,
+    kind: Kind = "choice",
+    baselines: Mapping[str, np.ndarray] | None = None,
+    margin: float = 2.0,
+    alpha: float = 0.05,
+    seed: int = 0,
+    flips: int = FLIPS,
+) -> Verdict:
+    """Return whether to prompt or to tune, with a chance of at most alpha of a false claim.
+
+    The first rule that applies decides:
+
+    1. undecided: a side is missing, or an arm has fewer than `MINIMUM_DRAWS` draws;
+    2. neither: neither arm is shown to beat every baseline;
+    3. no difference: the difference lies within `margin` (two one-sided tests);
+    4. tune or prompt: the difference is not zero (two-sided);
+    5. undecided.
+
+    The arms are chosen on the validation scores by cross-fitting: each half of the draws is
+    judged with the arms that the other half's validation scores chose, so neither the queries nor
+    the draws that chose an arm judge it. Without validation scores, or where conditions were run
+    on different draws, the arms with the best scores are judged, and tests and interval are
+    corrected for all pairs they were chosen from.
+
+    Args:
+        conditions: label to scores on the same queries. Prompting is family "prompt" and the
+            unadapted model ("none": a prompt without demonstrations).
+        kind: names the unit in the line.
+        baselines: name ("majority 'negative'") to the score [queries] of answering without
+            reading.
+        margin: the smallest difference that matters, in points.
+        alpha: chance of a false claim.
+        seed: of the random sign flips.
+        flips: how many of them.
+
+    Raises:
+        UserError: conditions on different queries, a baseline of the wrong length.
+    """
+    prompts = {label: s for label, s in conditions.items() if s.family != "tune"}
+    tunings = {label: s for label, s in conditions.items() if s.family == "tune"}
+    if not prompts or not tunings:
+        found = f"only {'prompting' if prompts else 'tuning'} was" if conditions else "nothing was"
+        return Verdict("undecided", f"undecided: {found} measured, so there is nothing to compare")
+    arms = _choose(prompts, tunings)
+    settings: dict[str, Any] = {"margin": margin / 100, "seed": seed, "flips": flips}
+    level = 1 - alpha / len(arms.pairs)
+    tests = [
+        difference(arms.judged[a], arms.judged[b], names=(a, b), level=level, **settings)
+        for a, b in arms.pairs
+    ]
+    known = {
+        name: Scores(np.asarray(values, float)[None]) for name, values in (baselines or {}).items()
+    }
+    if known:
+        tests += [
+            _hardest(arm, scores, known, 1 - alpha, settings) for arm, scores in arms.judged.items()
+        ]
+    adjusted = holm([one.p for one in tests])
+    said = f"Holm over {len(tests)} tests" if len(tests) > 1 else "none: one test"
+    tests = [replace(t, p_holm=p, correction=said) for t, p in zip(tests, adjusted, strict=True)]
+    place = arms.pairs.index((arms.tuned, arms.prompt))
+    equivalence_p = min(1.0, tests[place].equivalence_p * len(arms.pairs))
+    tests[place] = replace(tests[place], equivalence_p=equivalence_p)
+    against = [t for t in tests[len(arms.pairs) :] if t.left in (arms.tuned, arms.prompt)]
+    state = _state(tests[place], against, alpha)
+    return Verdict(
+        state,
+        _line(state, tests[place], against, UNITS[kind], _size(arms)),
+        arms.prompt,
+        arms.tuned,
+        tests[place],
+        tuple(tests),
+        arms.selection,
+        tests[place].warnings,
+    )
+
+
+@dataclass(frozen=True)
+class _Arms:
+    prompt: str
+    tuned: str
+    pairs: list[tuple[str, str]]
+    judged: dict[str, Scores]
+    selection: str
+
+
+def _choose(prompts: Mapping[str, Scores], tunings: Mapping[str, Scores]) -> _Arms:
+    """Return the two arms to judge, and all pairs that a claim about them must cover."""
+    everyone = [*prompts.values(), *tunings.values()]
+    draws = {frozenset(scores.draws) for scores in everyone if scores.is_drawn}
+    if len(everyone) == 2:
+        selection = "one arm on each side, so none was chosen"
+        (prompt, prompted), (tuned, tuning) = *prompts.items(), *tunings.items()
+    elif len(draws) <= 1 and all(scores.validation is not None for scores in everyone):
+        common = tuple(sorted(next(iter(draws), ())))
+        selection = "arms chosen on the validation split"
+        if len(common) >= MINIMUM_DRAWS:
+            selection += ", each half of the draws with the other half's validation scores"
+        prompt, prompted = _crossfit(prompts, common)
+        tuned, tuning = _crossfit(tunings, common)
+    else:
+        pairs = list(product(tunings, prompts))
+        return _Arms(
+            max(prompts, key=lambda label: prompts[label].values.mean()),
+            max(tunings, key=lambda label: tunings[label].values.mean()),
+            pairs,
+            {**prompts, **tunings},
+            f"arms chosen by their test scores; tests and interval cover all {len(pairs)} pairs",
+        )
+    judged = {prompt: prompted, tuned: tuning}
+    return _Arms(prompt, tuned, [(tuned, prompt)], judged, selection)
+
+
+def _crossfit(arms: Mapping[str, Scores], draws: Sequence[int]) -> tuple[str, Scores]:
+    """Return what the arm chosen on the other half of the draws scores in each half."""
+    halves = [draws[0::2], draws[1::2]] if len(draws) >= MINIMUM_DRAWS else [draws, draws]
+    labels = [
+        max(arms, key=lambda label: _validation(arms[label], half)) for half in reversed(halves)
+    ]
+    if labels[0] == labels[1]:
+        return labels[0], arms[labels[0]]
+    rows = {
+        draw: _row(arms[label], draw)
+        for label, half in zip(labels, halves, strict=True)
+        for draw in half
+    }
+    mixed = Scores(np.stack(list(rows.values())), tuple(rows), arms[labels[0]].family)
+    return " / ".join(labels), mixed
+
+
+def _validation(scores: Scores, draws: Sequence[int]) -> float:
+    assert scores.validation is not None
+    if not scores.is_drawn:
+        return float(scores.validation.mean())
+    return float(scores.validation[[scores.draws.index(draw) for draw in draws]].mean())
+
+
+def _row(scores: Scores, draw: int) -> np.ndarray:
+    return scores.values[scores.draws.index(draw) if scores.is_drawn else 0]
+
+
+def _hardest(
+    arm: str,
+    scores: Scores,
+    baselines: Mapping[str, Scores],
+    level: float,
+    settings: Mapping[str, Any],
+) -> Difference:
+    """Return the test against the baseline that is hardest to beat; p is 1 where it wins.
+
+    An arm beats every baseline when it beats this one (intersection-union test).
+    """
+    tests = [
+        difference(scores, values, names=(arm, name), level=level, **settings)
+        for name, values in baselines.items()
+    ]
+    tests = [test if test.difference > 0 else replace(test, p=1.0) for test in tests]
+    hardest = max(tests, key=lambda test: (test.p, -test.difference))
+    return replace(hardest, test=f"{hardest.test}; 1 where not above")
+
+
+def _state(first: Difference, against: Sequence[Difference], alpha: float) -> State:
+    if not first.supports_claims:
+        return "undecided"
+    if against and all(test.p_holm > alpha for test in against):
+        return "neither"
+    if first.equivalence_p <= alpha:
+        return "no difference"
+    if first.p_holm <= alpha:
+        return "tune" if first.difference > 0 else "prompt"
+    return "undecided"
+
+
+def _size(arms: _Arms) -> str:
+    sides = [arms.judged[arms.tuned], arms.judged[arms.prompt]]
+    counts = list(dict.fromkeys(len(side.draws) for side in sides if side.is_drawn))
+    queries = f"{sides[0].values.shape[1]} queries"
+    if not counts:
+        return queries
+    return f"{queries} x {' and '.join(map(str, counts))} draw{'s' * (counts != [1])}"
+
+
+def _line(
+    state: State, first: Difference, against: Sequence[Difference], unit: str, size: str
+) -> str:
+    left, right = first.left, first.right
+    gap = f"{100 * first.difference:+.1f} {unit} {_interval(first)}"
+    chance = f"p(Holm){_p(first.p_holm)}"
+    reach = f"smallest detectable difference {100 * first.detectable:.1f} {unit}"
+    if state == "tune":
+        gap = f"{100 * first.difference:.1f} {unit} {_interval(first)}"
+        return f"tune: {left} beats {right} by {gap}, {chance}, {size}"
+    if state == "prompt":
+        gap = f"{-100 * first.difference:.1f} {unit} {_interval(first, -1)}"
+        return f"prompt: {right} beats {left} by {gap}, {chance}, {size}"
+    if state == "no difference":
+        return (
+            f"no difference: {left} and {right} are equivalent within {100 * first.margin:g} "
+            f"{unit} ({gap}), p{_p(first.equivalence_p)}, {size}"
+        )
+    if state == "neither":
+        names = " or ".join(dict.fromkeys(_phrase(test.right) for test in against))
+        gaps = ", ".join(
+            f"{test.left} {100 * test.difference:+.1f} {unit} {_interval(test)}" for test in against
+        )
+        most = 100 * max(test.detectable for test in against)
+        return (
+            f"neither beats {names}: {gaps}; smallest detectable difference {most:.1f} {unit}, "
+            f"{size}"
+        )
+    if not first.supports_claims:
+        return f"undecided: {first.warnings[0]}; {left} against {right} {gap}, {size}"
+    return f"undecided: {left} against {right} {gap}, {chance}; {reach}, {size}"
+
+
+def _phrase(baseline: str) -> str:
+    return baseline.replace("majority ", "always answering ", 1)
+
+
+def _interval(test: Difference, sign: int = 1) -> str:
+    low, high = sorted((sign * 100 * test.low, sign * 100 * test.high))
+    return f"[{low:.1f}, {high:.1f}]"
+
+
+def _p(value: float) -> str:
+    return "<0.001" if value < 0.001 else f"={value:.3f}"
