@@ -9,7 +9,20 @@ from adaptlens import tasks
 from adaptlens.errors import UserError
 from adaptlens.values import Example, Task
 
-WORDS = "one two three four five six seven eight nine ten eleven twelve".split()
+WORDS = [
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+]
 
 
 def written(path: Path, text: str) -> str:
@@ -178,7 +191,7 @@ def test_prompt_and_completion_are_text_or_messages(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "as_answer", [int, "ABC".__getitem__, "red green blue".split().__getitem__]
+    "as_answer", [int, "ABC".__getitem__, ["red", "green", "blue"].__getitem__]
 )
 def test_options_of_each_item_are_pointed_to_by_number_letter_or_text(tmp_path, as_answer):
     rows = [
@@ -283,4 +296,4 @@ def test_a_description_shows_sizes_options_and_an_example_as_read(tmp_path):
 def test_a_bundled_task_is_found_by_name_and_limited():
     task = tasks.load("sentiment", limit_train=16, limit_test=10, seed=3)
     assert (len(task.train), len(task.test)) == (16, 10)
-    assert "sentiment" in tasks.names()
+    assert [row["name"] for row in tasks.summaries()] == list(tasks.names())

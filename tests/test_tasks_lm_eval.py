@@ -11,7 +11,7 @@ from adaptlens import tasks
 from adaptlens.errors import UserError
 from adaptlens.tasks.sandbox import render
 
-NAMES = "ann bob cid dan eve fay gus hal ida jim".split()
+NAMES = ["ann", "bob", "cid", "dan", "eve", "fay", "gus", "hal", "ida", "jim"]
 
 SENTIMENT = {
     "doc_to_text": "{{sentence}}\nQuestion: positive or negative?\nAnswer:",

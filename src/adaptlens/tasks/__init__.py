@@ -20,7 +20,7 @@ from adaptlens.errors import UserError, unknown
 from adaptlens.tasks.assembly import Settings
 from adaptlens.values import Example, Task
 
-__all__ = ["Settings", "describe", "load", "names"]
+__all__ = ["Settings", "describe", "load", "names", "summaries"]
 
 
 def names() -> tuple[str, ...]:
@@ -28,6 +28,20 @@ def names() -> tuple[str, ...]:
     from adaptlens.tasks import microworld
 
     return tuple(microworld.names())
+
+
+def summaries() -> list[dict[str, str]]:
+    """Return name, kind, choices and description of every bundled task."""
+    found = [_bundled(name, Settings(limit_train=1)) for name in names()]
+    return [
+        {
+            "name": task.name,
+            "kind": task.kind,
+            "choices": ", ".join(task.choices),
+            "description": task.description,
+        }
+        for task in found
+    ]
 
 
 def load(name: str, *, references: str | None = None, **settings: Any) -> Task:

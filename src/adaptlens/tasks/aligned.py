@@ -64,8 +64,8 @@ def aligned_task(source: Path, references: Path, settings: Settings) -> Task:
     if empty and not settings.drop_empty:
         raise UserError(
             f"{len(empty)} of {len(pairs)} lines are empty in {source.name} or {references.name} "
-            f"(lines {some(empty)}); expected text in both; fill them in, or pass --drop-empty to "
-            "leave these pairs out."
+            f"(lines {some(empty)}); expected text in both; fill them in, or leave "
+            "these pairs out with drop_empty: true beside the task's path in --config."
         )
     if empty:
         notes.append(f"{len(empty)} pairs with an empty line left out (lines {some(empty)}).")

@@ -112,8 +112,8 @@ def _check_among(name: str, pool: Sequence[Item], words: Mapping[str, str]) -> N
     hint = f" (did you mean '{nearest[0]}'?)" if nearest else ""
     raise UserError(
         f"'{name}': {sum(strange.values())} of {len(pool)} rows have an answer that is not among "
-        f"the choices {', '.join(map(repr, words))}, mostly '{answer}'{hint}, in {some(places, 3)}; "
-        "correct the rows, or add the answer to --choices."
+        f"the choices {', '.join(map(repr, words))}, mostly '{answer}'{hint}, "
+        f"in {some(places, 3)}; correct the rows, or add the answer to --choices."
     )
 
 

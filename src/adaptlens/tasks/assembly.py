@@ -220,7 +220,8 @@ def assemble(
         if not splits[label]:
             raise UserError(
                 f"'{name}': nothing is left of the {label} split after leaving out rows ("
-                f"{' '.join(collected[before:])}); expected splits of different items; give other data."
+                f"{' '.join(collected[before:])}); expected splits of different items; give "
+                "other data."
             )
     splits, found = split.complete(splits, settings.seed, stratified=bool(options), name=name)
     collected += found

@@ -118,7 +118,8 @@ def read_text(path: Path, max_file_bytes: int = MAX_FILE_BYTES) -> str:
         line = data.count(b"\n", 0, error.start) + 1
         raise UserError(
             f"{path.name} is not UTF-8: byte 0x{data[error.start]:02x} at offset {error.start}, "
-            f"line {line}; expected UTF-8 text; convert it, for example with `iconv -f WINDOWS-1252 -t UTF-8`."
+            f"line {line}; expected UTF-8 text; convert it, for example with "
+            "`iconv -f WINDOWS-1252 -t UTF-8`."
         ) from None
     if not text.strip():
         raise UserError(f"{path.name} is blank; expected one example a line; check the file.")

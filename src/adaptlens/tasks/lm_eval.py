@@ -166,8 +166,8 @@ class _Reader:
         if not drop_empty:
             raise UserError(
                 f"{place}: {len(empty)} of {len(read)} rows give an empty prompt or answer (rows "
-                f"{some(empty)}); expected text in both; correct the templates, or pass "
-                "--drop-empty to leave these rows out."
+                f"{some(empty)}); expected text in both; correct the templates, or leave "
+                "these rows out with drop_empty: true beside the task's path in --config."
             )
         kept = [item for item in read if item.input and item.target]
         return kept, [f"{place}: {len(empty)} rows without prompt or answer left out."]

@@ -263,8 +263,8 @@ def items(
     if not drop_empty:
         raise UserError(
             f"{table.name}: {len(empty)} of {len(read)} rows have an empty (or NaN) input or "
-            f"answer ({where}); expected text in both; fill them in, or pass --drop-empty to leave "
-            "these rows out."
+            f"answer ({where}); expected text in both; fill them in, or leave these "
+            "rows out with drop_empty: true beside the task's path in --config."
         )
     kept = [item for item in read if item.input and item.target]
     if not kept:
