@@ -4,9 +4,9 @@ docs/store-format.md describes every file. Nothing is pickled; a `kill -9` at an
 cell either whole or not done.
 """
 
-from adaptlens.store.problems import Problem
 from adaptlens.store.claims import Claim, ClaimLost
 from adaptlens.store.files import write_atomically
+from adaptlens.store.problems import Problem
 from adaptlens.store.records import Arrays, Record
 from adaptlens.store.runs import FORMAT, CellStatus, Run, Status, cell_id
 

@@ -133,7 +133,7 @@ class Claim:
             if self._is_owner():
                 with suppress(UserError):
                     self.log(event, **details)
-                (self._cell / "claim").unlink()
+                remove_leftovers(self._cell, done=(self._cell / "result.json").exists())
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _stage(
@@ -188,7 +188,7 @@ class Claim:
 
 
 def remove_leftovers(cell_folder: Path, *, done: bool) -> None:
-    """Remove what a killed process left in a cell that nobody holds (the caller has the lock)."""
+    """Remove the claim and all that is not part of a finished cell; the caller has the lock."""
     for path in leftovers(cell_folder, done=done):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
@@ -199,7 +199,7 @@ def remove_leftovers(cell_folder: Path, *, done: bool) -> None:
 
 
 def leftovers(cell_folder: Path, *, done: bool) -> list[Path]:
-    """Return what a killed process left: temporary files, its claim, and an unfinished result."""
+    """Return a cell's temporary files, its claim, and the parts of a result that is not whole."""
     kept = {"spec.json", "log.jsonl"}
     return [
         path

@@ -5,7 +5,7 @@ safetensors is imported where it is used, because it brings NumPy's whole start-
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,15 +22,15 @@ RESULT_FORMAT = 1
 class Arrays(Mapping[str, np.ndarray]):
     """The arrays of a finished cell by name, each read from disk when asked for."""
 
-    def __init__(self, folder: Path, names: Sequence[str]) -> None:
+    def __init__(self, cell_folder: Path, names: Sequence[str]) -> None:
         """Name the arrays; nothing is read yet."""
-        self._folder = folder
+        self._folder = cell_folder
         self._names = tuple(names)
 
     def __getitem__(self, name: str) -> np.ndarray:
         if name not in self._names:
             raise KeyError(name)
-        return read_array(self._folder / f"{name}.safetensors")
+        return read_array(self._folder / "arrays" / f"{name}.safetensors", self._folder)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
@@ -59,14 +59,12 @@ class Record:
     def arrays(self) -> Arrays:
         """The named arrays; bfloat16 is read as float32."""
         found = [file for file in self.files if file.startswith("arrays/")]
-        return Arrays(
-            self.folder / "arrays", [Path(f).name.removesuffix(".safetensors") for f in found]
-        )
+        return Arrays(self.folder, [Path(f).name.removesuffix(".safetensors") for f in found])
 
     @cached_property
     def texts(self) -> dict[str, Any]:
         """The texts as they were given to `finish` (tuples as lists)."""
-        return read_json(self.folder / "texts.json")
+        return read_json(self.folder / "texts.json", self.folder)
 
 
 def read_record(folder: Path) -> Record:
@@ -76,7 +74,7 @@ def read_record(folder: Path) -> Record:
         UserError: the spec or the result is damaged or from a newer version.
     """
     content = read_result(folder / "result.json")
-    spec = read_json(folder / "spec.json")
+    spec = read_json(folder / "spec.json", folder)
     return Record(folder.name, spec, content["result"], folder, content["files"])
 
 
@@ -94,7 +92,7 @@ def read_result(path: Path) -> dict[str, Any]:
     Raises:
         UserError: it is damaged or from a newer version.
     """
-    raw = _load(path, json.loads)
+    raw = _load(path, json.loads, path.parent)
     written = raw.get("format") if isinstance(raw, dict) else None
     if isinstance(written, int) and written > RESULT_FORMAT:
         raise UserError(
@@ -102,30 +100,37 @@ def read_result(path: Path) -> dict[str, Any]:
             f"{RESULT_FORMAT}; upgrade adaptlens."
         )
     if not isinstance(raw, dict) or raw.pop("digest", None) != digest(raw):
-        raise damaged(path)
+        raise damaged(path, path.parent)
     return {**raw, "result": read_tagged_json(json.dumps(raw["result"]))}
 
 
-def read_json(path: Path) -> Any:
-    """Return the value in a JSON file of ours; UserError where it is damaged."""
-    return _load(path, read_tagged_json)
+def read_json(path: Path, cell_folder: Path | None = None) -> Any:
+    """Return the value in a JSON file of ours, of a cell or of the run itself.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    return _load(path, read_tagged_json, cell_folder)
 
 
-def damaged(path: Path) -> UserError:
-    """Return the error for a file that is not what was written."""
-    return UserError(
-        f"'{path}' is missing or damaged; remove the folder '{path.parent}' and run the command "
-        "that made the run again: it does only that cell."
-    )
+def damaged(path: Path, cell_folder: Path | None) -> UserError:
+    """Return the error for a file, of a cell or of the run itself, that is not what was written."""
+    remedy = "restore it from a copy, or choose a new folder"
+    if cell_folder is not None:
+        remedy = (
+            f"remove the folder '{cell_folder}' and run the command that made the run again: it "
+            "does only that cell"
+        )
+    return UserError(f"'{path}' is missing or damaged; {remedy}.")
 
 
-def _load(path: Path, parse: Any) -> Any:
+def _load(path: Path, parse: Callable[[bytes], Any], cell_folder: Path | None) -> Any:
     try:
         return parse(path.read_bytes())
     except PermissionError as error:
         raise UserError(f"cannot read '{path}'; change its permissions.") from error
     except (FileNotFoundError, ValueError, RecursionError):
-        raise damaged(path) from None
+        raise damaged(path, cell_folder) from None
 
 
 def array_bytes(name: str, array: np.ndarray, *, bfloat16: bool = False) -> bytes:
@@ -156,7 +161,7 @@ def array_bytes(name: str, array: np.ndarray, *, bfloat16: bool = False) -> byte
     return len(header).to_bytes(8, "little") + header + data
 
 
-def read_array(path: Path) -> np.ndarray:
+def read_array(path: Path, cell_folder: Path | None = None) -> np.ndarray:
     """Return the one array of a safetensors file, read-only; bfloat16 as float32.
 
     Raises:
@@ -173,7 +178,7 @@ def read_array(path: Path) -> np.ndarray:
             return (bits << 16).view(np.float32).reshape(tensor["shape"])
         return safetensors.numpy.load(data)[name]
     except (FileNotFoundError, ValueError, KeyError, safetensors.SafetensorError):
-        raise damaged(path) from None
+        raise damaged(path, cell_folder) from None
 
 
 def file_digest(path: Path) -> str:

@@ -11,10 +11,10 @@ from typing import Any, Literal
 
 from adaptlens.canonical import canonical_json, digest, read_tagged_json, tagged_json
 from adaptlens.errors import UserError
-from adaptlens.store.problems import ID_DIGITS, Problem, cell_problems
 from adaptlens.store.claims import Claim, leftovers, remove_leftovers
 from adaptlens.store.files import TEMPORARY_SUFFIX, sync_folder, write_atomically, writing
 from adaptlens.store.owners import Owner, locked, read_owner
+from adaptlens.store.problems import ID_DIGITS, Problem, cell_problems
 from adaptlens.store.records import Record, read_json, read_record
 
 FORMAT = 1
@@ -135,10 +135,10 @@ class Run:
         path = folder / "spec.json"
         if self.is_done(cell) or (path.exists() and path.read_bytes() == text.encode()):
             return cell
-        with writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            sync_folder(folder.parent)
         try:
+            with writing(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+                sync_folder(folder.parent)
             write_atomically(path, text)
         except UserError:
             with suppress(OSError):
