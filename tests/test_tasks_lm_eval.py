@@ -212,6 +212,13 @@ def test_code_is_refused_by_name_and_never_run(tmp_path):
         tasks.load(str(path))
 
 
+def test_generation_ends_where_the_yaml_says(tmp_path):
+    from adaptlens.measure.behaviour import stops
+
+    task = tasks.load(str(task_file(tmp_path, *CASES["yes_no"])))
+    assert stops(task) == ("\n", ".") and task.max_new_tokens == 7
+
+
 ESCAPES = [
     "{{ ''.__class__.__mro__[1].__subclasses__() }}",
     "{{ cycler.__init__.__globals__.os.popen('id').read() }}",

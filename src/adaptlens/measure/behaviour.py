@@ -188,6 +188,11 @@ def _generation(
 
 
 def stops(task: Task) -> tuple[str, ...]:
-    """Return the texts that end a generated answer: a line break, or what separates the items."""
+    """Return the texts that end a generated answer: a line break, or what separates the items.
+
+    A task that names its own (`Task.stop`) gets these.
+    """
+    if task.stop:
+        return task.stop
     multiline = any("\n" in e.target for e in (*task.train, *task.validation, *task.test))
     return (task.template.between,) if multiline else ("\n",)
