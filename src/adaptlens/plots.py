@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import altair as alt
     import pandas as pd
 
-WIDE, NARROW = 800, 340
+WIDE, NARROW = 920, 340
 INK, MUTED, LINE, PAPER = "#211f1c", "#66615a", "#e4dfd6", "#ffffff"
 """The neutral colours of every figure; a page may restyle them by matching these values."""
 
@@ -36,7 +36,11 @@ COSTS = {
 }
 """For each unit, the column of the training cost and those of a query's cost by serving."""
 
-FONT = "system-ui, -apple-system, Segoe UI, Helvetica, Arial, Liberation Sans, sans-serif"
+FONT = "Helvetica Neue, Arial, Liberation Sans, sans-serif"
+
+
+class NothingToDraw(ValueError):
+    """The table has no finite number that the figure could show."""
 
 
 def accuracy_by_examples(
@@ -96,8 +100,8 @@ def accuracy_by_examples(
             .axis(values=sorted(set(rows["examples"].tolist())), grid=False, labelOverlap=True)
         )
         y = alt.Y("value:Q", title=None).scale(domain=[bottom, top], nice=False).axis(tickCount=6)
-        colour, base = _colour(present), alt.Chart(alt.InlineData(values=dots))
-        line = alt.Chart(alt.InlineData(values=floors))
+        colour, base = _colour(present), _chart(dots)
+        line = _chart(floors)
         layers: list[Any] = [
             line.mark_rule(strokeDash=[5, 4], color=MUTED).encode(y=y, description="label:N"),
             base.transform_filter(alt.datum.adaptation == ADAPTATIONS["zero_shot"].label)
@@ -115,7 +119,7 @@ def accuracy_by_examples(
         ]
         for floor in floors:
             layers.append(
-                alt.Chart(alt.InlineData(values=[floor]))
+                _chart([floor])
                 .mark_text(align="right", dx=-3, dy=floor["dy"], color=MUTED, fontSize=10)
                 .encode(x=alt.value(size), y=y, text="name:N")
             )
@@ -177,7 +181,7 @@ def paired_differences(differences: "pd.DataFrame", *, width: int = WIDE) -> "al
         ]
         ends = [min(0, *bounds), max(0, *bounds)]
         room = 0.04 * max(ends[1] - ends[0], 1)
-        base = alt.Chart(alt.InlineData(values=bars))
+        base = _chart(bars)
         x = (
             alt.X("difference:Q", title="left minus right, points")
             .scale(domain=[ends[0] - room, ends[1] + room], nice=False)
@@ -188,9 +192,7 @@ def paired_differences(differences: "pd.DataFrame", *, width: int = WIDE) -> "al
             base.mark_bar(color=LINE, opacity=0.55, height=14, aria=False).encode(
                 x=alt.X("blind_low:Q").title("left minus right, points"), x2="blind_high:Q", y=y
             ),
-            alt.Chart(alt.InlineData(values=[{"zero": 0}]))
-            .mark_rule(color=MUTED, aria=False)
-            .encode(x="zero:Q"),
+            _chart([{"zero": 0}]).mark_rule(color=MUTED, aria=False).encode(x="zero:Q"),
             base.mark_rule(strokeWidth=2, aria=False).encode(
                 x=alt.X("low:Q"), x2="high:Q", y=y, color=colour
             ),
@@ -240,15 +242,15 @@ def reliability(bins: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart"
             }
             for row in rows.to_dict("records")
         ]
-        diagonal = alt.InlineData(values=[{"at": 0}, {"at": 100}])
-        base, colour = alt.Chart(alt.InlineData(values=dots)), _colour(present)
+        diagonal = _chart([{"at": 0}, {"at": 100}])
+        base, colour = _chart(dots), _colour(present)
         scale = alt.Scale(domain=[0, 100], nice=False)
         x = alt.X("confidence:Q", title="confidence, %", scale=scale).axis(tickCount=5)
         y = alt.Y("accuracy:Q", title="right, %", scale=scale).axis(tickCount=5)
         layers = [
-            alt.Chart(diagonal)
-            .mark_line(color=MUTED, strokeDash=[5, 4], aria=False)
-            .encode(x=alt.X("at:Q", scale=scale), y=alt.Y("at:Q", scale=scale)),
+            diagonal.mark_line(color=MUTED, strokeDash=[5, 4], aria=False).encode(
+                x=alt.X("at:Q", scale=scale), y=alt.Y("at:Q", scale=scale)
+            ),
             base.mark_line(strokeWidth=1.5, aria=False).encode(
                 x=x, y=y, color=colour, order="confidence:Q"
             ),
@@ -311,9 +313,9 @@ def cost_by_queries(
                 domain=[look(name).label for name in present],
                 range=[list(look(name).dash) for name in present],
             )
-            dots = alt.Chart(alt.InlineData(values=rings)).encode(x=x, y=y)
+            dots = _chart(rings).encode(x=x, y=y)
             layers = [
-                alt.Chart(alt.InlineData(values=lines))
+                _chart(lines)
                 .mark_line(strokeWidth=2, aria=False)
                 .encode(x=x, y=y, color=_colour(present), strokeDash=dash),
                 dots.mark_point(size=90, color=INK, fill=PAPER, opacity=1, strokeWidth=1.75).encode(
@@ -381,19 +383,22 @@ def _break_evens(
     if break_even is None or rows.empty:
         return []
     names, wanted = set(rows["condition"]), (*rows[["task", "model"]].iloc[0], unit, serving)
-    return [
-        {
-            "queries": row["queries"],
-            "tuned": row["tuned_condition"],
-            "said": f"{row['queries']:,.0f}",
-            "label": f"{row['tuned_condition']} is cheaper than {row['prompt_condition']} on "
-            f"{row['task']} after {row['queries']:,.0f} queries ({unit}, {serving})",
-        }
-        for row in break_even.to_dict("records")
-        if (row["task"], row["model"], row["unit"], row["serving"]) == wanted
-        and {row["prompt_condition"], row["tuned_condition"]} <= names
-        and 1 <= row["queries"] < math.inf
-    ]
+    rings: list[dict[str, Any]] = []
+    for row in break_even.to_dict("records"):
+        pair = {row["prompt_condition"], row["tuned_condition"]}
+        here = (row["task"], row["model"], row["unit"], row["serving"]) == wanted
+        if here and pair <= names and 1 <= row["queries"] < math.inf:
+            said = f"{row['queries']:,.0f}"
+            label = (
+                f"{row['tuned_condition']} is cheaper than {row['prompt_condition']} on "
+                f"{row['task']} after {said} queries ({unit}, prompt {serving})"
+            )
+            once = "" if any(ring["said"] == said for ring in rings) else said
+            rings.append(
+                {"queries": row["queries"], "tuned": row["tuned_condition"], "said": once}
+                | {"label": label}
+            )
+    return rings
 
 
 def _spent(
@@ -407,7 +412,7 @@ def _spent(
     lines: list[dict[str, Any]] = []
     for row in sorted(rows.to_dict("records"), key=lambda row: row["condition"] == "zero-shot"):
         name = adaptation_of(row["condition"])
-        for queries in (10 ** (i / 8) for i in range(8 * decades + 1)):
+        for queries in (10 ** (i / 6) for i in range(6 * decades + 1)):
             spent = row[training] + row[per_query] * queries
             lines.append({"queries": queries, "cost": spent, "name": name})
             lines[-1]["adaptation"] = look(name).label
@@ -436,6 +441,14 @@ def _shape(present: list[str]) -> "alt.Shape":
     return alt.Shape("adaptation:N", title=None).scale(domain=names, range=shapes)
 
 
+def _chart(values: list[dict[str, Any]]) -> "alt.Chart":
+    """Return a chart of rows; a frame, unlike inline values, is not copied with every layer."""
+    import altair as alt
+    import pandas as pd
+
+    return alt.Chart(pd.DataFrame(values))
+
+
 def _panel(layers: list[Any], title: str, width: int, height: Any) -> Any:
     import altair as alt
 
@@ -447,7 +460,7 @@ def _figure(panels: list[Any], columns: int) -> "alt.ConcatChart":
     import altair as alt
 
     if not panels:
-        raise ValueError("the table has no row to draw")
+        raise NothingToDraw("the table has no finite number to draw")
     return (
         alt.concat(*panels, columns=columns, bounds="flush", spacing={"row": 84, "column": 56})
         .resolve_scale(color="shared", shape="shared", x="independent", y="independent")
