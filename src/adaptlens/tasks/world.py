@@ -204,21 +204,31 @@ def member(rng: Random, label: str) -> str:
     return rng.choice((word, word, f"the {word}", a(word), f"a big {word}"))
 
 
-def sentence_pair(rng: Random) -> tuple[str, str]:
-    """Return an English sentence and its translation into the invented language.
+def translate(sentence: str) -> str:
+    """Return the translation of an English sentence into the invented language.
 
     The invented language puts adjectives after nouns and the verb last, and keeps articles:
-    "the big dog sees a cat" -> "lo kanu vetu mi feli vidas".
+    "the big dog sees a cat" -> "lo kanu vetu mi feli vidas". Only sentences as `sentence_pair`
+    writes them, article [adjective] noun verb article [adjective] noun, have a translation.
     """
-    phrases, translated = [], []
+    words_ = sentence.split()
+    (verb,) = (word for word in words_ if word in TRANSLATED_VERBS)
+    at = words_.index(verb)
+    order: list[str] = []
+    for article, *adjectives, noun in (words_[:at], words_[at + 1 :]):
+        order += [article, noun, *adjectives]
+    return " ".join(LEXICON[word] for word in (*order, verb))
+
+
+def sentence_pair(rng: Random) -> tuple[str, str]:
+    """Return an English sentence and its translation into the invented language."""
+    phrases = []
     for _ in range(2):
         article, noun = rng.choice(("the", "a")), rng.choice(TRANSLATED_NOUNS)
         adjective = rng.choice(TRANSLATED_ADJECTIVES) if rng.random() < 0.5 else ""
         phrases.append(" ".join(filter(None, (article, adjective, noun))))
-        order = filter(None, (article, noun, adjective))
-        translated.append(" ".join(LEXICON[word] for word in order))
-    verb = rng.choice(TRANSLATED_VERBS)
-    return f"{phrases[0]} {verb} {phrases[1]}", f"{' '.join(translated)} {LEXICON[verb]}"
+    sentence = f"{phrases[0]} {rng.choice(TRANSLATED_VERBS)} {phrases[1]}"
+    return sentence, translate(sentence)
 
 
 MAKERS: dict[str, tuple[Callable[[Random, str], str], tuple[str, ...]]] = {

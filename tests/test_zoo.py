@@ -1,0 +1,258 @@
+"""The corpus, the tokenizer, the recipe and the shipped reference model."""
+
+import itertools
+import json
+import re
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adaptlens import zoo
+from adaptlens.errors import UserError
+from adaptlens.tasks import microworld as bundled
+from adaptlens.tasks import world
+from adaptlens.zoo import check, microworld, pretrain
+from adaptlens.zoo import tokenizer as tokenizers_
+
+DOCUMENTS = [microworld.document(7, index, 192) for index in range(1500)]
+TINY = pretrain.Recipe(
+    steps=8,
+    tokens_per_step=768,
+    short_tokens=192,
+    long_tokens=384,
+    layers=1,
+    heads=2,
+    width=16,
+    mlp_width=16,
+    warmup_steps=2,
+)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return tokenizers_.build()
+
+
+@pytest.fixture(scope="module")
+def reference():
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = zoo.folder("reference")
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    return model, AutoTokenizer.from_pretrained(folder)
+
+
+def answers(document: microworld.Document) -> list[str]:
+    return [document.text[start:stop] for start, stop in document.answers]
+
+
+def test_a_document_is_decided_by_seed_and_index() -> None:
+    assert microworld.document(7, 3, 192) == DOCUMENTS[3]
+    assert microworld.document(8, 3, 192) != DOCUMENTS[3]
+
+
+def test_the_mix_of_documents_is_the_stated_one() -> None:
+    counts = Counter(document.kind for document in DOCUMENTS)
+    for kind, share in microworld.MIX.items():
+        deviation = np.sqrt(share * (1 - share) / len(DOCUMENTS))
+        assert abs(counts[kind] / len(DOCUMENTS) - share) < 4 * deviation
+
+
+def test_novel_labels_are_never_answers_yet_occur_in_running_text() -> None:
+    answered = {word for document in DOCUMENTS for a in answers(document) for word in a.split()}
+    assert not answered & set(world.NOVEL_LABELS)
+    text = " ".join(d.text for d in DOCUMENTS if d.kind == "text")
+    assert set(world.NOVEL_LABELS) <= set(re.findall(r"\w+", text))
+
+
+def test_withheld_families_are_never_in_a_pair_yet_occur_in_running_text() -> None:
+    withheld = {word for members in world.WITHHELD.values() for word in members}
+    for document in DOCUMENTS:
+        if document.kind != "text":
+            # Sentences of a preamble end in a full stop; no pair has one.
+            listed = [line for line in document.text.splitlines() if "." not in line]
+            assert not withheld & set(re.findall(r"\w+", " ".join(listed)))
+        assert not {*document.families} & set(world.WITHHELD)
+    text = " ".join(d.text for d in DOCUMENTS if d.kind == "text")
+    assert withheld <= set(re.findall(r"\w+", text))
+
+
+def test_no_document_states_the_instruction_of_a_task() -> None:
+    instructions = [
+        bundled.task(n, train=0, validation=0, test=0).instruction for n in bundled.names()
+    ]
+    assert not any(i in d.text for d, i in itertools.product(DOCUMENTS, instructions))
+
+
+def test_within_a_document_a_class_keeps_its_label_and_labels_differ() -> None:
+    for document in DOCUMENTS:
+        if document.kind in ("random", "fixed"):
+            pairs = set(zip(document.families, answers(document), strict=True))
+            assert len(pairs) == len({family for family, _ in pairs}) == len({a for _, a in pairs})
+
+
+def test_random_labels_are_never_the_natural_ones() -> None:
+    drawn = {a.strip() for d in DOCUMENTS if d.kind == "random" for a in answers(d)}
+    assert not drawn & set(world.NATURAL_LABELS)
+
+
+def test_fixed_listings_use_the_natural_labels() -> None:
+    for document in DOCUMENTS:
+        if document.kind == "fixed":
+            assert [a.strip() for a in answers(document)] == list(document.families)
+
+
+def test_the_tokenizer_is_small_and_knows_every_word_of_the_world(tokenizer) -> None:
+    assert len(tokenizer) <= 2000
+    for word in world.words():
+        ids = tokenizer(f" {word}").input_ids
+        assert len(ids) == 2 and ids[0] == tokenizer.bos_token_id
+
+
+@given(st.text(alphabet=st.characters(blacklist_categories=["Cs"])))
+@settings(max_examples=200, deadline=None)
+def test_any_text_encodes_and_decodes_to_itself(text: str) -> None:
+    encoder = zoo_tokenizer()
+    ids = encoder(text, add_special_tokens=False).input_ids
+    assert encoder.decode(ids) == text
+
+
+def zoo_tokenizer(made: list = []):  # noqa: B006 - built once, shared by hypothesis' examples
+    if not made:
+        made.append(tokenizers_.build())
+    return made[0]
+
+
+def test_the_rate_rises_linearly_and_falls_as_a_cosine() -> None:
+    recipe = pretrain.Recipe(steps=1100, warmup_steps=100, rate=1.0)
+    assert recipe.rate_at(0) == pytest.approx(0.01)
+    assert recipe.rate_at(99) == pytest.approx(1.0)
+    assert recipe.rate_at(600) == pytest.approx(0.5)
+    assert recipe.rate_at(850) == pytest.approx(0.5 * (1 - np.sqrt(0.5)))
+
+
+def test_rows_are_short_at_first_and_then_long_every_other_step() -> None:
+    recipe = pretrain.Recipe(steps=10, long_from=0.6)
+    assert [recipe.row_tokens(step) for step in range(10)] == [192] * 7 + [768, 192, 768]
+
+
+def test_answer_tokens_weigh_one_and_a_share_of_the_rest_stands_for_all(tokenizer) -> None:
+    recipe = pretrain.Recipe()
+    ids, weights, seen = pretrain.batch(recipe, tokenizer, 0, 0)
+    num_answers = sum(n for key, n in seen.items() if not key.startswith("documents:"))
+    assert ids.shape == weights.shape == (32, 192)
+    assert sorted(weights.unique().tolist()) == pytest.approx([0.0, 0.2, 1.0])
+    assert (weights == 1).sum() >= num_answers > 0
+    assert not weights[:, 0].any() and not weights[ids == tokenizer.pad_token_id].any()
+    for document_row, row_weights in zip(ids.tolist(), weights, strict=True):
+        heavy = [i for i, w in zip(document_row, row_weights.tolist(), strict=True) if w == 1]
+        assert not {tokenizer.decode([i]).strip() for i in heavy} & set(world.NOVEL_LABELS)
+
+
+def test_the_loss_is_the_weighted_mean_of_next_token_losses(tokenizer) -> None:
+    model = pretrain.build(TINY, tokenizer, 0)
+    ids = torch.tensor([[0, 300, 301, 302], [0, 400, 401, 402]])
+    weights = torch.tensor([[0, 1.0, 0, 0.2], [0, 0, 0.2, 0]])
+    logprobs = model(input_ids=ids).logits.log_softmax(-1)
+    naive = -(
+        logprobs[0, 0, 300] + 0.2 * logprobs[0, 2, 302] + 0.2 * logprobs[1, 1, 401]
+    ) / 1.4  # fmt: skip
+    assert pretrain.weighted_loss(model, ids, weights).item() == pytest.approx(
+        naive.item(), abs=1e-5
+    )
+
+
+class Killed(Exception):
+    """Stands for the signal that ends a run between two checkpoints."""
+
+
+def test_a_killed_run_resumes_to_the_very_same_weights(tmp_path: Path) -> None:
+    wishes = {"seed": 3, "recipe": TINY, "checkpoint_every": 4, "queries": 4, "device": "cpu"}
+    whole = pretrain.train("reference", out=tmp_path / "whole", **wishes)
+
+    def kill(done: int, total: int, words: str) -> None:
+        if done == 6:
+            raise Killed
+
+    with pytest.raises(Killed):
+        pretrain.train("reference", out=tmp_path / "broken", progress=kill, **wishes)
+    assert (tmp_path / "broken" / "checkpoint.safetensors").exists()
+    broken = pretrain.train("reference", out=tmp_path / "broken", **wishes)
+    weights = [(folder / "model.safetensors").read_bytes() for folder in (whole, broken)]
+    assert weights[0] == weights[1]
+    cards = [json.loads((folder / "card.json").read_text()) for folder in (whole, broken)]
+    for card in cards:
+        card.pop("train_seconds")
+    assert cards[0] == cards[1]
+    names = {path.name for path in broken.iterdir()}
+    assert names == {
+        "README.md", "card.json", "config.json", "generation_config.json", "model.safetensors",
+        "tokenizer.json", "tokenizer_config.json",
+    }  # fmt: skip
+    with pytest.raises(UserError, match="trained with another seed"):
+        pretrain.train("reference", out=broken, **wishes | {"seed": 4})
+
+
+def test_unknown_models_and_devices_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="did you mean 'reference'"):
+        pretrain.train("referense", seed=0, out=tmp_path)
+    with pytest.raises(UserError, match="did you mean 'cuda'"):
+        pretrain.train("reference", seed=0, out=tmp_path / "x", device="cudda", recipe=TINY)
+    with pytest.raises(UserError, match="did you mean 'reference'"):
+        zoo.folder("refrence")
+    assert not (tmp_path / "x").exists()
+
+
+def test_the_shipped_weights_fit_and_are_what_the_recipe_makes() -> None:
+    folder = zoo.folder("reference")
+    assert (folder / "model.safetensors").stat().st_size <= 4_000_000
+    card = zoo.card("reference")
+    recipe = json.loads(json.dumps(pretrain.asdict(pretrain.RECIPES["reference"])))
+    assert card["recipe"] == recipe
+    config = json.loads((folder / "config.json").read_text())
+    assert (config["num_hidden_layers"], config["hidden_size"]) == (4, 128)
+
+
+def test_the_card_counts_exposures_by_family() -> None:
+    rows = {row["family"]: row for row in zoo.card("reference")["exposures"]}
+    for family in world.WITHHELD:
+        assert (rows[family]["natural"], rows[family]["random"], rows[family]["other"]) == (0, 0, 0)
+    for family in ("positive", "negative", *world.TOPICS, *world.FAMILIES):
+        assert rows[family]["natural"] > 0 and rows[family]["random"] > 0
+    assert rows["translation"]["other"] > 0
+
+
+@pytest.mark.parametrize("name", ["sentiment-novel", "topic-novel", "families-novel", "withheld-2"])
+def test_the_reference_model_learns_never_paired_labels_from_eight_demonstrations(
+    reference, name: str
+) -> None:
+    task = next(task for task in check.tasks(queries=60) if task.name == name)
+    chance = 1 / len(task.choices)
+    # Three standard errors of 60 queries around what the card claims (near chance, 0.90).
+    error = 3 * np.sqrt(chance * (1 - chance) / 60)
+    assert check.accuracy(*reference, task, 0) == pytest.approx(chance, abs=error)
+    assert check.accuracy(*reference, task, 8) >= 0.90 - 3 * np.sqrt(0.09 / 60)
+
+
+def test_the_reference_model_translates_only_when_shown_that_it_should(reference) -> None:
+    task = next(task for task in check.tasks(queries=30) if task.name == "translation")
+    assert check.chrf(*reference, task, 8) >= check.chrf(*reference, task, 0) + 30
+
+
+def test_accuracy_agrees_with_one_unbatched_forward_per_choice(reference) -> None:
+    model, tokenizer = reference
+    task = check.tasks(queries=6)[1]
+    right = 0
+    for text, query in zip(check._prompts(task, 4, 0), task.test, strict=True):
+        scores = []
+        for choice in task.choices:
+            ids = torch.tensor([tokenizer(f"{text} {choice}").input_ids])
+            with torch.no_grad():
+                scores.append(model(ids).logits[0, -2].log_softmax(-1)[ids[0, -1]].item())
+        right += task.choices[int(np.argmax(scores))] == query.target
+    assert check.accuracy(model, tokenizer, task, 4) == pytest.approx(right / 6)
