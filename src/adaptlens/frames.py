@@ -23,6 +23,7 @@ class Condition:
 
     model: str
     task: str
+    task_digest: str
     label: str
     adaptation: str
     arguments: Mapping[str, Any]
@@ -85,6 +86,7 @@ def _join(spec: Mapping[str, Any], draws: Iterable[int], records: Sequence[Recor
     return Condition(
         model=spec["model"]["name"],
         task=spec["task"]["name"],
+        task_digest=spec["task"]["digest"],
         label=spec["adaptation"]["label"],
         adaptation=spec["adaptation"]["name"],
         arguments=spec["adaptation"]["arguments"],

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -28,7 +29,15 @@ if TYPE_CHECKING:
 
     from adaptlens.report import Report
 
-PIPED_WIDTH = 120
+PIPED_WIDTH = 140
+
+HEADINGS = {
+    "accuracy": "accuracy, %",
+    "accuracy_normalised": "by length, %",
+    "accuracy_corrected": "less prior, %",
+    "chrf": "chrF",
+    "exact": "exact, %",
+}
 
 STATE_STYLE = {
     "tune": "bold dark_orange",
@@ -161,13 +170,18 @@ def show_report(report: "Report", console: Console) -> None:
 def _scores(report: "Report", model: str, task: str, rows: "pd.DataFrame") -> Table:
     metrics = list(dict.fromkeys(rows["metric"]))
     cost = report.tables["cost"]
-    table = Table(title=f"{task} on {model}", title_justify="left", title_style="bold")
-    table.add_column("condition")
+    table = Table(
+        title=f"{task} on {model}",
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("condition", overflow="fold")
     for metric in metrics:
-        table.add_column(metric.replace("_", " "), justify="right")
-    table.add_column("queries x draws", justify="right")
-    table.add_column("prompt tokens", justify="right")
-    table.add_column("train FLOPs", justify="right")
+        table.add_column(HEADINGS.get(metric, metric), justify="right", overflow="fold")
+    for heading in ("queries x draws", "prompt tokens", "train FLOPs"):
+        table.add_column(heading, justify="right", overflow="fold")
     for condition, found in rows.groupby("condition", sort=False):
         by_metric = {row.metric: row for row in found.itertuples()}
         one = next(iter(by_metric.values()))
@@ -183,14 +197,18 @@ def _scores(report: "Report", model: str, task: str, rows: "pd.DataFrame") -> Ta
         )
     baselines = report.tables["baselines"]
     for row in baselines[(baselines.task == task) & (baselines.metric == metrics[0])].itertuples():
-        table.add_row(f"({row.name})", f"{100 * row.value:.1f}", style="dim")
+        table.add_row(f"({row.name})", f"{scale(metrics[0]) * row.value:.1f}", style="dim")
     return table
+
+
+def scale(metric: str) -> float:
+    """Return how many points one unit of a stored score is."""
+    return 1.0 if metric == "chrf" else 100.0
 
 
 def score(metric: str, row: Any) -> str:
     """Return "87.5 [84.1, 90.2]" in points."""
-    factor = 1.0 if metric == "chrf" else 100.0
-    value, low, high = (factor * x for x in (row.value, row.low, row.high))
+    value, low, high = (scale(metric) * x for x in (row.value, row.low, row.high))
     if math.isnan(low):
         return f"{value:.1f}"
     return f"{value:.1f} [{low:.1f}, {high:.1f}]"

@@ -101,7 +101,9 @@ def matrix_parameters(lm: LM) -> int:
 def attention_flops(lm: LM, visible: float) -> float:
     """Return the operations of scores and mixing, summed over layers, for `visible` token pairs."""
     config = lm.model.config.get_text_config()
-    head_width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    head_width = (
+        getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    )
     return 4.0 * config.num_hidden_layers * config.num_attention_heads * head_width * visible
 
 

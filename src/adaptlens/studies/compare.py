@@ -1,7 +1,10 @@
 """The main job: prompt or tune? A grid of adaptations over one model's and one task's draws."""
 
+import io
+import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +12,8 @@ from adaptlens import modelfiles, prompts, registry, tasks
 from adaptlens.config import CompareConfig, compare_config
 from adaptlens.engines import Outcome, Reporter
 from adaptlens.errors import UserError
-from adaptlens.store import Run
+from adaptlens.store import Run, write_atomically
+from adaptlens.studies.compare_tables import STUDY_FILE, analyse
 from adaptlens.study import Cell, Component, Study, cut, group, missing, resolve, task_digest
 from adaptlens.values import Task
 
@@ -18,7 +22,6 @@ if TYPE_CHECKING:
 
     from adaptlens.report import Report
 
-STUDY_FILE = "study.json"
 PROMPTING, TUNING = ("zero_shot", "icl"), ("it", "sl", "full")
 
 
@@ -165,10 +168,16 @@ def write_plan(run: Run, study: Study) -> None:
             "name": study.name,
             "settings": dict(study.settings),
             "cells": [cell.spec() for cell in study.cells],
+            "versions": _versions(),
         },
     )
     for cell in missing(study.cells, (record.spec for record in run.records())):
         run.add(cell.spec())
+
+
+def _versions() -> dict[str, str]:
+    names = ("adaptlens", "torch", "transformers", "tokenizers", "numpy", "sacrebleu")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
 
 def planned_work(study: Study, out: str | Path | None) -> list[dict[str, Any]]:
@@ -280,12 +289,14 @@ def compare(config: CompareConfig, *, out: str | Path | None, reporter: Reporter
 def write_report(run: Run) -> tuple["Report", Path]:
     """Analyse what is stored and write tables, figures and page; needs no model and no torch."""
     from adaptlens import report as pages
-    from adaptlens.studies.compare_tables import analyse
 
-    found = analyse(run)
-    (run.folder / "tables").mkdir(exist_ok=True)
-    for name, table in found.tables.items():
-        table.to_parquet(run.folder / "tables" / f"{name}.parquet", index=False)
+    found, answers = analyse(run)
+    folder = run.folder / "tables"
+    folder.mkdir(exist_ok=True)
+    for name, table in {**found.tables, "answers": answers}.items():
+        content = io.BytesIO()
+        table.to_parquet(content, index=False)
+        write_atomically(folder / f"{name}.parquet", content.getvalue())
     return found, pages.write(found, run.folder / "report.html")
 
 

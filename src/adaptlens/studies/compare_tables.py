@@ -1,0 +1,406 @@
+"""From stored cells to the tables, verdicts and page of a comparison; needs no model."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from adaptlens import compare
+from adaptlens.errors import UserError
+from adaptlens.frames import Condition, conditions
+from adaptlens.stats import Scores, comparisons, estimate
+from adaptlens.store import Run
+from adaptlens.verdict import Verdict, verdict
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from adaptlens.report import Report
+
+STUDY_FILE = "study.json"
+MOST_ROWS = 20_000
+FAMILY = {"zero_shot": "none", "icl": "prompt", "it": "tune", "sl": "tune", "full": "tune"}
+CHOICE_METRICS: dict[str, compare.Rule] = {
+    "accuracy": "raw",
+    "accuracy_normalised": "bytes",
+    "accuracy_corrected": "corrected",
+}
+
+TABLES = ["accuracy", "baselines", "differences", "calibration", "reliability", "cost", "break_even"]
+
+Rows = list[dict[str, Any]]
+
+
+def analyse(run: Run) -> tuple["Report", "pd.DataFrame"]:
+    """Return everything the page shows of what the run holds, and the table of all answers.
+
+    Raises:
+        UserError: the run holds no comparison, or none of its cells is done.
+    """
+    import pandas as pd
+
+    from adaptlens.report import Report
+
+    study = run.read_json(STUDY_FILE)
+    if study is None:
+        raise UserError(
+            f"run '{run.folder}' holds no study (it has no {STUDY_FILE}); run `adaptlens compare "
+            f"--out {run.folder}` first."
+        )
+    found = conditions(run, study["cells"])
+    if not found:
+        raise UserError(
+            f"no cell of run '{run.folder}' is done yet; the command that made it finishes them."
+        )
+    groups: dict[tuple[str, str, str], list[Condition]] = {}
+    for one in found:
+        groups.setdefault((one.model, one.task, one.task_digest), []).append(one)
+    tables: dict[str, Rows] = {name: [] for name in TABLES}
+    verdicts, prompts, answers = [], [], []
+    notes = _unfinished(study["cells"], found)
+    for (model, name, digest), members in groups.items():
+        task = run.read_json(f"tasks/{digest[:20]}.json")
+        judged = Judged(model, name, task, members, study["settings"])
+        for table, rows in judged.tables().items():
+            tables[table] += rows
+        verdicts.append(judged.verdict_row())
+        prompts += judged.prompts()
+        answers += judged.answers()
+        notes += judged.notes()
+    if len(answers) > MOST_ROWS:
+        notes.append(
+            f"the page lists the first {MOST_ROWS:,} of {len(answers):,} answers (draw by draw); "
+            "all of them are in tables/answers.parquet"
+        )
+    answers.sort(key=lambda row: row["draw"])
+    report = Report(
+        title="Prompt or tune? " + ", ".join(dict.fromkeys(one.task for one in found)),
+        verdicts=verdicts,
+        tables={name: pd.DataFrame(rows) for name, rows in tables.items()},
+        prompts=prompts,
+        per_query=pd.DataFrame(answers[:MOST_ROWS]),
+        settings=study["settings"],
+        versions=study["versions"],
+        cells=pd.DataFrame(_cells(found)),
+        notes=list(dict.fromkeys(notes)),
+    )
+    return report, pd.DataFrame(answers)
+
+
+def _unfinished(specs: Sequence[Mapping[str, Any]], found: Sequence[Condition]) -> list[str]:
+    """Return a sentence when the run is not complete."""
+    wanted = sum(len(spec["draws"]) for spec in specs)
+    done = sum(len(one.draws) for one in found)
+    if done >= wanted:
+        return []
+    return [
+        f"{done} of {wanted} draws of all conditions are done; these results are partial, and the "
+        "command that made the run finishes it"
+    ]
+
+
+def _cells(found: Sequence[Condition]) -> Rows:
+    return [
+        {
+            "cell": cell,
+            "model": one.model,
+            "task": one.task,
+            "condition": one.label,
+            "draws": ", ".join(
+                str(draw)
+                for draw, owner in zip(one.draws, one.cells, strict=True)
+                if owner == cell and draw >= 0
+            ),
+        }
+        for one in found
+        for cell in dict.fromkeys(one.cells)
+    ]
+
+
+class Judged:
+    """One model on one task: every condition's scores, and what follows from them."""
+
+    def __init__(
+        self,
+        model: str,
+        name: str,
+        task: Mapping[str, Any],
+        members: Sequence[Condition],
+        settings: Mapping[str, Any],
+    ) -> None:
+        """Score every condition by every metric."""
+        self.model, self.name, self.task, self.settings = model, name, task, settings
+        self.members = list(members)
+        self.is_choice = task["kind"] == "choice"
+        self.metric = "accuracy" if self.is_choice else "chrf"
+        self.scores = {one.label: self._scores(one, self.metric) for one in self.members}
+        self.baselines = self._baselines()
+        self.verdict: Verdict = verdict(
+            self.scores,
+            kind=task["kind"],
+            baselines=self.baselines,
+            margin=settings["margin"],
+            seed=settings["seed"],
+        )
+
+    def _arrays(self, one: Condition, split: str = "") -> dict[str, np.ndarray]:
+        start = f"behaviour.{split}"
+        names = [name for name in one.arrays if name.startswith(start)]
+        return {
+            name.removeprefix(start): one.arrays[name]
+            for name in names
+            if split or not name.startswith("behaviour.validation_")
+        }
+
+    def _values(self, arrays: Mapping[str, np.ndarray], metric: str) -> np.ndarray:
+        if self.is_choice:
+            return compare.correct(arrays, CHOICE_METRICS[metric])
+        return arrays[metric] / (100 if metric == "chrf" else 1)
+
+    def _scores(self, one: Condition, metric: str) -> Scores:
+        held_out = None
+        if len(self.task["validation"]) >= 2:
+            held_out = self._values(self._arrays(one, "validation_"), metric)
+        return Scores(
+            self._values(self._arrays(one), metric), one.draws, FAMILY[one.adaptation], held_out
+        )
+
+    def _baselines(self) -> dict[str, np.ndarray]:
+        """Return what answering without reading, or without changing the text, scores."""
+        if self.is_choice:
+            golds = [example["target"] for example in self.task["test"]]
+            known = [example["target"] for example in self.task["train"]] or golds
+            label, values = compare.majority(known, golds)
+            loglik = self._arrays(self.members[0])["loglik"]
+            return {"chance": compare.chance(loglik), f"majority '{label}'": values}
+        from sacrebleu.metrics import CHRF
+
+        chrf = CHRF()
+        copied = [chrf.sentence_score(e["input"], [e["target"]]).score for e in self.task["test"]]
+        return {"copying the input": np.array(copied) / 100}
+
+    def tables(self) -> dict[str, Rows]:
+        """Return the rows of this model and task for every table of the report."""
+        found = {
+            "accuracy": self._accuracy(),
+            "baselines": [
+                {
+                    "task": self.name,
+                    "metric": self.metric,
+                    "name": name,
+                    "value": float(values.mean()) * self._scale(self.metric),
+                }
+                for name, values in self.baselines.items()
+            ],
+            "differences": self._differences(),
+            "calibration": [],
+            "reliability": [],
+            "cost": [self._cost(one) for one in self.members],
+            "break_even": self._break_even(),
+        }
+        if self.is_choice:
+            for one in self.members:
+                row, bins = self._calibration(one)
+                found["calibration"].append(row)
+                found["reliability"] += bins
+        return found
+
+    def _about(self, one: Condition) -> dict[str, Any]:
+        return {"task": self.name, "model": self.model, "condition": one.label}
+
+    @staticmethod
+    def _scale(metric: str) -> float:
+        return 100.0 if metric == "chrf" else 1.0
+
+    def _accuracy(self) -> Rows:
+        rows = []
+        for one in self.members:
+            for metric in CHOICE_METRICS if self.is_choice else ("chrf", "exact"):
+                found = estimate(self._scores(one, metric), seed=self.settings["seed"])
+                scale = self._scale(metric)
+                rows.append(
+                    {
+                        **self._about(one),
+                        "adaptation": one.adaptation,
+                        "examples": one.examples,
+                        "metric": metric,
+                        "value": found.value * scale,
+                        "low": found.low * scale,
+                        "high": found.high * scale,
+                        "queries": found.queries,
+                        "draws": found.draws,
+                        "cell": " ".join(dict.fromkeys(one.cells)),
+                    }
+                )
+        return rows
+
+    def _differences(self) -> Rows:
+        settings = self.settings
+        found = comparisons(self.scores, margin=settings["margin"], seed=settings["seed"])
+        scale = self._scale(self.metric)
+        scaled = ("difference", "low", "high", "detectable", "margin")
+        return [
+            {
+                "task": self.name,
+                "model": self.model,
+                "metric": self.metric,
+                **{
+                    name: value * scale if name in scaled else value
+                    for name, value in asdict(one).items()
+                    if name != "warnings"
+                },
+            }
+            for one in found
+        ]
+
+    def _calibration(self, one: Condition) -> tuple[dict[str, Any], Rows]:
+        arrays = self._arrays(one)
+        loglik, gold = arrays["loglik"], arrays["gold"]
+        stated, right = compare.confidence(loglik), compare.correct(arrays)
+        by_draw = [compare.calibration(s, r) for s, r in zip(stated, right, strict=True)]
+        row = {
+            **self._about(one),
+            "brier": float(compare.brier(loglik, gold).mean()),
+            "ece": float(np.mean([c.ece for c in by_draw])),
+            "ece_if_calibrated": float(np.mean([c.ece_if_calibrated for c in by_draw])),
+            "answer_loglik": float(compare.answer_loglik(loglik, gold).mean()),
+        }
+        bins = [{**self._about(one), **b} for b in compare.reliability(stated, right)]
+        return row, bins
+
+    def _cost(self, one: Condition) -> dict[str, Any]:
+        names = ["training_flops", "training_seconds", "query_flops", "query_flops_cached", "query_tokens", "cached_tokens", "query_seconds", "query_seconds_cached", "peak_bytes"]
+        paid = {name: one.numbers.get(name, 0.0) for name in names}
+        trained = one.numbers.get("training_trained_parameters", 0.0)
+        return {**self._about(one), **paid, "trainable": trained}
+
+    def _break_even(self) -> Rows:
+        """Return when the best tuning arm has paid against the best in-context one.
+
+        Best on the validation split over all draws; a description, not a test.
+        """
+        prompted, tuned = self._best("prompt"), self._best("tune")
+        if prompted is None or tuned is None:
+            return []
+        rows = []
+        for serving in ("uncached", "cached"):
+            for unit, queries in self._paid(prompted, tuned, serving == "cached").items():
+                rows.append(
+                    {
+                        "task": self.name,
+                        "model": self.model,
+                        "prompt_condition": prompted.label,
+                        "tuned_condition": tuned.label,
+                        "serving": serving,
+                        "unit": unit,
+                        "queries": queries,
+                    }
+                )
+        return rows
+
+    def _best(self, family: str) -> Condition | None:
+        def score(one: Condition) -> float:
+            scores = self.scores[one.label]
+            chosen_on = scores.values if scores.validation is None else scores.validation
+            return float(chosen_on.mean())
+
+        arms = [one for one in self.members if self.scores[one.label].family == family]
+        return max(arms, key=score, default=None)
+
+    def _paid(self, prompted: Condition, tuned: Condition, cached: bool) -> dict[str, float]:
+        """Return the break-even number of queries by unit."""
+        found = {}
+        for unit, name in (("FLOP", "flops"), ("seconds", "seconds")):
+            key = f"query_{name}" + ("_cached" if cached else "")
+            setup = 0.0
+            if cached:
+                setup = prompted.numbers[f"query_{name}"] - prompted.numbers[key]
+                setup -= tuned.numbers[f"query_{name}"] - tuned.numbers[key]
+            found[unit] = compare.break_even(
+                tuned.numbers[f"training_{name}"],
+                prompted.numbers[key],
+                tuned.numbers[key],
+                max(0.0, setup),
+            )
+        prices = self.settings.get("prices") or {}
+        if prices:
+            costs = [self._price(one, cached) for one in (prompted, tuned)]
+            paid = compare.training_price(prices, tuned.numbers["training_seconds"])
+            found["money"] = compare.break_even(paid, *costs)
+        return found
+
+    def _price(self, one: Condition, cached: bool) -> float:
+        kept = one.numbers["cached_tokens"] if cached else 0.0
+        return compare.query_price(
+            self.settings["prices"],
+            input_tokens=one.numbers["query_tokens"] - kept,
+            cached_tokens=kept,
+            output_tokens=one.numbers["answer_tokens"],
+        )
+
+    def verdict_row(self) -> dict[str, Any]:
+        """Return the verdict and what it rests on."""
+        return {
+            "task": self.name,
+            "model": self.model,
+            "line": self.verdict.line,
+            "state": self.verdict.state,
+            "selection": self.verdict.selection,
+        }
+
+    def notes(self) -> list[str]:
+        """Return what a reader must know, each sentence naming the task."""
+        said = [f"{self.name}: {note}" for note in (*self.task["notes"], *self.verdict.warnings)]
+        for one in self.members:
+            said += [f"{self.model}: {note}" for note in one.notes]
+            if dropped := one.numbers.get("dropped_demos", 0):
+                said.append(
+                    f"{self.name}, {one.label}: {dropped:.0f} demonstrations were left out of "
+                    "prompts that would not fit the context (drop-demos)"
+                )
+        return said
+
+    def prompts(self) -> Rows:
+        """Return the first prompts of every condition as sent."""
+        return [{**self._about(one), **prompt} for one in self.members for prompt in one.prompts]
+
+    def answers(self) -> Rows:
+        """Return one row per condition, draw and query."""
+        rows = []
+        for one in self.members:
+            given = list(self._choices(one) if self.is_choice else self._texts(one))
+            for position, draw in enumerate(one.draws):
+                for place, example in enumerate(self.task["test"]):
+                    answer, right, margin = given[position][place]
+                    rows.append(
+                        {
+                            **self._about(one),
+                            "draw": draw,
+                            "query": example["id"],
+                            "input": example["input"],
+                            "gold": example["target"],
+                            "answer": answer,
+                            "correct": right,
+                            "margin": margin,
+                        }
+                    )
+        return rows
+
+    def _choices(self, one: Condition) -> Iterable[list[tuple[str, bool, float]]]:
+        arrays = self._arrays(one)
+        options = [example["choices"] or self.task["choices"] for example in self.task["test"]]
+        chosen, margin = compare.predictions(arrays), compare.margins(arrays)
+        for row, gaps in zip(chosen, margin, strict=True):
+            yield [
+                (options[i][c], bool(c == arrays["gold"][i]), round(float(g), 4))
+                for i, (c, g) in enumerate(zip(row, gaps, strict=True))
+            ]
+
+    def _texts(self, one: Condition) -> Iterable[list[tuple[str, bool, float]]]:
+        arrays = self._arrays(one)
+        for outputs, exact, chrf in zip(one.outputs, arrays["exact"], arrays["chrf"], strict=True):
+            yield [
+                (text, bool(e), round(float(c), 2))
+                for text, e, c in zip(outputs, exact, chrf, strict=True)
+            ]
