@@ -42,8 +42,14 @@ done_read, done_write = os.pipe()
 for child in range(8):
     if os.fork() == 0:
         os.close(done_write)
-        held = [claim for claim in map(run.claim, SPECS) if claim is not None]
-        os.write(1, (" ".join(claim.id for claim in held) + "\\n").encode())
+        line = "crashed"
+        try:
+            held = [claim for claim in map(run.claim, SPECS) if claim is not None]
+            line = " ".join(claim.id for claim in held)
+        finally:
+            os.write(1, line.encode() + b"\\n")
+            if line == "crashed":
+                os._exit(1)
         os.read(done_read, 1)
         os._exit(0)
 print("forked", flush=True)

@@ -38,8 +38,9 @@ def read_yaml(text: str, source: str) -> tuple[Any, dict[Place, int]]:
         _survey(node, (), lines, source)
         return loader.construct_document(node), lines
     except yaml.MarkedYAMLError as error:
-        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise UserError(f"{source}{line}: not valid YAML ({error.problem}); correct it.") from None
+        line = error.problem_mark.line + 1 if error.problem_mark and "\n" in text else None
+        at = source if line is None else f"{source}:{line}"
+        raise UserError(f"{at}: not valid YAML ({error.problem}); correct it.") from None
     except (yaml.YAMLError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{source}: not valid YAML ({reason}); correct it.") from None
