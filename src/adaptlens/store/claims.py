@@ -7,9 +7,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Self
 
 from adaptlens.canonical import tagged_json
 from adaptlens.errors import RunIncomplete, UserError
@@ -24,6 +22,9 @@ from adaptlens.store.files import (
 )
 from adaptlens.store.owners import Heartbeat, Owner, create_claim, locked, read_owner
 from adaptlens.store.records import array_bytes, file_digest, result_json
+
+if TYPE_CHECKING:
+    import numpy as np
 
 STAGING_PREFIX = "partial."
 OWN_FILES = frozenset({"spec.json", "claim", "log.jsonl", "result.json"})
@@ -80,7 +81,7 @@ class Claim:
     def finish(
         self,
         result: Mapping[str, Any],
-        arrays: Mapping[str, np.ndarray] | None = None,
+        arrays: Mapping[str, "np.ndarray"] | None = None,
         texts: Mapping[str, Any] | None = None,
         *,
         bfloat16: Sequence[str] = (),
@@ -137,7 +138,7 @@ class Claim:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _stage(
-        self, arrays: Mapping[str, np.ndarray], texts: Mapping[str, Any], bfloat16: set[str]
+        self, arrays: Mapping[str, "np.ndarray"], texts: Mapping[str, Any], bfloat16: set[str]
     ) -> None:
         """Write all files of the result where nobody reads them yet."""
         if unknown := bfloat16 - set(arrays):

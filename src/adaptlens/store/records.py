@@ -1,6 +1,6 @@
 """What a finished cell holds: its spec, its result, and its arrays and texts on demand.
 
-safetensors is imported where it is used, because it brings NumPy's whole start-up with it.
+NumPy and safetensors are imported where they are used, so that `adaptlens status` starts at once.
 """
 
 import hashlib
@@ -9,17 +9,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from adaptlens.canonical import canonical_json, digest, read_tagged_json, tagged_json
 from adaptlens.errors import UserError
 
+if TYPE_CHECKING:
+    import numpy as np
+
 RESULT_FORMAT = 1
 
 
-class Arrays(Mapping[str, np.ndarray]):
+class Arrays(Mapping[str, "np.ndarray"]):
     """The arrays of a finished cell by name, each read from disk when asked for."""
 
     def __init__(self, cell_folder: Path, names: Sequence[str]) -> None:
@@ -27,7 +28,7 @@ class Arrays(Mapping[str, np.ndarray]):
         self._folder = cell_folder
         self._names = tuple(names)
 
-    def __getitem__(self, name: str) -> np.ndarray:
+    def __getitem__(self, name: str) -> "np.ndarray":
         if name not in self._names:
             raise KeyError(name)
         return read_array(self._folder / "arrays" / f"{name}.safetensors", self._folder)
@@ -133,7 +134,7 @@ def _load(path: Path, parse: Callable[[bytes], Any], cell_folder: Path | None) -
         raise damaged(path, cell_folder) from None
 
 
-def array_bytes(name: str, array: np.ndarray, *, bfloat16: bool = False) -> bytes:
+def array_bytes(name: str, array: "np.ndarray", *, bfloat16: bool = False) -> bytes:
     """Return a safetensors file with the one array under `name`.
 
     Args:
@@ -144,6 +145,7 @@ def array_bytes(name: str, array: np.ndarray, *, bfloat16: bool = False) -> byte
     Raises:
         TypeError: the dtype has no place in a safetensors file.
     """
+    import numpy as np
     import safetensors.numpy
 
     array = np.asarray(array, order="C")
@@ -161,12 +163,13 @@ def array_bytes(name: str, array: np.ndarray, *, bfloat16: bool = False) -> byte
     return len(header).to_bytes(8, "little") + header + data
 
 
-def read_array(path: Path, cell_folder: Path | None = None) -> np.ndarray:
+def read_array(path: Path, cell_folder: Path | None = None) -> "np.ndarray":
     """Return the one array of a safetensors file, read-only; bfloat16 as float32.
 
     Raises:
         UserError: the file is missing or damaged.
     """
+    import numpy as np
     import safetensors
     import safetensors.numpy
 
@@ -187,7 +190,9 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _bfloat16_bits(array: np.ndarray) -> np.ndarray:
+def _bfloat16_bits(array: "np.ndarray") -> "np.ndarray":
+    import numpy as np
+
     bits = array.view(np.uint32).astype(np.uint64)
     rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
     quiet_nan = (bits >> 16) | 0x40
