@@ -36,7 +36,7 @@ def loads_torch(arguments: list[str]) -> bool:
 
 def small_run(folder: Path) -> Path:
     """Make a finished run of a few cells for status and report to read."""
-    options = "--shots 0,2 --tuning it --draws 3 --queries 20".split()
+    options = ["--shots", "0,2", "--tuning", "it", "--draws", "3", "--queries", "20"]
     subprocess.run(
         [*PROGRAM, "compare", *options, "--out", str(folder)], check=True, stdout=subprocess.PIPE
     )
