@@ -71,10 +71,10 @@ class Crossed:
         for start in range(0, total, chunk):
             size = min(chunk, total - start)
             if self.enumerated:
-                patterns = np.arange(start, start + size)[:, None] >> np.arange(bits) & 1
+                ones: np.ndarray = np.arange(start, start + size)[:, None] >> np.arange(bits) & 1
             else:
-                patterns = np.unpackbits(rng.integers(0, 256, (size, -(-bits // 8)), np.uint8), 1)
-            found.append(self._studentised(2.0 * patterns[:, :bits] - 1.0))
+                ones = np.unpackbits(rng.integers(0, 256, (size, -(-bits // 8)), np.uint8), axis=1)
+            found.append(self._studentised(2.0 * ones[:, :bits] - 1.0))
         self.flipped = np.sort(np.abs(np.concatenate(found)))
 
     def _studentised(self, signs: np.ndarray) -> np.ndarray:

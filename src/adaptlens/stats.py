@@ -121,7 +121,7 @@ def estimate(scores: Scores, *, level: float = 0.95, seed: int = 0, flips: int =
     Source: Wilson 1927; effective sample size as in Korn and Graubard 1998.
     """
     mean, queries = float(scores.values.mean()), scores.values.shape[1]
-    found = Crossed([scores.values], scores.is_drawn, centre=True, seed=seed, flips=flips)
+    found = Crossed([_by_draw(scores)], scores.is_drawn, centre=True, seed=seed, flips=flips)
     if found.error == 0:
         low, high = _unseen(mean, queries, 1 - level, 0.0, 1.0)
     else:
@@ -177,7 +177,7 @@ def difference(
         )
     blocks, drawn = _paired(left, right)
     found = Crossed(blocks, drawn, seed=seed, flips=flips)
-    mean, alpha = found.mean, 1 - level
+    mean, alpha, critical = found.mean, 1 - level, found.critical(1 - level)
     binary = all(np.all((s.values == 0) | (s.values == 1)) for s in (left, right))
     if found.error == 0:
         low, high = _unseen(mean, queries, alpha, -1.0, 1.0)
@@ -185,12 +185,12 @@ def difference(
         hidden = (margin - abs(mean)) / (1 - abs(mean)) if abs(mean) < margin else 0.0
         equivalence_p = (1 - hidden) ** queries
     else:
-        half = found.critical(alpha) * found.error
+        half = critical * found.error
         low, high = max(-1.0, mean - half), min(1.0, mean + half)
         p = min(1.0, 2 * found.tail(abs(mean) / found.error))
         error = max(found.error, math.sqrt(margin * (1 - margin) / queries) if binary else 0.0)
         equivalence_p = found.tail((margin - abs(mean)) / error)
-    reach = found.critical(alpha) + found.critical(0.4)
+    reach = critical + found.critical(0.4)
     detectable = reach * found.error
     if binary:
         detectable = max(detectable, reach**2 / (queries + reach**2))
@@ -309,8 +309,10 @@ def _unseen(
 def _paired(left: Scores, right: Scores) -> tuple[list[np.ndarray], bool]:
     """Return blocks [repeats, queries] whose means add up to the difference; and if draws count."""
     if left.is_drawn and right.is_drawn and set(left.draws) != set(right.draws):
-        return [left.values, -right.values], True
-    if left.is_drawn and right.is_drawn:
-        order = [right.draws.index(draw) for draw in left.draws]
-        return [left.values - right.values[order]], True
-    return [left.values - right.values], left.is_drawn or right.is_drawn
+        return [_by_draw(left), -_by_draw(right)], True
+    return [_by_draw(left) - _by_draw(right)], left.is_drawn or right.is_drawn
+
+
+def _by_draw(scores: Scores) -> np.ndarray:
+    """Return the values in order of the draws, so that no result depends on how they were read."""
+    return scores.values[np.argsort(scores.draws)]

@@ -136,7 +136,7 @@ def _choose(prompts: Mapping[str, Scores], tunings: Mapping[str, Scores]) -> _Ar
     if len(everyone) == 2:
         selection = "one arm on each side, so none was chosen"
         (prompt, prompted), (tuned, tuning) = *prompts.items(), *tunings.items()
-    elif len(draws) <= 1 and all(scores.validation is not None for scores in everyone):
+    elif len(draws) <= 1 and all(map(_can_choose, (prompts, tunings))):
         common = tuple(sorted(next(iter(draws), ())))
         selection = "arms chosen on the validation split"
         if len(common) >= MINIMUM_DRAWS:
@@ -149,15 +149,24 @@ def _choose(prompts: Mapping[str, Scores], tunings: Mapping[str, Scores]) -> _Ar
             max(prompts, key=lambda label: prompts[label].values.mean()),
             max(tunings, key=lambda label: tunings[label].values.mean()),
             pairs,
-            {**prompts, **tunings},
+            {**tunings, **prompts},
             f"arms chosen by their test scores; tests and interval cover all {len(pairs)} pairs",
         )
-    judged = {prompt: prompted, tuned: tuning}
+    judged = {tuned: tuning, prompt: prompted}
     return _Arms(prompt, tuned, [(tuned, prompt)], judged, selection)
 
 
+def _can_choose(arms: Mapping[str, Scores]) -> bool:
+    return len(arms) == 1 or all(scores.validation is not None for scores in arms.values())
+
+
 def _crossfit(arms: Mapping[str, Scores], draws: Sequence[int]) -> tuple[str, Scores]:
-    """Return what the arm chosen on the other half of the draws scores in each half."""
+    """Return what the arm chosen on the other half of the draws scores in each half.
+
+    The first of equally good arms is chosen.
+    """
+    if len(arms) == 1:
+        return next(iter(arms.items()))
     halves = [draws[0::2], draws[1::2]] if len(draws) >= MINIMUM_DRAWS else [draws, draws]
     labels = [
         max(arms, key=lambda label: _validation(arms[label], half)) for half in reversed(halves)

@@ -1,0 +1,219 @@
+"""How often the tests and verdicts are wrong: type I error, coverage and power by simulation.
+
+    python benchmarks/error_rates.py [--runs 1000]
+
+Scores are simulated as right or wrong answers of two conditions on 200 queries: a hidden sum of a
+query's ease (shared), the condition's own ease on that query, the quality of its draw, and noise,
+right where it is above a threshold. The peer is the usual practice: a sign-flip test over queries
+on the means over draws, and the percentile bootstrap over queries and draws.
+"""
+
+import argparse
+import math
+
+import numpy as np
+
+from adaptlens.stats import Scores, difference
+from adaptlens.verdict import verdict
+
+QUERIES, VALIDATION, FLIPS = 200, 100, 999
+NULLS = {
+    "no draw effects": {},
+    "mild draw effects": {"left": 0.3, "right": 0.3},
+    "heavy draw effects": {"left": 1.0, "right": 1.0},
+    "near the ceiling (98%)": {"left": 0.3, "right": 0.3, "level": 2.0},
+    "* draws matter on one side only": {"left": 1.0, "right": 0.0},
+    "* the same near the ceiling": {"left": 1.0, "right": 0.0, "level": 2.0},
+    "* one draw in ten collapses": {"collapse": 0.1},
+}
+
+
+def normal_cdf(x: float) -> float:
+    return (1 + math.erf(x / math.sqrt(2))) / 2
+
+
+def answers(rng, repeats, ease, spread, level, collapse=0.0) -> np.ndarray:
+    """Right or wrong [repeats, queries], right with chance normal_cdf(level) over everything."""
+    quality = rng.normal(size=(repeats, 1)) * spread
+    hidden = ease + rng.normal(size=ease.size) * 0.5 + quality
+    hidden = hidden + rng.normal(size=(repeats, ease.size))
+    right = hidden / math.sqrt(1 + 0.25 + spread**2 + 1) + level > 0
+    if collapse:
+        lost = rng.random((repeats, 1)) < collapse
+        right &= ~lost | (rng.random(right.shape) < 0.5 / normal_cdf(level))
+    return right.astype(float)
+
+
+def pair(rng, repeats, left=0.0, right=0.0, level=1.0, gap=0.0, collapse=0.0):
+    """Scores of two conditions, the left one better by `gap` on the hidden scale."""
+    ease, draws = rng.normal(size=QUERIES), tuple(range(repeats))
+    first = answers(rng, repeats, ease, left, level + gap, collapse)
+    if collapse:
+        mean = (1 - collapse) * normal_cdf(level) + collapse * 0.5
+        level = -math.sqrt(2) * _inverse_erfc(2 * mean)
+    second = answers(rng, repeats, ease, right, level)
+    return Scores(first, draws, "tune"), Scores(second, draws, "prompt")
+
+
+def _inverse_erfc(y: float) -> float:
+    low, high = -6.0, 6.0
+    for _ in range(80):
+        middle = (low + high) / 2
+        low, high = (middle, high) if math.erfc(middle) > y else (low, middle)
+    return low
+
+
+def queries_only(gaps: np.ndarray, rng) -> bool:
+    """Whether flipping the signs of queries alone rejects, on the means over draws."""
+    means = gaps.mean(0)
+    flipped = (2.0 * rng.integers(0, 2, (FLIPS, means.size), np.int8) - 1) @ means
+    return (1 + np.sum(np.abs(flipped) >= abs(means.sum()) - 1e-9)) / (FLIPS + 1) <= 0.05
+
+
+def _resampled(rng, count: int) -> np.ndarray:
+    """Weights [resamples, count] of drawing `count` times with replacement."""
+    drawn = rng.integers(0, count, (FLIPS, count)) + count * np.arange(FLIPS)[:, None]
+    return np.bincount(drawn.ravel(), minlength=FLIPS * count).reshape(FLIPS, count) / count
+
+
+def percentile_covers(gaps: np.ndarray, truth: float, rng) -> bool:
+    """Whether the percentile bootstrap over draws and queries covers the truth."""
+    repeats, queries = gaps.shape
+    by_draw, by_query = _resampled(rng, repeats), _resampled(rng, queries)
+    low, high = np.quantile(((by_draw @ gaps) * by_query).sum(1), [0.025, 0.975])
+    return low <= truth <= high
+
+
+def null_table(runs: int) -> None:
+    print("\nNo true difference: share of runs with p <= 0.05, and coverage of 95% intervals")
+    print(f"(simulation error {1.96 * math.sqrt(0.05 * 0.95 / runs):.3f}; rows with * are outside")
+    print("the guarantee: draw effects are skewed)")
+    print(
+        f"{'scenario':34}{'draws':>6}{'ours':>8}{'queries only':>14}{'covers':>8}{'percentile':>12}"
+    )
+    for name, settings in NULLS.items():
+        for repeats in (1, 3, 5, 10, 20):
+            rng = np.random.default_rng(repeats)
+            counts = np.zeros(4)
+            for run in range(runs):
+                left, right = pair(rng, repeats, **settings)
+                found = difference(left, right, seed=run, flips=FLIPS)
+                gaps = left.values - right.values
+                counts += (
+                    found.p <= 0.05,
+                    queries_only(gaps, rng),
+                    found.low <= 0 <= found.high,
+                    percentile_covers(gaps, 0.0, rng),
+                )
+            ours, peer, covers, percentile = counts / runs
+            print(f"{name:34}{repeats:6}{ours:8.3f}{peer:14.3f}{covers:8.3f}{percentile:12.3f}")
+
+
+def power_table(runs: int) -> None:
+    print("\nPower: share of runs with p <= 0.05 at a true difference, accuracy near 84%")
+    print(
+        f"{'draw effects':16}{'draws':>6}{'true points':>13}{'found':>8}{'detectable (median)':>21}"
+    )
+    for name, spread in (("none", 0.0), ("mild", 0.3), ("heavy", 1.0)):
+        for repeats in (5, 10):
+            for gap in (0.1, 0.25, 0.5):
+                rng = np.random.default_rng(7)
+                hits, reach = 0, []
+                for run in range(runs):
+                    sides = pair(rng, repeats, spread, spread, 1.0 - gap, gap)
+                    found = difference(*sides, seed=run, flips=FLIPS)
+                    hits += found.p <= 0.05
+                    reach.append(found.detectable)
+                true = 100 * (normal_cdf(1.0) - normal_cdf(1.0 - gap))
+                middle = 100 * float(np.median(reach))
+                print(f"{name:16}{repeats:6}{true:13.1f}{hits / runs:8.3f}{middle:21.1f}")
+
+
+def field(rng, repeats, spread, prompts, tunings, level=0.3, gap=0.0):
+    """Conditions of a whole comparison; every tuning arm better by `gap` on the hidden scale."""
+    ease = rng.normal(size=QUERIES + VALIDATION)
+    found = {}
+    for family, count, shift in (("prompt", prompts, 0.0), ("tune", tunings, gap)):
+        for i in range(count):
+            right = answers(rng, repeats, ease, spread, level + shift)
+            found[f"{family}-{i}"] = Scores(
+                right[:, :QUERIES], tuple(range(repeats)), family, right[:, QUERIES:]
+            )
+    return found
+
+
+def without_validation(conditions):
+    return {label: Scores(s.values, s.draws, s.family) for label, s in conditions.items()}
+
+
+def best_uncorrected(conditions, seed) -> bool:
+    """Whether the best arm of each side on the test split differ, tested as if given."""
+    best = {}
+    for scores in conditions.values():
+        if scores.family not in best or scores.values.mean() > best[scores.family].values.mean():
+            best[scores.family] = scores
+    return difference(best["tune"], best["prompt"], seed=seed, flips=FLIPS).p <= 0.05
+
+
+def verdict_table(runs: int) -> None:
+    print("\nVerdicts where all arms are equally good and above chance: share that is false")
+    print(
+        f"{'arms':18}{'draws':>6}{'effects':>9}{'validation':>12}"
+        f"{'no validation':>15}{'uncorrected':>13}"
+    )
+    guess = {"chance": np.full(QUERIES, 0.5)}
+    for prompts, tunings in ((1, 1), (3, 3), (3, 9), (1, 9)):
+        for spread in (0.3, 1.0):
+            for repeats in (5, 10):
+                rng = np.random.default_rng(11)
+                wrong = np.zeros(3)
+                for run in range(runs):
+                    arms = field(rng, repeats, spread, prompts, tunings, level=1.0)
+                    bare = without_validation(arms)
+                    for place, given in enumerate((arms, bare)):
+                        if place and prompts * tunings > 9:
+                            continue
+                        found = verdict(given, baselines=guess, seed=run, flips=FLIPS)
+                        wrong[place] += found.state in ("tune", "prompt")
+                    wrong[2] += best_uncorrected(bare, run)
+                rates = [f"{x / runs:.3f}" for x in wrong]
+                if prompts * tunings > 9:
+                    rates[1] = "-"
+                print(
+                    f"{f'{prompts} prompt, {tunings} tune':18}{repeats:6}{spread:9.1f}"
+                    f"{rates[0]:>12}{rates[1]:>15}{rates[2]:>13}"
+                )
+
+
+def equivalence_table(runs: int) -> None:
+    print("\nEquivalence within 2 points: share of runs that claim it")
+    print(
+        f"{'queries':>8}{'draws':>6}{'answers that differ':>21}{'true 2 points':>15}{'true 0':>9}"
+    )
+    for queries in (200, 1000):
+        for repeats in (1, 10):
+            for share in (0.02, 0.1):
+                rng = np.random.default_rng(5)
+                counts = np.zeros(2)
+                for run in range(runs):
+                    for place, true in enumerate((0.02, 0.0)):
+                        up = rng.random((repeats, queries))
+                        left = (up > (share - true) / 2).astype(float)
+                        right = (up < 1 - (share + true) / 2).astype(float)
+                        draws = tuple(range(repeats))
+                        found = difference(
+                            Scores(left, draws), Scores(right, draws), seed=run, flips=FLIPS
+                        )
+                        counts[place] += found.equivalence_p <= 0.05
+                wrong, right_claims = counts / runs
+                print(f"{queries:8}{repeats:6}{share:21.2f}{wrong:15.3f}{right_claims:9.3f}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=1000, help="simulations in each row")
+    runs = parser.parse_args().runs
+    null_table(runs)
+    power_table(runs)
+    equivalence_table(runs)
+    verdict_table(max(1, runs // 2))

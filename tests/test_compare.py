@@ -1,0 +1,157 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adaptlens import compare
+
+NAN = math.nan
+ARRAYS = {
+    # Two draws, two queries; the second query has only two choices.
+    "loglik": np.array(
+        [[[-6.0, -5.0, -9.0], [-2.0, -1.0, NAN]], [[-4.0, -5.0, -9.0], [-1.0, -2.0, NAN]]]
+    ),
+    "prior_loglik": np.array([[[-4.0, -1.0, -9.0], [-1.0, -3.0, NAN]]] * 2),
+    "answer_bytes": np.array([[6, 4, 9], [4, 1, 0]]),
+    "answer_tokens": np.array([[3, 1, 1], [2, 1, 0]]),
+    "gold": np.array([0, 1]),
+}
+
+
+def test_the_raw_rule_takes_the_most_likely_answer():
+    assert compare.predictions(ARRAYS).tolist() == [[1, 1], [0, 0]]
+
+
+def test_lengths_divide_the_log_likelihood():
+    # -6/6 > -5/4, -9/9 ties with -6/6 and comes later; -2/4 > -1/1.
+    assert compare.predictions(ARRAYS, "bytes").tolist() == [[0, 0], [0, 0]]
+    # -6/3 > -5/1; -2/2 ties with -1/1 and comes first.
+    assert compare.predictions(ARRAYS, "tokens").tolist() == [[0, 0], [0, 0]]
+
+
+def test_the_corrected_rule_takes_out_how_likely_an_answer_is_anyway():
+    # Query 0: -6+4, -5+1, -9+9 and then -4+4 (first of a tie with -9+9); query 1: -2+1, -1+3.
+    assert compare.predictions(ARRAYS, "corrected").tolist() == [[2, 1], [0, 1]]
+
+
+def test_correct_compares_with_the_gold_answer():
+    assert compare.correct(ARRAYS).tolist() == [[0.0, 1.0], [1.0, 0.0]]
+
+
+def test_a_margin_is_positive_exactly_where_the_answer_is_correct():
+    assert compare.margins(ARRAYS).tolist() == [[-1.0, 1.0], [1.0, -1.0]]
+
+
+def test_probabilities_ignore_choices_that_do_not_exist():
+    shares = compare.probabilities(np.log(np.array([[[0.1, 0.3, NAN], [0.2, 0.2, 0.4]]])))
+    assert np.allclose(shares, [[[0.25, 0.75, 0.0], [0.25, 0.25, 0.5]]])
+
+
+def test_very_unlikely_answers_do_not_underflow():
+    shares = compare.probabilities(np.array([[[-2000.0, -2000.0 + math.log(3)]]]))
+    assert np.allclose(shares, [[[0.25, 0.75]]])
+
+
+def test_brier_by_hand():
+    # Shares 0.25, 0.75 with the second right: 2 * 0.25^2; with the first right: 2 * 0.75^2.
+    loglik = np.log(np.array([[[0.1, 0.3], [0.1, 0.3]]]))
+    assert np.allclose(compare.brier(loglik, np.array([1, 0])), [[0.125, 1.125]])
+
+
+def test_choice_loglik_is_the_log_of_the_normalised_probability():
+    loglik = np.array([[[-1.0, -2.5, NAN], [-3.0, -1.0, -2.0]]])
+    gold = np.array([1, 0])
+    expected = np.log(compare.probabilities(loglik)[0, [0, 1], gold])
+    assert np.allclose(compare.choice_loglik(loglik, gold), expected)
+    assert compare.answer_loglik(loglik, gold).tolist() == [[-2.5, -3.0]]
+
+
+def test_calibration_error_by_hand():
+    # Bins {0.5, 0.7} one of two right, {0.8, 1.0} both right: gaps 0.1 and 0.1.
+    stated, right = np.array([1.0, 0.5, 0.8, 0.7]), np.array([1.0, 0.0, 1.0, 1.0])
+    found = compare.calibration(stated, right, num_bins=2)
+    assert found.ece == pytest.approx(0.1)
+    # 0.5 * (0.01 - 0.25) + 0.5 * (0.01 - 0)
+    assert found.squared == pytest.approx(-0.115)
+    bins = compare.reliability(stated, right, num_bins=2)
+    assert [b["bin_confidence"] for b in bins] == pytest.approx([0.6, 0.9])
+    assert [(b["bin_accuracy"], b["count"]) for b in bins] == [(0.5, 2), (1.0, 2)]
+
+
+def test_a_calibrated_model_shows_the_error_that_is_foretold():
+    rng = np.random.default_rng(0)
+    stated = rng.uniform(0.5, 1.0, 200)
+    runs = [
+        compare.calibration(stated, (rng.random(200) < stated).astype(float)) for _ in range(2000)
+    ]
+    # The expectation of an absolute normal deviate, against simulation: within 5%.
+    assert np.mean([run.ece for run in runs]) == pytest.approx(runs[0].ece_if_calibrated, rel=0.05)
+    # The debiased square is 0 on average: within 4 standard errors.
+    squares = np.array([run.squared for run in runs])
+    assert abs(squares.mean()) < 4 * squares.std() / math.sqrt(len(squares))
+
+
+def test_bins_never_hold_fewer_than_two_queries():
+    bins = compare.reliability(np.linspace(0.5, 1, 7), np.ones(7), num_bins=10)
+    assert [b["count"] for b in bins] == [3, 2, 2]
+
+
+def test_kappa_by_hand():
+    # Agreement 3/4; shares of answer 1 are 1/2 and 1/4, so by chance 1/8 + 3/8.
+    left, right = np.array([[0, 0, 1, 1]]), np.array([[0, 0, 1, 0]])
+    assert compare.agreement(left, right) == 0.75
+    assert compare.kappa(left, right) == pytest.approx(0.5)
+    assert math.isnan(compare.kappa(np.ones((2, 3)), np.ones((1, 3))))
+
+
+def test_guessing_scores_one_over_the_choices_of_each_query():
+    assert compare.chance(ARRAYS["loglik"]) == pytest.approx([1 / 3, 1 / 2])
+
+
+def test_the_majority_answer_is_the_training_splits():
+    name, values = compare.majority(["b", "a", "b", "a", "b"], ["a", "b", "a"])
+    assert (name, values.tolist()) == ("b", [0.0, 1.0, 0.0])
+
+
+def test_break_even_by_hand():
+    assert compare.break_even(1000, 5, 1) == 250
+    assert compare.break_even(1000, 5, 1, prompt_setup=200) == 200
+    assert compare.break_even(100, 5, 1, prompt_setup=200) == 0
+
+
+def test_tuning_that_never_pays_breaks_even_never():
+    assert compare.break_even(1000, 1, 1) == math.inf
+    assert compare.break_even(1000, 1, 2) == math.inf
+    assert math.isnan(compare.break_even(math.nan, 2, 1))
+
+
+@given(
+    st.floats(1, 1e12), st.floats(1e-3, 1e9), st.floats(1e-3, 1e9), st.floats(0, 1e6)
+)  # fmt: skip
+def test_at_the_break_even_point_both_have_cost_the_same(training, prompted, tuned, setup):
+    queries = compare.break_even(training, prompted, tuned, setup)
+    if math.isfinite(queries) and queries > 0:
+        assert setup + queries * prompted == pytest.approx(training + queries * tuned)
+
+
+def test_prices_by_hand():
+    prices = {
+        "input_million_tokens": 2.0,
+        "cached_million_tokens": 0.5,
+        "output_million_tokens": 8.0,
+    }
+    paid = compare.query_price(prices, input_tokens=100, cached_tokens=1000, output_tokens=10)
+    assert paid == pytest.approx((200 + 500 + 80) / 1e6)
+    assert compare.training_price({"gpu_hour": 3.6}, 10) == pytest.approx(0.01)
+
+
+def test_an_unknown_price_gives_no_number():
+    prices = {"input_million_tokens": 2.0}
+    assert math.isnan(compare.query_price(prices, input_tokens=1, cached_tokens=0, output_tokens=5))
+    # Without a price of its own a cached token costs as much as a fresh one.
+    assert compare.query_price(
+        prices, input_tokens=1, cached_tokens=2, output_tokens=0
+    ) == pytest.approx(6e-6)
+    assert math.isnan(compare.training_price({}, 10))
