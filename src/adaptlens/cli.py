@@ -162,7 +162,7 @@ def _print_report(report: Any, page: Path, as_json: bool, show: Callable[..., No
 
     if as_json:
         tables = {
-            name: json.loads(table.to_json(orient="records"))
+            name: json.loads(table.to_json(orient="records", double_precision=15))
             for name, table in report.tables.items()
         }
         click.echo(json.dumps({"verdicts": report.verdicts, "tables": tables, "report": str(page)}))

@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -158,9 +158,9 @@ def show_report(report: "Report", console: Console) -> None:
     for (model, task), rows in accuracy.groupby(["model", "task"], sort=False):
         console.print(_scores(report, str(model), str(task), rows))
     for verdict in report.verdicts:
-        line = Text(f"{verdict['model']}, {verdict['task']}: ")
-        line.append(verdict["line"], style=STATE_STYLE.get(verdict["state"], "bold"))
-        console.print(line)
+        said = Text(f"{verdict['model']}, {verdict['task']}: ")
+        said.append(verdict["line"], style=STATE_STYLE.get(verdict["state"], "bold"))
+        console.print(said)
     for line in break_even_lines(report):
         console.print(Text(line))
     for note in report.notes:
@@ -223,7 +223,10 @@ def break_even_lines(report: "Report") -> list[str]:
             ["prompt_condition", "tuned_condition"], sort=False
         ):
             said = [
-                f"{_queries(row.queries)} ({row.unit}, {row.serving})" for row in pair.itertuples()
+                f"{_queries(queries)} ({unit}, {serving})"
+                for queries, unit, serving in zip(
+                    pair["queries"], pair["unit"], pair["serving"], strict=True
+                )
             ]
             lines.append(
                 f"{model}, {task}: {tuned} costs less than {prompted} after " + "; ".join(said)
@@ -258,7 +261,7 @@ def plan_table(rows: list[dict[str, Any]]) -> Table:
     return table
 
 
-def status_table(rows: list[dict[str, Any]], counts: dict[str, int]) -> Table:
+def status_table(rows: list[dict[str, Any]], counts: Mapping[Any, int]) -> Table:
     """Return where every cell stands; the caption counts the states."""
     caption = ", ".join(f"{number} {state}" for state, number in counts.items() if number)
     table = Table(caption=caption or "no cells", caption_justify="left")

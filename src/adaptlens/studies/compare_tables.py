@@ -9,7 +9,7 @@ import numpy as np
 from adaptlens import compare
 from adaptlens.errors import UserError
 from adaptlens.frames import Condition, conditions
-from adaptlens.stats import Scores, comparisons, estimate
+from adaptlens.stats import Family, Scores, comparisons, estimate
 from adaptlens.store import Run
 from adaptlens.verdict import Verdict, verdict
 
@@ -20,14 +20,28 @@ if TYPE_CHECKING:
 
 STUDY_FILE = "study.json"
 MOST_ROWS = 20_000
-FAMILY = {"zero_shot": "none", "icl": "prompt", "it": "tune", "sl": "tune", "full": "tune"}
+FAMILY: dict[str, Family] = {
+    "zero_shot": "none",
+    "icl": "prompt",
+    "it": "tune",
+    "sl": "tune",
+    "full": "tune",
+}
 CHOICE_METRICS: dict[str, compare.Rule] = {
     "accuracy": "raw",
     "accuracy_normalised": "bytes",
     "accuracy_corrected": "corrected",
 }
 
-TABLES = ["accuracy", "baselines", "differences", "calibration", "reliability", "cost", "break_even"]
+TABLES = [
+    "accuracy",
+    "baselines",
+    "differences",
+    "calibration",
+    "reliability",
+    "cost",
+    "break_even",
+]
 
 Rows = list[dict[str, Any]]
 
@@ -270,7 +284,17 @@ class Judged:
         return row, bins
 
     def _cost(self, one: Condition) -> dict[str, Any]:
-        names = ["training_flops", "training_seconds", "query_flops", "query_flops_cached", "query_tokens", "cached_tokens", "query_seconds", "query_seconds_cached", "peak_bytes"]
+        names = [
+            "training_flops",
+            "training_seconds",
+            "query_flops",
+            "query_flops_cached",
+            "query_tokens",
+            "cached_tokens",
+            "query_seconds",
+            "query_seconds_cached",
+            "peak_bytes",
+        ]
         paid = {name: one.numbers.get(name, 0.0) for name in names}
         trained = one.numbers.get("training_trained_parameters", 0.0)
         return {**self._about(one), **paid, "trainable": trained}
