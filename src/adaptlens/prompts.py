@@ -5,18 +5,22 @@ ICL at k shots *and* the training examples of tuning at size k, so that methods 
 same examples, and draws at different sizes are nested.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from adaptlens.errors import UserError, unknown
 from adaptlens.values import Example, Part, Prompt, Role, Task
 
-SELECTIONS = ("random", "balanced", "similar")
+DRAWN = ("random", "balanced")
+RETRIEVED = ("similar", "embedding")
+SELECTIONS = (*DRAWN, *RETRIEVED)
 CONTENT_FREE = "N/A"
 
 RenderChat = Callable[[list[dict[str, str]]], str]
+Similarity = Callable[[Sequence[str], Sequence[str]], np.ndarray]
+"""(queries, texts) -> scores [queries, texts]; the higher, the more alike."""
 
 
 def demonstrations(
@@ -34,18 +38,22 @@ def demonstrations(
     Raises:
         UserError: if the training split is smaller than `size`, or the selection is unknown.
     """
-    if size > len(task.train):
-        raise UserError(
-            f"{size} demonstrations were asked for, but the training split of task '{task.name}' "
-            f"has {len(task.train)} examples; ask for at most {len(task.train)} or give more data."
-        )
+    _check_size(task, size)
     generator = np.random.default_rng([seed, draw])
     order = [task.train[i] for i in generator.permutation(len(task.train))]
     if selection == "random":
         return tuple(order[:size])
     if selection == "balanced":
         return tuple(_take_turns(order, generator)[:size])
-    raise unknown("selection", selection, SELECTIONS)
+    raise unknown("selection", selection, DRAWN)
+
+
+def _check_size(task: Task, size: int) -> None:
+    if size > len(task.train):
+        raise UserError(
+            f"{size} demonstrations were asked for, but the training split of task '{task.name}' "
+            f"has {len(task.train)} examples; ask for at most {len(task.train)} or give more data."
+        )
 
 
 def _take_turns(order: Sequence[Example], generator: np.random.Generator) -> list[Example]:
@@ -59,36 +67,44 @@ def _take_turns(order: Sequence[Example], generator: np.random.Generator) -> lis
     return [by_target[t][n] for n in range(longest) for t in targets if n < len(by_target[t])]
 
 
-@dataclass(frozen=True)
-class SimilarDemonstrations:
-    """The training examples nearest to each query by BM25, most similar last.
+def nearest(
+    task: Task, queries: Sequence[Example], size: int, similarity: Similarity
+) -> dict[str, tuple[Example, ...]]:
+    """Return by query id the `size` training examples most like it, most similar last.
 
-    Source: BM25 as in Robertson and Zaragoza 2009 (package bm25s); retrieval of demonstrations as
-    in Liu et al. 2022 (arXiv 2101.06804), with the lexical measure instead of embeddings.
+    Ties keep training order. Source: retrieval of demonstrations as in Liu et al. 2022
+    (arXiv 2101.06804, KATE), with any measure of similarity.
+
+    Raises:
+        UserError: if the training split is smaller than `size`.
     """
+    _check_size(task, size)
+    scores = similarity([q.input for q in queries], [e.input for e in task.train])
+    ranked = np.argsort(-scores, axis=1, kind="stable")[:, :size]
+    return {
+        query.id: tuple(task.train[i] for i in best[::-1])
+        for query, best in zip(queries, ranked, strict=True)
+    }
 
-    by_query: Mapping[str, tuple[Example, ...]]
 
-    @classmethod
-    def build(cls, task: Task, queries: Sequence[Example], size: int) -> "SimilarDemonstrations":
-        """Rank the training split for every query; ties keep training order."""
-        if size > len(task.train):
-            demonstrations(task, 0, size)
-        import bm25s
+def bm25(queries: Sequence[str], texts: Sequence[str]) -> np.ndarray:
+    """Return the BM25 score of every text for every query, [queries, texts].
 
-        corpus = bm25s.tokenize([e.input for e in task.train], stopwords=None, show_progress=False)
-        index = bm25s.BM25()
-        index.index(corpus, show_progress=False)
-        found = {}
-        for query in queries:
-            words = bm25s.tokenize(
-                query.input, stopwords=None, show_progress=False, return_ids=False
-            )[0]
-            known = [word for word in words if word in index.vocab_dict]
-            scores = index.get_scores(known) if known else np.zeros(len(task.train))
-            best = np.argsort(-scores, kind="stable")[:size]
-            found[query.id] = tuple(task.train[i] for i in best[::-1])
-        return cls(found)
+    Source: Robertson and Zaragoza 2009, as the package bm25s computes it (Lucene's variant, no stop
+    words).
+    """
+    import bm25s
+
+    index = bm25s.BM25()
+    index.index(
+        bm25s.tokenize(list(texts), stopwords=None, show_progress=False), show_progress=False
+    )
+    words = bm25s.tokenize(list(queries), stopwords=None, show_progress=False, return_ids=False)
+    scores = np.zeros((len(queries), len(texts)))
+    for row, found in zip(scores, words, strict=True):
+        if known := [word for word in found if word in index.vocab_dict]:
+            row[:] = index.get_scores(known)
+    return scores
 
 
 def answer(task: Task, target: str, *, chat: bool = False) -> str:

@@ -7,6 +7,7 @@ from typing import ClassVar
 from adaptlens import prompts
 from adaptlens.adapt import Progress
 from adaptlens.errors import UserError, unknown
+from adaptlens.lm.encoder import DEFAULT_ENCODER, cosine_similarity
 from adaptlens.lm.load import LM
 from adaptlens.values import Adapted, Example, Prompt, Task
 
@@ -41,8 +42,9 @@ class ZeroShot:
 class InContext:
     """In-context learning: k demonstrations before the query, weights untouched.
 
-    `selection` is "random", "balanced", or "similar" (BM25; the demonstrations then depend on the
-    query instead of the draw, so there is a single variant). `on_overflow` says what happens to a
+    `selection` is "random" or "balanced"; or "similar" (BM25) or "embedding" (cosine of sentence
+    embeddings by `encoder`): then the demonstrations depend on the query instead of the draw, so
+    there is a single variant. `on_overflow` says what happens to a
     prompt longer than the model's context: "error", or "drop-demos" from the front, counted.
     """
 
@@ -50,6 +52,7 @@ class InContext:
     selection: str = "random"
     seed: int = 0
     on_overflow: str = "error"
+    encoder: str = DEFAULT_ENCODER
 
     name: ClassVar[str] = "icl"
     draws_per_cell: ClassVar[int | None] = None
@@ -75,9 +78,12 @@ class InContext:
         self, lm: LM, task: Task, draws: Sequence[int], *, progress: Progress | None = None
     ) -> Adapted:
         """Return one variant per draw: the same draws that tuning trains on."""
-        if self.selection == "similar":
+        if self.selection in prompts.RETRIEVED:
+            similarity = (
+                prompts.bm25 if self.selection == "similar" else cosine_similarity(self.encoder)
+            )
             queries = (*task.test, *task.validation)
-            near = prompts.SimilarDemonstrations.build(task, queries, self.examples).by_query
+            near = prompts.nearest(task, queries, self.examples, similarity)
 
             def write_near(_: int, query: Example) -> Prompt:
                 return fit(lm, task, near[query.id], query, on_overflow=self.on_overflow)

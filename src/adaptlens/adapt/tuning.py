@@ -37,8 +37,6 @@ FULL_RATE_TIMES_WIDTH = LORA_RATE_TIMES_WIDTH / 10
 LEAST_STEPS = 30
 LEAST_PASSES = 3
 
-_SELECTIONS = ("random", "balanced")
-
 
 @dataclass(frozen=True)
 class InstructionTuning:
@@ -356,5 +354,5 @@ def _check(tuning: Tuning) -> None:
             raise UserError(f"{tuning.name}: {name} {value} was given; it must be {expected}.")
     if tuning.schedule not in SCHEDULES:
         raise unknown("schedule", tuning.schedule, SCHEDULES)
-    if tuning.selection not in _SELECTIONS:
-        raise unknown("selection", tuning.selection, _SELECTIONS)
+    if tuning.selection not in prompts.DRAWN:
+        raise unknown("selection", tuning.selection, prompts.DRAWN)

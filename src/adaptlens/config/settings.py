@@ -105,7 +105,7 @@ class CompareConfig:
     draws: Count = 10
     queries: Count | None = 200
     validation: Count | None = 100
-    selection: Literal["random", "balanced", "similar"] = "random"
+    selection: Literal["random", "balanced", "similar", "embedding"] = "random"
     seed: Annotated[int, Ge(0), Le(2**32 - 1)] = 0
     chat: bool = False
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -133,7 +133,7 @@ EXPECTED = {
     "draws": ("a whole number of at least 1", "draws: 10"),
     "queries": ("a whole number of at least 1, or null for all", "queries: 200"),
     "validation": ("a whole number of at least 1, or null for all", "validation: 100"),
-    "selection": ("random, balanced or similar", "selection: balanced"),
+    "selection": ("random, balanced, similar or embedding", "selection: balanced"),
     "seed": ("a whole number from 0 to 4294967295", "seed: 0"),
     "chat": ("true or false", "chat: true"),
     "dtype": ("float32, bfloat16 or float16", "dtype: bfloat16"),

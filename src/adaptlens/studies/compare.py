@@ -121,7 +121,8 @@ def _check_sizes(task: Task, config: CompareConfig) -> None:
 
 
 def _uses_draws(component: Component) -> bool:
-    return component.name != "zero_shot" and component.arguments.get("selection") != "similar"
+    retrieved = component.arguments.get("selection") in prompts.RETRIEVED
+    return component.name != "zero_shot" and not retrieved
 
 
 def _adaptations(config: CompareConfig) -> list[tuple[Component, Any]]:
@@ -141,7 +142,7 @@ def _adaptations(config: CompareConfig) -> list[tuple[Component, Any]]:
                     on_overflow=config.on_overflow,
                 )
             )
-    drawn = "random" if config.selection == "similar" else config.selection
+    drawn = "random" if config.selection in prompts.RETRIEVED else config.selection
     for name in config.tuning:
         given = {key: value for key, value in config.tune.items() if value is not None}
         if name == "full":
