@@ -23,6 +23,7 @@ from adaptlens.adapt import Progress
 from adaptlens.adapt.batches import PLAIN, Block, Lesson, choose_width, lay_out
 from adaptlens.adapt.optimiser import AdamW, Recipe
 from adaptlens.errors import UserError
+from adaptlens.lm.forward import is_out_of_memory
 from adaptlens.lm.load import LM
 from adaptlens.values import Weights
 
@@ -142,8 +143,8 @@ def train(
             try:
                 losses, held_bytes = _backward(lm, trainable, blocks, optimiser.gradients, step)
                 break
-            except torch.OutOfMemoryError:
-                if block_tokens < 2:
+            except RuntimeError as error:
+                if not is_out_of_memory(error) or block_tokens < 2:
                     raise
                 block_tokens //= 2
                 blocks = lay_out(batches, width, block_tokens=block_tokens, device=lm.device)

@@ -92,7 +92,6 @@ class LoraBank:
                 nn.init.kaiming_uniform_(start, a=math.sqrt(5), generator=generator)
                 self._a(site, self.masters)[variant].copy_(start)
         self._active = False
-        self._leaves: dict[tuple[int, int, int], list[tuple[Tensor, Tensor]]] = {}
 
     @property
     def num_parameters(self) -> int:
@@ -119,7 +118,7 @@ class LoraBank:
         picked.masters = self.masters[list(variants)]
         picked.num_variants = len(variants)
         picked.seeds = tuple(self.seeds[variant] for variant in variants)
-        picked._active, picked._leaves = False, {}
+        picked._active = False
         return picked
 
     @contextmanager
@@ -151,23 +150,23 @@ class LoraBank:
         Dropout masks are drawn row by row from each variant's seed, `step` and `block`, so that
         they do not depend on the variants beside it.
         """
-        key = (first, last, gradients.data_ptr())
-        if key not in self._leaves:
-            numbers, own = self.masters[first:last], gradients[first:last]
-            self._leaves[key] = [
-                (part(site, numbers).detach().requires_grad_(), part(site, own))
-                for site in self.sites
-                for part in (self._a, self._b)
-            ]
+        numbers, sums = self.masters[first:last], gradients[first:last]
+        pairs = [
+            (self._a(site, numbers).detach(), self._b(site, numbers).detach())
+            for site in self.sites
+        ]
+        for pair in pairs:
+            for leaf in pair:
+                leaf.requires_grad_()
         drop = None
         if self.dropout:
             drop = _Dropout(self.dropout, [(s, step, block) for s in self.seeds[first:last]])
-        leaves, sums = zip(*self._leaves[key], strict=True)
-        with self._installed(list(zip(leaves[::2], leaves[1::2], strict=True)), last - first, drop):
+        with self._installed(pairs, last - first, drop):
             yield
-        torch._foreach_add_(sums, [leaf.grad for leaf in leaves])
-        for leaf in leaves:
-            leaf.grad = None
+        for site, (a, b) in zip(self.sites, pairs, strict=True):
+            if a.grad is not None:
+                self._a(site, sums).add_(a.grad)
+                self._b(site, sums).add_(b.grad)
 
     def publish(self) -> None:
         """Do nothing: `routed` reads `masters` themselves."""
@@ -302,18 +301,20 @@ def _even_run(variants: Sequence[int]) -> range | None:
 
 
 class _Dropout:
-    """Drops inputs of the adapters of one pass; each adapter's masks have their own seed."""
+    """Drops inputs of the adapters of one pass; the masks of each adapter have their own seed."""
 
     def __init__(self, share: float, seeds: Sequence[tuple[int, ...]]):
-        self.share = share
-        states = [np.random.SeedSequence(seed).generate_state(1)[0] for seed in seeds]
-        self.generators = [torch.Generator().manual_seed(int(state)) for state in states]
+        self.share, self.seeds, self.calls = share, seeds, 0
 
     def __call__(self, x: Tensor) -> Tensor:
-        groups = len(self.generators)
-        rows, seq, width = x.shape[0] // groups, x.shape[1], x.shape[2]
-        # Sequence first: a block made wider by another adapter's rows changes no mask.
-        draws = [torch.rand(seq, rows, width, generator=own) for own in self.generators]
+        rows, seq, width = x.shape[0] // len(self.seeds), x.shape[1], x.shape[2]
+        self.calls += 1
+        draws = []
+        for seed in self.seeds:
+            state = np.random.SeedSequence((*seed, self.calls)).generate_state(1)[0]
+            generator = torch.Generator().manual_seed(int(state))
+            # Sequence first: a block made wider by another adapter's rows changes no mask.
+            draws.append(torch.rand(seq, rows, width, generator=generator))
         kept = torch.stack(draws).transpose(1, 2).reshape(x.shape) >= self.share
         return x * kept.to(x.device, x.dtype).div_(1 - self.share)
 

@@ -52,15 +52,13 @@ class FullParameters:
     ) -> Iterator[None]:
         """Let backward passes inside add to `gradients`, float32 [1, parameters]."""
         sums = self.split(gradients[0])
-        if self.exact:
-            for parameter, total in zip(self.parameters, sums, strict=True):
-                parameter.grad = total
+        for parameter, total in zip(self.parameters, sums, strict=True):
+            parameter.grad = total if self.exact else None
         yield
         if not self.exact:
             for parameter, total in zip(self.parameters, sums, strict=True):
                 if parameter.grad is not None:
                     total += parameter.grad
-                    parameter.grad = None
 
     def publish(self) -> None:
         """Round `masters` into the model, where they are not what it runs on already."""

@@ -1,0 +1,196 @@
+"""R LoRA adapters trained in one pass, against a loop over PEFT that keeps the base in memory.
+
+    python benchmarks/bank.py [--json] [--model reference|llama-18m ...] [--adapters 1,4,16,30]
+
+Needs the `bench` extra (peft). Both sides start each adapter from the same weights and train it on
+the same examples of the bundled task `sentiment-novel` for the same steps: AdamW, gradient norm
+at most 1, every step on all k examples. The peer's loop is what a careful person would write: one
+`get_peft_model`, its adapter's weights reset between runs, all examples padded into one batch that
+is built once, the loss by the model's own `labels`. Solo runs are independent of each other, so of
+R of them at most `--solo` are run and their time is scaled to R. Each side is timed after a warm-up
+of two steps, the two in turn, and the median of `--repeats` is kept.
+"""
+
+import argparse
+import itertools
+import json
+import platform
+import statistics
+import sys
+import time
+from typing import Any
+
+import peft
+import torch
+import transformers
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from adaptlens import prompts, tasks, zoo
+from adaptlens.adapt import loop
+from adaptlens.adapt.batches import Lesson
+from adaptlens.adapt.lessons import lessons_for
+from adaptlens.adapt.optimiser import Recipe
+from adaptlens.lm.bank import LoraBank
+from adaptlens.lm.load import LM, assemble, load
+from adaptlens.zoo import tokenizer as zoo_tokenizer
+
+RATE, RANK, ALPHA = 5e-3, 8, 16
+STEPS = {"reference": 30, "llama-18m": 6}
+
+
+def build(name: str) -> LM:
+    """Return the reference model, or a random Llama (18M; 1M where no reference is shipped)."""
+    if name == "reference" and name in zoo.names():
+        return load("reference", device="cpu")
+    tokenizer = zoo_tokenizer.build()
+    small = name == "reference"
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=128 if small else 384,
+        intermediate_size=352 if small else 1344,
+        num_hidden_layers=4 if small else 8,
+        num_attention_heads=4 if small else 6,
+        max_position_embeddings=2048,
+        tie_word_embeddings=True,
+    )
+    torch.manual_seed(0)
+    model = LlamaForCausalLM._from_config(config, attn_implementation="sdpa")
+    return assemble(model.eval().requires_grad_(False), tokenizer, name=name, digest="")
+
+
+class Peer:
+    """A PEFT model made once, and the loop that trains one adapter after another in it."""
+
+    def __init__(self, lm: LM, targets: tuple[str, ...]):
+        config = peft.LoraConfig(
+            r=RANK, lora_alpha=ALPHA, target_modules=list(targets), task_type="CAUSAL_LM"
+        )
+        self.model: Any = peft.get_peft_model(lm.model, config)
+        self.pad_id = lm.pad_id
+        self.sites = {
+            name.removeprefix("base_model.model."): (
+                module.lora_A["default"].weight,
+                module.lora_B["default"].weight,
+            )
+            for name, module in self.model.named_modules()
+            if hasattr(module, "lora_A")
+        }
+
+    def train(
+        self, start: dict[str, tuple[torch.Tensor, torch.Tensor]], lessons: list[Lesson], steps: int
+    ) -> None:
+        """Train one adapter from these matrices, which stay as they are."""
+        with torch.no_grad():
+            for name, pair in self.sites.items():
+                for own, given in zip(pair, start[name], strict=True):
+                    own.copy_(given)
+        longest = max(len(lesson.ids) for lesson in lessons)
+        ids = torch.full((len(lessons), longest), self.pad_id)
+        seen = torch.zeros_like(ids)
+        labels = torch.full_like(ids, -100)
+        for row, lesson in enumerate(lessons):
+            stop = len(lesson.ids)
+            ids[row, :stop] = torch.tensor(lesson.ids)
+            seen[row, :stop] = 1
+            labels[row, lesson.prompt_tokens : stop] = ids[row, lesson.prompt_tokens : stop]
+        trained = [weight for pair in self.sites.values() for weight in pair]
+        optimiser = torch.optim.AdamW(trained, lr=RATE, weight_decay=0.0)
+        self.model.train()
+        for _ in range(steps):
+            loss = self.model(input_ids=ids, attention_mask=seen, labels=labels).loss
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(trained, 1.0)
+            optimiser.step()
+            optimiser.zero_grad()
+        self.model.eval()
+
+    def difference(self, matrices: dict[str, tuple[torch.Tensor, torch.Tensor]]) -> float:
+        """Return the largest absolute difference to other matrices."""
+        return max(
+            float((own - other).abs().max().detach())
+            for name, pair in self.sites.items()
+            for own, other in zip(pair, matrices[name], strict=True)
+        )
+
+
+def compare(
+    lm: LM, peer: Peer, adapters: int, k: int, steps: int, solo: int, repeats: int
+) -> dict[str, Any]:
+    task = tasks.load("sentiment-novel")
+    lessons = [
+        lessons_for(lm, task, prompts.demonstrations(task, draw, k), instruction=True)
+        for draw in range(adapters)
+    ]
+    solo = min(solo, adapters)
+
+    def bank(steps: int) -> tuple[LoraBank, loop.History]:
+        made = LoraBank(lm, num_variants=adapters, rank=RANK, alpha=ALPHA)
+        recipe = Recipe((RATE,) * adapters, (steps,) * adapters, (0,) * adapters, batch=k)
+        return made, loop.train(lm, made, lessons, recipe)
+
+    starts = LoraBank(lm, num_variants=adapters, rank=RANK, alpha=ALPHA)
+    bank(2)
+    peer.train(starts.matrices(0), lessons[0], 2)
+    ours, theirs, difference = [], [], 0.0
+    for _ in range(repeats):
+        begun = time.perf_counter()
+        trained, history = bank(steps)
+        ours.append(time.perf_counter() - begun)
+        spent = 0.0
+        for variant in range(solo):
+            begun = time.perf_counter()
+            peer.train(starts.matrices(variant), lessons[variant], steps)
+            spent += time.perf_counter() - begun
+            difference = max(difference, peer.difference(trained.matrices(variant)))
+        theirs.append(spent * adapters / solo)
+    own, other = statistics.median(ours), statistics.median(theirs)
+    return {
+        "model": lm.name,
+        "adapters": adapters,
+        "examples": k,
+        "steps": steps,
+        "bank_seconds": own,
+        "peft_seconds": other,
+        "ratio": other / own,
+        "max_difference": difference,
+        "tokens_computed_share": history.tokens_computed / history.tokens_given,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", nargs="*", default=["reference", "llama-18m"])
+    parser.add_argument("--adapters", default="1,4,16,30")
+    parser.add_argument("--examples", default="1,8,32")
+    parser.add_argument("--solo", type=int, default=4, help="solo runs timed per cell")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    machine = f"{platform.machine()}, {given.threads} threads, torch {torch.__version__}"
+    print(f"{machine}, transformers {transformers.__version__}, peft {peft.__version__}",
+          file=sys.stderr)  # fmt: skip
+    rows = []
+    if not given.json:
+        print(f"{'model':<10} {'R':>3} {'k':>3} {'bank s':>8} {'peft s':>8} {'ratio':>6} "
+              f"{'max diff':>9} {'tokens':>7}")  # fmt: skip
+    for name in given.model:
+        # Two copies, so that the peer's wrapping cannot slow the bank's model down.
+        lm, other = build(name), build(name)
+        peer = Peer(other, lm.anatomy.tuning_targets)
+        sizes = [[int(n) for n in text.split(",")] for text in (given.adapters, given.examples)]
+        for adapters, k in itertools.product(*sizes):
+            row = compare(lm, peer, adapters, k, STEPS[name], given.solo, given.repeats)
+            rows.append(row)
+            if not given.json:
+                print(f"{name:<10} {adapters:>3} {k:>3} {row['bank_seconds']:>8.3f} "
+                      f"{row['peft_seconds']:>8.3f} {row['ratio']:>5.2f}x "
+                      f"{row['max_difference']:>9.1e} "
+                      f"{row['tokens_computed_share']:>6.0%}", flush=True)  # fmt: skip
+    if given.json:
+        print(json.dumps({"machine": machine, "rows": rows}, indent=2))
+
+
+if __name__ == "__main__":
+    main()
