@@ -159,7 +159,7 @@ def per_query(rows: int) -> pd.DataFrame:
                 draw=-1 if condition == "zero-shot" else row // 2600 % 10, query=f"test-{query}",
                 input=texts[query], gold=gold,
                 answer=gold if right else ("wug", "dax")[query % 2], correct=right,
-                margin=math.nan if row == 3 else round(chance.gauss(1.2 if right else -0.8, 0.7), 5),
+                margin=math.nan if row == 3 else chance.gauss(1.2 if right else -0.8, 0.7),
             )
         )  # fmt: skip
     return pd.DataFrame(records)

@@ -28,7 +28,14 @@ class Figure:
 
 
 def draw(tables: Mapping[str, "pd.DataFrame"], formats: Iterable[str] = ()) -> dict[str, Figure]:
-    """Return every figure that the tables have numbers for, by name."""
+    """Return every figure that the tables have numbers for, by name.
+
+    Raises:
+        UserError: a format is not one of svg, png, pdf.
+    """
+    for format in (formats := tuple(formats)):
+        if format not in FORMATS:
+            raise unknown("figure format", format, FORMATS)
     table, most = tables.get, "Of each adaptation, the condition with most examples is drawn."
     wanted: list[tuple[str, str, Callable[..., alt.ConcatChart], tuple[Any, ...], str]] = [
         (
@@ -111,9 +118,7 @@ def picture(drawn: str, format: str) -> bytes:
         return drawn.encode()
     if format == "png":
         return vl_convert.svg_to_png(drawn, scale=2)
-    if format == "pdf":
-        return vl_convert.svg_to_pdf(drawn)
-    raise unknown("figure format", format, FORMATS)
+    return vl_convert.svg_to_pdf(drawn)
 
 
 def inline(drawn: str, name: str, title: str) -> str:

@@ -37,23 +37,23 @@ class Look:
 ADAPTATIONS = {
     "zero_shot": Look(
         "zero-shot", "the base model reads the instruction and the query",
-        "#6e6860", "#aaa39a", "diamond", (2, 3),
+        "#928d83", "#8d867c", "diamond", (2, 3),
     ),
     "icl": Look(
         "icl", "in-context learning: demonstrations in the prompt, weights untouched",
-        "#0f6cbd", "#62b0f5", "circle",
+        "#2f7fe0", "#3d8cf7", "circle",
     ),
     "it": Look(
         "it", "instruction tuning: LoRA on instruction, input and answer; no demonstrations",
-        "#c2480a", "#f38d4f", "square",
+        "#d9480f", "#ee8440", "square",
     ),
     "sl": Look(
         "sl", "plain supervised tuning: LoRA on the same examples without the instruction",
-        "#00876c", "#3cc4a4", "triangle-up", (7, 4),
+        "#0d5240", "#74e6c0", "triangle-up", (7, 4),
     ),
     "full": Look(
         "full", "full fine-tuning: all weights, instruction format",
-        "#8446a8", "#c794e6", "cross", (12, 3, 2, 3),
+        "#6b2a85", "#eb9fe6", "cross", (12, 3, 2, 3),
     ),
 }  # fmt: skip
 SPARE = (

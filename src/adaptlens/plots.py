@@ -461,26 +461,26 @@ def _figure(panels: list[Any], columns: int) -> "alt.ConcatChart":
 
     if not panels:
         raise NothingToDraw("the table has no finite number to draw")
-    return (
-        alt.concat(*panels, columns=columns, bounds="flush", spacing={"row": 84, "column": 56})
-        .resolve_scale(color="shared", shape="shared", x="independent", y="independent")
-        .properties(background=PAPER, padding=4)
-        .configure(font=FONT)
-        .configure_view(stroke=None)
-        .configure_title(
-            anchor="start", frame="group", fontSize=12, fontWeight=600, color=INK, offset=10
-        )
-        .configure_axis(
-            labelColor=MUTED,
-            titleColor=MUTED,
-            titleFontWeight="normal",
-            labelFontSize=11,
-            titleFontSize=11,
-            gridColor=LINE,
-            domainColor=MUTED,
-            tickColor=MUTED,
-            titlePadding=6,
-        )
-        .configure_axisY(domain=False, ticks=False)
-        .configure_legend(orient="top", labelColor=INK, labelFontSize=12, symbolSize=70, offset=10)
+    axis: dict[str, Any] = {"labelColor": MUTED, "titleColor": MUTED, "titleFontWeight": "normal"}
+    axis |= {"labelFontSize": 11, "titleFontSize": 11, "titlePadding": 6}
+    axis |= {"gridColor": LINE, "domainColor": MUTED, "tickColor": MUTED}
+    title = {"anchor": "start", "frame": "group", "fontSize": 12, "fontWeight": 600, "offset": 10}
+    scales = {"color": "shared", "shape": "shared", "x": "independent", "y": "independent"}
+    return alt.concat(
+        *panels,
+        columns=columns,
+        bounds="flush",
+        spacing={"row": 84, "column": 56},
+        background=PAPER,
+        padding=4,
+        resolve=alt.Resolve(scale=scales),
+        config=alt.Config(
+            font=FONT,
+            view={"stroke": None},
+            title=title | {"color": INK},
+            axis=axis,
+            axisY={"domain": False, "ticks": False},
+            legend={"orient": "top", "labelColor": INK, "labelFontSize": 12}
+            | {"symbolSize": 70, "offset": 10},
+        ),
     )

@@ -272,6 +272,8 @@ def _theme() -> str:
         f"@media screen and (prefers-color-scheme:dark){{:root:not([data-theme=light]){{{dark}}}}}",
         f"@media screen{{:root[data-theme=dark]{{{dark}}}}}",
     ]
+    for state, name in (("prompt", "icl"), ("tune", "it")):
+        rules.append(f".verdict.{state}{{--tone:var(--c{look(name).light[1:]})}}")
     variables = {colour: f"--c{colour[1:]}" for colour in pairs}
     variables |= {INK: "--ink", MUTED: "--muted", LINE: "--line", PAPER: "--paper"}
     for colour, variable in variables.items():

@@ -1,0 +1,295 @@
+"""The page in a real browser: quiet, quick with 20,000 answers, readable on a phone."""
+
+import os
+import shutil
+
+import pytest
+
+from adaptlens import report
+from report_samples import SCRIPT, per_query, sample
+
+CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+NUM_ANSWERS = 20_000
+
+if not os.path.exists(CHROMIUM):
+    if os.environ.get("CI"):
+        raise RuntimeError("the browser test needs chromium: apt-get install chromium")
+    pytest.skip("needs chromium: apt-get install chromium", allow_module_level=True)
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs the extra 'test'")
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory) -> str:
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    return report.write(sample(NUM_ANSWERS), path, formats=()).as_uri()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def visit(browser, address):
+    """Open the page; whatever it says on the console or asks the network for fails the test."""
+    contexts, said, asked = [], [], []
+
+    def opened(width=1280, height=900, **settings):
+        context = browser.new_context(viewport={"width": width, "height": height}, **settings)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(address)
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert said == []
+    assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
+
+
+def column(page, table: str, index: int) -> list[str]:
+    return page.locator(f"{table} tbody tr td:nth-child({index})").all_inner_texts()
+
+
+def found(page) -> str:
+    return page.inner_text("#found")
+
+
+def choose(page, name: str, value: str) -> None:
+    box = page.locator(f'[data-column="{name}"]')
+    if box.evaluate("box => box.tagName") == "SELECT":
+        box.select_option(label=value)
+    else:
+        box.fill(value)
+        page.wait_for_timeout(300)
+
+
+def test_the_page_opens_quietly_with_every_figure(visit):
+    page = visit()
+    page.wait_for_selector("#grid-answers tbody tr")
+    assert page.locator("figure .wide svg").count() == 5
+    assert all(page.locator("figure .wide svg").nth(i).is_visible() for i in range(5))
+    assert page.title() == "sentiment-novel and translation on reference · adaptlens"
+
+
+def test_a_table_sorts_both_ways_with_undefined_last(visit):
+    page = visit()
+    header = page.locator("#grid-scores-0 thead button").nth(3)  # length-normalised
+    header.click()
+    first, last = (column(page, "#grid-scores-0", 4)[i] for i in (0, -1))
+    assert (first[:4], last) == ("49.5", "–")
+    header.click()
+    first, last = (column(page, "#grid-scores-0", 4)[i] for i in (0, -1))
+    assert (first[:4], last) == ("93.5", "–")
+    sorted_by = page.locator("#grid-scores-0 [aria-sort]")
+    assert sorted_by.get_attribute("aria-sort") == "descending"
+
+
+def test_never_sorts_after_every_number_of_queries(visit):
+    page = visit()
+    page.locator("#grid-break_even thead button").last.click()
+    values = column(page, "#grid-break_even", 6)
+    assert values[-1] == "never"
+    numbers = [int(value.replace(",", "")) for value in values if value != "never"]
+    assert numbers == sorted(numbers)
+
+
+def test_twenty_thousand_answers_stay_few_elements(visit):
+    page = visit()
+    assert found(page) == "20,000 answers"
+    assert page.locator("#grid-answers tbody tr").count() == 25
+    page.select_option("#size", "100")
+    assert page.locator("#grid-answers tbody tr").count() == 100
+    assert page.inner_text("#where") == "Page 1 of 200"
+    page.click("#last")
+    assert column(page, "#grid-answers", 3)[-1] == "test-199"
+    assert page.locator("#next").is_disabled()
+
+
+def test_filters_count_what_the_table_holds(visit):
+    table, page = per_query(NUM_ANSWERS), visit()
+    choose(page, "condition", "icl-16")
+    wanted = table["condition"] == "icl-16"
+    assert found(page) == f"{wanted.sum():,} of 20,000 answers"
+    choose(page, "correct", "wrong")
+    wanted &= ~table["correct"]
+    assert found(page) == f"{wanted.sum():,} of 20,000 answers"
+    choose(page, "margin", "-0.5..0")
+    wanted &= table["margin"].between(-0.5, 0)
+    assert found(page) == f"{wanted.sum():,} of 20,000 answers"
+    choose(page, "input", "LANTERN")
+    wanted &= table["input"].str.contains("lantern")
+    assert found(page) == f"{wanted.sum():,} of 20,000 answers"
+    page.click("#clear")
+    assert found(page) == "20,000 answers"
+
+
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [
+        ("7", lambda draw: draw == 7),
+        (">=8", lambda draw: draw >= 8),
+        ("< 2", lambda draw: (draw < 2) & (draw >= 0)),
+        ("≤1", lambda draw: (draw <= 1) & (draw >= 0)),
+    ],
+)
+def test_a_number_column_takes_a_comparison(visit, text, holds):
+    draws, page = per_query(NUM_ANSWERS)["draw"], visit()
+    choose(page, "draw", text)
+    assert found(page) == f"{holds(draws).sum():,} of 20,000 answers"
+
+
+def test_a_filter_that_is_not_understood_says_so_and_hides_nothing(visit):
+    page = visit()
+    choose(page, "margin", "large")
+    assert page.locator('[data-column="margin"]').get_attribute("aria-invalid") == "true"
+    assert found(page) == "20,000 answers"
+
+
+def test_answers_sort_by_every_column(visit):
+    table, page = per_query(NUM_ANSWERS), visit()
+    header = page.locator("#grid-answers thead button")
+    headings = header.all_inner_texts()
+    assert headings[0] == "condition" and headings[-1] == "margin"
+    for heading in headings:
+        header.nth(headings.index(heading)).click()
+        assert page.locator("#grid-answers [aria-sort=ascending]").inner_text() == heading
+    lowest = float(column(page, "#grid-answers", len(headings))[0].replace("−", "-"))
+    assert lowest == pytest.approx(table["margin"].min(), rel=1e-4)
+    header.last.click()
+    highest = float(column(page, "#grid-answers", len(headings))[0])
+    assert highest == pytest.approx(table["margin"].max(), rel=1e-4)
+
+
+def test_the_keyboard_alone_sorts_and_turns_pages(visit):
+    page = visit()
+    page.locator("#grid-answers thead button").first.focus()
+    page.keyboard.press("Enter")
+    assert page.locator("#grid-answers [aria-sort=ascending]").count() == 1
+    page.locator("#next").focus()
+    page.keyboard.press("Space")
+    assert page.inner_text("#where") == "Page 2 of 800"
+
+
+def test_saved_answers_are_the_filtered_ones(visit, tmp_path):
+    import pandas as pd
+
+    page = visit()
+    choose(page, "query", "test-10")
+    with page.expect_download() as download:
+        page.click("#save")
+    download.value.save_as(tmp_path / "answers.csv")
+    saved = pd.read_csv(tmp_path / "answers.csv")
+    table = per_query(NUM_ANSWERS)
+    wanted = table[table["query"].str.contains("test-10")]
+    assert list(saved["query"]) == list(wanted["query"])
+    assert list(saved["input"]) == list(wanted["input"])
+
+
+def test_script_in_texts_is_shown_and_not_run(visit):
+    page = visit()
+    assert page.title() != "owned"
+    assert SCRIPT in column(page, "#grid-answers", 4)
+    page.locator("details.prompt").nth(5).evaluate("folded => { folded.open = true; }")
+    assert SCRIPT in page.locator("pre.sent").nth(5).inner_text().replace("\n", "")
+    assert page.locator("b").count() == 0
+
+
+def test_a_long_text_unfolds_whole(visit):
+    table, page = per_query(NUM_ANSWERS), visit()
+    folded = page.locator("#grid-answers tbody tr").nth(7).locator("details")
+    folded.locator("summary").click()
+    page.wait_for_timeout(100)
+    assert folded.inner_text() == table["input"].iloc[7]
+
+
+def test_parts_of_a_prompt_have_different_grounds(visit):
+    page = visit()
+    roles = ("instruction", "demo_input", "demo_target", "query", "cue")
+    grounds = [
+        page.locator(f"pre .part.{role}").first.evaluate(
+            "part => getComputedStyle(part).backgroundColor"
+        )
+        for role in roles
+    ]
+    assert len(set(grounds)) == len(roles)
+
+
+def ground(page) -> int:
+    """How light the page is, from 0 to 765."""
+    text = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    return sum(int(number) for number in text.removeprefix("rgb(").removesuffix(")").split(","))
+
+
+def test_light_and_dark_follow_the_system_until_chosen(visit):
+    light, dark = visit(color_scheme="light"), visit(color_scheme="dark")
+    assert ground(light) > 700 and ground(dark) < 100
+    for _ in range(2):
+        light.click("#theme")
+    assert light.inner_text("#theme") == "Theme: dark"
+    assert ground(light) < 100
+    dark.click("#theme")
+    assert ground(dark) > 700
+
+
+def test_a_figure_has_the_theme_s_colours(visit):
+    colours = []
+    for scheme in ("light", "dark"):
+        page = visit(color_scheme=scheme)
+        marks = page.locator('#figure-accuracy .wide path[fill="#d9480f"]')
+        colours.append(marks.first.evaluate("mark => getComputedStyle(mark).fill"))
+    assert colours == ["rgb(217, 72, 15)", "rgb(238, 132, 64)"]
+
+
+@pytest.mark.parametrize("width", [390, 320, 768])
+def test_a_small_screen_never_scrolls_sideways(visit, width):
+    page = visit(width=width, height=844)
+    page.wait_for_selector("#grid-answers tbody tr")
+    for folded in page.locator("details").all():
+        folded.evaluate("folded => { folded.open = true; }")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    if width == 390:
+        assert page.locator("figure .narrow svg").first.is_visible()
+        assert not page.locator("figure .wide svg").first.is_visible()
+
+
+def test_print_shows_everything_on_white(visit):
+    page = visit(color_scheme="dark")
+    page.emulate_media(media="print")
+    assert ground(page) == 765
+    assert not page.locator("nav").is_visible()
+
+
+def test_a_number_leads_to_its_cell(visit):
+    page = visit()
+    link = page.locator("#grid-scores-0 tbody a").first
+    target = link.get_attribute("href")
+    link.click()
+    assert page.evaluate("location.hash") == target
+    assert page.locator(f'[id="{target[1:]}"]').is_visible()
+
+
+def test_without_javascript_the_page_still_reads(browser, address):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(address)
+    text = page.inner_text("main")
+    context.close()
+    assert "icl-16 beats it-16" in text
+    assert "needs JavaScript" in text

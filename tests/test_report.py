@@ -1,0 +1,353 @@
+"""The page is whole, safe, accessible and says what the tables say."""
+
+import base64
+import hashlib
+import itertools
+import json
+import math
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adaptlens import grids, report
+from adaptlens.errors import UserError
+from adaptlens.report import Report
+from report_samples import SCRIPT, sample, tables
+from test_plots import contrast
+
+VOID = {"meta", "link", "br", "img", "input"}
+
+
+class Page(HTMLParser):
+    """The elements of a page as (tag, attributes), and the text of each tag."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict]] = []
+        self.texts: dict[str, list[str]] = {}
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        self.texts.setdefault(tag, []).append("")
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-3:]}"
+        self.open.pop()
+
+    def handle_data(self, data):
+        for tag in set(self.open):
+            self.texts[tag][-1] += data
+
+    def tagged(self, tag: str) -> list[dict]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    return report.write(sample(), folder / "report.html")
+
+
+@pytest.fixture(scope="module")
+def page(written) -> Page:
+    return Page(written.read_text("utf-8"))
+
+
+def bare(**parts) -> Report:
+    """A report with nothing but what is given."""
+    empty = {"title": "t", "verdicts": [], "tables": {}, "prompts": [], "settings": {}}
+    empty |= {"versions": {}, "cells": pd.DataFrame(), "per_query": pd.DataFrame()}
+    return Report(**(empty | parts))
+
+
+def test_every_figure_lies_beside_the_page_in_three_formats(written):
+    found = {file.name for file in (written.parent / "figures").iterdir()}
+    names = ("accuracy", "differences", "calibration", "cost", "seconds")
+    assert found == {f"{name}.{format}" for name in names for format in ("svg", "png", "pdf")}
+
+
+def test_writing_leaves_no_other_file(written):
+    assert {file.name for file in written.parent.iterdir()} == {"report.html", "figures"}
+
+
+def test_the_same_report_gives_the_same_bytes(written, tmp_path):
+    again = report.write(sample(), tmp_path / "deep" / "page.html", formats=["svg", "png", "pdf"])
+    assert again.read_bytes() == written.read_bytes()
+
+
+def test_a_page_without_pictures_links_to_none(tmp_path):
+    one = replace(sample(20), tables={"reliability": tables()["reliability"]})
+    text = report.write(one, tmp_path / "page.html", formats=()).read_text("utf-8")
+    assert 'id="figure-calibration"' in text
+    assert not (tmp_path / "figures").exists()
+    assert 'href="figures/' not in text
+
+
+def test_an_unknown_format_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(UserError, match="unknown figure format 'jpg'"):
+        report.write(sample(20), tmp_path / "page.html", formats=["jpg"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_element_is_closed_and_every_id_is_used_once(page):
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert page.open == []
+    assert len(ids) == len(set(ids))
+
+
+def test_every_link_within_the_page_leads_somewhere(page):
+    ids = {attributes.get("id") for _, attributes in page.elements}
+    links = [a["href"][1:] for a in page.tagged("a") if a["href"].startswith("#")]
+    assert set(links) <= ids
+    assert sum(link.startswith("cell-") for link in links) > 50
+    described = [a["aria-labelledby"] for _, a in page.elements if "aria-labelledby" in a]
+    assert set(described) <= ids
+
+
+def test_the_page_names_nothing_to_load(page):
+    assert not [a for _, a in page.elements if "src" in a or "srcset" in a]
+    assert [a["href"] for a in page.tagged("link")] == ["data:,"]
+    assert "@import" not in page.texts["style"][0]
+    assert "url(" not in page.texts["style"][0]
+
+
+def test_the_policy_lets_only_the_page_s_own_script_run(page):
+    policy = next(a["content"] for a in page.tagged("meta") if "http-equiv" in a)
+    digest = base64.b64encode(hashlib.sha256(page.texts["script"][-1].encode()).digest()).decode()
+    assert policy.startswith(f"default-src 'none'; script-src 'sha256-{digest}'; ")
+    assert not [name for _, a in page.elements for name in a if name.startswith("on")]
+
+
+def test_script_in_texts_is_text(page):
+    assert [a.get("type") for a in page.tagged("script")] == ["application/json", None]
+    assert any(SCRIPT in text.replace("\n", "") for text in page.texts["pre"])
+    assert not page.tagged("b")
+
+
+@pytest.mark.parametrize("where", ["title", "line", "task", "note", "setting", "name"])
+def test_markup_is_text_wherever_it_comes_from(where):
+    verdict = {"task": "t", "model": "m", "state": "tune", "line": "l"}
+    parts = {
+        "title": {"title": SCRIPT},
+        "line": {"verdicts": [verdict | {"line": SCRIPT}]},
+        "task": {"verdicts": [verdict | {"task": SCRIPT}]},
+        "note": {"notes": [SCRIPT]},
+        "setting": {"settings": {SCRIPT: {SCRIPT: [SCRIPT]}}},
+        "name": {"tables": {SCRIPT: pd.DataFrame({SCRIPT: [SCRIPT]})}},
+    }[where]
+    found = Page(report.html(bare(**parts), {}))
+    assert len(found.tagged("script")) == 1
+    assert not found.tagged("b")
+
+
+def test_headings_go_down_one_level_at_a_time(page):
+    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
+
+
+def test_every_table_has_a_caption_and_every_control_a_name(page):
+    assert len(page.tagged("caption")) == len(page.tagged("table"))
+    pictures = [a for a in page.tagged("svg") if a.get("role") == "img"]
+    assert len(pictures) == 10
+    assert all(len(a["aria-label"]) > 60 for a in pictures)
+    decorations = [a for a in page.tagged("svg") if a.get("role") != "img"]
+    assert all(a["aria-hidden"] == "true" for a in decorations)
+
+
+def colours(style: str) -> dict[str, dict[str, str]]:
+    """The variables of the light page, of the dark page by system, and by choice."""
+    blocks = re.findall(r":root(\S*?)\s*\{([^}]*)\}", style)
+    found: dict[str, dict[str, str]] = {}
+    for selector, body in blocks:
+        found.setdefault(selector, {}).update(re.findall(r"(--[\w-]+):\s*(#[0-9a-f]{6})", body))
+    return found
+
+
+def test_the_dark_page_has_every_colour_of_the_light_one(page):
+    light, by_system, by_choice = colours(page.texts["style"][0]).values()
+    assert by_system == by_choice
+    assert set(light) == set(by_choice)
+
+
+@pytest.mark.parametrize("theme", ["", "[data-theme=dark]"])
+def test_text_reaches_four_and_a_half_to_one(page, theme):
+    found = colours(page.texts["style"][0])[theme]
+    pairs = [(f"--{text}", f"--{ground}") for text in ("ink", "muted", "link")
+             for ground in ("paper", "surface", "shade")]  # fmt: skip
+    pairs += [
+        ("--ink", f"--{part}")
+        for part in ("instruction", "demo-input", "demo-target", "query", "cue", "chat")
+    ]
+    pairs += [("--good", "--surface"), ("--bad", "--surface")]
+    low = {pair: contrast(found[pair[0]], found[pair[1]]) for pair in pairs}
+    assert {pair: ratio for pair, ratio in low.items() if ratio < 4.5} == {}
+
+
+def test_the_verdicts_come_first(page):
+    sections = [a["id"] for a in page.tagged("section")]
+    assert sections == [
+        "verdict",
+        "accuracy",
+        "differences",
+        "calibration",
+        "cost",
+        "prompts",
+        "answers",
+        "about",
+    ]
+
+
+def test_what_was_not_measured_has_no_section():
+    text = report.html(bare(settings={"a": {"b": 1}}), {})
+    found = Page(text)
+    assert [a["id"] for a in found.tagged("section")] == ["verdict", "about"]
+    assert "a.b" in found.texts["dt"]
+
+
+def test_a_table_the_report_does_not_know_is_shown_whole():
+    table = pd.DataFrame({"layer": [0, 1], "shift": [0.25, math.nan], "which": ["q", "v"]})
+    found = Page(report.html(bare(tables={"circuit_shift": table}), {}))
+    assert found.texts["caption"] == ["circuit shift"]
+    assert [text for text in found.texts["td"]] == ["0", "0.25", "q", "1", "–", "v"]
+
+
+def test_prompts_stand_as_sent_part_by_part(page):
+    sent = [text for text in page.texts["pre"]]
+    first = sample(1).prompts[0]
+    assert sent[0] == "".join(text for _, text in first["parts"])
+    classes = [a["class"] for a in page.tagged("span") if a.get("class", "").startswith("part ")]
+    legend = 7
+    assert classes[legend : legend + 4] == [
+        "part instruction",
+        "part separator",
+        "part query",
+        "part cue",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"tables": {"accuracy": pd.DataFrame({"task": ["t"]})}}, "'accuracy' lacks model, cond"),
+        ({"cells": pd.DataFrame({"id": ["x"]})}, "'cells' lacks cell"),
+        ({"verdicts": [{"task": "t", "model": "m", "line": "", "state": "maybe"}]}, "maybe"),
+        ({"prompts": [{"parts": [("answer", "x")]}]}, "no such prompt role: answer"),
+    ],
+)
+def test_a_report_that_cannot_be_shown_is_refused(parts, message):
+    with pytest.raises(ValueError, match=message):
+        bare(**parts)
+
+
+def decoded(text: str) -> pd.DataFrame:
+    """The table that the page's script reads."""
+    columns = json.loads(text)["columns"]
+    return pd.DataFrame(
+        {
+            c["name"]: [c["values"][code] for code in c["codes"]]
+            if c["kind"] == "text"
+            else c["numbers"]
+            for c in columns
+        }
+    )
+
+
+@given(st.lists(st.tuples(st.text(), st.floats()), min_size=1))
+def test_the_embedded_table_is_the_table(rows):
+    table = pd.DataFrame(rows, columns=["input", "margin"])
+    text = grids.embedded(table)
+    assert not set("<>&\u2028\u2029") & set(text)
+    found = decoded(text)
+    assert list(found["input"]) == list(table["input"])
+    for seen, meant in zip(found["margin"], table["margin"], strict=True):
+        assert seen == pytest.approx(meant, rel=1e-5, nan_ok=True) or (seen is None) == (
+            math.isnan(meant)
+        )
+
+
+def test_embedded_columns_know_their_kind():
+    table = pd.DataFrame({"correct": [1, 0], "draw": [-1, 3], "gold": ["a", "a"], "x": [1.5, None]})
+    kinds = {c["name"]: c["kind"] for c in json.loads(grids.embedded(table))["columns"]}
+    assert kinds == {"correct": "flag", "draw": "number", "gold": "text", "x": "number"}
+
+
+def test_a_partial_score_is_a_number_and_not_right_or_wrong():
+    table = pd.DataFrame({"correct": [1.0, 0.4]})
+    assert json.loads(grids.embedded(table))["columns"][0]["kind"] == "number"
+
+
+def test_scores_have_a_row_for_each_condition_and_link_to_all_their_cells():
+    found = tables()
+    found["accuracy"]["cell"] = found["accuracy"]["cell"] + ", second"
+    grid = grids.scores(found)[0]
+    row = next(row for row in grid.rows if row[0].text == "it-16")
+    assert [entry.text for entry in row[1:4]] == ["16", "91.0 [88.7, 93.3]", "89.5 [87.2, 91.8]"]
+    assert row[-1].links[1] == ("second", "second")
+    assert [row[0].text for row in grid.rows[-2:]] == ["chance", "majority 'dax'"]
+
+
+def test_several_models_are_kept_apart():
+    found = tables()
+    other = {name: table.assign(model="other") for name, table in found.items()}
+    other["baselines"] = found["baselines"]
+    both = {n: pd.concat([found[n], other[n]]) for n in found if n != "baselines"}
+    assert [grid.caption for grid in grids.scores(both)] == [
+        "sentiment-novel on reference",
+        "translation on reference",
+        "sentiment-novel on other",
+        "translation on other",
+    ]
+    assert grids.differences(both).headings[:2] == (("task", False), ("model", False))
+
+
+def test_a_break_even_that_never_comes_is_never():
+    rows = grids.break_evens(tables()).rows
+    never = [row for row in rows if row[-1].text == "never"]
+    assert {(row[1].text, row[2].text) for row in never} == {("icl-1", "full-1")}
+    assert {row[3].text for row in rows} == {"prompt cached", "prompt not cached"}
+
+
+def test_costs_are_printed_with_their_unit():
+    grid = grids.measured(tables(), "cost", "Cost")
+    at = {text: i for i, (text, _) in enumerate(grid.headings)}
+    row = next(row for row in grid.rows if row[1].text == "icl-4")
+    assert row[at["query, GFLOP"]].text == "0.189"  # 4.1e7 * (1 + 0.9 * 4) = 1.886e8
+    assert row[at["peak memory, MB"]].text == "350"
+
+
+def test_numbers_are_printed_so_that_they_can_be_read():
+    assert grids.number(-1234.5, 1, ",.1f").text == "−1,234.5"
+    assert grids.number(math.nan).text == "–"
+    assert grids.number(-math.inf).text == "−∞"
+
+
+def test_markdown_has_the_verdict_the_scores_and_the_differences():
+    text = report.markdown(sample(1))
+    assert "- **sentiment-novel**: prompt: icl-16 beats it-16 by 4.0 points [0.3, 8.1]" in text
+    assert (
+        "| it-16 | 91.0 [88.7, 93.3] | 89.5 [87.2, 91.8] | 88.0 [85.7, 90.3] | 200 | 10 |" in text
+    )
+    assert "| translation | it-16 | icl-16 | chrF | −4.0 [−8.5, 0.5] | 1.000 |" in text
+
+
+def test_markdown_rows_keep_their_columns():
+    found = tables()
+    found["accuracy"]["condition"] = found["accuracy"]["condition"] + "|x\n<b>y"
+    lines = report.markdown(replace(sample(1), tables=found)).splitlines()
+    row = next(line for line in lines if line.startswith("| it-16"))
+    assert row.startswith("| it-16\\|x &lt;b>y | 91.0 ")
+    assert len(re.findall(r"(?<!\\)\|", row)) == 7
