@@ -309,9 +309,7 @@ def test_adapters_that_do_not_fit_the_model_are_refused(tmp_path: Path) -> None:
         LoraBank.load(lm, [tmp_path / "a", tmp_path / "b"])
     with pytest.raises(UserError, match="is not a saved adapter"):
         LoraBank.load(lm, [tmp_path / "missing"])
-    with pytest.raises(
-        UserError, match=r"has shape \[32, 4\], but model .tiny-gemma3. needs \[64, 4\]"
-    ):
+    with pytest.raises(UserError, match=r"\[32, 4\], but model .tiny-gemma3. needs \[64, 4\]"):
         LoraBank.load(tiny.tiny_lm("gemma3"), [tmp_path / "a"])
     config = tmp_path / "b" / "adapter_config.json"
     config.write_text(config.read_text().replace('"r": 2', '"r": 2, "use_dora": true'))

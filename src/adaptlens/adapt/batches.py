@@ -157,7 +157,10 @@ def lay_out(
     Variants stay together as far as a block holds them; one too large for a block is spread over
     several, by rows. Rows are `width` wide, or as long as the longest lesson.
     """
-    laid = [trie.pack([lesson.ids[:-1] for lesson in batch], width)[0] for batch in batches]
+    packed = {
+        id(batch): trie.pack([lesson.ids[:-1] for lesson in batch], width)[0] for batch in batches
+    }
+    laid = [packed[id(batch)] for batch in batches]
     blocks, first = [], 0
     while first < len(laid):
         last, rows, seq = first + 1, *laid[first].ids.shape

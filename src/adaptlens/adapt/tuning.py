@@ -6,7 +6,7 @@ them down: prompts without demonstrations, each followed by its answer.
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -18,6 +18,7 @@ from adaptlens.adapt.account import account
 from adaptlens.adapt.batches import Lesson
 from adaptlens.adapt.lessons import lessons_for
 from adaptlens.adapt.optimiser import SCHEDULES, Recipe, Schedule
+from adaptlens.adapt.prompting import fit
 from adaptlens.errors import UserError, unknown
 from adaptlens.lm.bank import LoraBank
 from adaptlens.lm.full import FullParameters, FullVariants
@@ -262,11 +263,9 @@ def _validation_lessons(tuning: Tuning, lm: LM, task: Task) -> list[Lesson]:
     return lessons_for(lm, task, examples, instruction=tuning.instruction)
 
 
-def _writer(lm: LM, task: Task, instruction: bool) -> Any:
-    chat = lm.render_chat if lm.chat else None
-
+def _writer(lm: LM, task: Task, instruction: bool) -> Callable[[int, Example], Prompt]:
     def write(_: int, query: Example) -> Prompt:
-        return prompts.render(task, (), query, instruction=instruction, chat=chat)
+        return fit(lm, task, (), query, instruction=instruction, on_overflow="error")
 
     return write
 

@@ -164,7 +164,7 @@ class LoraBank:
         with self._installed(pairs, last - first, drop):
             yield
         for site, (a, b) in zip(self.sites, pairs, strict=True):
-            if a.grad is not None:
+            if a.grad is not None and b.grad is not None:
                 self._a(site, sums).add_(a.grad)
                 self._b(site, sums).add_(b.grad)
 
