@@ -7,7 +7,7 @@ from collections.abc import Callable
 from adaptlens.errors import UserError
 from adaptlens.lm.load import LM
 from adaptlens.measure.cost import PeakMemory
-from adaptlens.store import Claim
+from adaptlens.store import Claim, ClaimLost
 from adaptlens.study import Cell
 from adaptlens.values import Task
 
@@ -23,9 +23,12 @@ def run_cell(cell: Cell, task: Task, lm: LM, claim: Claim, progress: Progress) -
 
     Raises:
         UserError: what the user can fix; the claim has been released.
+        ClaimLost: another process took the cell over.
     """
     try:
         _run(cell, task, lm, claim, progress)
+    except ClaimLost:
+        raise
     except UserError as error:
         claim.fail(str(error))
         raise

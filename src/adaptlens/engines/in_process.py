@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from adaptlens.engines import LoadModel, Outcome, Reporter
 from adaptlens.run import run_cell
-from adaptlens.store import Run, cell_id
+from adaptlens.store import ClaimLost, Run, cell_id
 from adaptlens.study import Study, by_model, missing
 
 POLL_SECONDS = 0.5
@@ -42,7 +42,11 @@ class InProcess:
                     reporter.started(cell)
                     lm = lm or load(cell)
                     task = study.tasks[cell.task["digest"]]
-                    reason = run_cell(cell, task, lm, claim, reporter.progress)
+                    try:
+                        reason = run_cell(cell, task, lm, claim, reporter.progress)
+                    except ClaimLost:
+                        held.append(cell)
+                        continue
                     if reason is None:
                         finished += 1
                         reporter.finished(cell)
