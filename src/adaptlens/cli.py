@@ -255,8 +255,8 @@ def check(run: Path, as_json: bool) -> None:
             click.echo(f"{len(opened.cells())} cells, no problem found")
     if problems:
         click.echo(
-            f"error: {len(problems)} problems in '{run}'; the same `adaptlens compare` clears what an "
-            "interrupted process left; remove the folder of a damaged cell to have it made anew.",
+            f"error: {len(problems)} problems in '{run}'; the same `adaptlens compare` clears what "
+            "an interrupted process left; remove the folder of a damaged cell to have it made anew.",
             err=True,
         )
         sys.exit(2)
