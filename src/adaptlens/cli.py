@@ -256,7 +256,7 @@ def check(run: Path, as_json: bool) -> None:
     if problems:
         click.echo(
             f"error: {len(problems)} problems in '{run}'; the same `adaptlens compare` clears what "
-            "an interrupted process left; remove the folder of a damaged cell to have it made anew.",
+            "an interrupted process left; remove a damaged cell to have it made anew.",
             err=True,
         )
         sys.exit(2)
