@@ -171,6 +171,16 @@ def test_identical_answers_are_equivalent_only_as_far_as_the_queries_reach():
     assert difference(few, few).equivalence_p == pytest.approx(0.98**100)
 
 
+def test_one_disagreement_in_two_hundred_does_not_show_equality():
+    # Under a true 2 points at most one disagreement has chance 0.98^200 + 200 * 0.02 * 0.98^199
+    # = 0.09, so to claim equality then would be wrong too often.
+    left = np.ones((1, 200))
+    right = left.copy()
+    right[0, 0] = 0.0
+    assert difference(Scores(left), Scores(left)).equivalence_p <= 0.05
+    assert difference(Scores(left), Scores(right)).equivalence_p > 0.05
+
+
 def test_a_perfect_score_still_has_an_interval():
     found = estimate(Scores(np.ones((10, 200)), TEN))
     assert (found.value, found.high) == (1.0, 1.0)

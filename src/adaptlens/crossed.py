@@ -104,17 +104,21 @@ class Crossed:
         unbounded = np.where(np.abs(mean) <= 1e-12 * size, 0.0, np.inf)
         return np.where(constant, unbounded, mean / np.sqrt(np.where(constant, 1.0, variance)))
 
-    def tail(self, x: float) -> float:
-        """Return the chance, one-sided, of a studentised mean of at least x with no effect."""
+    def tail(self, x: float, *, cautious: bool = False) -> float:
+        """Return the chance, one-sided, of a studentised mean of at least x with no effect.
+
+        With draws, or if `cautious`, never below Student's t: flips of few draws, and of few
+        queries that differ, reach few values.
+        """
         if x < 0:
-            return 1 - self.tail(-x)
+            return 1 - self.tail(-x, cautious=cautious)
         above = self.flipped.size - int(np.searchsorted(self.flipped, x * (1 - 1e-9), "left"))
         share = above / self.flipped.size
         if not self.enumerated:
             share = (above + 1) / (self.flipped.size + 1)
-        return max(share / 2, t_tail(x, self.freedom)) if self.drawn else share / 2
+        return max(share / 2, t_tail(x, self.freedom)) if self.drawn or cautious else share / 2
 
-    def critical(self, alpha: float) -> float:
+    def critical(self, alpha: float, *, cautious: bool = False) -> float:
         """Return the studentised mean at or below which the two-sided p-value exceeds alpha."""
         size = self.flipped.size
         allowed = alpha * size if self.enumerated else alpha * (size + 1) - 1
@@ -122,7 +126,9 @@ class Crossed:
         if above < 0:
             return math.inf
         flipped = float(self.flipped[::-1][min(above, size - 1)])
-        return max(flipped, t_quantile(alpha / 2, self.freedom)) if self.drawn else flipped
+        if self.drawn or cautious:
+            return max(flipped, t_quantile(alpha / 2, self.freedom))
+        return flipped
 
 
 def _split(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -125,7 +125,7 @@ def estimate(scores: Scores, *, level: float = 0.95, seed: int = 0, flips: int =
     if found.error == 0:
         low, high = _unseen(mean, queries, 1 - level, 0.0, 1.0)
     else:
-        critical = found.critical(1 - level)
+        critical = found.critical(1 - level, cautious=True)
         effective = mean * (1 - mean) / found.error**2
         if math.isinf(critical):
             low, high = 0.0, 1.0
@@ -177,7 +177,7 @@ def difference(
         )
     blocks, drawn = _paired(left, right)
     found = Crossed(blocks, drawn, seed=seed, flips=flips)
-    mean, alpha, critical = found.mean, 1 - level, found.critical(1 - level)
+    mean, alpha = found.mean, 1 - level
     binary = all(np.all((s.values == 0) | (s.values == 1)) for s in (left, right))
     if found.error == 0:
         low, high = _unseen(mean, queries, alpha, -1.0, 1.0)
@@ -185,12 +185,12 @@ def difference(
         hidden = (margin - abs(mean)) / (1 - abs(mean)) if abs(mean) < margin else 0.0
         equivalence_p = (1 - hidden) ** queries
     else:
-        half = critical * found.error
-        low, high = max(-1.0, mean - half), min(1.0, mean + half)
         p = min(1.0, 2 * found.tail(abs(mean) / found.error))
+        half = found.critical(alpha, cautious=p > alpha) * found.error
+        low, high = max(-1.0, mean - half), min(1.0, mean + half)
         error = max(found.error, math.sqrt(margin * (1 - margin) / queries) if binary else 0.0)
-        equivalence_p = found.tail((margin - abs(mean)) / error)
-    reach = critical + found.critical(0.4)
+        equivalence_p = found.tail((margin - abs(mean)) / error, cautious=True)
+    reach = found.critical(alpha, cautious=True) + found.critical(0.4, cautious=True)
     detectable = reach * found.error
     if binary:
         detectable = max(detectable, reach**2 / (queries + reach**2))
