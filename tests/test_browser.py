@@ -48,6 +48,7 @@ def visit(browser, address):
 
     def opened(width=1280, height=900, **settings):
         context = browser.new_context(viewport={"width": width, "height": height}, **settings)
+        context.set_default_timeout(120_000)  # a busy machine is not a failure
         contexts.append(context)
         page = context.new_page()
         page.on("console", lambda message: said.append(message.text))

@@ -134,6 +134,7 @@ def test_scores_are_printed_in_points():
     assert points("chrf", 41.0) == 41.0
     assert interval(87.5, 84.1, 90.2) == "87.5 [84.1, 90.2]"
     assert interval(-4.0, -8.5, 0.5, sign=True) == "−4.0 [−8.5, 0.5]"
+    assert interval(-0.0, -1.0, 1.0, sign=True) == "0.0 [−1.0, 1.0]"
     assert interval(4.0, math.nan, math.nan, sign=True) == "+4.0"
     assert (p_value(0.0004), p_value(0.0312), p_value(math.nan)) == ("<0.001", "0.031", "–")
     assert (equals(0.0004), equals(0.0312)) == ("< 0.001", "= 0.031")
@@ -201,6 +202,13 @@ def test_only_clear_differences_have_the_colour_of_the_better_side():
         "sl-4 − icl-4": "not clear",
         "full-4 − icl-4": "not clear",
     }
+
+
+def test_too_few_draws_make_no_difference_clear():
+    table = tables()["differences"]
+    few = plots.paired_differences(table.assign(supports_claims=False))
+    assert {row["side"] for row in drawn(few) if "side" in row} == {"not clear"}
+    assert len({row["side"] for row in drawn(plots.paired_differences(table)) if "side" in row}) > 1
 
 
 def cost_table() -> pd.DataFrame:

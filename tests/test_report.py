@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adaptlens import grids, report
@@ -266,6 +266,7 @@ def decoded(text: str) -> pd.DataFrame:
     )
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.tuples(st.text(), st.floats()), min_size=1))
 def test_the_embedded_table_is_the_table(rows):
     table = pd.DataFrame(rows, columns=["input", "margin"])
@@ -327,6 +328,17 @@ def test_costs_are_printed_with_their_unit():
     row = next(row for row in grid.rows if row[1].text == "icl-4")
     assert row[at["query, GFLOP"]].text == "0.189"  # 4.1e7 * (1 + 0.9 * 4) = 1.886e8
     assert row[at["peak memory, MB"]].text == "350"
+
+
+def test_no_column_of_a_known_table_is_lost():
+    found = tables()
+    found["differences"] = found["differences"].assign(supports_claims=False, margin=0.02)
+    found["cost"] = found["cost"].assign(energy_joules=2.5)
+    pairs = grids.differences(found)
+    assert pairs.headings[-2:] == (("equivalence margin, points", True), ("supports claims", False))
+    assert [entry.text for entry in pairs.rows[0][-2:]] == ["2.0", "no"]
+    cost = grids.measured(found, "cost", "Cost")
+    assert (cost.headings[-1], cost.rows[0][-1].text) == (("energy joules", True), "2.5")
 
 
 def test_numbers_are_printed_so_that_they_can_be_read():

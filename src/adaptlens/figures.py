@@ -52,8 +52,8 @@ def draw(tables: Mapping[str, "pd.DataFrame"], formats: Iterable[str] = ()) -> d
             plots.paired_differences,
             (),
             "Left minus right on the same queries and draws, with 95% intervals. Filled, in the "
-            "colour of the better side: clear after Holm's correction (p < 0.05). Hollow: not "
-            "clear. Pale band: differences too small for this design to detect.",
+            "colour of the better side: clear after Holm's correction (p < 0.05, enough draws). "
+            "Hollow: not clear. Pale band: differences too small for this design to detect.",
         ),
         (
             "calibration",

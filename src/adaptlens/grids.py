@@ -16,6 +16,7 @@ Tables = Mapping[str, "pd.DataFrame"]
 NUMBERS: dict[str, tuple[str, float, str]] = {
     "brier": ("Brier", 1, ".3f"),
     "ece": ("ECE", 1, ".3f"),
+    "ece_if_calibrated": ("ECE if calibrated", 1, ".3f"),
     "answer_loglik": ("answer log-likelihood", 1, ".3f"),
     "bin_confidence": ("confidence, %", 100, ".1f"),
     "bin_accuracy": ("right, %", 100, ".1f"),
@@ -25,7 +26,9 @@ NUMBERS: dict[str, tuple[str, float, str]] = {
     "query_flops": ("query, GFLOP", 1e-9, ",.3g"),
     "query_flops_cached": ("query, cached prompt, GFLOP", 1e-9, ",.3g"),
     "query_tokens": ("tokens a query", 1, ",.1f"),
+    "cached_tokens": ("of these cached", 1, ",.1f"),
     "query_seconds": ("query, ms", 1e3, ",.3g"),
+    "query_seconds_cached": ("query, cached prompt, ms", 1e3, ",.3g"),
     "peak_bytes": ("peak memory, MB", 1e-6, ",.0f"),
     "trainable": ("weights trained", 1, ",.0f"),
     "queries": ("queries", 1, ",.0f"),
@@ -123,6 +126,7 @@ def scores(tables: Tables) -> list[Grid]:
 def differences(tables: Tables) -> Grid | None:
     """Return every paired difference with its interval, p-values and the test behind them."""
     cells = _cells_by_condition(tables)
+    margin = ["margin"] if "margin" in tables.get("differences", ()) else []
     headings = (
         ("left", False),
         ("right", False),
@@ -136,6 +140,7 @@ def differences(tables: Tables) -> Grid | None:
         ("draws", True),
         ("test", False),
         ("correction", False),
+        *((("equivalence margin, points", True),) if margin else ()),
     )
 
     def entries(row: Mapping[Any, Any]) -> list[Entry]:
@@ -153,10 +158,13 @@ def differences(tables: Tables) -> Grid | None:
             number(row["draws"], 1, ",.0f"),
             Entry(str(row["test"]), str(row["test"])),
             Entry(str(row["correction"]), str(row["correction"])),
+            *(number(points(metric, row[c]), 1, ".1f") for c in margin),
         ]
 
     caption = "Paired differences: left minus right"
-    return _grid(tables, "differences", caption, headings, entries)
+    used = "left right metric difference low high p p_holm equivalence_p detectable queries draws "
+    used += "test correction margin"
+    return _grid(tables, "differences", caption, headings, entries, used)
 
 
 def break_evens(tables: Tables) -> Grid | None:
@@ -181,7 +189,8 @@ def break_evens(tables: Tables) -> Grid | None:
         ]
 
     caption = "Break-even: from this many queries on, tuning is cheaper"
-    return _grid(tables, "break_even", caption, headings, entries)
+    used = "prompt_condition tuned_condition serving unit queries"
+    return _grid(tables, "break_even", caption, headings, entries, used)
 
 
 def measured(tables: Tables, name: str, caption: str) -> Grid | None:
@@ -195,18 +204,14 @@ def measured(tables: Tables, name: str, caption: str) -> Grid | None:
         numbers = [number(row[c], *NUMBERS[c][1:]) for c in columns]
         return [_condition(row, row["condition"], cells), *numbers]
 
-    return _grid(tables, name, caption, headings, entries)
+    return _grid(tables, name, caption, headings, entries, " ".join(["condition", *columns]))
 
 
 def plain(table: "pd.DataFrame", name: str, caption: str, anchor: str = "") -> Grid:
     """Return a table as it is; the values of the column `anchor` become the ids of its rows."""
     kinds = {column: kind_of(table[column]) for column in table.columns}
     rows = tuple(
-        tuple(
-            number(row[c]) if kind == "number" else Entry(str(row[c]), str(row[c]))
-            for c, kind in kinds.items()
-        )
-        for row in table.to_dict("records")
+        tuple(_plain(row[c], kind) for c, kind in kinds.items()) for row in table.to_dict("records")
     )
     headings = tuple((heading_of(column), kind == "number") for column, kind in kinds.items())
     anchors = tuple(str(value) for value in table[anchor]) if anchor else ()
@@ -277,17 +282,31 @@ def _grid(
     caption: str,
     headings: Iterable[tuple[str, bool]],
     entries: Callable[[Mapping[Any, Any]], list[Entry]],
+    used: str,
 ) -> Grid | None:
-    """Return a table row by row, with the task, and the model where there are several, in front."""
+    """Return a table row by row, with the task, and the model where there are several, in front.
+
+    Columns that are not in `used` follow as they are, so that none is lost.
+    """
     table = tables.get(name)
     if table is None or table.empty:
         return None
     leading = [c for c in ("task", "model") if c == "task" or table["model"].nunique() > 1]
+    others = table.drop(columns=["task", "model", *used.split()], errors="ignore")
+    rest = plain(others, name, caption)
     rows = tuple(
-        (*(Entry(str(row[c]), str(row[c])) for c in leading), *entries(row))
-        for row in table.to_dict("records")
+        (*(Entry(str(row[c]), str(row[c])) for c in leading), *entries(row), *more)
+        for row, more in zip(table.to_dict("records"), rest.rows, strict=True)
     )
-    return Grid(name, caption, (*((c, False) for c in leading), *headings), rows)
+    headings = (*((c, False) for c in leading), *headings, *rest.headings)
+    return Grid(name, caption, headings, rows)
+
+
+def _plain(value: Any, kind: str) -> Entry:
+    if kind == "number":
+        return number(value)
+    text = ("yes" if value else "no") if kind == "flag" else str(value)
+    return Entry(text, text)
 
 
 def _score(row: Mapping[Any, Any] | None, cells: tuple[str, ...]) -> Entry:

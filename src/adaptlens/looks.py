@@ -105,6 +105,7 @@ def points(metric: str, value: float) -> float:
 def interval(value: float, low: float, high: float, *, sign: bool = False) -> str:
     """Return "87.5 [84.1, 90.2]", or the value alone where the interval is undefined."""
     text = f"{value:{'+' if sign else ''}.1f}" if math.isfinite(value) else "undefined"
+    text = "0.0" if text in ("+0.0", "-0.0") else text
     if math.isfinite(low) and math.isfinite(high):
         text += f" [{low:.1f}, {high:.1f}]"
     return text.replace("-", "−")

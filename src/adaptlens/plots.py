@@ -32,7 +32,10 @@ INK, MUTED, LINE, PAPER = "#211f1c", "#66615a", "#e4dfd6", "#ffffff"
 
 COSTS = {
     "FLOP": ("training_flops", {"uncached": "query_flops", "cached": "query_flops_cached"}),
-    "seconds": ("training_seconds", {"uncached": "query_seconds"}),
+    "seconds": (
+        "training_seconds",
+        {"uncached": "query_seconds", "cached": "query_seconds_cached"},
+    ),
 }
 """For each unit, the column of the training cost and those of a query's cost by serving."""
 
@@ -118,11 +121,14 @@ def accuracy_by_examples(
             ),
         ]
         for floor in floors:
-            layers.append(
+            words = (
                 _chart([floor])
-                .mark_text(align="right", dx=-3, dy=floor["dy"], color=MUTED, fontSize=10)
+                .mark_text(align="right", dx=-3, dy=floor["dy"], fontSize=10, aria=False)
                 .encode(x=alt.value(size), y=y, text="name:N")
             )
+            halo = alt.value(PAPER)
+            layers.append(words.encode(stroke=halo, color=halo, strokeWidth=alt.value(3)))
+            layers.append(words.encode(color=alt.value(MUTED)))
         panels.append(_panel(layers, f"{title} · {METRICS.get(metric, metric)}", size, 230))
     return _figure(panels, columns)
 
@@ -130,8 +136,9 @@ def accuracy_by_examples(
 def paired_differences(differences: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
     """Return the paired difference of every two conditions, left minus right, as a forest plot.
 
-    A difference that is clear after Holm's correction (p < 0.05) is filled and has the colour of
-    the better side; the others are hollow and grey. The pale band is the smallest difference this
+    A difference that is clear after Holm's correction (p < 0.05, and enough draws where the table
+    says so in `supports_claims`) is filled and has the colour of the better side; the others are
+    hollow and grey. The pale band is the smallest difference this
     many queries and draws could have detected.
     """
     import altair as alt
@@ -146,7 +153,7 @@ def paired_differences(differences: "pd.DataFrame", *, width: int = WIDE) -> "al
             continue
         bars: list[dict[str, Any]] = []
         for row in rows.to_dict("records"):
-            clear = bool(row["p_holm"] < 0.05)
+            clear = bool(row["p_holm"] < 0.05 and row.get("supports_claims", True))
             better = row["left"] if row["difference"] > 0 else row["right"]
             difference, low, high, detectable = (
                 points(metric, row[c]) for c in ("difference", "low", "high", "detectable")
@@ -277,14 +284,15 @@ def cost_by_queries(
     """Return what each adaptation has cost in all, training included, after a number of queries.
 
     Of each adaptation the condition with most examples is drawn, unless its cost is not known
-    (training costs 0 where nothing is trained). `unit` is "FLOP" (one panel without and one with
-    prompt caching, on one scale) or "seconds". A ring marks the break-even of two drawn
+    (training costs 0 where nothing is trained). `unit` is "FLOP" or "seconds"; without and
+    with prompt caching are two panels on one scale. A ring marks the break-even of two drawn
     conditions; both axes are logarithmic.
     """
     import altair as alt
 
     panels: list[Any] = []
-    training, servings = COSTS[unit]
+    training, known = COSTS[unit]
+    servings = {serving: column for serving, column in known.items() if column in cost.columns}
     columns, size = _layout(cost, width, times=len(servings))
     for _, title, group in _groups(cost):
         drawn: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {}

@@ -85,6 +85,7 @@
         const rank = new Uint32Array(values.length);
         order.forEach((code, place) => { rank[code] = place; });
         column.order = order;
+        column.few = values.length <= 30 && values.every((text) => text.length <= 24);
         column.text = (row) => values[codes[row]];
         column.compare = (a, b) => rank[codes[a]] - rank[codes[b]];
       } else {
@@ -103,7 +104,7 @@
 
     // Returns a test of a row, or null where the text is not understood.
     const test = (column, text) => {
-      if (column.kind === "text" && column.values.length <= 30) {
+      if (column.few) {
         const code = column.values.indexOf(text.slice(1));
         return (row) => column.codes[row] === code;
       }
@@ -194,7 +195,7 @@
       headings.append(header);
 
       const listed = column.kind === "flag" ? ["right", "wrong"]
-        : column.kind === "text" && column.values.length <= 30 ? column.order.map((i) => column.values[i])
+        : column.few ? column.order.map((i) => column.values[i])
         : null;
       const label = { "aria-label": `Filter ${column.heading}`, "data-column": column.name };
       const box = make(listed ? "select" : "input", undefined, label);
