@@ -16,12 +16,13 @@ from transformers.cache_utils import DynamicLayer
 
 from adaptlens.errors import UserError
 from adaptlens.lm.anatomy import Anatomy
+from adaptlens.lm.attention import can_split, split
 from adaptlens.lm.cache import frozen
 from adaptlens.lm.load import LM
 from adaptlens.lm.memory import default_budget, is_out_of_memory, pass_tokens
 from adaptlens.lm.plan import row_width
 from adaptlens.lm.trie import Packed, pack
-from adaptlens.lm.walk import Work, check_lengths, in_place, routed, walk
+from adaptlens.lm.walk import Work, check_lengths, in_place, parted, routed, walk
 from adaptlens.values import Weights
 
 Progress = Callable[[int, int], None]
@@ -64,8 +65,8 @@ def read(
 ) -> Work:
     """Run every sequence through the model and hand out the states of its tokens from `first` on.
 
-    Where the model's prefixes cannot be shared, every sequence runs in a row of its own through
-    the model as Hugging Face calls it, and `work.unshared` counts them.
+    A sequence whose prefix cannot be shared runs in a row of its own, through the model as Hugging
+    Face calls it; `work.unshared` counts them.
 
     Args:
         lm: the model.
@@ -99,11 +100,9 @@ def read(
         lm, sequences, first, take, owners, weights, layers,
         budget_bytes or default_budget(lm.device), progress, work,
     )  # fmt: skip
-    if lm.shares_prefix:
-        walk(lm, sequences, first, owners, weights, work, reader.leaf, row_width(0))
-    else:
-        work.unshared += len(sequences)
-        reader.alone()
+    together, alone = parted(lm, [len(s) for s in sequences], owners)
+    walk(lm, sequences, first, together, weights, work, reader.leaf, row_width(0))
+    reader.alone(alone)
     return work
 
 
@@ -151,24 +150,25 @@ class _Reader:
             else:
                 self.hand_out(found)
 
-    def alone(self) -> None:
-        """Read every sequence in a row of its own, longest first."""
-        parts = self.lm.model.get_input_embeddings()
-        size = max(parts.num_embeddings * 12, parts.embedding_dim * 80)
-        most = min(self.budget_bytes // size, 2048)
-        for variant in sorted(set(self.variants)):
-            numbers = [n for n, owner in enumerate(self.variants) if owner == variant]
-            numbers.sort(key=lambda n: -len(self.sequences[n]))
+    def alone(self, owners: Mapping[int, list[int]]) -> None:
+        """Read every sequence in a row of its own, together with others of its length."""
+        table = self.lm.model.get_input_embeddings()
+        a_token = 12 * table.num_embeddings + 80 * table.embedding_dim
+        most = min(self.budget_bytes // a_token, 2048)
+        for variant in sorted(owners):
+            numbers = sorted(owners[variant], key=lambda n: len(self.sequences[n]))
+            self.work.unshared += len(numbers)
             with in_place(self.weights, variant):
                 while numbers:
-                    batch = max(most // len(self.sequences[numbers[0]]), 1)
-                    some = numbers[:batch]
+                    length = len(self.sequences[numbers[0]])
+                    same = sum(len(self.sequences[n]) == length for n in numbers)
+                    some = numbers[: min(same, max(most // length, 1))]
                     found = self.attempt(partial(self.forward_alone, some), some)
                     if found is None:
                         most //= 2
                         continue
                     self.hand_out(found)
-                    numbers = numbers[batch:]
+                    numbers = numbers[len(some) :]
 
     def attempt(self, forward: Callable[[], Found], numbers: Sequence[int]) -> Found | None:
         """Return what a pass found, or None where memory ran out.
@@ -214,15 +214,12 @@ class _Reader:
         )
         at = torch.from_numpy(flat).to(device)
         streams: list[torch.Tensor] = []
-        with routed(self.weights, packed.variants), self.gathering(parts, at, streams):
-            if packed.is_chain and not layers:
-                hidden = parts.backbone(input_ids=packed.ids, use_cache=False).last_hidden_state
-            else:
-                before = torch.arange(packed.prefix, device=device)
-                keys = torch.cat([before.expand(len(packed.ids), -1), packed.positions], dim=1)
-                hidden = parts.hidden(
-                    packed.ids, packed.positions, packed.mask(), keys, frozen(layers)
-                )
+        with (
+            routed(self.weights, packed.variants),
+            self.gathering(parts, at, streams),
+            _last_mlp_at(parts, at) if self.weights is None else contextlib.nullcontext(),
+        ):
+            hidden = self.hidden(parts, packed, layers)
         self.work.forwards += 1
         self.work.tokens_computed += packed.num_tokens
         self.work.tokens_padded += packed.ids.numel() - packed.num_tokens
@@ -232,19 +229,26 @@ class _Reader:
             nodes, len(flat), lambda low, high: parts.logits(final[low:high]), final, residual
         )
 
+    def hidden(self, parts: Anatomy, packed: Packed, layers: list[DynamicLayer]) -> torch.Tensor:
+        """Return the final states [batch, seq, width], by the cheapest way that is exact."""
+        ids, positions = packed.ids, packed.positions
+        if packed.is_chain and not layers:
+            return parts.backbone(input_ids=ids, use_cache=False).last_hidden_state
+        longest = int(positions.max()) + 1
+        if layers and can_split(parts, longest):
+            with split(parts, layers):
+                return parts.hidden(ids, positions, packed.mask())
+        before = torch.arange(packed.prefix, device=ids.device).expand(len(ids), -1)
+        keys = torch.cat([before, positions], dim=1)
+        return parts.hidden(ids, positions, packed.mask_with_prefix(), keys, frozen(layers))
+
     def forward_alone(self, numbers: Sequence[int]) -> Found:
-        """Return the states of whole sequences, one a row, by the model's own forward."""
+        """Return the states of whole sequences of one length, by the model's own forward."""
         device = self.lm.device
-        sequences = [self.sequences[n] for n in numbers]
-        seq = max(map(len, sequences))
-        ids = torch.full((len(numbers), seq), self.lm.pad_id)
-        for b, sequence in enumerate(sequences):
-            ids[b, : len(sequence)] = torch.tensor(sequence)
-        lengths = torch.tensor([len(s) for s in sequences])
-        mask = (torch.arange(seq) < lengths[:, None]).long()
+        ids = torch.tensor([list(self.sequences[n]) for n in numbers], device=device)
+        seq = ids.shape[1]
         flat, nodes = _distinct(
-            numbers,
-            [b * seq + np.arange(self.first[n], len(sequences[b])) for b, n in enumerate(numbers)],
+            numbers, [b * seq + np.arange(self.first[n], seq) for b, n in enumerate(numbers)]
         )
         at = torch.from_numpy(flat).to(device)
         streams: list[torch.Tensor] = []
@@ -257,12 +261,10 @@ class _Reader:
                     lambda _, __, out: finals.append(out[0].flatten(0, 1)[at])
                 )
                 stack.callback(hook.remove)
-            logits = self.lm.model(
-                input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False
-            ).logits.flatten(0, 1)[at]
+            out = self.lm.model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)
+            logits = out.logits.flatten(0, 1)[at]
         self.work.forwards += 1
-        self.work.tokens_computed += int(lengths.sum())
-        self.work.tokens_padded += ids.numel() - int(lengths.sum())
+        self.work.tokens_computed += ids.numel()
         return Found(
             nodes,
             len(flat),
@@ -296,6 +298,34 @@ class _Reader:
         finally:
             for hook in hooks:
                 hook.remove()
+
+
+@contextlib.contextmanager
+def _last_mlp_at(parts: Anatomy, at: torch.Tensor) -> Iterator[None]:
+    """Let the last layer's feed-forward part run at the wanted tokens only; nothing reads others.
+
+    Not for OPT, where the part cannot be run as one module, nor under adapters, which find their
+    rows by the shape of what a module is given.
+    """
+    mlp = parts.mlp(parts.num_layers - 1)
+    if isinstance(mlp, torch.nn.Linear):
+        yield
+        return
+    whole, own = mlp.forward, mlp.__dict__.get("forward")
+
+    def at_wanted(states: torch.Tensor, *rest: object) -> torch.Tensor:
+        found = whole(states.flatten(0, 1)[at][None], *rest)[0]
+        return (
+            states.new_zeros(states.shape).flatten(0, 1).index_copy_(0, at, found).view_as(states)
+        )
+
+    mlp.forward = at_wanted
+    try:
+        yield
+    finally:
+        del mlp.forward
+        if own is not None:
+            mlp.forward = own
 
 
 def _distinct(

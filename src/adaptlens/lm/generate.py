@@ -14,7 +14,7 @@ from adaptlens.lm.load import LM
 from adaptlens.lm.memory import default_budget, is_out_of_memory
 from adaptlens.lm.seams import Request
 from adaptlens.lm.trie import pack
-from adaptlens.lm.walk import Work, check_lengths, in_place, routed, walk
+from adaptlens.lm.walk import Work, check_lengths, in_place, parted, routed, walk
 from adaptlens.values import Weights
 
 # Prompts are not packed: each has a row, of about so many tokens after what it shares.
@@ -65,12 +65,11 @@ def generate(
         lm, prompts, [variant for variant, _ in numbers], weights, max_new_tokens, stop,
         budget_bytes or default_budget(lm.device), progress, work,
     )  # fmt: skip
-    if lm.shares_prefix:
-        last = [len(ids) - 1 for ids in prompts]
-        walk(lm, prompts, last, writer.variants, weights, work, writer.leaf, _PROMPT_TOKENS)
-    else:
-        work.unshared += len(prompts)
-        writer.alone()
+    lengths = [len(ids) + max_new_tokens for ids in prompts]
+    together, alone = parted(lm, lengths, writer.variants)
+    last = [len(ids) - 1 for ids in prompts]
+    walk(lm, prompts, last, together, weights, work, writer.leaf, _PROMPT_TOKENS)
+    writer.alone([n for numbers in alone.values() for n in numbers])
     return [writer.texts[n] for n in owner]
 
 
@@ -140,7 +139,11 @@ class _Writer:
         seen = torch.arange(prefix + seq, device=device) < lengths[:, None]
         with routed(self.weights, [self.variants[n] for n in live]):
             hidden = parts.hidden(
-                packed.ids, packed.positions, packed.mask(), places, Cache(layers=[*cache])
+                packed.ids,
+                packed.positions,
+                packed.mask_with_prefix(),
+                places,
+                Cache(layers=[*cache]),
             )
         self.count(packed.num_tokens, packed.ids.numel() - packed.num_tokens)
         final = hidden[torch.arange(len(live), device=device), lengths - prefix - 1]
@@ -169,7 +172,7 @@ class _Writer:
         for n, ids in written.items():
             self.finish(n, ids)
 
-    def alone(self) -> None:
+    def alone(self, numbers: list[int]) -> None:
         """Continue every prompt on its own by the model's `generate`."""
         settings = GenerationConfig(
             do_sample=False,
@@ -178,7 +181,9 @@ class _Writer:
             pad_token_id=self.lm.pad_id,
             stop_strings=list(self.stop) or None,
         )
-        for n, prompt in enumerate(self.prompts):
+        self.work.unshared += len(numbers)
+        for n in numbers:
+            prompt = self.prompts[n]
             ids = torch.tensor([prompt], device=self.lm.device)
             variant = self.variants[n]
             with in_place(self.weights, variant), routed(self.weights, [variant]):

@@ -6,7 +6,7 @@ sequence, and is seen by exactly the tokens below it. Because the order is depth
 below token k are the ones from k up to `ends[k]`, so one integer a token holds the whole mask.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -44,24 +44,15 @@ class Packed:
     num_tokens: int
     is_chain: bool
 
-    def mask(self, window: int | None = None) -> torch.Tensor:
-        """Return who sees whom, bool [batch, seq, prefix + seq].
-
-        Args:
-            window: in sliding-window attention, a token sees only those fewer than `window`
-                positions back (itself is 0 back); None means all.
-        """
+    def mask(self) -> torch.Tensor:
+        """Return which token of a row sees which, bool [batch, seq, seq], the prefix left out."""
         order = torch.arange(self.ids.shape[1], device=self.ids.device)
-        seen = (order[None, :] <= order[:, None]) & (order[:, None] < self.ends[:, None, :])
-        if window is not None:
-            seen &= self.positions[:, :, None] - self.positions[:, None, :] < window
-        if not self.prefix:
-            return seen
-        before = seen.new_ones((*self.ids.shape, self.prefix))
-        if window is not None:
-            back = torch.arange(self.prefix, device=self.ids.device)
-            before = self.positions[:, :, None] - back[None, None, :] < window
-        return torch.cat([before, seen], dim=-1)
+        return (order[None, :] <= order[:, None]) & (order[:, None] < self.ends[:, None, :])
+
+    def mask_with_prefix(self) -> torch.Tensor:
+        """Return the same after the prefix, which all see: bool [batch, seq, prefix + seq]."""
+        before = self.ids.new_ones((*self.ids.shape, self.prefix), dtype=torch.bool)
+        return torch.cat([before, self.mask()], dim=-1)
 
     def to(self, device: torch.device | str) -> "Packed":
         """Return the same rows on another device."""
@@ -178,7 +169,7 @@ def _fill(order: Order, row_tokens: int, prefix: int) -> list[list[int]]:
     """Return rows, each a list of places in `order`, by first fit of the longest subtrees first."""
     if not len(order.numbers):
         return []
-    items = list(_items(order, 0, len(order.numbers), row_tokens, prefix))
+    items = _items(order, row_tokens, prefix)
     sizes = [order.num_tokens(low, high, prefix) for low, high in items]
     rows: list[list[int]] = []
     room: list[int] = []
@@ -198,30 +189,32 @@ def _fill(order: Order, row_tokens: int, prefix: int) -> list[list[int]]:
     return rows
 
 
-def _items(
-    order: Order, low: int, high: int, row_tokens: int, prefix: int
-) -> Iterator[tuple[int, int]]:
-    """Yield neighbouring ranges that each fit a row, cutting the tree where little is shared."""
-    if high - low == 1 or order.num_tokens(low, high, prefix) <= row_tokens:
-        yield low, high
-        return
-    children = order.children(low, high)
-    trunk = order.depth(low, high) - prefix
-    sizes = [order.num_tokens(a, b, prefix) - trunk for a, b in children]
-    # A trunk that is short beside its branches is not worth keeping them together: loose branches
-    # fill rows better. A long one is repeated in every row, so a row takes all it can.
-    loose = trunk * 8 <= sum(sizes) / len(sizes)
-    start, used = None, trunk
-    for (a, b), size in zip(children, sizes, strict=True):
-        if start is not None and (loose or used + size > row_tokens):
-            yield start, a
-            start, used = None, trunk
-        if trunk + size > row_tokens:
-            yield from _items(order, a, b, row_tokens, prefix)
-        else:
-            start, used = a if start is None else start, used + size
-    if start is not None:
-        yield start, high
+def _items(order: Order, row_tokens: int, prefix: int) -> list[tuple[int, int]]:
+    """Return neighbouring ranges that each fit a row, the tree cut where little is shared."""
+    items, uncut = [], [(0, len(order.numbers))]
+    while uncut:
+        low, high = uncut.pop()
+        if high - low == 1 or order.num_tokens(low, high, prefix) <= row_tokens:
+            items.append((low, high))
+            continue
+        children = order.children(low, high)
+        trunk = order.depth(low, high) - prefix
+        sizes = [order.num_tokens(a, b, prefix) - trunk for a, b in children]
+        # A trunk that is short beside its branches is not worth keeping them together: loose
+        # branches fill rows better. A long one is repeated in every row, so a row takes all it can.
+        loose = trunk * 8 <= sum(sizes) / len(sizes)
+        start, used = None, trunk
+        for (a, b), size in zip(children, sizes, strict=True):
+            if start is not None and (loose or used + size > row_tokens):
+                items.append((start, a))
+                start, used = None, trunk
+            if trunk + size > row_tokens:
+                uncut.append((a, b))
+            else:
+                start, used = a if start is None else start, used + size
+        if start is not None:
+            items.append((start, high))
+    return items
 
 
 _Row = tuple[list[int], list[int], np.ndarray, list[np.ndarray]]

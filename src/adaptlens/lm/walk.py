@@ -1,8 +1,10 @@
 """Walks the plan: fills the caches of shared prefixes and hands over what to read after each."""
 
 import contextlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from transformers.cache_utils import Cache, DynamicLayer
@@ -60,6 +62,38 @@ def check_lengths(lm: LM, lengths: Sequence[int]) -> None:
         )
 
 
+def parted(
+    lm: LM, lengths: Sequence[int], variants: Sequence[int]
+) -> tuple[dict[int, list[int]], dict[int, list[int]]]:
+    """Return which sequences may share prefixes and which must run alone, both by variant.
+
+    Alone run all where the model's prefixes cannot be shared, and those that are so long that the
+    model turns all their positions by other angles (rope of type "longrope" and "dynamic").
+    """
+    limit = _same_angles_up_to(lm.model.config.get_text_config()) if lm.shares_prefix else 0
+    together: dict[int, list[int]] = {}
+    alone: dict[int, list[int]] = {}
+    for n, (length, variant) in enumerate(zip(lengths, variants, strict=True)):
+        (together if length <= limit else alone).setdefault(variant, []).append(n)
+    return together, alone
+
+
+def _same_angles_up_to(config: Any) -> float:
+    """Return the length up to which a token's rotary angles depend on its position alone."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    kinds = [rope, *(each for each in rope.values() if isinstance(each, dict))]
+    return min(
+        (
+            kind.get("original_max_position_embeddings")
+            or getattr(config, "original_max_position_embeddings", None)
+            or config.max_position_embeddings
+            for kind in kinds
+            if kind.get("rope_type") in ("longrope", "dynamic")
+        ),
+        default=math.inf,
+    )
+
+
 def in_place(weights: Weights | None, variant: int) -> contextlib.AbstractContextManager[None]:
     """Return the context for all passes of one variant; weights that mix rows need none."""
     if weights is None or weights.mixes_rows:
@@ -80,7 +114,7 @@ def walk(
     lm: LM,
     sequences: Sequence[Sequence[int]],
     first: Sequence[int],
-    variants: Sequence[int],
+    owners: Mapping[int, list[int]],
     weights: Weights | None,
     work: Work,
     leaf: Leaf,
@@ -95,16 +129,13 @@ def walk(
         lm: the model.
         sequences: token ids of each.
         first: per sequence, the first token whose state is wanted; caches end before it.
-        variants: per sequence, its variant; all 0 without weights.
+        owners: per variant, the numbers of the sequences it reads; all are 0's without weights.
         weights: weight changes.
         work: counters to add to.
         leaf: reads a group.
         width: tokens a row of the group will hold; a prefix that is not cached is repeated in
             each row.
     """
-    owners: dict[int, list[int]] = {}
-    for n, variant in enumerate(variants):
-        owners.setdefault(variant, []).append(n)
     walker = _Walker(lm, sequences, weights, work, leaf, width)
     if weights is None or weights.mixes_rows:
         walker.walk(owners, first)
