@@ -68,8 +68,11 @@ def column(page, table: str, index: int) -> list[str]:
     return page.locator(f"{table} tbody tr td:nth-child({index})").all_inner_texts()
 
 
-def found(page) -> str:
-    return page.inner_text("#found")
+def finds(page, count: int) -> bool:
+    """Wait until the table says that its filters leave `count` answers."""
+    text = "20,000 answers" if count == NUM_ANSWERS else f"{count:,} of 20,000 answers"
+    sync_api.expect(page.locator("#found")).to_have_text(text, timeout=60_000)
+    return True
 
 
 def choose(page, name: str, value: str) -> None:
@@ -78,7 +81,6 @@ def choose(page, name: str, value: str) -> None:
         box.select_option(label=value)
     else:
         box.fill(value)
-        page.wait_for_timeout(300)
 
 
 def test_the_page_opens_quietly_with_every_figure(visit):
@@ -113,7 +115,7 @@ def test_never_sorts_after_every_number_of_queries(visit):
 
 def test_twenty_thousand_answers_stay_few_elements(visit):
     page = visit()
-    assert found(page) == "20,000 answers"
+    assert finds(page, NUM_ANSWERS)
     assert page.locator("#grid-answers tbody tr").count() == 25
     page.select_option("#size", "100")
     assert page.locator("#grid-answers tbody tr").count() == 100
@@ -127,18 +129,18 @@ def test_filters_count_what_the_table_holds(visit):
     table, page = per_query(NUM_ANSWERS), visit()
     choose(page, "condition", "icl-16")
     wanted = table["condition"] == "icl-16"
-    assert found(page) == f"{wanted.sum():,} of 20,000 answers"
+    assert finds(page, wanted.sum())
     choose(page, "correct", "wrong")
     wanted &= ~table["correct"]
-    assert found(page) == f"{wanted.sum():,} of 20,000 answers"
+    assert finds(page, wanted.sum())
     choose(page, "margin", "-0.5..0")
     wanted &= table["margin"].between(-0.5, 0)
-    assert found(page) == f"{wanted.sum():,} of 20,000 answers"
+    assert finds(page, wanted.sum())
     choose(page, "input", "LANTERN")
     wanted &= table["input"].str.contains("lantern")
-    assert found(page) == f"{wanted.sum():,} of 20,000 answers"
+    assert finds(page, wanted.sum())
     page.click("#clear")
-    assert found(page) == "20,000 answers"
+    assert finds(page, NUM_ANSWERS)
 
 
 @pytest.mark.parametrize(
@@ -153,14 +155,15 @@ def test_filters_count_what_the_table_holds(visit):
 def test_a_number_column_takes_a_comparison(visit, text, holds):
     draws, page = per_query(NUM_ANSWERS)["draw"], visit()
     choose(page, "draw", text)
-    assert found(page) == f"{holds(draws).sum():,} of 20,000 answers"
+    assert finds(page, holds(draws).sum())
 
 
 def test_a_filter_that_is_not_understood_says_so_and_hides_nothing(visit):
     page = visit()
     choose(page, "margin", "large")
-    assert page.locator('[data-column="margin"]').get_attribute("aria-invalid") == "true"
-    assert found(page) == "20,000 answers"
+    box = page.locator('[data-column="margin"]')
+    sync_api.expect(box).to_have_attribute("aria-invalid", "true", timeout=60_000)
+    assert finds(page, NUM_ANSWERS)
 
 
 def test_answers_sort_by_every_column(visit):
@@ -192,13 +195,14 @@ def test_saved_answers_are_the_filtered_ones(visit, tmp_path):
     import pandas as pd
 
     page = visit()
+    table = per_query(NUM_ANSWERS)
+    wanted = table[table["query"].str.contains("test-10")]
     choose(page, "query", "test-10")
+    assert finds(page, len(wanted))
     with page.expect_download() as download:
         page.click("#save")
     download.value.save_as(tmp_path / "answers.csv")
     saved = pd.read_csv(tmp_path / "answers.csv")
-    table = per_query(NUM_ANSWERS)
-    wanted = table[table["query"].str.contains("test-10")]
     assert list(saved["query"]) == list(wanted["query"])
     assert list(saved["input"]) == list(wanted["input"])
 
@@ -216,8 +220,9 @@ def test_a_long_text_unfolds_whole(visit):
     table, page = per_query(NUM_ANSWERS), visit()
     folded = page.locator("#grid-answers tbody tr").nth(7).locator("details")
     folded.locator("summary").click()
-    page.wait_for_timeout(100)
-    assert folded.inner_text() == table["input"].iloc[7]
+    whole = table["input"].iloc[7]
+    sync_api.expect(folded).to_have_text(whole, timeout=60_000)
+    assert len(whole) > 140
 
 
 def test_parts_of_a_prompt_have_different_grounds(visit):
