@@ -126,8 +126,15 @@ class _Writer:
         """Continue prompts, one a row, until every one has ended."""
         parts, device = self.lm.anatomy, self.lm.device
         assert parts is not None
-        # Rows no wider than one token hold one prompt each.
-        (packed,) = pack(self.prompts, 1, prefix=prefix, numbers=numbers, batch_tokens=2**62)
+        # Rows no wider than one token hold one prompt each; equal prompts are of other variants.
+        (packed,) = pack(
+            self.prompts,
+            1,
+            prefix=prefix,
+            variants=self.variants,
+            numbers=numbers,
+            batch_tokens=2**62,
+        )
         packed = packed.to(device)
         live = list(packed.sequences)
         seq = packed.ids.shape[1]
