@@ -55,12 +55,15 @@ def logits(lm: LM, ids: torch.Tensor) -> torch.Tensor:
         return lm.model(input_ids=ids, use_cache=False).logits
 
 
+Matrices = dict[str, tuple[torch.Tensor, torch.Tensor]]
+
+
 def train_with_peft(
-    arch: str, bank: LoraBank, variant: int, own: list[Lesson]
-) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    arch: str, bank: LoraBank, variant: int, own: list[Lesson], dtype: torch.dtype
+) -> Matrices:
     """Train one adapter from the bank's start as PEFT's users do: a padded batch with labels."""
     model = peft.get_peft_model(
-        tiny.tiny_model(arch),
+        tiny.tiny_model(arch).to(dtype),
         peft.LoraConfig(
             r=4,
             lora_alpha=8,
@@ -97,18 +100,30 @@ def train_with_peft(
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("arch", ["llama", "gpt2", "gpt_neox", "gemma3"])
+@pytest.mark.parametrize("arch", tiny.ARCHITECTURES)
 def test_adapters_trained_together_equal_adapters_trained_alone_by_peft(arch: str) -> None:
+    """PEFT in float64 is the truth; where Adam blows rounding up, PEFT in float32 sets the bar."""
     lm, taught = tiny.tiny_lm(arch), lessons(3)
     bank = LoraBank(lm, num_variants=3, rank=4, alpha=8, seeds=(5, 6, 7))
-    alone = [train_with_peft(arch, bank, variant, taught[variant]) for variant in range(3)]
+    # Gemma 2's eager attention gives NaN for padded rows in float64.
+    truth = torch.float32 if arch == "gemma2" else torch.float64
+    exact, rounded = (
+        [train_with_peft(arch, bank, variant, taught[variant], dtype) for variant in range(3)]
+        for dtype in (truth, torch.float32)
+    )
     start = bank.masters.clone()
     loop.train(lm, bank, taught, recipe(3))
     assert (bank.masters - start).abs().max() > 0.05
-    for variant, sites in enumerate(alone):
-        for name, pair in bank.matrices(variant).items():
-            for own, other in zip(pair, sites[name], strict=True):
-                torch.testing.assert_close(own, other, atol=1e-4, rtol=0)
+    for variant in range(3):
+        own = bank.matrices(variant)
+        ours = farthest(own, exact[variant])
+        assert ours <= max(1e-4, 3 * farthest(rounded[variant], exact[variant]))
+
+
+def farthest(one: Matrices, other: Matrices) -> float:
+    """Return the largest difference between two adapters' weights."""
+    pairs = ((a, b) for name in one for a, b in zip(one[name], other[name], strict=True))
+    return max((a.double() - b.double()).abs().max().item() for a, b in pairs)
 
 
 def test_adapters_start_as_peft_starts_them() -> None:
