@@ -68,7 +68,7 @@ def test_two_draws_are_said_to_support_no_claim(first):
 
 def test_the_same_command_does_nothing_again_and_prints_the_same(folder, first):
     again = compare(folder, "run", "--json")
-    assert "6 of 6 cells were done before" in " ".join(again.stderr.split())
+    assert "5 of 5 cells were done before" in " ".join(again.stderr.split())
     assert json.loads(again.stdout)["tables"]["accuracy"] == first["tables"]["accuracy"]
 
 
@@ -97,7 +97,7 @@ def test_status_report_and_check_read_the_run(folder, first):
     assert set(status["counts"]) >= {"done"}
     assert status["counts"]["done"] == len(status["cells"])
     report = json.loads(invoke(folder, "report", run, "--json").stdout)
-    assert Path(report["report"]).read_text().startswith("<!doctype html>")
+    assert Path(report["report"]).read_text().lstrip().lower().startswith("<!doctype html>")
     assert "no problem found" in invoke(folder, "check", run).stdout
 
 
@@ -134,7 +134,7 @@ def test_python_does_what_the_command_line_does(folder, first):
         out=folder / "python",
     )
     wanted = pd.DataFrame(first["tables"]["accuracy"])
-    np.testing.assert_array_equal(found.accuracy["value"], wanted["value"])
+    np.testing.assert_allclose(found.accuracy["value"], wanted["value"], rtol=1e-12)
     assert found.page.exists()
 
 
