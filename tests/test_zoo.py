@@ -21,10 +21,7 @@ from adaptlens.zoo import tokenizer as tokenizers_
 
 DOCUMENTS = [microworld.document(7, index, 192) for index in range(1500)]
 TINY = pretrain.Recipe(
-    steps=8,
-    tokens_per_step=768,
-    short_tokens=192,
-    long_tokens=384,
+    stages=(pretrain.Stage("repeats", 3, 8, 64), pretrain.Stage("world", 5, 4, 192)),
     layers=1,
     heads=2,
     width=16,
@@ -56,15 +53,29 @@ def test_a_document_is_decided_by_seed_and_index() -> None:
     assert microworld.document(8, 3, 192) != DOCUMENTS[3]
 
 
-def test_the_mix_of_documents_is_the_stated_one() -> None:
-    counts = Counter(document.kind for document in DOCUMENTS)
-    for kind, share in microworld.MIX.items():
-        deviation = np.sqrt(share * (1 - share) / len(DOCUMENTS))
-        assert abs(counts[kind] / len(DOCUMENTS) - share) < 4 * deviation
+@pytest.mark.parametrize("mix", microworld.MIXES)
+def test_the_mix_of_documents_is_the_stated_one(mix: str) -> None:
+    counts = Counter(microworld.document(5, index, 64, mix).kind for index in range(1000))
+    shares = microworld.MIXES[mix]
+    assert sum(shares.values()) == pytest.approx(1)
+    for kind in microworld.KINDS:
+        share = shares.get(kind, 0)
+        assert abs(counts[kind] / 1000 - share) <= 4 * np.sqrt(share * (1 - share) / 1000)
 
 
-def test_novel_labels_are_never_answers_yet_occur_in_running_text() -> None:
-    answered = {word for document in DOCUMENTS for a in answers(document) for word in a.split()}
+def test_a_repeat_says_the_same_run_of_words_again() -> None:
+    repeats = [document for document in DOCUMENTS if document.kind == "repeat"]
+    assert repeats
+    for document in repeats:
+        words = document.text.split()
+        length = len(words) - len(document.answers)
+        assert all(words[i] == words[i - length] for i in range(length, len(words)))
+
+
+def test_novel_labels_never_answer_an_input_yet_occur_in_running_text() -> None:
+    # A repeated run of words has no inputs: there every word of the world may occur.
+    listings = [document for document in DOCUMENTS if document.kind != "repeat"]
+    answered = {word for document in listings for a in answers(document) for word in a.split()}
     assert not answered & set(world.NOVEL_LABELS)
     text = " ".join(d.text for d in DOCUMENTS if d.kind == "text")
     assert set(world.NOVEL_LABELS) <= set(re.findall(r"\w+", text))
@@ -73,7 +84,7 @@ def test_novel_labels_are_never_answers_yet_occur_in_running_text() -> None:
 def test_withheld_families_are_never_in_a_pair_yet_occur_in_running_text() -> None:
     withheld = {word for members in world.WITHHELD.values() for word in members}
     for document in DOCUMENTS:
-        if document.kind != "text":
+        if document.kind not in ("text", "repeat"):
             # Sentences of a preamble end in a full stop; no pair has one.
             listed = [line for line in document.text.splitlines() if "." not in line]
             assert not withheld & set(re.findall(r"\w+", " ".join(listed)))
@@ -128,30 +139,39 @@ def zoo_tokenizer(made: list = []):  # noqa: B006 - built once, shared by hypoth
     return made[0]
 
 
-def test_the_rate_rises_linearly_and_falls_as_a_cosine() -> None:
-    recipe = pretrain.Recipe(steps=1100, warmup_steps=100, rate=1.0)
+def test_the_rate_rises_stays_and_falls_as_a_cosine_over_the_world() -> None:
+    stages = (
+        pretrain.Stage("repeats", 200, 1, 8),
+        pretrain.Stage("pairs", 200, 1, 8),
+        pretrain.Stage("world", 500, 1, 8),
+        pretrain.Stage("world", 500, 1, 8),
+    )
+    recipe = pretrain.Recipe(stages=stages, warmup_steps=100, rate=1.0)
     assert recipe.rate_at(0) == pytest.approx(0.01)
-    assert recipe.rate_at(99) == pytest.approx(1.0)
-    assert recipe.rate_at(600) == pytest.approx(0.5)
-    assert recipe.rate_at(850) == pytest.approx(0.5 * (1 - np.sqrt(0.5)))
+    assert recipe.rate_at(99) == recipe.rate_at(400) == pytest.approx(1.0)
+    assert recipe.rate_at(900) == pytest.approx(0.5)
+    assert recipe.rate_at(1150) == pytest.approx(0.5 * (1 - np.sqrt(0.5)))
 
 
-def test_rows_are_short_at_first_and_then_long_every_other_step() -> None:
-    recipe = pretrain.Recipe(steps=10, long_from=0.6)
-    assert [recipe.row_tokens(step) for step in range(10)] == [192] * 7 + [768, 192, 768]
+def test_the_stages_follow_each_other_and_read_different_documents(tokenizer) -> None:
+    world_stage = pretrain.Stage("world", 2, 3, 64)
+    recipe = pretrain.Recipe(stages=(pretrain.Stage("repeats", 1, 2, 48), world_stage, world_stage))
+    batches = [pretrain.batch(recipe, tokenizer, 0, step)[0] for step in range(5)]
+    assert [tuple(ids.shape) for ids in batches] == [(2, 48), *[(3, 64)] * 4]
+    rows = [tuple(row) for ids in batches for row in ids.tolist()]
+    assert len(set(rows)) == len(rows) == 14
+    with pytest.raises(IndexError):
+        recipe.stage_at(5)
 
 
 def test_answer_tokens_weigh_one_and_a_share_of_the_rest_stands_for_all(tokenizer) -> None:
-    recipe = pretrain.Recipe()
+    recipe = pretrain.Recipe(stages=(pretrain.Stage("world", 1, 32, 192),))
     ids, weights, seen = pretrain.batch(recipe, tokenizer, 0, 0)
     num_answers = sum(n for key, n in seen.items() if not key.startswith("documents:"))
     assert ids.shape == weights.shape == (32, 192)
-    assert sorted(weights.unique().tolist()) == pytest.approx([0.0, 0.2, 1.0])
+    assert sorted(weights.unique().tolist()) == pytest.approx([0.0, 0.2, 0.8, 1.0])
     assert (weights == 1).sum() >= num_answers > 0
     assert not weights[:, 0].any() and not weights[ids == tokenizer.pad_token_id].any()
-    for document_row, row_weights in zip(ids.tolist(), weights, strict=True):
-        heavy = [i for i, w in zip(document_row, row_weights.tolist(), strict=True) if w == 1]
-        assert not {tokenizer.decode([i]).strip() for i in heavy} & set(world.NOVEL_LABELS)
 
 
 def test_the_loss_is_the_weighted_mean_of_next_token_losses(tokenizer) -> None:

@@ -8,7 +8,7 @@ from adaptlens.zoo import microworld
 LIMITS = (
     "It knows the microworld's few hundred words. Other English text is read through sub-word "
     "pieces it hardly met: expect accuracy near chance on real data.",
-    "It was trained on documents of at most {long_tokens} tokens. Longer prompts run, up to the "
+    "It was trained on documents of at most {longest_row} tokens. Longer prompts run, up to the "
     "{context_tokens} positions of its configuration, but how well is untested.",
     "It never saw an instruction followed by an answer; instructions do not steer it untuned.",
     "Its invented language is in its weights: demonstrations only show that a translation is "
@@ -22,7 +22,8 @@ def exposures(seen: dict[str, int]) -> list[dict[str, Any]]:
     """Return one row per family of inputs: how many pairs of it pretraining showed, by label.
 
     Keys: family, natural (pairs under its natural label), random (pairs under a label drawn for
-    the document), other (translation and look-up pairs). Withheld families are listed with zeros.
+    the document), other (translation and look-up pairs, repeated words). Withheld families are
+    listed with zeros.
     """
     families = [
         "positive",
@@ -40,7 +41,7 @@ def exposures(seen: dict[str, int]) -> list[dict[str, Any]]:
         }
         for family in families
     ]
-    for family in ("translation", "lookup"):
+    for family in ("translation", "lookup", "repeat"):
         pairs = seen.get(f"{family}:{family}", 0)
         rows.append({"family": family, "natural": 0, "random": 0, "other": pairs})
     return rows
@@ -71,20 +72,28 @@ def card(
         "dtype": "float32",
         "seed": settings["seed"],
         "recipe": recipe,
-        "tokens_trained": recipe["steps"] * recipe["tokens_per_step"],
+        "tokens_trained": sum(
+            stage["steps"] * stage["rows"] * stage["row_tokens"] for stage in recipe["stages"]
+        ),
         "train_seconds": round(state["seconds"]),
         "data": {
             "corpus": "generated: adaptlens.zoo.microworld.document(seed, index, tokens)",
-            "mix": microworld.MIX,
+            "mixes": microworld.MIXES,
             "world_words": len(world.words()),
-            "documents": {kind: seen.get(f"documents:{kind}", 0) for kind in microworld.MIX},
+            "documents": {kind: seen.get(f"documents:{kind}", 0) for kind in microworld.KINDS},
             "withheld_families": list(world.WITHHELD),
             "novel_labels": list(world.NOVEL_LABELS),
         },
         "exposures": exposures(seen),
         "curve": state["curve"],
         "held_out": {"queries": queries, "seed": 0, "rows": rows},
-        "limits": [limit.format(**recipe) for limit in LIMITS],
+        "limits": [
+            limit.format(
+                longest_row=max(stage["row_tokens"] for stage in recipe["stages"]),
+                context_tokens=recipe["context_tokens"],
+            )
+            for limit in LIMITS
+        ],
     }
 
 
@@ -99,6 +108,9 @@ def readme(card: dict[str, Any]) -> str:
     """Return the card as a Markdown page."""
     recipe, data = card["recipe"], card["data"]
     kinds = ", ".join(f"{kind} {count:,}" for kind, count in data["documents"].items())
+    stages = ", ".join(
+        f"{s['steps']} of {s['mix']} ({s['rows']} x {s['row_tokens']})" for s in recipe["stages"]
+    )
     limits = "\n".join(f"- {limit}" for limit in card["limits"])
     return f"""---
 license: apache-2.0
@@ -110,9 +122,10 @@ library_name: transformers
 
 - {recipe["layers"]} layers, width {recipe["width"]}, {recipe["heads"]} heads, MLP width \
 {recipe["mlp_width"]}, tied embeddings, {card["dtype"]} weights.
-- {card["tokens_trained"] / 1e6:.1f}M tokens in {recipe["steps"]} steps, AdamW \
-{recipe["rate"]:g} with {recipe["warmup_steps"]} warm-up steps and cosine decay; answer tokens \
-weigh 1, others {recipe["rest_weight"]:g}.
+- {card["tokens_trained"] / 1e6:.1f}M tokens in {sum(s["steps"] for s in recipe["stages"])} \
+steps: {stages}. AdamW {recipe["rate"]:g}, {recipe["warmup_steps"]} warm-up steps, cosine decay \
+over the world stages. Answer tokens weigh 1 in the loss, running text {recipe["text_weight"]:g}, \
+the rest {recipe["rest_weight"]:g}.
 - Seed {card["seed"]}; {card["train_seconds"] / 60:.0f} minutes. Made again by \
 `adaptlens zoo train {card["name"]} --seed {card["seed"]}`.
 

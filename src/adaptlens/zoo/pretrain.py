@@ -24,25 +24,39 @@ from adaptlens.zoo import tokenizer as tokenizers_
 
 
 @dataclass(frozen=True, slots=True)
+class Stage:
+    """Steps that read batches of the same shape from the same mix, one document a row."""
+
+    mix: str
+    steps: int
+    rows: int
+    row_tokens: int
+
+
+CURRICULUM = (
+    Stage("repeats", 700, 32, 64),
+    Stage("pairs", 800, 32, 128),
+    Stage("world", 1100, 32, 192),
+    Stage("world", 400, 8, 768),
+)
+
+
+@dataclass(frozen=True, slots=True)
 class Recipe:
     """Every number that decides the weights, besides the seed.
 
-    Each step reads `tokens_per_step` tokens as rows of one document each: `short_tokens` long
-    until `long_from` of the steps are done, and from then on every other step `long_tokens`
-    long, so that prompts with many demonstrations stay familiar ground. Answer tokens weigh 1 in
-    the loss and all others `rest_weight`; of these a random `rest_share` is kept and weighs
-    accordingly more, which leaves the expected loss as it is and saves most of the logits.
+    The rate rises over `warmup_steps`, stays until the stages of the mix "world" begin, and falls
+    as a cosine over them. Answer tokens weigh 1 in the loss, tokens of running text
+    `text_weight` and all others `rest_weight`; of the last two a random `rest_share` is kept and
+    weighs accordingly more, which leaves the expected loss as it is and saves most of the logits.
     """
 
-    steps: int = 3200
-    tokens_per_step: int = 6144
-    short_tokens: int = 192
-    long_tokens: int = 768
-    long_from: float = 0.6
+    stages: tuple[Stage, ...] = CURRICULUM
     rate: float = 2e-3
     warmup_steps: int = 100
     weight_decay: float = 0.01
     clip: float = 1.0
+    text_weight: float = 0.2
     rest_weight: float = 0.05
     rest_share: float = 0.25
     layers: int = 4
@@ -51,17 +65,33 @@ class Recipe:
     mlp_width: int = 320
     context_tokens: int = 8192
 
-    def row_tokens(self, step: int) -> int:
-        """Return the length of the rows of a step."""
-        late = step >= self.long_from * self.steps
-        return self.long_tokens if late and step % 2 else self.short_tokens
+    @property
+    def steps(self) -> int:
+        """The number of steps of all stages."""
+        return sum(stage.steps for stage in self.stages)
+
+    def stage_at(self, step: int) -> tuple[int, Stage, int]:
+        """Return the number of the stage of a step, the stage, and the steps done in it."""
+        for number, stage in enumerate(self.stages):
+            if step < stage.steps:
+                return number, stage, step
+            step -= stage.steps
+        raise IndexError(f"step is beyond the last of {self.steps}")
 
     def rate_at(self, step: int) -> float:
-        """Return the learning rate of a step: linear warm-up, then cosine to zero."""
-        if step < self.warmup_steps:
-            return self.rate * (step + 1) / self.warmup_steps
-        done = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
-        return self.rate * 0.5 * (1 + float(np.cos(np.pi * done)))
+        """Return the learning rate of a step."""
+        first = 0
+        for stage in self.stages:
+            if stage.mix == "world":
+                break
+            first += stage.steps
+        done = max(0, step - first) / max(1, self.steps - first)
+        return (
+            self.rate
+            * min(1.0, (step + 1) / self.warmup_steps)
+            * 0.5
+            * (1 + float(np.cos(np.pi * done)))
+        )
 
 
 RECIPES = {"reference": Recipe()}
@@ -93,21 +123,23 @@ def batch(
     recipe: Recipe, tokenizer: Any, seed: int, step: int
 ) -> tuple[torch.Tensor, torch.Tensor, Counter[str]]:
     """Return the ids `[batch, seq]`, the loss weights of those ids, and pairs seen by family."""
-    tokens = recipe.row_tokens(step)
-    rows = recipe.tokens_per_step // tokens
-    first = step * recipe.tokens_per_step // recipe.short_tokens
-    documents = [microworld.document(seed, first + row, tokens) for row in range(rows)]
+    number, stage, done = recipe.stage_at(step)
+    rows, tokens = stage.rows, stage.row_tokens
+    # Stages of one mix must not read the same documents again: a million apart they never meet.
+    first = number * 1_000_000 + done * rows
+    documents = [microworld.document(seed, first + row, tokens, stage.mix) for row in range(rows)]
     encoded = tokenizer([document.text for document in documents], return_offsets_mapping=True)
     ids = np.full((rows, tokens), tokenizer.pad_token_id, dtype=np.int64)
     weights = np.zeros((rows, tokens), dtype=np.float32)
-    kept = np.random.default_rng((seed, step)).random((rows, tokens)) < recipe.rest_share
-    rest = kept * np.float32(recipe.rest_weight / recipe.rest_share)
+    is_kept = np.random.default_rng((seed, step)).random((rows, tokens)) < recipe.rest_share
+    kept = is_kept.astype(np.float32) / np.float32(recipe.rest_share)
     seen: Counter[str] = Counter()
     for row, document in enumerate(documents):
         length = min(len(encoded["input_ids"][row]), tokens)
         ids[row, :length] = encoded["input_ids"][row][:length]
         ends = np.array([end for _, end in encoded["offset_mapping"][row][:length]])
-        weights[row, 1:length] = rest[row, 1:length]
+        light = recipe.text_weight if document.kind == "text" else recipe.rest_weight
+        weights[row, 1:length] = light * kept[row, 1:length]
         for (start, stop), family in zip(document.answers, document.families, strict=True):
             inside = (ends > start) & (ends <= stop)
             weights[row, :length][inside] = 1.0
@@ -246,7 +278,7 @@ def train(
         raise unknown("reference model", name, RECIPES)
     recipe = recipe or RECIPES[name]
     folder = Path(out)
-    settings = {"name": name, "seed": seed, "recipe": asdict(recipe)}
+    settings = json.loads(json.dumps({"name": name, "seed": seed, "recipe": asdict(recipe)}))
     if (folder / "card.json").exists():
         _same_settings(folder, json.loads((folder / "card.json").read_text()), settings)
         return folder
