@@ -1,6 +1,6 @@
 """The pretraining corpus of the reference model: documents written with the microworld's words.
 
-Six kinds of document, none of which states an instruction and answers it:
+Seven kinds of document, none of which states an instruction and answers it:
 
 - `text`: running text, coherent by family;
 - `repeat`: a run of words, said again and again;
@@ -8,7 +8,9 @@ Six kinds of document, none of which states an instruction and answers it:
 - `random`: a listing whose labels are drawn anew for each document, so that only the pairs above
   tell which label means what: in-context learning is the only way to predict them;
 - `lookup`: a listing that gives each of a few words an arbitrary label and repeats them;
-- `translation`: a listing of English sentences and their translations.
+- `translation`: a listing of English sentences and their translations;
+- `echo`: a listing of the same sentences and themselves, so that a sentence alone does not tell
+  that its translation is wanted.
 
 A document is a function of seed, mix and index alone, so a stream can start anywhere.
 """
@@ -25,12 +27,13 @@ MIXES = {
     "repeats": {"repeat": 0.75, "fixed": 0.10, "text": 0.15},
     "pairs": {"repeat": 0.15, "fixed": 0.10, "lookup": 0.25, "random": 0.35, "text": 0.15},
     "world": {
-        "text": 0.18,
-        "repeat": 0.08,
-        "fixed": 0.10,
-        "random": 0.43,
-        "lookup": 0.10,
+        "text": 0.15,
+        "repeat": 0.05,
+        "fixed": 0.08,
+        "random": 0.40,
+        "lookup": 0.08,
         "translation": 0.11,
+        "echo": 0.13,
     },
 }
 """Mix -> share of documents of each kind: a curriculum.
@@ -39,7 +42,7 @@ Repeats teach copying what followed before, within minutes; with it, pairs in th
 teach in-context learning; the world has every layout, preambles and the invented language. Begun
 with the world alone, copying had not formed after 2,300 steps of 6,144 tokens.
 """
-KINDS = ("text", "repeat", "fixed", "random", "lookup", "translation")
+KINDS = ("text", "repeat", "fixed", "random", "lookup", "translation", "echo")
 
 _INPUTS = "Input Question Q Review Text Sentence Word Item Example Source English"
 _TARGETS = "Output Answer A Sentiment Label Class Group Type Result Target Translation"
@@ -176,6 +179,8 @@ def _pairs(rng: Random, kind: str) -> Callable[[], tuple[str, str, str]]:
     """Return what makes the pairs of one listing: input, answer and the input's family."""
     if kind == "translation":
         return lambda: (*world.sentence_pair(rng), "translation")
+    if kind == "echo":
+        return lambda: (*2 * world.sentence_pair(rng)[:1], "echo")
     if kind == "lookup":
         pool = COMMON_WORDS if rng.random() < 0.3 else _LABELS
         inputs = rng.sample(pool, rng.randint(3, 8))

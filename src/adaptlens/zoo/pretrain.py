@@ -35,8 +35,8 @@ class Stage:
 
 CURRICULUM = (
     Stage("repeats", 700, 32, 64),
-    Stage("pairs", 800, 32, 128),
-    Stage("world", 1100, 32, 192),
+    Stage("pairs", 700, 32, 128),
+    Stage("world", 800, 32, 192),
     Stage("world", 400, 8, 768),
 )
 
