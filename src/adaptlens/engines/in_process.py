@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass
 
 from adaptlens.engines import LoadModel, Outcome, Reporter
+from adaptlens.lm.memory import keep_freed_memory
 from adaptlens.run import run_cell
 from adaptlens.store import ClaimLost, Run, cell_id
 from adaptlens.study import Study, by_model, missing
@@ -40,7 +41,10 @@ class InProcess:
                         held.append(cell)
                         continue
                     reporter.started(cell)
-                    lm = lm or load(cell)
+                    if lm is None:
+                        lm = load(cell)
+                        if lm.device.type == "cpu":
+                            keep_freed_memory()
                     task = study.tasks[cell.task["digest"]]
                     try:
                         reason = run_cell(cell, task, lm, claim, reporter.progress)

@@ -1,9 +1,7 @@
 """The recipe that makes a reference model: microworld from scratch, the same weights every time."""
 
-import ctypes
 import json
 import os
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -19,6 +17,7 @@ from torch.nn import functional
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 from adaptlens.errors import UserError, unknown
+from adaptlens.lm.memory import keep_freed_memory
 from adaptlens.zoo import cards, check, microworld
 from adaptlens.zoo import tokenizer as tokenizers_
 
@@ -230,19 +229,6 @@ def pick_device(device: str) -> torch.device:
     return torch.device(device)
 
 
-def _keep_freed_memory() -> None:
-    """Let the C library reuse large freed blocks instead of giving them back every step.
-
-    Page faults of blocks mapped afresh took a third of a step on 2 cores, most of it when other
-    processes ran. Only glibc has the two settings (mallopt(3)): M_MMAP_MAX, M_TRIM_THRESHOLD.
-    """
-    if sys.platform == "linux":
-        library = ctypes.CDLL(None)
-        if hasattr(library, "mallopt"):
-            library.mallopt(-4, 0)
-            library.mallopt(-1, 2**31 - 1)
-
-
 def train(
     name: str,
     *,
@@ -284,7 +270,7 @@ def train(
         return folder
     where = pick_device(device)
     folder.mkdir(parents=True, exist_ok=True)
-    _keep_freed_memory()
+    keep_freed_memory()
     tokenizer = tokenizers_.save(folder)
     model = build(recipe, tokenizer, seed).train()
     torch.nn.Module.to(model, where)
