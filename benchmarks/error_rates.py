@@ -183,6 +183,38 @@ def verdict_table(runs: int) -> None:
                 )
 
 
+def best_of(arms, split):
+    """Mean test score of the arm with the best mean on a split, all draws together."""
+    return max(arms, key=lambda scores: getattr(scores, split).mean()).values.mean()
+
+
+def selection_table(runs: int) -> None:
+    print("\nWhat choosing does: mean difference, in points, judged between equally good arms")
+    print(
+        f"{'arms':18}{'draws':>6}{'effects':>9}{'cross-fitted':>14}"
+        f"{'validation, same draws':>24}{'test scores':>13}"
+    )
+    for prompts, tunings in ((3, 3), (1, 9)):
+        for spread in (0.3, 1.0):
+            for repeats in (5, 10):
+                rng = np.random.default_rng(13)
+                gaps = np.zeros(3)
+                for _ in range(runs):
+                    arms = field(rng, repeats, spread, prompts, tunings, level=1.0)
+                    gaps[0] += verdict(arms, flips=39).primary.difference
+                    sides = [
+                        [s for s in arms.values() if s.family == family]
+                        for family in ("tune", "prompt")
+                    ]
+                    for place, split in ((1, "validation"), (2, "values")):
+                        gaps[place] += best_of(sides[0], split) - best_of(sides[1], split)
+                crossed, validated, tested = 100 * gaps / runs
+                print(
+                    f"{f'{prompts} prompt, {tunings} tune':18}{repeats:6}{spread:9.1f}"
+                    f"{crossed:+14.1f}{validated:+24.1f}{tested:+13.1f}"
+                )
+
+
 def equivalence_table(runs: int) -> None:
     print("\nEquivalence within 2 points: share of runs that claim it")
     print(
@@ -214,4 +246,5 @@ if __name__ == "__main__":
     null_table(runs)
     power_table(runs)
     equivalence_table(runs)
+    selection_table(runs)
     verdict_table(max(1, runs // 2))

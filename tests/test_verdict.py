@@ -119,21 +119,23 @@ def test_arms_are_chosen_on_the_validation_split_not_on_the_test_split():
     assert found.line.startswith("tune: it-16 beats icl-16 by 20.0 points [")
 
 
-def test_each_half_of_the_draws_is_judged_with_the_arm_the_other_half_chose():
-    # On even draws validation prefers a, on odd draws b; each is right on other test queries.
+def test_where_halves_of_the_draws_choose_differently_a_claim_must_hold_either_way():
+    # On even draws validation prefers a, on odd draws b; over all draws a is slightly ahead.
     even = np.arange(10) % 2 == 0
-    a = arm("tune", range(50), validation=np.where(even, 0.9, 0.1))
-    b = arm("tune", range(50, 100), validation=np.where(even, 0.1, 0.9))
-    found = verdict({"icl-16": arm("prompt", []), "a": a, "b": b})
-    # Even draws are judged with what the odd ones chose.
-    assert found.tuned == "b / a"
-    alone = verdict({"icl-16": arm("prompt", []), "b / a": _mixed(b, a, even)})
-    assert found.primary.difference == alone.primary.difference == 0.5
-    assert found.primary.p == alone.primary.p
-
-
-def _mixed(at_even, at_odd, even):
-    return replace(at_even, values=np.where(even[:, None], at_even.values, at_odd.values))
+    a = arm("tune", range(50), validation=np.where(even, 1.0, 0.1))
+    b = arm("tune", range(50, 90), validation=np.where(even, 0.1, 0.9))
+    none = arm("prompt", [])
+    found = verdict({"icl-16": none, "a": a, "b": b})
+    assert found.tuned == "a"
+    # Even draws are judged with what the odd ones chose (b), odd draws with a: 45 of 100.
+    crossed = replace(b, values=np.where(even[:, None], b.values, a.values))
+    views = [verdict({"icl-16": none, "a": view}).primary for view in (crossed, a)]
+    assert [view.difference for view in views] == pytest.approx([0.45, 0.5])
+    assert found.primary.difference == pytest.approx(0.45)
+    assert found.primary.p == max(view.p for view in views)
+    assert found.primary.low == min(view.low for view in views)
+    assert found.primary.high == max(view.high for view in views)
+    assert "cross-fitted" in found.selection
 
 
 def test_the_order_of_draws_and_conditions_does_not_matter():
@@ -195,7 +197,7 @@ RUNS = 200
 ALLOWED = 0.05 + 3 * math.sqrt(0.05 * 0.95 / RUNS)
 
 
-@pytest.mark.parametrize(("prompts", "tunings"), [(1, 1), (2, 6)])
+@pytest.mark.parametrize(("prompts", "tunings"), [(1, 1), (1, 4), (3, 3)])
 @pytest.mark.parametrize("spread", [0.3, 1.0])
 def test_equally_good_arms_get_a_false_verdict_in_at_most_five_percent(prompts, tunings, spread):
     rng = np.random.default_rng(0)

@@ -22,8 +22,7 @@ class Verdict:
     Attributes:
         state: what is claimed.
         line: the claim as one sentence with its numbers.
-        prompt: the prompting arm that was judged, "a / b" where the two halves of the draws chose
-            differently; empty without one.
+        prompt: the prompting arm that was judged; empty without one.
         tuned: the same for tuning.
         primary: tuning against prompting.
         tests: `primary` and each arm against the baselines, corrected together.
@@ -61,11 +60,12 @@ def verdict(
     4. tune or prompt: the difference is not zero (two-sided);
     5. undecided.
 
-    The arms are chosen on the validation scores by cross-fitting: each half of the draws is
-    judged with the arms that the other half's validation scores chose, so neither the queries nor
-    the draws that chose an arm judge it. Without validation scores, or where conditions were run
-    on different draws, the arms with the best scores are judged, and tests and interval are
-    corrected for all pairs they were chosen from.
+    The arms are chosen on the validation scores. Validation has other queries but the same draws,
+    so where another half of the draws would have chosen another arm, a second, cross-fitted
+    judgement is made, each half of the draws with the arm that the other half chose: its
+    difference is the one reported (it is unbiased), and a claim must hold in both. Without
+    validation scores, or where conditions were run on different draws, the arms with the best
+    scores are judged, and tests and interval are corrected for all pairs they were chosen from.
 
     Args:
         conditions: label to scores on the same queries. Prompting is family "prompt" and the
@@ -88,18 +88,15 @@ def verdict(
         return Verdict("undecided", f"undecided: {found} measured, so there is nothing to compare")
     arms = _choose(prompts, tunings)
     settings: dict[str, Any] = {"margin": margin / 100, "seed": seed, "flips": flips}
-    level = 1 - alpha / len(arms.pairs)
-    tests = [
-        difference(arms.judged[a], arms.judged[b], names=(a, b), level=level, **settings)
-        for a, b in arms.pairs
-    ]
+    settings["level"] = 1 - alpha / len(arms.pairs)
+    tests = [_tested(arms.judged, pair, settings) for pair in arms.pairs]
     known = {
-        name: Scores(np.asarray(values, float)[None]) for name, values in (baselines or {}).items()
+        name: (Scores(np.asarray(values, float)[None]),)
+        for name, values in (baselines or {}).items()
     }
     if known:
-        tests += [
-            _hardest(arm, scores, known, 1 - alpha, settings) for arm, scores in arms.judged.items()
-        ]
+        settings["level"] = 1 - alpha
+        tests += [_hardest(arm, arms.judged, known, settings) for arm in arms.judged]
     adjusted = holm([one.p for one in tests])
     said = f"Holm over {len(tests)} tests" if len(tests) > 1 else "none: one test"
     tests = [replace(t, p_holm=p, correction=said) for t, p in zip(tests, adjusted, strict=True)]
@@ -122,10 +119,12 @@ def verdict(
 
 @dataclass(frozen=True)
 class _Arms:
+    """Who is judged. `judged` holds each arm's views: cross-fitted first, as chosen last."""
+
     prompt: str
     tuned: str
     pairs: list[tuple[str, str]]
-    judged: dict[str, Scores]
+    judged: dict[str, tuple[Scores, ...]]
     selection: str
 
 
@@ -133,25 +132,23 @@ def _choose(prompts: Mapping[str, Scores], tunings: Mapping[str, Scores]) -> _Ar
     """Return the two arms to judge, and all pairs that a claim about them must cover."""
     everyone = [*prompts.values(), *tunings.values()]
     draws = {frozenset(scores.draws) for scores in everyone if scores.is_drawn}
-    if len(everyone) == 2:
-        selection = "one arm on each side, so none was chosen"
-        (prompt, prompted), (tuned, tuning) = *prompts.items(), *tunings.items()
-    elif len(draws) <= 1 and all(map(_can_choose, (prompts, tunings))):
-        common = tuple(sorted(next(iter(draws), ())))
-        selection = "arms chosen on the validation split"
-        if len(common) >= MINIMUM_DRAWS:
-            selection += ", each half of the draws with the other half's validation scores"
-        prompt, prompted = _crossfit(prompts, common)
-        tuned, tuning = _crossfit(tunings, common)
-    else:
+    if len(everyone) > 2 and (len(draws) > 1 or not all(map(_can_choose, (prompts, tunings)))):
         pairs = list(product(tunings, prompts))
         return _Arms(
             max(prompts, key=lambda label: prompts[label].values.mean()),
             max(tunings, key=lambda label: tunings[label].values.mean()),
             pairs,
-            {**tunings, **prompts},
+            {label: (scores,) for label, scores in (*tunings.items(), *prompts.items())},
             f"arms chosen by their test scores; tests and interval cover all {len(pairs)} pairs",
         )
+    common = sorted(next(iter(draws), ())) if len(draws) == 1 else []
+    prompt, prompted = _chosen(prompts, common)
+    tuned, tuning = _chosen(tunings, common)
+    selection = "arms chosen on the validation split"
+    if len(everyone) == 2:
+        selection = "one arm on each side, so none was chosen"
+    elif len(prompted) + len(tuning) > 2:
+        selection += ", cross-fitted over halves of the draws, which would choose other arms"
     judged = {tuned: tuning, prompt: prompted}
     return _Arms(prompt, tuned, [(tuned, prompt)], judged, selection)
 
@@ -160,26 +157,29 @@ def _can_choose(arms: Mapping[str, Scores]) -> bool:
     return len(arms) == 1 or all(scores.validation is not None for scores in arms.values())
 
 
-def _crossfit(arms: Mapping[str, Scores], draws: Sequence[int]) -> tuple[str, Scores]:
-    """Return what the arm chosen on the other half of the draws scores in each half.
+def _chosen(arms: Mapping[str, Scores], draws: Sequence[int]) -> tuple[str, tuple[Scores, ...]]:
+    """Return the arm with the best validation score, and its views.
 
     The first of equally good arms is chosen.
     """
     if len(arms) == 1:
-        return next(iter(arms.items()))
-    halves = [draws[0::2], draws[1::2]] if len(draws) >= MINIMUM_DRAWS else [draws, draws]
-    labels = [
-        max(arms, key=lambda label: _validation(arms[label], half)) for half in reversed(halves)
-    ]
-    if labels[0] == labels[1]:
-        return labels[0], arms[labels[0]]
+        ((label, scores),) = arms.items()
+        return label, (scores,)
+
+    def best(some: Sequence[int]) -> str:
+        return max(arms, key=lambda label: _validation(arms[label], some))
+
+    label = best(draws)
+    halves = [draws[0::2], draws[1::2]] if len(draws) >= MINIMUM_DRAWS else []
     rows = {
-        draw: _row(arms[label], draw)
-        for label, half in zip(labels, halves, strict=True)
+        draw: _row(arms[best(other)], draw)
+        for half, other in zip(halves, reversed(halves), strict=True)
         for draw in half
     }
-    mixed = Scores(np.stack(list(rows.values())), tuple(rows), arms[labels[0]].family)
-    return " / ".join(labels), mixed
+    if all(best(half) == label for half in halves):
+        return label, (arms[label],)
+    crossed = Scores(np.stack(list(rows.values())), tuple(rows), arms[label].family)
+    return label, (crossed, arms[label])
 
 
 def _validation(scores: Scores, draws: Sequence[int]) -> float:
@@ -193,21 +193,44 @@ def _row(scores: Scores, draw: int) -> np.ndarray:
     return scores.values[scores.draws.index(draw) if scores.is_drawn else 0]
 
 
+def _tested(
+    judged: Mapping[str, tuple[Scores, ...]], pair: tuple[str, str], settings: Mapping[str, Any]
+) -> Difference:
+    """Return the test of a pair that holds in every view of it, with the first view's difference.
+
+    The larger p-values, an interval around both, 1 where the views differ in sign.
+    """
+    left, right = (judged[name] for name in pair)
+    views = max(len(left), len(right))
+    tests = [
+        difference(
+            left[min(i, len(left) - 1)], right[min(i, len(right) - 1)], names=pair, **settings
+        )
+        for i in range(views)
+    ]
+    agree = len({test.difference > 0 for test in tests}) == 1
+    return replace(
+        tests[0],
+        low=min(test.low for test in tests),
+        high=max(test.high for test in tests),
+        p=max(test.p for test in tests) if agree else 1.0,
+        equivalence_p=max(test.equivalence_p for test in tests),
+        detectable=max(test.detectable for test in tests),
+    )
+
+
 def _hardest(
     arm: str,
-    scores: Scores,
-    baselines: Mapping[str, Scores],
-    level: float,
+    judged: Mapping[str, tuple[Scores, ...]],
+    baselines: Mapping[str, tuple[Scores, ...]],
     settings: Mapping[str, Any],
 ) -> Difference:
     """Return the test against the baseline that is hardest to beat; p is 1 where it wins.
 
     An arm beats every baseline when it beats this one (intersection-union test).
     """
-    tests = [
-        difference(scores, values, names=(arm, name), level=level, **settings)
-        for name, values in baselines.items()
-    ]
+    everyone = {**baselines, arm: judged[arm]}
+    tests = [_tested(everyone, (arm, name), settings) for name in baselines]
     tests = [test if test.difference > 0 else replace(test, p=1.0) for test in tests]
     hardest = max(tests, key=lambda test: (test.p, -test.difference))
     return replace(hardest, test=f"{hardest.test}; 1 where not above")
@@ -226,7 +249,7 @@ def _state(first: Difference, against: Sequence[Difference], alpha: float) -> St
 
 
 def _size(arms: _Arms) -> str:
-    sides = [arms.judged[arms.tuned], arms.judged[arms.prompt]]
+    sides = [arms.judged[arms.tuned][-1], arms.judged[arms.prompt][-1]]
     counts = list(dict.fromkeys(len(side.draws) for side in sides if side.is_drawn))
     queries = f"{sides[0].values.shape[1]} queries"
     if not counts:
