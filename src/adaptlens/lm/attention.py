@@ -19,7 +19,7 @@ from transformers.integrations.sdpa_attention import repeat_kv
 from adaptlens.lm.anatomy import Anatomy
 
 _NAME = "adaptlens_split"
-_prefix: ContextVar[Sequence[DynamicLayer]] = ContextVar("prefix")
+_prefix: ContextVar[tuple[Sequence[DynamicLayer], Tensor]] = ContextVar("prefix")
 # PyTorch's fused attention for processors, which also returns the exponentials' sum. It is not
 # public; where a release lacks it, rows are given copies of the prefix.
 _fused = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
@@ -41,14 +41,20 @@ def can_split(parts: Anatomy, longest: int) -> bool:
 
 
 @contextlib.contextmanager
-def split(parts: Anatomy, layers: Sequence[DynamicLayer]) -> Iterator[None]:
-    """Let every row of the passes inside also attend to a prefix, given by its keys and values.
+def split(parts: Anatomy, layers: Sequence[DynamicLayer], wanted: Tensor) -> Iterator[None]:
+    """Let every row of the pass inside also attend to a prefix.
 
-    Within it the model runs without a cache, with masks of the rows alone.
+    Within it the model runs without a cache, with a mask of the rows alone.
+
+    Args:
+        parts: the model.
+        layers: keys and values of the prefix.
+        wanted: int, the tokens whose final states are read, counted row by row; in the last layer
+            only they attend to the prefix.
     """
     config: Any = parts.backbone.config
     before = config._attn_implementation
-    given = _prefix.set(layers)
+    given = _prefix.set((layers, wanted))
     config._attn_implementation = _NAME
     try:
         yield
@@ -68,10 +74,10 @@ def _attend(
     **kwargs: object,
 ) -> tuple[Tensor, None]:
     """Return [batch, seq, heads, head_width]; the signature is Transformers'."""
-    layer = _prefix.get()[module.layer_idx]
+    layers, wanted = _prefix.get()
+    layer = layers[module.layer_idx]
     assert layer.keys is not None and layer.values is not None and _fused is not None
-    batch, heads, seq, _ = query.shape
-    groups = heads // key.shape[1]
+    groups = query.shape[1] // key.shape[1]
     own, own_sum = _fused(
         query,
         repeat_kv(key, groups),
@@ -81,16 +87,22 @@ def _attend(
         attn_mask=attention_mask,
         scale=scaling,
     )
+    own, own_sum = (x.transpose(1, 2).flatten(0, 1) for x in (own, own_sum))
+    tokens = query.transpose(1, 2).flatten(0, 1)
+    is_last = module.layer_idx == len(layers) - 1
+    if is_last:
+        tokens = tokens[wanted]
     # Queries of all rows and of all heads that share keys stand in one long row.
-    rows = query.unflatten(1, (-1, groups)).permute(1, 0, 2, 3, 4).flatten(1, 3)[None]
-    far, far_sum = _fused(rows, layer.keys, layer.values, 0.0, False, scale=scaling)
-
-    def by_row(x: Tensor) -> Tensor:
-        return x[0].unflatten(1, (batch, groups, seq)).transpose(0, 1).flatten(1, 2)
-
-    share = torch.sigmoid(by_row(far_sum) - own_sum)[..., None].to(query.dtype)
-    merged = torch.lerp(own, by_row(far), share)
-    return merged.transpose(1, 2).contiguous(), None
+    rows = tokens.unflatten(1, (-1, groups)).permute(1, 2, 0, 3).flatten(1, 2)[None]
+    far, far_sum = (
+        x[0].unflatten(1, (groups, -1)).flatten(0, 1).transpose(0, 1)
+        for x in _fused(rows, layer.keys, layer.values, 0.0, False, scale=scaling)
+    )
+    near, near_sum = (own[wanted], own_sum[wanted]) if is_last else (own, own_sum)
+    merged = torch.lerp(near, far, torch.sigmoid(far_sum - near_sum)[..., None].to(own.dtype))
+    if is_last:
+        merged = own.index_copy(0, wanted, merged)
+    return merged.view(query.shape[0], query.shape[2], *merged.shape[1:]), None
 
 
 AttentionInterface.register(_NAME, _attend)

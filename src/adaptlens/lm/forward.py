@@ -22,7 +22,7 @@ from adaptlens.lm.load import LM
 from adaptlens.lm.memory import default_budget, is_out_of_memory, pass_tokens
 from adaptlens.lm.plan import row_width
 from adaptlens.lm.trie import Packed, pack
-from adaptlens.lm.walk import Work, check_lengths, in_place, parted, routed, walk
+from adaptlens.lm.walk import Work, check_lengths, in_place, last_mlp_at, parted, routed, walk
 from adaptlens.values import Weights
 
 Progress = Callable[[int, int], None]
@@ -125,7 +125,9 @@ class _Reader:
     def leaf(self, numbers: list[int], layers: list[DynamicLayer], prefix: int) -> None:
         """Read sequences packed into rows after a cached prefix."""
         assert self.lm.anatomy is not None
-        width = row_width(prefix)
+        longest = max(len(self.sequences[n]) for n in numbers)
+        split = bool(layers) and can_split(self.lm.anatomy, longest)
+        width = row_width(0 if split else prefix)
         most = pass_tokens(self.lm.anatomy, prefix, width, self.budget_bytes)
         self.chunks(numbers, layers, prefix, width, most)
 
@@ -217,9 +219,9 @@ class _Reader:
         with (
             routed(self.weights, packed.variants),
             self.gathering(parts, at, streams),
-            _last_mlp_at(parts, at) if self.weights is None else contextlib.nullcontext(),
+            last_mlp_at(parts, at, self.weights),
         ):
-            hidden = self.hidden(parts, packed, layers)
+            hidden = self.hidden(parts, packed, layers, at)
         self.work.forwards += 1
         self.work.tokens_computed += packed.num_tokens
         self.work.tokens_padded += packed.ids.numel() - packed.num_tokens
@@ -229,14 +231,16 @@ class _Reader:
             nodes, len(flat), lambda low, high: parts.logits(final[low:high]), final, residual
         )
 
-    def hidden(self, parts: Anatomy, packed: Packed, layers: list[DynamicLayer]) -> torch.Tensor:
+    def hidden(
+        self, parts: Anatomy, packed: Packed, layers: list[DynamicLayer], at: torch.Tensor
+    ) -> torch.Tensor:
         """Return the final states [batch, seq, width], by the cheapest way that is exact."""
         ids, positions = packed.ids, packed.positions
         if packed.is_chain and not layers:
             return parts.backbone(input_ids=ids, use_cache=False).last_hidden_state
         longest = int(positions.max()) + 1
         if layers and can_split(parts, longest):
-            with split(parts, layers):
+            with split(parts, layers, at):
                 return parts.hidden(ids, positions, packed.mask())
         before = torch.arange(packed.prefix, device=ids.device).expand(len(ids), -1)
         keys = torch.cat([before, positions], dim=1)
@@ -298,34 +302,6 @@ class _Reader:
         finally:
             for hook in hooks:
                 hook.remove()
-
-
-@contextlib.contextmanager
-def _last_mlp_at(parts: Anatomy, at: torch.Tensor) -> Iterator[None]:
-    """Let the last layer's feed-forward part run at the wanted tokens only; nothing reads others.
-
-    Not for OPT, where the part cannot be run as one module, nor under adapters, which find their
-    rows by the shape of what a module is given.
-    """
-    mlp = parts.mlp(parts.num_layers - 1)
-    if isinstance(mlp, torch.nn.Linear):
-        yield
-        return
-    whole, own = mlp.forward, mlp.__dict__.get("forward")
-
-    def at_wanted(states: torch.Tensor, *rest: object) -> torch.Tensor:
-        found = whole(states.flatten(0, 1)[at][None], *rest)[0]
-        return (
-            states.new_zeros(states.shape).flatten(0, 1).index_copy_(0, at, found).view_as(states)
-        )
-
-    mlp.forward = at_wanted
-    try:
-        yield
-    finally:
-        del mlp.forward
-        if own is not None:
-            mlp.forward = own
 
 
 def _distinct(

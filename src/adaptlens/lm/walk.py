@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from transformers.cache_utils import Cache, DynamicLayer
 
 from adaptlens.errors import UserError
+from adaptlens.lm.anatomy import Anatomy
 from adaptlens.lm.cache import copied
 from adaptlens.lm.load import LM
 from adaptlens.lm.memory import is_out_of_memory
@@ -17,7 +18,7 @@ from adaptlens.lm.plan import Stage, plan
 from adaptlens.values import Weights
 
 # A prefix longer than this goes into its cache in pieces, so that its mask stays small.
-_PIECE_TOKENS = 1024
+_PIECE_TOKENS = 2048
 
 Leaf = Callable[[list[int], list[DynamicLayer], int], None]
 """Called with (numbers of sequences, keys and values of their prefix, its tokens)."""
@@ -110,6 +111,39 @@ def routed(
     return weights.routed(variants)
 
 
+@contextlib.contextmanager
+def last_mlp_at(parts: Anatomy, at: torch.Tensor, weights: Weights | None) -> Iterator[None]:
+    """Let the last layer's feed-forward part run at the wanted tokens only; nothing reads others.
+
+    Not for OPT, where the part cannot be run as one module, nor under weights, as adapters tell
+    their rows by the shape of what a module is given.
+
+    Args:
+        parts: the model.
+        at: int, the wanted tokens of the batch, counted row by row.
+        weights: weight changes.
+    """
+    mlp: Any = parts.mlp(parts.num_layers - 1)
+    if weights is not None or isinstance(mlp, torch.nn.Linear):
+        yield
+        return
+    whole, own = mlp.forward, mlp.__dict__.get("forward")
+
+    def at_wanted(states: torch.Tensor, *rest: object) -> torch.Tensor:
+        found = whole(states.flatten(0, 1)[at][None], *rest)[0]
+        return (
+            states.new_zeros(states.shape).flatten(0, 1).index_copy_(0, at, found).view_as(states)
+        )
+
+    mlp.forward = at_wanted
+    try:
+        yield
+    finally:
+        del mlp.forward
+        if own is not None:
+            mlp.forward = own
+
+
 def walk(
     lm: LM,
     sequences: Sequence[Sequence[int]],
@@ -181,17 +215,16 @@ class _Walker:
         assert parts is not None
         layers = copied(above) or [DynamicLayer() for _ in parts.layers]
         piece, done = _PIECE_TOKENS, 0
+        nothing = torch.zeros(0, dtype=torch.long, device=device)
         while done < len(ids):
             part = torch.tensor([ids[done : done + piece]], device=device)
-            places = torch.arange(start + done + part.shape[1], device=device)
-            queries = places[start + done :]
-            allowed = places[None, :] <= queries[:, None]
             grown = copied(layers)
             try:
-                with routed(self.weights, [variant]):
-                    parts.hidden(
-                        part, queries[None], allowed[None], places[None], Cache(layers=[*grown])
-                    )
+                with (
+                    routed(self.weights, [variant]),
+                    last_mlp_at(parts, nothing, self.weights),
+                ):
+                    _fill(parts, part, start + done, Cache(layers=[*grown]))
             except RuntimeError as error:
                 if not is_out_of_memory(error) or piece == 1:
                     raise
@@ -203,3 +236,15 @@ class _Walker:
             self.work.forwards += 1
             self.work.tokens_computed += part.shape[1]
         return layers
+
+
+def _fill(parts: Anatomy, ids: torch.Tensor, start: int, cache: Cache) -> None:
+    """Add the keys and values of tokens ids [1, seq] at positions from `start` on to a cache."""
+    if start == 0 and not any(parts.windows):
+        # Plain causal attention, which needs no mask and skips what a mask would hide.
+        parts.backbone(input_ids=ids, past_key_values=cache, use_cache=True)
+        return
+    places = torch.arange(start + ids.shape[1], device=ids.device)
+    queries = places[start:]
+    allowed = places[None, :] <= queries[:, None]
+    parts.hidden(ids, queries[None], allowed[None], places[None], cache)

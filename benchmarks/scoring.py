@@ -1,0 +1,224 @@
+"""Scoring answers: adaptlens against lm-evaluation-harness's Hugging Face backend.
+
+    python benchmarks/scoring.py --data ../shared/data/sst2/train.tsv
+
+Both sides score the same answers after the same prompts with the same model object, in float32,
+tokenisation included; the peer runs at the best of several batch sizes. Repeats alternate, and
+the ratio is that of the medians. Needs the extra `bench`.
+"""
+
+import argparse
+import json
+import logging
+import platform
+import random
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from lm_eval.api.instance import Instance
+from lm_eval.models.huggingface import HFLM
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from adaptlens.lm.load import LM, assemble, load
+from adaptlens.lm.score import encode, score
+from adaptlens.lm.walk import Work
+from adaptlens.values import Part, Prompt
+
+ANSWERS = (" negative", " positive")
+INSTRUCTION = "Decide whether the review is positive or negative.\n\n"
+TARGETS = {"16 fixed demonstrations": 15.0, "0 demonstrations": 1.3, "16 drawn per query": 1.2}
+SHOTS_TARGET = 1.5
+
+
+def rows(path: Path | None) -> list[tuple[str, int]]:
+    """Return (text, label) pairs of a file of `text<TAB>label` lines, or made-up ones."""
+    if path is not None:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        return [(text, int(label)) for text, label in (line.rsplit("\t", 1) for line in lines)]
+    words = "a the film plot cast of with dull bright slow and story makes feels is not".split()  # noqa: SIM905
+    source = random.Random(0)
+    return [
+        (" ".join(source.choices(words, k=source.randint(5, 35))), source.randrange(2))
+        for _ in range(2000)
+    ]
+
+
+def tokenizer(texts: list[str]) -> Any:
+    """Return a byte-level BPE tokenizer of 8,192 entries trained on the texts."""
+    inside = Tokenizer(models.BPE())
+    inside.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inside.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=8192,
+        special_tokens=["</s>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    inside.train_from_iterator(texts, trainer)
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=inside, eos_token="</s>")
+
+
+def random_llama(texts: list[str]) -> LM:
+    """Return an 18M-parameter Llama with random weights: 8 layers of width 384."""
+    transformers.set_seed(0)
+    config = transformers.LlamaConfig(
+        vocab_size=8192,
+        hidden_size=384,
+        intermediate_size=1024,
+        num_hidden_layers=8,
+        num_attention_heads=6,
+        max_position_embeddings=8192,
+        initializer_range=0.06,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=0,
+    )
+    model = transformers.LlamaForCausalLM(config).eval().requires_grad_(False)
+    return assemble(model, tokenizer(texts), name="random-llama-18M", digest="")
+
+
+def item(text: str, label: int | None = None) -> str:
+    """Return a demonstration, or the query where there is no label."""
+    end = "" if label is None else f"{ANSWERS[label]}\n\n"
+    return f"Review: {text}\nSentiment:{end}"
+
+
+def ours(lm: LM, prompts: list[str], work: Work | None = None) -> np.ndarray:
+    """Return the log-likelihoods [queries, choices]."""
+    asked = [Prompt((Part("query", text),), ANSWERS) for text in prompts]
+    return np.stack(score(lm, encode(lm, asked, work=work), work=work))
+
+
+def peer(backend: Any, prompts: list[str]) -> np.ndarray:
+    """Return the same by lm-evaluation-harness."""
+    requests = [
+        Instance(request_type="loglikelihood", doc={}, arguments=(text, answer), idx=i)
+        for text in prompts
+        for i, answer in enumerate(ANSWERS)
+    ]
+    found = [value for value, _ in backend.loglikelihood(requests, disable_tqdm=True)]
+    return np.array(found).reshape(len(prompts), len(ANSWERS))
+
+
+def seconds(run: Callable[[], Any]) -> float:
+    """Return how long a call takes."""
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def compare(lm: LM, name: str, prompts: list[str], repeats: int) -> dict[str, Any]:
+    """Return both sides' median seconds, their ratio and the largest difference."""
+    sizes = {}
+    for size in (2, 8, 32):
+        backend = HFLM(pretrained=lm.model, tokenizer=lm.tokenizer, batch_size=size)
+        sizes[size] = seconds(lambda b=backend: peer(b, prompts[: max(len(prompts) // 4, 16)]))
+    best = min(sizes, key=sizes.__getitem__)
+    backend = HFLM(pretrained=lm.model, tokenizer=lm.tokenizer, batch_size=best)
+    work = Work()
+    difference = float(np.abs(ours(lm, prompts, work) - peer(backend, prompts)).max())
+    timed: dict[str, list[float]] = {"ours": [], "peer": []}
+    for _ in range(repeats):
+        timed["peer"].append(seconds(lambda: peer(backend, prompts)))
+        timed["ours"].append(seconds(lambda: ours(lm, prompts)))
+    mine, theirs = (statistics.median(timed[side]) for side in ("ours", "peer"))
+    return {
+        "case": name,
+        "queries": len(prompts),
+        "peer_seconds": theirs,
+        "ours_seconds": mine,
+        "ratio": theirs / mine,
+        "target": TARGETS.get(name),
+        "max_difference": difference,
+        "peer_batch_size": best,
+        "tokens_given": work.tokens_given,
+        "tokens_computed": work.tokens_computed,
+    }
+
+
+def by_shots(lm: LM, shots: dict[int, list[str]], repeats: int) -> dict[str, Any]:
+    """Return the seconds per query at few and at many fixed demonstrations, and their ratio."""
+    timed: dict[int, list[float]] = {k: [] for k in shots}
+    for _ in range(repeats + 1):
+        for k, prompts in shots.items():
+            timed[k].append(seconds(lambda p=prompts: ours(lm, p)))
+    per_query = {k: statistics.median(timed[k][1:]) / len(shots[k]) for k in shots}
+    few, many = min(shots), max(shots)
+    return {
+        "few": few,
+        "many": many,
+        "queries": len(shots[few]),
+        "few_seconds_per_query": per_query[few],
+        "many_seconds_per_query": per_query[many],
+        "ratio": per_query[many] / per_query[few],
+        "target": SHOTS_TARGET,
+    }
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--data", type=Path, help="lines of text<TAB>0|1; default: made-up text")
+    options.add_argument("--model", help="a hub id, folder or zoo name; default: a random Llama")
+    options.add_argument("--queries", type=int, default=128)
+    options.add_argument("--repeats", type=int, default=3)
+    options.add_argument("--threads", type=int, default=2)
+    options.add_argument("--only", help="run the cases whose name contains this")
+    options.add_argument("--json", type=Path, help="also write the result here")
+    given = options.parse_args()
+    torch.set_num_threads(given.threads)
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    pairs = rows(given.data)
+    random.Random(0).shuffle(pairs)
+    texts = [item(text, label) for text, label in pairs]
+    lm = load(given.model, device="cpu") if given.model else random_llama(texts)
+    demos, queries = texts[:32], [item(text) for text, _ in pairs[32:]]
+    asked = queries[: given.queries]
+    source = random.Random(1)
+    cases = {
+        "16 fixed demonstrations": [INSTRUCTION + "".join(demos[:16]) + q for q in asked],
+        "0 demonstrations": [INSTRUCTION + q for q in asked],
+        "0 demonstrations, no instruction": asked,
+        "16 drawn per query": [
+            INSTRUCTION + "".join(source.sample(texts, 16)) + q for q in asked[: given.queries // 2]
+        ],
+    }
+    results = [
+        compare(lm, name, prompts, given.repeats)
+        for name, prompts in cases.items()
+        if not given.only or given.only in name
+    ]
+    machine = f"{platform.processor() or platform.machine()}, {given.threads} threads"
+    size = sum(p.numel() for p in lm.model.parameters()) / 1e6
+    print(f"{lm.name} ({size:.1f}M parameters), float32, {machine}, torch {torch.__version__}")
+    print(f"{'case':34}{'peer s':>9}{'ours s':>9}{'ratio':>8}{'target':>8}{'max diff':>10}")
+    for r in results:
+        target = f"{r['target']:.1f}" if r["target"] else ""
+        print(
+            f"{r['case']:34}{r['peer_seconds']:9.2f}{r['ours_seconds']:9.2f}{r['ratio']:8.2f}"
+            f"{target:>8}{r['max_difference']:10.1e}"
+        )
+    record: dict[str, Any] = {"machine": machine, "model": lm.name, "cases": results}
+    if not given.only or given.only in "shots":
+        asked = queries[: given.queries * 8]
+        shots = by_shots(
+            lm, {k: [INSTRUCTION + "".join(demos[:k]) + q for q in asked] for k in (1, 32)},
+            given.repeats,
+        )  # fmt: skip
+        record["shots"] = shots
+        few, many = (shots[k] * 1e3 for k in ("few_seconds_per_query", "many_seconds_per_query"))
+        print(
+            f"adaptlens, {shots['queries']} queries: {few:.2f} ms a query at 1 shot, {many:.2f} at "
+            f"32 shots, ratio {shots['ratio']:.2f} (target at most {SHOTS_TARGET})"
+        )
+    if given.json:
+        given.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
