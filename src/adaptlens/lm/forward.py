@@ -128,7 +128,8 @@ class _Reader:
         longest = max(len(self.sequences[n]) for n in numbers)
         split = bool(layers) and can_split(self.lm.anatomy, longest)
         width = row_width(0 if split else prefix)
-        most = pass_tokens(self.lm.anatomy, prefix, width, self.budget_bytes)
+        widest = max(width, longest - prefix)
+        most = pass_tokens(self.lm.anatomy, prefix, widest, self.budget_bytes)
         self.chunks(numbers, layers, prefix, width, most)
 
     def chunks(

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import sys
+from typing import Any
 
 import torch
 
@@ -45,7 +46,8 @@ def pass_tokens(parts: Anatomy, prefix: int, width: int, budget_bytes: int) -> i
     """
     weight = next(parts.backbone.parameters())
     size = weight.element_size() if weight.is_floating_point() else 4
-    scores = 2 * parts.num_heads if parts.layout.eager or parts.final_softcap else 0
+    config: Any = parts.backbone.config
+    scores = 2 * parts.num_heads if config._attn_implementation == "eager" else 0
     a_token = size * 20 * parts.width + (prefix + width) * (4 + size + size * scores)
     a_row = 4 * size * parts.num_heads * parts.head_width * (prefix + width)
     tokens = budget_bytes // (a_token + a_row // width)
