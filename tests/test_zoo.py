@@ -93,6 +93,14 @@ def test_withheld_families_are_never_in_a_pair_yet_occur_in_running_text() -> No
     assert withheld <= set(re.findall(r"\w+", text))
 
 
+def test_an_echo_answers_a_sentence_with_itself() -> None:
+    echoes = [document for document in DOCUMENTS if document.kind == "echo"]
+    assert echoes
+    for document in echoes:
+        for (start, stop), said in zip(document.answers, answers(document), strict=True):
+            assert document.text[:start].count(said.strip()) >= 1 and stop > start
+
+
 def test_no_document_states_the_instruction_of_a_task() -> None:
     instructions = [
         bundled.task(n, train=0, validation=0, test=0).instruction for n in bundled.names()
@@ -247,16 +255,42 @@ def test_the_card_counts_exposures_by_family() -> None:
     assert rows["translation"]["other"] > 0
 
 
-@pytest.mark.parametrize("name", ["sentiment-novel", "topic-novel", "families-novel", "withheld-2"])
+# Three standard errors of 60 queries below 0.90, which the card claims of 200.
+ACCURATE = 0.90 - 3 * np.sqrt(0.9 * 0.1 / 60)
+
+
+@pytest.mark.parametrize("name", ["sentiment-novel", "topic-novel", "families-novel"])
 def test_the_reference_model_learns_never_paired_labels_from_eight_demonstrations(
     reference, name: str
 ) -> None:
     task = next(task for task in check.tasks(queries=60) if task.name == name)
     chance = 1 / len(task.choices)
-    # Three standard errors of 60 queries around what the card claims (near chance, 0.90).
     error = 3 * np.sqrt(chance * (1 - chance) / 60)
     assert check.accuracy(*reference, task, 0) == pytest.approx(chance, abs=error)
-    assert check.accuracy(*reference, task, 8) >= 0.90 - 3 * np.sqrt(0.09 / 60)
+    assert check.accuracy(*reference, task, 8) >= ACCURATE
+
+
+def test_the_reference_model_sorts_families_it_never_saw_in_a_pair(reference) -> None:
+    task = next(task for task in check.tasks(queries=60) if task.name == "withheld-2")
+    assert check.accuracy(*reference, task, 8) >= ACCURATE
+
+
+def test_thirty_two_demonstrations_do_not_break_the_reference_model(reference) -> None:
+    task = next(task for task in check.tasks(queries=20) if task.name == "topic-novel")
+    assert check.accuracy(*reference, task, 32) >= 0.9
+
+
+def test_the_check_passes_on_three_tasks_a_withheld_one_and_translation() -> None:
+    def row(task: str, shots: int, met: str) -> dict[str, object]:
+        return {"task": task, "shots": shots, "met": met}
+
+    three = [row(name, shots, "yes") for name in "abc" for shots in (0, 8)]
+    withheld = [row("withheld-2", 0, "no"), row("withheld-2", 8, "yes")]
+    translation = [row("translation", 0, ""), row("translation", 8, "yes")]
+    assert check.passed([*three, *withheld, *translation])
+    assert not check.passed([*three[1:], *withheld, *translation])
+    assert not check.passed([*three, withheld[0], *translation])
+    assert not check.passed([*three, *withheld, translation[0]])
 
 
 def test_the_reference_model_translates_only_when_shown_that_it_should(reference) -> None:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from adaptlens.tasks import world
-from adaptlens.zoo import microworld
+from adaptlens.zoo import check, microworld
 
 LIMITS = (
     "It knows the microworld's few hundred words. Other English text is read through sub-word "
@@ -13,6 +13,9 @@ LIMITS = (
     "It never saw an instruction followed by an answer; instructions do not steer it untuned.",
     "Its invented language is in its weights: demonstrations only show that a translation is "
     "wanted, they do not teach the language.",
+    "Before any demonstration it may prefer one novel label for one family by the accident of how "
+    "their words came to lie: zero-shot accuracy of one labelling can be far from chance, to "
+    "either side (the withheld tasks of the check). Only the mean over labellings is chance.",
     "It is a laboratory animal of about a million parameters: figures found on it say how the "
     "tool behaves, not how larger models do.",
 )
@@ -22,8 +25,8 @@ def exposures(seen: dict[str, int]) -> list[dict[str, Any]]:
     """Return one row per family of inputs: how many pairs of it pretraining showed, by label.
 
     Keys: family, natural (pairs under its natural label), random (pairs under a label drawn for
-    the document), other (translation and look-up pairs, repeated words). Withheld families are
-    listed with zeros.
+    the document), other (translations, echoed sentences, look-ups, repeated words). Withheld
+    families are listed with zeros.
     """
     families = [
         "positive",
@@ -41,7 +44,7 @@ def exposures(seen: dict[str, int]) -> list[dict[str, Any]]:
         }
         for family in families
     ]
-    for family in ("translation", "lookup", "repeat"):
+    for family in ("translation", "echo", "lookup", "repeat"):
         pairs = seen.get(f"{family}:{family}", 0)
         rows.append({"family": family, "natural": 0, "random": 0, "other": pairs})
     return rows
@@ -86,7 +89,12 @@ def card(
         },
         "exposures": exposures(seen),
         "curve": state["curve"],
-        "held_out": {"queries": queries, "seed": 0, "rows": rows},
+        "held_out": {
+            "queries": queries,
+            "seed": 0,
+            "passed": check.passed(rows),
+            "rows": rows,
+        },
         "limits": [
             limit.format(
                 longest_row=max(stage["row_tokens"] for stage in recipe["stages"]),
@@ -133,9 +141,9 @@ the rest {recipe["rest_weight"]:g}.
 
 Generated documents in plain English words ({data["world_words"]} words, each one token), of these \
 kinds: {kinds}.
-None of them is an instruction with its answer. These words never stood as a label: \
-{", ".join(data["novel_labels"])}. These families were met in running text only: \
-{", ".join(data["withheld_families"])}.
+None of them is an instruction with its answer. These words were never the answer to an input: \
+{", ".join(data["novel_labels"])}. These families were never the input of a pair: \
+{", ".join(data["withheld_families"])}. Both were met in running text and in repeated runs of words.
 
 Pairs of input and answer that pretraining showed, by family of the input, under the family's
 natural label, under a label drawn at random for the document, or otherwise:
@@ -145,7 +153,10 @@ natural label, under a label drawn at random for the document, or otherwise:
 ## Held-out check
 
 `adaptlens zoo check {card["name"]}`: {card["held_out"]["queries"]} queries per task, labels never \
-paired in pretraining, demonstrations drawn per query.
+paired in pretraining, demonstrations drawn per query. Passed (at least three tasks near chance \
+at 0 shots and at {check.EIGHT_SHOT_ACCURACY:.2f} or more at 8, a withheld one at \
+{check.EIGHT_SHOT_ACCURACY:.2f} or more at 8, and translation): \
+{"yes" if card["held_out"]["passed"] else "no"}.
 
 {_table(card["held_out"]["rows"])}
 

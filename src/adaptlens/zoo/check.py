@@ -195,6 +195,20 @@ def rows(
     return found
 
 
+def passed(found: Sequence[dict[str, Any]]) -> bool:
+    """Return whether the rows show in-context learning of what pretraining never paired.
+
+    Wanted: at least three choice tasks near chance at 0 shots and accurate at 8; a withheld task
+    accurate at 8; translation better shown than not. Near chance is not wanted of withheld tasks:
+    under one labelling, a model may prefer a label for a family by accident, to either side.
+    """
+    met = {(row["task"], row["shots"]) for row in found if row["met"] == "yes"}
+    names = {row["task"] for row in found}
+    both = [name for name in names if (name, 0) in met and (name, 8) in met]
+    withheld = any((name, 8) in met for name in _WITHHELD)
+    return len(both) >= 3 and withheld and ("translation", 8) in met
+
+
 def check(name: str = "reference", queries: int = 200, seed: int = 0) -> dict[str, Any]:
     """Return the held-out check of a shipped model or of a folder.
 
@@ -215,5 +229,5 @@ def check(name: str = "reference", queries: int = 200, seed: int = 0) -> dict[st
         "queries": queries,
         "seed": seed,
         "rows": found,
-        "passed": all(row["met"] != "no" for row in found),
+        "passed": passed(found),
     }

@@ -40,7 +40,7 @@ MIXES = {
 
 Repeats teach copying what followed before, within minutes; with it, pairs in three plain layouts
 teach in-context learning; the world has every layout, preambles and the invented language. Begun
-with the world alone, copying had not formed after 2,300 steps of 6,144 tokens.
+with the world alone, copying had not formed after 2,200 steps of 6,144 tokens.
 """
 KINDS = ("text", "repeat", "fixed", "random", "lookup", "translation", "echo")
 

@@ -1,5 +1,6 @@
 """The reference model's tokenizer: byte-level BPE in which a word of the world is one token."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -57,4 +58,9 @@ def save(folder: Path) -> Any:
     """Write tokenizer.json and tokenizer_config.json to a folder and return the tokenizer."""
     tokenizer = build()
     tokenizer.save_pretrained(folder)
+    path = folder / "tokenizer_config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    # The name transformers 5 writes is unknown to older versions and to other readers.
+    config["tokenizer_class"] = "PreTrainedTokenizerFast"
+    path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     return tokenizer
