@@ -18,7 +18,8 @@ from adaptlens.adapt.account import training_flops
 from adaptlens.adapt.batches import Lesson
 from adaptlens.adapt.lessons import lessons_for
 from adaptlens.adapt.optimiser import AdamW, Recipe, rate_factor
-from adaptlens.adapt.tuning import FullTuning, InstructionTuning, SupervisedTuning
+from adaptlens.adapt.full_tuning import FullTuning
+from adaptlens.adapt.tuning import InstructionTuning, SupervisedTuning
 from adaptlens.errors import UserError
 from adaptlens.lm.bank import LoraBank
 from adaptlens.lm.full import FullParameters, FullVariants

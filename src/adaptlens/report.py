@@ -47,6 +47,7 @@ ROLES = {
     "cue": "cue for the answer",
     "separator": "separator",
     "chat": "chat template",
+    "filler": "neutral words",
 }
 SHAPES = {
     "circle": "M5 0A5 5 0 1 1-5 0A5 5 0 1 1 5 0",

@@ -9,7 +9,7 @@ from adaptlens.lm.load import LM
 from adaptlens.measure.cost import PeakMemory
 from adaptlens.store import Claim, ClaimLost
 from adaptlens.study import Cell
-from adaptlens.values import Task
+from adaptlens.values import Adapted, Task
 
 Progress = Callable[[str, int, int], None]
 """Called with (what is being done, steps done, steps in all)."""
@@ -62,13 +62,13 @@ def _run(cell: Cell, task: Task, lm: LM, claim: Claim, progress: Progress) -> No
             arrays.update({f"{component.name}.{k}": v for k, v in found.arrays.items()})
             texts.update(found.texts)
     if adapted.weights is not None:
-        adapted.weights.save(claim.folder / "adapters", [f"draw={draw}" for draw in adapted.draws])
+        adapted.weights.save(claim.folder / "adapters", _names(adapted))
     numbers["peak_bytes"] = float(peak.peak_bytes)
     numbers["cell_seconds"] = time.perf_counter() - start
     curves = {k: v for k, v in adapted.training.items() if not isinstance(v, (int, float))}
     claim.finish(
         {
-            "draws": list(adapted.draws),
+            "draws": list(cell.draws if adapted.doses else adapted.draws),
             "numbers": numbers,
             "training": curves,
             "notes": list(lm.notes),
@@ -76,3 +76,12 @@ def _run(cell: Cell, task: Task, lm: LM, claim: Claim, progress: Progress) -> No
         arrays,
         texts,
     )
+
+
+def _names(adapted: Adapted) -> list[str]:
+    """Return what to call the weights of every variant."""
+    names = [f"draw={draw}" for draw in adapted.draws]
+    if not adapted.doses:
+        return names
+    each = len(names) // len(adapted.doses)
+    return [f"{name},dose={adapted.doses[i // each]}" for i, name in enumerate(names)]

@@ -14,7 +14,9 @@ import numpy as np
 from adaptlens.errors import UserError
 
 Kind = Literal["choice", "generation"]
-Role = Literal["instruction", "demo_input", "demo_target", "separator", "query", "cue", "chat"]
+Role = Literal[
+    "instruction", "demo_input", "demo_target", "separator", "query", "cue", "chat", "filler"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +55,9 @@ class Task:
     `kind` "choice" scores the options by log-likelihood; "generation" decodes greedily and
     compares with the target (exact match, chrF). `choices` holds the options all items share, and
     is empty for generation tasks and where each `Example` brings its own. `stop` holds the texts
-    that end a generated answer, where the task says so itself. `notes` says what was done to the
-    data on the way in (splits made, duplicates dropped), in sentences for the report.
+    that end a generated answer, where the task says so itself. `unrelated` holds training items of
+    another task, for controls; a choice among them brings its own options. `notes` says what was
+    done to the data on the way in (splits made, duplicates dropped), in sentences for the report.
     """
 
     name: str
@@ -69,6 +72,7 @@ class Task:
     stop: tuple[str, ...] = ()
     description: str = ""
     notes: tuple[str, ...] = ()
+    unrelated: tuple[Example, ...] = ()
 
     def __post_init__(self) -> None:
         """Check that every choice item's target is one of its options."""
@@ -143,7 +147,9 @@ class Adapted:
 
     `write(i, query)` returns the prompt of variant i for a query. Where `shares_prompts` is true
     it does not depend on i. `draws[i]` is the demonstration draw that variant i came from; an
-    adaptation that uses no demonstrations has the single draw -1.
+    adaptation that uses no demonstrations has the single draw -1. `examples[i]` are the training
+    examples variant i was shown or tuned on, in order. With `doses` the variants are
+    the draws after each of these numbers of training steps: dose by dose, `draws` repeating.
     """
 
     adaptation: str
@@ -152,6 +158,8 @@ class Adapted:
     weights: Weights | None = None
     shares_prompts: bool = False
     training: Mapping[str, Any] = field(default_factory=dict)
+    examples: tuple[tuple[Example, ...], ...] = ()
+    doses: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

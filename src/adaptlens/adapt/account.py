@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from adaptlens.adapt.loop import History
+from adaptlens.lm.flops import attention_flops, matrix_parameters
 from adaptlens.lm.load import LM
 
 
@@ -49,15 +50,11 @@ def training_flops(lm: LM, history: History, adapter_parameters: int = 0) -> flo
         history: what was run.
         adapter_parameters: numbers of one adapter; 0 for full tuning.
     """
-    tables = (lm.model.get_input_embeddings(), lm.model.get_output_embeddings())
-    apart = {id(table.weight) for table in tables}
-    matrices = sum(p.numel() for p in lm.model.parameters() if p.ndim >= 2 and id(p) not in apart)
-    config = lm.model.config.get_text_config()
-    heads = config.num_attention_heads
-    head_width = getattr(config, "head_dim", None) or config.hidden_size // heads
     each = 4 if adapter_parameters else 6
+    matrices = matrix_parameters(lm)
+    unembedding = lm.model.get_output_embeddings().weight.numel()
     return (
         history.tokens_computed * (each * matrices + 6.0 * adapter_parameters)
-        + history.pairs_computed * 12.0 * config.num_hidden_layers * heads * head_width
-        + history.label_tokens * float(each) * tables[1].weight.numel()
+        + 3 * attention_flops(lm, history.pairs_computed)
+        + history.label_tokens * float(each) * unembedding
     )

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from adaptlens import prompts
+from adaptlens import controls, prompts
 from adaptlens.adapt import Progress
 from adaptlens.errors import UserError, unknown
 from adaptlens.lm.encoder import DEFAULT_ENCODER, cosine_similarity
 from adaptlens.lm.load import LM
-from adaptlens.values import Adapted, Example, Prompt, Task
+from adaptlens.values import Adapted, Example, Part, Prompt, Task
 
 NO_DRAW = (-1,)
 OVERFLOW = ("error", "drop-demos")
@@ -17,23 +17,38 @@ OVERFLOW = ("error", "drop-demos")
 
 @dataclass(frozen=True)
 class ZeroShot:
-    """The anchor: the base model reads the instruction and the query."""
+    """The anchor: the base model reads the instruction and the query.
+
+    `wording` names another wording of the instruction; `text` is that wording (see
+    `controls.worded`), and may be left out for those of `controls.WORDINGS`.
+    """
+
+    wording: str = ""
+    text: str = ""
 
     name: ClassVar[str] = "zero_shot"
     draws_per_cell: ClassVar[int | None] = None
 
+    def __post_init__(self) -> None:
+        """Fill in the text of a built-in wording."""
+        if self.wording and not self.text:
+            if self.wording not in controls.WORDINGS:
+                raise unknown("wording", self.wording, controls.WORDINGS)
+            object.__setattr__(self, "text", controls.WORDINGS[self.wording])
+
     @property
     def label(self) -> str:
         """The condition's name in tables."""
-        return "zero-shot"
+        return f"zero-shot-{self.wording}" if self.wording else "zero-shot"
 
     def adapt(
         self, lm: LM, task: Task, draws: Sequence[int], *, progress: Progress | None = None
     ) -> Adapted:
         """Return one variant: there are no demonstrations to draw, so `draws` is not used."""
+        read = controls.worded(task, self.wording, self.text) if self.wording else task
 
         def write(_: int, query: Example) -> Prompt:
-            return fit(lm, task, (), query, on_overflow="error")
+            return fit(lm, read, (), query, on_overflow="error")
 
         return Adapted(self.label, NO_DRAW, write, shares_prompts=True)
 
@@ -44,8 +59,10 @@ class InContext:
 
     `selection` is "random" or "balanced"; or "similar" (BM25) or "embedding" (cosine of sentence
     embeddings by `encoder`): then the demonstrations depend on the query instead of the draw, so
-    there is a single variant. `on_overflow` says what happens to a
-    prompt longer than the model's context: "error", or "drop-demos" from the front, counted.
+    there is a single variant. `change` says what is changed about them (see `controls.drawn`);
+    "neutral" puts words without order or answers in their place, as many tokens of them.
+    `on_overflow` says what happens to a prompt longer than the model's context: "error", or
+    "drop-demos" from the front, counted.
     """
 
     examples: int
@@ -53,6 +70,7 @@ class InContext:
     seed: int = 0
     on_overflow: str = "error"
     encoder: str = DEFAULT_ENCODER
+    change: str = controls.NONE
 
     name: ClassVar[str] = "icl"
     draws_per_cell: ClassVar[int | None] = None
@@ -63,6 +81,12 @@ class InContext:
             raise unknown("selection", self.selection, prompts.SELECTIONS)
         if self.on_overflow not in OVERFLOW:
             raise unknown("overflow rule", self.on_overflow, OVERFLOW)
+        controls.check_change(self.change)
+        if self.change != controls.NONE and self.selection in prompts.RETRIEVED:
+            raise UserError(
+                f"icl: change '{self.change}' was given with selection '{self.selection}'; changed "
+                f"demonstrations are drawn: use one of {', '.join(prompts.DRAWN)}."
+            )
         if self.examples < 1:
             raise UserError(
                 f"icl was asked for with {self.examples} demonstrations; it needs at least 1; "
@@ -72,7 +96,7 @@ class InContext:
     @property
     def label(self) -> str:
         """The condition's name in tables."""
-        return f"icl-{self.examples}"
+        return f"icl-{self.examples}{controls.suffix(self.change)}"
 
     def adapt(
         self, lm: LM, task: Task, draws: Sequence[int], *, progress: Progress | None = None
@@ -90,17 +114,28 @@ class InContext:
 
             return Adapted(self.label, NO_DRAW, write_near, shares_prompts=True)
 
-        drawn = [
-            prompts.demonstrations(
-                task, draw, self.examples, selection=self.selection, seed=self.seed
+        own = controls.NONE if self.change == controls.NEUTRAL else self.change
+        drawn = tuple(
+            controls.drawn(
+                task, draw, self.examples, selection=self.selection, seed=self.seed, change=own
             )
             for draw in draws
-        ]
+        )
+        if self.change == controls.NEUTRAL:
+            fillers = [
+                _filler(lm, task, demos, draw, self.seed)
+                for demos, draw in zip(drawn, draws, strict=True)
+            ]
+
+            def write_filler(variant: int, query: Example) -> Prompt:
+                return _after_filler(lm, task, fillers[variant], query)
+
+            return Adapted(self.label, tuple(draws), write_filler)
 
         def write(variant: int, query: Example) -> Prompt:
             return fit(lm, task, drawn[variant], query, on_overflow=self.on_overflow)
 
-        return Adapted(self.label, tuple(draws), write)
+        return Adapted(self.label, tuple(draws), write, examples=drawn)
 
 
 def fit(
@@ -136,6 +171,40 @@ def fit(
         dropped += 1
         prompt = prompts.render(task, demos[dropped:], query, instruction=instruction, chat=chat)
     return replace(prompt, dropped_demos=dropped)
+
+
+def _filler(lm: LM, task: Task, demos: Sequence[Example], draw: int, seed: int) -> str:
+    """Return neutral words of as many tokens as the demonstrations, to within one word."""
+    query = task.test[0]
+    chat = lm.render_chat if lm.chat else None
+    with_demos, without = (
+        len(lm.encode(prompts.render(task, shown, query, chat=chat).text)) for shown in (demos, ())
+    )
+    words = controls.filler_words(task, draw, seed)
+    text, longer = "", next(words)
+    while len(lm.encode(longer)) <= with_demos - without:
+        text, longer = longer, f"{longer} {next(words)}"
+    return text
+
+
+def _after_filler(lm: LM, task: Task, filler: str, query: Example) -> Prompt:
+    """Return the prompt with filler between its instruction and the query.
+
+    Raises:
+        UserError: it does not fit the model's context.
+    """
+    filled = replace(
+        task, instruction=task.template.between.join(filter(None, [task.instruction, filler]))
+    )
+    prompt = fit(lm, filled, (), query, on_overflow="error")
+    parts: list[Part] = []
+    for part in prompt.parts:
+        before, found, after = part.text.partition(filler)
+        if part.role == "instruction" and found:
+            parts += [Part("instruction", before), Part("filler", filler), Part("chat", after)]
+        else:
+            parts.append(part)
+    return replace(prompt, parts=tuple(part for part in parts if part.text))
 
 
 def _excess_tokens(lm: LM, task: Task, query: Example, prompt: Prompt) -> int:

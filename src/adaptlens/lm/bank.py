@@ -113,13 +113,20 @@ class LoraBank:
 
     def pick(self, variants: Sequence[int]) -> "LoraBank":
         """Return a bank of copies of these variants, in this order."""
-        picked = object.__new__(LoraBank)
-        picked.__dict__.update(self.__dict__)
-        picked.masters = self.masters[list(variants)]
-        picked.num_variants = len(variants)
-        picked.seeds = tuple(self.seeds[variant] for variant in variants)
-        picked._active = False
-        return picked
+        return self._holding(
+            self.masters[list(variants)], tuple(self.seeds[variant] for variant in variants)
+        )
+
+    def stacked(self, masters: Sequence[Tensor]) -> "LoraBank":
+        """Return a bank of the adapters in these copies of `masters`, one after another."""
+        return self._holding(torch.cat(list(masters)), self.seeds * len(masters))
+
+    def _holding(self, masters: Tensor, seeds: tuple[int, ...]) -> "LoraBank":
+        held = object.__new__(LoraBank)
+        held.__dict__.update(self.__dict__)
+        held.masters, held.num_variants, held.seeds = masters, len(masters), seeds
+        held._active = False
+        return held
 
     @contextmanager
     def routed(self, variants: Sequence[int]) -> Iterator[None]:

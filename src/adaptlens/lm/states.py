@@ -1,9 +1,10 @@
-"""Hidden states at the last token of each prompt, in every layer."""
+"""Hidden states at chosen tokens of each prompt, in every layer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from adaptlens.lm.forward import Found, Progress, read
 from adaptlens.lm.load import LM
@@ -14,7 +15,7 @@ from adaptlens.values import Weights
 
 @dataclass(frozen=True, slots=True, eq=False)
 class States:
-    """Hidden states of prompts, at their last token.
+    """Hidden states of prompts.
 
     Attributes:
         residual: float32 [requests, layers + 1, width], the residual stream: what enters layer 0,
@@ -26,6 +27,21 @@ class States:
 
     residual: np.ndarray
     final: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Some tokens of a text, over which states are averaged.
+
+    Attributes:
+        ids: the text up to the last of these tokens; what follows cannot change their states.
+        tokens: which of `ids`, counted from its end: 1 is the last.
+        variant: the variant of the weights that reads it.
+    """
+
+    ids: tuple[int, ...]
+    tokens: tuple[int, ...] = (1,)
+    variant: int = 0
 
 
 def last_token_states(
@@ -42,27 +58,56 @@ def last_token_states(
     Raises:
         UserError: the model's inside is not known, or a prompt does not fit.
     """
-    numbers: dict[tuple[int, tuple[int, ...]], int] = {}
+    return states_at(
+        lm,
+        [Place(request.prompt_ids, variant=request.variant) for request in requests],
+        weights,
+        budget_bytes=budget_bytes,
+        progress=progress,
+        work=work,
+    )
+
+
+def states_at(
+    lm: LM,
+    places: Sequence[Place],
+    weights: Weights | None = None,
+    *,
+    budget_bytes: int | None = None,
+    progress: Progress | None = None,
+    work: Work | None = None,
+) -> States:
+    """Return the states at each place, the mean over its tokens where it has several.
+
+    Equal places are read once. `final` is the mean of the normed states.
+
+    Raises:
+        UserError: the model's inside is not known, or a text does not fit.
+    """
+    numbers: dict[Place, int] = {}
     owner = [
-        numbers.setdefault((r.variant if weights else 0, r.prompt_ids), len(numbers))
-        for r in requests
+        numbers.setdefault(
+            Place(place.ids, place.tokens, place.variant if weights else 0), len(numbers)
+        )
+        for place in places
     ]
-    residual: list[np.ndarray] = [np.zeros(0)] * len(numbers)
-    final: list[np.ndarray] = [np.zeros(0)] * len(numbers)
+    wanted = list(numbers)
+    residual: list[np.ndarray] = [np.zeros(0)] * len(wanted)
+    final: list[np.ndarray] = [np.zeros(0)] * len(wanted)
 
     def take(found: Found) -> None:
         assert found.residual is not None and found.final is not None
-        streams = found.residual.cpu().numpy()
-        normed = found.final.float().cpu().numpy()
-        for n, places in found.nodes.items():
-            residual[n], final[n] = streams[places[-1]], normed[places[-1]]
+        streams, normed = found.residual.cpu().numpy(), found.final.float().cpu().numpy()
+        for n, nodes in found.nodes.items():
+            at = nodes[[-back for back in wanted[n].tokens]]
+            residual[n], final[n] = streams[at].mean(0), normed[at].mean(0)
 
     read(
         lm,
-        [ids for _, ids in numbers],
-        [len(ids) - 1 for _, ids in numbers],
+        [place.ids for place in wanted],
+        [len(place.ids) - max(place.tokens) for place in wanted],
         take,
-        variants=[variant for variant, _ in numbers],
+        variants=[place.variant for place in wanted],
         weights=weights,
         layers=True,
         budget_bytes=budget_bytes,
@@ -70,3 +115,31 @@ def last_token_states(
         work=work,
     )
     return States(np.stack([residual[n] for n in owner]), np.stack([final[n] for n in owner]))
+
+
+@torch.inference_mode()
+def lens(
+    lm: LM, residual: np.ndarray, tokens: Sequence[int], *, chunk_bytes: int = 2**28
+) -> np.ndarray:
+    """Return what every layer's states would say if they were the last: the logit lens.
+
+    The log-probability of each of `tokens` as the next one, and last that of all other tokens
+    together, read through the model's own final norm and unembedding. Float32
+    [..., tokens + 1] for states [..., width].
+
+    Source: nostalgebraist 2020, "interpreting GPT: the logit lens".
+    """
+    assert lm.anatomy is not None
+    parts, flat = lm.anatomy, residual.reshape(-1, residual.shape[-1])
+    wanted = torch.tensor(list(tokens), device=lm.device)
+    rows = max(chunk_bytes // (8 * parts.vocab), 1)
+    found = []
+    for low in range(0, len(flat), rows):
+        states = torch.from_numpy(np.ascontiguousarray(flat[low : low + rows]))
+        states = states.to(lm.device, parts.dtype)
+        normed = states if parts.final_norm is None else parts.final_norm(states)
+        logs = parts.logits(normed).float().log_softmax(-1)
+        chosen = logs[:, wanted]
+        others = logs.index_fill(1, wanted, -torch.inf).logsumexp(-1, keepdim=True)
+        found.append(torch.cat([chosen, others], -1).cpu().numpy())
+    return np.concatenate(found).reshape(*residual.shape[:-1], len(wanted) + 1)

@@ -16,6 +16,7 @@ import torch
 
 from adaptlens import prompts
 from adaptlens.lm import score
+from adaptlens.lm.flops import attention_flops, matrix_parameters
 from adaptlens.lm.load import LM
 from adaptlens.measure import Progress
 from adaptlens.values import Adapted, Measured, Prompt, Task
@@ -87,24 +88,6 @@ def query_flops(lm: LM, num_tokens: int, past_tokens: int, answer_tokens: int) -
     visible = tokens * past_tokens + tokens * (tokens + 1) / 2
     unembed = 2.0 * lm.model.get_output_embeddings().weight.numel() * (answer_tokens or 1)
     return 2.0 * matrix_parameters(lm) * tokens + attention_flops(lm, visible) + unembed
-
-
-def matrix_parameters(lm: LM) -> int:
-    """Return the number of weights every token is multiplied with: all matrices but embeddings."""
-    tables = {
-        id(table.weight)
-        for table in (lm.model.get_input_embeddings(), lm.model.get_output_embeddings())
-    }
-    return sum(p.numel() for p in lm.model.parameters() if p.ndim >= 2 and id(p) not in tables)
-
-
-def attention_flops(lm: LM, visible: float) -> float:
-    """Return the operations of scores and mixing, summed over layers, for `visible` token pairs."""
-    config = lm.model.config.get_text_config()
-    head_width = (
-        getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    )
-    return 4.0 * config.num_hidden_layers * config.num_attention_heads * head_width * visible
 
 
 def _mean(values: list[int] | list[float]) -> float:
