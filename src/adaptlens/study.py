@@ -13,7 +13,7 @@ SPEC_FORMAT = 1
 COMPONENTS = {"tasks": 1, "prompts": 1, "lm": 1, "adapt": 1, "measure": 1}
 """Raise a component's number when its results change: cells made before are then made anew."""
 
-ORDER = ("zero_shot", "icl", "it", "sl", "full")
+ORDER = ("zero_shot", "icl", "it", "sl", "it_path", "full")
 
 
 @dataclass(frozen=True)
@@ -62,12 +62,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class Study:
-    """Cells, and the tasks they name, by digest."""
+    """Cells, the tasks they name, by digest, and sentences a reader of the results needs."""
 
     name: str
     settings: Mapping[str, Any]
     cells: tuple[Cell, ...]
     tasks: Mapping[str, Task]
+    notes: tuple[str, ...] = ()
 
     def groups(self) -> list[str]:
         """Return the group of every cell, in order."""

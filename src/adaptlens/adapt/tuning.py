@@ -128,10 +128,11 @@ class TuningPath(InstructionTuning):
     """Instruction tuning read at several numbers of steps on the way; 0 is the untouched base.
 
     Training runs to the last of `doses`, at a constant rate, so that its state after n steps is
-    that of a training of n steps.
+    that of a training of n steps. The default rate is multiplied by `times`.
     """
 
     doses: tuple[int, ...] = (0, 1, 2, 4, 8, 16, 30)
+    times: float = 1.0
 
     name: ClassVar[str] = "it_path"
 
@@ -150,18 +151,21 @@ class TuningPath(InstructionTuning):
                 "it_path: a schedule, steps or several rates were given; a path has one constant "
                 "rate, and its steps are the doses."
             )
+        if not self.times > 0:
+            raise UserError(f"it_path: times {self.times} was given; it must be above 0.")
 
     @property
     def label(self) -> str:
         """The condition's name in tables."""
-        at = "" if self.rate is None else f"-rate-{self.rate:g}"
+        at = "" if self.times == 1 else f"-rate-x{self.times:g}"
+        at = at if self.rate is None else f"-rate-{self.rate:g}"
         return f"it-{self.examples}-path{at}"
 
     def adapt(
         self, lm: LM, task: Task, draws: Sequence[int], *, progress: Progress | None = None
     ) -> Adapted:
         """Return the adapters of every draw after each dose, dose by dose."""
-        rate = self.rate or LORA_RATE_TIMES_WIDTH / width(lm)
+        rate = self.rate or self.times * LORA_RATE_TIMES_WIDTH / width(lm)
         assert not isinstance(rate, tuple)
         candidates = [(rate, self.doses[-1])]
         bank, history, kept = self.train(lm, task, draws, candidates, progress, self.doses)

@@ -1,19 +1,24 @@
 """The main job: prompt or tune? A grid of adaptations over one model's and one task's draws."""
 
-import io
-import platform
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptlens import modelfiles, prompts, registry, tasks
+from adaptlens import modelfiles, prompts
 from adaptlens.config import CompareConfig, compare_config
 from adaptlens.engines import Outcome, Reporter
 from adaptlens.errors import UserError
-from adaptlens.store import Run, write_atomically
-from adaptlens.studies.compare_tables import STUDY_FILE, analyse
+from adaptlens.store import Run
+from adaptlens.studies.compare_tables import analyse
+from adaptlens.studies.running import (
+    Silent,
+    default_folder,
+    execute,
+    load_task,
+    shown_names,
+    write_plan,
+    write_tables,
+)
 from adaptlens.study import Cell, Component, Study, cut, group, missing, resolve, task_digest
 from adaptlens.values import Task
 
@@ -64,9 +69,9 @@ def plan(config: CompareConfig) -> Study:
     """
     loaded = [load_task(settings, config) for settings in config.tasks]
     cells = []
-    for name in config.models:
+    for name, shown in shown_names(config.models).items():
         model = modelfiles.identify(name, dtype=config.dtype, chat=config.chat)
-        model["name"] = shown_name(name)
+        model["name"] = shown
         for task in loaded:
             _check_sizes(task, config)
             described = {
@@ -85,30 +90,6 @@ def plan(config: CompareConfig) -> Study:
                 cells += cut(cell, made.draws_per_cell)
     digests = {task_digest(task): task for task in loaded}
     return Study("compare", asdict(config), tuple(cells), digests)
-
-
-def shown_name(name: str) -> str:
-    """Return a model's name for tables: the last part of a folder's path, else as given."""
-    return Path(name).expanduser().resolve().name if Path(name).expanduser().is_dir() else name
-
-
-def load_task(settings: str | Mapping[str, Any], config: CompareConfig) -> Task:
-    """Return the task, its test and validation splits cut to the number of queries asked for."""
-    given = {"path": settings} if isinstance(settings, str) else dict(settings)
-    name = given.pop("path")
-    task = tasks.load(name, seed=config.seed, **given)
-    if config.queries and len(task.test) > config.queries:
-        note = f"the first {config.queries} of {len(task.test)} test items are used (queries)"
-        task = replace(task, test=task.test[: config.queries], notes=(*task.notes, note))
-    if config.validation and len(task.validation) > config.validation:
-        note = (
-            f"the first {config.validation} of {len(task.validation)} validation items are used "
-            "(validation)"
-        )
-        task = replace(
-            task, validation=task.validation[: config.validation], notes=(*task.notes, note)
-        )
-    return task
 
 
 def _check_sizes(task: Task, config: CompareConfig) -> None:
@@ -158,29 +139,6 @@ def _adaptations(config: CompareConfig) -> list[tuple[Component, Any]]:
     return found
 
 
-def write_plan(run: Run, study: Study) -> None:
-    """Write down what the run is to hold, so that `status` and `report` need no model or task."""
-    for digest, task in study.tasks.items():
-        (run.folder / "tasks").mkdir(exist_ok=True)
-        run.write_json(f"tasks/{digest[:20]}.json", asdict(task))
-    run.write_json(
-        STUDY_FILE,
-        {
-            "name": study.name,
-            "settings": dict(study.settings),
-            "cells": [cell.spec() for cell in study.cells],
-            "versions": _versions(),
-        },
-    )
-    for cell in missing(study.cells, (record.spec for record in run.records())):
-        run.add(cell.spec())
-
-
-def _versions() -> dict[str, str]:
-    names = ("adaptlens", "torch", "transformers", "tokenizers", "numpy", "sacrebleu")
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}
-
-
 def planned_work(study: Study, out: str | Path | None) -> list[dict[str, Any]]:
     """Return one row per condition: draws wanted and done, models to tune, prompts to read."""
     folder = Path(out or default_folder(study))
@@ -226,26 +184,6 @@ def _prompt_characters(cell: Cell, task: Task) -> float:
     return sum(sizes) / max(1, len(sizes))
 
 
-def execute(study: Study, run: Run, config: CompareConfig, reporter: Reporter) -> Outcome:
-    """Run the study's cells with the configured engine."""
-    from adaptlens.lm.load import load
-
-    sources = {shown_name(name): name for name in config.models}
-
-    def load_model(cell: Cell) -> Any:
-        source = sources[cell.model["name"]]
-        return load(
-            source,
-            dtype=config.dtype,
-            device=config.device,
-            chat=config.chat,
-            quantize=config.quantize,
-        )
-
-    engine = registry.resolve("engine", "in_process")()
-    return engine.run(study, run, load_model, reporter)
-
-
 def prompt_or_tune(
     model: str | list[str] = "reference",
     task: Any = "sentiment-novel",
@@ -282,7 +220,7 @@ def compare(config: CompareConfig, *, out: str | Path | None, reporter: Reporter
     study = plan(config)
     run = Run.open(out or default_folder(study), create=True)
     write_plan(run, study)
-    outcome = execute(study, run, config, reporter)
+    outcome = execute(study, run, config, reporter, config.models)
     report, page = write_report(run)
     return Comparison(report, outcome, run.folder, page)
 
@@ -292,40 +230,5 @@ def write_report(run: Run) -> tuple["Report", Path]:
     from adaptlens import report as pages
 
     found, answers = analyse(run)
-    folder = run.folder / "tables"
-    folder.mkdir(exist_ok=True)
-    for name, table in {**found.tables, "answers": answers}.items():
-        content = io.BytesIO()
-        table.to_parquet(content, index=False)
-        write_atomically(folder / f"{name}.parquet", content.getvalue())
+    write_tables(run, {**found.tables, "answers": answers})
     return found, pages.write(found, run.folder / "report.html")
-
-
-def default_folder(study: Study) -> Path:
-    """Return runs/MODELS-TASKS, so that the same command finds its run again."""
-    models = dict.fromkeys(str(cell.model["name"]) for cell in study.cells)
-    names = dict.fromkeys(str(cell.task["name"]) for cell in study.cells)
-    text = "+".join(models) + "-" + "+".join(names)
-    return Path("runs") / "".join(c if c.isalnum() or c in "+-._" else "_" for c in text)
-
-
-class Silent:
-    """A reporter that says nothing."""
-
-    def begin(self, total: int, done: int) -> None:
-        """Ignore it."""
-
-    def started(self, cell: Cell) -> None:
-        """Ignore it."""
-
-    def progress(self, what: str, done: int, total: int) -> None:
-        """Ignore it."""
-
-    def finished(self, cell: Cell) -> None:
-        """Ignore it."""
-
-    def failed(self, cell: Cell, message: str) -> None:
-        """Ignore it."""
-
-    def waiting(self, cells: int) -> None:
-        """Ignore it."""

@@ -11,6 +11,7 @@ from adaptlens.errors import UserError
 from adaptlens.frames import Condition, conditions
 from adaptlens.stats import Family, Scores, comparisons, estimate
 from adaptlens.store import Run
+from adaptlens.studies.running import STUDY_FILE
 from adaptlens.verdict import Verdict, verdict
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     from adaptlens.report import Report
 
-STUDY_FILE = "study.json"
 MOST_ROWS = 20_000
 FAMILY: dict[str, Family] = {
     "zero_shot": "none",
