@@ -273,6 +273,137 @@ def test_identify_names_quantization_only_where_asked_for(llama):
     assert modelfiles.identify(str(llama), quantize="4bit") == {**plain, "quantize": "4bit"}
 
 
+# Prefixes: the same architecture with random weights, and the chat template
+
+
+def weights_of(lm):
+    return dict(lm.model.named_parameters())
+
+
+@pytest.mark.parametrize("arch", ["llama", "gpt2", "qwen3", "gemma3"])
+def test_an_untrained_model_has_the_shape_of_the_named_one_and_other_weights(arch, tmp_path):
+    name = str(tiny_folder(tmp_path, arch))
+    trained, fresh = load(name, device="cpu"), load(f"untrained:{name}", device="cpu")
+    shapes = {key: weight.shape for key, weight in weights_of(trained).items()}
+    assert {key: weight.shape for key, weight in weights_of(fresh).items()} == shapes
+    embedding = trained.model.get_input_embeddings().weight
+    assert not torch.equal(fresh.model.get_input_embeddings().weight, embedding)
+    assert (fresh.shares_prefix, fresh.eos_ids) == (True, trained.eos_ids)
+    assert fresh.encode(TEXT) == trained.encode(TEXT)
+
+
+def test_untrained_weights_are_as_wide_as_the_configuration_starts_them(llama):
+    fresh = load(f"untrained:{llama}", device="cpu")
+    assert fresh.model.config.initializer_range == 0.3
+    weight = fresh.model.model.layers[0].mlp.up_proj.weight
+    assert weight.std().item() == pytest.approx(0.3, rel=0.1)
+    assert torch.equal(fresh.model.model.norm.weight, torch.ones(32))
+
+
+def test_an_untrained_model_is_the_same_every_time_and_leaves_the_random_state(llama):
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    first = weights_of(load(f"untrained:{llama}", device="cpu"))
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(6)
+    second = weights_of(load(f"untrained:{llama}", device="cpu"))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_an_untrained_model_says_so_and_has_a_digest_of_its_own(llama):
+    name = f"untrained:{llama}"
+    lm = load(name, dtype="bfloat16", device="cpu")
+    assert (lm.name, lm.model.dtype) == (name, torch.bfloat16)
+    assert lm.notes == ("Its weights are random (untrained, seed 0); only its shape is as named.",)
+    assert lm.digest == modelfiles.identify(name, dtype="bfloat16")["digest"]
+    assert lm.digest != modelfiles.digest(llama)
+
+
+def test_an_untrained_model_needs_no_weights_and_depends_on_none(copy, llama):
+    (copy / "model.safetensors").unlink()
+    assert modelfiles.identify(f"untrained:{copy}") == {
+        **modelfiles.identify(f"untrained:{llama}"),
+        "name": f"untrained:{copy}",
+    }
+    edit(copy / "config.json", initializer_range=0.1)
+    assert modelfiles.digest(copy, untrained=True) != modelfiles.digest(llama, untrained=True)
+    assert load(f"untrained:{copy}", device="cpu").anatomy is not None
+
+
+def test_end_tokens_of_the_generation_settings_are_kept_untrained(copy):
+    edit(copy / "generation_config.json", eos_token_id=[7, 2])
+    assert load(f"untrained:{copy}", device="cpu").eos_ids == (2, 7)
+
+
+@pytest.fixture
+def templated(copy):
+    tokenizer = transformers.AutoTokenizer.from_pretrained(copy)
+    tokenizer.chat_template = tiny_lm("llama", chat=True).tokenizer.chat_template
+    tokenizer.save_pretrained(copy)
+    return copy
+
+
+def test_the_chat_prefix_is_chat_for_that_model(templated):
+    by_prefix, by_option = (
+        load(f"chat:{templated}", device="cpu"),
+        load(str(templated), device="cpu", chat=True),
+    )
+    assert (by_prefix.chat, by_prefix.name) == (True, f"chat:{templated}")
+    assert by_prefix.encode("a") == by_option.encode("a")
+    asked = modelfiles.identify(f"chat:{templated}")
+    assert {**asked, "name": ""} == {**modelfiles.identify(str(templated), chat=True), "name": ""}
+
+
+@pytest.mark.parametrize("prefixes", ["untrained:chat:", "chat:untrained:"])
+def test_prefixes_stand_together_in_any_order(prefixes, templated):
+    lm = load(f"{prefixes}{templated}", device="cpu")
+    assert lm.chat
+    assert "random" in lm.notes[0]
+
+
+def test_a_folder_that_looks_prefixed_is_given_as_a_path(llama, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(llama, tmp_path / "chat:tiny")
+    assert modelfiles.folder("./chat:tiny").name == "chat:tiny"
+    assert not modelfiles.parse("./chat:tiny").chat
+
+
+PREFIXED = {
+    "a prefix twice": ("chat:untrained:chat:reference", "prefix 'chat:' twice", "write it once"),
+    "nothing after it": ("untrained:", "names no model", "untrained:reference"),
+    "a misspelt prefix": ("untraind:reference", "'untraind'", "did you mean 'untrained'?"),
+    "an unknown prefix": ("random:reference", "model prefix 'random'", "chat, untrained"),
+    "an unknown model": ("untrained:./no/such/folder", "'./no/such/folder'", "existing folder"),
+    "no template": ("chat:{llama}", "'chat:{llama}' has no chat template", "expected one"),
+}
+
+
+@pytest.mark.parametrize("case", PREFIXED)
+def test_a_prefix_that_cannot_be_used_is_one_line(case, llama):
+    name, *wanted = (text.replace("{llama}", str(llama)) for text in PREFIXED[case])
+    with pytest.raises(UserError) as error:
+        load(name, device="cpu")
+    assert_one_line(error, *wanted)
+
+
+def test_random_weights_are_not_quantized(llama):
+    with pytest.raises(UserError) as error:
+        load(f"untrained:{llama}", quantize="4bit")
+    assert_one_line(error, "untrained:", "4bit", "leave out quantize")
+
+
+def test_the_weights_of_an_untrained_hub_model_are_not_fetched(llama, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        huggingface_hub,
+        "snapshot_download",
+        lambda name, allow_patterns, ignore_patterns: asked.append(allow_patterns) or str(llama),
+    )
+    modelfiles.folder("untrained:someone/something")
+    modelfiles.folder("someone/something")
+    assert ["*.safetensors" in patterns for patterns in asked] == [False, True]
+
+
 # Refusals: what was given, what was expected, what to do
 
 

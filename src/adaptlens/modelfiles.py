@@ -1,4 +1,4 @@
-"""The files a model consists of: where they are, whether they can be used, and their digest.
+"""What a model name stands for: its prefixes, its files, whether they can be used, their digest.
 
 Free of torch and transformers, so that a study can be planned without either.
 """
@@ -8,9 +8,19 @@ import hashlib
 import json
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
-from adaptlens.errors import UserError
+from adaptlens.errors import UserError, unknown
+
+PREFIXES = {
+    "untrained": "the same architecture and tokenizer with random weights",
+    "chat": "prompts written with the tokenizer's chat template",
+}
+"""What may stand before a model's name, with a colon, in any order."""
+
+UNTRAINED_SEED = 0
+"""Seed of the random weights of an untrained model."""
 
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
 _DESCRIPTIONS = (
@@ -28,6 +38,41 @@ _DESCRIPTIONS = (
 _INDEX = "model.safetensors.index.json"
 _HUB_ID_LENGTH = 96
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+_PREFIXED = re.compile(r"([A-Za-z_-]{2,}):.*", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelName:
+    """A model's name taken apart: "untrained:chat:NAME" is NAME with both properties.
+
+    Attributes:
+        source: the name without prefixes: a shipped model, a folder, or a hub id.
+        untrained: see `PREFIXES`.
+        chat: see `PREFIXES`.
+    """
+
+    source: str
+    untrained: bool = False
+    chat: bool = False
+
+
+def parse(name: str) -> ModelName:
+    """Return a model's name taken apart; a folder whose name looks prefixed is given as ./NAME.
+
+    Raises:
+        UserError: a prefix is given twice, or no name follows it.
+    """
+    source, found = name, set()
+    while (prefix := source.partition(":")[0]) in PREFIXES and ":" in source:
+        if prefix in found:
+            raise UserError(f"model '{name}' has the prefix '{prefix}:' twice; write it once.")
+        found.add(prefix)
+        source = source.removeprefix(f"{prefix}:")
+    if found and not source:
+        raise UserError(
+            f"model '{name}' names no model after its prefix; expected for example {name}reference."
+        )
+    return ModelName(source, "untrained" in found, "chat" in found)
 
 
 def identify(
@@ -37,11 +82,12 @@ def identify(
 
     `quantize` is named only where it is asked for.
     """
+    asked = parse(name)
     spec: dict[str, str | bool] = {
         "name": name,
-        "digest": digest(folder(name)),
+        "digest": digest(folder(name), untrained=asked.untrained),
         "dtype": dtype,
-        "chat": chat,
+        "chat": chat or asked.chat,
     }
     return spec | ({"quantize": quantize} if quantize else {})
 
@@ -50,8 +96,9 @@ def folder(name: str, *, allow_remote_code: bool = False) -> Path:
     """Return the folder with the files of a model, after checking that they can be used.
 
     Args:
-        name: a shipped model ("reference"), a local folder, or a hub id, in this order. A hub id
-            is downloaded into the hub's cache, or found there.
+        name: a shipped model ("reference"), a local folder, or a hub id, in this order, with
+            any `PREFIXES`. A hub id is downloaded into the hub's cache, or found there; an
+            untrained model needs no weights.
         allow_remote_code: download the Python files of a hub model too.
 
     Raises:
@@ -59,6 +106,8 @@ def folder(name: str, *, allow_remote_code: bool = False) -> Path:
     """
     from adaptlens import zoo
 
+    asked = parse(name)
+    name = asked.source
     path = Path(os.path.expanduser(name))
     if name in zoo.names():
         path = zoo.folder(name)
@@ -68,15 +117,24 @@ def folder(name: str, *, allow_remote_code: bool = False) -> Path:
             f"the tokenizer's files: give the folder, {path.parent}."
         )
     elif not (name and os.path.isdir(path)):
-        path = _from_hub(name, allow_remote_code)
-    _check(path, name)
+        path = _from_hub(name, allow_remote_code, weights=not asked.untrained)
+    _check_description(path, name)
+    if not asked.untrained:
+        _check_weights(path, name)
     return path
 
 
-def digest(folder: Path) -> str:
-    """Return the sha256, in hex, over names and bytes of weights, configuration and tokenizer."""
-    paths = [*weight_files(folder), *(folder / name for name in _DESCRIPTIONS)]
+def digest(folder: Path, *, untrained: bool = False) -> str:
+    """Return the sha256, in hex, over names and bytes of weights, configuration and tokenizer.
+
+    For an untrained model the seed of its weights stands in their place.
+    """
     total = hashlib.sha256()
+    paths = [folder / name for name in _DESCRIPTIONS]
+    if untrained:
+        total.update(f"untrained, seed {UNTRAINED_SEED}\0".encode())
+    else:
+        paths += weight_files(folder)
     for path in sorted(path for path in paths if path.is_file()):
         stat = path.stat()
         total.update(path.name.encode() + b"\0")
@@ -106,8 +164,8 @@ def weight_files(folder: Path) -> list[Path]:
     return [folder / shard for shard in sorted(set(shards.values()))]
 
 
-def _check(folder: Path, name: str) -> None:
-    """Raise the error that fits where a folder does not hold a usable model."""
+def _check_description(folder: Path, name: str) -> None:
+    """Raise the error that fits where configuration or tokenizer cannot be used."""
     if not (folder / "config.json").is_file():
         raise _not_a_model(folder, name)
     config = _json(folder / "config.json")
@@ -121,16 +179,20 @@ def _check(folder: Path, name: str) -> None:
             f"model '{name}' is an encoder-decoder ({config['model_type']}); expected a causal "
             "(decoder-only) language model."
         )
-    weights = weight_files(folder)
-    if not weights:
-        raise _no_weights(folder, name)
-    for path in weights:
-        _check_safetensors(path, name)
     if not any((folder / tokenizer).is_file() for tokenizer in _TOKENIZERS):
         raise UserError(
             f"model '{name}' has no tokenizer ({folder}); expected tokenizer.json or "
             "tokenizer.model: save it there with tokenizer.save_pretrained."
         )
+
+
+def _check_weights(folder: Path, name: str) -> None:
+    """Raise the error that fits where the weights are missing or broken."""
+    weights = weight_files(folder)
+    if not weights:
+        raise _no_weights(folder, name)
+    for path in weights:
+        _check_safetensors(path, name)
 
 
 def _not_a_model(folder: Path, name: str) -> UserError:
@@ -200,10 +262,12 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def _from_hub(name: str, allow_remote_code: bool) -> Path:
+def _from_hub(name: str, allow_remote_code: bool, weights: bool) -> Path:
     """Return the cached folder of a hub model, downloaded first where it can be."""
     from adaptlens import zoo
 
+    if prefixed := _PREFIXED.fullmatch(name):
+        raise unknown("model prefix", prefixed[1], PREFIXES)
     if not _HUB_ID.fullmatch(name) or len(name) > _HUB_ID_LENGTH:
         raise UserError(
             f"no model folder '{name}'; expected an existing folder, a Hugging Face id such as "
@@ -211,11 +275,13 @@ def _from_hub(name: str, allow_remote_code: bool) -> Path:
         )
     from huggingface_hub import errors, snapshot_download
 
-    patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
+    patterns = ["*.json", "*.txt", "*.model", "*.jinja"]
+    patterns += ["*.safetensors"] if weights else []
+    patterns += ["*.py"] if allow_remote_code else []
     try:
         path = snapshot_download(
             name,
-            allow_patterns=patterns + (["*.py"] if allow_remote_code else []),
+            allow_patterns=patterns,
             ignore_patterns=["*/*", "consolidated*"],
         )
     except errors.GatedRepoError as error:

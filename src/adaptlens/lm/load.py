@@ -11,7 +11,15 @@ from adaptlens import modelfiles
 from adaptlens.errors import UserError, unknown
 from adaptlens.lm.anatomy import Anatomy
 from adaptlens.lm.parity import examine
-from adaptlens.lm.weights import DTYPES, find_device, first_sentence, quantization, read
+from adaptlens.lm.weights import (
+    DTYPES,
+    find_device,
+    first_sentence,
+    fresh,
+    quantization,
+    read,
+    read_tokenizer,
+)
 
 _UNLIMITED_TOKENS = 2**31
 
@@ -113,7 +121,8 @@ def load(
     Only safetensors are read, and no code that comes with the model is run unless allowed.
 
     Args:
-        name: "reference", a folder, or a Hugging Face id.
+        name: "reference", a folder, or a Hugging Face id; "untrained:NAME" has random weights,
+            "chat:NAME" its chat template (`modelfiles.PREFIXES`).
         dtype: "float32", "bfloat16" or "float16".
         device: "auto" (cuda, else mps, else cpu), "cpu", "cuda", "cuda:N" or "mps".
         chat: write prompts with the tokenizer's chat template.
@@ -126,16 +135,25 @@ def load(
     if dtype not in DTYPES:
         raise unknown("dtype", dtype, DTYPES)
     place = find_device(device)
+    asked = modelfiles.parse(name)
+    if quantize and asked.untrained:
+        raise UserError(
+            f"model '{name}' was asked for in {quantize}, but random weights cannot be quantized; "
+            "leave out quantize, or the untrained model."
+        )
     settings = quantization(quantize, dtype)
     folder = modelfiles.folder(name, allow_remote_code=allow_remote_code)
-    model, tokenizer, notes = read(folder, name, dtype, place, settings, allow_remote_code)
+    if asked.untrained:
+        model, notes = fresh(folder, name, dtype, place, allow_remote_code)
+    else:
+        model, notes = read(folder, name, dtype, place, settings, allow_remote_code)
     return assemble(
         model,
-        tokenizer,
+        read_tokenizer(folder, name, allow_remote_code),
         name=name,
-        digest=modelfiles.digest(folder),
+        digest=modelfiles.digest(folder, untrained=asked.untrained),
         dtype=dtype,
-        chat=chat,
+        chat=chat or asked.chat,
         quantize=quantize,
         notes=notes,
     )

@@ -11,6 +11,7 @@ import torch
 import transformers
 from safetensors import SafetensorError
 
+from adaptlens import modelfiles
 from adaptlens.errors import UserError, unknown
 from adaptlens.lm.anatomy import attention_implementation
 
@@ -31,27 +32,75 @@ _LOADING_ERRORS = (
 
 def read(
     folder: Path, name: str, dtype: str, device: torch.device, settings: Any, remote: bool
-) -> tuple[Any, Any, tuple[str, ...]]:
-    """Return model and tokenizer as transformers reads them, and notes on what was unexpected."""
-    where = {"trust_remote_code": remote, "local_files_only": True}
+) -> tuple[Any, tuple[str, ...]]:
+    """Return the model as transformers reads it, and notes on what was unexpected."""
     placed = {"quantization_config": settings, "device_map": {"": device}}
     auto: Any = transformers.AutoModelForCausalLM
+    with _quiet(), _loading(name, device):
+        config = transformers.AutoConfig.from_pretrained(folder, **_where(remote))
+        model, report = auto.from_pretrained(
+            folder,
+            config=config,
+            dtype=DTYPES[dtype],
+            attn_implementation=attention_implementation(config),
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            **_where(remote),
+            **(placed if settings else {}),
+        )
+        if not settings:
+            model = model.to(device)
+    return model, _check_report(report, name)
+
+
+def fresh(
+    folder: Path, name: str, dtype: str, device: torch.device, remote: bool
+) -> tuple[Any, tuple[str, ...]]:
+    """Return the model of a configuration with random weights, and a note that says so.
+
+    They are drawn as the architecture starts its own pretraining, with one seed, on the processor,
+    so that they are the same for every device. The global random state is left as it was.
+    """
+    auto: Any = transformers.AutoModelForCausalLM
+    with _quiet(), _loading(name, device), torch.random.fork_rng(devices=[]):
+        config = transformers.AutoConfig.from_pretrained(folder, **_where(remote))
+        torch.manual_seed(modelfiles.UNTRAINED_SEED)
+        model = auto.from_config(
+            config,
+            dtype=DTYPES[dtype],
+            attn_implementation=attention_implementation(config),
+            trust_remote_code=remote,
+        )
+        if (folder / "generation_config.json").is_file():
+            generation = transformers.GenerationConfig.from_pretrained(folder)
+            model.generation_config = generation
+        model = model.to(device)
+    seed = modelfiles.UNTRAINED_SEED
+    return model, (f"Its weights are random (untrained, seed {seed}); only its shape is as named.",)
+
+
+def read_tokenizer(folder: Path, name: str, remote: bool) -> Any:
+    """Return the tokenizer as transformers reads it."""
     try:
         with _quiet():
-            config = transformers.AutoConfig.from_pretrained(folder, **where)
-            model, report = auto.from_pretrained(
-                folder,
-                config=config,
-                dtype=DTYPES[dtype],
-                attn_implementation=attention_implementation(config),
-                use_safetensors=True,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,
-                **where,
-                **(placed if settings else {}),
-            )
-            if not settings:
-                model = model.to(device)
+            return transformers.AutoTokenizer.from_pretrained(folder, **_where(remote))
+    except _LOADING_ERRORS as error:
+        raise UserError(
+            f"the tokenizer of '{name}' cannot be loaded ({first_sentence(error)}); expected the "
+            "files tokenizer.save_pretrained writes: save or download them again."
+        ) from error
+
+
+def _where(remote: bool) -> dict[str, bool]:
+    return {"trust_remote_code": remote, "local_files_only": True}
+
+
+@contextlib.contextmanager
+def _loading(name: str, device: torch.device) -> Iterator[None]:
+    """Turn what goes wrong while a model is made into one line."""
+    try:
+        yield
     except torch.OutOfMemoryError as error:
         raise UserError(
             f"model '{name}' does not fit into the memory of {device}; expected enough for its "
@@ -66,15 +115,6 @@ def read(
         raise UserError(
             f"model '{name}' cannot be loaded ({first_sentence(error)}); {advice}."
         ) from error
-    try:
-        with _quiet():
-            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **where)
-    except _LOADING_ERRORS as error:
-        raise UserError(
-            f"the tokenizer of '{name}' cannot be loaded ({first_sentence(error)}); expected the "
-            "files tokenizer.save_pretrained writes: save or download them again."
-        ) from error
-    return model, tokenizer, _check_report(report, name)
 
 
 def _check_report(report: dict[str, Any], name: str) -> tuple[str, ...]:
