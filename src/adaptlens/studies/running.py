@@ -1,0 +1,151 @@
+"""What every study does with its plan: read the tasks, write it down, run it, keep the tables."""
+
+import io
+import platform
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adaptlens import registry, tasks
+from adaptlens.engines import Outcome, Reporter
+from adaptlens.store import Run, write_atomically
+from adaptlens.study import Cell, Study, missing
+from adaptlens.values import Task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from adaptlens.config import CompareConfig, ConvergenceConfig
+
+    Settings = CompareConfig | ConvergenceConfig
+
+STUDY_FILE = "study.json"
+
+
+def shown_names(names: Iterable[str]) -> dict[str, str]:
+    """Return each model's name for tables: of a folder its last part, unless two would be alike."""
+    names = list(names)
+    shown = {name: _shown(name) for name in names}
+    alike = Counter(shown.values())
+    return {name: name if alike[own] > 1 else own for name, own in shown.items()}
+
+
+def _shown(name: str) -> str:
+    """Return the last part of a folder's path, or else the name; a prefix stays before it."""
+    prefix, colon, rest = name.rpartition(":")
+    path = Path(rest).expanduser()
+    return prefix + colon + path.resolve().name if path.is_dir() else name
+
+
+def load_task(settings: str | Mapping[str, Any], config: "Settings") -> Task:
+    """Return the task, its test and validation splits cut to the number of queries asked for."""
+    given = {"path": settings} if isinstance(settings, str) else dict(settings)
+    name = given.pop("path")
+    task = tasks.load(name, seed=config.seed, **given)
+    if config.queries and len(task.test) > config.queries:
+        note = f"the first {config.queries} of {len(task.test)} test items are used (queries)"
+        task = replace(task, test=task.test[: config.queries], notes=(*task.notes, note))
+    if config.validation == 0:
+        task = replace(task, validation=())
+    elif config.validation and len(task.validation) > config.validation:
+        note = (
+            f"the first {config.validation} of {len(task.validation)} validation items are used "
+            "(validation)"
+        )
+        task = replace(
+            task, validation=task.validation[: config.validation], notes=(*task.notes, note)
+        )
+    return task
+
+
+def write_plan(run: Run, study: Study) -> None:
+    """Write down what the run is to hold, so that `status` and `report` need no model or task."""
+    for digest, task in study.tasks.items():
+        (run.folder / "tasks").mkdir(exist_ok=True)
+        run.write_json(f"tasks/{digest[:20]}.json", asdict(task))
+    run.write_json(
+        STUDY_FILE,
+        {
+            "name": study.name,
+            "settings": dict(study.settings),
+            "cells": [cell.spec() for cell in study.cells],
+            "notes": list(study.notes),
+            "versions": _versions(),
+        },
+    )
+    for cell in missing(study.cells, (record.spec for record in run.records())):
+        run.add(cell.spec())
+
+
+def _versions() -> dict[str, str]:
+    names = ("adaptlens", "torch", "transformers", "tokenizers", "numpy", "sacrebleu")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+def execute(
+    study: Study, run: Run, config: "Settings", reporter: Reporter, models: Iterable[str]
+) -> Outcome:
+    """Run the study's cells, which are of these models, with the configured engine."""
+    from adaptlens.lm.load import load
+
+    sources = {shown: name for name, shown in shown_names(models).items()}
+
+    def load_model(cell: Cell) -> Any:
+        source = sources[cell.model["name"]]
+        return load(
+            source,
+            dtype=config.dtype,
+            device=config.device,
+            chat=config.chat,
+            quantize=config.quantize,
+        )
+
+    engine = registry.resolve("engine", "in_process")()
+    return engine.run(study, run, load_model, reporter)
+
+
+def default_folder(study: Study) -> Path:
+    """Return runs/MODELS-TASKS, so that the same command finds its run again.
+
+    Studies other than the comparison come first in the name.
+    """
+    models = dict.fromkeys(str(cell.model["name"]) for cell in study.cells)
+    names = dict.fromkeys(str(cell.task["name"]) for cell in study.cells)
+    text = "+".join(models) + "-" + "+".join(names)
+    text = text if study.name == "compare" else f"{study.name}-{text}"
+    return Path("runs") / "".join(c if c.isalnum() or c in "+-._" else "_" for c in text)
+
+
+class Silent:
+    """A reporter that says nothing."""
+
+    def begin(self, total: int, done: int) -> None:
+        """Ignore it."""
+
+    def started(self, cell: Cell) -> None:
+        """Ignore it."""
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """Ignore it."""
+
+    def finished(self, cell: Cell) -> None:
+        """Ignore it."""
+
+    def failed(self, cell: Cell, message: str) -> None:
+        """Ignore it."""
+
+    def waiting(self, cells: int) -> None:
+        """Ignore it."""
+
+
+def write_tables(run: Run, tables: "Mapping[str, pd.DataFrame]") -> None:
+    """Write each table as tables/NAME.parquet."""
+    folder = run.folder / "tables"
+    folder.mkdir(exist_ok=True)
+    for name, table in tables.items():
+        content = io.BytesIO()
+        table.to_parquet(content, index=False)
+        write_atomically(folder / f"{name}.parquet", content.getvalue())
