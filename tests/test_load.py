@@ -372,7 +372,7 @@ PREFIXED = {
     "a prefix twice": ("chat:untrained:chat:reference", "prefix 'chat:' twice", "write it once"),
     "nothing after it": ("untrained:", "names no model", "untrained:reference"),
     "a misspelt prefix": ("untraind:reference", "'untraind'", "did you mean 'untrained'?"),
-    "an unknown prefix": ("random:reference", "model prefix 'random'", "chat, untrained"),
+    "an unknown prefix": ("hf:reference", "model prefix 'hf'", "chat, untrained"),
     "an unknown model": ("untrained:./no/such/folder", "'./no/such/folder'", "existing folder"),
     "no template": ("chat:{llama}", "'chat:{llama}' has no chat template", "expected one"),
 }
