@@ -1,6 +1,6 @@
 """Stored cells to conditions: what was found for one model, task and way of adapting, all draws."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,47 @@ from adaptlens.study import group
 
 WITHOUT_REPEATS = ("answer_tokens", "answer_bytes", "gold", "target_tokens")
 """Arrays that do not depend on the variant, by the last part of their name."""
+
+KEPT_BYTES = 2**26
+"""Joined arrays up to this size stay in memory once read."""
+
+
+class Joined(Mapping[str, np.ndarray]):
+    """The arrays of a condition by name, joined along `repeats` when asked for.
+
+    Those of a condition with doses are [repeats, doses, ...].
+    """
+
+    def __init__(self, rows: Sequence[tuple[Record, int]], doses: int) -> None:
+        """Say where each draw is: a record, and the draw's place in it."""
+        self._rows, self._doses = rows, doses
+        self._kept: dict[str, np.ndarray] = {}
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._kept:
+            found = self._joined(name)
+            if found.nbytes > KEPT_BYTES:
+                return found
+            self._kept[name] = found
+        return self._kept[name]
+
+    def _joined(self, name: str) -> np.ndarray:
+        if name.removeprefix("behaviour.").removeprefix("validation_") in WITHOUT_REPEATS:
+            return self._rows[0][0].arrays[name]
+        loaded = {record.id: record.arrays[name] for record, _ in self._rows}
+        if self._doses:
+            # Stored dose by dose, the draws of the record repeating.
+            loaded = {
+                id: array.reshape(self._doses, -1, *array.shape[1:]).swapaxes(0, 1)
+                for id, array in loaded.items()
+            }
+        return np.stack([loaded[record.id][place] for record, place in self._rows])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows[0][0].arrays)
+
+    def __len__(self) -> int:
+        return len(self._rows[0][0].arrays)
 
 
 @dataclass(frozen=True)
@@ -71,15 +112,8 @@ def _join(spec: Mapping[str, Any], draws: Iterable[int], records: Sequence[Recor
     own = set(draws)
     order = sorted(draw for draw in source if draw in own or draw < 0)
     used = list({source[draw][0].id: source[draw][0] for draw in order}.values())
-    loaded = {record.id: dict(record.arrays) for record in used}
     texts = {record.id: record.texts for record in used}
-    arrays = {}
-    for name, array in loaded[used[0].id].items():
-        if name.removeprefix("behaviour.").removeprefix("validation_") in WITHOUT_REPEATS:
-            arrays[name] = array
-        else:
-            rows = [loaded[source[d][0].id][name][source[d][1]] for d in order]
-            arrays[name] = np.stack(rows)
+    doses = len(spec["adaptation"]["arguments"].get("doses", ()))
     outputs = [
         texts[source[d][0].id].get("outputs", [[]] * len(order))[source[d][1]] for d in order
     ]
@@ -91,7 +125,7 @@ def _join(spec: Mapping[str, Any], draws: Iterable[int], records: Sequence[Recor
         adaptation=spec["adaptation"]["name"],
         arguments=spec["adaptation"]["arguments"],
         draws=tuple(order),
-        arrays=arrays,
+        arrays=Joined([source[d] for d in order], doses),
         numbers=_numbers(used, [source[d][0].id for d in order]),
         cells=tuple(source[d][0].id for d in order),
         outputs=outputs if any(outputs) else (),

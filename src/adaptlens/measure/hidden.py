@@ -29,7 +29,8 @@ class Hidden:
     before the final norm) and `P.final` (after it), each [repeats, queries, width]; [repeats, 1,
     width] where all queries share the tokens, as they do those of the instruction and the
     demonstrations. `lens` [repeats, queries, layers + 1, answers + 1]: log-probabilities of the
-    answers' first tokens, and of all other tokens together, at the last token.
+    answers' first tokens, and of all other tokens together, at the last token. Answers that begin
+    with the same token are not told apart by it.
 
     Attributes:
         positions: where to read. last: the prompt's last token, from which the answer is
@@ -85,7 +86,7 @@ class Hidden:
         states = np.ascontiguousarray(states)
         if self.keep == "float32":
             return states
-        if (largest := float(np.abs(states).max())) > np.finfo(np.float16).max:
+        if (largest := float(np.abs(states).max())) > float(np.finfo(np.float16).max):
             raise UserError(
                 f"a hidden state of size {largest:.3g} does not fit float16; store states as "
                 "float32 (keep)."
@@ -181,7 +182,7 @@ def _cue(prompt: Prompt) -> Spans:
 
 
 def _tokens(lm: LM, one: _Asked, spans: Spans) -> tuple[int, ...]:
-    """Return which tokens of the prompt lie in these spans of its text, the last token left out.
+    """Return which tokens of the prompt end in these spans of its text, the last token left out.
 
     Raises:
         UserError: the tokenizer does not tell where its tokens are.
@@ -194,13 +195,10 @@ def _tokens(lm: LM, one: _Asked, spans: Spans) -> tuple[int, ...]:
     told = lm.tokenizer(
         one.prompt.text, add_special_tokens=False, return_offsets_mapping=True, verbose=False
     )
-    text, before = one.prompt.text, len(lm.prefix_ids)
-    found = []
-    for token, (start, end) in enumerate(told.offset_mapping):
-        inside = any(low < end <= high for low, high in spans)
-        if inside and text[start:end].strip() and before + token < len(one.ids) - 1:
-            found.append(before + token)
-    return tuple(found)
+    ends = [end for _, end in told.offset_mapping]
+    within = [i for i, end in enumerate(ends) if any(low < end <= high for low, high in spans)]
+    before = len(lm.prefix_ids)
+    return tuple(before + i for i in within if before + i < len(one.ids) - 1)
 
 
 def _lens_tokens(lm: LM, task: Task) -> list[int]:
