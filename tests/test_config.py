@@ -10,8 +10,14 @@ from hypothesis import strategies as st
 
 from adaptlens import registry
 from adaptlens.canonical import canonical_json
-from adaptlens.config import CompareConfig, compare_config, load_config, load_study
-from adaptlens.config.settings import EXPECTED, Prices, TaskSource, Tune
+from adaptlens.config import (
+    COMPARISON,
+    SCHEMAS,
+    CompareConfig,
+    compare_config,
+    load_config,
+    load_study,
+)
 from adaptlens.config.yaml12 import read_yaml
 from adaptlens.errors import UserError
 
@@ -23,7 +29,7 @@ def load(tmp_path, monkeypatch):
 
     def loaded(text, *overrides, **settings):
         Path("study.yaml").write_text(text)
-        return load_config("study.yaml", overrides, settings)
+        return load_config(COMPARISON, "study.yaml", overrides, settings)
 
     return loaded
 
@@ -220,25 +226,25 @@ def test_a_config_file_that_cannot_be_used(tmp_path, name, content, words):
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=words):
-        load_config(tmp_path / name)
+        load_config(COMPARISON, tmp_path / name)
 
 
 def test_a_folder_is_not_a_config_file(tmp_path):
     (tmp_path / "folder.yaml").mkdir()
     with pytest.raises(UserError, match="is a folder"):
-        load_config(tmp_path / "folder.yaml")
+        load_config(COMPARISON, tmp_path / "folder.yaml")
 
 
 def test_a_python_file_gives_settings_or_a_study_of_its_own(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     path = tmp_path / "study.py"
     path.write_text("def study():\n    return {'shots': [2 ** k for k in range(3)]}\n")
-    assert load_config(path, ["draws=3"]) == compare_config(shots=[1, 2, 4], draws=3)
+    assert load_config(COMPARISON, path, ["draws=3"]) == compare_config(shots=[1, 2, 4], draws=3)
     path.write_text(
         "from adaptlens.config import compare_config\n"
         "def study():\n    return compare_config(tune={'rank': 4}, sizes=None)\n"
     )
-    assert load_config(path) == compare_config(tune={"rank": 4})
+    assert load_config(COMPARISON, path) == compare_config(tune={"rank": 4})
     path.write_text("def study():\n    return ['any', 'study']\n")
     assert load_study(path) == ["any", "study"]
 
@@ -251,11 +257,13 @@ def test_a_config_is_frozen_and_has_a_digestible_form():
     assert '"rate":[0.001]' in canonical_json(dataclasses.asdict(config))
 
 
-def test_every_setting_has_words_for_its_error():
-    names = {field.name for field in dataclasses.fields(CompareConfig)} | {""}
-    for outer, table in (("tasks", TaskSource), ("tune", Tune), ("prices", Prices)):
+@pytest.mark.parametrize("study", SCHEMAS)
+def test_every_setting_has_words_for_its_error(study):
+    schema = SCHEMAS[study]
+    names = {field.name for field in dataclasses.fields(schema.kind)} | {""}
+    for outer, table in schema.tables.items():
         names |= {f"{outer}.{inner}" for inner in table.__annotations__}
-    assert set(EXPECTED) == names
+    assert set(schema.expected) == names
 
 
 # YAML as people mean it.

@@ -11,14 +11,16 @@ from typing import Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "prompt_or_tune": "adaptlens.studies.compare",
-    "Comparison": "adaptlens.studies.compare",
-    "UserError": "adaptlens.errors",
-    "RunIncomplete": "adaptlens.errors",
-    "Example": "adaptlens.values",
-    "Task": "adaptlens.values",
-    "Template": "adaptlens.values",
-    "Run": "adaptlens.store",
+    "prompt_or_tune": "adaptlens.studies.compare:prompt_or_tune",
+    "Comparison": "adaptlens.studies.compare:Comparison",
+    "study_convergence": "adaptlens.studies.convergence:convergence",
+    "Convergence": "adaptlens.studies.convergence:Convergence",
+    "UserError": "adaptlens.errors:UserError",
+    "RunIncomplete": "adaptlens.errors:RunIncomplete",
+    "Example": "adaptlens.values:Example",
+    "Task": "adaptlens.values:Task",
+    "Template": "adaptlens.values:Template",
+    "Run": "adaptlens.store:Run",
 }
 
 __all__ = ["__version__", *_PUBLIC]
@@ -27,7 +29,8 @@ __all__ = ["__version__", *_PUBLIC]
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'adaptlens' has no attribute '{name}'")
-    return getattr(import_module(_PUBLIC[name]), name)
+    module, _, attribute = _PUBLIC[name].partition(":")
+    return getattr(import_module(module), attribute)
 
 
 def __dir__() -> list[str]:

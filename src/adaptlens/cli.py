@@ -5,15 +5,22 @@ import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from adaptlens import __version__
-from adaptlens.errors import RunIncomplete, UserError
-
-if TYPE_CHECKING:
-    from adaptlens.config import CompareConfig
+from adaptlens.cli_options import (
+    COMPARE_OPTIONS,
+    CONVERGENCE_OPTIONS,
+    PLAN_OPTIONS,
+    READING,
+    json_option,
+    reading,
+    study_config,
+    with_options,
+)
+from adaptlens.errors import RunIncomplete, UserError, unknown
 
 
 def user_errors(command: Callable[..., None]) -> Callable[..., None]:
@@ -45,109 +52,48 @@ def main() -> None:
     """
 
 
-def _numbers(_: click.Context, option: click.Parameter, value: str | None) -> list[int] | None:
-    if value is None:
-        return None
-    words = [word.strip() for word in value.split(",") if word.strip()]
-    try:
-        return [int(word) for word in words]
-    except ValueError:
-        raise click.BadParameter(
-            f"'{value}' is not a list of whole numbers; write for example 0,4,16.", param=option
-        ) from None
-
-
-def _words(_: click.Context, __: click.Parameter, value: str | None) -> list[str] | None:
-    return None if value is None else [w.strip() for w in value.split(",") if w.strip()]
-
-
-def study_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that say what is compared."""
-    options = [
-        click.option("--config", "config_file", type=click.Path(path_type=Path), metavar="FILE",
-                     help="YAML or .py file with the settings; options given here override it."),
-        click.option("--model", "models", multiple=True, metavar="NAME",
-                     help="Hub id, folder, or a shipped model (default: reference). Repeatable."),
-        click.option("--task", "tasks", multiple=True, metavar="TASK",
-                     help="Bundled name, file, folder, hf:NAME[:CONFIG], or lm-eval YAML. "
-                     "Repeatable."),
-        click.option("--input", "input_column", metavar="COLUMN", help="Column with the texts."),
-        click.option("--target", "target_column", metavar="COLUMN",
-                     help="Column with the answers."),
-        click.option("--choices", metavar="A,B,..",
-                     help="The answers there are, or raw=word pairs: 0=negative,1=positive."),
-        click.option("--references", metavar="FILE",
-                     help="Line-aligned file of answers to --task."),
-        click.option("--instruction", metavar="TEXT", help="Instruction written before the items."),
-        click.option("--shots", callback=_numbers, metavar="0,4,16",
-                     help="Demonstrations for in-context learning; 0 is zero-shot."),
-        click.option("--tuning", callback=_words, metavar="it,sl,full", help="Ways of tuning."),
-        click.option("--sizes", callback=_numbers, metavar="4,16",
-                     help="Training examples for tuning (default: the shots)."),
-        click.option("--draws", type=int, metavar="N", help="Draws of demonstrations."),
-        click.option("--queries", type=int, metavar="N", help="Test items."),
-        click.option("--selection", metavar="HOW", help="random, balanced, similar or embedding."),
-        click.option("--on-overflow", metavar="HOW", help="error or drop-demos."),
-        click.option("--chat", is_flag=True, default=None,
-                     help="Use the tokenizer's chat template."),
-        click.option("--dtype", metavar="TYPE", help="float32, bfloat16 or float16."),
-        click.option("--device", metavar="WHERE", help="auto, cpu, cuda or mps."),
-        click.option("--seed", type=int, metavar="N", help="Seed of the whole study."),
-        click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE",
-                     help="Any other setting, such as tune.rank=16 or prices.gpu_hour=2.5."),
-        click.option("--out", type=click.Path(path_type=Path), metavar="FOLDER",
-                     help="Run folder (default: runs/MODEL-TASK)."),
-    ]  # fmt: skip
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-def _config(
-    config_file: Path | None,
-    overrides: tuple[str, ...],
-    input_column: str | None,
-    target_column: str | None,
-    choices: str | None,
-    references: str | None,
-    instruction: str | None,
-    **given: Any,
-) -> "CompareConfig":
-    from adaptlens.config import load_config
-
-    about = {
-        "input": input_column,
-        "target": target_column,
-        "choices": choices,
-        "references": references,
-        "instruction": instruction,
-    }
-    about = {key: value for key, value in about.items() if value is not None}
-    settings = {key: value for key, value in given.items() if value not in (None, ())}
-    if about and "tasks" not in settings:
-        raise UserError(
-            f"--{next(iter(about))} says how to read a task, but no --task was given; add --task."
-        )
-    if "tasks" in settings:
-        settings["tasks"] = [{"path": name, **about} if about else name for name in given["tasks"]]
-    if "models" in settings:
-        settings["models"] = list(settings["models"])
-    return load_config(config_file, overrides=overrides, settings=settings)
-
-
 @main.command()
-@study_options
-@click.option("--json", "as_json", is_flag=True, help="Print tables and verdicts as JSON.")
+@with_options(COMPARE_OPTIONS, [json_option("tables and verdicts as JSON")])
 @user_errors
 def compare(out: Path | None, as_json: bool, **options: Any) -> None:
     """Compare zero-shot, in-context learning and tuning; say whether to prompt or to tune."""
-    from adaptlens.studies import compare as study
-    from adaptlens.terminal import Display, err, show_report
+    from adaptlens.studies import compare as comparison
+    from adaptlens.terminal import Display
 
-    config = _config(**options)
+    config = study_config("compare", **options)
     with Display() as display:
-        found = study.compare(config, out=out, reporter=display)
-    _print_report(found.report, found.page, as_json, show_report)
+        found = comparison.compare(config, out=out, reporter=display)
+    _print_report("compare", found.report, found.page, as_json)
+    _raise_failures(found)
+
+
+@main.group()
+def study() -> None:
+    """Carry out a study of what adaptation does to a model; `plan --study` shows it first."""
+
+
+@study.command()
+@with_options(CONVERGENCE_OPTIONS, [json_option("claims and tables as JSON")])
+@user_errors
+def convergence(out: Path | None, as_json: bool, **options: Any) -> None:
+    """Does in-context learning do to hidden states what tuning does?
+
+    Compares the states of every layer under zero-shot, in-context learning and tuning, with
+    controls; says which claims of arXiv 2311.10367 hold for the model and task.
+    """
+    from adaptlens.studies import convergence as studied
+    from adaptlens.terminal import Display
+
+    config = study_config("convergence", **options)
+    with Display() as display:
+        found = studied.run_study(config, out=out, reporter=display)
+    _print_report("convergence", found.report, found.page, as_json)
+    _raise_failures(found)
+
+
+def _raise_failures(found: Any) -> None:
+    from adaptlens.terminal import err
+
     if found.outcome.failed:
         for cell, reason in found.outcome.failed:
             err().print(f"cell {cell} failed: {reason}", markup=False)
@@ -157,15 +103,20 @@ def compare(out: Path | None, as_json: bool, **options: Any) -> None:
         )
 
 
-def _print_report(report: Any, page: Path, as_json: bool, show: Callable[..., None]) -> None:
-    from adaptlens.terminal import out
+def _print_report(name: str, report: Any, page: Path, as_json: bool) -> None:
+    from adaptlens.terminal import out, show_convergence, show_report
 
+    said, show = {
+        "compare": ("verdicts", show_report),
+        "convergence": ("claims", show_convergence),
+    }[name]
     if as_json:
         tables = {
             name: json.loads(table.to_json(orient="records", double_precision=15))
             for name, table in report.tables.items()
         }
-        click.echo(json.dumps({"verdicts": report.verdicts, "tables": tables, "report": str(page)}))
+        findings = getattr(report, said)
+        click.echo(json.dumps({said: findings, "tables": tables, "report": str(page)}))
         return
     console = out()
     show(report, console)
@@ -173,18 +124,24 @@ def _print_report(report: Any, page: Path, as_json: bool, show: Callable[..., No
 
 
 @main.command()
-@study_options
-@click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
+@click.option(
+    "--study",
+    "name",
+    default="compare",
+    show_default=True,
+    metavar="NAME",
+    help="compare or convergence.",
+)
+@with_options(PLAN_OPTIONS, [json_option("the plan as JSON")])
 @user_errors
-def plan(out: Path | None, as_json: bool, **options: Any) -> None:
-    """Show what `compare` with the same options would do, and how much of it is done."""
-    from adaptlens.studies import compare as study
+def plan(name: str, out: Path | None, as_json: bool, **options: Any) -> None:  # fmt: skip
+    """Show what `compare`, or a study, with the same options would do, and how much is done."""
+    from adaptlens import registry
     from adaptlens.terminal import out as console
     from adaptlens.terminal import plan_table
 
-    config = _config(**options)
-    planned = study.plan(config)
-    rows = study.planned_work(planned, out)
+    planner = registry.resolve("study", name)
+    rows = planner.planned_work(planner.plan(study_config(name, **options)), out)
     if as_json:
         click.echo(json.dumps(rows))
     else:
@@ -193,7 +150,7 @@ def plan(out: Path | None, as_json: bool, **options: Any) -> None:
 
 @main.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@json_option()
 @user_errors
 def status(run: Path, as_json: bool) -> None:
     """Show where every cell of a run stands."""
@@ -223,21 +180,55 @@ def _cell_name(run: Any, cell: str) -> str:
 
 @main.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print tables and verdicts as JSON.")
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="PATH=VALUE",
+    help="Analyse otherwise, where the study allows it: claim.measure=cosine.",
+)
+@json_option("tables and verdicts as JSON")
 @user_errors
-def report(run: Path, as_json: bool) -> None:
+def report(run: Path, overrides: tuple[str, ...], as_json: bool) -> None:  # fmt: skip
     """Make tables, figures and page again from what a run holds; needs no model."""
+    from adaptlens import registry
+    from adaptlens.config import SCHEMAS
     from adaptlens.store import Run
-    from adaptlens.studies import compare as study
-    from adaptlens.terminal import show_report
 
-    found, page = study.write_report(Run.open(run))
-    _print_report(found, page, as_json, show_report)
+    opened = Run.open(run)
+    name = _study_of(opened)
+    writer = registry.resolve("study", name)
+    if not overrides:
+        found, page = writer.write_report(opened)
+    elif SCHEMAS[name].analysis:
+        found, page = writer.write_report(opened, overrides=overrides)
+    else:
+        raise UserError(
+            f"--set {overrides[0]}: the report of a run of '{name}' is made with its own settings; "
+            "leave out --set."
+        )
+    _print_report(name, found, page, as_json)
+
+
+def _study_of(run: Any) -> str:
+    """Return the name of the study a run belongs to."""
+    from adaptlens import registry
+
+    stored = run.read_json("study.json")
+    if stored is None:
+        raise UserError(
+            f"run '{run.folder}' holds no study (it has no study.json); run `adaptlens compare "
+            f"--out {run.folder}` first."
+        )
+    if stored["name"] not in registry.names("study"):
+        problem = unknown("study", str(stored["name"]), registry.names("study"))
+        raise UserError(f"run '{run.folder}': {problem}")
+    return stored["name"]
 
 
 @main.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@json_option()
 @user_errors
 def check(run: Path, as_json: bool) -> None:
     """Verify every file of a run against its digest."""
@@ -268,7 +259,7 @@ def tasks() -> None:
 
 
 @tasks.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@json_option()
 @user_errors
 def tasks_list(as_json: bool) -> None:
     """List the bundled tasks."""
@@ -284,25 +275,13 @@ def tasks_list(as_json: bool) -> None:
 
 @tasks.command("show")
 @click.argument("name")
-@click.option("--input", "input_column", metavar="COLUMN", help="Column with the texts.")
-@click.option("--target", "target_column", metavar="COLUMN", help="Column with the answers.")
-@click.option("--choices", metavar="A,B,..", help="The answers there are.")
-@click.option("--references", metavar="FILE", help="Line-aligned file of answers.")
+@with_options(READING)
 @user_errors
-def tasks_show(
-    name: str,
-    input_column: str | None,
-    target_column: str | None,
-    choices: str | None,
-    references: str | None,
-) -> None:
+def tasks_show(name: str, **given: Any) -> None:
     """Show a task: splits, choices, examples, and what was done to the data."""
     from adaptlens import tasks as known
 
-    task = known.load(
-        name, input=input_column, target=target_column, choices=choices, references=references
-    )
-    click.echo(known.describe(task))
+    click.echo(known.describe(known.load(name, **reading(given))))
 
 
 @main.group()
@@ -322,7 +301,7 @@ def zoo_list() -> None:
 
 @zoo.command("show")
 @click.argument("name")
-@click.option("--json", "as_json", is_flag=True, help="Print the card as JSON.")
+@json_option("the card as JSON")
 @user_errors
 def zoo_show(name: str, as_json: bool) -> None:
     """Show a model's card: data, exposures, seed, curve, limits, held-out check."""
@@ -337,7 +316,7 @@ def zoo_show(name: str, as_json: bool) -> None:
 @zoo.command("check")
 @click.argument("name", default="reference")
 @click.option("--queries", default=200, show_default=True, help="Queries per task family.")
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@json_option()
 @user_errors
 def zoo_check(name: str, queries: int, as_json: bool) -> None:
     """Run the held-out check: labels never paired in pretraining, and translation."""

@@ -21,7 +21,10 @@ TABLE: dict[str, dict[str, str]] = {
         "resemblance": "adaptlens.measure.resemblance:Resemblance",
     },
     "engine": {"in_process": "adaptlens.engines.in_process:InProcess"},
-    "study": {"compare": "adaptlens.studies.compare"},
+    "study": {
+        "compare": "adaptlens.studies.compare",
+        "convergence": "adaptlens.studies.convergence",
+    },
 }
 
 

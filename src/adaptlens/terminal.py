@@ -22,12 +22,11 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from adaptlens.study import Cell
-
 if TYPE_CHECKING:
     import pandas as pd
 
     from adaptlens.report import Report
+    from adaptlens.study import Cell
 
 PIPED_WIDTH = 140
 
@@ -45,6 +44,22 @@ STATE_STYLE = {
     "no difference": "bold",
     "undecided": "bold yellow",
     "neither": "bold red",
+    "supported": "bold green",
+    "refuted": "bold red",
+    "not decided": "bold yellow",
+}
+
+PLAN_HEADINGS = {
+    "model": "model",
+    "task": "task",
+    "condition": "condition",
+    "measured": "measured",
+    "draws": "draws",
+    "draws_done": "done",
+    "variants_to_tune": "models to tune",
+    "prompts": "prompts",
+    "prompt_characters": "characters a prompt",
+    "state_bytes": "states",
 }
 
 
@@ -106,7 +121,7 @@ class Display:
             self._console.print(f"{done} of {total} cells were done before; continuing.")
         self._cells = self._progress.add_task("cells", total=total - done)
 
-    def started(self, cell: Cell) -> None:
+    def started(self, cell: "Cell") -> None:
         """Show which cell runs."""
         name = f"{cell.task['name']} {cell.label}"
         self._steps = self._progress.add_task(name, total=None)
@@ -119,7 +134,7 @@ class Display:
                 self._steps, description=f"{self._name}: {what}", completed=done, total=total
             )
 
-    def finished(self, cell: Cell) -> None:
+    def finished(self, cell: "Cell") -> None:
         """Count a cell."""
         self._close()
         self._done += 1
@@ -131,7 +146,7 @@ class Display:
                 markup=False,
             )
 
-    def failed(self, cell: Cell, message: str) -> None:
+    def failed(self, cell: "Cell", message: str) -> None:
         """Say that a cell failed."""
         self._close()
         text = f"failed: {cell.model['name']} {cell.task['name']} {cell.label}: {message}"
@@ -240,25 +255,86 @@ def _queries(number: float) -> str:
     return f"{math.ceil(number):,} queries"
 
 
-def plan_table(rows: list[dict[str, Any]]) -> Table:
-    """Return what would be done, a line per condition."""
-    table = Table(title="plan", title_justify="left", title_style="bold")
-    for name in ("model", "task", "condition"):
-        table.add_column(name)
-    for name in ("draws", "done", "models to tune", "prompts", "characters a prompt"):
-        table.add_column(name, justify="right")
-    for row in rows:
+def show_convergence(report: Any, console: Console) -> None:
+    """Print the main pairs at the last layer, and every claim of the study with its verdict."""
+    pairs = report.tables.get("pairs")
+    if pairs is not None and len(pairs):
+        for (model, task), rows in pairs.groupby(["model", "task"], sort=False):
+            console.print(_last_layer(str(model), str(task), rows))
+    for claim in report.claims:
+        said = Text(f"{claim['model']}, {claim['task']}, {claim['claim']}: ")
+        said.append(claim["state"], style=STATE_STYLE.get(claim["state"], "bold"))
+        said.append(f". {claim['line']}")
+        console.print(said)
+    for note in report.notes:
+        console.print(Text(f"note: {note}", style="dim"))
+
+
+def _last_layer(model: str, task: str, rows: "pd.DataFrame") -> Table:
+    """Return the similarities of the main pairs out of the last layer, raw and centred."""
+    table = Table(
+        title=f"{task} on {model}: similarity of states out of the last layer",
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    for heading in ("pair", "measure"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("similarity", "other queries", "noise floor", "queries x draws"):
+        table.add_column(heading, justify="right", overflow="fold")
+    main = rows[(rows.role == "main") & (rows.position == "last") & ~rows.is_final.astype(bool)]
+    main = main[(main.layer == main.layer.max()) & main.measure.isin(["cosine", "centred"])]
+    for row in main.itertuples():
         table.add_row(
-            row["model"],
-            row["task"],
-            row["condition"],
-            str(row["draws"]),
-            str(row["draws_done"]),
-            str(row["variants_to_tune"]),
-            f"{row['prompts']:,}",
-            f"{row['prompt_characters']:,.0f}",
+            f"{row.left} ~ {row.right}",
+            str(row.measure),
+            f"{_similarity(row.value)} [{_similarity(row.low)}, {_similarity(row.high)}]",
+            _similarity(row.baseline),
+            _similarity(row.floor),
+            f"{row.queries:.0f} x {row.draws:.0f}",
         )
     return table
+
+
+def _similarity(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3f}"
+
+
+def plan_table(rows: list[dict[str, Any]]) -> Table:
+    """Return what would be done, a line per condition; the caption sums the states to store."""
+    names = [name for name in PLAN_HEADINGS if rows and name in rows[0]]
+    caption = None
+    if "state_bytes" in names:
+        total = sum(row["state_bytes"] for row in rows)
+        caption = f"states to store: {size_text(total)} in all"
+    table = Table(
+        title="plan",
+        title_justify="left",
+        title_style="bold",
+        caption=caption,
+        caption_justify="left",
+    )
+    for name in names:
+        words = isinstance(rows[0][name], str)
+        table.add_column(PLAN_HEADINGS[name], justify="left" if words else "right")
+    for row in rows:
+        table.add_row(*(_planned(name, row[name]) for name in names))
+    return table
+
+
+def _planned(name: str, value: Any) -> str:
+    if name == "state_bytes":
+        return size_text(value)
+    return value if isinstance(value, str) else f"{value:,.0f}"
+
+
+def size_text(number_of_bytes: float) -> str:
+    """Return "3.1 MB": bytes in the largest decimal unit of which there is at least one."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if number_of_bytes >= size:
+            return f"{number_of_bytes / size:.1f} {unit}"
+    return f"{number_of_bytes:.0f} B"
 
 
 def status_table(rows: list[dict[str, Any]], counts: Mapping[Any, int]) -> Table:

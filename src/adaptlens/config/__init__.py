@@ -4,15 +4,33 @@ The only place that knows pydantic. Everything is strict: an unknown key, a valu
 or a setting given twice is an error that names file, line and path.
 """
 
-from adaptlens.config.load import compare_config, load_config, load_study
-from adaptlens.config.settings import CompareConfig, Prices, TaskSource, Tune
+from adaptlens.config.comparison import COMPARISON, CompareConfig, Prices
+from adaptlens.config.convergence import CONVERGENCE, Claim, ConvergenceConfig
+from adaptlens.config.files import load_study
+from adaptlens.config.load import (
+    SCHEMAS,
+    compare_config,
+    convergence_config,
+    load_config,
+    reanalysed,
+)
+from adaptlens.config.schema import Schema
+from adaptlens.config.settings import TaskSource, Tune
 
 __all__ = [
+    "COMPARISON",
+    "CONVERGENCE",
+    "SCHEMAS",
+    "Claim",
     "CompareConfig",
+    "ConvergenceConfig",
     "Prices",
+    "Schema",
     "TaskSource",
     "Tune",
     "compare_config",
+    "convergence_config",
     "load_config",
     "load_study",
+    "reanalysed",
 ]

@@ -3,10 +3,9 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from typing import Any
 
-from adaptlens.config.settings import EXPECTED, CompareConfig, Prices, TaskSource, Tune
+from adaptlens.config.schema import Schema
 from adaptlens.config.yaml12 import Place
 from adaptlens.errors import UserError, unknown
 
@@ -16,48 +15,42 @@ Sources = Mapping[Place, str]
 _UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 
 
-def first_error(value: Any, errors: Sequence[Mapping[str, Any]], sources: Sources) -> UserError:
+def first_error(
+    value: Any, errors: Sequence[Mapping[str, Any]], sources: Sources, schema: Schema[Any]
+) -> UserError:
     """Return the error for the first of pydantic's findings about the settings in `value`."""
     # An unknown key goes first: it is often the reason that another one is missing.
     error = min(errors, key=lambda e: e["type"] not in _UNKNOWN)
-    place = _place_in(value, error["loc"])
+    place = _place_in(value, error["loc"], schema)
     if error["type"] in _UNKNOWN:
-        return unknown_key(place, sources)
+        return unknown_key(place, sources, schema)
     if error["type"] == "missing":
         return UserError(
             f"{where(place[:-1], sources)}{shown(place[:-1])}: has no '{place[-1]}'; add it, for "
-            f"example `{_expected(place)[1]}`."
+            f"example `{_expected(place, schema)[1]}`."
         )
     given = error["input"]
     if error["type"] == "literal_error" and isinstance(given, str):
         names = re.findall(r"'([^']*)'", error["ctx"]["expected"])
-        setting = _path(place).rpartition(".")[2]
+        setting = path(place).rpartition(".")[2]
         return UserError(f"{where(place, sources)}{unknown(setting, given, names)}")
-    return wrong(place, given, sources)
+    return wrong(place, given, sources, schema)
 
 
-def wrong(place: Place, given: Any, sources: Sources) -> UserError:
+def wrong(place: Place, given: Any, sources: Sources, schema: Schema[Any]) -> UserError:
     """Return the error for a value of the wrong type or out of range."""
-    expected, example = _expected(place)
+    expected, example = _expected(place, schema)
     return UserError(
         f"{where(place, sources)}{shown(place)}: given {_value(given)}; expected {expected}, for "
         f"example `{example}`."
     )
 
 
-def unknown_key(place: Place, sources: Sources) -> UserError:
+def unknown_key(place: Place, sources: Sources, schema: Schema[Any]) -> UserError:
     """Return the error for a key that means nothing at its place."""
     prefix = shown(place[:-1])
-    names = [f"{prefix}.{name}" if prefix else name for name in known(place[:-1])]
+    names = [f"{prefix}.{name}" if prefix else name for name in schema.known(path(place[:-1]))]
     return UserError(f"{where(place, sources)}{unknown('key', shown(place), names)}")
-
-
-def known(place: Place) -> list[str]:
-    """Return the keys that may stand at a place."""
-    tables = {"": [f.name for f in fields(CompareConfig)]}
-    for name, table in (("tasks", TaskSource), ("tune", Tune), ("prices", Prices)):
-        tables[name] = list(table.__annotations__)
-    return tables.get(_path(place), [])
 
 
 def where(place: Place, sources: Sources) -> str:
@@ -74,7 +67,12 @@ def shown(place: Place) -> str:
     return ".".join(map(str, place))
 
 
-def _place_in(value: Any, loc: Sequence[str | int]) -> Place:
+def path(place: Place) -> str:
+    """Return a place without its list positions."""
+    return ".".join(part for part in place if isinstance(part, str))
+
+
+def _place_in(value: Any, loc: Sequence[str | int], schema: Schema[Any]) -> Place:
     """Return the part of pydantic's location that is in the data (the rest names types)."""
     place: list[str | int] = []
     for i, part in enumerate(loc):
@@ -84,22 +82,17 @@ def _place_in(value: Any, loc: Sequence[str | int]) -> Place:
             value = value[part]
         elif isinstance(value, dict) and part in value:
             value = value[part]
-        elif i < len(loc) - 1 or part not in known(tuple(place)):
+        elif i < len(loc) - 1 or part not in schema.known(path(tuple(place))):
             break
         place.append(part)
     return tuple(place)
 
 
-def _path(place: Place) -> str:
-    """Return a place without its list positions."""
-    return ".".join(part for part in place if isinstance(part, str))
-
-
-def _expected(place: Place) -> tuple[str, str]:
+def _expected(place: Place, schema: Schema[Any]) -> tuple[str, str]:
     """Return what is expected at a place, and an example of it."""
-    while _path(place) not in EXPECTED:
+    while path(place) not in schema.expected:
         place = place[:-1]
-    return EXPECTED[_path(place)]
+    return schema.expected[path(place)]
 
 
 def _value(given: Any) -> str:

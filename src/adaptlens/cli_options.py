@@ -1,0 +1,167 @@
+"""Options that several commands share, and how they become the settings of a study."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from adaptlens.errors import UserError
+
+Command = Callable[..., None]
+Option = Callable[[Command], Command]
+
+
+def json_option(what: str = "as JSON") -> Option:
+    """Return the option that prints data for programs."""
+    return click.option("--json", "as_json", is_flag=True, help=f"Print {what}.")
+
+
+def with_options(*groups: Sequence[Option]) -> Option:
+    """Return a decorator that adds the options of all groups, in their order in --help."""
+
+    def decorate(command: Command) -> Command:
+        for option in reversed([option for group in groups for option in group]):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def _numbers(_: click.Context, option: click.Parameter, value: str | None) -> list[int] | None:
+    if value is None:
+        return None
+    words = [word.strip() for word in value.split(",") if word.strip()]
+    try:
+        return [int(word) for word in words]
+    except ValueError:
+        raise click.BadParameter(
+            f"'{value}' is not a list of whole numbers; write for example 0,4,16.", param=option
+        ) from None
+
+
+def _words(_: click.Context, __: click.Parameter, value: str | None) -> list[str] | None:
+    return None if value is None else [w.strip() for w in value.split(",") if w.strip()]
+
+
+READING = (
+    click.option("--input", metavar="COLUMN", help="Column with the texts."),
+    click.option("--target", metavar="COLUMN", help="Column with the answers."),
+    click.option("--choices", metavar="A,B,..",
+                 help="The answers there are, or raw=word pairs: 0=negative,1=positive."),
+    click.option("--references", metavar="FILE", help="Line-aligned file of answers to the task."),
+    click.option("--instruction", metavar="TEXT", help="Instruction written before the items."),
+)  # fmt: skip
+"""How a task is read."""
+
+_READING = ("input", "target", "choices", "references", "instruction")
+
+WHAT = (
+    click.option("--config", "config_file", type=click.Path(path_type=Path), metavar="FILE",
+                 help="YAML or .py file with the settings; options given here override it."),
+    click.option("--model", "models", multiple=True, metavar="NAME",
+                 help="Hub id, folder, or a shipped model (default: reference); untrained:NAME has "
+                 "random weights, chat:NAME its chat template. Repeatable."),
+    click.option("--task", "tasks", multiple=True, metavar="TASK",
+                 help="Bundled name, file, folder, hf:NAME[:CONFIG], or lm-eval YAML. Repeatable."),
+    *READING,
+)  # fmt: skip
+"""Which models and tasks."""
+
+_SHOTS = click.option(
+    "--shots", callback=_numbers, metavar="0,4,16",
+    help="Demonstrations for in-context learning; 0 is zero-shot.",
+)  # fmt: skip
+_ONE_SHOTS = click.option(
+    "--shots", callback=_numbers, metavar="N",
+    help="Demonstrations, and examples to tune on, of the main conditions (default: 16).",
+)  # fmt: skip
+
+_COMPARISON = (
+    click.option("--tuning", callback=_words, metavar="it,sl,full", help="Ways of tuning."),
+    click.option("--sizes", callback=_numbers, metavar="4,16",
+                 help="Training examples for tuning (default: the shots)."),
+)  # fmt: skip
+
+_CONVERGENCE = (
+    click.option("--counts", callback=_numbers, metavar="1,2,4",
+                 help="Numbers of demonstrations of that factor."),
+    click.option("--factors", callback=_words, metavar="A,B,..",
+                 help="What is varied (default: everything); pairs, layers, demonstrations, ..."),
+    click.option("--full", is_flag=True, default=None, help="Tune all weights, too."),
+    click.option("--unrelated", metavar="TASK",
+                 help="Task whose examples are the unrelated demonstrations."),
+)  # fmt: skip
+
+_SIZE = (
+    click.option("--draws", type=int, metavar="N", help="Draws of demonstrations."),
+    click.option("--queries", type=int, metavar="N", help="Test items."),
+)
+
+_HOW = (
+    click.option("--selection", metavar="HOW", help="random, balanced, similar or embedding."),
+    click.option("--on-overflow", metavar="HOW", help="error or drop-demos."),
+)
+
+_RUNNING = (
+    click.option("--chat", is_flag=True, default=None, help="Use the tokenizer's chat template."),
+    click.option("--dtype", metavar="TYPE", help="float32, bfloat16 or float16."),
+    click.option("--device", metavar="WHERE", help="auto, cpu, cuda or mps."),
+    click.option("--seed", type=int, metavar="N", help="Seed of the whole study."),
+    click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE",
+                 help="Any other setting, such as tune.rank=16 or tune.steps=60."),
+    click.option("--out", type=click.Path(path_type=Path), metavar="FOLDER",
+                 help="Run folder (default: runs/MODEL-TASK)."),
+)  # fmt: skip
+
+COMPARE_OPTIONS = (*WHAT, _SHOTS, *_COMPARISON, *_SIZE, *_HOW, *_RUNNING)
+CONVERGENCE_OPTIONS = (*WHAT, _ONE_SHOTS, *_CONVERGENCE, *_SIZE, *_RUNNING)
+PLAN_OPTIONS = (*WHAT, _SHOTS, *_COMPARISON, *_CONVERGENCE, *_SIZE, *_HOW, *_RUNNING)
+"""What any study takes; those that mean nothing to the one planned are refused."""
+
+
+def reading(given: Mapping[str, Any]) -> dict[str, str]:
+    """Return those of the options that say how to read a task that were given."""
+    return {name: given[name] for name in _READING if given.get(name) is not None}
+
+
+def study_config(
+    study: str, config_file: Path | None, overrides: tuple[str, ...], **given: Any
+) -> Any:
+    """Return the settings of a study from the options that were given.
+
+    Raises:
+        UserError: a setting is wrong, or an option means nothing to this study.
+    """
+    from adaptlens.config import SCHEMAS, load_config
+
+    schema = SCHEMAS[study]
+    about = reading(given)
+    settings = {
+        name: value
+        for name, value in given.items()
+        if name not in _READING and value not in (None, ())
+    }
+    if about and "tasks" not in settings:
+        raise UserError(
+            f"--{next(iter(about))} says how to read a task, but no --task was given; add --task."
+        )
+    for name in settings:
+        if name not in schema.known(""):
+            raise UserError(
+                f"--{name} means nothing to the study '{study}'; leave it out, or name another "
+                "study with --study."
+            )
+    if "tasks" in settings:
+        settings["tasks"] = [{"path": name, **about} if about else name for name in given["tasks"]]
+    if "models" in settings:
+        settings["models"] = list(settings["models"])
+    if "shots" in settings and "shots" not in schema.lists:
+        if len(settings["shots"]) != 1:
+            written = ",".join(map(str, settings["shots"]))
+            raise UserError(
+                f"--shots {written}: the study '{study}' takes one number of demonstrations, for "
+                "example --shots 16; further ones are given as --counts 1,4,16."
+            )
+        settings["shots"] = settings["shots"][0]
+    return load_config(schema, config_file, overrides, settings)

@@ -1,0 +1,95 @@
+"""Short forms of settings written out, and values brought to JSON's own types."""
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from adaptlens.config import wording
+from adaptlens.config.schema import Schema
+from adaptlens.config.wording import Sources
+from adaptlens.config.yaml12 import Place
+
+_NAMES = ("models", "tasks")
+"""Lists of names that may hold a comma."""
+
+_UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+
+
+def plain(value: Any, place: Place, sources: Sources, schema: Schema[Any]) -> Any:
+    """Return the value in JSON's own types, texts for paths; refuse everything else."""
+    if isinstance(value, Path):
+        return str(value)
+    if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
+        return value.item()
+    if isinstance(value, Mapping):
+        return {str(k): plain(v, (*place, str(k)), sources, schema) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item, (*place, i), sources, schema) for i, item in enumerate(value)]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise wording.wrong(place, value, sources, schema)
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise wording.wrong(place, value, sources, schema)
+
+
+def spread(value: dict[str, Any], schema: Schema[Any]) -> dict[str, Any]:
+    """Return the settings with every short form written out: one item as a list, 4GiB in bytes."""
+    out = dict(value)
+    for name in schema.lists:
+        given = out.get(name)
+        if isinstance(given, str) and name not in _NAMES:
+            out[name] = [_number(word.strip()) for word in given.split(",") if word.strip()]
+        elif given is not None and not isinstance(given, list):
+            out[name] = [given]
+    for name in schema.sources:
+        if isinstance(out.get(name), list):
+            out[name] = [_task(task) for task in out[name]]
+        elif name in out:
+            out[name] = _task(out[name])
+    for name in {*schema.tables, *schema.free} - {*schema.sources}:
+        if name in out and out[name] is None:
+            out[name] = {}
+        elif isinstance(given := out.get(name), dict):
+            out[name] = {k: v for k, v in given.items() if v is not None}
+    if isinstance(tune := out.get("tune"), dict):
+        several = ("rate", "steps", "targets")
+        out["tune"] = {
+            k: [v] if k in several and not isinstance(v, list) else v for k, v in tune.items()
+        }
+    if isinstance(budget := out.get("budget"), str):
+        match = re.fullmatch(r"([0-9.]+)\s*([a-z]*)", budget.strip().lower())
+        if match and match[2] in _UNITS and isinstance(size := _number(match[1]), int | float):
+            out["budget"] = int(size * _UNITS[match[2]])
+    return out
+
+
+def _task(given: Any) -> Any:
+    if isinstance(given, str):
+        return {"path": given}
+    if not isinstance(given, dict):
+        return given
+    # Labels and columns are often numbers; 0 and "0" mean the same there.
+    task = {k: v for k, v in given.items() if v is not None}
+    for name in ("input", "target"):
+        if name in task:
+            task[name] = _label(task[name])
+    if isinstance(choices := task.get("choices"), list):
+        task["choices"] = [_label(choice) for choice in choices]
+    if isinstance(choices, dict):
+        task["choices"] = {raw: _label(word) for raw, word in choices.items()}
+    return task
+
+
+def _label(value: Any) -> Any:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _number(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
