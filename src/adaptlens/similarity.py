@@ -1,0 +1,310 @@
+"""How alike two sets of hidden states are, query by query, in the basis both share.
+
+States are [repeats, queries, width]; a condition without draws has one row, which is compared with
+every row of the other. One base model underlies every condition, so its dimensions mean the same
+in all of them; measures that ignore the basis are in `geometry`. Formulas and sources:
+docs/methods.md; what goes wrong without the baselines: docs/similarity-traps.md.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+Row = np.ndarray
+Pair = tuple[np.ndarray, np.ndarray]
+
+FINEST = 1e-12
+"""Relative precision of a mean of many numbers in float64."""
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """How alike two conditions are, query by query, and how alike other queries are.
+
+    Attributes:
+        matched: [repeats, queries], of the same query in both; NaN where it is undefined.
+        mismatched: [repeats, queries], the mean over all other queries of the second condition;
+            NaN where there is no other query.
+    """
+
+    matched: np.ndarray
+    mismatched: np.ndarray
+
+    @property
+    def above(self) -> np.ndarray:
+        """What is left [repeats, queries] when the other queries' mean is taken off."""
+        return self.matched - self.mismatched
+
+
+@dataclass(frozen=True, eq=False)
+class Projected(Compared):
+    """How much of one change lies along another, and how long it is in units of the other.
+
+    Attributes:
+        norm_ratio: [repeats, queries], length of the first change over that of the second.
+    """
+
+    norm_ratio: np.ndarray
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One way to compare states: calling it with two sets of states gives `Compared`.
+
+    Attributes:
+        prepare: what is done to the states [queries, width] of both before they are compared.
+        pair: the matched and mismatched values [queries] of prepared states.
+        is_distance: 0 on equal states and larger the further apart, rather than 1 and smaller.
+    """
+
+    prepare: Callable[[Row, Row], Pair]
+    pair: Callable[[Row, Row], Pair]
+    is_distance: bool = False
+
+    def __call__(self, x: np.ndarray, y: np.ndarray) -> Compared:
+        """Return matched and mismatched values [repeats, queries] of two sets of states.
+
+        Args:
+            x: [repeats or 1, queries, width].
+            y: [repeats or 1, queries, width].
+
+        Raises:
+            ValueError: The shapes do not fit.
+        """
+        repeats = num_rows(x, y)
+        found = [self.pair(*self.prepare(_row(x, r), _row(y, r))) for r in range(repeats)]
+        return Compared(np.stack([one[0] for one in found]), np.stack([one[1] for one in found]))
+
+
+def cosine(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return the cosine [repeats, queries] of the raw states of each query.
+
+    Unchanged when either is scaled. It is high for *any* two states of most models, which share a
+    large mean and a few large dimensions: read it beside `MEASURES["cosine"](x, y).mismatched`.
+    NaN where a state is zero.
+
+    Source: Duan et al. 2024 (arXiv 2311.10367); why it misleads: Ethayarajh 2019, Timkey and van
+    Schijndel 2021 (arXiv 2109.04404).
+    """
+    return MEASURES["cosine"](x, y).matched
+
+
+def centred(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return the cosine [repeats, queries] after each side's mean over its queries is removed.
+
+    It asks whether a query lies in the same direction from the other queries in both conditions.
+    Unchanged when all states of one side are shifted together, or scaled. NaN where the state
+    equals the mean, as it does where all queries have one state.
+
+    Source: Mu and Viswanath 2018 (arXiv 1702.01417), their first step.
+    """
+    return MEASURES["centred"](x, y).matched
+
+
+def standardised(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return the centred cosine [repeats, queries] with every dimension given the same weight.
+
+    Dimensions are divided by their standard deviation over the queries, pooled over both sides.
+    Unchanged when one dimension is scaled in both, or shifted in either. Dimensions that do not
+    vary do not count.
+
+    Source: Timkey and van Schijndel 2021 (arXiv 2109.04404), section 5, who standardise by one
+    model's statistics; pooling over the pair is ours.
+    """
+    return MEASURES["standardised"](x, y).matched
+
+
+def relative_distance(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return the distance [repeats, queries] of each query's states, in units of other queries'.
+
+    Divided by the root mean square distance between x of a query and y of another one: 0 on equal
+    states, about 1 where a query's states are as far apart as different queries are. Unchanged by
+    a rotation, a shift or a scale common to both.
+
+    Source: Lin 1989: 1 less the mean square over queries is his concordance coefficient, for
+    vectors as in King and Chinchilli 2001, and without bias from finitely many queries.
+    """
+    return MEASURES["distance"](x, y).matched
+
+
+def change_cosine(
+    x: np.ndarray, x_anchor: np.ndarray, y: np.ndarray, y_anchor: np.ndarray, shared: bool = False
+) -> Compared:
+    """Return the cosine [repeats, queries] of two changes, each from an anchor of its own.
+
+    The changes are x less x_anchor and y less y_anchor. With one anchor for both, unrelated
+    states of equal size score 0.5, since the anchor is in both changes. Independent anchors (the
+    same queries behind two paraphrases of the instruction) are without that part. `mismatched` is
+    free of it in either case: its changes are of different queries. It is what the changes have in
+    common whatever the query; `above` is the part that belongs to the query.
+
+    Args:
+        x: [repeats or 1, queries, width], as the other three.
+        x_anchor: the states that x is a change of.
+        y: states.
+        y_anchor: the states that y is a change of.
+        shared: Accept equal anchors; `matched` and `above` are then not to be trusted.
+
+    Raises:
+        ValueError: Shapes do not fit, or the anchors are equal and `shared` is not given.
+    """
+    found = [_cosines(*changes) for changes in _changes(x, x_anchor, y, y_anchor, shared)]
+    return Compared(np.stack([one[0] for one in found]), np.stack([one[1] for one in found]))
+
+
+def change_projection(
+    x: np.ndarray, x_anchor: np.ndarray, y: np.ndarray, y_anchor: np.ndarray, shared: bool = False
+) -> Projected:
+    """Return how far x's change goes along y's [repeats, queries]: 1 is as far, 0 is across.
+
+    The coefficient <dx, dy> / <dy, dy>, the least-squares slope through the origin of x's change
+    on y's. Noise in y's change makes it smaller. Arguments and errors are those of
+    `change_cosine`; so is the trap of one anchor for both.
+    """
+    found = [_slopes(*changes) for changes in _changes(x, x_anchor, y, y_anchor, shared)]
+    matched, mismatched, ratio = (np.stack([one[i] for one in found]) for i in range(3))
+    return Projected(matched, mismatched, ratio)
+
+
+def lens_kl(log_p: np.ndarray, log_q: np.ndarray) -> np.ndarray:
+    """Return the Kullback-Leibler divergence [...] of q from p, in nats, over the last axis.
+
+    0 where they are equal, infinite where q rules out what p does not. Over a partition of the
+    vocabulary (some tokens, and all others together) it is at most that over the vocabulary.
+
+    Args:
+        log_p: [..., outcomes], log-probabilities; normalised here once more, against rounding.
+        log_q: [..., outcomes]; leading axes broadcast.
+
+    Source: Kullback and Leibler 1951; read through the model's own unembedding: nostalgebraist
+    2020, "interpreting GPT: the logit lens".
+    """
+    p, q = _normalised(log_p), _normalised(log_q)
+    weights = np.exp(p)
+    with np.errstate(invalid="ignore"):
+        terms = np.where(weights > 0, weights * (p - q), 0.0)
+    return np.maximum(terms.sum(axis=-1), 0.0)
+
+
+def deviations(states: np.ndarray) -> np.ndarray:
+    """Return states [queries, width] less their mean over queries, in float64.
+
+    A dimension that varies by less than its stored format can tell apart is exactly 0.
+    """
+    wide = _wide(states)
+    mean = wide.mean(axis=0)
+    rest = wide - mean
+    spread = np.sqrt(np.square(rest).mean(axis=0))
+    finest = max(float(np.finfo(states.dtype).eps), FINEST)
+    return np.where(spread > finest * np.hypot(mean, spread), rest, 0.0)
+
+
+def num_rows(*states: np.ndarray) -> int:
+    """Return how many repeats there are when sets of states are compared row by row.
+
+    Raises:
+        ValueError: They are not [repeats or 1, queries, width] with equal queries and width.
+    """
+    shapes = [one.shape for one in states]
+    repeats = {shape[0] for shape in shapes} - {1}
+    if any(len(s) != 3 for s in shapes) or len({s[1:] for s in shapes}) > 1 or len(repeats) > 1:
+        raise ValueError(
+            f"given states of shapes {', '.join(map(str, shapes))}; expected [repeats or 1, "
+            "queries, width] with the same queries and width; take the same draws and queries."
+        )
+    return repeats.pop() if repeats else 1
+
+
+def _row(states: np.ndarray, repeat: int) -> Row:
+    return states[repeat if len(states) > 1 else 0]
+
+
+def _wide(states: Row) -> Row:
+    return states.astype(np.float64)
+
+
+def _as_they_are(x: Row, y: Row) -> Pair:
+    return _wide(x), _wide(y)
+
+
+def _centre(x: Row, y: Row) -> Pair:
+    return deviations(x), deviations(y)
+
+
+def _standardise(x: Row, y: Row) -> Pair:
+    x, y = deviations(x), deviations(y)
+    spread = np.sqrt((np.square(x).mean(axis=0) + np.square(y).mean(axis=0)) / 2)
+    return _ratio(x, spread, 0.0), _ratio(y, spread, 0.0)
+
+
+def _cosines(x: Row, y: Row) -> Pair:
+    xx, yy = np.square(x).sum(axis=-1), np.square(y).sum(axis=-1)
+    # The root of the product, not the product of roots: exactly 1 when y is x.
+    matched = _ratio((x * y).sum(axis=-1), np.sqrt(xx * yy))
+    total = _ratio(y, np.sqrt(yy)[:, None], 0.0).sum(axis=0)
+    others = np.count_nonzero(yy) - (yy > 0)
+    own = np.where(np.isnan(matched), 0.0, matched)
+    return matched, _ratio(_ratio(x @ total, np.sqrt(xx)) - own, others)
+
+
+def _distances(x: Row, y: Row) -> Pair:
+    count, centre = len(x), y.mean(axis=0)
+    size = np.square(x).sum() + np.square(y).sum()
+    matched = np.sqrt(np.square(x - y).sum(axis=-1))
+    x, y = x - centre, y - centre
+    xx, yy = np.square(x).sum(axis=-1), np.square(y).sum(axis=-1)
+    others = np.maximum(xx[:, None] + yy - 2 * x @ y.T, 0.0)
+    np.fill_diagonal(others, 0.0)
+    if count < 2 or (mean_square := others.sum() / (count * (count - 1))) <= FINEST**2 * size:
+        return np.full(count, np.nan), np.full(count, np.nan)
+    scale = np.sqrt(mean_square)
+    return matched / scale, np.sqrt(others).sum(axis=-1) / (count - 1) / scale
+
+
+def _slopes(dx: Row, dy: Row) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    xx, yy = np.square(dx).sum(axis=-1), np.square(dy).sum(axis=-1)
+    matched = _ratio((dx * dy).sum(axis=-1), yy)
+    total = _ratio(dy, yy[:, None], 0.0).sum(axis=0)
+    others = np.count_nonzero(yy) - (yy > 0)
+    own = np.where(np.isnan(matched), 0.0, matched)
+    return matched, _ratio(dx @ total - own, others), _ratio(np.sqrt(xx), np.sqrt(yy))
+
+
+def _changes(
+    x: np.ndarray, x_anchor: np.ndarray, y: np.ndarray, y_anchor: np.ndarray, shared: bool
+) -> list[Pair]:
+    repeats = num_rows(x, x_anchor, y, y_anchor)
+    changes = [
+        (_wide(_row(x, r)) - _row(x_anchor, r), _wide(_row(y, r)) - _row(y_anchor, r))
+        for r in range(repeats)
+    ]
+    same = (x_anchor == y_anchor).all(axis=(-2, -1)).any()
+    if same and not shared and any(dx.any() and dy.any() for dx, dy in changes):
+        raise ValueError(
+            "given the same anchor for both changes; expected two independent ones, or unrelated "
+            "states score 0.5; read the anchor behind two wordings, or say shared=True."
+        )
+    return changes
+
+
+def _ratio(above: np.ndarray, below: np.ndarray, undefined: float = np.nan) -> np.ndarray:
+    """Return the quotient, and `undefined` where there is nothing to divide by."""
+    above, below = np.broadcast_arrays(above, below)
+    out = np.full(above.shape, undefined, dtype=np.float64)
+    return np.divide(above, below, out=out, where=below > 0)
+
+
+def _normalised(logs: np.ndarray) -> np.ndarray:
+    wide = _wide(logs)
+    best = wide.max(axis=-1, keepdims=True)
+    return wide - best - np.log(np.exp(wide - best).sum(axis=-1, keepdims=True))
+
+
+MEASURES: dict[str, Measure] = {
+    "cosine": Measure(_as_they_are, _cosines),
+    "centred": Measure(_centre, _cosines),
+    "standardised": Measure(_standardise, _cosines),
+    "distance": Measure(_as_they_are, _distances, is_distance=True),
+}
+"""The measures of states in a shared basis, by name; the first is the paper's."""
