@@ -57,10 +57,10 @@ def main() -> None:
 @user_errors
 def compare(out: Path | None, as_json: bool, **options: Any) -> None:
     """Compare zero-shot, in-context learning and tuning; say whether to prompt or to tune."""
+    config = study_config("compare", **options)
     from adaptlens.studies import compare as comparison
     from adaptlens.terminal import Display
 
-    config = study_config("compare", **options)
     with Display() as display:
         found = comparison.compare(config, out=out, reporter=display)
     _print_report("compare", found.report, found.page, as_json)
@@ -81,10 +81,11 @@ def convergence(out: Path | None, as_json: bool, **options: Any) -> None:
     Compares the states of every layer under zero-shot, in-context learning and tuning, with
     controls; says which claims of arXiv 2311.10367 hold for the model and task.
     """
-    from adaptlens.studies import convergence as studied
+    config = study_config("convergence", **options)
+    from adaptlens import registry
     from adaptlens.terminal import Display
 
-    config = study_config("convergence", **options)
+    studied = registry.resolve("study", "convergence")
     with Display() as display:
         found = studied.run_study(config, out=out, reporter=display)
     _print_report("convergence", found.report, found.page, as_json)
@@ -140,8 +141,11 @@ def plan(name: str, out: Path | None, as_json: bool, **options: Any) -> None:  #
     from adaptlens.terminal import out as console
     from adaptlens.terminal import plan_table
 
+    if name not in registry.names("study"):
+        raise unknown("study", name, registry.names("study"))
+    config = study_config(name, **options)
     planner = registry.resolve("study", name)
-    rows = planner.planned_work(planner.plan(study_config(name, **options)), out)
+    rows = planner.planned_work(planner.plan(config), out)
     if as_json:
         click.echo(json.dumps(rows))
     else:
@@ -320,7 +324,14 @@ def zoo_show(name: str, as_json: bool) -> None:
 @user_errors
 def zoo_check(name: str, queries: int, as_json: bool) -> None:
     """Run the held-out check: labels never paired in pretraining, and translation."""
+    from adaptlens.modelfiles import parse
     from adaptlens.terminal import check_table, out
+
+    if (source := parse(name).source) != name:
+        raise UserError(
+            f"'{name}' has a prefix, but the check is of a model as it was shipped; expected a "
+            f"name without: give {source}."
+        )
     from adaptlens.zoo.check import check as run_check
 
     found = run_check(name, queries=queries)

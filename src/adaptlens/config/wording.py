@@ -33,6 +33,7 @@ def first_error(
     if error["type"] == "literal_error" and isinstance(given, str):
         names = re.findall(r"'([^']*)'", error["ctx"]["expected"])
         setting = path(place).rpartition(".")[2]
+        setting = setting.removesuffix("s") if isinstance(place[-1], int) else setting
         return UserError(f"{where(place, sources)}{unknown(setting, given, names)}")
     return wrong(place, given, sources, schema)
 
