@@ -1,0 +1,152 @@
+"""Hidden states of all layers: adaptlens against `output_hidden_states=True`.
+
+    python benchmarks/states.py [--queries 48] [--tokens 24] [--repeats 3]
+
+Both sides read the last token's states in every layer of the same prompts, 16 demonstrations and a
+query, from a model of GPT-2 small's shape with random weights in float32. The peer runs whole
+prompts, the best of several batch sizes, and asks for the logits of the last token only. Peak
+memory is the rise of the process's resident set above what it is with the weights loaded, each
+side in a process of its own. Repeats alternate, and the ratio is that of the medians.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from tokenizers import Tokenizer, models
+
+from adaptlens.lm.load import LM, assemble
+from adaptlens.lm.memory import keep_freed_memory
+from adaptlens.lm.seams import Request
+from adaptlens.lm.states import last_token_states
+from adaptlens.lm.walk import Work
+
+DEMONSTRATIONS = 16
+BATCH_SIZES = (1, 4, 8, 16)
+TARGETS = {"ratio": 8.0, "memory": 0.1, "difference": 1e-5}
+
+
+def model() -> LM:
+    """Return a model of GPT-2 small's shape with random weights."""
+    transformers.set_seed(0)
+    config = transformers.GPT2Config(bos_token_id=0, eos_token_id=0)
+    made = transformers.GPT2LMHeadModel(config)
+    words = Tokenizer(models.WordLevel({str(i): i for i in range(config.vocab_size)}, "0"))
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=words, eos_token="0")
+    return assemble(made, tokenizer, name="random-gpt2-small", digest="")
+
+
+def prompts(queries: int, tokens: int) -> list[tuple[int, ...]]:
+    """Return prompts of the same demonstrations and different queries, each item `tokens` long."""
+    source = np.random.default_rng(0)
+    shared = source.integers(1, 50000, DEMONSTRATIONS * tokens).tolist()
+    return [(*shared, *source.integers(1, 50000, tokens).tolist()) for _ in range(queries)]
+
+
+def ours(lm: LM, asked: list[tuple[int, ...]], work: Work | None = None) -> np.ndarray:
+    """Return the states [prompts, layers + 1, width]; the last layer's after the norm."""
+    found = last_token_states(lm, [Request(ids) for ids in asked], work=work)
+    return np.concatenate([found.residual[:, :-1], found.final[:, None]], axis=1)
+
+
+@torch.inference_mode()
+def peer(lm: LM, asked: list[tuple[int, ...]], batch: int) -> np.ndarray:
+    """Return the same by Hugging Face's own way."""
+    found = []
+    for low in range(0, len(asked), batch):
+        ids = torch.tensor(asked[low : low + batch])
+        out = lm.model(ids, output_hidden_states=True, use_cache=False, logits_to_keep=1)
+        found.append(torch.stack([layer[:, -1] for layer in out.hidden_states], 1).numpy())
+    return np.concatenate(found)
+
+
+def resident_peak_bytes() -> int:
+    """Return the largest resident set the process has had."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM"):
+            return 1024 * int(line.split()[1])
+    raise OSError("/proc/self/status has no VmHWM")
+
+
+def rise_bytes(side: str, lm: LM, asked: list[tuple[int, ...]], batch: int) -> int:
+    """Return how far the peak rises above the loaded model, for one side."""
+    run = (lambda a: ours(lm, a)) if side == "ours" else (lambda a: peer(lm, a, batch))
+    # Reading two short prompts first leaves out what the libraries set up once.
+    run([ids[:8] for ids in asked[:2]])
+    Path("/proc/self/clear_refs").write_text("5")
+    before = resident_peak_bytes()
+    run(asked)
+    return resident_peak_bytes() - before
+
+
+def seconds(run: Any) -> float:
+    """Return how long a call takes."""
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--queries", type=int, default=48)
+    parser.add_argument("--tokens", type=int, default=24, help="tokens of an item")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--side", choices=("ours", "peer"), help=argparse.SUPPRESS)
+    parser.add_argument("--batch", type=int, default=1, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    lm, asked = model(), prompts(given.queries, given.tokens)
+    if given.side:
+        print(rise_bytes(given.side, lm, asked, given.batch))
+        return
+    keep_freed_memory()
+    some = asked[: max(BATCH_SIZES)]
+    sizes = {batch: seconds(lambda b=batch: peer(lm, some, b)) for batch in BATCH_SIZES}
+    best = min(sizes, key=sizes.__getitem__)
+    work = Work()
+    difference = float(np.abs(ours(lm, asked, work) - peer(lm, asked, best)).max())
+    timed: dict[str, list[float]] = {"ours": [], "peer": []}
+    for _ in range(given.repeats):
+        timed["peer"].append(seconds(lambda: peer(lm, asked, best)))
+        timed["ours"].append(seconds(lambda: ours(lm, asked)))
+    mine, theirs = (statistics.median(timed[side]) for side in ("ours", "peer"))
+    rises = {}
+    for side in ("ours", "peer"):
+        command = [sys.executable, __file__, "--side", side, "--batch", str(best)]
+        command += ["--queries", str(given.queries), "--tokens", str(given.tokens)]
+        command += ["--threads", str(given.threads)]
+        rises[side] = int(subprocess.run(command, check=True, capture_output=True).stdout)
+    found = {
+        "model": lm.name,
+        "prompts": len(asked),
+        "prompt_tokens": len(asked[0]),
+        "peer_batch_size": best,
+        "peer_seconds": theirs,
+        "ours_seconds": mine,
+        "ratio": theirs / mine,
+        "peer_rise_bytes": rises["peer"],
+        "ours_rise_bytes": rises["ours"],
+        "memory": rises["ours"] / rises["peer"],
+        "difference": difference,
+        "tokens_given": work.tokens_given,
+        "tokens_computed": work.tokens_computed,
+        "targets": TARGETS,
+        "machine": f"{platform.machine()}, {given.threads} threads",
+        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
+    }
+    print(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()
