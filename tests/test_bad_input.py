@@ -11,6 +11,7 @@ from click.testing import CliRunner
 import test_bad_input_tasks as data
 import test_load as models
 from adaptlens.cli import main
+from adaptlens.store import Run
 from tiny import tiny_folder
 
 
@@ -100,6 +101,116 @@ def test_words_that_mean_nothing(words, fragments):
     message = one_line(refused("compare", *words))
     for fragment in fragments:
         assert fragment in message
+
+
+STUDY_WORDS = [
+    ("misspelt prefix", ["--model", "untraind:reference"], ["untraind", "'untrained'"]),
+    ("prefix twice", ["--model", "chat:chat:reference"], ["chat:chat:reference", "write it once"]),
+    ("prefix of nothing", ["--model", "untrained:"], ["names no model", "untrained:reference"]),
+    ("untrained nothing", ["--model", "untrained:referense"], ["referense", "'reference'"]),
+    ("several shots", ["--shots", "0,4"], ["--shots 0,4", "--shots 16", "--counts"]),
+    ("no shots", ["--shots", "0"], ["shots", "given 0", "at least 1"]),
+    ("shots without a number", ["--shots", ","], ["--shots", "--shots 16"]),
+    ("no count", ["--counts", "0,4"], ["counts", "given 0", "at least 1"]),
+    ("count twice", ["--counts", "4,4"], ["counts", "'4' is given twice"]),
+    ("unknown factor", ["--factors", "pairs,layer"], ["'layer'", "'layers'"]),
+    ("unknown unrelated task", ["--unrelated", "topik"], ["topik", "'topic'"]),
+    ("draws of factors", ["--draws", "4", "--set", "factor_draws=5"], ["factor_draws", "5", "4"]),
+    ("doses that fall", ["--set", "doses=8,4"], ["doses", "[8, 4]", "larger than the one before"]),
+    ("unknown claim", ["--set", "claim.measur=cosine"], ["claim.measur", "'claim.measure'"]),
+    ("unknown placeholder", ["--set", "wordings.a={text}"], ["wordings.a", "{text}", "{choices}"]),
+    ("few bits", ["--set", "quantize=4bit"], ["quantize", "untrained", "leave out quantize"]),
+    ("a setting of compare", ["--set", "prices.gpu_hour=2"], ["unknown key 'prices'"]),
+    ("more shots than examples", ["--shots", "600"], ["600", "512", "at most 512"]),
+    ("more counts than examples", ["--counts", "1,600"], ["600", "512", "at most 512"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("words", "fragments"), [pytest.param(w, f, id=name) for name, w, f in STUDY_WORDS]
+)
+def test_words_that_mean_nothing_to_the_convergence_study(words, fragments):
+    message = one_line(refused("study", "convergence", *words))
+    for fragment in fragments:
+        assert fragment in message
+
+
+PLAN_WORDS = [
+    ("unknown study", ["--study", "converge"], ["unknown study 'converge'", "'convergence'"]),
+    ("ways of tuning", ["--study", "convergence", "--tuning", "it"], ["--tuning", "convergence"]),
+    ("sizes", ["--study", "convergence", "--sizes", "4"], ["--sizes", "leave it out"]),
+    ("factors", ["--factors", "pairs"], ["--factors", "'compare'", "--study"]),
+    ("unrelated", ["--unrelated", "topic"], ["--unrelated", "'compare'"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("words", "fragments"), [pytest.param(w, f, id=name) for name, w, f in PLAN_WORDS]
+)
+def test_options_of_another_study_are_not_passed_over(words, fragments):
+    message = one_line(refused("plan", *words))
+    for fragment in fragments:
+        assert fragment in message
+
+
+def test_models_that_would_need_what_they_do_not_have(llama):
+    template = one_line(refused_at_run(llama, f"chat:{llama}"))
+    assert "has no chat template" in template
+
+
+def refused_at_run(llama, name: str) -> str:
+    words = ["--model", name, "--task", "sentiment", "--shots", "0", "--queries", "2"]
+    result = CliRunner().invoke(main, ["compare", *words, "--out", "run"])
+    assert result.exit_code == 2, (result.output, result.exception)
+    return last_line(result.stderr)
+
+
+def stored_run(name: str, settings=None) -> None:
+    """Make a run of a study of this name, with no cells."""
+    Run.open("run", create=True).write_json(
+        "study.json", {"name": name, "settings": settings or {}, "cells": []}
+    )
+
+
+def report_refused(*words: str) -> str:
+    result = CliRunner().invoke(main, ["report", "run", *words])
+    assert result.exit_code == 2, (result.output, result.exception)
+    return one_line(last_line(result.stderr))
+
+
+def test_a_report_of_a_study_nobody_knows():
+    stored_run("convergense")
+    assert "unknown study 'convergense'; did you mean 'convergence'?" in report_refused()
+
+
+def test_a_report_of_a_run_without_a_study():
+    Run.open("run", create=True)
+    assert "holds no study" in report_refused()
+
+
+def test_a_report_of_a_comparison_takes_no_other_settings():
+    stored_run("compare")
+    assert "--set margin=3" in report_refused("--set", "margin=3")
+
+
+@pytest.mark.parametrize(
+    ("override", "fragment"),
+    [
+        ("draws=9", "'draws' decides what is measured"),
+        ("tune.rank=2", "'tune' decides what is measured"),
+        ("factors=pairs,labels", "'labels' was not measured in this run"),
+        ("measurs=cka", "did you mean 'measures'?"),
+    ],
+)
+def test_a_report_does_not_change_what_was_measured(override, fragment):
+    stored_run("convergence", {"factors": ["pairs", "dose"]})
+    assert fragment in report_refused("--set", override)
+
+
+def test_the_check_of_a_shipped_model_takes_no_prefix():
+    result = CliRunner().invoke(main, ["zoo", "check", "untrained:reference"])
+    assert result.exit_code == 2
+    assert "'untrained:reference' has a prefix" in one_line(last_line(result.stderr))
 
 
 def test_a_list_of_shots_that_is_none():

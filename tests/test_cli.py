@@ -1,7 +1,11 @@
 """The command line as a user meets it, on a tiny model: compare, extend, status, report, check."""
 
 import json
+import math
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -9,8 +13,10 @@ import pytest
 from click.testing import CliRunner
 
 import adaptlens
+from adaptlens import registry
 from adaptlens.cli import main
 from adaptlens.store import Run
+from adaptlens.terminal import plan_table, show_convergence, size_text
 from tiny import tiny_config, tiny_model, tiny_tokenizer
 
 ROWS = [
@@ -152,3 +158,167 @@ def test_tasks_and_zoo_describe_what_ships():
     shown = invoke(Path(), "tasks", "show", "translation").stdout
     assert "train" in shown
     assert "validation" in shown
+
+
+def test_status_imports_neither_arrays_nor_tables(folder, first):
+    code = (
+        "import sys\nfrom adaptlens.cli import main\n"
+        f"try: main(['status', {str(folder / 'run')!r}])\n"
+        "except SystemExit as end: assert end.code == 0\n"
+        "heavy = {'numpy', 'safetensors', 'pandas', 'pyarrow', 'pydantic', 'torch'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_untrained_copy_stands_beside_its_model(folder):
+    tiny = str(folder / "tiny")
+    given = ("--model", tiny, "--model", f"untrained:{tiny}", "--task", str(folder / "rows.json"))
+    words = ("--shots", "0", "--tuning", "", "--queries", "5", "--out", str(folder / "both"))
+    found = json.loads(invoke(folder, "compare", *given, *words, "--json").stdout)
+    scores = pd.DataFrame(found["tables"]["accuracy"])
+    assert list(dict.fromkeys(scores["model"])) == ["tiny", "untrained:tiny"]
+
+
+# The convergence study at the command line; what it finds is tested elsewhere.
+
+
+def convergence(folder, *words):
+    given = ("--model", str(folder / "tiny"), "--task", str(folder / "rows.json"))
+    sizes = ("--shots", "2", "--counts", "1,2", "--draws", "3", "--queries", "4")
+    return [*words, *given, *sizes, "--factors", "demonstrations", "--set", "untrained=false"]
+
+
+def test_the_plan_of_a_study_states_the_bytes_of_its_states(folder):
+    words = convergence(folder, "plan", "--study", "convergence", "--out", str(folder / "none"))
+    rows = {r["condition"]: r for r in json.loads(invoke(folder, *words, "--json").stdout)}
+    assert rows["icl-1"]["draws"] == 3
+    # 3 draws, 4 queries, 3 layers and two more states of 32 numbers in 4 bytes.
+    assert rows["icl-2"]["state_bytes"] == 3 * 4 * 5 * 32 * 4
+    assert rows["zero-shot"]["state_bytes"] == 4 * 5 * 32 * 4
+    total = sum(row["state_bytes"] for row in rows.values())
+    said = invoke(folder, *words).stdout
+    assert f"states to store: {total / 1e3:.1f} kB in all" in said
+    assert not (folder / "none").exists()
+
+
+def test_a_plan_without_states_has_no_total():
+    assert plan_table([{"model": "m", "draws": 1200}]).caption is None
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (1.5e6, "1.5 MB"), (2e12, "2000.0 GB")],
+)
+def test_a_size_is_told_in_its_own_unit(size, text):
+    assert size_text(size) == text
+
+
+PAIRS = pd.DataFrame(
+    [
+        ["m", "t", position, layer, final, "icl-16", "it-16", role, measure, value, 0.5, 0.7, 0.25,
+         math.nan, 200, 30]
+        for position, layer, final, role, measure, value in [
+            ("last", 1, False, "main", "cosine", 0.1111),
+            ("last", 2, False, "main", "cosine", 0.6251),
+            ("last", 2, False, "main", "centred", 0.4444),
+            ("last", 2, False, "main", "cka", 0.2222),
+            ("last", 2, False, "control", "cosine", 0.3333),
+            ("last", 2, True, "main", "cosine", 0.5555),
+            ("labels", 2, False, "main", "cosine", 0.7777),
+        ]
+    ],
+    columns=["model", "task", "position", "layer", "is_final", "left", "right", "role", "measure",
+             "value", "low", "high", "baseline", "floor", "queries", "draws"],
+)  # fmt: skip
+
+CLAIMS = [
+    {"model": "m", "task": "t", "claim": "ICL is [b]implicit[/b] tuning", "state": "not decided",
+     "line": "5 draws are too few."}
+]  # fmt: skip
+
+
+@pytest.fixture
+def studied(monkeypatch):
+    """Stand in for the study: note what it is called with, and give a small report."""
+    report = SimpleNamespace(claims=CLAIMS, tables={"pairs": PAIRS}, notes=["one [note]"])
+    calls = []
+
+    def run_study(config, *, out, reporter):
+        calls.append(config)
+        failed = (("abc", "out of memory"),) if config.seed else ()
+        return SimpleNamespace(
+            report=report, page=Path("p.html"), run_folder="run",
+            outcome=SimpleNamespace(failed=failed),
+        )  # fmt: skip
+
+    def write_report(run, overrides=()):
+        calls.append(overrides)
+        return report, Path("p.html")
+
+    module = SimpleNamespace(run_study=run_study, write_report=write_report, calls=calls)
+    monkeypatch.setitem(sys.modules, "stand_in", module)
+    monkeypatch.setitem(registry.TABLE["study"], "convergence", "stand_in")
+    return module
+
+
+def test_the_last_layer_is_shown_raw_and_centred_and_nothing_else(folder, studied):
+    said = invoke(folder, "study", "convergence").stdout
+    shown = [line.split() for line in said.splitlines() if "icl-16 ~ it-16" in line]
+    assert [" ".join(words[3:]) for words in shown] == [
+        "cosine 0.625 [0.500, 0.700] 0.250 - 200 x 30",
+        "centred 0.444 [0.500, 0.700] 0.250 - 200 x 30",
+    ]
+    assert "ICL is [b]implicit[/b] tuning: not decided. 5 draws are too few." in said
+    assert "note: one [note]" in said
+    assert said.rstrip().endswith("report: p.html")
+
+
+def test_a_study_without_pairs_shows_its_claims(capsys):
+    from rich.console import Console
+
+    report = SimpleNamespace(claims=CLAIMS, tables={}, notes=[])
+    show_convergence(report, Console())
+    assert "not decided" in capsys.readouterr().out
+
+
+def test_claims_and_tables_are_had_as_json(folder, studied):
+    found = json.loads(invoke(folder, "study", "convergence", "--json").stdout)
+    assert found["claims"] == CLAIMS
+    assert found["tables"]["pairs"][1]["value"] == 0.6251
+    assert found["tables"]["pairs"][1]["floor"] is None
+    assert found["report"] == "p.html"
+
+
+def test_options_become_settings(folder, studied):
+    words = ("--shots", "8", "--counts", "1,8", "--factors", "pairs,dose", "--unrelated", "topic",
+             "--full", "--set", "claim.margin=0.2", "--task", "sentiment")  # fmt: skip
+    invoke(folder, "study", "convergence", *words)
+    (config,) = studied.calls
+    assert (config.shots, config.counts, config.factors) == (8, (1, 8), ("pairs", "dose"))
+    assert (config.unrelated, config.full, config.claim["margin"]) == ({"path": "topic"}, True, 0.2)
+    assert config.tasks == ({"path": "sentiment"},)
+
+
+def test_failed_cells_of_a_study_end_with_one(folder, studied):
+    said = invoke(folder, "study", "convergence", "--seed", "1", code=1).stderr
+    assert "cell abc failed: out of memory" in said
+    assert "1 cells failed" in said
+
+
+def test_a_report_is_made_by_the_study_of_the_run(folder, studied, tmp_path):
+    settings = {"factors": ["pairs", "dose"]}
+    run = Run.open(tmp_path / "run", create=True)
+    run.write_json("study.json", {"name": "convergence", "settings": settings, "cells": []})
+    invoke(folder, "report", str(run.folder))
+    changes = ("claim.measure=cosine", "factors=pairs")
+    said = invoke(folder, "report", str(run.folder), "--set", changes[0], "--set", changes[1])
+    assert studied.calls == [(), changes]
+    assert "report: p.html" in said.stdout
+
+
+def test_the_public_names_stand_for_what_they_say():
+    for name in adaptlens.__all__:
+        assert getattr(adaptlens, name) is not None
+    assert adaptlens.study_convergence.__name__ == "convergence"

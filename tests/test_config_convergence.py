@@ -165,6 +165,8 @@ WRONG = {
     "no name": ("wordings: {a: '{}'}", "unknown placeholder {}; expected"),
     "an open brace": ("wordings: {a: 'x {'}", "wordings.a: Single '{' encountered"),
     "a wording with a strange name": ("wordings: {a/b: x}", "wordings.a/b: not a name "),
+    "a placeholder over two lines": ('wordings: {a: "{x\\ny}"}', "unknown placeholder {x y}; "),
+    "a name over two lines": ('wordings: {"a\\nb": x}', "wordings.a\\nb: not a name for a wor"),
     "an empty wording": ("wordings: {a: ''}", "wordings.a: given an empty text; expected names"),
     "wordings in a list": ("wordings: [a]", 'wordings: given ["a"]; expected names and texts'),
     "full tuning of few bits": (

@@ -138,14 +138,17 @@ def _print_report(name: str, report: Any, page: Path, as_json: bool) -> None:
 def plan(name: str, out: Path | None, as_json: bool, **options: Any) -> None:  # fmt: skip
     """Show what `compare`, or a study, with the same options would do, and how much is done."""
     from adaptlens import registry
+    from adaptlens.terminal import err, plan_table
     from adaptlens.terminal import out as console
-    from adaptlens.terminal import plan_table
 
     if name not in registry.names("study"):
         raise unknown("study", name, registry.names("study"))
     config = study_config(name, **options)
     planner = registry.resolve("study", name)
-    rows = planner.planned_work(planner.plan(config), out)
+    planned = planner.plan(config)
+    rows = planner.planned_work(planned, out)
+    for note in planned.notes:
+        err().print(f"note: {note}", markup=False)
     if as_json:
         click.echo(json.dumps(rows))
     else:
@@ -196,26 +199,26 @@ def _cell_name(run: Any, cell: str) -> str:
 def report(run: Path, overrides: tuple[str, ...], as_json: bool) -> None:  # fmt: skip
     """Make tables, figures and page again from what a run holds; needs no model."""
     from adaptlens import registry
-    from adaptlens.config import SCHEMAS
+    from adaptlens.config import SCHEMAS, reanalysed
     from adaptlens.store import Run
 
     opened = Run.open(run)
-    name = _study_of(opened)
-    writer = registry.resolve("study", name)
-    if not overrides:
-        found, page = writer.write_report(opened)
-    elif SCHEMAS[name].analysis:
-        found, page = writer.write_report(opened, overrides=overrides)
-    else:
+    name, settings = _study_of(opened)
+    if overrides and not SCHEMAS[name].analysis:
         raise UserError(
             f"--set {overrides[0]}: the report of a run of '{name}' is made with its own settings; "
             "leave out --set."
         )
+    if overrides:
+        reanalysed(SCHEMAS[name], settings, overrides)
+    writer = registry.resolve("study", name)
+    changed = {"overrides": overrides} if overrides else {}
+    found, page = writer.write_report(opened, **changed)
     _print_report(name, found, page, as_json)
 
 
-def _study_of(run: Any) -> str:
-    """Return the name of the study a run belongs to."""
+def _study_of(run: Any) -> tuple[str, dict[str, Any]]:
+    """Return the name of the study a run belongs to, and its settings."""
     from adaptlens import registry
 
     stored = run.read_json("study.json")
@@ -227,7 +230,7 @@ def _study_of(run: Any) -> str:
     if stored["name"] not in registry.names("study"):
         problem = unknown("study", str(stored["name"]), registry.names("study"))
         raise UserError(f"run '{run.folder}': {problem}")
-    return stored["name"]
+    return stored["name"], stored["settings"]
 
 
 @main.command()

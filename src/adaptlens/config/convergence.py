@@ -155,33 +155,33 @@ def _filled(settings: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _conflict(config: ConvergenceConfig) -> Conflict | None:
     if config.factor_draws > config.draws:
-        return "factor_draws", (
+        return ("factor_draws",), (
             f"given {config.factor_draws}, but draws is {config.draws}; the factors use the first "
             f"of the study's draws: expected at most {config.draws}, or more draws."
         )
     for share in config.wrong:
         if abs(100 * share - round(100 * share)) > 1e-9:
-            return "wrong", (
+            return ("wrong",), (
                 f"given {share}; expected shares in whole percents, for example `wrong: [0.25, 1]`."
             )
     rising = all(a < b for a, b in zip(config.doses, config.doses[1:], strict=False))
     if not rising or config.doses[-1] == 0:
-        return "doses", (
+        return ("doses",), (
             f"given {list(config.doses)}; expected numbers of steps, each larger than the one "
             "before and the last above 0, for example `doses: [0, 4, 15, 30]`."
         )
     if "last" not in config.positions:
-        return "positions", (
+        return ("positions",), (
             f"given {', '.join(config.positions)}; the study compares the last token: add 'last'."
         )
     if config.claim["measure"] not in config.measures:
-        return "claim.measure", (
+        return ("claim", "measure"), (
             f"given '{config.claim['measure']}', but measures has {', '.join(config.measures)}; "
             "add it there, or judge by one of these."
         )
     if config.quantize and (config.full or config.untrained):
         asked = "full" if config.full else "untrained"
-        return "quantize", (
+        return ("quantize",), (
             f"given {config.quantize} with {asked}, which needs weights as stored; set {asked} to "
             "false, or leave out quantize."
         )
@@ -190,7 +190,7 @@ def _conflict(config: ConvergenceConfig) -> Conflict | None:
 
 def _misworded(name: str, text: str) -> Conflict | None:
     """Return what is wrong with one wording."""
-    place = f"wordings.{name}"
+    place = ("wordings", name)
     if not name or not all(c.isascii() and (c.isalnum() or c in "-_") for c in name):
         return place, (
             "not a name for a wording; expected letters, digits, - and _, for example `options`."
@@ -198,11 +198,12 @@ def _misworded(name: str, text: str) -> Conflict | None:
     try:
         parts = list(string.Formatter().parse(text))
     except ValueError as error:
-        return place, f'{error} in "{text}"; write {{{{ for a brace that stands for itself.'
+        return place, f"{error}; write {{{{ or }}}} for a brace that stands for itself."
     for _, placeholder, form, conversion in parts:
         if placeholder is not None and (placeholder not in PLACEHOLDERS or form or conversion):
             written = placeholder + (f"!{conversion}" if conversion else "")
             written += f":{form}" if form else ""
+            written = " ".join(written.split())
             known = ", ".join(f"{{{p}}}" for p in PLACEHOLDERS)
             return place, f"unknown placeholder {{{written}}}; expected {known}, or plain text."
     return None
@@ -236,7 +237,7 @@ CONVERGENCE = Schema(
         "draws": ("a whole number of at least 1", "draws: 30"),
         "factor_draws": ("a whole number of at least 1", "factor_draws: 10"),
         "validation": ("a whole number of at least 0, or null for all", "validation: 0"),
-        "unrelated": ("the name or file of a task, or null to pick one", "unrelated: topic"),
+        "unrelated": ("the name or file of a task, or null to pick one", "unrelated: translation"),
         **{f"unrelated.{name}": words for name, words in SOURCE_EXPECTED.items()},
         "full": ("true or false", "full: true"),
         "untrained": ("true or false", "untrained: false"),

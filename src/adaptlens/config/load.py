@@ -164,6 +164,6 @@ def _checked(value: dict[str, Any], sources: Sources, schema: Schema[Config]) ->
             where = wording.where(tuple(name.split(".")), sources)
             raise UserError(f"{where}{name}: '{shown}' is given twice; give it once.")
     if conflict := schema.conflict(config):
-        name, sentence = conflict
-        raise UserError(f"{wording.where(tuple(name.split('.')), sources)}{name}: {sentence}")
+        place, sentence = conflict
+        raise UserError(f"{wording.where(place, sources)}{wording.shown(place)}: {sentence}")
     return config

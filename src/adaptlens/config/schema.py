@@ -4,10 +4,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Generic, TypeVar
 
+from adaptlens.config.yaml12 import Place
+
 Config = TypeVar("Config")
 
-Conflict = tuple[str, str]
-"""The setting at fault ("tune.rate"), and a sentence on what is wrong and what to do."""
+Conflict = tuple[Place, str]
+"""The setting at fault, and a sentence on what is wrong and what to do."""
 
 
 def nothing_to_add(settings: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -64,8 +64,8 @@ def where(place: Place, sources: Sources) -> str:
 
 
 def shown(place: Place) -> str:
-    """Return a place as users write it: tasks.0.input."""
-    return ".".join(map(str, place))
+    """Return a place as users write it, on one line: tasks.0.input."""
+    return ".".join(map(str, place)).replace("\n", "\\n")
 
 
 def path(place: Place) -> str:
