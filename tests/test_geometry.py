@@ -129,13 +129,12 @@ def test_no_measure_changes_when_one_side_is_rotated_scaled_and_shifted(name, se
     assert SET_MEASURES[name](moved, x) == pytest.approx(np.ones(2), abs=1e-9)
 
 
-@pytest.mark.parametrize("name", SET_MEASURES)
-def test_unrelated_states_score_nothing_with_more_dimensions_than_queries(name):
-    x, y = np.random.default_rng(2).normal(size=(2, 10, 64, 4096)).astype(np.float32)
+@pytest.mark.parametrize(("name", "scatter"), [("cka", 0.02), ("procrustes", 0.05), ("rsa", 0.06)])
+def test_unrelated_states_score_nothing_with_more_dimensions_than_queries(name, scatter):
+    x, y = np.random.default_rng(2).normal(size=(2, 20, 64, 4096)).astype(np.float32)
     found = SET_MEASURES[name](x, y)
-    assert np.abs(found).max() < 0.2
-    assert found.mean() == pytest.approx(0, abs=3 * found.std() / math.sqrt(10))
-    assert found.mean() == pytest.approx(0, abs=0.05)
+    assert found.std() == pytest.approx(scatter, rel=0.4)
+    assert found.mean() == pytest.approx(0, abs=3 * scatter / math.sqrt(20))
 
 
 def test_debiased_cka_finds_the_value_of_the_population():
@@ -190,7 +189,8 @@ def test_leaving_out_a_group_fits_the_rotation_without_it():
     assert leave_out("procrustes", x, y, groups) == pytest.approx(np.array(expected))
 
 
-def test_a_jackknife_over_queries_gives_the_spread_over_samples_of_them():
+def test_a_jackknife_over_queries_gives_the_spread_over_samples_of_them_or_more():
+    # On average not less: Efron and Stein 1981.
     draw = np.random.default_rng(8)
     shared, x, y = draw.normal(size=(3, 60, 40, 8))
     x, y = shared + x, shared + y
@@ -198,7 +198,7 @@ def test_a_jackknife_over_queries_gives_the_spread_over_samples_of_them():
         values = leave_out(name, x, y, np.arange(40) % 20)
         squares = np.square(values - values.mean(axis=0)).sum(axis=0) * 19 / 20
         spread = SET_MEASURES[name](x, y).std()
-        assert 0.6 < math.sqrt(squares.mean()) / spread < 1.6
+        assert 0.85 < math.sqrt(squares.mean()) / spread < 2
 
 
 def test_mantel_is_near_the_share_of_all_permutations_that_reach_as_much():
