@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,10 @@ from click.testing import CliRunner
 import adaptlens
 from adaptlens import registry
 from adaptlens.cli import main
+from adaptlens.config import compare_config
 from adaptlens.store import Run
+from adaptlens.studies import compare as comparison
+from adaptlens.studies.running import Silent, execute
 from adaptlens.terminal import plan_table, show_convergence, size_text
 from tiny import tiny_config, tiny_model, tiny_tokenizer
 
@@ -118,8 +122,8 @@ def test_plan_counts_what_is_left(folder, first):
     assert rows["icl-2"]["prompt_characters"] > rows["zero-shot"]["prompt_characters"]
 
 
-def test_a_corrupted_cell_is_found_and_named(folder):
-    compare(folder, "broken")
+def test_a_corrupted_cell_is_found_and_named(folder, first):
+    shutil.copytree(folder / "run", folder / "broken")
     array = next((folder / "broken").glob("cells/*/arrays/behaviour.loglik.safetensors"))
     content = bytearray(array.read_bytes())
     content[-1] ^= 255
@@ -172,13 +176,23 @@ def test_status_imports_neither_arrays_nor_tables(folder, first):
     assert done.returncode == 0, done.stderr
 
 
-def test_an_untrained_copy_stands_beside_its_model(folder):
+def test_an_untrained_copy_runs_beside_its_model(folder):
     tiny = str(folder / "tiny")
-    given = ("--model", tiny, "--model", f"untrained:{tiny}", "--task", str(folder / "rows.json"))
-    words = ("--shots", "0", "--tuning", "", "--queries", "5", "--out", str(folder / "both"))
-    found = json.loads(invoke(folder, "compare", *given, *words, "--json").stdout)
-    scores = pd.DataFrame(found["tables"]["accuracy"])
-    assert list(dict.fromkeys(scores["model"])) == ["tiny", "untrained:tiny"]
+    models = [tiny, f"untrained:{tiny}"]
+    config = compare_config(
+        models=models, tasks=str(folder / "rows.json"), shots=0, tuning=[], queries=5, validation=1
+    )
+    study = comparison.plan(config)
+    run = Run.open(folder / "both", create=True)
+    execute(study, run, config, Silent(), models)
+    trained, fresh = sorted(run.records(), key=lambda record: record.spec["model"]["name"])
+    assert (trained.spec["model"]["name"], fresh.spec["model"]["name"]) == (
+        "tiny",
+        "untrained:tiny",
+    )
+    assert "random" in fresh.result["notes"][0]
+    name = "behaviour.loglik"
+    assert not np.allclose(trained.arrays[name], fresh.arrays[name])
 
 
 # The convergence study at the command line; what it finds is tested elsewhere.
