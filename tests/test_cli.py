@@ -249,7 +249,7 @@ PAIRS = pd.DataFrame(
 
 CLAIMS = [
     {"model": "m", "task": "t", "claim": "ICL is [b]implicit[/b] tuning", "state": "not decided",
-     "line": "5 draws are too few."}
+     "line": "5 draws are too few.", "effect": math.nan, "p": np.float64(0.25)}
 ]  # fmt: skip
 
 
@@ -299,7 +299,7 @@ def test_a_study_without_pairs_shows_its_claims(capsys):
 
 def test_claims_and_tables_are_had_as_json(folder, studied):
     found = json.loads(invoke(folder, "study", "convergence", "--json").stdout)
-    assert found["claims"] == CLAIMS
+    assert found["claims"] == [{**CLAIMS[0], "effect": None, "p": 0.25}]
     assert found["tables"]["pairs"][1]["value"] == 0.6251
     assert found["tables"]["pairs"][1]["floor"] is None
     assert found["report"] == "p.html"

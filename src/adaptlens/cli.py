@@ -112,16 +112,20 @@ def _print_report(name: str, report: Any, page: Path, as_json: bool) -> None:
         "convergence": ("claims", show_convergence),
     }[name]
     if as_json:
-        tables = {
-            name: json.loads(table.to_json(orient="records", double_precision=15))
-            for name, table in report.tables.items()
-        }
-        findings = getattr(report, said)
+        import pandas as pd
+
+        tables = {name: _json(table, "records") for name, table in report.tables.items()}
+        findings = _json(pd.Series(getattr(report, said), dtype=object), "values")
         click.echo(json.dumps({said: findings, "tables": tables, "report": str(page)}))
         return
     console = out()
     show(report, console)
     console.print(f"report: {page}", markup=False)
+
+
+def _json(frame: Any, orient: str) -> Any:
+    """Return a frame in JSON's types: null for a number that is none."""
+    return json.loads(frame.to_json(orient=orient, double_precision=15))
 
 
 @main.command()
