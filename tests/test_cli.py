@@ -284,7 +284,7 @@ def test_the_last_layer_is_shown_raw_and_centred_and_nothing_else(folder, studie
         "cosine 0.625 [0.500, 0.700] 0.250 - 200 x 30",
         "centred 0.444 [0.500, 0.700] 0.250 - 200 x 30",
     ]
-    assert "ICL is [b]implicit[/b] tuning: not decided. 5 draws are too few." in said
+    assert "ICL is [b]implicit[/b] tuning: not decided; 5 draws are too few." in said
     assert "note: one [note]" in said
     assert said.rstrip().endswith("report: p.html")
 

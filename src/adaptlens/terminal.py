@@ -264,7 +264,7 @@ def show_convergence(report: Any, console: Console) -> None:
     for claim in report.claims:
         said = Text(f"{claim['model']}, {claim['task']}, {claim['claim']}: ")
         said.append(claim["state"], style=STATE_STYLE.get(claim["state"], "bold"))
-        said.append(f". {claim['line']}")
+        said.append(f"; {claim['line']}")
         console.print(said)
     for note in report.notes:
         console.print(Text(f"note: {note}", style="dim"))
