@@ -23,7 +23,7 @@ class Crossed:
     have their own draws. Its variance is that of crossed random effects, from mean squares; the
     flips keep each draw's effect, each query's effect and what is left, and flip their signs
     (left over: the product of the two), which is a two-way wild bootstrap with the null imposed.
-    `centre` takes the mean out first.
+    `centre` takes the mean out first. Without flips, Student's t stands in for them.
 
     Source: Cornfield and Tukey 1956 (mean squares), Satterthwaite 1946, MacKinnon, Nielsen and
     Webb 2021 (wild bootstrap with multiway clustering).
@@ -61,9 +61,12 @@ class Crossed:
         self._flip(seed, flips)
 
     def _flip(self, seed: int, flips: int) -> None:
-        """Set the sorted absolute values of the studentised mean under sign flips."""
+        """Set the studentised mean under sign flips, as they come and by sorted absolute value.
+
+        Two of the same shape and seed flip by the same patterns in the same order.
+        """
         bits = self.queries + sum(len(rows) for rows, _ in self._effects)
-        self.enumerated = bits <= ENUMERATED_BITS
+        self.enumerated = flips > 0 and bits <= ENUMERATED_BITS
         total = 2**bits if self.enumerated else flips
         rng = np.random.default_rng(seed)
         chunk = max(1, CHUNK_CELLS // self.queries)
@@ -75,7 +78,8 @@ class Crossed:
             else:
                 ones = np.unpackbits(rng.integers(0, 256, (size, -(-bits // 8)), np.uint8), axis=1)
             found.append(self._studentised(2.0 * ones[:, :bits] - 1.0))
-        self.flipped = np.sort(np.abs(np.concatenate(found)))
+        self.signed = np.concatenate(found) if found else np.zeros(0)
+        self.flipped = np.sort(np.abs(self.signed))
 
     def _studentised(self, signs: np.ndarray) -> np.ndarray:
         by_query, rest_of_signs = signs[:, : self.queries], signs[:, self.queries :]
@@ -112,6 +116,8 @@ class Crossed:
         """
         if x < 0:
             return 1 - self.tail(-x, cautious=cautious)
+        if not self.flipped.size:
+            return t_tail(x, self.freedom)
         above = self.flipped.size - int(np.searchsorted(self.flipped, x * (1 - 1e-9), "left"))
         share = above / self.flipped.size
         if not self.enumerated:
@@ -121,6 +127,8 @@ class Crossed:
     def critical(self, alpha: float, *, cautious: bool = False) -> float:
         """Return the studentised mean at or below which the two-sided p-value exceeds alpha."""
         size = self.flipped.size
+        if not size:
+            return t_quantile(alpha / 2, self.freedom)
         allowed = alpha * size if self.enumerated else alpha * (size + 1) - 1
         above = math.floor(allowed + 1e-9)
         if above < 0:

@@ -42,7 +42,9 @@ class Joined(Mapping[str, np.ndarray]):
         if self._doses:
             # Stored dose by dose, the draws of the record repeating.
             loaded = {
-                id: array.reshape(self._doses, -1, *array.shape[1:]).swapaxes(0, 1)
+                id: array.reshape(
+                    self._doses, len(array) // self._doses, *array.shape[1:]
+                ).swapaxes(0, 1)
                 for id, array in loaded.items()
             }
         return np.stack([loaded[record.id][place] for record, place in self._rows])

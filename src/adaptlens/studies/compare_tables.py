@@ -11,7 +11,7 @@ from adaptlens.errors import UserError
 from adaptlens.frames import Condition, conditions
 from adaptlens.stats import Family, Scores, comparisons, estimate
 from adaptlens.store import Run
-from adaptlens.studies.running import STUDY_FILE
+from adaptlens.studies.running import STUDY_FILE, cell_rows, unfinished
 from adaptlens.verdict import Verdict, verdict
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def analyse(run: Run) -> tuple["Report", "pd.DataFrame"]:
         groups.setdefault((one.model, one.task, one.task_digest), []).append(one)
     tables: dict[str, Rows] = {name: [] for name in TABLES}
     verdicts, prompts, answers = [], [], []
-    notes = _unfinished(study["cells"], found)
+    notes = unfinished(study["cells"], found)
     for (model, name, digest), members in groups.items():
         task = run.read_json(f"tasks/{digest[:20]}.json")
         judged = Judged(model, name, task, members, study["settings"])
@@ -96,40 +96,10 @@ def analyse(run: Run) -> tuple["Report", "pd.DataFrame"]:
         per_query=pd.DataFrame(answers[:MOST_ROWS]),
         settings=study["settings"],
         versions=study["versions"],
-        cells=pd.DataFrame(_cells(found)),
+        cells=pd.DataFrame(cell_rows(found)),
         notes=list(dict.fromkeys(notes)),
     )
     return report, pd.DataFrame(answers)
-
-
-def _unfinished(specs: Sequence[Mapping[str, Any]], found: Sequence[Condition]) -> list[str]:
-    """Return a sentence when the run is not complete."""
-    wanted = sum(len(spec["draws"]) for spec in specs)
-    done = sum(len(one.draws) for one in found)
-    if done >= wanted:
-        return []
-    return [
-        f"{done} of {wanted} draws of all conditions are done; these results are partial, and the "
-        "command that made the run finishes it"
-    ]
-
-
-def _cells(found: Sequence[Condition]) -> Rows:
-    return [
-        {
-            "cell": cell,
-            "model": one.model,
-            "task": one.task,
-            "condition": one.label,
-            "draws": ", ".join(
-                str(draw)
-                for draw, owner in zip(one.draws, one.cells, strict=True)
-                if owner == cell and draw >= 0
-            ),
-        }
-        for one in found
-        for cell in dict.fromkeys(one.cells)
-    ]
 
 
 class Judged:

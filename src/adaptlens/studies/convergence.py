@@ -25,7 +25,7 @@ from adaptlens.studies.running import (
     write_plan,
     write_tables,
 )
-from adaptlens.study import Cell, Component, Study, cut, group, missing, resolve, task_digest
+from adaptlens.study import Cell, Study, cut, group, missing, resolve, task_digest
 from adaptlens.values import Task
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ GENERATION = "translation"
 UNRELATED = {"choice": "translation", "generation": "sentiment"}
 """The task whose examples are unrelated ones, unless another is asked for."""
 
-BEHAVIOUR = ("behaviour", {})
+BEHAVIOUR: tuple[str, dict[str, Any]] = ("behaviour", {})
 
 
 @dataclass(frozen=True)
@@ -101,13 +101,14 @@ def plan(config: ConvergenceConfig) -> Study:
                 wanted += [*_controls(config), *_factors(task, config, counts, measures)]
             cells += _cells(wanted, model, task, digests[id(task)], config)
     by_digest = {digests[id(task)]: task for task in (*loaded, *extra)}
-    return Study("convergence", asdict(config), tuple(cells), by_digest, tuple(dict.fromkeys(notes)))
+    return Study(
+        "convergence", asdict(config), tuple(cells), by_digest, tuple(dict.fromkeys(notes))
+    )
 
 
 def _with_unrelated(task: Task, config: ConvergenceConfig) -> Task:
     """Return the task with training items of another one, each with its own options."""
-    source = config.unrelated or UNRELATED[task.kind]
-    given = {"path": source} if isinstance(source, str) else dict(source)
+    given: dict[str, Any] = {**(config.unrelated or {"path": UNRELATED[task.kind]})}
     other = tasks.load(given.pop("path"), seed=config.seed, **given)
     if other.name == task.name:
         raise UserError(

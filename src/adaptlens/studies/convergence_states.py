@@ -1,44 +1,19 @@
 """The stored states of one model on one task, and the similarity of any two conditions."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from adaptlens import similarity
-from adaptlens.frames import Condition
+from adaptlens.frames import WITHOUT_REPEATS, Condition
+from adaptlens.layered import Likeness
 
 ANCHOR = "zero-shot"
 FINAL = "final"
 
 OTHER_DRAW = "other draw"
 """Stands after a label: the same condition, each draw compared with the next one's states."""
-
-
-@dataclass(frozen=True, eq=False)
-class Likeness:
-    """How alike two conditions are, by one measure.
-
-    Attributes:
-        values: [layers, repeats, queries], the same query in both; the last layer is the one
-            after the final norm.
-        baseline: of the same shape, the mean over all other queries in the second condition.
-        draws: the draw behind each of the repeats; (-1,) where neither condition has any.
-    """
-
-    values: np.ndarray
-    baseline: np.ndarray
-    draws: tuple[int, ...]
-
-    @property
-    def above(self) -> np.ndarray:
-        """What is left of the similarity when that of other queries is taken off."""
-        return self.values - self.baseline
-
-    @property
-    def drawn(self) -> bool:
-        """Whether another draw would have given other values."""
-        return self.draws != (-1,)
 
 
 @dataclass
@@ -61,6 +36,11 @@ class Inside:
             (c for c in self.members if c.label == label and
              any(name.startswith("behaviour.") for name in c.arrays)), None
         )  # fmt: skip
+
+    def add(self, conditions: Iterable[Condition]) -> None:
+        """Make conditions known that are parts of stored ones."""
+        known = {one.label for one in self.members}
+        self.members = [*self.members, *(one for one in conditions if one.label not in known)]
 
     def has(self, *labels: str, position: str = "last") -> bool:
         """Whether all these conditions have states at a position."""
@@ -104,9 +84,7 @@ class Inside:
         y = y[[other.index(d) for d in draws]]
         return x, np.roll(y, -1, axis=0) if right.endswith(OTHER_DRAW) else y, draws
 
-    def likeness(
-        self, left: str, right: str, measure: str, position: str = "last"
-    ) -> Likeness:
+    def likeness(self, left: str, right: str, measure: str, position: str = "last") -> Likeness:
         """Return how alike two conditions are in every layer, by a fixed-basis measure."""
         key = (left, right, measure, position)
         if key not in self._known:
@@ -139,22 +117,29 @@ def _same_queries(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     )
 
 
-def at_doses(condition: Condition) -> Mapping[int, Condition]:
+def at_doses(condition: Condition) -> dict[int, Condition]:
     """Return a condition with doses as one condition per dose."""
     doses = condition.arguments["doses"]
-    return {dose: _at_dose(condition, i, dose) for i, dose in enumerate(doses)}
+    return {
+        dose: replace(
+            condition, label=f"{condition.label}@{dose}", arrays=_AtDose(condition.arrays, place)
+        )
+        for place, dose in enumerate(doses)
+    }
 
 
-def _at_dose(condition: Condition, place: int, dose: int) -> Condition:
-    arrays = {
-        name: array if name.endswith(("gold", "answer_tokens", "answer_bytes", "target_tokens"))
-        else array[:, place]
-        for name, array in condition.arrays.items()
-    }  # fmt: skip
-    return Condition(
-        **{
-            **{name: getattr(condition, name) for name in condition.__dataclass_fields__},
-            "label": f"{condition.label}@{dose}",
-            "arrays": arrays,
-        }
-    )
+class _AtDose(Mapping[str, np.ndarray]):
+    """The arrays [repeats, doses, ...] of a condition at one dose."""
+
+    def __init__(self, arrays: Mapping[str, np.ndarray], place: int) -> None:
+        self._arrays, self._place = arrays, place
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        array = self._arrays[name]
+        return array if name.rpartition(".")[2] in WITHOUT_REPEATS else array[:, self._place]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)

@@ -3,7 +3,7 @@
 import io
 import platform
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from adaptlens import registry, tasks
 from adaptlens.engines import Outcome, Reporter
+from adaptlens.frames import Condition
 from adaptlens.store import Run, write_atomically
 from adaptlens.study import Cell, Study, missing
 from adaptlens.values import Task
@@ -149,3 +150,34 @@ def write_tables(run: Run, tables: "Mapping[str, pd.DataFrame]") -> None:
         content = io.BytesIO()
         table.to_parquet(content, index=False)
         write_atomically(folder / f"{name}.parquet", content.getvalue())
+
+
+def unfinished(specs: Sequence[Mapping[str, Any]], found: Sequence[Condition]) -> list[str]:
+    """Return a sentence when the run is not complete."""
+    wanted = sum(len(spec["draws"]) for spec in specs)
+    done = sum(len(one.draws) for one in found)
+    if done >= wanted:
+        return []
+    return [
+        f"{done} of {wanted} draws of all conditions are done; these results are partial, and the "
+        "command that made the run finishes it"
+    ]
+
+
+def cell_rows(found: Sequence[Condition]) -> list[dict[str, Any]]:
+    """Return one row per cell: what it is of, and its draws."""
+    return [
+        {
+            "cell": cell,
+            "model": one.model,
+            "task": one.task,
+            "condition": one.label,
+            "draws": ", ".join(
+                str(draw)
+                for draw, owner in zip(one.draws, one.cells, strict=True)
+                if owner == cell and draw >= 0
+            ),
+        }
+        for one in found
+        for cell in dict.fromkeys(one.cells)
+    ]

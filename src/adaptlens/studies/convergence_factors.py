@@ -1,0 +1,401 @@
+"""What varies with the factors of the study: one table, and a statement to test per claim."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from adaptlens import layered, similarity, trends
+from adaptlens.claims import Statement
+from adaptlens.frames import Condition
+from adaptlens.layered import Likeness, Mean
+from adaptlens.studies.convergence_pairs import Compared, Rows, finite_layers, interval
+from adaptlens.studies.convergence_states import ANCHOR, OTHER_DRAW, at_doses
+
+BINS = 5
+RESEMBLANCE = {
+    "encoder": "sentence encoder",
+    "embedding": "the model's embeddings",
+    "bm25": "BM25",
+    "chrf": "chrF",
+}
+
+
+@dataclass(frozen=True)
+class Factors:
+    """One model on one task: how the similarity of ICL and IT changes with each factor."""
+
+    compared: Compared
+    measure: str
+
+    @property
+    def last(self) -> int:
+        """The layer most is said of: the last one, before the final norm."""
+        return -2
+
+    def likeness(self, left: str, right: str, position: str = "last") -> Likeness:
+        """Return the similarity of two conditions by the measure the claims are judged by."""
+        return self.compared.inside.likeness(left, right, self.measure, position)
+
+    def at_last(self, left: str, right: str, position: str = "last") -> np.ndarray:
+        """Return their similarity [repeats, queries] in the last layer."""
+        return self.likeness(left, right, position).values[self.last]
+
+    def has(self, *labels: str, position: str = "last") -> bool:
+        """Whether these conditions were measured."""
+        return self.compared.inside.has(*labels, position=position)
+
+    def rows(
+        self, factor: str, level: str, x: float, left: str, right: str, position: str = "last"
+    ) -> Rows:
+        """Return the rows of one level of a factor: one per measure, in the last layer."""
+        inside, found = self.compared.inside, []
+        for measure in self.compared.fixed:
+            likeness = inside.likeness(left, right, measure, position)
+            values, baseline = likeness.values[self.last], likeness.baseline[self.last]
+            if not np.isfinite(values).all():
+                continue
+            mean = layered.mean(values, likeness.drawn)
+            found.append(
+                {
+                    **self.compared.about,
+                    "factor": factor,
+                    "level": level,
+                    "x": x,
+                    "pair": f"{left.split('-')[0]} ~ {right.split('-')[0]}",
+                    "left": left,
+                    "right": right,
+                    "measure": measure,
+                    "layer": len(likeness.values) - 2,
+                    **interval(mean),
+                    "baseline": float(baseline.mean()),
+                    "floor": self._floor(left, right, measure, position),
+                    "queries": mean.queries,
+                    "draws": mean.draws,
+                }
+            )
+        return found
+
+    def _floor(self, left: str, right: str, measure: str, position: str) -> float:
+        inside, found = self.compared.inside, []
+        for label in (left, right):
+            if "@" not in label and len(inside.draws(label, position)) > 1:
+                other = f"{label} {OTHER_DRAW}"
+                likeness = inside.likeness(label, other, measure, position)
+                found.append(float(likeness.values[self.last].mean()))
+        worst = max if similarity.MEASURES[measure].is_distance else min
+        return worst(found, default=float("nan"))
+
+    def pairs(self) -> Iterator[Statement]:
+        """Yield the paper's main claims, at the last layer."""
+        icl, it, sl = (self.compared.label(name) for name in ("icl", "it", "sl"))
+        if not self.has(ANCHOR, icl, it):
+            return
+        both = self.at_last(icl, it)
+        for other, name in ((icl, "the anchor and ICL"), (it, "the anchor and IT")):
+            yield self.statement(
+                1, f"ICL and IT are more alike than {name}", 1, both - self.at_last(ANCHOR, other)
+            )
+        if self.has(sl):
+            yield self.statement(
+                1, "ICL is more like IT than like SL", 1, both - self.at_last(icl, sl)
+            )
+
+    def layers(self) -> tuple[Rows, list[Statement]]:
+        """Return the test for a U over layers, for every main pair, and the paper's claim."""
+        rows, statements = [], []
+        for pair in (pair for pair in self.compared.pairs if pair.role == "main"):
+            for measure in self.compared.fixed:
+                likeness = self.compared.inside.likeness(pair.left, pair.right, measure)
+                kept = finite_layers(likeness.values)
+                if len(kept) < 3:
+                    continue
+                values = likeness.values[kept]
+                sign = -1 if similarity.MEASURES[measure].is_distance else 1
+                found = layered.u_shape(sign * values, likeness.drawn)
+                shape = "U" if found.is_u else "inverted U" if found.is_inverted else "neither"
+                rows.append(
+                    {
+                        **self.compared.about,
+                        "pair": pair.name,
+                        "measure": measure,
+                        **_sides("lower_minus_middle", found.lower_minus_middle),
+                        **_sides("upper_minus_middle", found.upper_minus_middle),
+                        "p": found.p,
+                        "shape": shape,
+                    }
+                )
+                is_claims = (pair.left, pair.right) == (
+                    self.compared.label("icl"), self.compared.label("it"),
+                )  # fmt: skip
+                if is_claims and measure == self.measure:
+                    both = (found.lower_minus_middle, found.upper_minus_middle)
+                    weaker = min(both, key=lambda side: side.value)
+                    statements.append(
+                        Statement(
+                            2,
+                            "over the layers, ICL ~ IT is U-shaped: its lower and its upper third "
+                            "lie above the middle",
+                            1,
+                            weaker,
+                        )
+                    )
+        return rows, statements
+
+    def demonstrations(self) -> tuple[Rows, list[Statement]]:
+        """Return similarity by number of demonstrations, and whether it rises."""
+        counts = sorted({*self.compared.settings["counts"], self.compared.settings["shots"]})
+        counts = [k for k in counts if self.has(f"icl-{k}", f"it-{k}")]
+        rows: Rows = []
+        for k in counts:
+            for left, right in ((f"icl-{k}", f"it-{k}"), (ANCHOR, f"icl-{k}"), (ANCHOR, f"it-{k}")):
+                rows += self.rows("demonstrations", str(k), float(k), left, right)
+        if len(counts) < 2:
+            return rows, []
+        levels = self._common([(f"icl-{k}", f"it-{k}") for k in counts])
+        slope = trends.slope(levels, np.log2(counts))
+        claim = "ICL and IT grow more alike with more demonstrations (per doubling)"
+        return rows, [Statement(3, claim, 1, slope)]
+
+    def _common(self, pairs: Sequence[tuple[str, str]], position: str = "last") -> np.ndarray:
+        """Return the similarity of each pair in the last layer over the draws all have."""
+        found = [self.likeness(left, right, position) for left, right in pairs]
+        draws = set.intersection(*(set(one.draws) for one in found if one.drawn))
+        return np.stack([one.values[self.last][[d in draws for d in one.draws]] for one in found])
+
+    def resemblance(self) -> tuple[Rows, Rows, list[Statement]]:
+        """Return similarity by likeness of demonstrations and query: bins, regression, claims."""
+        icl, it = self.compared.label("icl"), self.compared.label("it")
+        source = self._resembling(icl)
+        if source is None or not self.has(icl, it):
+            return [], [], []
+        likeness = self.likeness(icl, it)
+        own = [likeness.draws.index(d) for d in source.draws]
+        y = likeness.values[self.last][own]
+        predictors = {
+            name: source.arrays[f"resemblance.{name}"]
+            for name in RESEMBLANCE
+            if f"resemblance.{name}" in source.arrays
+        }
+        rows: Rows = []
+        for name, x in predictors.items():
+            for i, found in enumerate(trends.bins(y, x, BINS)):
+                rows.append(
+                    {
+                        **self.compared.about,
+                        "factor": f"resemblance: {RESEMBLANCE[name]}",
+                        "level": f"bin {i + 1} of {BINS}",
+                        "x": found.x,
+                        "pair": "icl ~ it",
+                        "left": icl,
+                        "right": it,
+                        "measure": self.measure,
+                        "layer": len(likeness.values) - 2,
+                        "value": found.y,
+                        "low": found.low,
+                        "high": found.high,
+                        "baseline": float(likeness.baseline[self.last].mean()),
+                        "floor": self._floor(icl, it, self.measure, "last"),
+                        "queries": y.shape[1],
+                        "draws": len(y),
+                    }
+                )
+        fitted, statements = [], []
+        for row in trends.regression(y, predictors):
+            fitted.append(
+                {
+                    **self.compared.about,
+                    "measure": self.measure,
+                    "predictor": RESEMBLANCE[row.name],
+                    **_coefficient("alone", row.alone),
+                    **_coefficient("together", row.together),
+                    "partial_r2": row.partial_r2,
+                    "vif": row.vif,
+                }
+            )
+            claim = (
+                "ICL and IT are more alike where query and demonstrations resemble each other, by "
+                f"{RESEMBLANCE[row.name]} (per standard deviation)"
+            )
+            statements.append(Statement(4, claim, 1, row.mean))
+        return rows, fitted, statements
+
+    def _resembling(self, label: str) -> Condition | None:
+        return next(
+            (
+                c for c in self.compared.inside.members
+                if c.label == label and any(n.startswith("resemblance.") for n in c.arrays)
+            ),
+            None,
+        )  # fmt: skip
+
+    def labels(self) -> tuple[Rows, list[Statement]]:
+        """Return similarity by share of wrong labels; the paper says it barely changes."""
+        shares = [0.0, *self.compared.settings["wrong"]]
+        known: list[tuple[float, str, str]] = []
+        for share in sorted(set(shares)):
+            change = f"wrong-{round(100 * share)}" if share else ""
+            icl, it = (self.compared.label(name, change) for name in ("icl", "it"))
+            if self.has(icl, it):
+                known.append((share, icl, it))
+        rows: Rows = []
+        for share, icl, it in known:
+            for left, right in ((icl, it), (ANCHOR, icl), (ANCHOR, it)):
+                rows += self.rows("wrong labels", f"{share:.0%}", share, left, right)
+        if len(known) < 2:
+            return rows, []
+        levels = self._common([(icl, it) for _, icl, it in known])
+        effect = layered.mean(levels[-1] - levels[0], drawn=True)
+        claim = f"wrong labels ({known[-1][0]:.0%}) leave ICL ~ IT as it is"
+        return rows, [Statement(5, claim, 0, effect)]
+
+    def task(self) -> tuple[Rows, list[Statement]]:
+        """Return similarity under demonstrations of another task; the paper says all rise."""
+        icl, it = self.compared.label("icl"), self.compared.label("it")
+        other_icl = self.compared.label("icl", "unrelated")
+        other_it = self.compared.label("it", "unrelated")
+        if not self.has(icl, it, other_icl, other_it):
+            return [], []
+        rows: Rows = []
+        for level, a, b in (("own task", icl, it), ("another task", other_icl, other_it)):
+            for left, right in ((a, b), (ANCHOR, a), (ANCHOR, b)):
+                rows += self.rows("task of the demonstrations", level, float("nan"), left, right)
+        claims = (
+            ("ICL ~ IT", (other_icl, other_it), (icl, it)),
+            ("anchor ~ ICL", (ANCHOR, other_icl), (ANCHOR, icl)),
+            ("anchor ~ IT", (ANCHOR, other_it), (ANCHOR, it)),
+        )
+        statements = []
+        for name, other, own in claims:
+            levels = self._common([own, other])
+            claim = f"demonstrations of another task raise {name}"
+            statements.append(
+                Statement(6, claim, 1, layered.mean(levels[1] - levels[0], drawn=True))
+            )
+        return rows, statements
+
+    def generation(self) -> tuple[Rows, list[Statement]]:
+        """Return the main pairs at the tokens of a generated answer, teacher-forced."""
+        icl, it, sl = (self.compared.label(name) for name in ("icl", "it", "sl"))
+        rows: Rows = []
+        statements: list[Statement] = []
+        for position in ("last", "answer_first", "answer_mean"):
+            if not self.has(ANCHOR, icl, it, position=position):
+                continue
+            for left, right in ((icl, it), (ANCHOR, icl), (ANCHOR, it), (icl, sl)):
+                if self.has(left, right, position=position):
+                    rows += self.rows("generation", position, float("nan"), left, right, position)
+            both = self.at_last(icl, it, position)
+            if np.isfinite(both).all():
+                statements += [
+                    self.statement(
+                        7,
+                        f"in generation ({position.replace('_', ' ')}), ICL and IT are more alike "
+                        f"than {name}",
+                        1,
+                        both - self.at_last(ANCHOR, other, position),
+                    )
+                    for other, name in ((icl, "the anchor and ICL"), (it, "the anchor and IT"))
+                ]
+        return rows, statements
+
+    def prompt(self) -> tuple[Rows, list[Statement]]:
+        """Return how near better prompts alone bring the anchor to ICL and IT."""
+        icl, it = self.compared.label("icl"), self.compared.label("it")
+        worded = [
+            c.label for c in self.compared.inside.members
+            if c.adaptation == "zero_shot" and c.arguments.get("wording")
+        ]  # fmt: skip
+        if not worded or not self.has(ANCHOR, icl, it):
+            return [], []
+        rows: Rows = []
+        for label in (ANCHOR, *worded):
+            name = label.removeprefix(f"{ANCHOR}-") if label != ANCHOR else "plain"
+            for right in (icl, it):
+                rows += self.rows("prompt", name, float("nan"), label, right)
+        rows += self.rows("prompt", "demonstrations", float("nan"), icl, it)
+        nearest = max(worded, key=lambda label: self.at_last(label, icl).mean())
+        claim = (
+            "no better prompt alone comes as near to ICL as IT does (nearest: "
+            f"{nearest.removeprefix(f'{ANCHOR}-')})"
+        )
+        effect = self.at_last(icl, it) - self.at_last(nearest, icl)
+        return rows, [self.statement(9, claim, 1, effect)]
+
+    def position(self) -> tuple[Rows, list[Statement]]:
+        """Return the pairs at other tokens, and how the answers in a prompt relate to its end."""
+        icl, it, sl = (self.compared.label(name) for name in ("icl", "it", "sl"))
+        rows: Rows = []
+        statements: list[Statement] = []
+        for position in ("last", "separator", "instruction"):
+            if not self.has(ANCHOR, icl, it, position=position):
+                continue
+            for left, right in ((icl, it), (ANCHOR, icl), (ANCHOR, it), (icl, sl)):
+                if self.has(left, right, position=position):
+                    rows += self.rows("position", position, float("nan"), left, right, position)
+            both = self.at_last(icl, it, position)
+            if position != "last" and np.isfinite(both).all():
+                effect = both - self.at_last(ANCHOR, it, position)
+                claim = f"at the {position}, ICL and IT are more alike than the anchor and IT"
+                statements.append(self.statement(10, claim, 1, effect))
+        if self.has(icl, position="labels"):
+            for right in (icl, it, ANCHOR):
+                rows += self.rows(
+                    "position", "labels ~ last", float("nan"), f"{icl} @labels", right
+                )
+        return rows, statements
+
+    def dose(self) -> tuple[Rows, list[Statement]]:
+        """Return how near tuning is to ICL after each number of steps, at each rate."""
+        icl = self.compared.label("icl")
+        paths = [c for c in self.compared.inside.members if c.adaptation == "it_path"]
+        rows: Rows = []
+        statements: list[Statement] = []
+        for path in paths:
+            found = at_doses(path)
+            self.compared.inside.add(found.values())
+            name = path.label.partition("-path")[2].removeprefix("-rate-") or "default rate"
+            for dose, one in found.items():
+                for left in (icl, ANCHOR):
+                    rows += self.rows(f"dose: {name}", str(dose), float(dose), left, one.label)
+            if path.label.endswith("-path") and len(found) > 2:
+                statements += self._dose_statements(icl, list(found), [c.label for c in
+                                                                      found.values()])  # fmt: skip
+        return rows, statements
+
+    def _dose_statements(
+        self, icl: str, doses: Sequence[int], labels: Sequence[str]
+    ) -> list[Statement]:
+        levels = self._common([(icl, label) for label in labels])
+        slope = trends.slope(levels, np.log2(1 + np.array(doses, float)))
+        means = levels.mean((1, 2))
+        best = int(means.argmax())
+        passed = layered.mean(levels[best] - levels[-1], drawn=True)
+        return [
+            Statement(11, "tuning moves towards ICL, step by step (per doubling)", 1, slope),
+            Statement(
+                11,
+                f"tuning passes by ICL: it is nearest after {doses[best]} of {doses[-1]} steps "
+                "(the nearest is chosen on the same data)",
+                1,
+                passed,
+            ),
+        ]
+
+    def statement(self, factor: int, claim: str, sign: int, effect: np.ndarray) -> Statement:
+        """Return a claim about the mean of an effect [repeats, queries]."""
+        return Statement(
+            factor, claim, sign, layered.mean(effect, drawn=len(effect) > 1, flips=layered.FLIPS)
+        )
+
+
+def _sides(name: str, found: Mean) -> dict[str, float]:
+    return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
+
+
+def _coefficient(name: str, found: Any) -> dict[str, float]:
+    return {
+        name: found.value, f"{name}_low": found.low, f"{name}_high": found.high,
+        f"{name}_p": found.p,
+    }  # fmt: skip

@@ -1,0 +1,198 @@
+"""Every pair of conditions in every layer, beside its baseline and its noise floor."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from adaptlens import geometry, layered, similarity
+from adaptlens.layered import Mean
+from adaptlens.studies.convergence_states import ANCHOR, FINAL, OTHER_DRAW, Inside, plain
+
+Rows = list[dict[str, Any]]
+
+JACKKNIFE_GROUPS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two conditions that are compared, and why: "main", "control" or "floor"."""
+
+    left: str
+    right: str
+    role: str
+
+    @property
+    def name(self) -> str:
+        """The pair's name in tables."""
+        return f"{self.left} ~ {self.right}"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One model on one task: the similarity of all its pairs, with intervals."""
+
+    inside: Inside
+    settings: Mapping[str, Any]
+
+    @property
+    def about(self) -> dict[str, str]:
+        """The columns every row begins with."""
+        return {"model": self.inside.model, "task": self.inside.task}
+
+    def label(self, adaptation: str, change: str = "") -> str:
+        """Return the label of a main condition, or of a control of it."""
+        return f"{adaptation}-{self.settings['shots']}" + (f"-{change}" if change else "")
+
+    @property
+    def fixed(self) -> list[str]:
+        """The measures of states in the shared basis that were asked for."""
+        return [name for name in self.settings["measures"] if name in similarity.MEASURES]
+
+    @cached_property
+    def pairs(self) -> list[Pair]:
+        """All pairs whose conditions have states."""
+        return [pair for pair in self._wanted() if self.inside.has(pair.left, pair.right)]
+
+    def _wanted(self) -> Iterator[Pair]:
+        icl, it, sl, full = (self.label(name) for name in ("icl", "it", "sl", "full"))
+        for left, right in ((ANCHOR, icl), (ANCHOR, it), (icl, it), (icl, sl), (ANCHOR, sl),
+                            (it, sl), (ANCHOR, full), (icl, full), (it, full)):  # fmt: skip
+            yield Pair(left, right, "main")
+        for change in ("unrelated", "neutral", "shuffled"):
+            other_icl, other_it = self.label("icl", change), self.label("it", change)
+            for left, right in ((icl, other_it), (other_icl, it), (other_icl, other_it),
+                                (ANCHOR, other_icl), (ANCHOR, other_it)):  # fmt: skip
+                yield Pair(left, right, "control")
+        for label in (icl, it, sl, full):
+            yield Pair(label, f"{label} {OTHER_DRAW}", "floor")
+        yield Pair(it, self.label("it", "restart"), "floor")
+
+    def table(self) -> Rows:
+        """Return the rows of all pairs, layers and measures."""
+        rows: Rows = []
+        for pair in self.pairs:
+            for measure in self.fixed:
+                rows += self._fixed_rows(pair, measure)
+        return rows + self._set_rows()
+
+    def _about(self, pair: Pair, position: str, place: int, layers: list[str]) -> dict[str, Any]:
+        cells = [
+            cell
+            for label in (pair.left, pair.right)
+            if (found := self.inside.find(plain(label), position))
+            for cell in found.cells
+        ]
+        return {
+            **self.about,
+            "position": position,
+            "layer": len(layers) - 2 if layers[place] == FINAL else place,
+            "is_final": layers[place] == FINAL,
+            "left": pair.left,
+            "right": pair.right,
+            "role": pair.role,
+            "cell": " ".join(dict.fromkeys(cells)),
+        }
+
+    def _fixed_rows(self, pair: Pair, measure: str) -> Rows:
+        likeness = self.inside.likeness(pair.left, pair.right, measure)
+        layers, rows = self.inside.layers(), []
+        for place in range(len(layers)):
+            values, baseline = likeness.values[place], likeness.baseline[place]
+            if not np.isfinite(values).all() or not np.isfinite(baseline).all():
+                continue
+            found = layered.mean(values, likeness.drawn)
+            above = layered.mean(values - baseline, likeness.drawn)
+            rows.append(
+                {
+                    **self._about(pair, "last", place, layers),
+                    "measure": measure,
+                    **interval(found),
+                    "baseline": float(baseline.mean()),
+                    "above": above.value,
+                    "above_low": above.low,
+                    "above_high": above.high,
+                    "floor": self.floor(pair, measure, place),
+                    "queries": found.queries,
+                    "draws": found.draws,
+                }
+            )
+        return rows
+
+    def floor(self, pair: Pair, measure: str, place: int) -> float:
+        """Return what the pair would score if its conditions were the same up to chance.
+
+        The lower of what each condition scores against its own other draws; NaN where neither has
+        draws, or where the pair is itself such a comparison.
+        """
+        if pair.role == "floor":
+            return float("nan")
+        found = [
+            float(
+                self.inside.likeness(label, f"{label} {OTHER_DRAW}", measure).values[place].mean()
+            )
+            for label in (pair.left, pair.right)
+            if len(self.inside.draws(label)) > 1
+        ]
+        worst = max if similarity.MEASURES[measure].is_distance else min
+        return worst(found, default=float("nan"))
+
+    def _set_rows(self) -> Rows:
+        """Return the rows of the measures of shape, for the main pairs."""
+        measures = [name for name in self.settings["measures"] if name in geometry.SET_MEASURES]
+        layers, rows = self.inside.layers(), []
+        for measure in measures:
+            chosen = geometry.SET_MEASURES[measure]
+            for place, layer in enumerate(layers):
+                known: dict[str, Any] = {}
+                for pair in (pair for pair in self.pairs if pair.role == "main"):
+                    for label in (pair.left, pair.right):
+                        if label not in known:
+                            known[label] = chosen.prepare(self.inside.states(label, layer))
+                    x, y = known[pair.left], known[pair.right]
+                    row = self._set_row(chosen, x, y)
+                    if row is not None:
+                        rows.append(
+                            {**self._about(pair, "last", place, layers), "measure": measure, **row}
+                        )
+        return rows
+
+    def _set_row(self, measure: geometry.SetMeasure, x: Any, y: Any) -> dict[str, Any] | None:
+        queries = measure.num_queries(x)
+        groups = np.arange(queries) % min(JACKKNIFE_GROUPS, queries)
+        left_out = measure.without(x, y, geometry.kept_without(groups))
+        values = measure.between(x, y)
+        if not np.isfinite(values).all() or not np.isfinite(left_out).all():
+            return None
+        found = layered.of_draws(values, left_out)
+        return {
+            **interval(found),
+            "baseline": 0.0,
+            "above": found.value,
+            "above_low": found.low,
+            "above_high": found.high,
+            "floor": float("nan"),
+            "queries": queries,
+            "draws": len(values),
+        }
+
+
+def interval(found: Mean) -> dict[str, float]:
+    """Return a mean and its interval as columns."""
+    return {"value": found.value, "low": found.low, "high": found.high}
+
+
+def finite_layers(*values: np.ndarray) -> list[int]:
+    """Return the layers before the final norm in which all of these are defined."""
+    return [
+        layer
+        for layer in range(len(values[0]) - 1)
+        if all(np.isfinite(one[layer]).all() for one in values)
+    ]
+
+
+def columns(rows: Iterable[Mapping[str, Any]], **more: Any) -> Rows:
+    """Return the rows with the same columns added to each."""
+    return [{**row, **more} for row in rows]
