@@ -17,6 +17,7 @@ from adaptlens.errors import UserError
 from adaptlens.store import Run
 from adaptlens.studies.convergence_tables import analyse
 from adaptlens.studies.running import (
+    UNTRAINED,
     Silent,
     default_folder,
     execute,
@@ -31,7 +32,6 @@ from adaptlens.values import Task
 if TYPE_CHECKING:
     import pandas as pd
 
-UNTRAINED = "untrained:"
 GENERATION = "translation"
 UNRELATED = {"choice": "translation", "generation": "sentiment"}
 """The task whose examples are unrelated ones, unless another is asked for."""

@@ -147,14 +147,14 @@ class Factors:
         """Return similarity by number of demonstrations, and whether it rises."""
         counts = sorted({*self.compared.settings["counts"], self.compared.settings["shots"]})
         counts = [k for k in counts if self.has(f"icl-{k}", f"it-{k}")]
+        if len(counts) < 2:
+            return [], []
         rows: Rows = []
         for k in counts:
             for left, right in ((f"icl-{k}", f"it-{k}"), (ANCHOR, f"icl-{k}"), (ANCHOR, f"it-{k}")):
                 rows += self.rows("demonstrations", str(k), float(k), left, right)
-        if len(counts) < 2:
-            return rows, []
         levels = self._common([(f"icl-{k}", f"it-{k}") for k in counts])
-        slope = trends.slope(levels, np.log2(counts))
+        slope = trends.slope(levels, np.log2(counts), flips=layered.FLIPS)
         claim = "ICL and IT grow more alike with more demonstrations (per doubling)"
         return rows, [Statement(3, claim, 1, slope)]
 
@@ -239,16 +239,21 @@ class Factors:
             icl, it = (self.compared.label(name, change) for name in ("icl", "it"))
             if self.has(icl, it):
                 known.append((share, icl, it))
+        if len(known) < 2:
+            return [], []
         rows: Rows = []
         for share, icl, it in known:
             for left, right in ((icl, it), (ANCHOR, icl), (ANCHOR, it)):
                 rows += self.rows("wrong labels", f"{share:.0%}", share, left, right)
-        if len(known) < 2:
-            return rows, []
         levels = self._common([(icl, it) for _, icl, it in known])
-        effect = layered.mean(levels[-1] - levels[0], drawn=True)
-        claim = f"wrong labels ({known[-1][0]:.0%}) leave ICL ~ IT as it is"
-        return rows, [Statement(5, claim, 0, effect)]
+        statements = [
+            self.statement(
+                5, f"{share:.0%} wrong labels leave ICL ~ IT as it is", 0, levels[i] - levels[0]
+            )
+            for i, (share, _, _) in enumerate(known)
+            if share
+        ]
+        return rows, statements
 
     def task(self) -> tuple[Rows, list[Statement]]:
         """Return similarity under demonstrations of another task; the paper says all rise."""
@@ -270,9 +275,7 @@ class Factors:
         for name, other, own in claims:
             levels = self._common([own, other])
             claim = f"demonstrations of another task raise {name}"
-            statements.append(
-                Statement(6, claim, 1, layered.mean(levels[1] - levels[0], drawn=True))
-            )
+            statements.append(self.statement(6, claim, 1, levels[1] - levels[0]))
         return rows, statements
 
     def generation(self) -> tuple[Rows, list[Statement]]:
@@ -368,10 +371,10 @@ class Factors:
         self, icl: str, doses: Sequence[int], labels: Sequence[str]
     ) -> list[Statement]:
         levels = self._common([(icl, label) for label in labels])
-        slope = trends.slope(levels, np.log2(1 + np.array(doses, float)))
+        slope = trends.slope(levels, np.log2(1 + np.array(doses, float)), flips=layered.FLIPS)
         means = levels.mean((1, 2))
         best = int(means.argmax())
-        passed = layered.mean(levels[best] - levels[-1], drawn=True)
+        passed = layered.mean(levels[best] - levels[-1], drawn=True, flips=layered.FLIPS)
         return [
             Statement(11, "tuning moves towards ICL, step by step (per doubling)", 1, slope),
             Statement(

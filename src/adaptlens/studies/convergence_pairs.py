@@ -14,6 +14,13 @@ from adaptlens.studies.convergence_states import ANCHOR, FINAL, OTHER_DRAW, Insi
 Rows = list[dict[str, Any]]
 
 JACKKNIFE_GROUPS = 10
+PERMUTATIONS = 199
+
+CHANGES = {
+    "change cosine": similarity.change_cosine,
+    "change projection": similarity.change_projection,
+}
+"""Measures of two changes, each from an anchor of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +83,7 @@ class Compared:
         for pair in self.pairs:
             for measure in self.fixed:
                 rows += self._fixed_rows(pair, measure)
-        return rows + self._set_rows()
+        return rows + self._change_rows() + self._set_rows()
 
     def _about(self, pair: Pair, position: str, place: int, layers: list[str]) -> dict[str, Any]:
         cells = [
@@ -103,22 +110,40 @@ class Compared:
             values, baseline = likeness.values[place], likeness.baseline[place]
             if not np.isfinite(values).all() or not np.isfinite(baseline).all():
                 continue
-            found = layered.mean(values, likeness.drawn)
-            above = layered.mean(values - baseline, likeness.drawn)
             rows.append(
                 {
                     **self._about(pair, "last", place, layers),
                     "measure": measure,
-                    **interval(found),
-                    "baseline": float(baseline.mean()),
-                    "above": above.value,
-                    "above_low": above.low,
-                    "above_high": above.high,
+                    **_fixed_row(values, baseline, likeness.drawn),
                     "floor": self.floor(pair, measure, place),
-                    "queries": found.queries,
-                    "draws": found.draws,
                 }
             )
+        return rows
+
+    def _change_rows(self) -> Rows:
+        """Return how alike the changes from the anchor are, each from an anchor of its own.
+
+        The anchors are zero-shot under two wordings; without two, there are no such rows.
+        """
+        inside = self.inside
+        worded = [c.label for c in inside.members if c.label.startswith(f"{ANCHOR}-")]
+        worded = [label for label in dict.fromkeys(worded) if inside.has(label)]
+        if len(worded) < 2:
+            return []
+        layers, rows = inside.layers(), []
+        for pair in (pair for pair in self.pairs if ANCHOR not in (pair.left, pair.right)):
+            for place, layer in enumerate(layers):
+                x, y, draws = inside.both(pair.left, pair.right, layer)
+                first, second = (inside.states(label, layer) for label in worded[:2])
+                if np.array_equal(first, second):
+                    continue
+                for name, compare in CHANGES.items():
+                    found = compare(x, first, y, second)
+                    if not (np.isfinite(found.matched).all() and np.isfinite(found.above).all()):
+                        continue
+                    about = self._about(pair, "last", place, layers)
+                    row = _fixed_row(found.matched, found.mismatched, draws != (-1,))
+                    rows.append({**about, "measure": name, **row, "floor": float("nan")})
         return rows
 
     def floor(self, pair: Pair, measure: str, place: int) -> float:
@@ -142,21 +167,25 @@ class Compared:
     def _set_rows(self) -> Rows:
         """Return the rows of the measures of shape, for the main pairs."""
         measures = [name for name in self.settings["measures"] if name in geometry.SET_MEASURES]
+        icl_it = f"{self.label('icl')} ~ {self.label('it')}"
         layers, rows = self.inside.layers(), []
         for measure in measures:
             chosen = geometry.SET_MEASURES[measure]
             for place, layer in enumerate(layers):
-                known: dict[str, Any] = {}
+                known: dict[tuple[str, tuple[int, ...]], Any] = {}
                 for pair in (pair for pair in self.pairs if pair.role == "main"):
-                    for label in (pair.left, pair.right):
-                        if label not in known:
-                            known[label] = chosen.prepare(self.inside.states(label, layer))
-                    x, y = known[pair.left], known[pair.right]
-                    row = self._set_row(chosen, x, y)
-                    if row is not None:
-                        rows.append(
-                            {**self._about(pair, "last", place, layers), "measure": measure, **row}
-                        )
+                    x, y, draws = self.inside.both(pair.left, pair.right, layer)
+                    for label, own in ((pair.left, x), (pair.right, y)):
+                        if (label, draws) not in known:
+                            known[label, draws] = chosen.prepare(own)
+                    row = self._set_row(chosen, known[pair.left, draws], known[pair.right, draws])
+                    if row is None:
+                        continue
+                    if measure == "rsa" and pair.name == icl_it:
+                        row["mantel_p"] = geometry.mantel(x, y, permutations=PERMUTATIONS)
+                    rows.append(
+                        {**self._about(pair, "last", place, layers), "measure": measure, **row}
+                    )
         return rows
 
     def _set_row(self, measure: geometry.SetMeasure, x: Any, y: Any) -> dict[str, Any] | None:
@@ -177,6 +206,19 @@ class Compared:
             "queries": queries,
             "draws": len(values),
         }
+
+
+def _fixed_row(values: np.ndarray, baseline: np.ndarray, drawn: bool) -> dict[str, Any]:
+    found, above = layered.mean(values, drawn), layered.mean(values - baseline, drawn)
+    return {
+        **interval(found),
+        "baseline": float(baseline.mean()),
+        "above": above.value,
+        "above_low": above.low,
+        "above_high": above.high,
+        "queries": found.queries,
+        "draws": found.draws,
+    }
 
 
 def interval(found: Mean) -> dict[str, float]:

@@ -3,20 +3,24 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from adaptlens import claims
+from adaptlens import claims, layered
 from adaptlens.claims import Statement
 from adaptlens.config import CONVERGENCE, reanalysed
 from adaptlens.errors import UserError
 from adaptlens.frames import Condition, conditions
+from adaptlens.layered import Likeness
 from adaptlens.store import Run
 from adaptlens.studies.convergence_behaviour import Behaving
 from adaptlens.studies.convergence_factors import Factors
 from adaptlens.studies.convergence_pairs import Compared, Rows
 from adaptlens.studies.convergence_states import ANCHOR, Inside
-from adaptlens.studies.running import STUDY_FILE, cell_rows, unfinished
+from adaptlens.studies.running import STUDY_FILE, UNTRAINED, cell_rows, unfinished
 
 if TYPE_CHECKING:
     from adaptlens.report import ConvergenceReport
+
+LAST = -2
+"""The last layer before the final norm."""
 
 TABLES = (
     "pairs", "u_shape", "factors", "regression", "behaviour", "pair_behaviour", "lens", "models",
@@ -53,6 +57,7 @@ def analyse(run: Run, overrides: Sequence[str] = ()) -> "ConvergenceReport":
         raise UserError(
             f"no cell of run '{run.folder}' is done yet; the command that made it finishes them."
         )
+    studied: dict[tuple[str, str], OneTask] = {}
     groups: dict[tuple[str, str, str], list[Condition]] = {}
     for one in found:
         groups.setdefault((one.model, one.task, one.task_digest), []).append(one)
@@ -67,6 +72,7 @@ def analyse(run: Run, overrides: Sequence[str] = ()) -> "ConvergenceReport":
         for table, rows in analysed.tables().items():
             tables[table] += rows
         judged += analysed.claims
+        studied[model, digest] = analysed
         points += analysed.map()
         prompts += [
             {"task": name, "model": model, "condition": c.label, **prompt}
@@ -75,7 +81,9 @@ def analyse(run: Run, overrides: Sequence[str] = ()) -> "ConvergenceReport":
         ]
         notes += [f"{name}: {note}" for note in task["notes"]]
         notes += [f"{model}: {note}" for c in members for note in c.notes]
-    tables["models"] = _models(tables["pairs"], judged)
+    if "models" in settings["factors"]:
+        tables["models"] = _models(tables["pairs"], judged)
+        judged += _against_untrained(studied)
     return ConvergenceReport(
         title="Does in-context learning do to hidden states what tuning does? "
         + ", ".join(dict.fromkeys(one.task for one in found)),
@@ -123,14 +131,29 @@ class OneTask:
         tables["behaviour"] = self.behaving.scores()
         tables["pair_behaviour"] = self.behaving.pairs()
         tables["lens"] = self.behaving.lens()
-        self.claims = [*self._implicit_tuning(), *self._judged(statements)]
+        self.claims = [*self._implicit_tuning(), *self.judged(statements)]
         return tables
 
     def map(self) -> Rows:
         """Return the points of the map of states."""
         return self.behaving.map(dict(self.task))
 
-    def _judged(self, statements: Sequence[Statement]) -> Rows:
+    def excess(self) -> Likeness | None:
+        """Return how much more alike ICL and IT are than the anchor and the nearer of the two."""
+        icl, it = (self.compared.label(name) for name in ("icl", "it"))
+        if not self.compared.inside.has(ANCHOR, icl, it):
+            return None
+        measure = self.compared.settings["claim"]["measure"]
+        both, *anchored = (
+            self.compared.inside.likeness(left, right, measure)
+            for left, right in ((icl, it), (ANCHOR, icl), (ANCHOR, it))
+        )
+        nearer = max(anchored, key=lambda one: float(one.values[LAST].mean()))
+        values = both.values - nearer.values
+        return Likeness(values, both.baseline, both.draws)
+
+    def judged(self, statements: Sequence[Statement]) -> Rows:
+        """Return the rows of judged statements about this model and task."""
         margin = self.compared.settings["claim"]["margin"]
         return [
             {
@@ -179,6 +202,25 @@ class OneTask:
                 "draws": found.draws,
             }
         ]
+
+
+def _against_untrained(studied: Mapping[tuple[str, str], OneTask]) -> Rows:
+    """Return whether training is what makes ICL and IT alike: models against untrained copies."""
+    rows: Rows = []
+    for (model, digest), own in studied.items():
+        copy = studied.get((f"{UNTRAINED}{model}", digest))
+        trained, untrained = own.excess(), copy.excess() if copy else None
+        if trained is None or untrained is None:
+            continue
+        draws = [d for d in trained.draws if d in untrained.draws]
+        effect = (
+            trained.values[LAST][[trained.draws.index(d) for d in draws]]
+            - untrained.values[LAST][[untrained.draws.index(d) for d in draws]]
+        )
+        claim = "the excess of ICL ~ IT over the anchor is larger than in an untrained copy"
+        mean = layered.mean(effect, drawn=True, flips=layered.FLIPS)
+        rows += own.judged([Statement(8, claim, 1, mean)])
+    return rows
 
 
 def _models(pairs: Rows, judged: Rows) -> Rows:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     Settings = CompareConfig | ConvergenceConfig
 
 STUDY_FILE = "study.json"
+UNTRAINED = "untrained:"
 
 
 def shown_names(names: Iterable[str]) -> dict[str, str]:
