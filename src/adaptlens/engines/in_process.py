@@ -40,11 +40,15 @@ class InProcess:
                     if claim is None:
                         held.append(cell)
                         continue
-                    reporter.started(cell)
-                    if lm is None:
-                        lm = load(cell)
-                        if lm.device.type == "cpu":
-                            keep_freed_memory()
+                    try:
+                        reporter.started(cell)
+                        if lm is None:
+                            lm = load(cell)
+                            if lm.device.type == "cpu":
+                                keep_freed_memory()
+                    except BaseException:
+                        claim.release()
+                        raise
                     task = study.tasks[cell.task["digest"]]
                     try:
                         reason = run_cell(cell, task, lm, claim, reporter.progress)

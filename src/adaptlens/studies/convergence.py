@@ -290,8 +290,7 @@ def planned_work(study: Study, out: str | Path | None) -> list[dict[str, Any]]:
     for cell in missing(study.cells, done):
         left[group(cell.spec())] = left.get(group(cell.spec()), 0) + len(cell.draws)
     sizes = {
-        shown: modelshape.state_numbers(name)
-        for name, shown in shown_names({**_sources(study)}).items()
+        shown: modelshape.state_numbers(name) for name, shown in shown_names(sources(study)).items()
     }
     rows: dict[str, dict[str, Any]] = {}
     for cell in study.cells:
@@ -314,7 +313,8 @@ def planned_work(study: Study, out: str | Path | None) -> list[dict[str, Any]]:
     return list(rows.values())
 
 
-def _sources(study: Study) -> dict[str, None]:
+def sources(study: Study) -> dict[str, None]:
+    """Return the names of the models a study may hold, in order."""
     names = list(study.settings["models"])
     return dict.fromkeys([*names, *(UNTRAINED + name for name in names)])
 
@@ -367,7 +367,7 @@ def run_study(
     study = plan(config)
     run = Run.open(out or default_folder(study), create=True)
     write_plan(run, study)
-    outcome = execute(study, run, config, reporter, _sources(study))
+    outcome = execute(study, run, config, reporter, sources(study))
     report, page = write_report(run)
     return Convergence(report, outcome, run.folder, page)
 
