@@ -8,6 +8,7 @@ import torch
 
 import tiny
 from adaptlens.errors import UserError
+from adaptlens.lm.load import assemble
 from adaptlens.lm.score import Request
 from adaptlens.lm.states import last_token_states
 from adaptlens.lm.walk import Work
@@ -63,6 +64,19 @@ def test_the_same_prompt_is_read_once():
     found = last_token_states(lm, [Request((5, 6, 7))] * 4, work=work)
     assert work.tokens_computed == 3
     assert (found.residual[0] == found.residual[3]).all()
+
+
+@pytest.mark.parametrize("arch", ["gpt2", "opt"])
+def test_rows_wider_than_a_learned_table_of_positions_are_read(arch):
+    model = tiny.tiny_model(arch, max_position_embeddings=24)
+    lm = assemble(model, tiny.tiny_tokenizer(), name="short", digest="")
+    shared = tuple(range(5, 15))
+    prompts = [(*shared, 20 + i % 50, 80 + i // 50, *([7] * (i % 3))) for i in range(90)]
+    found = last_token_states(lm, [Request(ids) for ids in prompts])
+    for i in (0, 44, 89):
+        np.testing.assert_allclose(
+            found.final[i], hugging_face(lm, prompts[i])[-1], atol=CLOSE, rtol=0
+        )
 
 
 def test_a_model_whose_inside_is_not_known_is_refused():

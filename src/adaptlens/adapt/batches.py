@@ -189,8 +189,10 @@ def _block(
     rows, seq = high - low, max(packed.ids.shape[1] for packed in laid)
     shape = (len(laid), rows, seq)
     ids = np.zeros(shape, np.int64)
-    # Filling sees only itself, and counts on so that plain rows have plain positions.
-    positions = np.broadcast_to(np.arange(seq), shape).copy()
+    # Filling sees only itself, and counts on so that plain rows have plain positions, but not past
+    # the last token's, beyond which a learned table may have no row.
+    last = max(int(packed.positions.max()) for packed in laid)
+    positions = np.broadcast_to(np.minimum(np.arange(seq), last), shape).copy()
     ends = positions + 1
     places, targets, owners, weights = [], [], [], []
     given = 0

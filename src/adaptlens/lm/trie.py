@@ -259,8 +259,10 @@ def _batch(laid: list[tuple[int, list[int], _Row]], prefix: int) -> Packed:
     ids = np.zeros(shape, np.int64)
     positions = np.zeros(shape, np.int64)
     ends = np.tile(np.arange(1, width + 1, dtype=np.int64), (len(laid), 1))
-    # Padding counts on from the start, so that a chain's positions stay consecutive.
-    positions[:] = np.arange(prefix, prefix + width)
+    # Padding counts on from the start, so that a chain's positions stay consecutive, but not past
+    # the last token's, beyond which a learned table may have no row.
+    last = max(max(row_positions) for _, _, (_, row_positions, _, _) in laid)
+    positions[:] = np.minimum(np.arange(prefix, prefix + width), last)
     for b, (_, _, (row_ids, row_positions, row_ends, _)) in enumerate(laid):
         ids[b, : len(row_ids)] = row_ids
         positions[b, : len(row_ids)] = row_positions

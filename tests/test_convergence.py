@@ -1,0 +1,197 @@
+"""The convergence study end to end: what it plans, stores, compares, and resumes."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import tiny
+from adaptlens import prompts, tasks
+from adaptlens.config import convergence_config
+from adaptlens.errors import UserError
+from adaptlens.lm.load import load
+from adaptlens.store import Run
+from adaptlens.studies import convergence
+from adaptlens.studies.convergence_tables import analyse
+from adaptlens.studies.running import Silent, execute, write_plan
+
+SMALL = {
+    "shots": 2,
+    "counts": [1, 2],
+    "draws": 2,
+    "queries": 6,
+    "doses": [0, 1, 3],
+    "wrong": [1.0],
+    "tune": {"steps": [3]},
+}
+
+
+def settings(model: Path | str, **changes):
+    return convergence_config(models=[str(model)], **{**SMALL, **changes})
+
+
+def run_cells(config, folder: Path, reporter=None) -> Run:
+    study = convergence.plan(config)
+    run = Run.open(folder, create=True)
+    write_plan(run, study)
+    outcome = execute(study, run, config, reporter or Silent(), convergence.sources(study))
+    assert not outcome.failed
+    return run
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.tiny_folder(tmp_path_factory.mktemp("model"), "llama")
+
+
+@pytest.fixture(scope="module")
+def finished(llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return run_cells(settings(llama), tmp_path_factory.mktemp("run") / "whole")
+
+
+def test_every_factor_has_its_conditions(llama: Path):
+    study = convergence.plan(settings(llama))
+    labels = {cell.label for cell in study.cells if not str(cell.model["name"]).startswith("un")}
+    assert {
+        "zero-shot", "icl-2", "it-2", "sl-2", "icl-2-shuffled", "it-2-shuffled",
+        "icl-2-unrelated", "it-2-unrelated", "icl-2-neutral", "it-2-neutral", "it-2-restart",
+        "icl-1", "it-1", "icl-2-wrong-100", "it-2-wrong-100", "zero-shot-description",
+        "zero-shot-format", "zero-shot-options", "zero-shot-chain", "it-2-path",
+        "it-2-path-rate-x0.5", "it-2-path-rate-x2",
+    } == labels  # fmt: skip
+    named = {(cell.model["name"], cell.task["name"]) for cell in study.cells}
+    assert named == {
+        ("llama-0", "sentiment-novel"),
+        ("llama-0", "translation"),
+        ("untrained:llama-0", "sentiment-novel"),
+    }
+
+
+def test_a_study_of_one_factor_has_no_conditions_of_others(llama: Path):
+    study = convergence.plan(settings(llama, factors=["pairs"]))
+    assert {cell.label for cell in study.cells} == {
+        "zero-shot", "icl-2", "it-2", "sl-2", "icl-2-shuffled", "it-2-shuffled",
+        "icl-2-unrelated", "it-2-unrelated", "icl-2-neutral", "it-2-neutral", "it-2-restart",
+    }  # fmt: skip
+
+
+def test_the_bytes_planned_are_those_stored(llama: Path, finished: Run):
+    rows = convergence.planned_work(convergence.plan(settings(llama)), finished.folder)
+    stored = sum(
+        array.nbytes
+        for record in finished.records()
+        for name, array in record.arrays.items()
+        if name.startswith("hidden.") and not name.endswith("lens")
+    )
+    planned = sum(row["state_bytes"] for row in rows)
+    # Instruction and labels are planned for every query and stored once where all share them.
+    assert 0.7 * planned < stored <= planned
+    assert all(row["draws_done"] == row["draws"] for row in rows)
+
+
+def test_counts_that_do_not_fit_the_context_are_left_out_and_named(llama: Path):
+    limit = load(str(llama)).context_tokens
+    study = convergence.plan(settings(llama, counts=[1, 2, 60]))
+    assert "icl-60" not in {cell.label for cell in study.cells}
+    assert any(f"60 demonstrations do not fit the context of '{llama}' ({limit} tokens)" in note
+               for note in study.notes)  # fmt: skip
+
+
+def test_pairs_are_cosines_of_hugging_faces_states(llama: Path, finished: Run):
+    lm, task = load(str(llama)), tasks.load("sentiment-novel", seed=0)
+
+    def states(text: str) -> list[np.ndarray]:
+        with torch.no_grad():
+            out = lm.model(torch.tensor([lm.encode(text)]), output_hidden_states=True)
+        return [layer[0, -1].numpy().astype(float) for layer in out.hidden_states]
+
+    values = []
+    for draw in (0, 1):
+        demos = prompts.demonstrations(task, draw, 2)
+        for query in task.test[:6]:
+            pair = [states(prompts.render(task, shown, query).text) for shown in ((), demos)]
+            values.append(
+                [a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in zip(*pair, strict=True)]
+            )
+    wanted = np.mean(values, axis=0)
+    found = analyse(finished).tables["pairs"]
+    found = found[
+        (found.model == "llama-0") & (found.task == "sentiment-novel") & (found.left == "zero-shot")
+        & (found.right == "icl-2") & (found.measure == "cosine")
+    ]  # fmt: skip
+    before_norm = found[~found.is_final].sort_values("layer").value.to_numpy()
+    np.testing.assert_allclose(before_norm[:-1], wanted[:-1], atol=1e-5)
+    np.testing.assert_allclose(found[found.is_final].value, wanted[-1], atol=1e-5)
+
+
+def test_tuning_of_no_steps_is_the_anchor_exactly(finished: Run):
+    factors = analyse(finished).tables["factors"]
+    start = factors[
+        factors.factor.str.startswith("dose") & (factors.level == "0")
+        & (factors.left == "zero-shot") & (factors.measure == "cosine")
+    ]  # fmt: skip
+    assert len(start) == 3
+    assert (start.value == 1).all() and (start.low == 1).all() and (start.high == 1).all()
+
+
+def test_two_draws_decide_nothing(finished: Run):
+    claims = analyse(finished).claims
+    assert claims and {claim["state"] for claim in claims} == {"not decided"}
+
+
+def test_every_claim_belongs_to_a_factor_and_has_its_numbers(finished: Run):
+    claims = pd.DataFrame(analyse(finished).claims)
+    own = claims[claims.model == "llama-0"]
+    assert set(own.factor) == {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}
+    assert own[["low", "effect", "high"]].apply(lambda row: row.is_monotonic_increasing, 1).all()
+    assert ((own.p_holm >= own.p) | own.claim.str.startswith("in-context")).all()
+
+
+def test_the_analysis_can_be_changed_without_the_model_and_what_was_measured_cannot(finished: Run):
+    report = analyse(finished, ["measures=[cosine]", "claim.measure=cosine", "factors=[pairs]"])
+    assert set(report.tables["pairs"].measure) == {"cosine", "change cosine", "change projection"}
+    assert report.tables["factors"].empty
+    with pytest.raises(UserError, match="'shots' decides what is measured"):
+        analyse(finished, ["shots=4"])
+
+
+class Stopped(Silent):
+    """A reporter in whose hands the user presses Ctrl-C as a cell starts."""
+
+    def __init__(self, cells: int) -> None:
+        self.left = cells
+
+    def started(self, cell) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+
+
+def test_a_stopped_study_goes_on_to_the_same_tables(llama: Path, finished: Run, tmp_path: Path):
+    config = settings(llama)
+    for cells in (3, 11):
+        with pytest.raises(KeyboardInterrupt):
+            run_cells(config, tmp_path / "run", Stopped(cells))
+    again = run_cells(config, tmp_path / "run")
+    whole, resumed = analyse(finished), analyse(again)
+    assert whole.claims == resumed.claims
+    for name, table in whole.tables.items():
+        pd.testing.assert_frame_equal(table, resumed.tables[name], check_exact=True)
+
+
+@pytest.mark.parametrize("arch", ["gpt2", "qwen3", "gemma3"])
+def test_other_architectures_are_studied_in_all_their_layers(arch: str, tmp_path: Path):
+    folder = tiny.tiny_folder(tmp_path, arch)
+    config = settings(folder, factors=["pairs", "layers", "position"], untrained=False)
+    report = analyse(run_cells(config, tmp_path / "run"))
+    pairs = report.tables["pairs"]
+    layers = load(str(folder)).anatomy.num_layers
+    assert set(pairs[~pairs.is_final].layer) == set(range(layers + 1))
+    if arch != "gpt2":  # There, what enters layer 0 depends on the token's place, too.
+        same = pairs[(pairs.layer == 0) & (pairs.measure == "cosine") & (pairs.left == "zero-shot")]
+        np.testing.assert_allclose(same.value, 1, atol=1e-6)
+    assert set(report.tables["factors"].level) == {
+        "last", "separator", "instruction", "labels ~ last",
+    }  # fmt: skip
