@@ -1,5 +1,7 @@
 """What is measured of an adapted model equals what plain forwards of the same prompts give."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -128,3 +130,14 @@ def test_similar_demonstrations_do_not_depend_on_the_draw():
     adapted = InContext(2, selection="similar").adapt(lm, CHOICE, (0, 1, 2))
     assert adapted.draws == (-1,)
     assert adapted.write(0, QUERIES[0]).text == adapted.write(0, QUERIES[0]).text
+
+
+def test_texts_that_were_read_on_their_own_are_counted():
+    shared = tiny_lm("llama")
+    alone = replace(shared, shares_prefix=False)
+    counted = [
+        Behaviour().measure(lm, CHOICE, ZeroShot().adapt(lm, CHOICE, ())).numbers
+        for lm in (shared, alone)
+    ]
+    # Four queries and one without content, each with two answers.
+    assert [numbers["unshared_sequences"] for numbers in counted] == [0, 10]

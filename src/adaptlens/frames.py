@@ -145,7 +145,7 @@ def _numbers(used: Sequence[Record], cell_of_draw: Sequence[str]) -> dict[str, f
         values = [(r.result["numbers"].get(name, float("nan")), weight[r.id]) for r in used]
         if name in ("peak_bytes", "training_peak_bytes"):
             found[name] = max(value for value, _ in values)
-        elif name == "dropped_demos":
+        elif name in ("dropped_demos", "unshared_sequences", "seams_moved"):
             found[name] = sum(value for value, _ in values)
         else:
             found[name] = sum(value * share for value, share in values) / total

@@ -9,6 +9,7 @@ import numpy as np
 from adaptlens import prompts
 from adaptlens.lm import score
 from adaptlens.lm.load import LM
+from adaptlens.lm.walk import Work
 from adaptlens.measure import Progress
 from adaptlens.values import Adapted, Example, Measured, Prompt, Task
 
@@ -33,12 +34,12 @@ class Behaviour:
     ) -> Measured:
         """Return the arrays above, and the first prompts as actually sent."""
         queries = (*task.test, *task.validation)
-        sent = _written(adapted, queries)
+        sent, work = _written(adapted, queries), Work()
         if task.kind == "choice":
-            arrays = _choices(lm, task, adapted, queries, sent, progress)
+            arrays = _choices(lm, task, adapted, queries, sent, progress, work)
             texts: dict[str, object] = {}
         else:
-            arrays, outputs = _generation(lm, task, adapted, queries, sent, progress)
+            arrays, outputs = _generation(lm, task, adapted, queries, sent, progress, work)
             texts = {"outputs": [row[: len(task.test)] for row in outputs]}
         test = slice(0, len(task.test))
         rest = slice(len(task.test), None)
@@ -57,7 +58,12 @@ class Behaviour:
             for prompt, query in zip(sent[0][:SHOWN_PROMPTS], task.test, strict=False)
         ]
         dropped = sum(prompt.dropped_demos for row in sent for prompt in row)
-        return Measured({"dropped_demos": float(dropped)}, split, texts)
+        counts = {
+            "dropped_demos": float(dropped),
+            "unshared_sequences": float(work.unshared),
+            "seams_moved": float(work.seams_moved),
+        }
+        return Measured(counts, split, texts)
 
 
 def _queries(name: str, array: np.ndarray, part: slice) -> np.ndarray:
@@ -76,7 +82,7 @@ def _written(adapted: Adapted, queries: Sequence[Example]) -> list[list[Prompt]]
 
 
 def _scored(
-    lm: LM, adapted: Adapted, sent: list[list[Prompt]], progress: Progress | None
+    lm: LM, adapted: Adapted, sent: list[list[Prompt]], progress: Progress | None, work: Work
 ) -> list[list[np.ndarray]]:
     """Return the log-likelihoods of every prompt's answers, [repeats][queries] of [choices].
 
@@ -95,8 +101,8 @@ def _scored(
                 unique.append(prompt)
                 variants.append(own)
             where.append(places[key])
-    requests = score.encode(lm, unique, variants)
-    found = score.score(lm, requests, adapted.weights, progress=progress)
+    requests = score.encode(lm, unique, variants, work=work)
+    found = score.score(lm, requests, adapted.weights, progress=progress, work=work)
     width = len(sent[0])
     return [
         [found[i] for i in where[start : start + width]] for start in range(0, len(where), width)
@@ -110,9 +116,10 @@ def _choices(
     queries: Sequence[Example],
     sent: list[list[Prompt]],
     progress: Progress | None,
+    work: Work,
 ) -> dict[str, np.ndarray]:
     free = _written(adapted, [prompts.content_free(query) for query in queries])
-    both = _scored(lm, adapted, [a + b for a, b in zip(sent, free, strict=True)], progress)
+    both = _scored(lm, adapted, [a + b for a, b in zip(sent, free, strict=True)], progress, work)
     options = [query.choices or task.choices for query in queries]
     most = max(map(len, options))
     padded = np.full((len(sent), 2 * len(queries), most), np.nan)
@@ -142,6 +149,7 @@ def _generation(
     queries: Sequence[Example],
     sent: list[list[Prompt]],
     progress: Progress | None,
+    work: Work,
 ) -> tuple[dict[str, np.ndarray], list[list[str]]]:
     from sacrebleu.metrics import CHRF
 
@@ -151,7 +159,7 @@ def _generation(
         [Prompt(p.parts, (t,), p.query_id) for p, t in zip(row, targets, strict=True)]
         for row in sent
     ]
-    loglik = _scored(lm, adapted, with_target, None)
+    loglik = _scored(lm, adapted, with_target, None, work)
     variants = [i if adapted.weights is not None else 0 for i in range(repeats) for _ in queries]
     flat = [prompt for row in sent for prompt in row]
     requests = score.encode(lm, flat, variants)
@@ -162,6 +170,7 @@ def _generation(
         stop=stops(task),
         weights=adapted.weights,
         progress=progress,
+        work=work,
     )
     outputs = [
         [text.strip() for text in generated[start : start + len(queries)]]

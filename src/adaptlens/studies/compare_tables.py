@@ -353,6 +353,16 @@ class Judged:
                     f"{self.name}, {one.label}: {dropped:.0f} demonstrations were left out of "
                     "prompts that would not fit the context (drop-demos)"
                 )
+            if unshared := one.numbers.get("unshared_sequences", 0):
+                said.append(
+                    f"{self.name}, {one.label}: {unshared:.0f} texts were read on their own, since "
+                    f"prefixes cannot be shared exactly in '{self.model}'"
+                )
+            if moved := one.numbers.get("seams_moved", 0):
+                said.append(
+                    f"{self.name}, {one.label}: in {moved:.0f} prompts the last token changes once "
+                    "an answer follows; they are scored from the first token that differs"
+                )
         return said
 
     def prompts(self) -> Rows:
