@@ -6,6 +6,8 @@ random factors (`crossed`); the same draws and queries stand behind every layer.
 
 import math
 from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Literal
 
 import numpy as np
 
@@ -14,6 +16,8 @@ from adaptlens.distributions import t_quantile, t_tail
 
 FLIPS = 1999
 NO_DRAWS = (-1,)
+
+Side = Literal["both", "above"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,22 +79,20 @@ def mean(
             Satterthwaite's degrees of freedom.
         seed: of the flips.
 
-    Source: `crossed.Crossed`.
+    Where all values are equal and not 0, there is no error to go by, and p is the chance that as
+    many signs, one a query, agree. Source: `crossed.Crossed`.
     """
     values = np.asarray(values, float)
-    if values.shape[1] == 1:
+    repeats, queries = values.shape
+    if queries == 1:
         return _of_one_query(values[:, 0], level)
+    value = float(values.mean())
     found = Crossed([values], drawn, centre=True, seed=seed, flips=flips)
-    value, (repeats, queries) = float(values.mean()), values.shape
     if found.error == 0:
-        return Mean(
-            value, value, value, 1.0 if value == 0 else 0.0, queries, repeats, 0.0, math.inf
-        )
-    reach = found.critical(1 - level) * found.error
+        p = 0.5 ** (queries - 1) if value else 1.0
+        return Mean(value, value, value, p, queries, repeats, 0.0, math.inf)
     p = min(1.0, 2 * found.tail(abs(value) / found.error))
-    return Mean(
-        value, value - reach, value + reach, p, queries, repeats, found.error, found.freedom
-    )
+    return _mean(value, p, found.critical(1 - level), queries, repeats, found.error, found.freedom)
 
 
 def _of_one_query(values: np.ndarray, level: float) -> Mean:
@@ -102,16 +104,25 @@ def _of_one_query(values: np.ndarray, level: float) -> Mean:
     if repeats == 1:
         return Mean(value, math.nan, math.nan, math.nan, 1, 1, math.nan, math.nan)
     error, freedom = float(values.std(ddof=1)) / math.sqrt(repeats), float(repeats - 1)
-    reach = t_quantile((1 - level) / 2, freedom) * error
     p = min(1.0, 2 * _tail(abs(value), error, freedom))
-    return Mean(value, value - reach, value + reach, p, 1, repeats, error, freedom)
+    return _mean(value, p, t_quantile((1 - level) / 2, freedom), 1, repeats, error, freedom)
 
 
-def of_draws(values: np.ndarray, left_out: np.ndarray, *, level: float = 0.95) -> Mean:
+def _mean(
+    value: float, p: float, critical: float, queries: int, draws: int, error: float, freedom: float
+) -> Mean:
+    reach = critical * error
+    return Mean(value, value - reach, value + reach, p, queries, draws, error, freedom)
+
+
+def of_draws(
+    values: np.ndarray, left_out: np.ndarray | None = None, *, level: float = 0.95
+) -> Mean:
     """Return the mean of a measure that gives one number [repeats] from all queries together.
 
     Its variance is that of the mean over draws plus that of a jackknife that leaves out groups of
-    queries; both contain what is left over, so the interval errs on the wide side.
+    queries; both contain what is left over, so the interval errs on the wide side. `queries` is
+    the number of groups. The interval is NaN where neither says anything: one draw, no groups.
 
     Args:
         values: [repeats].
@@ -120,19 +131,22 @@ def of_draws(values: np.ndarray, left_out: np.ndarray, *, level: float = 0.95) -
 
     Source: Efron and Stein 1981 (jackknife), Satterthwaite 1946.
     """
-    repeats, groups = len(values), len(left_out)
-    value = float(np.mean(values))
+    repeats, value = len(values), float(np.mean(values))
+    groups = 0 if left_out is None else len(left_out)
+    if repeats == 1 and groups < 2:
+        return Mean(value, math.nan, math.nan, math.nan, groups, 1, math.nan, math.nan)
     by_draw = float(np.var(values, ddof=1)) / repeats if repeats > 1 else 0.0
-    without = left_out.mean(1)
-    by_query = float((groups - 1) / groups * np.square(without - without.mean()).sum())
+    by_query = 0.0
+    if left_out is not None and groups > 1:
+        without = left_out.mean(1)
+        by_query = float((groups - 1) / groups * np.square(without - without.mean()).sum())
     variance = by_draw + by_query
     if variance <= (1e-12 * max(1.0, abs(value))) ** 2:
         return Mean(value, value, value, 1.0 if value == 0 else 0.0, groups, repeats, 0.0, math.inf)
-    freedom = variance**2 / (by_draw**2 / max(repeats - 1, 1) + by_query**2 / (groups - 1))
+    freedom = variance**2 / (by_draw**2 / max(repeats - 1, 1) + by_query**2 / max(groups - 1, 1))
     error = math.sqrt(variance)
-    reach = t_quantile((1 - level) / 2, freedom) * error
     p = min(1.0, 2 * _tail(abs(value), error, freedom))
-    return Mean(value, value - reach, value + reach, p, groups, repeats, error, freedom)
+    return _mean(value, p, t_quantile((1 - level) / 2, freedom), groups, repeats, error, freedom)
 
 
 def _tail(distance: float, error: float, freedom: float) -> float:
@@ -147,7 +161,8 @@ def _tail(distance: float, error: float, freedom: float) -> float:
 class Cluster:
     """Neighbouring layers first to last in which the mean is clearly on one side of 0.
 
-    `mass` is the sum of their studentised means, `p` the chance of a cluster as heavy anywhere.
+    `mass` is the sum of the layers' p-values as normal deviates, `p` the chance of a cluster as
+    heavy anywhere.
     """
 
     first: int
@@ -157,47 +172,80 @@ class Cluster:
 
 
 def clusters(
-    values: np.ndarray, drawn: bool, *, threshold: float = 0.05, flips: int = FLIPS, seed: int = 0
+    values: np.ndarray,
+    drawn: bool,
+    *,
+    side: Side = "both",
+    threshold: float = 0.05,
+    flips: int = FLIPS,
+    seed: int = 0,
 ) -> list[Cluster]:
     """Return the clusters of layers in which the mean of [layers, repeats, queries] is not 0.
 
     Signs of draws and queries are flipped alike in all layers, so that what layers have in common
-    stays; the heaviest cluster of each flip is the yardstick for all, which keeps the chance of
-    any false cluster at the level of p.
+    stays. The heaviest cluster of each flip is the yardstick for all, which keeps the chance of
+    any false cluster at the level of p. A cluster is evidence of an effect somewhere in it, not
+    in each of its layers.
 
-    Source: Maris and Oostenveld 2007; the flips are those of `crossed`.
+    Args:
+        values: finite numbers, of at least 2 queries.
+        drawn: whether the rows are draws; else there is one row.
+        side: "both", or "above": only clusters above 0, in the data and in the flips.
+        threshold: chance that a layer without an effect belongs to a cluster. What counts as a
+            cluster depends on it, the level of p does not.
+        flips: how many; all patterns where there are at most 4,096.
+        seed: of the flips.
+
+    Source: Maris and Oostenveld 2007; the flips are those of `crossed`. Theirs adds up studentised
+    means. With few draws these reach few values when flipped; normal deviates of p-values that
+    are never below Student's (`Crossed.tail`) hold the level there.
     """
-    found = [
-        Crossed([layer], drawn, centre=True, seed=seed, flips=flips)
-        for layer in values.astype(float)
+    found = [Crossed([layer], drawn, seed=seed, flips=flips) for layer in values.astype(float)]
+    limit = NormalDist().inv_cdf(1 - threshold / (2 if side == "both" else 1))
+    observed = np.array([_deviate(one) for one in found])
+    flipped = np.stack([_flipped_deviates(one) for one in found], axis=1)
+    heaviest = np.array([_heaviest(pattern, limit, side) for pattern in flipped])
+    own = 0 if found[0].enumerated else 1
+    runs = _runs(observed, limit, side)
+    chances = [
+        float((np.sum(heaviest >= abs(mass) * (1 - 1e-9)) + own) / (len(heaviest) + own))
+        for _, _, mass in runs
     ]
-    limits = [t_quantile(threshold / 2, one.freedom) if one.error else math.inf for one in found]
-    observed = np.array(
-        [layer.mean() / one.error if one.error else 0.0
-         for layer, one in zip(values, found, strict=True)]
-    )  # fmt: skip
-    flipped = np.stack([one.signed for one in found])
-    heaviest = np.array([_heaviest(column, limits) for column in flipped.T])
-    return [
-        Cluster(first, last, mass, float((heaviest >= abs(mass)).sum() + 1) / (len(heaviest) + 1))
-        for first, last, mass in _runs(observed, limits)
-    ]
+    return [Cluster(*run, p) for run, p in zip(runs, chances, strict=True)]
 
 
-def _heaviest(studentised: np.ndarray, limits: list[float]) -> float:
-    return max((abs(mass) for _, _, mass in _runs(studentised, limits)), default=0.0)
+def _deviate(found: Crossed) -> float:
+    """Return the one-sided p-value of a mean as a normal deviate."""
+    if not found.error:
+        p = 0.5**found.queries if found.mean else 0.5
+    else:
+        p = min(0.5, found.tail(abs(found.mean) / found.error))
+    return math.copysign(-NormalDist().inv_cdf(max(p, 1e-300)), found.mean)
 
 
-def _runs(studentised: np.ndarray, limits: list[float]) -> list[tuple[int, int, float]]:
-    """Return (first, last, mass) of each run of layers beyond its limit on the same side."""
+def _flipped_deviates(found: Crossed) -> np.ndarray:
+    """Return the same [flips] of every flip, by its rank among all."""
+    flips = found.flipped.size
+    above = flips - np.searchsorted(found.flipped, np.abs(found.signed) * (1 - 1e-9), "left")
+    size = flips if found.enumerated else flips + 1
+    by_count = np.array([-NormalDist().inv_cdf(n / size / 2) for n in range(1, flips + 1)])
+    return np.copysign(by_count[above - 1], found.signed)
+
+
+def _heaviest(deviates: np.ndarray, limit: float, side: Side) -> float:
+    return max((abs(mass) for _, _, mass in _runs(deviates, limit, side)), default=0.0)
+
+
+def _runs(deviates: np.ndarray, limit: float, side: Side) -> list[tuple[int, int, float]]:
+    """Return (first, last, mass) of each run of layers beyond the limit on the same side."""
     runs: list[tuple[int, int, float]] = []
-    for layer, (value, limit) in enumerate(zip(studentised, limits, strict=True)):
-        if abs(value) <= limit:
+    for layer, value in enumerate(deviates.tolist()):
+        if (abs(value) if side == "both" else value) <= limit:
             continue
         if runs and runs[-1][1] == layer - 1 and runs[-1][2] * value > 0:
-            runs[-1] = (runs[-1][0], layer, runs[-1][2] + float(value))
+            runs[-1] = (runs[-1][0], layer, runs[-1][2] + value)
         else:
-            runs.append((layer, layer, float(value)))
+            runs.append((layer, layer, value))
     return runs
 
 
@@ -205,7 +253,8 @@ def _runs(studentised: np.ndarray, limits: list[float]) -> list[tuple[int, int, 
 class UShape:
     """Whether values are high in the lower and the upper layers and low between.
 
-    `p` is the larger of the two one-sided p-values, so that both sides must stand out.
+    `p` is the larger of the two one-sided p-values, so that both sides must stand out, in the
+    direction in which it is smaller: of a U, or of a U upside down.
     """
 
     lower_minus_middle: Mean
@@ -214,12 +263,19 @@ class UShape:
     is_u: bool
     is_inverted: bool
 
+    @property
+    def weaker(self) -> Mean:
+        """The side that stands out less clearly above the middle; it decides about a U."""
+        return max(self.lower_minus_middle, self.upper_minus_middle, key=Mean.at_least)
+
 
 def u_shape(values: np.ndarray, drawn: bool, *, alpha: float = 0.05, flips: int = 0) -> UShape:
     """Return the test for a U over values [layers, repeats, queries] of at least 3 layers.
 
     The lower and the upper third are a third of the layers each, rounded down; the middle is the
-    rest. Source: intersection-union test, Berger 1982.
+    rest: of 7 layers 2, 3 and 2. Each direction has the level alpha.
+
+    Source: intersection-union test, Berger 1982.
 
     Raises:
         ValueError: fewer than 3 layers.
