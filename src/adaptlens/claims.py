@@ -4,6 +4,7 @@ The rules are fixed before the data are seen, by the settings of the study; docs
 them, and how often they err.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -48,31 +49,59 @@ class Judged:
 
 
 def judged(statements: Sequence[Statement], *, margin: float, alpha: float = 0.05) -> list[Judged]:
-    """Return each statement with its verdict; p-values are corrected over all of them (Holm).
+    """Return each statement with its verdict; the chance of any false one is at most alpha.
 
-    An effect is claimed: supported if it is clearly there in its direction, unless it is shown to
-    lie within the margin; refuted if it is shown to, or clearly there in the other direction. No effect is claimed: supported
-    if shown to lie within the margin; refuted if clearly there and not within it. Within the
-    margin: the 90% interval, the two one-sided tests of Schuirmann 1987. Else, and with fewer than
-    5 draws, not decided.
+    Each mean is tested against 0, and for lying within the margin (two one-sided tests, Schuirmann
+    1987). An effect is claimed: supported if it is there, in its direction, and not shown to lie
+    within the margin; refuted if shown to, or if it is there in the other direction. No effect is
+    claimed: supported if shown to lie within the margin, refuted if it is there and not shown to.
+    Else, and with fewer than 5 draws, not decided.
+
+    All p-values, two for each statement, are corrected together by Holm's method. A mean that is 0
+    lies within the margin, so one of the two hypotheses of a statement is true at most, and no
+    p-value is multiplied by more than the number of statements (Shaffer 1986).
+
+    Args:
+        statements: what is claimed, and what was found.
+        margin: the smallest effect that counts, in the units of the means.
+        alpha: chance of any false verdict.
     """
-    corrected = holm([one.mean.p if np.isfinite(one.mean.p) else 1.0 for one in statements])
+    there = [one.mean.p if math.isfinite(one.mean.p) else 1.0 for one in statements]
+    within = [_within(one.mean, margin) for one in statements]
+    p_there, p_within = _corrected(there, within)
     found = []
-    for one, p_holm in zip(statements, corrected, strict=True):
-        mean = one.mean
-        is_there = p_holm < alpha
-        is_within = max(mean.at_least(-margin), mean.at_most(margin)) < alpha
+    for one, p_holm, p_equal in zip(statements, p_there, p_within, strict=True):
+        is_there, is_within = p_holm < alpha, p_equal < alpha
         state: State = "not decided"
-        if 1 < mean.draws < MINIMUM_DRAWS or not np.isfinite(mean.value):
+        if one.mean.draws < MINIMUM_DRAWS:
             pass
         elif one.sign == 0:
             state = "supported" if is_within else "refuted" if is_there else state
         elif is_within:
             state = "refuted"
         elif is_there:
-            state = "supported" if mean.value * one.sign > 0 else "refuted"
-        found.append(Judged(one, state, p_holm, _line(mean, p_holm, is_within, margin)))
+            state = "supported" if one.mean.value * one.sign > 0 else "refuted"
+        found.append(Judged(one, state, p_holm, _line(one.mean, p_holm, is_within, margin)))
     return found
+
+
+def _within(mean: Mean, margin: float) -> float:
+    p = max(mean.at_least(-margin), mean.at_most(margin))
+    return p if math.isfinite(p) else 1.0
+
+
+def _corrected(there: Sequence[float], within: Sequence[float]) -> tuple[list[float], list[float]]:
+    """Return both p-values of each statement, of which one hypothesis at most is true, by Holm.
+
+    Source: Shaffer 1986, Modified sequentially rejective multiple test procedures.
+    """
+    p_values = [*there, *within]
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for rank, place in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        most_true = min(len(there), len(p_values) - rank)
+        largest = max(largest, min(1.0, most_true * p_values[place]))
+        adjusted[place] = largest
+    return adjusted[: len(there)], adjusted[len(there) :]
 
 
 def _line(mean: Mean, p_holm: float, is_within: bool, margin: float) -> str:
@@ -80,12 +109,12 @@ def _line(mean: Mean, p_holm: float, is_within: bool, margin: float) -> str:
     if is_within:
         said += f", within {margin:g} of none"
     said += f", {mean.queries} queries x {mean.draws} draws"
-    if 1 < mean.draws < MINIMUM_DRAWS:
+    if mean.draws < MINIMUM_DRAWS:
         said += f"; fewer than {MINIMUM_DRAWS} draws decide nothing"
     return said
 
 
-def _interval(mean: Mean) -> str:
+def _interval(mean: "Mean | Excess") -> str:
     return f"{mean.value:+.3f} [{mean.low:.3f}, {mean.high:.3f}]"
 
 
@@ -94,11 +123,33 @@ def _p(p: float) -> str:
 
 
 @dataclass(frozen=True)
+class Excess:
+    """How much more alike ICL and IT are than something else, in one layer.
+
+    Attributes:
+        layer: its place among all layers.
+        over: what they are compared with.
+        value: the mean over queries and draws.
+        low: the lower end of its interval.
+        high: the upper end.
+        p_holm: one-sided, of no excess, corrected over layers.
+    """
+
+    layer: int
+    over: str
+    value: float
+    low: float
+    high: float
+    p_holm: float
+
+
+@dataclass(frozen=True)
 class Claim:
     """What becomes of the claim that in-context learning is implicit instruction tuning.
 
-    `effect`, `low`, `high` are of the weakest of its parts in the last layer; `p` is that of the
-    cluster of layers around it, `p_holm` that of the last layer corrected over layers.
+    `effect`, `low`, `high` are the least excess in the last layer before the final norm; `p` is
+    one-sided, of the cluster of layers around it, `p_holm` that of the last layer corrected over
+    layers, each the largest over all excesses. `layers` has the least excess of every layer.
     """
 
     state: State
@@ -110,6 +161,7 @@ class Claim:
     p_holm: float
     queries: int
     draws: int
+    layers: tuple[Excess, ...] = ()
 
 
 def implicit_tuning(
@@ -122,27 +174,35 @@ def implicit_tuning(
     margin: float,
     alpha: float = 0.05,
     flips: int = layered.FLIPS,
+    seed: int = 0,
 ) -> Claim:
     """Return whether ICL brings the states to where tuning on the same examples brings them.
 
-    Three parts must hold in the last layer before the final norm: ICL and IT are more alike than
-    the anchor and ICL; than the anchor and IT; and their excess over the larger of these two is
-    larger than the same excess with the control's tuning in place of IT's. Supported: every part's
-    interval lies above the margin, and both p-values of every part, of its cluster of layers and
-    of the last layer after Holm's correction over layers, are below alpha. Refuted: some part's
-    interval lies below the margin. Not decided: else, and without looking where there are fewer
-    than 5 draws, where no two conditions are more alike on the same query than on different ones,
-    and where prompting or tuning left the states within the margin of where they were.
+    In the last layer before the final norm ICL and IT must be more alike, by more than the margin,
+    than the anchor and ICL; than the anchor and IT; and their excess over either must be larger,
+    by more than the margin, than the excess of the control, which is that of ICL and the control's
+    tuning over the larger of its two anchor similarities. Which of these is the larger is not
+    looked up in the data: an excess over the control's holds if it holds for one of the two, at
+    half the level.
+
+    - supported: every excess's interval lies above the margin, and its p-values, of the cluster of
+      layers that ends in the last one and of the last layer after Holm's correction over layers,
+      are below alpha (an intersection-union test).
+    - refuted: some excess is below the margin, at a quarter of alpha as there are four.
+    - not decided: else. Also without looking: with fewer than 5 draws; where prompting or tuning
+      is not shown to have moved the states by more than the margin; where no two conditions are
+      more alike on the same query than on different ones.
 
     Args:
-        icl_it: similarity of ICL and IT; the others likewise.
+        icl_it: similarity of ICL and IT; layers as in `Likeness`, 1 where states are equal.
         anchor_icl: of the anchor and ICL.
         anchor_it: of the anchor and IT.
         icl_control: of ICL and the control's tuning.
         anchor_control: of the anchor and the control's tuning.
         margin: the smallest excess that counts.
-        alpha: level of the tests.
-        flips: sign flips behind the cluster test.
+        alpha: chance of a false answer.
+        flips: sign flips behind intervals and clusters.
+        seed: of the flips.
 
     Source: the criterion is ours; the claim is that of Duan et al. 2023 (arXiv 2311.10367).
     """
@@ -150,82 +210,135 @@ def implicit_tuning(
     draws = [d for d in icl_it.draws if all(d in one.draws or not one.drawn for one in given)]
     kept = [layer for layer in range(len(icl_it.values) - 1)
             if all(np.isfinite(one.values[layer]).all() for one in given)]  # fmt: skip
-    both, icl, it, control, moved = (_of(one, draws, kept) for one in given)
-    larger = np.where(_means(icl) >= _means(it), icl, it)
-    larger_of_control = np.where(_means(icl) >= _means(moved), icl, moved)
-    parts = [both - icl, both - it, (both - larger) - (control - larger_of_control)]
-    drawn = icl_it.drawn
-    last = [layered.mean(part[-1], drawn, flips=flips) for part in parts]
-    weakest = min(last, key=lambda part: part.low)
-    tests = [_tested(part, drawn, flips) for part in parts]
-    p, p_holm = max(test[0] for test in tests), max(test[1] for test in tests)
-    state, reason = _gate(icl_it, anchor_icl, anchor_it, draws, kept, margin)
+    queries, drawn = icl_it.values.shape[2], icl_it.drawn
+    if not draws or not kept or queries < 2:
+        nothing = "no draw, no layer or no second query in which all similarities are defined"
+        nan = math.nan
+        return Claim("not decided", nothing, nan, nan, nan, 1.0, 1.0, queries, len(draws))
+    rows = [_of(one, draws, kept) for one in given]
+    excesses = [
+        _tested(over, alternatives, kept, drawn, margin, flips, seed)
+        for over, alternatives in _excesses(*(values for values, _ in rows)).items()
+    ]
+    by_layer = [min(layer, key=lambda one: one.low)
+                for layer in zip(*(found.layers for found in excesses), strict=True)]  # fmt: skip
+    least = by_layer[-1]
+    p = max(found.p_cluster for found in excesses)
+    p_holm = max(found.layers[-1].p_holm for found in excesses)
+    state: State = "not decided"
+    reason = _reason_not_to_look(rows[:3], drawn, len(draws), margin, alpha)
     if not reason:
-        if all(part.low > margin for part in last) and max(p, p_holm) < alpha:
+        if all(one.layers[-1].low > margin for one in excesses) and max(p, p_holm) < alpha:
             state = "supported"
-        elif any(part.high < margin for part in last):
+        elif len(excesses) * min(one.p_below for one in excesses) < alpha:
             state = "refuted"
     line = (
-        f"ICL ~ IT exceeds the anchor's similarities and the control's excess by "
-        f"{_interval(weakest)} at least (margin {margin:g}), p {_p(p)} over layers, p(Holm) "
-        f"{_p(p_holm)} in the last, {weakest.queries} queries x {weakest.draws} draws"
+        f"ICL ~ IT less {least.over}: {_interval(least)}, the least of {len(excesses)} excesses "
+        f"(margin {margin:g}), p {_p(p)} over layers, p(Holm) {_p(p_holm)} in the last, "
+        f"{queries} queries x {len(draws)} draws"
     )
     return Claim(
         state,
         f"{reason}; {line}" if reason else line,
-        weakest.value,
-        weakest.low,
-        weakest.high,
+        least.value,
+        least.low,
+        least.high,
         p,
         p_holm,
-        weakest.queries,
-        weakest.draws,
+        queries,
+        len(draws),
+        tuple(by_layer),
     )
 
 
-def _of(one: Likeness, draws: Sequence[int], layers: Sequence[int]) -> np.ndarray:
+def _of(
+    one: Likeness, draws: Sequence[int], layers: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return similarity and baseline [layers, repeats, queries] of these draws and layers."""
     rows = [one.draws.index(d) for d in draws] if one.drawn else [0]
-    return one.values[np.ix_(layers, rows)].astype(float)
+    where = np.ix_(layers, rows)
+    return one.values[where].astype(float), one.baseline[where].astype(float)
 
 
-def _means(values: np.ndarray) -> np.ndarray:
-    return values.mean((1, 2), keepdims=True)
+def _excesses(
+    both: np.ndarray, icl: np.ndarray, it: np.ndarray, control: np.ndarray, moved: np.ndarray
+) -> dict[str, list[np.ndarray]]:
+    """Return what must lie above the margin: for each, alternatives of which the largest counts."""
+    return {
+        "anchor ~ ICL": [both - icl],
+        "anchor ~ IT": [both - it],
+        "anchor ~ ICL, less the control's": [(both - icl) - (control - by) for by in (icl, moved)],
+        "anchor ~ IT, less the control's": [(both - it) - (control - by) for by in (icl, moved)],
+    }
 
 
-def _tested(part: np.ndarray, drawn: bool, flips: int) -> tuple[float, float]:
-    """Return one-sided p-values above 0: of the cluster with the last layer, and of that layer."""
-    last = len(part) - 1
-    above = [
-        one.p / 2
-        for one in layered.clusters(part, drawn, flips=flips)
-        if one.last == last and one.mass > 0
-    ]
-    by_layer = holm([layered.mean(layer, drawn).at_least() for layer in part])
-    return above[0] if above else 1.0, by_layer[-1]
+@dataclass(frozen=True)
+class _Tested:
+    """One excess: layer by layer, of the cluster with the last layer, and of being small."""
+
+    layers: list[Excess]
+    p_cluster: float
+    p_below: float
 
 
-def _gate(
-    icl_it: Likeness,
-    anchor_icl: Likeness,
-    anchor_it: Likeness,
-    draws: Sequence[int],
+def _tested(
+    over: str,
+    alternatives: Sequence[np.ndarray],
     kept: Sequence[int],
+    drawn: bool,
     margin: float,
-) -> tuple[State, str]:
-    """Return "not decided" and the reason not to look further, if there is one."""
-    last = kept[-1]
-    if len(draws) < MINIMUM_DRAWS:
-        return "not decided", f"fewer than {MINIMUM_DRAWS} draws decide nothing"
-    for one, name in ((anchor_it, "tuning"), (anchor_icl, "prompting")):
-        if layered.mean(one.values[last], one.drawn).high > 1 - margin:
-            return "not decided", f"no effect: {name} did not change the states"
-    above = [
-        layered.mean(one.values[last] - one.baseline[last], one.drawn)
-        for one in (icl_it, anchor_icl, anchor_it)
-    ]
-    if min(holm([one.at_least() for one in above])) >= 0.05:
-        return (
-            "not decided",
-            "no signal: no two conditions are more alike on the same query than on different ones",
+    flips: int,
+    seed: int,
+) -> _Tested:
+    """Return the tests of the largest of some alternatives [layers, repeats, queries].
+
+    Above something if one of them is, at its share of the level; below if each of them is.
+    """
+    many, last = len(alternatives), len(kept) - 1
+    layers = [
+        [layered.mean(values[place], drawn, level=1 - 0.05 / many,
+                      flips=flips if place == last else 0, seed=seed) for values in alternatives]
+        for place in range(len(kept))
+    ]  # fmt: skip
+    p_above = [min(1.0, many * min(one.at_least() for one in means)) for means in layers]
+    excesses = [
+        Excess(
+            layer,
+            over,
+            max(one.value for one in means),
+            max(one.low for one in means),
+            max(one.high for one in means),
+            p,
         )
-    return "not decided", ""
+        for layer, means, p in zip(kept, layers, holm(p_above), strict=True)
+    ]
+    around = [
+        one.p
+        for values in alternatives
+        for one in layered.clusters(values, drawn, side="above", flips=flips, seed=seed)
+        if one.last == last
+    ]
+    p_cluster = min(1.0, many * min(around, default=1.0))
+    return _Tested(excesses, p_cluster, max(one.at_most(margin) for one in layers[last]))
+
+
+def _reason_not_to_look(
+    given: Sequence[tuple[np.ndarray, np.ndarray]],
+    drawn: bool,
+    draws: int,
+    margin: float,
+    alpha: float,
+) -> str:
+    """Return why ICL ~ IT, anchor ~ ICL and anchor ~ IT can decide nothing, or ""."""
+    if not drawn or draws < MINIMUM_DRAWS:
+        return f"fewer than {MINIMUM_DRAWS} draws decide nothing"
+    for (values, _), name in ((given[2], "tuning"), (given[1], "prompting")):
+        if layered.mean(values[-1], len(values[-1]) > 1).high > 1 - margin:
+            return f"no effect: {name} is not shown to have changed the states"
+    above = [
+        layered.mean(values[-1] - baseline[-1], len(values[-1]) > 1).at_least()
+        for values, baseline in given
+    ]
+    if min(holm([p if math.isfinite(p) else 1.0 for p in above])) >= alpha:
+        return "no signal: no two conditions are more alike on the same query than on others"
+    return ""
