@@ -30,7 +30,10 @@ def cosine_similarity(encoder: str) -> Callable[[Sequence[str], Sequence[str]], 
             "installed; run pip install 'adaptlens[embeddings]', or use selection 'similar'."
         )
     from sentence_transformers import SentenceTransformer
+    from transformers.utils import logging
 
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
     try:
         model = SentenceTransformer(_source(encoder), device="cpu")
     except (OSError, ValueError) as error:
@@ -38,6 +41,9 @@ def cosine_similarity(encoder: str) -> Callable[[Sequence[str], Sequence[str]], 
             f"no sentence encoder '{encoder}' could be loaded ({str(error).splitlines()[0]}); give "
             f"a sentence-transformers name or folder, or use {DEFAULT_ENCODER}."
         ) from None
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
     def similarity(queries: Sequence[str], texts: Sequence[str]) -> np.ndarray:
         one, other = (
