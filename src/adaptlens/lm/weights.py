@@ -36,7 +36,7 @@ def read(
     """Return the model as transformers reads it, and notes on what was unexpected."""
     placed = {"quantization_config": settings, "device_map": {"": device}}
     auto: Any = transformers.AutoModelForCausalLM
-    with _quiet(), _loading(name, device):
+    with quiet(), _loading(name, device):
         config = transformers.AutoConfig.from_pretrained(folder, **_where(remote))
         model, report = auto.from_pretrained(
             folder,
@@ -63,7 +63,7 @@ def fresh(
     so that they are the same for every device. The global random state is left as it was.
     """
     auto: Any = transformers.AutoModelForCausalLM
-    with _quiet(), _loading(name, device), torch.random.fork_rng(devices=[]):
+    with quiet(), _loading(name, device), torch.random.fork_rng(devices=[]):
         config = transformers.AutoConfig.from_pretrained(folder, **_where(remote))
         torch.manual_seed(modelfiles.UNTRAINED_SEED)
         model = auto.from_config(
@@ -83,7 +83,7 @@ def fresh(
 def read_tokenizer(folder: Path, name: str, remote: bool) -> Any:
     """Return the tokenizer as transformers reads it."""
     try:
-        with _quiet():
+        with quiet():
             return transformers.AutoTokenizer.from_pretrained(folder, **_where(remote))
     except _LOADING_ERRORS as error:
         raise UserError(
@@ -138,18 +138,21 @@ def _check_report(report: dict[str, Any], name: str) -> tuple[str, ...]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep transformers' warnings to itself, and its progress bars where nobody would see them."""
+def quiet(*, bars: bool = True) -> Iterator[None]:
+    """Keep transformers' warnings to itself, and its progress bars where nobody would see them.
+
+    Without `bars`, nobody is to see them.
+    """
     log = transformers.utils.logging
-    verbosity, bars = log.get_verbosity(), log.is_progress_bar_enabled()
+    verbosity, shown = log.get_verbosity(), log.is_progress_bar_enabled()
     log.set_verbosity_error()
-    if not sys.stderr.isatty():
+    if not (bars and sys.stderr.isatty()):
         log.disable_progress_bar()
     try:
         yield
     finally:
         log.set_verbosity(verbosity)
-        if bars:
+        if shown:
             log.enable_progress_bar()
 
 
