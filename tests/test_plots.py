@@ -267,7 +267,7 @@ def test_pictures_come_in_three_formats(accuracy_svg):
 
 def test_an_unknown_format_is_refused_with_the_nearest_known():
     with pytest.raises(UserError, match="unknown figure format 'pgn'; did you mean 'png'"):
-        figures.draw({}, ["pgn"])
+        figures.draw([], ["pgn"])
 
 
 def test_an_inline_picture_has_a_tooltip_for_every_score(accuracy_svg):

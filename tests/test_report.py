@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from adaptlens import grids, report
 from adaptlens.errors import UserError
 from adaptlens.report import Report
+from adaptlens.report.page import ROLES
 from report_samples import SCRIPT, sample, tables
 from test_plots import contrast
 
@@ -230,7 +231,7 @@ def test_prompts_stand_as_sent_part_by_part(page):
     first = sample(1).prompts[0]
     assert sent[0] == "".join(text for _, text in first["parts"])
     classes = [a["class"] for a in page.tagged("span") if a.get("class", "").startswith("part ")]
-    legend = 7
+    legend = len(ROLES)
     assert classes[legend : legend + 4] == [
         "part instruction",
         "part separator",

@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from adaptlens import plots
@@ -11,9 +10,17 @@ from adaptlens.errors import unknown
 
 if TYPE_CHECKING:
     import altair as alt
-    import pandas as pd
 
 FORMATS = ("svg", "png", "pdf")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A figure to draw: its caption, and the chart of a width in pixels."""
+
+    name: str
+    caption: str
+    chart: "Callable[..., alt.ConcatChart]"
 
 
 @dataclass(frozen=True)
@@ -27,8 +34,8 @@ class Figure:
     files: Mapping[str, bytes]
 
 
-def draw(tables: Mapping[str, "pd.DataFrame"], formats: Iterable[str] = ()) -> dict[str, Figure]:
-    """Return every figure that the tables have numbers for, by name.
+def draw(wanted: Iterable[Wanted], formats: Iterable[str] = ()) -> dict[str, Figure]:
+    """Return every figure that has something to show, by name.
 
     Raises:
         UserError: a format is not one of svg, png, pdf.
@@ -36,66 +43,18 @@ def draw(tables: Mapping[str, "pd.DataFrame"], formats: Iterable[str] = ()) -> d
     for format in (formats := tuple(formats)):
         if format not in FORMATS:
             raise unknown("figure format", format, FORMATS)
-    table, most = tables.get, "Of each adaptation, the condition with most examples is drawn."
-    wanted: list[tuple[str, str, Callable[..., alt.ConcatChart], tuple[Any, ...], str]] = [
-        (
-            "accuracy",
-            "accuracy",
-            plots.accuracy_by_examples,
-            (table("baselines"),),
-            "Score against number of examples, with 95% intervals over queries and draws. Dotted: "
-            "zero-shot. Dashed: baselines that look at no query.",
-        ),
-        (
-            "differences",
-            "differences",
-            plots.paired_differences,
-            (),
-            "Left minus right on the same queries and draws, with 95% intervals. Filled, in the "
-            "colour of the better side: clear after Holm's correction (p < 0.05, enough draws). "
-            "Hollow: not clear. Pale band: differences too small for this design to detect.",
-        ),
-        (
-            "calibration",
-            "reliability",
-            plots.reliability,
-            (),
-            f"How often answers given with some confidence are right; below the dashed line, the "
-            f"model is overconfident. {most}",
-        ),
-        (
-            "cost",
-            "cost",
-            plots.cost_by_queries,
-            (table("break_even"),),
-            f"Total computation, training included, against queries answered. Rings: from here on "
-            f"the tuned model is cheaper than the prompt. {most}",
-        ),
-        (
-            "seconds",
-            "cost",
-            partial(plots.cost_by_queries, unit="seconds"),
-            (table("break_even"),),
-            f"The same in seconds on the machine that ran it. {most}",
-        ),
-    ]
     figures = {}
-    for name, source, chart, more, caption in wanted:
-        rows = table(source)
-        if rows is None or rows.empty:
-            continue
+    for one in wanted:
         try:
-            wide, narrow = (
-                svg(chart(rows, *more, width=width)) for width in (plots.WIDE, plots.NARROW)
-            )
+            wide, narrow = (svg(one.chart(width=width)) for width in (plots.WIDE, plots.NARROW))
         except plots.NothingToDraw:
             continue
-        said = f"{caption} The same numbers stand in the table below the figure."
-        figures[name] = Figure(
-            name,
-            caption,
-            inline(wide, f"{name}-wide", said),
-            inline(narrow, f"{name}-narrow", said),
+        said = f"{one.caption} The same numbers stand in the table below the figure."
+        figures[one.name] = Figure(
+            one.name,
+            one.caption,
+            inline(wide, f"{one.name}-wide", said),
+            inline(narrow, f"{one.name}-narrow", said),
             {format: picture(wide, format) for format in formats},
         )
     return figures

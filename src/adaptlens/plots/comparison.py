@@ -1,12 +1,7 @@
-"""The figures: a tidy table in, one Altair chart out, from which page, SVG, PNG and PDF all come.
-
-Every chart takes its `width` in pixels: `WIDE` for a page, `NARROW` for a phone. An adaptation has
-the same colour and shape in all of them. Scores are drawn in points, 0-100.
-"""
+"""The figures of a comparison. Scores are drawn in points, 0-100."""
 
 import math
 import re
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from adaptlens.looks import (
@@ -21,14 +16,23 @@ from adaptlens.looks import (
     main_metric,
     points,
 )
+from adaptlens.plots.chart import (
+    INK,
+    LINE,
+    MUTED,
+    NARROW,
+    PAPER,
+    WIDE,
+    chart_of,
+    figure,
+    finite,
+    groups,
+    panel,
+)
 
 if TYPE_CHECKING:
     import altair as alt
     import pandas as pd
-
-WIDE, NARROW = 920, 340
-INK, MUTED, LINE, PAPER = "#211f1c", "#66615a", "#e4dfd6", "#ffffff"
-"""The neutral colours of every figure; a page may restyle them by matching these values."""
 
 COSTS = {
     "FLOP": ("training_flops", {"uncached": "query_flops", "cached": "query_flops_cached"}),
@@ -38,12 +42,6 @@ COSTS = {
     ),
 }
 """For each unit, the column of the training cost and those of a query's cost by serving."""
-
-FONT = "Helvetica Neue, Arial, Liberation Sans, sans-serif"
-
-
-class NothingToDraw(ValueError):
-    """The table has no finite number that the figure could show."""
 
 
 def accuracy_by_examples(
@@ -62,7 +60,7 @@ def accuracy_by_examples(
 
     panels: list[Any] = []
     columns, size = _layout(accuracy, width)
-    for task, title, group in _groups(accuracy):
+    for task, title, group in groups(accuracy):
         metric = main_metric(group["metric"])
         rows = group[group["metric"] == metric].dropna(subset=["value"])
         if rows.empty:
@@ -79,8 +77,8 @@ def accuracy_by_examples(
                 {
                     "x": math.expm1(math.log1p(row["examples"]) + apart * reach * 0.018),
                     "value": value,
-                    "low": _number(low),
-                    "high": _number(high),
+                    "low": finite(low),
+                    "high": finite(high),
                     "adaptation": look(name).label,
                     "series": re.sub(r"-\d+", "", row["condition"]),
                     "label": f"{row['condition']} on {task}: {interval(value, low, high)}, "
@@ -103,8 +101,8 @@ def accuracy_by_examples(
             .axis(values=sorted(set(rows["examples"].tolist())), grid=False, labelOverlap=True)
         )
         y = alt.Y("value:Q", title=None).scale(domain=[bottom, top], nice=False).axis(tickCount=6)
-        colour, base = _colour(present), _chart(dots)
-        line = _chart(floors)
+        colour, base = _colour(present), chart_of(dots)
+        line = chart_of(floors)
         layers: list[Any] = [
             line.mark_rule(strokeDash=[5, 4], color=MUTED).encode(y=y, description="label:N"),
             base.transform_filter(alt.datum.adaptation == ADAPTATIONS["zero_shot"].label)
@@ -122,15 +120,15 @@ def accuracy_by_examples(
         ]
         for floor in floors:
             words = (
-                _chart([floor])
+                chart_of([floor])
                 .mark_text(align="right", dx=-3, dy=floor["dy"], fontSize=10, aria=False)
                 .encode(x=alt.value(size), y=y, text="name:N")
             )
             halo = alt.value(PAPER)
             layers.append(words.encode(stroke=halo, color=halo, strokeWidth=alt.value(3)))
             layers.append(words.encode(color=alt.value(MUTED)))
-        panels.append(_panel(layers, f"{title} · {METRICS.get(metric, metric)}", size, 230))
-    return _figure(panels, columns)
+        panels.append(panel(layers, f"{title} · {METRICS.get(metric, metric)}", size, 230))
+    return figure(panels, columns)
 
 
 def paired_differences(differences: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
@@ -146,7 +144,7 @@ def paired_differences(differences: "pd.DataFrame", *, width: int = WIDE) -> "al
     panels: list[Any] = []
     spoken = 190 if width > NARROW else 0
     size = width - 120 - spoken
-    for task, title, group in _groups(differences):
+    for task, title, group in groups(differences):
         metric = main_metric(group["metric"])
         rows = group[group["metric"] == metric].dropna(subset=["difference"])
         if rows.empty:
@@ -163,10 +161,10 @@ def paired_differences(differences: "pd.DataFrame", *, width: int = WIDE) -> "al
                 {
                     "pair": f"{row['left']} − {row['right']}",
                     "difference": difference,
-                    "low": _number(low),
-                    "high": _number(high),
-                    "blind_low": _number(-detectable),
-                    "blind_high": _number(detectable),
+                    "low": finite(low),
+                    "high": finite(high),
+                    "blind_low": finite(-detectable),
+                    "blind_high": finite(detectable),
                     "side": look(adaptation_of(better)).label if clear else "not clear",
                     "clear": clear,
                     "said": said,
@@ -188,7 +186,7 @@ def paired_differences(differences: "pd.DataFrame", *, width: int = WIDE) -> "al
         ]
         ends = [min(0, *bounds), max(0, *bounds)]
         room = 0.04 * max(ends[1] - ends[0], 1)
-        base = _chart(bars)
+        base = chart_of(bars)
         x = (
             alt.X("difference:Q", title="left minus right, points")
             .scale(domain=[ends[0] - room, ends[1] + room], nice=False)
@@ -199,7 +197,7 @@ def paired_differences(differences: "pd.DataFrame", *, width: int = WIDE) -> "al
             base.mark_bar(color=LINE, opacity=0.55, height=14, aria=False).encode(
                 x=alt.X("blind_low:Q").title("left minus right, points"), x2="blind_high:Q", y=y
             ),
-            _chart([{"zero": 0}]).mark_rule(color=MUTED, aria=False).encode(x="zero:Q"),
+            chart_of([{"zero": 0}]).mark_rule(color=MUTED, aria=False).encode(x="zero:Q"),
             base.mark_rule(strokeWidth=2, aria=False).encode(
                 x=alt.X("low:Q"), x2="high:Q", y=y, color=colour
             ),
@@ -216,10 +214,8 @@ def paired_differences(differences: "pd.DataFrame", *, width: int = WIDE) -> "al
                 words.encode(x=alt.value(size + 12), y=y, text="said:N"),
                 words.encode(x=alt.value(size + 128), y=y, text="p:N"),
             ]
-        panels.append(
-            _panel(layers, f"{title} · {METRICS.get(metric, metric)}", size, alt.Step(24))
-        )
-    return _figure(panels, 1)
+        panels.append(panel(layers, f"{title} · {METRICS.get(metric, metric)}", size, alt.Step(24)))
+    return figure(panels, 1)
 
 
 def reliability(bins: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
@@ -233,7 +229,7 @@ def reliability(bins: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart"
     panels: list[Any] = []
     columns, size = _layout(bins, width)
     side = min(size, 270)
-    for task, title, group in _groups(bins):
+    for task, title, group in groups(bins):
         rows = largest(group[group["count"] > 0])
         if rows.empty:
             continue
@@ -249,8 +245,8 @@ def reliability(bins: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart"
             }
             for row in rows.to_dict("records")
         ]
-        diagonal = _chart([{"at": 0}, {"at": 100}])
-        base, colour = _chart(dots), _colour(present)
+        diagonal = chart_of([{"at": 0}, {"at": 100}])
+        base, colour = chart_of(dots), _colour(present)
         scale = alt.Scale(domain=[0, 100], nice=False)
         x = alt.X("confidence:Q", title="confidence, %", scale=scale).axis(tickCount=5)
         y = alt.Y("accuracy:Q", title="right, %", scale=scale).axis(tickCount=5)
@@ -270,8 +266,8 @@ def reliability(bins: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart"
                 description="label:N",
             ),
         ]
-        panels.append(_panel(layers, title, side, side))
-    return _figure(panels, columns)
+        panels.append(panel(layers, title, side, side))
+    return figure(panels, columns)
 
 
 def cost_by_queries(
@@ -294,7 +290,7 @@ def cost_by_queries(
     training, known = COSTS[unit]
     servings = {serving: column for serving, column in known.items() if column in cost.columns}
     columns, size = _layout(cost, width, times=len(servings))
-    for _, title, group in _groups(cost):
+    for _, title, group in groups(cost):
         drawn: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {}
         for serving, per_query in servings.items():
             rows = largest(group.dropna(subset=[training, per_query]))
@@ -321,9 +317,9 @@ def cost_by_queries(
                 domain=[look(name).label for name in present],
                 range=[list(look(name).dash) for name in present],
             )
-            dots = _chart(rings).encode(x=x, y=y)
+            dots = chart_of(rings).encode(x=x, y=y)
             layers = [
-                _chart(lines)
+                chart_of(lines)
                 .mark_line(strokeWidth=2, aria=False)
                 .encode(x=x, y=y, color=_colour(present), strokeDash=dash),
                 dots.mark_point(size=90, color=INK, fill=PAPER, opacity=1, strokeWidth=1.75).encode(
@@ -335,8 +331,8 @@ def cost_by_queries(
             ]
             kind = {"uncached": ", prompt not cached", "cached": ", prompt cached"}[serving]
             name = f"{title} · {unit}{kind if len(servings) > 1 else ''}"
-            panels.append(_panel(layers, name, size, 230))
-    return _figure(panels, columns)
+            panels.append(panel(layers, name, size, 230))
+    return figure(panels, columns)
 
 
 def largest(rows: "pd.DataFrame") -> "pd.DataFrame":
@@ -349,22 +345,11 @@ def largest(rows: "pd.DataFrame") -> "pd.DataFrame":
     return rows[rows["condition"].isin(conditions.values())]
 
 
-def _groups(table: "pd.DataFrame") -> "Iterator[tuple[str, str, pd.DataFrame]]":
-    """Yield the task, the panel's title and the rows of every task and model."""
-    several = table["model"].nunique() > 1
-    for (task, model), rows in table.groupby(["task", "model"], sort=False):
-        yield str(task), f"{task} · {model}" if several else str(task), rows
-
-
 def _layout(table: "pd.DataFrame", width: int, times: int = 1) -> tuple[int, int]:
     """Return the number of columns and the width of one panel's plot, axis left out."""
     num_panels = table.groupby(["task", "model"]).ngroups * times
     columns = 1 if width <= NARROW else max(2, min(num_panels, 2 if times > 1 else 3))
     return columns, int(width / columns - (48 if columns > 1 else 44))
-
-
-def _number(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def _floors(baselines: "pd.DataFrame | None", task: str, metric: str) -> list[dict[str, Any]]:
@@ -447,48 +432,3 @@ def _shape(present: list[str]) -> "alt.Shape":
 
     names, shapes = [look(n).label for n in present], [look(n).shape for n in present]
     return alt.Shape("adaptation:N", title=None).scale(domain=names, range=shapes)
-
-
-def _chart(values: list[dict[str, Any]]) -> "alt.Chart":
-    """Return a chart of rows; a frame, unlike inline values, is not copied with every layer."""
-    import altair as alt
-    import pandas as pd
-
-    return alt.Chart(pd.DataFrame(values))
-
-
-def _panel(layers: list[Any], title: str, width: int, height: Any) -> Any:
-    import altair as alt
-
-    return alt.layer(*layers).properties(width=width, height=height, title=title)
-
-
-def _figure(panels: list[Any], columns: int) -> "alt.ConcatChart":
-    """Return the panels as one figure in the house style, with one legend."""
-    import altair as alt
-
-    if not panels:
-        raise NothingToDraw("the table has no finite number to draw")
-    axis: dict[str, Any] = {"labelColor": MUTED, "titleColor": MUTED, "titleFontWeight": "normal"}
-    axis |= {"labelFontSize": 11, "titleFontSize": 11, "titlePadding": 6}
-    axis |= {"gridColor": LINE, "domainColor": MUTED, "tickColor": MUTED}
-    title = {"anchor": "start", "frame": "group", "fontSize": 12, "fontWeight": 600, "offset": 10}
-    scales = {"color": "shared", "shape": "shared", "x": "independent", "y": "independent"}
-    return alt.concat(
-        *panels,
-        columns=columns,
-        bounds="flush",
-        spacing={"row": 84, "column": 56},
-        background=PAPER,
-        padding=4,
-        resolve=alt.Resolve(scale=scales),
-        config=alt.Config(
-            font=FONT,
-            view={"stroke": None},
-            title=title | {"color": INK},
-            axis=axis,
-            axisY={"domain": False, "ticks": False},
-            legend={"orient": "top", "labelColor": INK, "labelFontSize": 12}
-            | {"symbolSize": 70, "offset": 10},
-        ),
-    )

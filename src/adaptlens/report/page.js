@@ -99,6 +99,7 @@
       }
     }
 
+    const noun = find("browser").dataset.noun;
     const filters = new Map();
     let sorted = null, direction = 1, page = 0, shown = [];
 
@@ -172,8 +173,8 @@
         }),
       );
       find("found").textContent = shown.length === rows
-        ? `${rows.toLocaleString("en")} answers`
-        : `${shown.length.toLocaleString("en")} of ${rows.toLocaleString("en")} answers`;
+        ? `${rows.toLocaleString("en")} ${noun}`
+        : `${shown.length.toLocaleString("en")} of ${rows.toLocaleString("en")} ${noun}`;
       find("where").textContent = `Page ${page + 1} of ${pages}`;
       find("first").disabled = find("previous").disabled = page === 0;
       find("last").disabled = find("next").disabled = page === pages - 1;
@@ -246,7 +247,7 @@
       const value = (column, row) => column.kind === "text" ? quote(column.text(row)) : column.numbers[row] ?? "";
       const lines = [columns.map((column) => quote(column.name)).join(",")];
       for (const row of shown) lines.push(columns.map((column) => value(column, row)).join(","));
-      const link = make("a", undefined, { download: "answers.csv" });
+      const link = make("a", undefined, { download: `${noun}.csv` });
       link.href = URL.createObjectURL(new Blob([`${lines.join("\r\n")}\r\n`], { type: "text/csv" }));
       link.click();
       setTimeout(() => URL.revokeObjectURL(link.href), 1000);

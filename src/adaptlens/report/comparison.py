@@ -1,34 +1,20 @@
-"""A comparison as one self-contained HTML page, as figures beside it, and as Markdown.
+"""A comparison as one self-contained HTML page, as figures beside it, and as Markdown."""
 
-The page loads nothing: style, script, figures and every answer are inside it. All text from data
-is escaped, and the page's content policy lets only its own script run.
-"""
-
-import base64
-import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from adaptlens import grids
-from adaptlens.figures import FORMATS, Figure, draw
-from adaptlens.looks import (
-    ADAPTATIONS,
-    SPARE,
-    adaptation_of,
-    in_order,
-    look,
-)
-from adaptlens.plots import INK, LINE, MUTED, PAPER
-from adaptlens.store import write_atomically
+from adaptlens import grids, plots
+from adaptlens.figures import FORMATS, Figure, Wanted, draw
+from adaptlens.looks import in_order, look
+from adaptlens.report.page import publish, render
 from adaptlens.values import Role
 
 if TYPE_CHECKING:
     import pandas as pd
-    from markupsafe import Markup
 
 STATES = {
     "tune": ("Tune", "▲"),
@@ -38,28 +24,6 @@ STATES = {
     "neither": ("Neither", "∅"),
 }
 """What each verdict is called on the page, and a sign that does not depend on colour."""
-
-ROLES = {
-    "instruction": "instruction",
-    "demo_input": "demonstration, input",
-    "demo_target": "demonstration, answer",
-    "query": "query",
-    "cue": "cue for the answer",
-    "separator": "separator",
-    "chat": "chat template",
-    "filler": "neutral words",
-}
-SHAPES = {
-    "circle": "M5 0A5 5 0 1 1-5 0A5 5 0 1 1 5 0",
-    "square": "M-4.5-4.5h9v9h-9Z",
-    "triangle-up": "M0-5L5.5 4.5H-5.5Z",
-    "triangle-down": "M0 5L5.5-4.5H-5.5Z",
-    "triangle-right": "M5 0L-4.5 5.5V-5.5Z",
-    "triangle-left": "M-5 0L4.5 5.5V-5.5Z",
-    "diamond": "M0-6L6 0L0 6L-6 0Z",
-    "cross": "M-2-6h4v4h4v4h-4v4h-4v-4h-4v-4h4Z",
-}
-"""The outline of each mark, in a box from -6 to 6."""
 
 COLUMNS = {
     "accuracy": "task model condition adaptation examples metric value low high queries draws cell",
@@ -133,31 +97,14 @@ def write(report: Report, path: Path | str, *, formats: Iterable[str] = FORMATS)
     Raises:
         UserError: the disk refuses, or a format is not one of svg, png, pdf.
     """
-    path, formats = Path(path), tuple(formats)
-    figures = draw(report.tables, formats)
-    folder = path.parent / "figures"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for figure in figures.values():
-        for format, content in figure.files.items():
-            folder.mkdir(exist_ok=True)
-            write_atomically(folder / f"{figure.name}.{format}", content)
-    write_atomically(path, html(report, figures))
-    return path
+    figures = draw(wanted(report.tables), formats)
+    return publish(html(report, figures), figures.values(), Path(path))
 
 
 def html(report: Report, figures: Mapping[str, Figure]) -> str:
     """Return the page as one string."""
-    import jinja2
     from markupsafe import Markup
 
-    source = resources.files("adaptlens")
-    script = source.joinpath("report.js").read_text("utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(swatch=_swatch, newlines=_newlines, safe_id=_safe_id)
-    template = environment.from_string(source.joinpath("report.html").read_text("utf-8"))
     scores = report.table("accuracy")
     named = in_order([] if scores is None else scores["adaptation"])
     answers = report.per_query
@@ -166,27 +113,64 @@ def html(report: Report, figures: Mapping[str, Figure]) -> str:
         for name in ("task", "model")
         if name in answers and answers[name].nunique(dropna=False) == 1
     }
-    known = {str(cell) for cell in report.cells["cell"]} if len(report.cells) else set()
-    return template.render(
+    return render(
+        "comparison.html",
+        ["page.js"],
+        figures,
         report=report,
-        figures=figures,
         grids=_grids(report),
         adaptations=[(name, look(name)) for name in named],
-        adaptation_of=adaptation_of,
-        known=known,
         states=STATES,
-        roles=ROLES,
-        settings=list(_flat(report.settings)),
-        prompts=_by_task(report.prompts),
         several_models=len({verdict["model"] for verdict in report.verdicts}) > 1,
         num_answers=len(answers),
         constant=constant,
-        policy=f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; "
-        "img-src data:; base-uri 'none'; form-action 'none'",
-        style=Markup(source.joinpath("report.css").read_text("utf-8") + _theme()),
-        script=Markup(script),
         answers=Markup(grids.embedded(answers.drop(columns=list(constant)))),
     )
+
+
+def wanted(tables: Mapping[str, "pd.DataFrame"]) -> Iterator[Wanted]:
+    """Yield the figures that the tables have rows for."""
+    most = "Of each adaptation, the condition with most examples is drawn."
+    made: list[tuple[str, str, Any, str]] = [
+        (
+            "accuracy",
+            "accuracy",
+            partial(plots.accuracy_by_examples, baselines=tables.get("baselines")),
+            "Score against number of examples, with 95% intervals over queries and draws. Dotted: "
+            "zero-shot. Dashed: baselines that look at no query.",
+        ),
+        (
+            "differences",
+            "differences",
+            plots.paired_differences,
+            "Left minus right on the same queries and draws, with 95% intervals. Filled, in the "
+            "colour of the better side: clear after Holm's correction (p < 0.05, enough draws). "
+            "Hollow: not clear. Pale band: differences too small for this design to detect.",
+        ),
+        (
+            "calibration",
+            "reliability",
+            plots.reliability,
+            f"How often answers given with some confidence are right; below the dashed line, the "
+            f"model is overconfident. {most}",
+        ),
+        (
+            "cost",
+            "cost",
+            partial(plots.cost_by_queries, break_even=tables.get("break_even")),
+            f"Total computation, training included, against queries answered. Rings: from here on "
+            f"the tuned model is cheaper than the prompt. {most}",
+        ),
+        (
+            "seconds",
+            "cost",
+            partial(plots.cost_by_queries, break_even=tables.get("break_even"), unit="seconds"),
+            f"The same in seconds on the machine that ran it. {most}",
+        ),
+    ]
+    for name, source, chart, caption in made:
+        if (rows := tables.get(source)) is not None and not rows.empty:
+            yield Wanted(name, caption, partial(chart, rows))
 
 
 def markdown(report: Report) -> str:
@@ -239,69 +223,3 @@ def _grids(report: Report) -> dict[str, Any]:
             if name not in COLUMNS and len(table)
         ],
     }
-
-
-def _by_task(prompts: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
-    """Return the prompts by task, and by model where there are several."""
-    several = len({prompt["model"] for prompt in prompts}) > 1
-    found: dict[str, list[Mapping[str, Any]]] = {}
-    for prompt in prompts:
-        name = f"{prompt['task']} on {prompt['model']}" if several else prompt["task"]
-        found.setdefault(name, []).append(prompt)
-    return found
-
-
-def _flat(settings: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
-    """Yield every setting as (dotted path, value)."""
-    for key, value in settings.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{path}{key}.")
-        elif isinstance(value, list | tuple):
-            yield f"{path}{key}", ", ".join(map(str, value))
-        else:
-            yield f"{path}{key}", str(value)
-
-
-def _theme() -> str:
-    """Return the style rules that give figures and marks their colours, light and dark."""
-    pairs = {entry.light: entry.dark for entry in ADAPTATIONS.values()}
-    pairs |= {light: dark for light, dark, _ in SPARE}
-    light = "".join(f"--c{colour[1:]}:{colour};" for colour in pairs)
-    dark = "".join(f"--c{colour[1:]}:{other};" for colour, other in pairs.items())
-    rules = [
-        f":root{{{light}}}",
-        f"@media screen and (prefers-color-scheme:dark){{:root:not([data-theme=light]){{{dark}}}}}",
-        f"@media screen{{:root[data-theme=dark]{{{dark}}}}}",
-    ]
-    for state, name in (("prompt", "icl"), ("tune", "it")):
-        rules.append(f".verdict.{state}{{--tone:var(--c{look(name).light[1:]})}}")
-    variables = {colour: f"--c{colour[1:]}" for colour in pairs}
-    variables |= {INK: "--ink", MUTED: "--muted", LINE: "--line", PAPER: "--paper"}
-    for colour, variable in variables.items():
-        for part in ("fill", "stroke"):
-            rules.append(f'.figure [{part}="{colour}"]{{{part}:var({variable})}}')
-    return "\n".join(rules)
-
-
-def _swatch(adaptation: str) -> "Markup":
-    """Return an adaptation's mark, as in the figures."""
-    from markupsafe import Markup
-
-    shown = look(adaptation)
-    return Markup(
-        '<svg class="swatch" viewBox="-6 -6 12 12" aria-hidden="true">'
-        '<path fill="var(--c{})" d="{}"/></svg>'
-    ).format(shown.light[1:], SHAPES[shown.shape])
-
-
-def _newlines(text: str) -> "Markup":
-    """Return escaped text in which every line break is also seen."""
-    from markupsafe import Markup, escape
-
-    mark = Markup('<i class="newline" aria-hidden="true"></i>\n')
-    return mark.join(escape(line) for line in text.split("\n"))
-
-
-def _safe_id(text: str) -> str:
-    """Return text with all but letters, digits, "_" and "-" written as their numbers."""
-    return "".join(c if c.isalnum() or c in "_-" else f".{ord(c):x}" for c in text)

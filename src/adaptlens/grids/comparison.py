@@ -1,0 +1,182 @@
+"""The tables of a comparison's page."""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from adaptlens.grids.entries import (
+    NUMBERS,
+    Entry,
+    Grid,
+    Tables,
+    cells_of,
+    linked,
+    number,
+    row_by_row,
+)
+from adaptlens.looks import METRICS, adaptation_of, interval, p_value, points
+
+
+def scores(tables: Tables) -> list[Grid]:
+    """Return one table for each task and model: a condition a row, a metric a column."""
+    if (table := tables.get("accuracy")) is None or table.empty:
+        return []
+    grids: list[Grid] = []
+    several = table["model"].nunique() > 1
+    for (task, model), rows in table.groupby(["task", "model"], sort=False):
+        present = [str(metric) for metric in dict.fromkeys(rows["metric"])]
+        metrics = [m for m in METRICS if m in present] + [m for m in present if m not in METRICS]
+        found = []
+        for name, of_condition in rows.groupby("condition", sort=False):
+            first = of_condition.iloc[0]
+            condition, cells = str(name), cells_of(first["cell"])
+            by_metric = {row["metric"]: row for row in of_condition.to_dict("records")}
+            found.append(
+                (
+                    Entry(condition, condition, adaptation=first["adaptation"]),
+                    number(first["examples"], 1, ",.0f"),
+                    *(_score(by_metric.get(metric), cells) for metric in metrics),
+                    number(first["queries"], 1, ",.0f"),
+                    number(first["draws"], 1, ",.0f"),
+                    linked(cells),
+                )
+            )
+        for baseline, of_baseline in _baselines(tables, str(task)).items():
+            values = {row["metric"]: points(row["metric"], row["value"]) for row in of_baseline}
+            scored = [number(values.get(metric, math.nan), 1, ".1f") for metric in metrics]
+            found.append(
+                (Entry(baseline, baseline), Entry(""), *scored, Entry(""), Entry(""), Entry(""))
+            )
+        grids.append(
+            Grid(
+                f"scores-{len(grids)}",
+                f"{task} on {model}" if several else str(task),
+                (
+                    ("condition", False),
+                    ("examples", True),
+                    *((METRICS.get(metric, metric), True) for metric in metrics),
+                    ("queries", True),
+                    ("draws", True),
+                    ("cell", False),
+                ),
+                tuple(found),
+            )
+        )
+    return grids
+
+
+def differences(tables: Tables) -> Grid | None:
+    """Return every paired difference with its interval, p-values and the test behind them."""
+    cells = _cells_by_condition(tables)
+    margin = ["margin"] if "margin" in tables.get("differences", ()) else []
+    headings = (
+        ("left", False),
+        ("right", False),
+        ("metric", False),
+        ("difference, points", True),
+        ("p", True),
+        ("p (Holm)", True),
+        ("p (equivalence)", True),
+        ("detectable, points", True),
+        ("queries", True),
+        ("draws", True),
+        ("test", False),
+        ("correction", False),
+        *((("equivalence margin, points", True),) if margin else ()),
+    )
+
+    def entries(row: Mapping[Any, Any]) -> list[Entry]:
+        metric = row["metric"]
+        difference, low, high, least = (
+            points(metric, row[c]) for c in ("difference", "low", "high", "detectable")
+        )
+        return [
+            *(_condition(row, row[side], cells) for side in ("left", "right")),
+            Entry(re.sub(", (%|0–100)$", "", METRICS.get(metric, metric)), metric),
+            Entry(interval(difference, low, high, sign=True), difference),
+            *(Entry(p_value(row[c]), row[c]) for c in ("p", "p_holm", "equivalence_p")),
+            number(least, 1, ".1f"),
+            number(row["queries"], 1, ",.0f"),
+            number(row["draws"], 1, ",.0f"),
+            Entry(str(row["test"]), str(row["test"])),
+            Entry(str(row["correction"]), str(row["correction"])),
+            *(number(points(metric, row[c]), 1, ".1f") for c in margin),
+        ]
+
+    caption = "Paired differences: left minus right"
+    used = "left right metric difference low high p p_holm equivalence_p detectable queries draws "
+    used += "test correction margin"
+    return row_by_row(tables, "differences", caption, headings, entries, used)
+
+
+def break_evens(tables: Tables) -> Grid | None:
+    """Return after how many queries each tuned condition is cheaper than each prompt."""
+    cells = _cells_by_condition(tables)
+    headings = (
+        ("prompt", False),
+        ("tuned", False),
+        ("serving", False),
+        ("counted in", False),
+        ("break-even, queries", True),
+    )
+
+    def entries(row: Mapping[Any, Any]) -> list[Entry]:
+        queries = float(row["queries"])
+        shown = Entry("never", queries) if math.isinf(queries) else number(queries, 1, ",.0f")
+        return [
+            *(_condition(row, row[f"{side}_condition"], cells) for side in ("prompt", "tuned")),
+            Entry(f"prompt {row['serving'].replace('un', 'not ')}", row["serving"]),
+            Entry(row["unit"], row["unit"]),
+            shown,
+        ]
+
+    caption = "Break-even: from this many queries on, tuning is cheaper"
+    used = "prompt_condition tuned_condition serving unit queries"
+    return row_by_row(tables, "break_even", caption, headings, entries, used)
+
+
+def measured(tables: Tables, name: str, caption: str) -> Grid | None:
+    """Return a table of known numeric columns (calibration, reliability, cost) by condition."""
+    cells = _cells_by_condition(tables)
+    table = tables.get(name)
+    columns = [] if table is None else [c for c in table.columns if c in NUMBERS]
+    headings = (("condition", False), *((NUMBERS[column][0], True) for column in columns))
+
+    def entries(row: Mapping[Any, Any]) -> list[Entry]:
+        numbers = [number(row[c], *NUMBERS[c][1:]) for c in columns]
+        return [_condition(row, row["condition"], cells), *numbers]
+
+    return row_by_row(tables, name, caption, headings, entries, " ".join(["condition", *columns]))
+
+
+def _score(row: Mapping[Any, Any] | None, cells: tuple[str, ...]) -> Entry:
+    if row is None:
+        return Entry("–")
+    value, low, high = (points(row["metric"], row[c]) for c in ("value", "low", "high"))
+    text = interval(value, low, high)
+    return Entry(text, value, ((text, cells[0]),) if cells else ())
+
+
+def _condition(row: Mapping[Any, Any], condition: str, cells: Mapping[Any, Any]) -> Entry:
+    found = cells.get((row["task"], row["model"], condition), ())
+    links = ((condition, found[0]),) if found else ()
+    return Entry(condition, condition, links, adaptation_of(condition))
+
+
+def _cells_by_condition(tables: Tables) -> dict[tuple[str, str, str], tuple[str, ...]]:
+    if (table := tables.get("accuracy")) is None or table.empty:
+        return {}
+    return {
+        (row["task"], row["model"], row["condition"]): cells_of(row["cell"])
+        for row in table.to_dict("records")
+    }
+
+
+def _baselines(tables: Tables, task: str) -> dict[str, list[dict[Any, Any]]]:
+    """Return the baselines of a task by name, in their order."""
+    found: dict[str, list[dict[Any, Any]]] = {}
+    if (table := tables.get("baselines")) is not None and not table.empty:
+        for row in table[table["task"] == task].to_dict("records"):
+            found.setdefault(str(row["name"]), []).append(row)
+    return found

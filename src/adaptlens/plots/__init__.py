@@ -1,0 +1,29 @@
+"""The figures: a tidy table in, one Altair chart out, from which page, SVG, PNG and PDF all come.
+
+Every chart takes its `width` in pixels: `WIDE` for a page, `NARROW` for a phone. An adaptation, and
+a pair of conditions, has the same colour and shape in all of them.
+"""
+
+from adaptlens.plots.chart import INK, LINE, MUTED, NARROW, PAPER, WIDE, NothingToDraw
+from adaptlens.plots.comparison import (
+    accuracy_by_examples,
+    cost_by_queries,
+    largest,
+    paired_differences,
+    reliability,
+)
+
+__all__ = [
+    "INK",
+    "LINE",
+    "MUTED",
+    "NARROW",
+    "PAPER",
+    "WIDE",
+    "NothingToDraw",
+    "accuracy_by_examples",
+    "cost_by_queries",
+    "largest",
+    "paired_differences",
+    "reliability",
+]

@@ -1,0 +1,168 @@
+"""What every page is made in: its template, style, script, policy, and how texts and marks appear.
+
+A page loads nothing: style, script, figures and every number are inside it. All text from data is
+escaped, and the page's content policy lets only its own script run.
+"""
+
+import base64
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adaptlens.figures import Figure
+from adaptlens.looks import ADAPTATIONS, SPARE, adaptation_of, look
+from adaptlens.plots import INK, LINE, MUTED, PAPER
+from adaptlens.store import write_atomically
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+ROLES = {
+    "instruction": "instruction",
+    "demo_input": "demonstration, input",
+    "demo_target": "demonstration, answer",
+    "query": "query",
+    "cue": "cue for the answer",
+    "separator": "separator",
+    "chat": "chat template",
+    "filler": "neutral words",
+}
+SHAPES = {
+    "circle": "M5 0A5 5 0 1 1-5 0A5 5 0 1 1 5 0",
+    "square": "M-4.5-4.5h9v9h-9Z",
+    "triangle-up": "M0-5L5.5 4.5H-5.5Z",
+    "triangle-down": "M0 5L5.5-4.5H-5.5Z",
+    "triangle-right": "M5 0L-4.5 5.5V-5.5Z",
+    "triangle-left": "M-5 0L4.5 5.5V-5.5Z",
+    "diamond": "M0-6L6 0L0 6L-6 0Z",
+    "cross": "M-2-6h4v4h4v4h-4v4h-4v-4h-4v-4h4Z",
+}
+"""The outline of each mark, in a box from -6 to 6."""
+
+
+def render(
+    template: str, scripts: Sequence[str], figures: Mapping[str, Figure], **values: Any
+) -> str:
+    """Return a page as one string.
+
+    Args:
+        template: the name of a template that extends the frame.
+        scripts: names of the scripts it needs, in order.
+        figures: its figures by name.
+        values: what the template shows; `report` has title, prompts, settings, versions, cells.
+    """
+    import jinja2
+    from markupsafe import Markup
+
+    source = resources.files("adaptlens.report")
+    script = "\n".join(source.joinpath(name).read_text("utf-8") for name in scripts)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(lambda name: source.joinpath(name).read_text("utf-8")),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(swatch=_swatch, newlines=_newlines, safe_id=_safe_id)
+    report = values["report"]
+    known = {str(cell) for cell in report.cells["cell"]} if len(report.cells) else set()
+    return environment.get_template(template).render(
+        **values,
+        figures=figures,
+        adaptation_of=adaptation_of,
+        known=known,
+        roles=ROLES,
+        settings=list(_flat(report.settings)),
+        prompts=_by_task(report.prompts),
+        policy=f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; "
+        "img-src data:; base-uri 'none'; form-action 'none'",
+        style=Markup(source.joinpath("page.css").read_text("utf-8") + _theme()),
+        script=Markup(script),
+    )
+
+
+def publish(page: str, figures: Iterable[Figure], path: Path) -> Path:
+    """Write each figure as `figures/NAME.FORMAT` beside the page, then the page; return its path.
+
+    Every file is written atomically.
+
+    Raises:
+        UserError: the disk refuses.
+    """
+    folder = path.parent / "figures"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for figure in figures:
+        for format, content in figure.files.items():
+            folder.mkdir(exist_ok=True)
+            write_atomically(folder / f"{figure.name}.{format}", content)
+    write_atomically(path, page)
+    return path
+
+
+def _by_task(prompts: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """Return the prompts by task, and by model where there are several."""
+    several = len({prompt["model"] for prompt in prompts}) > 1
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for prompt in prompts:
+        name = f"{prompt['task']} on {prompt['model']}" if several else prompt["task"]
+        found.setdefault(name, []).append(prompt)
+    return found
+
+
+def _flat(settings: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
+    """Yield every setting as (dotted path, value)."""
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{path}{key}.")
+        elif isinstance(value, list | tuple):
+            yield f"{path}{key}", ", ".join(map(str, value))
+        else:
+            yield f"{path}{key}", str(value)
+
+
+def _theme() -> str:
+    """Return the style rules that give figures and marks their colours, light and dark."""
+    pairs = {entry.light: entry.dark for entry in ADAPTATIONS.values()}
+    pairs |= {light: dark for light, dark, _ in SPARE}
+    light = "".join(f"--c{colour[1:]}:{colour};" for colour in pairs)
+    dark = "".join(f"--c{colour[1:]}:{other};" for colour, other in pairs.items())
+    rules = [
+        f":root{{{light}}}",
+        f"@media screen and (prefers-color-scheme:dark){{:root:not([data-theme=light]){{{dark}}}}}",
+        f"@media screen{{:root[data-theme=dark]{{{dark}}}}}",
+    ]
+    for state, name in (("prompt", "icl"), ("tune", "it")):
+        rules.append(f".verdict.{state}{{--tone:var(--c{look(name).light[1:]})}}")
+    variables = {colour: f"--c{colour[1:]}" for colour in pairs}
+    variables |= {INK: "--ink", MUTED: "--muted", LINE: "--line", PAPER: "--paper"}
+    for colour, variable in variables.items():
+        for part in ("fill", "stroke"):
+            rules.append(f'.figure [{part}="{colour}"]{{{part}:var({variable})}}')
+    return "\n".join(rules)
+
+
+def _swatch(adaptation: str) -> "Markup":
+    """Return an adaptation's mark, as in the figures."""
+    from markupsafe import Markup
+
+    shown = look(adaptation)
+    return Markup(
+        '<svg class="swatch" viewBox="-6 -6 12 12" aria-hidden="true">'
+        '<path fill="var(--c{})" d="{}"/></svg>'
+    ).format(shown.light[1:], SHAPES[shown.shape])
+
+
+def _newlines(text: str) -> "Markup":
+    """Return escaped text in which every line break is also seen."""
+    from markupsafe import Markup, escape
+
+    mark = Markup('<i class="newline" aria-hidden="true"></i>\n')
+    return mark.join(escape(line) for line in text.split("\n"))
+
+
+def _safe_id(text: str) -> str:
+    """Return text with all but letters, digits, "_" and "-" written as their numbers."""
+    return "".join(c if c.isalnum() or c in "_-" else f".{ord(c):x}" for c in text)
