@@ -21,6 +21,13 @@ NOISE, BY_QUERY, CARRY = 0.1, 0.1, 0.8
 EFFECTS = {"none": 0.0, "mild": 0.03, "heavy": 0.1}
 """Standard deviation of draw effects, beside noise and query effects of 0.1."""
 
+STATES = {
+    "shuffled": ("states: queries shuffled between conditions", "either"),
+    "no tuning": ("states: tuning changes nothing", "either"),
+    "each its own way": ("states: each moves its own way", "supported"),
+    "all the same way": ("states: ICL, IT and control move alike", "supported"),
+    "the same": ("states: ICL and IT do the same", "refuted"),
+}
 PAIRS = ("icl_it", "anchor_icl", "anchor_it", "icl_control", "anchor_control")
 FALSE = {
     "IT is no nearer than the control's tuning": ((0.6, 0.3, 0.3, 0.6, 0.3), "supported"),
@@ -62,27 +69,30 @@ def likeness(values: np.ndarray, baseline: np.ndarray) -> Likeness:
     return Likeness(values, baseline, tuple(range(values.shape[1])))
 
 
-def states(rng, draws: int, *, tuned: bool, shuffled: bool) -> list[Likeness]:
-    """The five similarities of simulated states, in which ICL and IT do the same to the anchor."""
-    shape = (LAYERS, draws, QUERIES, WIDTH)
-    anchor = np.broadcast_to(rng.normal(size=(LAYERS, 1, QUERIES, WIDTH)), shape)
-    adapted = anchor + 2 * rng.normal(size=(LAYERS, 1, QUERIES, WIDTH))
-    found = {
-        "anchor": anchor,
-        "icl": adapted + rng.normal(size=shape),
-        "it": adapted + rng.normal(size=shape) if tuned else anchor,
-        "control": anchor + 2 * rng.normal(size=shape),
-    }
-    if shuffled:
+def states(rng: np.random.Generator, draws: int, kind: str) -> list[Likeness]:
+    """The five similarities of simulated states, every state its anchor's plus what moved it."""
+    shape, of_query = (LAYERS, draws, QUERIES, WIDTH), (LAYERS, 1, QUERIES, WIDTH)
+    anchor = np.broadcast_to(rng.normal(size=of_query), shape)
+    common = 2 * rng.normal(size=of_query)
+    own = {name: 2 * rng.normal(size=of_query) for name in ("icl", "it", "control")}
+    moves = {
+        "the same": (common, common, own["control"]),
+        "shuffled": (common, common, own["control"]),
+        "no tuning": (common, None, own["control"]),
+        "each its own way": (own["icl"], own["it"], own["control"]),
+        "all the same way": (common, common, common),
+    }[kind]
+    found = {"anchor": anchor}
+    for name, move in zip(own, moves, strict=True):
+        found[name] = anchor if move is None else anchor + move + rng.normal(size=shape)
+    if kind == "shuffled":
         found = {name: one[:, :, rng.permutation(QUERIES)] for name, one in found.items()}
     out = []
     for pair in PAIRS:
         left, right = (found[name] for name in pair.split("_"))
         compared = [MEASURES["centred"](x, y) for x, y in zip(left, right, strict=True)]
-        out.append(
-            likeness(*(np.stack([getattr(c, part) for c in compared])
-                       for part in ("matched", "mismatched")))
-        )  # fmt: skip
+        parts = ("matched", "mismatched")
+        out.append(likeness(*(np.stack([getattr(c, p) for c in compared]) for p in parts)))
     return out
 
 
@@ -107,15 +117,8 @@ def claim_table(rng, runs: int) -> None:
               f"{found['refuted']:8.3f} {share:6.3f}", flush=True)  # fmt: skip
 
     for draws in (5, 10):
-        for name, tuned, shuffled in (
-            ("states: queries shuffled between conditions", True, True),
-            ("states: tuning changes nothing", False, False),
-        ):
-            row(name, draws, "-",
-                lambda r, d=draws, t=tuned, s=shuffled: states(r, d, tuned=t, shuffled=s),
-                "either")  # fmt: skip
-        row("states: ICL and IT do the same", draws, "-",
-            lambda r, d=draws: states(r, d, tuned=True, shuffled=False), "refuted")  # fmt: skip
+        for kind, (name, false) in STATES.items():
+            row(name, draws, "-", lambda r, d=draws, k=kind: states(r, d, k), false)
         for name, (means, false) in FALSE.items():
             for effects in ("mild", "heavy"):
                 row(name, draws, effects,

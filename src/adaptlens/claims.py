@@ -217,7 +217,7 @@ def implicit_tuning(
         return Claim("not decided", nothing, nan, nan, nan, 1.0, 1.0, queries, len(draws))
     rows = [_of(one, draws, kept) for one in given]
     excesses = [
-        _tested(over, alternatives, kept, drawn, margin, flips, seed)
+        _tested(over, alternatives, kept, drawn, margin, alpha, flips, seed)
         for over, alternatives in _excesses(*(values for values, _ in rows)).items()
     ]
     by_layer = [min(layer, key=lambda one: one.low)
@@ -287,6 +287,7 @@ def _tested(
     kept: Sequence[int],
     drawn: bool,
     margin: float,
+    alpha: float,
     flips: int,
     seed: int,
 ) -> _Tested:
@@ -296,7 +297,7 @@ def _tested(
     """
     many, last = len(alternatives), len(kept) - 1
     layers = [
-        [layered.mean(values[place], drawn, level=1 - 0.05 / many,
+        [layered.mean(values[place], drawn, level=1 - alpha / many,
                       flips=flips if place == last else 0, seed=seed) for values in alternatives]
         for place in range(len(kept))
     ]  # fmt: skip
