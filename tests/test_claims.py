@@ -215,17 +215,14 @@ def test_layers_without_a_similarity_are_left_out_and_the_others_keep_their_plac
     assert implicit_tuning(*given, margin=MARGIN).state == "not decided"
 
 
-def simulated_states(rng, *, shuffled: bool, draws=8, queries=24, width=48):
-    """The five similarities where ICL and IT move states the same way, the control another way."""
-    shape = (3, draws, queries, width)
-    anchor = np.broadcast_to(rng.normal(size=(3, 1, queries, width)), shape)
-    adapted = anchor + 2 * rng.normal(size=(3, 1, queries, width))
-    named = {
-        "anchor": anchor,
-        "icl": adapted + rng.normal(size=shape),
-        "it": adapted + rng.normal(size=shape),
-        "control": anchor + 2 * rng.normal(size=shape),
-    }
+def simulated_states(rng, moves="aab", *, shuffled=False, draws=8, queries=24, width=48):
+    """The five likenesses where ICL, IT and control move the states by what their letter names."""
+    shape, of_query = (3, draws, queries, width), (3, 1, queries, width)
+    anchor = np.broadcast_to(rng.normal(size=of_query), shape)
+    ways = {letter: 2 * rng.normal(size=of_query) for letter in sorted(set(moves))}
+    named = {"anchor": anchor}
+    for name, letter in zip(("icl", "it", "control"), moves, strict=True):
+        named[name] = anchor + ways[letter] + rng.normal(size=shape)
     if shuffled:
         named = {name: one[:, :, rng.permutation(queries)] for name, one in named.items()}
     pairs = (("icl", "it"), ("anchor", "icl"), ("anchor", "it"), ("icl", "control"),
@@ -243,7 +240,7 @@ def simulated_states(rng, *, shuffled: bool, draws=8, queries=24, width=48):
 
 
 def test_states_that_move_alike_support_the_claim():
-    given = simulated_states(np.random.default_rng(7), shuffled=False)
+    given = simulated_states(np.random.default_rng(7))
     assert implicit_tuning(*given, margin=MARGIN, flips=199).state == "supported"
 
 
@@ -256,6 +253,20 @@ def test_states_of_shuffled_queries_decide_nothing():
     decided = [one for one in found if one.state != "not decided"]
     assert len(decided) / RUNS <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / RUNS)
     assert any(one.line.startswith("no signal") for one in found)
+
+
+@pytest.mark.parametrize("moves", ["abc", "aaa"])
+def test_moving_apart_or_as_any_tuning_does_refutes_the_claim(moves):
+    given = simulated_states(np.random.default_rng(11), moves)
+    assert implicit_tuning(*given, margin=MARGIN, flips=99).state == "refuted"
+
+
+def test_intervals_are_wider_at_a_stricter_level():
+    given = similarities(np.random.default_rng(12), (0.8, 0.4, 0.3, 0.4, 0.4))
+    usual, strict = (implicit_tuning(*given, margin=MARGIN, flips=1999, alpha=alpha)
+                     for alpha in (0.05, 0.005))  # fmt: skip
+    assert usual.effect == strict.effect
+    assert strict.low < usual.low and strict.high > usual.high
 
 
 @pytest.mark.parametrize(
