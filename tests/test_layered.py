@@ -73,6 +73,33 @@ def test_the_interval_moves_and_stretches_with_the_values(seed, shift, scale):
         assert getattr(other, end) == pytest.approx(scale * getattr(one, end) + shift, abs=1e-8)
 
 
+@given(st.integers(0, 1000))
+@settings(max_examples=20, deadline=None)
+def test_the_order_of_draws_and_of_queries_does_not_matter(seed):
+    rng = np.random.default_rng(seed)
+    values = table(rng, layers=4, repeats=5, queries=8) + 0.3
+    turned = values[:, rng.permutation(5)][:, :, rng.permutation(8)]
+    one, other = layered.mean(values[0], True), layered.mean(turned[0], True)
+    assert (other.low, other.high, other.p) == pytest.approx((one.low, one.high, one.p))
+    # Without draws all patterns of 8 signs are tried, so the clusters are the same to the last.
+    one, other = ([(c.first, c.last, c.p) for c in layered.clusters(y[:, :1], drawn=False)]
+                  for y in (values, values[:, :, rng.permutation(8)]))  # fmt: skip
+    assert one == other
+
+
+@given(st.integers(0, 1000))
+@settings(max_examples=20, deadline=None)
+def test_turning_every_sign_turns_the_result(seed):
+    values = table(np.random.default_rng(seed), layers=4, repeats=5) + 0.4
+    one, other = layered.mean(values[0], True), layered.mean(-values[0], True)
+    assert (other.value, other.low, other.p) == pytest.approx((-one.value, -one.high, one.p))
+    found, turned = (layered.clusters(y, drawn=True, flips=99) for y in (values, -values))
+    assert [(c.first, c.last, c.p) for c in found] == [(c.first, c.last, c.p) for c in turned]
+    assert [c.mass for c in turned] == pytest.approx([-c.mass for c in found])
+    u, inverted = layered.u_shape(values, drawn=True), layered.u_shape(-values, drawn=True)
+    assert (u.is_u, u.is_inverted) == (inverted.is_inverted, inverted.is_u)
+
+
 def test_one_sided_tests_about_a_bound_add_up_to_one():
     found = layered.mean(table(np.random.default_rng(0))[0] + 0.3, drawn=True)
     for bound in (-0.2, 0.0, 0.5):
@@ -151,6 +178,70 @@ def test_clusters_are_those_of_every_sign_pattern(seed):
     values = rng.normal(size=(5, 7)) + np.array([1.5, 1.0, 0.0, -1.0, -1.0])[:, None]
     found = layered.clusters(values[:, None], drawn=False, threshold=0.2)
     wanted = naive_clusters(values, 0.2)
+    assert [(one.first, one.last) for one in found] == [(a, b) for a, b, _ in wanted]
+    assert [one.p for one in found] == pytest.approx([p for _, _, p in wanted])
+
+
+def naive_clusters_of_draws(values: np.ndarray, threshold: float):
+    """(first, last, p) over layers x draws x queries, every estimated effect flipped by itself."""
+    layers, repeats, queries = values.shape
+    patterns = [np.array(signs) for signs in product((-1.0, 1.0), repeat=queries + repeats)]
+
+    def studentised(y: np.ndarray) -> tuple[float, float]:
+        grand, of_row, of_column = y.mean(), y.mean(1), y.mean(0)
+        by_query = repeats * np.square(of_column - grand).sum() / (queries - 1)
+        by_draw = queries * np.square(of_row - grand).sum() / (repeats - 1)
+        rest = y - of_row[:, None] - of_column + grand
+        left = np.square(rest).sum() / ((repeats - 1) * (queries - 1))
+        v = (max(by_query, left) + max(0, by_draw - left)) / y.size
+        parts = by_query**2 / (queries - 1) + by_draw**2 / (repeats - 1)
+        parts += left**2 / ((repeats - 1) * (queries - 1))
+        return grand / math.sqrt(v), v**2 / (parts / y.size**2)
+
+    def flip(y: np.ndarray, signs: np.ndarray) -> np.ndarray:
+        of_query, of_draw = signs[:queries], signs[queries:, None]
+        rows = y.mean(1, keepdims=True) - y.mean()
+        rest = y - y.mean(0) - rows
+        return of_draw * rows + of_query * y.mean(0) + of_draw * of_query * rest
+
+    def runs(deviates):
+        limit, out = -NormalDist().inv_cdf(threshold / 2), []
+        for layer, z in enumerate(deviates):
+            if abs(z) <= limit:
+                continue
+            if out and out[-1][1] == layer - 1 and out[-1][2] * z > 0:
+                out[-1] = (out[-1][0], layer, out[-1][2] + z)
+            else:
+                out.append((layer, layer, z))
+        return out
+
+    flipped = [[studentised(flip(y, signs))[0] for signs in patterns] for y in values]
+
+    def deviate(layer: int, t: float, least: float = 0.0) -> float:
+        share = np.mean([abs(other) >= abs(t) - 1e-9 for other in flipped[layer]])
+        return math.copysign(-NormalDist().inv_cdf(max(share / 2, least)), t)
+
+    heaviest = [
+        max((abs(run[2]) for run in runs([deviate(k, flipped[k][i]) for k in range(layers)])),
+            default=0.0)
+        for i in range(len(patterns))
+    ]  # fmt: skip
+    of_layers = [studentised(y) for y in values]
+    own = [deviate(k, t, t_tail(abs(t), freedom)) for k, (t, freedom) in enumerate(of_layers)]
+    return [
+        (first, last, float(np.mean(np.array(heaviest) >= abs(mass) - 1e-9)))
+        for first, last, mass in runs(own)
+    ]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_clusters_of_two_draws_are_those_of_every_sign_of_draws_and_queries(seed):
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=(3, 2, 6)) + 0.2 * rng.normal(size=(3, 2, 1))
+    values += np.array([2.0, 1.5, -2.0])[:, None, None]
+    found = layered.clusters(values, drawn=True, threshold=0.3)
+    wanted = naive_clusters_of_draws(values, 0.3)
+    assert wanted
     assert [(one.first, one.last) for one in found] == [(a, b) for a, b, _ in wanted]
     assert [one.p for one in found] == pytest.approx([p for _, _, p in wanted])
 

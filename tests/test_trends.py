@@ -4,6 +4,9 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import spearmanr
 
 from adaptlens import trends
 
@@ -41,6 +44,38 @@ def test_a_trend_of_ranks_does_not_ask_how_much():
     # Ranks 1, 3, 2 against 1, 2, 3 correlate by 0.5; a constant cell counts as 0.
     mixed = np.stack([[[0.0, 1, 7]], [[2.0, 3, 7]], [[1.0, 2, 7]]])
     assert trends.monotone(mixed, [1, 2, 3]).value == pytest.approx(1 / 3)
+
+
+def test_a_trend_of_ranks_is_spearmans_for_every_cell():
+    values = np.random.default_rng(13).integers(0, 4, (6, 3, 4)).astype(float)
+    x = np.array([1.0, 2, 2, 4, 8, 16])
+    naive = [spearmanr(x, values[:, r, q]).statistic for r in range(3) for q in range(4)]
+    assert trends.monotone(values, x).value == pytest.approx(np.mean(naive))
+    names = {"a": values[0], "b": values[1]}
+    wanted = spearmanr(values[0].ravel(), values[1].ravel()).statistic
+    assert trends.agreement(names)["a", "b"] == pytest.approx(wanted)
+
+
+@given(st.integers(0, 1000), st.floats(-3, 3))
+@settings(max_examples=20, deadline=None)
+def test_neither_a_constant_nor_the_order_of_draws_changes_a_trend(seed, constant):
+    rng = np.random.default_rng(seed)
+    levels, order = np.stack([table(rng, 5, 12) for _ in range(3)]), rng.permutation(5)
+    one = trends.slope(levels, [0, 1, 3])
+    # What a draw and query has at all levels is no trend.
+    other = trends.slope(levels[:, order] + constant + table(rng, 5, 12), [5, 6, 8])
+    assert (other.value, other.error) == pytest.approx((one.value, one.error), abs=1e-9)
+    y, x = levels[:2]
+    (one,) = trends.regression(y, {"x": x})
+    (other,) = trends.regression(y[order] + constant, {"x": 2 * x[order] - constant})
+    assert (other.alone.value, other.alone.error) == pytest.approx(
+        (one.alone.value, one.alone.error)
+    )
+    (turned,) = trends.regression(-y, {"x": x})
+    assert (turned.alone.low, turned.alone.p) == pytest.approx((-one.alone.high, one.alone.p))
+    binned, moved = trends.bins(y, x, 4), trends.bins(y[order] + constant, x[order], 4)
+    assert [b.y + constant for b in binned] == pytest.approx([b.y for b in moved])
+    assert [b.high - b.low for b in binned] == pytest.approx([b.high - b.low for b in moved])
 
 
 def test_one_level_has_no_trend():
