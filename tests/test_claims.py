@@ -54,6 +54,17 @@ def test_a_statement_alone(sign, value, state):
     assert states((sign, value)) == [state]
 
 
+def test_the_weaker_of_two_is_not_refuted_for_having_been_picked():
+    # Two true effects at the margin: one of them looks smaller in more than 5% of runs.
+    rng = np.random.default_rng(0)
+    refuted = {1: 0, 2: 0}
+    for value in 0.3 + 0.1 * rng.normal(size=(2000, 2)).min(1):
+        for among in refuted:
+            (one,) = judged([Statement(2, "", 1, normal(value, 0.1), among)], margin=0.3)
+            refuted[among] += one.state == "refuted"
+    assert refuted[2] / 2000 <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 2000) < refuted[1] / 2000
+
+
 def test_a_wide_interval_decides_nothing():
     assert states((1, normal(0.1, 0.08)), (0, normal(0.0, 0.08))) == ["not decided"] * 2
 

@@ -30,12 +30,15 @@ class Statement:
         claim: what is claimed, in words.
         sign: 1 if the mean is claimed to be above 0, -1 below, 0 if there is no effect.
         mean: what was found.
+        among: how many means this is the weakest of (the two sides of a U), if each of them must
+            hold for the claim. Picking it makes support no easier, but refutation does get easier.
     """
 
     factor: int
     claim: str
     sign: int
     mean: Mean
+    among: int = 1
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ def judged(statements: Sequence[Statement], *, margin: float, alpha: float = 0.0
         alpha: chance of any false verdict.
     """
     there = [one.mean.p if math.isfinite(one.mean.p) else 1.0 for one in statements]
-    within = [_within(one.mean, margin) for one in statements]
+    within = [min(1.0, one.among * _within(one.mean, margin)) for one in statements]
     p_there, p_within = _corrected(there, within)
     found = []
     for one, p_holm, p_equal in zip(statements, p_there, p_within, strict=True):
