@@ -66,7 +66,7 @@ def svg(chart: "alt.ConcatChart") -> str:
     import vl_convert
 
     version = "_".join(alt.SCHEMA_VERSION.split(".")[:2])
-    return vl_convert.vegalite_to_svg(chart.to_dict(), vl_version=version)
+    return vl_convert.vegalite_to_svg(chart.to_dict(validate=False), vl_version=version)
 
 
 def picture(drawn: str, format: str) -> bytes:

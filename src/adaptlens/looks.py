@@ -1,4 +1,4 @@
-"""How an adaptation, a metric and a number appear everywhere: one name, one colour, one format.
+"""How an adaptation, a pair, a metric and a number appear everywhere: one name, colour and format.
 
 The colours keep 3:1 contrast on light and dark paper, stay apart under colour blindness, and
 every adaptation also has a shape of its own.
@@ -8,7 +8,7 @@ import math
 import re
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 POINTS = {"chrf": 1.0}
 """How many points one unit of a metric is worth; 100 for metrics that are fractions."""
@@ -20,6 +20,17 @@ METRICS = {
     "chrf": "chrF, 0–100",
     "exact": "exact match, %",
 }
+
+SIMILARITIES = {
+    "cosine": "raw cosine",
+    "centred": "centred cosine",
+    "standardised": "standardised cosine",
+    "distance": "relative distance",
+    "cka": "CKA, debiased",
+    "procrustes": "Procrustes, cross-validated",
+    "rsa": "RSA",
+}
+"""What each measure of similarity is called on a page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +73,70 @@ SPARE = (
     ("#3f5a6b", "#9cb8c9", "triangle-left"),
 )
 
+PAIRS = {
+    "icl ~ it": Look(
+        "ICL ~ IT", "states under a prompt with demonstrations, and after tuning on the same ones",
+        "#211f1c", "#ece8e1", "diamond",
+    ),
+    "zero_shot ~ icl": Look(
+        "anchor ~ ICL", "the base model without and with demonstrations in the prompt",
+        "#2f7fe0", "#3d8cf7", "circle", (7, 4),
+    ),
+    "zero_shot ~ it": Look(
+        "anchor ~ IT", "the base model before and after instruction tuning",
+        "#d9480f", "#ee8440", "square", (2, 3),
+    ),
+    "icl ~ sl": Look(
+        "ICL ~ SL", "a prompt with demonstrations, and tuning on them without the instruction",
+        "#0d5240", "#74e6c0", "triangle-up", (12, 3, 2, 3),
+    ),
+    "zero_shot ~ sl": Look("anchor ~ SL", "", "#9a7400", "#e0b84a", "triangle-down"),
+    "it ~ sl": Look("IT ~ SL", "", "#b3305e", "#f07ba3", "triangle-right"),
+    "zero_shot ~ full": Look("anchor ~ full", "", "#6b2a85", "#eb9fe6", "cross"),
+    "icl ~ full": Look("ICL ~ full", "", "#6b2a85", "#eb9fe6", "triangle-left"),
+    "it ~ full": Look("IT ~ full", "", "#3f5a6b", "#9cb8c9", "triangle-left"),
+}  # fmt: skip
+"""Pairs of conditions, by their adaptations. Those with a meaning are the ones figures draw."""
+
+SHORT = {"zero_shot": "anchor", "icl": "ICL", "it": "IT", "sl": "SL", "full": "full"}
+_FAMILIES = {"zero": "zero_shot", **{name: name for name in SHORT}}
+_CONTROL = re.compile(r"_(shuffled|unrelated|neutral|restart|wrong_\d+|path.*)$")
+
 
 def adaptation_of(condition: str) -> str:
-    """Return the adaptation a condition label names: "icl-16" is icl, "zero-shot" is zero_shot."""
-    return re.sub(r"-\d+", "", condition).replace("-", "_")
+    """Return the adaptation a condition label names: "icl-16" is icl, "zero-shot" is zero_shot.
+
+    A control keeps what it changes: "icl-16-shuffled" is icl_shuffled.
+    """
+    return re.sub(r"-\d+", "", condition, count=1).replace("-", "_")
+
+
+def pair_of(left: str, right: str) -> str:
+    """Return the pair two condition labels make, in one order: "icl ~ it" for it-16 and icl-16.
+
+    What a label says beyond its adaptation (examples, controls, positions, draws) is left out.
+    """
+    heads = [re.split(r"[-_@ ]", side)[0] for side in (left, right)]
+    names = [_FAMILIES.get(head, head) for head in heads]
+    order = list(SHORT)
+    return " ~ ".join(sorted(names, key=lambda n: order.index(n) if n in order else len(order)))
+
+
+def look_of_pair(pair: str) -> Look:
+    """Return the look of a pair of adaptations; one the project does not know gets a spare."""
+    if pair in PAIRS:
+        return PAIRS[pair]
+    light, dark, shape = SPARE[zlib.crc32(pair.encode()) % len(SPARE)]
+    return Look(" ~ ".join(SHORT.get(n, n) for n in pair.split(" ~ ")), "", light, dark, shape)
+
+
+def short(condition: str) -> str:
+    """Return a condition as figures name it: "icl-16-unrelated" is "ICL unrelated"."""
+    name, *more = re.sub(r"^zero-shot", "zero_shot", condition).split("-", 1)
+    rest = re.sub(r"^\d+(?=-| |@|$)", "", more[0]) if more else ""
+    head, _, tail = name.partition(" ")
+    said = " ".join([SHORT.get(head, head), *filter(None, [tail, rest.strip("- ")])])
+    return said.replace("-", " ") if head in SHORT else condition
 
 
 def examples_of(condition: str) -> int:
@@ -77,10 +148,15 @@ def examples_of(condition: str) -> int:
 def look(adaptation: str) -> Look:
     """Return the look of an adaptation; one the project does not know always gets the same spare.
 
-    Two unknown adaptations may share a spare colour; their names still tell them apart.
+    Two unknown adaptations may share a spare colour; their names still tell them apart. A control
+    looks like what it controls.
     """
     if adaptation in ADAPTATIONS:
         return ADAPTATIONS[adaptation]
+    if (controlled := _CONTROL.sub("", adaptation)) != adaptation and controlled in ADAPTATIONS:
+        return replace(ADAPTATIONS[controlled], label=adaptation.replace("_", "-"))
+    if adaptation.startswith("zero_shot_"):
+        return replace(ADAPTATIONS["zero_shot"], label=adaptation.replace("_", "-"))
     light, dark, shape = SPARE[zlib.crc32(adaptation.encode()) % len(SPARE)]
     return Look(adaptation.replace("_", "-"), "", light, dark, shape)
 
@@ -109,6 +185,23 @@ def interval(value: float, low: float, high: float, *, sign: bool = False) -> st
     if math.isfinite(low) and math.isfinite(high):
         text += f" [{low:.1f}, {high:.1f}]"
     return text.replace("-", "−")
+
+
+def similarity(
+    value: float,
+    low: float = math.nan,
+    high: float = math.nan,
+    *,
+    sign: bool = False,
+    digits: int = 3,
+) -> str:
+    """Return "0.651 [0.603, 0.701]", or the value alone where the interval is undefined."""
+    if not math.isfinite(value):
+        return "–"
+    text = f"{value:{'+' if sign else ''}.{digits}f}"
+    if math.isfinite(low) and math.isfinite(high):
+        text += f" [{low:.{digits}f}, {high:.{digits}f}]"
+    return re.sub(r"[+-](0\.0+)(?!\d)", r"\1", text).replace("-", "−")
 
 
 def p_value(p: float) -> str:

@@ -40,13 +40,15 @@ NUMBERS: dict[str, tuple[str, float, str]] = {
 class Entry:
     """One cell of a table: its text, what it sorts by, and what it points to.
 
-    `links` are (text, cell id) and replace the text; `adaptation` puts its mark before it.
+    `links` are (text, cell id) and replace the text; `adaptation` puts its mark before it;
+    `tone` is the name of a style.
     """
 
     text: str
     sort: float | str = ""
     links: tuple[tuple[str, str], ...] = ()
     adaptation: str = ""
+    tone: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +160,11 @@ def embedded(table: "pd.DataFrame") -> str:
         else:
             listed = ",".join(_json_number(value) for value in table[name])
             columns.append(f'{{{head},"numbers":[{listed}]}}')
-    text = f'{{"rows":{len(table)},"columns":[{",".join(columns)}]}}'
+    return script_safe(f'{{"rows":{len(table)},"columns":[{",".join(columns)}]}}')
+
+
+def script_safe(text: str) -> str:
+    """Return JSON in which nothing can end the script element around it."""
     for letter in "<>&\u2028\u2029":
         text = text.replace(letter, f"\\u{ord(letter):04x}")
     return text

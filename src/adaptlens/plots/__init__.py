@@ -12,6 +12,8 @@ from adaptlens.plots.comparison import (
     paired_differences,
     reliability,
 )
+from adaptlens.plots.levels import curve, named, of_factor, regression
+from adaptlens.plots.states import agreement, bars, heat, last_layer, lens, of_pairs, over_layers
 
 __all__ = [
     "INK",
@@ -22,8 +24,19 @@ __all__ = [
     "WIDE",
     "NothingToDraw",
     "accuracy_by_examples",
+    "agreement",
+    "bars",
     "cost_by_queries",
+    "curve",
+    "heat",
     "largest",
+    "last_layer",
+    "lens",
+    "named",
+    "of_factor",
+    "of_pairs",
+    "over_layers",
     "paired_differences",
+    "regression",
     "reliability",
 ]

@@ -1,8 +1,10 @@
 """What all figures share: widths, neutral colours, panels, and the house style."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
+
+from adaptlens.looks import look_of_pair
 
 if TYPE_CHECKING:
     import altair as alt
@@ -39,15 +41,67 @@ def chart_of(values: list[dict[str, Any]]) -> "alt.Chart":
     return alt.Chart(pd.DataFrame(values))
 
 
-def panel(layers: list[Any], title: str, width: int, height: Any) -> Any:
-    """Return layers as one titled panel."""
+def spread(num_each: int, num_groups: int, width: int) -> tuple[int, int]:
+    """Return the number of columns, and the width of one panel's plot, its axis left out.
+
+    Args:
+        num_each: panels that belong together and stand side by side.
+        num_groups: how many such groups there are.
+        width: of the figure.
+    """
+    if width <= NARROW:
+        return 1, width - 44
+    columns = (num_each if num_each < 4 else 2 if num_each == 4 else 3) if num_each > 1 else 0
+    columns = columns or max(2, min(num_groups, 3))
+    return columns, int(width / columns - 48)
+
+
+def pair_colour(pairs: "Iterable[str]", width: int, *, legend: bool = True) -> "alt.Color":
+    """Return the colours of pairs, with a legend that fits the width where there are several."""
     import altair as alt
 
-    return alt.layer(*layers).properties(width=width, height=height, title=title)
+    looks = [look_of_pair(pair) for pair in pairs]
+    shown = alt.Legend(symbolOpacity=1, symbolStrokeWidth=0)
+    if width <= NARROW:
+        shown.columns = 2
+    return alt.Color(
+        "pair:N", title=None, legend=shown if legend and len(looks) > 1 else None
+    ).scale(domain=[one.label for one in looks], range=[one.light for one in looks])
 
 
-def figure(panels: list[Any], columns: int) -> "alt.ConcatChart":
-    """Return the panels as one figure in the house style, with one legend."""
+def pair_shape(pairs: "Iterable[str]") -> "alt.Shape":
+    """Return the shapes of pairs, so that they are told apart without colour."""
+    import altair as alt
+
+    looks = [look_of_pair(pair) for pair in pairs]
+    return alt.Shape("pair:N", title=None, legend=None).scale(
+        domain=[one.label for one in looks], range=[one.shape for one in looks]
+    )
+
+
+def domain(values: "Iterable[float | None]", *, zero: bool = True) -> list[float]:
+    """Return the ends of an axis that shows all defined values, with a little room."""
+    seen = [value for value in values if value is not None and math.isfinite(value)]
+    low, high = min(seen), max(seen)
+    if zero:
+        low, high = min(low, 0.0), max(high, 0.0)
+    room = 0.05 * max(high - low, 1e-3)
+    return [low - room if low < 0 or not zero else 0.0, high + room]
+
+
+def panel(layers: list[Any], title: str, width: int, height: Any, subtitle: str = "") -> Any:
+    """Return layers as one panel under its title, and what is drawn under that."""
+    import altair as alt
+
+    titled = alt.TitleParams(title, subtitle=subtitle) if subtitle else title
+    return alt.layer(*layers).properties(width=width, height=height, title=titled)
+
+
+def figure(panels: list[Any], columns: int, gap: int = 56) -> "alt.ConcatChart":
+    """Return the panels as one figure in the house style, with one legend.
+
+    `gap` is the space between columns; the labels of an axis stand in it.
+    """
     import altair as alt
 
     if not panels:
@@ -56,12 +110,13 @@ def figure(panels: list[Any], columns: int) -> "alt.ConcatChart":
     axis |= {"labelFontSize": 11, "titleFontSize": 11, "titlePadding": 6}
     axis |= {"gridColor": LINE, "domainColor": MUTED, "tickColor": MUTED}
     title = {"anchor": "start", "frame": "group", "fontSize": 12, "fontWeight": 600, "offset": 10}
+    title |= {"subtitleColor": MUTED, "subtitleFontSize": 11, "subtitlePadding": 4}
     scales = {"color": "shared", "shape": "shared", "x": "independent", "y": "independent"}
     return alt.concat(
         *panels,
         columns=columns,
         bounds="flush",
-        spacing={"row": 84, "column": 56},
+        spacing={"row": 100, "column": gap},
         background=PAPER,
         padding=4,
         resolve=alt.Resolve(scale=scales),

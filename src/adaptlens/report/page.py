@@ -6,14 +6,16 @@ escaped, and the page's content policy lets only its own script run.
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptlens.figures import Figure
-from adaptlens.looks import ADAPTATIONS, SPARE, adaptation_of, look
+from adaptlens.looks import ADAPTATIONS, PAIRS, SPARE, adaptation_of, look, look_of_pair
 from adaptlens.plots import INK, LINE, MUTED, PAPER
+from adaptlens.report.marks import SHAPES
 from adaptlens.store import write_atomically
 
 if TYPE_CHECKING:
@@ -29,17 +31,6 @@ ROLES = {
     "chat": "chat template",
     "filler": "neutral words",
 }
-SHAPES = {
-    "circle": "M5 0A5 5 0 1 1-5 0A5 5 0 1 1 5 0",
-    "square": "M-4.5-4.5h9v9h-9Z",
-    "triangle-up": "M0-5L5.5 4.5H-5.5Z",
-    "triangle-down": "M0 5L5.5-4.5H-5.5Z",
-    "triangle-right": "M5 0L-4.5 5.5V-5.5Z",
-    "triangle-left": "M-5 0L4.5 5.5V-5.5Z",
-    "diamond": "M0-6L6 0L0 6L-6 0Z",
-    "cross": "M-2-6h4v4h4v4h-4v4h-4v-4h-4v-4h4Z",
-}
-"""The outline of each mark, in a box from -6 to 6."""
 
 
 def render(
@@ -67,6 +58,7 @@ def render(
         lstrip_blocks=True,
     )
     environment.filters.update(swatch=_swatch, newlines=_newlines, safe_id=_safe_id)
+    environment.filters["typeset"] = _typeset
     report = values["report"]
     known = {str(cell) for cell in report.cells["cell"]} if len(report.cells) else set()
     return environment.get_template(template).render(
@@ -125,7 +117,7 @@ def _flat(settings: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, st
 
 def _theme() -> str:
     """Return the style rules that give figures and marks their colours, light and dark."""
-    pairs = {entry.light: entry.dark for entry in ADAPTATIONS.values()}
+    pairs = {entry.light: entry.dark for entry in (*ADAPTATIONS.values(), *PAIRS.values())}
     pairs |= {light: dark for light, dark, _ in SPARE}
     light = "".join(f"--c{colour[1:]}:{colour};" for colour in pairs)
     dark = "".join(f"--c{colour[1:]}:{other};" for colour, other in pairs.items())
@@ -145,10 +137,10 @@ def _theme() -> str:
 
 
 def _swatch(adaptation: str) -> "Markup":
-    """Return an adaptation's mark, as in the figures."""
+    """Return the mark of an adaptation or of a pair, as in the figures."""
     from markupsafe import Markup
 
-    shown = look(adaptation)
+    shown = look_of_pair(adaptation) if " ~ " in adaptation else look(adaptation)
     return Markup(
         '<svg class="swatch" viewBox="-6 -6 12 12" aria-hidden="true">'
         '<path fill="var(--c{})" d="{}"/></svg>'
@@ -161,6 +153,12 @@ def _newlines(text: str) -> "Markup":
 
     mark = Markup('<i class="newline" aria-hidden="true"></i>\n')
     return mark.join(escape(line) for line in text.split("\n"))
+
+
+def _typeset(text: str) -> str:
+    """Return a sentence with a true minus and a true times sign."""
+    text = re.sub(r"(?<=queries) x (?=\d)", " × ", text)
+    return re.sub(r"(?<![\w.])-(?=\d)", "−", text)
 
 
 def _safe_id(text: str) -> str:

@@ -1,0 +1,331 @@
+"""The convergence study as one self-contained HTML page, and as figures beside it."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from adaptlens import grids, plots
+from adaptlens.figures import FORMATS, Figure, Wanted, draw
+from adaptlens.grids import convergence as tabled
+from adaptlens.looks import PAIRS, SIMILARITIES, in_order, look, pair_of
+from adaptlens.report.page import publish, render
+from adaptlens.report.state_map import HEIGHT, WIDTH, embedded, state_maps
+from adaptlens.values import Role
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+IMPLICIT = "in-context learning is implicit instruction tuning"
+"""How the claim reads that the page begins with."""
+
+NAMED = {
+    "task": "task of the demonstrations",
+    "generation": "generation",
+    "prompt": "prompt",
+    "position": "position",
+}
+CURVES = {
+    "demonstrations": "demonstrations",
+    "resemblance": "resemblance",
+    "labels": "wrong labels",
+    "dose": "dose",
+}
+"""The sections whose figure has names, or numbers, for levels, and the factor each shows."""
+
+TITLES = {
+    "demonstrations": "Number of demonstrations",
+    "resemblance": "Likeness of query and demonstrations",
+    "labels": "Wrong labels",
+    "task": "Demonstrations of another task",
+    "generation": "Generation",
+    "prompt": "Better prompts without demonstrations",
+    "position": "Position of the token",
+    "dose": "Tuning dose",
+}
+"""The headings of the factors' sections, in their order on the page."""
+
+KNOWN = {
+    "claims", "pairs", "factors", "u_shape", "regression", "behaviour", "pair_behaviour", "lens",
+    "models",
+}  # fmt: skip
+TICKS = "Broad, faint tick: the same pair with mismatched queries. Thin tick: its noise floor."
+LINES = "For ICL ~ IT, dashed: mismatched queries; dotted: the noise floor."
+
+
+@dataclass(frozen=True, eq=False)
+class ConvergenceReport:
+    """Everything the page of a convergence study shows.
+
+    Attributes:
+        claims: one row per claim: model, task, factor (its number), claim, state ("supported",
+            "refuted", "not decided"), line, effect, low, high, p, p_holm, test, queries, draws.
+        tables: tidy tables by name (pairs, factors, u_shape, regression, behaviour,
+            pair_behaviour, lens, models); one that is missing or empty has no section.
+        map: points in two dimensions: model, task, layer, condition, query, gold, x, y.
+        prompts: prompts as sent: task, model, condition, query_id, `parts` of (role, text),
+            `answers` and `gold`.
+        settings: the run's configuration, nested.
+        versions: package to version.
+        cells: one cell a row, its id in the column `cell`.
+        notes: sentences a reader needs in order to trust the numbers.
+    """
+
+    title: str
+    claims: Sequence[Mapping[str, Any]]
+    tables: Mapping[str, "pd.DataFrame"]
+    map: "pd.DataFrame"
+    prompts: Sequence[Mapping[str, Any]]
+    settings: Mapping[str, Any]
+    versions: Mapping[str, str]
+    cells: "pd.DataFrame"
+    notes: Sequence[str] = field(default_factory=tuple)
+
+    def __post_init__(self) -> None:
+        """Check that every claim has a known verdict and every prompt known parts."""
+        for claim in self.claims:
+            if claim["state"] not in tabled.SIGNS:
+                raise ValueError(f"no such verdict: '{claim['state']}'; one of {[*tabled.SIGNS]}")
+        for prompt in self.prompts:
+            strange = {role for role, _ in prompt["parts"]} - set(get_args(Role))
+            if strange:
+                raise ValueError(f"no such prompt role: {', '.join(sorted(strange))}")
+
+    def table(self, name: str) -> "pd.DataFrame | None":
+        """Return a table, or None where it was not measured."""
+        table = self.tables.get(name)
+        return None if table is None or table.empty else table
+
+    @property
+    def measure(self) -> str:
+        """The measure by which the claims are judged."""
+        return str(self.settings.get("claim", {}).get("measure", "centred"))
+
+
+def write(report: ConvergenceReport, path: Path | str, *, formats: Iterable[str] = FORMATS) -> Path:
+    """Write the page, and each figure as `figures/NAME.FORMAT` beside it; return the page's path.
+
+    Every file is written atomically, the page last. The same report gives the same bytes.
+
+    Raises:
+        UserError: the disk refuses, or a format is not one of svg, png, pdf.
+    """
+    figures = draw(wanted(report), formats)
+    return publish(html(report, figures), figures.values(), Path(path))
+
+
+def html(report: ConvergenceReport, figures: Mapping[str, Figure]) -> str:
+    """Return the page as one string."""
+    from markupsafe import Markup
+
+    pairs = report.table("pairs")
+    rows = None if pairs is None else tabled.everything(pairs)
+    constant = {}
+    if rows is not None:
+        constant = {n: str(rows[n].iloc[0]) for n in ("task", "model") if rows[n].nunique() == 1}
+        rows = rows.drop(columns=list(constant))
+    maps = state_maps(report.map)
+    about = {(claim["task"], claim["model"]) for claim in report.claims}
+    return render(
+        "convergence.html",
+        ["page.js", "map.js"] if maps else ["page.js"],
+        figures,
+        report=report,
+        grids=_grids(report),
+        titles=TITLES,
+        implicit=[claim for claim in report.claims if claim["claim"] == IMPLICIT],
+        claims_by_factor=_by_factor(report.claims),
+        counts=Counter(claim["state"] for claim in report.claims),
+        signs=tabled.SIGNS,
+        tone=tabled.tone,
+        several=len(about) > 1,
+        several_models=len({model for _, model in about}) > 1,
+        adaptations=[(name, look(name)) for name in _adaptations(report)],
+        pair_looks=[
+            (name, one) for name, one in PAIRS.items() if one.meaning and name in _named(report)
+        ],
+        maps=maps,
+        map_size=(WIDTH, HEIGHT),
+        map_data=Markup(embedded(maps)),
+        num_rows=0 if rows is None else len(rows),
+        constant=constant,
+        rows=Markup("" if rows is None else grids.embedded(rows)),
+    )
+
+
+def wanted(report: ConvergenceReport) -> Iterator[Wanted]:
+    """Yield the figures that the report has rows for."""
+    measures = tuple(dict.fromkeys(("cosine", report.measure)))
+    judged = SIMILARITIES.get(report.measure, report.measure)
+    if (pairs := report.table("pairs")) is not None:
+        main = pairs[pairs["role"] == "main"]
+        if len(last := plots.last_layer(plots.of_pairs(main))):
+            yield Wanted(
+                "pairs",
+                "How alike the states of two conditions are, out of the last layer and before the "
+                f"final norm: mean over queries and draws with 95% intervals. {TICKS} {_n(last)}",
+                partial(plots.bars, pairs, measures=measures),
+            )
+            yield Wanted(
+                "layers",
+                "The same over all layers; layer 0 is the embedding, the hollow marks are after "
+                f"the final norm. Bands: 95% intervals. {LINES} Where all states are equal, a "
+                f"centred cosine is undefined and left out. {_n(main)}",
+                partial(plots.over_layers, pairs, measures=measures),
+            )
+            tuned = ("icl ~ it", "icl ~ sl")
+            if set(tuned) <= set(last["pair"]):
+                yield Wanted(
+                    "it-against-sl",
+                    "Is ICL more like tuning with the instruction (IT) or without it (SL)? Bands: "
+                    f"95% intervals. {LINES} {_n(main)}",
+                    partial(plots.over_layers, pairs, measures=measures, only=tuned),
+                )
+        yield Wanted(
+            "heat",
+            f"Every pair in every layer: {judged} less that of mismatched queries. Stronger blue: "
+            f"more alike; orange: less alike than mismatched queries. {_n(pairs)}",
+            partial(plots.heat, pairs, measure=report.measure),
+        )
+        if last["model"].nunique() > 1:
+            each = last.assign(factor="model", level=last["model"], model="", x=float("nan"))
+            drawn = each[each["pair"].isin([p for p, one in PAIRS.items() if one.meaning])]
+            yield Wanted(
+                "models",
+                f"The pairs out of each model's last layer, with 95% intervals. {TICKS} {_n(last)}",
+                partial(plots.named, drawn, "model", measures=measures),
+            )
+    yield from _of_factors(report, measures, judged)
+    if (both := report.table("pair_behaviour")) is not None:
+        yield Wanted(
+            "agreement",
+            "How alike a pair is inside, in the last layer, against how often it gives the same "
+            "answer. In colour: the main pairs. Hollow: controls and second seeds.",
+            partial(plots.agreement, both),
+        )
+    if (lens := report.table("lens")) is not None:
+        yield Wanted(
+            "lens",
+            "How far apart the answers are that the model's own final norm and unembedding read "
+            f"from each layer. Bands: 95% intervals. {_n(lens)}",
+            partial(plots.lens, lens),
+        )
+
+
+def _of_factors(
+    report: ConvergenceReport, measures: Sequence[str], judged: str
+) -> Iterator[Wanted]:
+    """Yield the figures of the factors, and of the regression on likeness."""
+    said = {
+        "demonstrations": "Similarity in the last layer by number of demonstrations.",
+        "resemblance": "ICL ~ IT in the last layer by how much a query resembles its draw's "
+        "demonstrations, in bins of equal size, by each measure of likeness.",
+        "labels": "Similarity in the last layer by share of wrong labels among the demonstrations.",
+        "dose": f"Similarity in the last layer along tuning ({judged}), by learning rate.",
+        "task": "Similarity in the last layer with demonstrations of the task itself and of "
+        "another one.",
+        "generation": "Similarity in the last layer at the end of the prompt, at the answer's "
+        "first token and averaged over its tokens (the right answer is given).",
+        "prompt": "How near the anchor comes to ICL and IT in the last layer by a better prompt "
+        "alone; last, what demonstrations and tuning reach.",
+        "position": "Similarity in the last layer at other tokens of the prompt; last, answers in "
+        "the demonstrations against the end of a prompt.",
+    }
+    factors = report.table("factors")
+    for name, factor in {**CURVES, **NAMED}.items():
+        if factors is None:
+            break
+        if (rows := plots.of_factor(factors, factor)).empty:
+            continue
+        kept = (report.measure,) if name in ("dose", "resemblance") else measures
+        chart = plots.curve if name in CURVES else plots.named
+        lines = TICKS if name in NAMED else "" if name == "resemblance" else LINES
+        yield Wanted(
+            name,
+            " ".join(filter(None, [said[name], "Bars: 95% intervals." if name in CURVES else
+                                   "Lines: 95% intervals.", lines, _n(rows)])),
+            partial(chart, factors, factor, measures=kept),
+        )  # fmt: skip
+    if (fitted := report.table("regression")) is not None:
+        yield Wanted(
+            "regression",
+            "Change of ICL ~ IT per standard deviation of each likeness, with 95% intervals over "
+            "queries and draws. Filled: alone. Hollow: with all of them in the regression.",
+            partial(plots.regression, fitted),
+        )
+
+
+def _grids(report: ConvergenceReport) -> dict[str, Any]:
+    """Return the page's tables by name; those the report does not know come under "others"."""
+    tables, cells = report.tables, tabled.cells_by_condition(report.cells)
+    found: dict[str, Any] = {
+        "claims": tabled.claims(report.claims),
+        "u_shape": tabled.u_shape(tables),
+        "regression": tabled.regression(tables),
+        "behaviour": tabled.behaviour(tables, cells),
+        "pair_behaviour": tabled.pair_behaviour(tables, cells),
+        "lens": tabled.lens(tables, cells),
+        "models": tabled.models(tables),
+        "pairs": [],
+        "factors": {},
+        "cells": grids.plain(report.cells, "cells", "Cells", anchor="cell")
+        if len(report.cells)
+        else None,
+        "others": [
+            grids.plain(table, f"other-{i}", grids.heading_of(name))
+            for i, (name, table) in enumerate(tables.items())
+            if name not in KNOWN and len(table)
+        ],
+    }
+    if (pairs := report.table("pairs")) is not None:
+        last = plots.last_layer(plots.of_pairs(pairs))
+        for role, caption in (
+            ("main", "Main pairs in the last layer"),
+            ("control", "Controls in the last layer"),
+            ("floor", "Noise floors in the last layer: other draws, other tuning seeds"),
+        ):
+            grid = tabled.pairs(last[last["role"] == role], f"pairs-{role}", caption, cells)
+            found["pairs"] += [grid] if grid else []
+    if (factors := report.table("factors")) is not None:
+        for name, factor in {**CURVES, **NAMED}.items():
+            rows = plots.of_factor(factors, factor)
+            found["factors"][name] = tabled.factor(rows, f"factor-{name}", TITLES[name], cells)
+    return found
+
+
+def _by_factor(claims: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """Return the claims of each factor, but the one that the page begins with."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for claim in (claim for claim in claims if claim["claim"] != IMPLICIT):
+        found.setdefault(tabled.FACTORS.get(claim["factor"], ""), []).append(claim)
+    return found
+
+
+def _adaptations(report: ConvergenceReport) -> list[str]:
+    pairs = report.table("pairs")
+    if pairs is None:
+        return []
+    main = pairs[pairs["role"] == "main"]
+    named = {name for pair in _named(report) for name in pair.split(" ~ ")} if len(main) else set()
+    return in_order(named)
+
+
+def _named(report: ConvergenceReport) -> set[str]:
+    """Return the names of the main pairs."""
+    if (pairs := report.table("pairs")) is None:
+        return set()
+    main = pairs[pairs["role"] == "main"]
+    return {pair_of(a, b) for a, b in zip(main["left"], main["right"], strict=True)}
+
+
+def _n(rows: "pd.DataFrame") -> str:
+    """Return "n = 60 queries × 5 to 8 draws.", or nothing where that is not known."""
+    if not {"queries", "draws"} <= set(rows.columns) or rows.empty:
+        return ""
+    parts = []
+    for name in ("queries", "draws"):
+        low, high = int(rows[name].min()), int(rows[name].max())
+        parts.append(f"{low} {name}" if low == high else f"{low} to {high} {name}")
+    return f"n = {' × '.join(parts)}."
