@@ -16,9 +16,9 @@ from adaptlens import prompts
 from adaptlens.adapt import loop
 from adaptlens.adapt.account import training_flops
 from adaptlens.adapt.batches import Lesson
+from adaptlens.adapt.full_tuning import FullTuning
 from adaptlens.adapt.lessons import lessons_for
 from adaptlens.adapt.optimiser import AdamW, Recipe, rate_factor
-from adaptlens.adapt.full_tuning import FullTuning
 from adaptlens.adapt.tuning import InstructionTuning, SupervisedTuning
 from adaptlens.errors import UserError
 from adaptlens.lm.bank import LoraBank
