@@ -88,7 +88,7 @@ PAIRS = {
     ),
     "icl ~ sl": Look(
         "ICL ~ SL", "a prompt with demonstrations, and tuning on them without the instruction",
-        "#0d5240", "#74e6c0", "triangle-up", (12, 3, 2, 3),
+        "#146033", "#82f29a", "triangle-up", (12, 3, 2, 3),
     ),
     "zero_shot ~ sl": Look("anchor ~ SL", "", "#9a7400", "#e0b84a", "triangle-down"),
     "it ~ sl": Look("IT ~ SL", "", "#b3305e", "#f07ba3", "triangle-right"),

@@ -43,7 +43,7 @@ def of_factor(factors: "pd.DataFrame", factor: str) -> "pd.DataFrame":
     names = factors["factor"].astype(str)
     rows = factors[(names == factor) | names.str.startswith(f"{factor}: ")]
     pairs = [pair_of(*name.split(" ~ ")) for name in rows["pair"].astype(str)]
-    kinds = rows["factor"].astype(str).str.partition(": ")[2]
+    kinds = [str(name).partition(": ")[2] for name in rows["factor"]]
     return rows.assign(pair=pairs, kind=kinds).dropna(subset=["value"])
 
 

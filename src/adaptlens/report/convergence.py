@@ -269,7 +269,7 @@ def _grids(report: ConvergenceReport) -> dict[str, Any]:
         "lens": tabled.lens(tables, cells),
         "models": tabled.models(tables),
         "pairs": [],
-        "factors": {},
+        "factors": dict.fromkeys(TITLES),
         "cells": grids.plain(report.cells, "cells", "Cells", anchor="cell")
         if len(report.cells)
         else None,

@@ -1,0 +1,204 @@
+"""The convergence study's page in a real browser: quiet, its map usable by all means."""
+
+import re
+
+import pytest
+
+from adaptlens import report
+from convergence_samples import DEPTH, MODELS, NAMES, TASK, sample
+from report_samples import SCRIPT
+from test_browser import browser, column, ground, sync_api  # noqa: F401
+from test_convergence_page import FIGURES
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory) -> str:
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    return report.write_convergence(sample(), path, formats=()).as_uri()
+
+
+@pytest.fixture
+def visit(browser, address):  # noqa: F811
+    """Open the page; whatever it says on the console or asks the network for fails the test."""
+    contexts, said, asked = [], [], []
+
+    def opened(width=1280, height=900, **settings):
+        context = browser.new_context(
+            viewport={"width": width, "height": height}, reduced_motion="reduce", **settings
+        )
+        context.set_default_timeout(120_000)  # a busy machine is not a failure
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(address)
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert said == []
+    assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
+
+
+def places(page) -> list[str]:
+    return page.eval_on_selector_all(
+        "#map-marks path", "marks => marks.map(mark => mark.style.transform)"
+    )
+
+
+def where(page) -> str:
+    return page.inner_text("#map-where")
+
+
+def slide(page, layer: int) -> None:
+    page.locator("#map-layer").evaluate(
+        "(slider, layer) => { slider.value = layer; slider.dispatchEvent(new Event('input')); }",
+        layer,
+    )
+
+
+def test_the_page_opens_quietly_with_every_figure(visit):
+    page = visit()
+    shown = page.locator("figure .wide svg")
+    assert shown.count() == len(FIGURES)
+    assert all(shown.nth(i).is_visible() for i in range(len(FIGURES)))
+    assert page.title().startswith("Does in-context learning do to hidden states")
+
+
+def test_the_slider_moves_the_states_from_layer_to_layer(visit):
+    page = visit()
+    assert where(page) == "after the final norm"
+    last = places(page)
+    slide(page, 1)
+    assert where(page) == "layer 1"
+    assert page.get_attribute("#map-layer", "aria-valuetext") == "layer 1"
+    assert len(places(page)) == len(last) == 4 * 6
+    assert places(page) != last
+    slide(page, DEPTH + 1)
+    assert places(page) == last
+
+
+def test_the_keyboard_alone_moves_the_slider(visit):
+    page = visit()
+    page.focus("#map-layer")
+    page.keyboard.press("ArrowLeft")
+    assert where(page) == f"layer {DEPTH}"
+    page.keyboard.press("Home")
+    assert where(page) == "layer 0"
+
+
+def test_a_query_is_followed_through_the_conditions(visit):
+    page = visit()
+    page.select_option("#map-query", label="test-3")
+    assert page.locator("#map-marks path.followed").count() == 4
+    assert page.locator("#map-marks path.faded").count() == 20
+    assert page.inner_text("#map-said") == "test-3, right answer: wug"
+    assert len(page.get_attribute("#map-thread polyline", "points").split()) == 4
+    page.select_option("#map-query", label="all")
+    assert page.locator("#map-marks path.faded").count() == 0
+
+
+def test_a_condition_is_hidden_and_shown_again(visit):
+    page = visit()
+    box = page.get_by_role("checkbox", name="icl-16")
+    shown = "marks => marks.filter(mark => mark.style.display !== 'none').length"
+    box.uncheck()
+    assert page.eval_on_selector_all("#map-marks path", shown) == 18
+    box.check()
+    assert page.eval_on_selector_all("#map-marks path", shown) == 24
+
+
+def test_another_model_has_its_own_map(visit):
+    page = visit()
+    slide(page, 1)
+    page.select_option("#map-which", label=f"{TASK} · {MODELS[1]}")
+    assert where(page) == "after the final norm"
+    assert MODELS[1] in page.get_attribute("#map-canvas", "aria-label")
+
+
+def test_the_two_answers_are_told_apart_by_hollow_marks(visit):
+    page = visit()
+    assert page.locator("#map-marks path.hollow").count() == 12
+    assert "Hollow: the answer wug" in page.inner_text("#map")
+
+
+def test_a_finger_finds_the_nearest_state(visit):
+    page = visit(width=390, height=844, has_touch=True)
+    page.locator("#map-canvas").scroll_into_view_if_needed()
+    mark = page.locator("#map-marks path").nth(5)
+    at = mark.bounding_box()
+    page.touchscreen.tap(at["x"] + at["width"] / 2 + 5, at["y"] + at["height"] / 2)
+    followed = page.locator("#map-marks path.followed")
+    sync_api.expect(followed).to_have_count(4)
+    assert re.fullmatch(r"test-\d, right answer: \w+", page.inner_text("#map-said"))
+
+
+def test_claims_sort_by_effect_with_their_verdicts(visit):
+    page = visit()
+    page.locator("#grid-claims thead button").nth(2).click()
+    effects = [float(text.split()[0].replace("−", "-")) for text in column(page, "#grid-claims", 3)]
+    assert effects == sorted(effects) == [-0.4, -0.02, -0.01, 0.1, 0.65]
+    assert column(page, "#grid-claims", 1)[0] == "✗ refuted"
+
+
+def test_every_number_can_be_found(visit):
+    page = visit()
+    total = len(sample().tables["pairs"])
+    assert page.inner_text("#found") == f"{total} numbers"
+    page.locator('[data-column="right"]').select_option(label="it-16-restart")
+    page.locator('[data-column="measure"]').select_option(label="centred cosine")
+    page.locator('[data-column="layer"]').fill("4")
+    sync_api.expect(page.locator("#found")).to_have_text(f"4 of {total} numbers")
+    assert set(column(page, "#grid-answers", 7)) == {"residual stream", "after the final norm"}
+
+
+def test_script_in_texts_is_shown_and_not_run(visit):
+    page = visit()
+    assert page.title() != "owned"
+    page.select_option("#map-query", "0")
+    assert page.inner_text("#map-said").startswith(SCRIPT)
+    assert page.locator("b").count() == 0
+
+
+def test_light_and_dark_have_their_own_inks(visit):
+    inks = []
+    for scheme in ("light", "dark"):
+        page = visit(color_scheme=scheme)
+        assert (ground(page) > 700) == (scheme == "light")
+        marks = page.locator('#figure-layers .wide path[fill="#211f1c"]')
+        inks.append(marks.first.evaluate("mark => getComputedStyle(mark).fill"))
+    assert inks == ["rgb(33, 31, 28)", "rgb(236, 232, 225)"]
+
+
+@pytest.mark.parametrize("width", [390, 320, 768])
+def test_a_small_screen_never_scrolls_sideways(visit, width):
+    page = visit(width=width, height=844)
+    for folded in page.locator("details").all():
+        folded.evaluate("folded => { folded.open = true; }")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.locator("#map-canvas").bounding_box()["width"] <= width
+
+
+def test_a_number_leads_to_its_cell(visit):
+    page = visit()
+    link = page.locator("#grid-pairs-main tbody a").first
+    target = link.get_attribute("href")
+    link.click()
+    assert page.evaluate("location.hash") == target
+    assert page.locator(f'[id="{target[1:]}"]').is_visible()
+
+
+def test_without_javascript_the_last_layer_is_shown(browser, address):  # noqa: F811
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(address)
+    drawn = page.locator("#map-marks path").count()
+    text = page.inner_text("main")
+    boxes = {tuple(box.items()) for box in
+             (page.locator("#map-marks path").nth(i).bounding_box() for i in range(4))}  # fmt: skip
+    context.close()
+    assert drawn == 4 * 6 and len(boxes) == 4
+    assert "in-context learning is implicit instruction tuning" in text
+    assert "after the final norm" in text and NAMES[1] in text
