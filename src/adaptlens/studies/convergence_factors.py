@@ -1,7 +1,7 @@
 """What varies with the factors of the study: one table, and a statement to test per claim."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -130,15 +130,14 @@ class Factors:
                     self.compared.label("icl"), self.compared.label("it"),
                 )  # fmt: skip
                 if is_claims and measure == self.measure:
-                    both = (found.lower_minus_middle, found.upper_minus_middle)
-                    weaker = min(both, key=lambda side: side.value)
                     statements.append(
                         Statement(
                             2,
                             "over the layers, ICL ~ IT is U-shaped: its lower and its upper third "
                             "lie above the middle",
                             1,
-                            weaker,
+                            found.weaker,
+                            among=2,
                         )
                     )
         return rows, statements
@@ -154,8 +153,11 @@ class Factors:
             for left, right in ((f"icl-{k}", f"it-{k}"), (ANCHOR, f"icl-{k}"), (ANCHOR, f"it-{k}")):
                 rows += self.rows("demonstrations", str(k), float(k), left, right)
         levels = self._common([(f"icl-{k}", f"it-{k}") for k in counts])
-        slope = trends.slope(levels, np.log2(counts), flips=layered.FLIPS)
-        claim = "ICL and IT grow more alike with more demonstrations (per doubling)"
+        slope = trends.slope(levels, _from_0_to_1(np.log2(counts)), flips=layered.FLIPS)
+        claim = (
+            "ICL and IT grow more alike with more demonstrations (trend per doubling, from "
+            f"{counts[0]} to {counts[-1]})"
+        )
         return rows, [Statement(3, claim, 1, slope)]
 
     def _common(self, pairs: Sequence[tuple[str, str]], position: str = "last") -> np.ndarray:
@@ -202,7 +204,9 @@ class Factors:
                     }
                 )
         fitted, statements = [], []
-        for row in trends.regression(y, predictors):
+        found_rows = trends.regression(y, predictors)
+        carrying = trends.carriers(found_rows)
+        for row in found_rows:
             fitted.append(
                 {
                     **self.compared.about,
@@ -212,6 +216,7 @@ class Factors:
                     **_coefficient("together", row.together),
                     "partial_r2": row.partial_r2,
                     "vif": row.vif,
+                    "carries": "yes" if row.name in carrying else "no",
                 }
             )
             claim = (
@@ -324,7 +329,7 @@ class Factors:
             f"{nearest.removeprefix(f'{ANCHOR}-')})"
         )
         effect = self.at_last(icl, it) - self.at_last(nearest, icl)
-        return rows, [self.statement(9, claim, 1, effect)]
+        return rows, [self.statement(9, claim, 1, effect, among=len(worded))]
 
     def position(self) -> tuple[Rows, list[Statement]]:
         """Return the pairs at other tokens, and how the answers in a prompt relate to its end."""
@@ -371,26 +376,38 @@ class Factors:
         self, icl: str, doses: Sequence[int], labels: Sequence[str]
     ) -> list[Statement]:
         levels = self._common([(icl, label) for label in labels])
-        slope = trends.slope(levels, np.log2(1 + np.array(doses, float)), flips=layered.FLIPS)
+        steps = _from_0_to_1(np.log2(1 + np.array(doses, float)))
+        slope = trends.slope(levels, steps, flips=layered.FLIPS)
         means = levels.mean((1, 2))
         best = int(means.argmax())
         passed = layered.mean(levels[best] - levels[-1], drawn=True, flips=layered.FLIPS)
         return [
-            Statement(11, "tuning moves towards ICL, step by step (per doubling)", 1, slope),
             Statement(
                 11,
-                f"tuning passes by ICL: it is nearest after {doses[best]} of {doses[-1]} steps "
-                "(the nearest is chosen on the same data)",
+                f"tuning moves towards ICL (trend per doubling, over {doses[-1]} steps)",
                 1,
-                passed,
+                slope,
+            ),
+            Statement(
+                11,
+                f"tuning passes by ICL: it is nearest after {doses[best]} of {doses[-1]} steps (p "
+                "corrected for the choice of the nearest)",
+                1,
+                replace(passed, p=min(1.0, len(doses) * passed.p)),
             ),
         ]
 
-    def statement(self, factor: int, claim: str, sign: int, effect: np.ndarray) -> Statement:
-        """Return a claim about the mean of an effect [repeats, queries]."""
-        return Statement(
-            factor, claim, sign, layered.mean(effect, drawn=len(effect) > 1, flips=layered.FLIPS)
-        )
+    def statement(
+        self, factor: int, claim: str, sign: int, effect: np.ndarray, among: int = 1
+    ) -> Statement:
+        """Return a claim about an effect [repeats, queries], the weakest `among` several."""
+        mean = layered.mean(effect, drawn=len(effect) > 1, flips=layered.FLIPS)
+        return Statement(factor, claim, sign, mean, among)
+
+
+def _from_0_to_1(levels: np.ndarray) -> np.ndarray:
+    """Return levels scaled so that a slope on them is the change from the first to the last."""
+    return (levels - levels.min()) / (levels.max() - levels.min())
 
 
 def _sides(name: str, found: Mean) -> dict[str, float]:

@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 LAST = -2
 """The last layer before the final norm."""
 
+TESTS = {
+    2: "intersection-union over thirds of the layers, Student's t",
+    4: "regression, two-way jackknife, Student's t",
+}
+"""How the claims of a factor are tested, where it is not by sign flips over queries and draws."""
+
 TABLES = (
     "pairs", "u_shape", "factors", "regression", "behaviour", "pair_behaviour", "lens", "models",
 )  # fmt: skip
@@ -167,7 +173,7 @@ class OneTask:
                 "high": one.statement.mean.high,
                 "p": one.statement.mean.p,
                 "p_holm": one.p_holm,
-                "test": "crossed sign flips over queries and draws",
+                "test": TESTS.get(one.statement.factor, "crossed sign flips"),
                 "queries": one.statement.mean.queries,
                 "draws": one.statement.mean.draws,
             }
