@@ -109,6 +109,17 @@ def test_curves_have_every_layer_and_the_final_norm_apart(found):
     assert trained[0] == value_of("reference", ("icl-16", "it-16"), "centred", 0) == 1.0
 
 
+def test_a_noise_floor_far_above_every_curve_stays_in_its_panel(found):
+    low = (
+        found["pairs"]
+        .query("left == 'icl-16' and right == 'it-16'")
+        .assign(value=0.1, low=0.05, high=0.15, baseline=0.0, floor=0.9)
+    )
+    panel = plots.over_layers(low).to_dict()["concat"][0]
+    ends = [layer["encoding"]["y"].get("scale", {}).get("domain") for layer in panel["layer"]]
+    assert all(high > 0.9 for _, high in filter(None, ends))
+
+
 def test_only_the_pairs_asked_for_are_drawn(found):
     chart = plots.over_layers(found["pairs"], only=("icl ~ it", "icl ~ sl"))
     assert {d["name"] for d in drawn(chart) if "name" in d} == {"icl ~ it", "icl ~ sl"}

@@ -148,7 +148,7 @@ def named(
     num_groups = rows.groupby(["task", "model"]).ngroups
     columns, _ = spread(max(1, rows["measure"].nunique()), num_groups, width)
     longest = max([len(str(level)) for level in rows["level"]], default=0)
-    room = min(120, 12 + 6 * longest)
+    room = min(150, 12 + 6 * longest)
     size = int((width - 8 - columns * room - (columns - 1) * 16) / columns)
     colour = pair_colour(present, width)
     for _, title, group in groups(rows):

@@ -127,10 +127,13 @@ def over_layers(
             if (own := own.dropna(subset=["value"])).empty:
                 continue
             depth = int(own.loc[~own["is_final"].astype(bool), "layer"].max())
-            dots = [_dot(row, final=depth + 1) for row in own.to_dict("records")]
+            dots = [_dot(row, final=_after(depth)) for row in own.to_dict("records")]
             inside = [dot for dot in dots if not dot["is_final"]]
             claimed = [dot for dot in inside if dot["name"] == "icl ~ it"]
-            ends = domain(d[c] for d in dots for c in ("value", "low", "high", "baseline"))
+            ends = domain(
+                [d[c] for d in dots for c in ("value", "low", "high", "baseline")]
+                + [d["floor"] for d in claimed]
+            )
             x = _layer_axis(depth, size, final=len(inside) < len(dots))
             y = alt.Y("value:Q", title=None).scale(domain=ends, nice=False).axis(tickCount=5)
             base, held = _chart_with(inside), _chart_with(claimed or inside[:0])
@@ -318,7 +321,12 @@ def agreement(rows: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
     return figure(panels, columns)
 
 
-def _dot(row: dict[Any, Any], final: int = 0) -> dict[str, Any]:
+def _after(depth: int) -> float:
+    """Return where the state after the final norm stands, clear of the last layer."""
+    return depth + max(1.0, 0.07 * depth)
+
+
+def _dot(row: dict[Any, Any], final: float = 0) -> dict[str, Any]:
     """Return what is drawn of one row, and what it says when pointed at."""
     measure = SIMILARITIES.get(row["measure"], row["measure"])
     said = similarity(row["value"], row["low"], row["high"])
@@ -341,8 +349,8 @@ def _layer_axis(depth: int, size: int, *, final: bool) -> "alt.X":
     import altair as alt
 
     every = max(1, round((depth + 1) * 26 / size))
-    values = [*range(0, depth + 1, every), *([depth + 1] if final else [])]
-    end = depth + (1 if final else 0)
+    values = [*range(0, depth + 1, every), *([_after(depth)] if final else [])]
+    end = _after(depth) if final else depth
     return (
         alt.X("x:Q", title="layer")
         .scale(domain=[-0.03 * end, end * 1.03], nice=False)

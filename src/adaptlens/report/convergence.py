@@ -1,5 +1,6 @@
 """The convergence study as one self-contained HTML page, and as figures beside it."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -190,7 +191,8 @@ def wanted(report: ConvergenceReport) -> Iterator[Wanted]:
             partial(plots.heat, pairs, measure=report.measure),
         )
         if last["model"].nunique() > 1:
-            each = last.assign(factor="model", level=last["model"], model="", x=float("nan"))
+            names = [re.sub(r"[^:/]*/", "", model) for model in last["model"]]
+            each = last.assign(factor="model", level=names, model="", x=float("nan"))
             drawn = each[each["pair"].isin([p for p, one in PAIRS.items() if one.meaning])]
             yield Wanted(
                 "models",
