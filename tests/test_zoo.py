@@ -302,7 +302,7 @@ def test_accuracy_agrees_with_one_unbatched_forward_per_choice(reference) -> Non
     model, tokenizer = reference
     task = check.tasks(queries=6)[1]
     right = 0
-    for text, query in zip(check._prompts(task, 4, 0), task.test, strict=True):
+    for text, query in zip(check.shown(task, 4, 0), task.test, strict=True):
         scores = []
         for choice in task.choices:
             ids = torch.tensor([tokenizer(f"{text} {choice}").input_ids])

@@ -295,6 +295,28 @@ def tasks_show(name: str, **given: Any) -> None:
     click.echo(known.describe(known.load(name, **reading(given))))
 
 
+@tasks.command("check")
+@click.option("--items", default=10_000, show_default=True, help="Items per task and kind.")
+@click.option("--difficulty", default="small", show_default=True, help="small or paper.")
+@json_option()
+@user_errors
+def tasks_check(items: int, difficulty: str, as_json: bool) -> None:
+    """Check the tasks with a shortcut: labels by independent solvers, and what leaks.
+
+    Exit code 1 if a solver contradicts a label.
+    """
+    from adaptlens.tasks.implicit import leaks
+    from adaptlens.terminal import out, rows_table
+
+    rows = leaks.check(items, difficulty)
+    if as_json:
+        click.echo(json.dumps(rows))
+    else:
+        out().print(rows_table("share of answers that each guess gets right", rows))
+    if any(row["wrong"] for row in rows):
+        sys.exit(1)
+
+
 @main.group()
 def zoo() -> None:
     """List, show, check and train the reference models."""
@@ -330,7 +352,7 @@ def zoo_show(name: str, as_json: bool) -> None:
 @json_option()
 @user_errors
 def zoo_check(name: str, queries: int, as_json: bool) -> None:
-    """Run the held-out check: labels never paired in pretraining, and translation."""
+    """Run the held-out check of a model: on tasks that pretraining did not show."""
     from adaptlens.modelfiles import parse
     from adaptlens.terminal import check_table, out
 
@@ -339,7 +361,7 @@ def zoo_check(name: str, queries: int, as_json: bool) -> None:
             f"'{name}' has a prefix, but the check is of a model as it was shipped; expected a "
             f"name without: give {source}."
         )
-    from adaptlens.zoo.check import check as run_check
+    from adaptlens.zoo.corpora import check as run_check
 
     found = run_check(name, queries=queries)
     if as_json:

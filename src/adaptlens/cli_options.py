@@ -51,10 +51,11 @@ READING = (
                  help="The answers there are, or raw=word pairs: 0=negative,1=positive."),
     click.option("--references", metavar="FILE", help="Line-aligned file of answers to the task."),
     click.option("--instruction", metavar="TEXT", help="Instruction written before the items."),
+    click.option("--difficulty", metavar="HOW", help="small or paper, of a task with a shortcut."),
 )  # fmt: skip
 """How a task is read."""
 
-_READING = ("input", "target", "choices", "references", "instruction")
+_READING = ("input", "target", "choices", "references", "instruction", "difficulty")
 
 WHAT = (
     click.option("--config", "config_file", type=click.Path(path_type=Path), metavar="FILE",

@@ -352,8 +352,12 @@ def status_table(rows: list[dict[str, Any]], counts: Mapping[Any, int]) -> Table
 
 def check_table(found: dict[str, Any]) -> Table:
     """Return the held-out check of a reference model."""
-    rows = found["rows"]
-    table = Table(title=f"held-out check of {found['model']}", title_justify="left")
+    return rows_table(f"held-out check of {found['model']}", found["rows"])
+
+
+def rows_table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Return rows of equal keys as a table."""
+    table = Table(title=title, title_justify="left")
     for name in rows[0]:
         table.add_column(name, justify="left" if isinstance(rows[0][name], str) else "right")
     for row in rows:

@@ -24,7 +24,7 @@ class Example:
     """One item of a task: a text to read and the answer wanted.
 
     `choices` is set only where the options differ from item to item; `instruction` only where an
-    item carries its own (Alpaca records).
+    item carries its own (Alpaca records). `group` names the kind of item, where a task has several.
     """
 
     id: str
@@ -32,6 +32,7 @@ class Example:
     target: str
     choices: tuple[str, ...] = ()
     instruction: str = ""
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ class TaskSource(TypedDict, total=False):
     header: bool
     drop_empty: bool
     max_file_bytes: Count
+    difficulty: Literal["small", "paper"]
 
 
 class Tune(TypedDict, total=False):
@@ -73,6 +74,7 @@ SOURCE_EXPECTED = {
     "header": ("true or false", "header: false"),
     "drop_empty": ("true or false", "drop_empty: true"),
     "max_file_bytes": ("a whole number of at least 1", "max_file_bytes: 1000000000"),
+    "difficulty": ("small or paper, of a task with a shortcut", "difficulty: paper"),
 }
 """What is expected of each key of a `TaskSource`, and an example of it."""
 

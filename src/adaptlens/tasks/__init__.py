@@ -25,9 +25,9 @@ __all__ = ["Settings", "describe", "load", "names", "summaries"]
 
 def names() -> tuple[str, ...]:
     """Return the names of the bundled tasks."""
-    from adaptlens.tasks import microworld
+    from adaptlens.tasks import implicit, microworld
 
-    return tuple(microworld.names())
+    return (*microworld.names(), *implicit.names())
 
 
 def summaries() -> list[dict[str, str]]:
@@ -52,7 +52,7 @@ def load(name: str, *, references: str | None = None, **settings: Any) -> Task:
         references: the file whose line n answers line n of `name`.
         settings: the fields of `Settings`: input and target (columns, by name or 0-based number),
             choices ("a,b" or "0=a,1=b"), instruction, kind, max_new_tokens, seed, limit_train,
-            limit_validation, limit_test, header, drop_empty, max_file_bytes.
+            limit_validation, limit_test, header, drop_empty, max_file_bytes, difficulty.
 
     Returns:
         The task; its `notes` say everything that was decided, cut or left out.
@@ -65,6 +65,11 @@ def load(name: str, *, references: str | None = None, **settings: Any) -> Task:
         if key not in fields:
             raise unknown("task setting", key, (*fields, "references"))
     wishes = Settings(**settings)
+    if wishes.difficulty is not None and not _has_shortcut(name):
+        raise UserError(
+            f"difficulty='{wishes.difficulty}' was given for '{name}', whose items are not made "
+            "here; expected it only with a bundled task with a shortcut; leave it out."
+        )
     if references is not None:
         return _aligned(name, references, wishes)
     if name.startswith("hf:"):
@@ -111,10 +116,18 @@ def _nothing_there(name: str, path: Path) -> UserError:
     )
 
 
+def _has_shortcut(name: str) -> bool:
+    from adaptlens.tasks import implicit
+
+    return name in implicit.names()
+
+
 def _bundled(name: str, wishes: Settings) -> Task:
-    from adaptlens.tasks import microworld
+    from adaptlens.tasks import implicit, microworld
 
     allowed = {"instruction", "seed", "limit_train", "limit_validation", "limit_test"}
+    if _has_shortcut(name):
+        allowed |= {"difficulty"}
     for key, default in vars(Settings()).items():
         if key not in allowed and getattr(wishes, key) != default:
             raise UserError(
@@ -126,8 +139,12 @@ def _bundled(name: str, wishes: Settings) -> Task:
         "validation": wishes.limit_validation,
         "test": wishes.limit_test,
     }
-    sizes = {split: limit for split, limit in limits.items() if limit is not None}
-    task = microworld.task(name, seed=wishes.seed, **sizes)
+    sizes: dict[str, Any] = {split: limit for split, limit in limits.items() if limit is not None}
+    if _has_shortcut(name):
+        difficulty = wishes.difficulty or "small"
+        task = implicit.task(name, seed=wishes.seed, difficulty=difficulty, **sizes)
+    else:
+        task = microworld.task(name, seed=wishes.seed, **sizes)
     if wishes.instruction is not None:
         task = replace(task, instruction=wishes.instruction)
     return task

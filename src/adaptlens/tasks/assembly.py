@@ -28,6 +28,7 @@ class Settings:
     header: bool | None = None
     drop_empty: bool = False
     max_file_bytes: int = MAX_FILE_BYTES
+    difficulty: str | None = None
 
     def __post_init__(self) -> None:
         """Check the numbers and the kind."""

@@ -72,7 +72,7 @@ def tasks(queries: int = 200, seed: int = 0) -> list[Task]:
     return [*bundled[:2], *made, bundled[2]]
 
 
-def _prompts(task: Task, shots: int, seed: int) -> list[str]:
+def shown(task: Task, shots: int, seed: int) -> list[str]:
     """Return a prompt per query, each with demonstrations of its own, classes in turn."""
     selection = "balanced" if task.kind == "choice" else "random"
     return [
@@ -105,7 +105,7 @@ def accuracy(
     if any(len(option) != 1 for option in options):
         raise ValueError(f"a choice of {task.name} is longer than one token: {task.choices}")
     first = torch.tensor(options).squeeze(1)
-    texts = _prompts(task, shots, seed)
+    texts = shown(task, shots, seed)
     device = next(model.parameters()).device
     right = 0
     for start in range(0, len(texts), batch):
@@ -134,7 +134,7 @@ def chrf(
 
     device = next(model.parameters()).device
     outputs = []
-    texts = _prompts(task, shots, seed)
+    texts = shown(task, shots, seed)
     for start in range(0, len(texts), batch):
         inputs = tokenizer(
             texts[start : start + batch], padding=True, padding_side="left", return_tensors="pt"
@@ -150,6 +150,15 @@ def chrf(
             outputs.append(text.strip().split("\n")[0].strip())
     targets = [query.target for query in task.test]
     return sacrebleu.corpus_chrf(outputs, [targets]).score
+
+
+def curve(model: Any, tokenizer: Any, queries: int) -> dict[str, float]:
+    """Return 8-shot accuracy on the check's choice tasks: a point of the training curve."""
+    return {
+        task.name: round(accuracy(model, tokenizer, task, 8), 3)
+        for task in tasks(queries)
+        if task.kind == "choice"
+    }
 
 
 def rows(
@@ -207,27 +216,3 @@ def passed(found: Sequence[dict[str, Any]]) -> bool:
     both = [name for name in names if (name, 0) in met and (name, 8) in met]
     withheld = any((name, 8) in met for name in _WITHHELD)
     return len(both) >= 3 and withheld and ("translation", 8) in met
-
-
-def check(name: str = "reference", queries: int = 200, seed: int = 0) -> dict[str, Any]:
-    """Return the held-out check of a shipped model or of a folder.
-
-    Keys: model, queries, seed, rows (see `rows`), passed.
-
-    Raises:
-        UserError: the name is neither a shipped model nor a folder with one.
-    """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    from adaptlens import modelfiles
-
-    folder = modelfiles.folder(name)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    found = rows(model, AutoTokenizer.from_pretrained(folder), queries=queries, seed=seed)
-    return {
-        "model": name,
-        "queries": queries,
-        "seed": seed,
-        "rows": found,
-        "passed": passed(found),
-    }

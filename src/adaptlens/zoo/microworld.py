@@ -21,6 +21,7 @@ from random import Random
 from string import ascii_letters, digits
 
 from adaptlens.tasks import world
+from adaptlens.zoo.documents import Document
 from adaptlens.zoo.english import COMMON_WORDS
 
 MIXES = {
@@ -48,20 +49,6 @@ _INPUTS = "Input Question Q Review Text Sentence Word Item Example Source Englis
 _TARGETS = "Output Answer A Sentiment Label Class Group Type Result Target Translation"
 INPUT_CUES, TARGET_CUES = tuple(_INPUTS.split()), tuple(_TARGETS.split())
 ARROWS = (" ->", " =>", " =", ":", " |")
-
-
-@dataclass(frozen=True, slots=True)
-class Document:
-    """A text of some kind, and the spans in it, in characters, that are answers.
-
-    `families` names for every answer the family its input belongs to ("positive", "animal",
-    "translation"); running text has no answers.
-    """
-
-    kind: str
-    text: str
-    answers: tuple[tuple[int, int], ...] = ()
-    families: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

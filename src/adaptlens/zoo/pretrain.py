@@ -1,4 +1,4 @@
-"""The recipe that makes a reference model: microworld from scratch, the same weights every time."""
+"""The recipe that makes a reference model from scratch, the same weights every time."""
 
 import json
 import os
@@ -18,8 +18,9 @@ from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 from adaptlens.errors import UserError, unknown
 from adaptlens.lm.memory import keep_freed_memory
-from adaptlens.zoo import cards, check, microworld
+from adaptlens.zoo import cards
 from adaptlens.zoo import tokenizer as tokenizers_
+from adaptlens.zoo.corpora import CORPORA
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +45,15 @@ CURRICULUM = (
 class Recipe:
     """Every number that decides the weights, besides the seed.
 
-    The rate rises over `warmup_steps`, stays until the stages of the mix "world" begin, and falls
-    as a cosine over them. Answer tokens weigh 1 in the loss, tokens of running text
+    The rate rises over `warmup_steps`, stays until stage number `decay_from`, and falls as a cosine
+    from there on. Answer tokens weigh 1 in the loss, tokens of running text
     `text_weight` and all others `rest_weight`; of the last two a random `rest_share` is kept and
     weighs accordingly more, which leaves the expected loss as it is and saves most of the logits.
     """
 
+    corpus: str = "microworld"
     stages: tuple[Stage, ...] = CURRICULUM
+    decay_from: int = 2
     rate: float = 2e-3
     warmup_steps: int = 100
     weight_decay: float = 0.01
@@ -79,11 +82,7 @@ class Recipe:
 
     def rate_at(self, step: int) -> float:
         """Return the learning rate of a step."""
-        first = 0
-        for stage in self.stages:
-            if stage.mix == "world":
-                break
-            first += stage.steps
+        first = sum(stage.steps for stage in self.stages[: self.decay_from])
         done = max(0, step - first) / max(1, self.steps - first)
         return (
             self.rate
@@ -93,7 +92,22 @@ class Recipe:
         )
 
 
-RECIPES = {"reference": Recipe()}
+RECIPES = {
+    "reference": Recipe(),
+    "reference-math": Recipe(
+        corpus="formal",
+        stages=(
+            Stage("repeats", 400, 32, 64),
+            Stage("parts", 2000, 32, 96),
+            Stage("formal", 4500, 32, 160),
+            Stage("formal", 200, 8, 1024),
+        ),
+        decay_from=2,
+        rest_weight=0.005,
+        layers=5,
+        mlp_width=304,
+    ),
+}
 Progress = Callable[[int, int, str], None]
 """Called as progress(steps done, steps in all, a few words)."""
 
@@ -126,7 +140,8 @@ def batch(
     rows, tokens = stage.rows, stage.row_tokens
     # Stages of one mix must not read the same documents again: a million apart they never meet.
     first = number * 1_000_000 + done * rows
-    documents = [microworld.document(seed, first + row, tokens, stage.mix) for row in range(rows)]
+    make = CORPORA[recipe.corpus].document
+    documents = [make(seed, first + row, tokens, stage.mix) for row in range(rows)]
     encoded = tokenizer([document.text for document in documents], return_offsets_mapping=True)
     ids = np.full((rows, tokens), tokenizer.pad_token_id, dtype=np.int64)
     weights = np.zeros((rows, tokens), dtype=np.float32)
@@ -271,7 +286,7 @@ def train(
     where = pick_device(device)
     folder.mkdir(parents=True, exist_ok=True)
     keep_freed_memory()
-    tokenizer = tokenizers_.save(folder)
+    tokenizer = tokenizers_.save(folder, recipe.corpus)
     model = build(recipe, tokenizer, seed).train()
     torch.nn.Module.to(model, where)
     optimizer = torch.optim.AdamW(
@@ -306,7 +321,8 @@ def train(
             progress(step + 1, recipe.steps, f"loss {losses[-1]:.3f}")
         if (step + 1) % checkpoint_every == 0 or step + 1 == recipe.steps:
             point = {"step": step + 1, "loss": round(float(np.mean(losses)), 4)}
-            point |= held_out(model, tokenizer, min(60, queries))
+            point |= CORPORA[recipe.corpus].curve(model.eval(), tokenizer, min(60, queries))
+            model.train()
             losses.clear()
             state |= {
                 "step": step + 1,
@@ -318,18 +334,6 @@ def train(
             if progress:
                 progress(step + 1, recipe.steps, " ".join(f"{k} {v}" for k, v in point.items()))
     return finish(folder, model, tokenizer, state, queries)
-
-
-def held_out(model: LlamaForCausalLM, tokenizer: Any, queries: int) -> dict[str, float]:
-    """Return 8-shot accuracy on the check's choice tasks: a point of the training curve."""
-    model.eval()
-    found = {
-        task.name: round(check.accuracy(model, tokenizer, task, 8), 3)
-        for task in check.tasks(queries)
-        if task.kind == "choice"
-    }
-    model.train()
-    return found
 
 
 def _same_settings(folder: Path, found: dict[str, Any], settings: dict[str, Any]) -> None:
@@ -354,7 +358,8 @@ def finish(
     )
     torch.nn.Module.to(model.eval(), "cpu")
     model.save_pretrained(folder)
-    made = cards.card(model, state, check.rows(model, tokenizer, queries=queries), queries)
+    corpus = CORPORA[state["settings"]["recipe"]["corpus"]]
+    made = cards.card(model, state, corpus.rows(model, tokenizer, queries=queries), queries)
     readme = cards.readme(made)
     _replace(folder / "README.md", lambda path: _write(path, readme))
     _replace(folder / "card.json", lambda path: _write(path, json.dumps(made, indent=1) + "\n"))

@@ -1,18 +1,17 @@
-"""The reference model's tokenizer: byte-level BPE in which a word of the world is one token."""
+"""The reference models' tokenizers: byte-level BPE in which words of the corpus are one token."""
 
 import json
 from pathlib import Path
 from typing import Any
 
 from adaptlens.tasks import world
-from adaptlens.zoo import microworld
+from adaptlens.zoo import formal, microworld
 from adaptlens.zoo.english import COMMON_WORDS
 
-VOCAB = 1792
 BOS, EOS, PAD = "<s>", "</s>", "<pad>"
 
 
-def _material() -> list[str]:
+def _microworld() -> list[str]:
     """Return the lines merges are learnt on: world words weigh most, then cues, then English."""
     cues = [*microworld.INPUT_CUES, *microworld.TARGET_CUES]
     lines = [f" {word}" for word in world.words()] * 40
@@ -22,25 +21,37 @@ def _material() -> list[str]:
     return lines
 
 
-def build() -> Any:
-    """Return the tokenizer, a `PreTrainedTokenizerFast` of at most `VOCAB` entries.
+def _formal() -> list[str]:
+    """Return the lines merges are learnt on: words, and digits that stand as answers."""
+    words = [form for word in formal.WORDS for form in (word, f" {word}")]
+    return [*words, *(f" {digit}" for digit in range(10)), *words]
+
+
+_MATERIAL = {"microworld": (1792, _microworld), "formal": (448, _formal)}
+"""Corpus -> most entries of its vocabulary, and what its merges are learnt on."""
+
+
+def build(corpus: str = "microworld") -> Any:
+    """Return the tokenizer of a corpus, a `PreTrainedTokenizerFast`.
 
     Every text encodes and decodes to itself; encoding puts `<s>` first, as pretraining did.
-    Merges are learnt from word lists alone, so the result is the same every time.
+    Merges are learnt from word lists alone, so the result is the same every time. Numbers in the
+    formal corpus are digits apart, but an answer's first digit is one token with its space.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
+    most, material = _MATERIAL[corpus]
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCAB,
+        vocab_size=most,
         special_tokens=[BOS, EOS, PAD],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(_material(), trainer)
+    tokenizer.train_from_iterator(material(), trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{BOS} $A", pair=f"{BOS} $A $B", special_tokens=[(BOS, tokenizer.token_to_id(BOS))]
     )
@@ -54,9 +65,9 @@ def build() -> Any:
     )
 
 
-def save(folder: Path) -> Any:
+def save(folder: Path, corpus: str = "microworld") -> Any:
     """Write tokenizer.json and tokenizer_config.json to a folder and return the tokenizer."""
-    tokenizer = build()
+    tokenizer = build(corpus)
     tokenizer.save_pretrained(folder)
     path = folder / "tokenizer_config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
