@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from adaptlens.lm.anatomy import Anatomy
 from adaptlens.lm.units import Unit, UnitKind
 
+Recorded = dict[tuple[UnitKind, int], Tensor]
 Values = Callable[[UnitKind, int], Tensor]
 Visit = Callable[[UnitKind, int, Tensor], Tensor | None]
 
@@ -75,6 +76,27 @@ def visiting(parts: Anatomy, where: Iterable[tuple[UnitKind, int]], visit: Visit
     finally:
         for hook in hooks:
             hook.remove()
+
+
+@contextlib.contextmanager
+def recording(
+    parts: Anatomy, where: Iterable[tuple[UnitKind, int]], rows: tuple[int, int, int], sibling: int
+) -> Iterator[Recorded]:
+    """Keep what units put out in one sibling of a pass: [pairs, seq, features] a kind and layer.
+
+    Args:
+        parts: the model.
+        where: kinds and layers to keep.
+        rows: how many pairs, siblings and tokens the pass has.
+        sibling: which of the siblings to keep.
+    """
+    recorded: Recorded = {}
+
+    def keep(kind: UnitKind, layer: int, states: Tensor) -> None:
+        recorded[kind, layer] = states.reshape(*rows, -1)[:, sibling].clone()
+
+    with visiting(parts, where, keep):
+        yield recorded
 
 
 @dataclass(frozen=True, eq=False)

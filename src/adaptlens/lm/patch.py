@@ -13,8 +13,10 @@ from adaptlens.lm.forward import Progress
 from adaptlens.lm.load import LM
 from adaptlens.lm.memory import default_budget
 from adaptlens.lm.readout import Answers, Means, Question
+from adaptlens.lm.suffix import is_exact
+from adaptlens.lm.sweep import run_sweep
 from adaptlens.lm.units import Ablation, Direction, Effects, Pair, Unit, UnitKind
-from adaptlens.lm.walk import check_lengths, in_place, routed
+from adaptlens.lm.walk import check_lengths, in_place, parted, routed
 from adaptlens.lm.whole import read_whole, run_whole
 from adaptlens.values import Weights
 
@@ -81,8 +83,8 @@ def sweep(
     if units is None:
         units = all_units(_parts(lm), kinds)
     sets = [(unit,) for unit in units]
-    answers = _ask(lm, pairs, sets, direction, ablation, means, weights, budget_bytes, progress)
-    return _effects(answers, tuple(units))
+    found = _ask(lm, pairs, sets, direction, ablation, means, weights, budget_bytes, progress)
+    return _effects(*found, tuple(units))
 
 
 def joint(
@@ -101,8 +103,8 @@ def joint(
 
     As `sweep` otherwise; values [pairs, sites, sets, metrics]. An empty set changes nothing.
     """
-    answers = _ask(lm, pairs, sets, direction, ablation, means, weights, budget_bytes, progress)
-    return _effects(answers, tuple(tuple(units) for units in sets))
+    found = _ask(lm, pairs, sets, direction, ablation, means, weights, budget_bytes, progress)
+    return _effects(*found, tuple(tuple(units) for units in sets))
 
 
 @torch.inference_mode()
@@ -116,7 +118,7 @@ def _ask(
     weights: Weights | None,
     budget_bytes: int | None,
     progress: Progress | None,
-) -> Answers:
+) -> tuple[Answers, bool]:
     parts = _parts(lm)
     check_pairs(lm, pairs, weights)
     _check_units(parts, sets)
@@ -126,20 +128,23 @@ def _ask(
     if ablation == "mean":
         _check_means(question)
     answers = Answers(question, progress)
-    owners: dict[int, list[int]] = {}
-    for n, pair in enumerate(pairs):
-        owners.setdefault(pair.variant if weights is not None else 0, []).append(n)
-    for variant in sorted(owners):
+    variants = [question.variant(n) for n in range(len(pairs))]
+    together, alone = parted(lm, [len(pair.clean) for pair in pairs], variants)
+    exact = not alone and is_exact(parts)
+    for variant in sorted({*together, *alone}):
+        swept = together.get(variant, []) if exact else []
         with in_place(weights, variant):
-            for n in owners[variant]:
+            run_sweep(question, swept, answers)
+            for n in sorted({*together.get(variant, []), *alone.get(variant, [])} - {*swept}):
                 run_whole(question, n, answers)
-    return answers
+    return answers, exact
 
 
-def _effects(answers: Answers, patches: Sequence[Unit] | Sequence[Sequence[Unit]]) -> Effects:
-    return Effects(
-        answers.values, answers.clean, answers.corrupt, answers.floor, patches, exact=False
-    )
+def _effects(
+    answers: Answers, exact: bool, patches: Sequence[Unit] | Sequence[Sequence[Unit]]
+) -> Effects:
+    found = answers.values, answers.clean, answers.corrupt, answers.floor
+    return Effects(*found, patches, exact)
 
 
 def _parts(lm: LM) -> Anatomy:
@@ -231,7 +236,7 @@ def _check_means(question: Question) -> None:
             "these kinds of units and sites."
         )
     needed = (
-        1 + max(pair.variant for pair in question.pairs),
+        1 + max(question.variant(n) for n in range(len(question.pairs))),
         len(question.pairs[0].sites),
     )
     for kind, layer in question.where():

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from adaptlens.errors import UserError
 from adaptlens.lm.anatomy import Anatomy
 from adaptlens.lm.forward import Progress
 from adaptlens.lm.load import LM
@@ -53,12 +54,17 @@ class Question:
         """Return the kinds and layers of all units, each once."""
         return sorted({(unit.kind, unit.layer) for units in self.sets for unit in units})
 
-    def constant(self, kind: UnitKind, layer: int, variant: int, site: int) -> Tensor:
-        """Return what mean or zero ablation puts in place of a layer's units, [features]."""
+    def variant(self, number: int) -> int:
+        """Return which variant of the weights reads a pair; 0 without weights."""
+        return self.pairs[number].variant if self.weights is not None else 0
+
+    def constant(self, kind: UnitKind, layer: int, number: int, site: int) -> Tensor:
+        """Return what mean or zero ablation puts in place of a layer's units, for one pair."""
         if self.ablation == "zero":
             return torch.zeros(1, device=self.lm.device)
         assert self.means is not None
-        return torch.from_numpy(self.means.arrays[kind, layer][variant, site]).to(self.lm.device)
+        means = self.means.arrays[kind, layer][self.variant(number), site]
+        return torch.from_numpy(means).to(self.lm.device)
 
 
 class Answers:
@@ -106,6 +112,12 @@ class Answers:
         self.values[np.ix_(numbers, [site], which)] = found[:, None, 1:]
         self.tell(len(numbers) * len(which))
 
+    def unchanged(self, number: int, site: int) -> None:
+        """Take that nothing put in at a site of a pair differs from what was there."""
+        alone = self.corrupt if self.question.base else self.clean
+        self.values[number, site] = alone[number]
+        self.tell(len(self.question.sets))
+
     def tell(self, done: int) -> None:
         """Tell how far it is, in patched runs."""
         self.done += done
@@ -118,7 +130,7 @@ class Answers:
         pairs = [question.pairs[n] for n in numbers]
         tokens = torch.tensor([(pair.answer, pair.foil) for pair in pairs], device=device)
         # Logits in the model's format and in float32, their logarithms, and what KL makes of them.
-        rows = max(question.budget_bytes // (16 * question.parts.vocab), 1)
+        rows = min(max(question.budget_bytes // (16 * question.parts.vocab), 1), 512)
         flat = final.flatten(0, 1)
         owner = torch.arange(len(pairs), device=device).repeat_interleave(final.shape[1])
         found = [
@@ -151,3 +163,19 @@ def _metrics(logits: Tensor, tokens: Tensor, clean_logs: Tensor, owner: Tensor) 
         ],
         dim=-1,
     )
+
+
+def halved(count: int, seq: int, device: torch.device) -> int:
+    """Return how many to try at once after memory ran out for `count`.
+
+    Raises:
+        UserError: that was one.
+    """
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    if count == 1:
+        raise UserError(
+            f"two runs of {seq} tokens do not fit the memory of {device}; expected room for an "
+            "unpatched and a patched one: use shorter prompts, a smaller dtype or a smaller model."
+        )
+    return count // 2

@@ -5,15 +5,12 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from adaptlens.errors import UserError
 from adaptlens.lm.anatomy import Anatomy
-from adaptlens.lm.edits import Replacement, visiting
+from adaptlens.lm.edits import Recorded, Replacement, recording
 from adaptlens.lm.memory import is_out_of_memory, pass_tokens
-from adaptlens.lm.readout import Answers, Question
+from adaptlens.lm.readout import Answers, Question, halved
 from adaptlens.lm.units import UnitKind
 from adaptlens.lm.walk import routed
-
-Recorded = dict[tuple[UnitKind, int], Tensor]
 
 
 def run_whole(question: Question, number: int, answers: Answers) -> None:
@@ -25,7 +22,7 @@ def run_whole(question: Question, number: int, answers: Answers) -> None:
     pair, parts, device = question.pairs[number], question.parts, question.lm.device
     seq = len(pair.clean)
     both = torch.tensor([pair.clean, pair.corrupt], device=device)
-    with routed(question.weights, [pair.variant]):
+    with routed(question.weights, [question.variant(number)]):
         where = question.where() if question.ablation == "resample" else ()
         final, recorded = read_whole(parts, both, where)
         clean_logs = answers.baselines([number], final[None])
@@ -37,11 +34,11 @@ def run_whole(question: Question, number: int, answers: Answers) -> None:
             def values(kind: UnitKind, layer: int, site: int = site) -> Tensor:
                 if question.ablation == "resample":
                     return other[kind, layer]
-                return question.constant(kind, layer, pair.variant, site)
+                return question.constant(kind, layer, number, site)
 
-            low, rows = 0, pass_tokens(parts, 0, seq, question.budget_bytes) // seq
+            low, most = 0, max(pass_tokens(parts, 0, seq, question.budget_bytes) // seq - 1, 1)
             while low < len(question.sets):
-                which = range(low, min(low + max(rows - 1, 1), len(question.sets)))
+                which = range(low, min(low + most, len(question.sets)))
                 sets = [(), *(question.sets[s] for s in which)]
                 try:
                     with Replacement(parts, sets, at, values).installed():
@@ -50,7 +47,7 @@ def run_whole(question: Question, number: int, answers: Answers) -> None:
                 except RuntimeError as error:
                     if not is_out_of_memory(error):
                         raise
-                    rows = smaller(len(which), seq, device)
+                    most = halved(len(which), seq, device)
                     continue
                 answers.patched([number], site, which, final[None], clean_logs)
                 low = which.stop
@@ -63,29 +60,8 @@ def read_whole(
 
     The latter is [rows, seq, features], by kind and layer.
     """
-    recorded: Recorded = {}
-
-    def keep(kind: UnitKind, layer: int, states: Tensor) -> None:
-        recorded[kind, layer] = states.reshape(*ids.shape, -1).clone()
-
-    with visiting(parts, where, keep):
+    with recording(parts, where, (len(ids), 1, ids.shape[1]), 0) as recorded:
         hidden = parts.backbone(
             input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False
         ).last_hidden_state
     return hidden[:, -1], recorded
-
-
-def smaller(patches: int, seq: int, device: torch.device) -> int:
-    """Return how many rows to try after memory ran out for an unpatched and some patched runs.
-
-    Raises:
-        UserError: there was one patched run only.
-    """
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-    if patches == 1:
-        raise UserError(
-            f"two runs of {seq} tokens do not fit the memory of {device}; expected room for an "
-            "unpatched and a patched one: use shorter prompts, a smaller dtype or a smaller model."
-        )
-    return patches // 2 + 1
