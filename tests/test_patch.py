@@ -1,154 +1,35 @@
 """Patching gives what one hooked forward pass per patch gives, on every architecture."""
 
+import copy
 import dataclasses
-from contextlib import nullcontext
 
 import numpy as np
 import pytest
 import torch
 
-import tiny
 from adaptlens.errors import UserError
+from adaptlens.lm import patch, suffix
 from adaptlens.lm.bank import LoraBank
 from adaptlens.lm.full import FullVariants
-from adaptlens.lm.load import assemble
 from adaptlens.lm.patch import all_units, joint, sweep, unit_means
-from adaptlens.lm.units import METRICS, Pair, Unit
+from adaptlens.lm.units import METRICS, Unit
+from naive_patching import (
+    FAMILIES,
+    SEQ,
+    forked_pairs,
+    language_model,
+    make_pairs,
+    naive,
+    naive_means,
+)
 
-SEQ = 18
 CLOSE = 1e-4
-FAMILIES = (*tiny.ARCHITECTURES, "gpt_neox-serial")
-# The last map of each family's feed-forward part, whose input are the neurons.
-LAST_MAP = dict.fromkeys(tiny.ARCHITECTURES, "mlp.down_proj") | {
-    "gpt2": "mlp.c_proj",
-    "gpt_neox": "mlp.dense_4h_to_h",
-    "gptj": "mlp.fc_out",
-    "opt": "fc2",
+SITES = {
+    "last": ((SEQ - 1,),),
+    "middle": ((9, 11, 12),),
+    "all": (tuple(range(SEQ)),),
+    "several": ((SEQ - 1,), (8,), (10, 14)),
 }
-
-
-def language_model(family, seed=0):
-    arch, _, form = family.partition("-")
-    changes = {"use_parallel_residual": False} if form == "serial" else {}
-    model = tiny.tiny_model(arch, seed, **changes)
-    return assemble(model, tiny.tiny_tokenizer(), name=f"tiny-{family}", digest=family)
-
-
-def make_pairs(count=2, seq=SEQ, sites=None, shared=6, seed=0, variants=1):
-    """Return pairs whose prompts begin alike and differ in some of the later tokens."""
-    source = np.random.default_rng(seed)
-    stem = source.integers(3, 280, shared)
-    pairs = []
-    for n in range(count):
-        clean = np.concatenate([stem, source.integers(3, 280, seq - shared)])
-        corrupt = clean.copy()
-        changed = range(shared + 2 + n % 2, seq, 3)
-        corrupt[list(changed)] = (corrupt[list(changed)] + 1 + n) % 280 + 3
-        answer, foil = source.choice(280, 2, replace=False)
-        wanted = ((seq - 1,),) if sites is None else sites
-        pairs.append(
-            Pair(
-                tuple(map(int, clean)),
-                tuple(map(int, corrupt)),
-                int(answer),
-                int(foil),
-                wanted,
-                n % variants,
-            )
-        )
-    return pairs
-
-
-def module_of(parts, unit):
-    """Return the module at which a unit's output passes by, and whether it is what goes in."""
-    block = parts.layers[unit.layer]
-    if unit.kind == "head":
-        return parts.o_proj(unit.layer), True
-    if unit.kind == "neuron":
-        return block.get_submodule(LAST_MAP[parts.family.removesuffix("_text")]), True
-    return (parts.mlp(unit.layer), False) if unit.kind == "mlp" else (block, False)
-
-
-def naive_run(lm, ids, edits=(), wanted=()):
-    """Run one whole prompt with plain hooks.
-
-    `edits` are (unit, places, numbers [places, unit width]); returns the last token's logits and
-    the outputs of the units wanted.
-    """
-    parts, hooks, seen = lm.anatomy, [], {}
-    width = {"head": parts.head_width, "neuron": 1}
-
-    def reach(unit, states):
-        flat = states.view(len(ids), -1)
-        size = width.get(unit.kind, flat.shape[1])
-        return flat[:, unit.index * size : (unit.index + 1) * size]
-
-    def attach(unit, act):
-        module, entering = module_of(parts, unit)
-        if entering:
-            hooks.append(module.register_forward_pre_hook(lambda _, args: act(args[0])))
-        else:
-            hooks.append(
-                module.register_forward_hook(
-                    lambda _, __, out: act(out[0] if isinstance(out, tuple) else out)
-                )
-            )
-
-    for unit in wanted:
-        attach(unit, lambda s, unit=unit: seen.__setitem__(unit, reach(unit, s).clone()))
-    for unit, places, numbers in edits:
-        # In place, as the residual stream is handed on.
-        attach(unit, lambda s, u=unit, p=places, n=numbers: reach(u, s).__setitem__(list(p), n))
-    with torch.no_grad():
-        logits = lm.model(input_ids=torch.tensor([list(ids)]), use_cache=False).logits[0, -1]
-    for hook in hooks:
-        hook.remove()
-    return logits, seen
-
-
-def read_out(logits, pair, clean):
-    logs, clean = logits.log_softmax(-1), clean.log_softmax(-1)
-    return [
-        float(logits[pair.answer] - logits[pair.foil]),
-        float(logs[pair.answer]),
-        float((clean.exp() * (clean - logs)).sum()),
-        float(logits.argmax() == pair.answer),
-    ]
-
-
-def naive(lm, pairs, sets, direction="denoise", ablation="resample", means=None, weights=None):
-    """Return values [pairs, sites, sets, metrics], clean and corrupt [pairs, metrics]."""
-    values, cleans, corrupts = [], [], []
-    for pair in pairs:
-        with weights.routed([pair.variant]) if weights else nullcontext():
-            units = sorted({unit for units in sets for unit in units})
-            runs = [naive_run(lm, ids, wanted=units) for ids in (pair.clean, pair.corrupt)]
-            cleans.append(read_out(runs[0][0], pair, runs[0][0]))
-            corrupts.append(read_out(runs[1][0], pair, runs[0][0]))
-            base = pair.corrupt if direction == "denoise" else pair.clean
-            other = runs[0 if direction == "denoise" else 1][1]
-
-            def put(unit, site, places, variant=pair.variant, other=other):
-                if ablation == "zero":
-                    return 0.0
-                if ablation == "mean":
-                    return means[unit, variant, site]
-                return other[unit][list(places)]
-
-            values.append(
-                [
-                    [
-                        read_out(
-                            naive_run(lm, base, [(u, places, put(u, s, places)) for u in units])[0],
-                            pair,
-                            runs[0][0],
-                        )
-                        for units in sets
-                    ]
-                    for s, places in enumerate(pair.sites)
-                ]
-            )
-    return np.array(values), np.array(cleans), np.array(corrupts)
 
 
 def assert_equal(found, wanted):
@@ -158,14 +39,6 @@ def assert_equal(found, wanted):
         np.testing.assert_allclose(ours, theirs, atol=CLOSE, rtol=1e-5)
     assert found.floor.shape == clean.shape
     assert found.floor.max() < CLOSE
-
-
-SITES = {
-    "last": ((SEQ - 1,),),
-    "middle": ((9, 11, 12),),
-    "all": (tuple(range(SEQ)),),
-    "several": ((SEQ - 1,), (8,), (10, 14)),
-}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -202,20 +75,6 @@ def test_noise_takes_the_output_away_from_the_clean_run(family, ablation):
     assert_equal(found, wanted)
 
 
-def naive_means(lm, pairs, units, variants=1, weights=None):
-    """Return the mean output of each unit, by (unit, variant, site)."""
-    means = {}
-    for variant in range(variants):
-        mine = [pair for pair in pairs if pair.variant == variant]
-        with weights.routed([variant]) if weights else nullcontext():
-            seen = [naive_run(lm, pair.clean, wanted=units)[1] for pair in mine]
-        for site in range(len(pairs[0].sites)):
-            for unit in units:
-                rows = [s[unit][list(p.sites[site])] for s, p in zip(seen, mine, strict=True)]
-                means[unit, variant, site] = torch.cat(rows).mean(0)
-    return means
-
-
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma3", "gpt_neox", "opt", "olmo2"])
 @pytest.mark.parametrize("direction", ["denoise", "noise"])
 def test_sets_of_units_are_replaced_at_once(family, direction):
@@ -224,6 +83,249 @@ def test_sets_of_units_are_replaced_at_once(family, direction):
     sets = [[], everything, everything[::2], [Unit("head", 2, 1), Unit("head", 0, 3)]]
     found = joint(lm, pairs, sets, direction=direction)
     assert_equal(found, naive(lm, pairs, sets, direction))
-    assert (np.abs(found.values[:, :, 0] - found.values[:1, :1, :1]) >= 0).all()
     unpatched = found.corrupt if direction == "denoise" else found.clean
     np.testing.assert_allclose(found.values[:, 0, 0], unpatched, atol=CLOSE)
+
+
+FEW = [Unit("head", 0, 2), Unit("head", 2, 1), Unit("mlp", 1), Unit("residual", 0)]
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2", "gptj", "mistral"])
+@pytest.mark.parametrize("ablation", ["resample", "zero"])
+def test_prompts_that_share_beginnings_of_any_length(family, ablation):
+    lm, pairs = language_model(family), forked_pairs()
+    found = sweep(lm, pairs, units=FEW, direction="noise", ablation=ablation)
+    assert found.exact
+    assert_equal(found, naive(lm, pairs, [[unit] for unit in FEW], "noise", ablation))
+
+
+def test_nothing_changes_before_the_prompts_part():
+    lm, pairs = language_model("llama"), forked_pairs()
+    found = sweep(lm, pairs, units=FEW)
+    for site, values in enumerate(found.values.swapaxes(0, 1)):
+        same = (values == found.corrupt[:, None]).all()
+        assert same == (site == 2)
+
+
+def test_prompts_that_do_not_differ_have_no_effects():
+    lm = language_model("gpt2")
+    pairs = [dataclasses.replace(pair, corrupt=pair.clean) for pair in make_pairs()]
+    found = sweep(lm, pairs, kinds=("head", "mlp", "residual"))
+    np.testing.assert_array_equal(
+        found.values, np.broadcast_to(found.clean[:, None, None], found.values.shape)
+    )
+
+
+def test_the_clean_stream_at_the_last_token_gives_the_clean_run():
+    lm, pairs = language_model("qwen3"), make_pairs()
+    found = sweep(lm, pairs, units=[Unit("residual", 2)])
+    np.testing.assert_allclose(found.values[:, 0, 0], found.clean, atol=1e-6)
+    np.testing.assert_allclose(found.clean[:, 2], 0, atol=1e-6)
+    assert (found.corrupt[:, 2] > 0.1).all()
+
+
+def test_a_head_nothing_reads_has_no_effect_and_the_others_do():
+    lm, pairs = language_model("llama"), make_pairs()
+    width = lm.anatomy.head_width
+    with torch.no_grad():
+        lm.anatomy.o_proj(1).weight[:, 2 * width : 3 * width] = 0
+    found = sweep(lm, pairs, kinds=("head",))
+    effects = np.abs(found.values - found.corrupt[:, None, None])[..., 0].max((0, 1))
+    without = {unit for unit, size in zip(found.patches, effects, strict=True) if size < 1e-5}
+    assert without == {Unit("head", 1, 2)}
+
+
+def banks(lm, targets, variants=3):
+    bank = LoraBank(lm, num_variants=variants, rank=2, targets=targets)
+    bank.masters.normal_(0, 0.3, generator=torch.Generator().manual_seed(0))
+    return bank
+
+
+@pytest.mark.parametrize(
+    ("family", "targets"),
+    [
+        ("llama", ["q_proj", "v_proj"]),
+        ("llama", ["o_proj", "down_proj", "k_proj"]),
+        ("gemma3", ["o_proj", "up_proj"]),
+        ("gpt2", ["c_attn", "c_proj"]),
+        ("opt", ["out_proj", "fc2"]),
+    ],
+)
+def test_unmerged_adapters_act_on_what_is_put_in(family, targets):
+    lm, pairs = language_model(family), forked_pairs(variants=3)
+    bank = banks(lm, targets)
+    units = [*FEW, Unit("neuron", 1, 3)]
+    found = sweep(lm, pairs, units=units, weights=bank)
+    assert_equal(found, naive(lm, pairs, [[unit] for unit in units], weights=bank))
+    sets = [units[:3], units[1:]]
+    found = joint(lm, pairs, sets, weights=bank)
+    assert_equal(found, naive(lm, pairs, sets, "noise", weights=bank))
+
+
+def test_an_adapter_that_adds_nothing_leaves_the_effects_of_the_base():
+    lm, pairs = language_model("llama"), make_pairs(4, variants=2)
+    base = sweep(lm, pairs)
+    adapted = sweep(lm, pairs, weights=LoraBank(lm, num_variants=2))
+    np.testing.assert_allclose(adapted.values, base.values, atol=1e-5)
+
+
+def test_fully_tuned_variants_read_their_own_pairs():
+    lm, pairs = language_model("llama"), make_pairs(4, variants=2)
+    own = list(lm.model.parameters())
+    other = [p.detach() + 0.05 * torch.randn(p.shape) for p in own]
+    full = FullVariants(lm, [[p.detach().clone() for p in own], other])
+    found = sweep(lm, pairs, units=FEW, weights=full)
+    assert_equal(found, naive(lm, pairs, [[unit] for unit in FEW], weights=full))
+    base = sweep(lm, pairs[::2], units=FEW)
+    np.testing.assert_allclose(found.values[::2], base.values, atol=1e-6)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_means_are_those_of_a_loop(weighted):
+    lm, pairs = language_model("gemma2"), make_pairs(5, sites=SITES["several"], variants=2)
+    bank = banks(lm, ["o_proj", "down_proj"], 2) if weighted else None
+    if not weighted:
+        pairs = [dataclasses.replace(pair, variant=0) for pair in pairs]
+    units = [*FEW, Unit("neuron", 0, 7)]
+    means = unit_means(lm, pairs, ("head", "mlp", "residual", "neuron"), weights=bank)
+    wanted = naive_means(lm, pairs, units, 2 if weighted else 1, bank)
+    width = {"head": lm.anatomy.head_width, "neuron": 1}
+    for (unit, variant, site), numbers in wanted.items():
+        found = means.arrays[unit.kind, unit.layer][variant, site]
+        size = width.get(unit.kind, len(found))
+        own = found[unit.index * size : (unit.index + 1) * size]
+        np.testing.assert_allclose(own, numbers.numpy(), atol=1e-5)
+    found = sweep(
+        lm, pairs, units=units, direction="noise", ablation="mean", means=means, weights=bank
+    )
+    sets = [[unit] for unit in units]
+    assert_equal(found, naive(lm, pairs, sets, "noise", "mean", wanted, bank))
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3", "opt"])
+def test_whole_prompts_give_the_same_where_prefixes_cannot_be_shared(family):
+    lm, pairs = language_model(family), forked_pairs()
+    alone = dataclasses.replace(lm, shares_prefix=False)
+    swept, whole = sweep(lm, pairs, units=FEW), sweep(alone, pairs, units=FEW)
+    assert (swept.exact, whole.exact) == (True, False)
+    np.testing.assert_allclose(swept.values, whole.values, atol=CLOSE)
+    assert whole.floor.max() < CLOSE
+
+
+def test_attention_that_is_not_what_the_sweep_takes_it_for_runs_whole_prompts():
+    lm, pairs = language_model("llama"), make_pairs()
+    wanted = sweep(lm, pairs, units=FEW)
+    for layer in range(3):
+        attention = lm.anatomy.attention(layer)
+        attention.config = copy.copy(attention.config)
+    found = sweep(lm, pairs, units=FEW)
+    assert (wanted.exact, found.exact) == (True, False)
+    np.testing.assert_allclose(found.values, wanted.values, atol=CLOSE)
+
+
+@pytest.mark.parametrize("shares_prefix", [True, False])
+def test_a_tight_budget_gives_the_same_numbers(shares_prefix):
+    lm = dataclasses.replace(language_model("llama"), shares_prefix=shares_prefix)
+    pairs, done = forked_pairs(), []
+    free = sweep(lm, pairs, units=FEW)
+    tight = sweep(lm, pairs, units=FEW, budget_bytes=1, progress=lambda n, of: done.append((n, of)))
+    np.testing.assert_allclose(tight.values, free.values, atol=1e-5)
+    assert done[-1] == (6 * 5 * 4, 6 * 5 * 4)
+    assert [n for n, _ in done] == sorted(n for n, _ in done)
+
+
+@pytest.mark.parametrize("shares_prefix", [True, False])
+def test_out_of_memory_halves_what_runs_at_once(shares_prefix, monkeypatch):
+    lm = dataclasses.replace(language_model("llama"), shares_prefix=shares_prefix)
+    pairs = forked_pairs()
+    wanted = sweep(lm, pairs, units=FEW)
+    backbone, forward = lm.anatomy.backbone, lm.anatomy.backbone.forward
+    tokens = []
+
+    def little_memory(*args, input_ids, **kwargs):
+        out = forward(*args, input_ids=input_ids, **kwargs)
+        tokens.append(out.last_hidden_state.shape[:2].numel())
+        if tokens[-1] > 160:
+            raise torch.OutOfMemoryError("out of memory")
+        return out
+
+    monkeypatch.setattr(backbone, "forward", little_memory)
+    found = sweep(lm, pairs, units=FEW)
+    assert max(tokens) > 160
+    np.testing.assert_allclose(found.values, wanted.values, atol=CLOSE)
+
+
+def test_a_single_patch_that_does_not_fit_the_memory_is_an_error(monkeypatch):
+    lm = language_model("llama")
+
+    def no_memory(*args, **kwargs):
+        raise torch.OutOfMemoryError("out of memory")
+
+    alone = dataclasses.replace(lm, shares_prefix=False)
+    monkeypatch.setattr(suffix.Suffix, "attend", no_memory)
+    monkeypatch.setattr(patch, "is_exact", lambda parts: True)
+    with pytest.raises(UserError, match="two runs of 18 tokens do not fit the memory of cpu"):
+        sweep(lm, make_pairs(), units=FEW)
+    assert sweep(alone, make_pairs(), units=FEW).values.shape == (2, 1, 4, 4)
+
+
+PAIR = make_pairs(1)[0]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"corrupt": PAIR.corrupt[1:]}, "pair 0 has 18 clean and 17 corrupt tokens; expected as"),
+        ({"sites": ((18,),)}, "pair 0 is to be patched at place 18; expected 0 to 17"),
+        ({"sites": ((-1,),)}, "pair 0 is to be patched at place -1; expected 0 to 17"),
+        ({"sites": ((),)}, "pair 0 has 1 sites, .* none without places"),
+        ({"sites": ()}, "pair 0 has 0 sites"),
+        ({"foil": PAIR.answer}, "as answer and as foil; expected two tokens to tell apart"),
+        ({"answer": 320}, "pair 0 has the token 320, but 'tiny-llama' has 320"),
+        ({"clean": PAIR.clean * 20, "corrupt": PAIR.corrupt * 20}, "more than the context"),
+    ],
+)
+def test_pairs_that_cannot_be_patched_are_refused(changed, message):
+    with pytest.raises(UserError, match=message):
+        sweep(language_model("llama"), [dataclasses.replace(PAIR, **changed)])
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"direction": "up"}, "unknown direction 'up'"),
+        ({"ablation": "meen"}, "unknown ablation 'meen'; did you mean 'mean'"),
+        ({"ablation": "zero"}, "ablation 'zero' .* direction 'denoise'.*use direction 'noise'"),
+        ({"ablation": "mean", "direction": "noise"}, "'mean' was asked for without means"),
+        ({"kinds": ("heads",)}, "unknown kind of unit 'heads'; did you mean 'head'"),
+        ({"units": [Unit("head", 3, 0)]}, "unit L3.H0 is not in the model; expected layers 0 to 2"),
+        ({"units": [Unit("head", 0, 4)]}, "unit L0.H4 is not in the model.* with 4 units"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(asked, message):
+    with pytest.raises(UserError, match=message):
+        sweep(language_model("llama"), [PAIR], **asked)
+
+
+def test_means_of_other_units_or_sites_are_refused():
+    lm, noise = language_model("llama"), {"direction": "noise", "ablation": "mean"}
+    means = unit_means(lm, [PAIR], ("mlp",))
+    with pytest.raises(UserError, match="means of kind 'head' in layer 0 were given for none"):
+        sweep(lm, [PAIR], means=means, **noise)
+    two = dataclasses.replace(PAIR, sites=((1,), (2,)))
+    with pytest.raises(UserError, match="for 1 variants, 1 sites; expected 1 variants, 2 sites"):
+        sweep(lm, [two], kinds=("mlp",), means=means, **noise)
+
+
+def test_no_pairs_unequal_sites_and_unknown_insides_are_refused():
+    lm = language_model("llama")
+    with pytest.raises(UserError, match="no pairs of prompts were given"):
+        sweep(lm, [])
+    two = dataclasses.replace(PAIR, sites=((1,), (2,)))
+    with pytest.raises(UserError, match="pair 1 has 2 sites, pair 0 has 1; expected"):
+        sweep(lm, [PAIR, two])
+    with pytest.raises(UserError, match="the inside of 'tiny-llama' is not known"):
+        sweep(dataclasses.replace(lm, anatomy=None), [PAIR])
+    with pytest.raises(UserError, match="read by variant 2; expected 0 to 1"):
+        pair = dataclasses.replace(PAIR, variant=2)
+        sweep(lm, [pair], weights=LoraBank(lm, num_variants=2))
