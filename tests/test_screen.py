@@ -1,13 +1,20 @@
 """Gradient estimates equal the slope of the patched model, on every architecture."""
 
+import itertools
+import math
+
 import numpy as np
 import pytest
 import torch
 
 import tiny
+from adaptlens.errors import UserError
+from adaptlens.lm import screen
+from adaptlens.lm.bank import LoraBank
+from adaptlens.lm.full import FullVariants
 from adaptlens.lm.load import assemble
-from adaptlens.lm.patch import all_units
-from adaptlens.lm.screen import attribution
+from adaptlens.lm.patch import all_units, sweep
+from adaptlens.lm.screen import attribution, screened
 from adaptlens.lm.units import Pair, Unit
 
 SEQ = 14
@@ -122,10 +129,179 @@ def picked(lm, estimates, kinds=KINDS):
     return estimates[..., [order.index(unit) for unit in UNITS]]
 
 
-@pytest.mark.parametrize("site", ["several", "all"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_an_estimate_is_the_slope_of_the_logit_difference(family, site):
-    lm, pairs = language_model(family), make_pairs(sites=SITES[site])
+def test_an_estimate_is_the_slope_of_the_logit_difference(family):
+    lm, pairs = language_model(family), make_pairs(sites=SITES["several"])
     found = picked(lm, attribution(lm, pairs, kinds=KINDS))
     for pair, ours in zip(pairs, found, strict=True):
         np.testing.assert_allclose(ours, slopes(lm, pair, UNITS), rtol=1e-3, atol=CLOSE)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma3", "opt"])
+def test_prompts_are_read_whole_where_sites_begin_at_the_first_token(family):
+    lm, (pair,) = language_model(family), make_pairs(1, sites=SITES["all"])
+    (found,) = picked(lm, attribution(lm, [pair], kinds=KINDS, direction="noise"))
+    wanted = slopes(lm, pair, UNITS, "noise")
+    np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=CLOSE)
+
+
+@pytest.mark.parametrize("family", ["qwen3", "gemma2", "gptj"])
+def test_integrated_gradients_are_the_mean_over_midpoints_of_the_embeddings(family):
+    lm, (pair,) = language_model(family), make_pairs(1, sites=SITES["several"])
+    ends = [lm.anatomy.embed(torch.tensor(ids)) for ids in (pair.corrupt, pair.clean)]
+    midpoints = [ends[0] + share * (ends[1] - ends[0]) for share in (1 / 6, 3 / 6, 5 / 6)]
+    (found,) = picked(lm, attribution(lm, [pair], kinds=KINDS, method="integrated", steps=3))
+    wanted = slopes(lm, pair, UNITS, inputs=midpoints)
+    np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=CLOSE)
+
+
+def random_bank(lm, variants=2):
+    targets = [n for n, m in lm.model.named_modules() if n.endswith(("_proj", "c_attn", "c_proj"))]
+    bank = LoraBank(lm, num_variants=variants, rank=2, targets=targets)
+    generator = torch.Generator().manual_seed(5)
+    bank.masters.copy_(0.1 * torch.randn(bank.masters.shape, generator=generator))
+    return bank
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_each_pair_is_read_by_its_own_adapter(family):
+    lm = language_model(family)
+    bank = random_bank(lm)
+    pairs = make_pairs(3, variants=2)
+    found = picked(lm, attribution(lm, pairs, kinds=KINDS, weights=bank))
+    for pair, ours in zip(pairs, found, strict=True):
+        with bank.routed([pair.variant]):
+            wanted = slopes(lm, pair, UNITS)
+        np.testing.assert_allclose(ours, wanted, rtol=1e-3, atol=CLOSE)
+
+
+def test_fully_tuned_weights_are_put_in_place_one_variant_at_a_time():
+    lm, pairs = language_model("llama"), make_pairs(3, variants=2)
+    other = [p.detach() * 1.2 for p in lm.model.parameters()]
+    weights = FullVariants(lm, [[p.detach().clone() for p in lm.model.parameters()], other])
+    found = picked(lm, attribution(lm, pairs, kinds=KINDS, weights=weights))
+    for pair, ours in zip(pairs, found, strict=True):
+        with weights.routed([pair.variant]):
+            wanted = slopes(lm, pair, UNITS)
+        np.testing.assert_allclose(ours, wanted, rtol=1e-3, atol=CLOSE)
+
+
+def test_batches_and_budget_change_nothing():
+    lm = language_model("llama")
+    pairs = [*make_pairs(5), *make_pairs(2, seq=11, sites=((10,),), seed=3)]
+    alone = np.concatenate([attribution(lm, [pair]) for pair in pairs])
+    told = []
+    found = attribution(lm, pairs, budget_bytes=1, progress=lambda *done: told.append(done))
+    np.testing.assert_allclose(attribution(lm, pairs), alone, atol=1e-5)
+    np.testing.assert_allclose(found, alone, atol=1e-5)
+    assert told == [(n, 7) for n in range(1, 8)]
+
+
+def test_memory_running_out_halves_the_batch(monkeypatch):
+    lm, pairs = language_model("llama"), make_pairs(5)
+    wanted, true_run = attribution(lm, pairs), screen.Batch.run
+
+    def run(batch, embeddings):
+        if len(batch.numbers) > 1:
+            raise torch.OutOfMemoryError("out of memory")
+        return true_run(batch, embeddings)
+
+    monkeypatch.setattr(screen.Batch, "run", run)
+    np.testing.assert_allclose(attribution(lm, pairs), wanted, atol=1e-5)
+
+
+def test_nothing_differs_between_equal_prompts_and_no_gradients_stay_behind():
+    lm, (pair,) = language_model("gpt2"), make_pairs(1)
+    same = Pair(pair.clean, pair.clean, pair.answer, pair.foil, pair.sites)
+    with torch.inference_mode():
+        assert np.abs(attribution(lm, [same])).max() < 1e-5
+        assert np.abs(attribution(lm, [pair])).max() > 1e-2
+    assert all(p.grad is None and not p.requires_grad for p in lm.model.parameters())
+
+
+def test_an_estimate_is_exact_where_all_that_follows_is_linear():
+    """Without a last norm, that is so for what the last layer adds at the last token."""
+    model = tiny.tiny_model("llama")
+    model.model.norm = torch.nn.Identity()
+    lm = assemble(model, tiny.tiny_tokenizer(), name="tiny", digest="tiny")
+    pairs, units = make_pairs(), [Unit("mlp", 2), Unit("residual", 2)]
+    effects = sweep(lm, pairs, units=units)
+    changes = effects.values[..., 0] - effects.corrupt[:, None, None, 0]
+    estimates = attribution(lm, pairs, kinds=("mlp", "residual"))[..., [2, 5]]
+    np.testing.assert_allclose(estimates, changes, atol=CLOSE)
+
+
+def test_a_screen_proves_its_top_and_a_sample():
+    lm, pairs = language_model("llama"), make_pairs(4)
+    everything = sweep(lm, pairs)
+    changes = everything.values[..., 0] - everything.corrupt[:, None, None, 0]
+    found = screened(lm, pairs, top=5, sample=4, seed=1)
+    order = all_units(lm.anatomy, ("head", "mlp"))
+    assert found.units == tuple(order)
+    where = [order.index(unit) for unit in found.verified]
+    sizes = np.abs(found.estimates).mean((0, 1))
+    assert sorted(sizes)[::-1][:5] == sizes[where[:5]].tolist()
+    assert len(set(where)) == 9 and found.num_top == 5
+    np.testing.assert_allclose(found.changes, changes[..., where], atol=1e-4)
+    gap = np.abs(everything.clean - everything.corrupt)[:, 0].mean()
+    assert found.threshold == pytest.approx(0.05 * gap, rel=1e-4)
+    large = np.abs(found.changes).mean((0, 1)) >= found.threshold
+    assert (found.large_top, found.large_sampled) == (large[:5].sum(), large[5:].sum())
+    # 15 units, 5 at the top: 10 others, of which 4 were looked at.
+    missed = found.large_sampled * 10 / 4
+    assert found.recall == pytest.approx(found.large_top / (found.large_top + missed))
+    assert found.interval[0] <= found.recall <= found.interval[1]
+
+
+def test_recall_is_known_where_every_unit_was_verified():
+    lm, pairs = language_model("gpt2"), make_pairs(3)
+    found = screened(lm, pairs, top=6, sample=100)
+    assert set(found.verified) == set(found.units)
+    share = found.large_top / (found.large_top + found.large_sampled)
+    assert found.recall == found.interval[0] == found.interval[1] == pytest.approx(share)
+    x, y = found.estimates[..., [found.units.index(u) for u in found.verified]], found.changes
+    assert found.slope == pytest.approx(float((x * y).sum() / (x * x).sum()), rel=1e-4)
+    assert -1 <= found.rank_correlation <= 1
+
+
+def test_without_a_sample_the_recall_is_not_known():
+    found = screened(language_model("llama"), make_pairs(2), top=5, sample=0)
+    assert math.isnan(found.recall)
+    assert found.interval == (found.large_top / (found.large_top + 10), 1.0)
+
+
+def test_bounds_on_what_the_sample_did_not_see_are_those_of_all_draws():
+    """Of 6 units 3 are drawn and 1 is large: every count is tried against all 20 draws."""
+
+    def chance(there, wanted):
+        draws = [sum(n < there for n in draw) for draw in itertools.combinations(range(6), 3)]
+        return sum(map(wanted, draws)) / 20
+
+    not_refuted = [
+        there
+        for there in range(1, 5)
+        if chance(there, lambda d: d <= 1) > 0.1 and chance(there, lambda d: d >= 1) > 0.1
+    ]
+    assert screen._unseen(6, 3, 1, 0.8) == (min(not_refuted), max(not_refuted))
+
+
+def test_equal_values_share_their_mean_rank():
+    assert screen._ranks(np.array([2.0, 1.0, 2.0, 5.0])).tolist() == [2.5, 1.0, 2.5, 4.0]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"method": "ig"}, "unknown method of attribution 'ig'"),
+        ({"method": "integrated", "steps": 0}, "0 steps of integration"),
+        ({"kinds": ("haed",)}, "did you mean 'head'"),
+    ],
+)
+def test_what_cannot_be_estimated_is_said(given, message):
+    with pytest.raises(UserError, match=message):
+        attribution(language_model("llama"), make_pairs(1), **given)
+
+
+def test_a_screen_of_nothing_is_refused():
+    with pytest.raises(UserError, match="top 0 units"):
+        screened(language_model("llama"), make_pairs(1), top=0)
