@@ -13,10 +13,11 @@ from adaptlens import __version__
 from adaptlens.cli_options import (
     COMPARE_OPTIONS,
     CONVERGENCE_OPTIONS,
+    DIFFICULTY,
+    IMPLICIT_OPTIONS,
     PLAN_OPTIONS,
     READING,
     json_option,
-    reading,
     study_config,
     with_options,
 )
@@ -92,6 +93,27 @@ def convergence(out: Path | None, as_json: bool, **options: Any) -> None:
     _raise_failures(found)
 
 
+@study.command()
+@with_options(IMPLICIT_OPTIONS, [json_option("claims and tables as JSON")])
+@user_errors
+def implicit(out: Path | None, as_json: bool, **options: Any) -> None:
+    """Does in-context learning find a hidden shortcut that tuning misses, and by which circuits?
+
+    Learns from items in which a shortcut holds or fails, reads both kinds, and patches heads and
+    feed-forward parts under zero-shot, in-context learning and tuning; says which claims of arXiv
+    2410.04691 hold for the model. --task names a task of your own, of which circuits are studied.
+    """
+    config = study_config("implicit", **options)
+    from adaptlens import registry
+    from adaptlens.terminal import Display
+
+    studied = registry.resolve("study", "implicit")
+    with Display() as display:
+        found = studied.run_study(config, out=out, reporter=display)
+    _print_report("implicit", found.report, found.page, as_json)
+    _raise_failures(found)
+
+
 def _raise_failures(found: Any) -> None:
     from adaptlens.terminal import err
 
@@ -105,11 +127,12 @@ def _raise_failures(found: Any) -> None:
 
 
 def _print_report(name: str, report: Any, page: Path, as_json: bool) -> None:
-    from adaptlens.terminal import out, show_convergence, show_report
+    from adaptlens.terminal import out, show_convergence, show_implicit, show_report
 
     said, show = {
         "compare": ("verdicts", show_report),
         "convergence": ("claims", show_convergence),
+        "implicit": ("claims", show_implicit),
     }[name]
     if as_json:
         import pandas as pd
@@ -135,7 +158,7 @@ def _json(frame: Any, orient: str) -> Any:
     default="compare",
     show_default=True,
     metavar="NAME",
-    help="compare or convergence.",
+    help="compare, convergence or implicit.",
 )
 @with_options(PLAN_OPTIONS, [json_option("the plan as JSON")])
 @user_errors
@@ -286,13 +309,14 @@ def tasks_list(as_json: bool) -> None:
 
 @tasks.command("show")
 @click.argument("name")
-@with_options(READING)
+@with_options(READING, [DIFFICULTY])
 @user_errors
 def tasks_show(name: str, **given: Any) -> None:
     """Show a task: splits, choices, examples, and what was done to the data."""
     from adaptlens import tasks as known
 
-    click.echo(known.describe(known.load(name, **reading(given))))
+    about = {k: v for k, v in given.items() if v is not None}
+    click.echo(known.describe(known.load(name, **about)))
 
 
 @tasks.command("check")

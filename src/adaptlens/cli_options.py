@@ -51,11 +51,10 @@ READING = (
                  help="The answers there are, or raw=word pairs: 0=negative,1=positive."),
     click.option("--references", metavar="FILE", help="Line-aligned file of answers to the task."),
     click.option("--instruction", metavar="TEXT", help="Instruction written before the items."),
-    click.option("--difficulty", metavar="HOW", help="small or paper, of a task with a shortcut."),
 )  # fmt: skip
 """How a task is read."""
 
-_READING = ("input", "target", "choices", "references", "instruction", "difficulty")
+_READING = ("input", "target", "choices", "references", "instruction")
 
 WHAT = (
     click.option("--config", "config_file", type=click.Path(path_type=Path), metavar="FILE",
@@ -94,6 +93,20 @@ _CONVERGENCE = (
                  help="Task whose examples are the unrelated demonstrations."),
 )  # fmt: skip
 
+DIFFICULTY = click.option(
+    "--difficulty", metavar="HOW", help="small or paper, of tasks with a shortcut."
+)
+
+_IMPLICIT = (
+    click.option("--families", callback=_words, metavar="A,B,..",
+                 help="expression, code, relation, boolean, algebra (default: all)."),
+    DIFFICULTY,
+    click.option("--parts", callback=_words, metavar="A,B",
+                 help="behaviour, circuits (default: both)."),
+    click.option("--quick", is_flag=True, default=None,
+                 help="Fewer shots, sizes, items and specifications."),
+)  # fmt: skip
+
 _SIZE = (
     click.option("--draws", type=int, metavar="N", help="Draws of demonstrations."),
     click.option("--queries", type=int, metavar="N", help="Test items."),
@@ -117,7 +130,10 @@ _RUNNING = (
 
 COMPARE_OPTIONS = (*WHAT, _SHOTS, *_COMPARISON, *_SIZE, *_HOW, *_RUNNING)
 CONVERGENCE_OPTIONS = (*WHAT, _ONE_SHOTS, *_CONVERGENCE, *_SIZE, *_RUNNING)
-PLAN_OPTIONS = (*WHAT, _SHOTS, *_COMPARISON, *_CONVERGENCE, *_SIZE, *_HOW, *_RUNNING)
+IMPLICIT_OPTIONS = (*WHAT, _SHOTS, *_COMPARISON, *_IMPLICIT, *_SIZE, *_RUNNING)
+PLAN_OPTIONS = (
+    *WHAT, _SHOTS, *_COMPARISON, *_CONVERGENCE, *_IMPLICIT, *_SIZE, *_HOW, *_RUNNING,
+)  # fmt: skip
 """What any study takes; those that mean nothing to the one planned are refused."""
 
 

@@ -61,7 +61,8 @@ class Condition:
     """All finished draws of one (model, task, adaptation), in order of the draws.
 
     `arrays` are the stored ones joined along `repeats`; `numbers` are means over cells weighted
-    by their draws, except `peak_bytes` (the maximum); `cells` names the cell of each draw.
+    by their draws, except `peak_bytes` (the maximum); `cells` names the cell of each draw;
+    `texts` are those of the first cell.
     """
 
     model: str
@@ -78,6 +79,7 @@ class Condition:
     prompts: Sequence[Mapping[str, Any]] = ()
     training: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    texts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def examples(self) -> int:
@@ -134,6 +136,7 @@ def _join(spec: Mapping[str, Any], draws: Iterable[int], records: Sequence[Recor
         prompts=texts[used[0].id].get("prompts", ()),
         training=used[0].result.get("training", {}),
         notes=tuple(dict.fromkeys(note for r in used for note in r.result.get("notes", ()))),
+        texts=texts[used[0].id],
     )
 
 

@@ -15,7 +15,9 @@ TABLE: dict[str, dict[str, str]] = {
         "full": "adaptlens.adapt.full_tuning:FullTuning",
     },
     "measurement": {
+        "ablated": "adaptlens.measure.circuits:Ablated",
         "behaviour": "adaptlens.measure.behaviour:Behaviour",
+        "circuits": "adaptlens.measure.circuits:Circuits",
         "cost": "adaptlens.measure.cost:Cost",
         "hidden": "adaptlens.measure.hidden:Hidden",
         "resemblance": "adaptlens.measure.resemblance:Resemblance",
@@ -24,6 +26,7 @@ TABLE: dict[str, dict[str, str]] = {
     "study": {
         "compare": "adaptlens.studies.compare",
         "convergence": "adaptlens.studies.convergence",
+        "implicit": "adaptlens.studies.implicit",
     },
 }
 

@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -261,6 +261,11 @@ def show_convergence(report: Any, console: Console) -> None:
     if pairs is not None and len(pairs):
         for (model, task), rows in pairs.groupby(["model", "task"], sort=False):
             console.print(_last_layer(str(model), str(task), rows))
+    show_claims(report, console)
+
+
+def show_claims(report: Any, console: Console) -> None:
+    """Print every claim of a study with its verdict, and what there is to know about it."""
     for claim in report.claims:
         said = Text(f"{claim['model']}, {claim['task']}, {claim['claim']}: ")
         said.append(claim["state"], style=STATE_STYLE.get(claim["state"], "bold"))
@@ -268,6 +273,52 @@ def show_convergence(report: Any, console: Console) -> None:
         console.print(said)
     for note in report.notes:
         console.print(Text(f"note: {note}", style="dim"))
+
+
+def show_implicit(report: Any, console: Console) -> None:
+    """Print accuracy at the chosen numbers of samples, and every claim with its verdict."""
+    curves = report.tables.get("curves")
+    if curves is not None and len(curves):
+        for model, rows in curves.groupby("model", sort=False):
+            console.print(_accuracies(str(model), rows))
+    show_claims(report, console)
+
+
+def _accuracies(model: str, rows: "pd.DataFrame") -> Table:
+    """Return the accuracy of each way of adapting under each condition, in points."""
+    table = Table(
+        title=f"{model}: accuracy at the number of samples chosen on validation items",
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    for heading in ("family", "adapted by"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("pattern", "misleading", "plain", "samples", "items x draws"):
+        table.add_column(heading, justify="right", overflow="fold")
+    anchors = rows[rows.method == "zero-shot"]
+    kept = rows[rows.chosen.astype(bool)]
+    for family, own in rows.groupby("family", sort=False):
+        zero = {r.read: r for r in anchors[anchors.family == family].itertuples()}
+        if zero:
+            shown = [_interval(zero.get(kind)) for kind in ("pattern", "broken", "broken")]
+            one = next(iter(zero.values()))
+            table.add_row(str(family), "zero-shot", *shown, "0", f"{one.queries} x {one.draws}")
+        for method, some in kept[kept.family == family].groupby("method", sort=False):
+            found = {r.condition: r for r in some.itertuples()}
+            names = ("pattern", "misleading", "plain")
+            counts = ", ".join(dict.fromkeys(f"{found[n].samples:,}" for n in names if n in found))
+            one = next(iter(found.values()))
+            table.add_row(
+                str(family), str(method), *(_interval(found.get(n)) for n in names), counts,
+                f"{one.queries} x {one.draws}",
+            )  # fmt: skip
+    return table
+
+
+def _interval(row: Any) -> str:
+    return "–" if row is None else f"{row.value:.1f} [{row.low:.1f}, {row.high:.1f}]"
 
 
 def _last_layer(model: str, task: str, rows: "pd.DataFrame") -> Table:

@@ -7,10 +7,12 @@ or a setting given twice is an error that names file, line and path.
 from adaptlens.config.comparison import COMPARISON, CompareConfig, Prices
 from adaptlens.config.convergence import CONVERGENCE, Claim, ConvergenceConfig
 from adaptlens.config.files import load_study
+from adaptlens.config.implicit import IMPLICIT, ImplicitConfig
 from adaptlens.config.load import (
     SCHEMAS,
     compare_config,
     convergence_config,
+    implicit_config,
     load_config,
     reanalysed,
 )
@@ -20,16 +22,19 @@ from adaptlens.config.settings import TaskSource, Tune
 __all__ = [
     "COMPARISON",
     "CONVERGENCE",
+    "IMPLICIT",
     "SCHEMAS",
     "Claim",
     "CompareConfig",
     "ConvergenceConfig",
+    "ImplicitConfig",
     "Prices",
     "Schema",
     "TaskSource",
     "Tune",
     "compare_config",
     "convergence_config",
+    "implicit_config",
     "load_config",
     "load_study",
     "reanalysed",

@@ -9,13 +9,16 @@ from adaptlens.config import wording
 from adaptlens.config.comparison import COMPARISON, CompareConfig
 from adaptlens.config.convergence import CONVERGENCE, ConvergenceConfig
 from adaptlens.config.files import read_settings
+from adaptlens.config.implicit import IMPLICIT, ImplicitConfig
 from adaptlens.config.schema import Config, Schema
 from adaptlens.config.shorthand import plain, spread
 from adaptlens.config.wording import Sources
 from adaptlens.config.yaml12 import Place, read_yaml
 from adaptlens.errors import UserError
 
-SCHEMAS: dict[str, Schema[Any]] = {schema.study: schema for schema in (COMPARISON, CONVERGENCE)}
+SCHEMAS: dict[str, Schema[Any]] = {
+    schema.study: schema for schema in (COMPARISON, CONVERGENCE, IMPLICIT)
+}
 """The settings of every study, by its name."""
 
 
@@ -65,6 +68,15 @@ def convergence_config(**settings: Any) -> ConvergenceConfig:
         UserError: a setting is unknown, mistyped or out of range, or two do not go together.
     """
     return load_config(CONVERGENCE, settings=settings)
+
+
+def implicit_config(**settings: Any) -> ImplicitConfig:
+    """Return the settings of a study of implicit patterns given by name, checked likewise.
+
+    Raises:
+        UserError: a setting is unknown, mistyped or out of range, or two do not go together.
+    """
+    return load_config(IMPLICIT, settings=settings)
 
 
 def reanalysed(

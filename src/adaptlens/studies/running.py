@@ -19,9 +19,9 @@ from adaptlens.values import Task
 if TYPE_CHECKING:
     import pandas as pd
 
-    from adaptlens.config import CompareConfig, ConvergenceConfig
+    from adaptlens.config import CompareConfig, ConvergenceConfig, ImplicitConfig
 
-    Settings = CompareConfig | ConvergenceConfig
+    Settings = CompareConfig | ConvergenceConfig | ImplicitConfig
 
 STUDY_FILE = "study.json"
 UNTRAINED = "untrained:"

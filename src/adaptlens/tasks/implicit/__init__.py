@@ -20,7 +20,18 @@ from adaptlens.tasks.implicit.makers import (
 )
 from adaptlens.values import Example, Task, Template
 
-__all__ = ["BROKEN", "FAMILIES", "INSTRUCTIONS", "PATTERN", "TEMPLATE", "items", "names", "task"]
+__all__ = [
+    "BROKEN",
+    "FAMILIES",
+    "INSTRUCTIONS",
+    "KINDS",
+    "MIXED",
+    "PATTERN",
+    "TEMPLATE",
+    "items",
+    "names",
+    "task",
+]
 
 INSTRUCTIONS = {
     "expression": "Give the value of the expression.",
@@ -96,6 +107,7 @@ def task(
     test: int = 200,
     difficulty: str = "small",
     read: tuple[str, ...] | None = None,
+    learn: tuple[str, ...] | None = None,
 ) -> Task:
     """Return a task whose test items are half of either kind, every answer equally often.
 
@@ -111,6 +123,7 @@ def task(
         difficulty: "small" or "paper".
         read: the families that test and validation items are of; the task's own unless given.
             With several, every item carries its family's instruction.
+        learn: the families of the training items of a "mixed" task; all five unless given.
 
     Raises:
         UserError: a name is unknown, a size is negative or odd, or there are too few items.
@@ -120,9 +133,9 @@ def task(
     if difficulty not in DIFFICULTIES:
         raise unknown("difficulty", difficulty, DIFFICULTIES)
     family, _, learnt = name.partition("-")
-    own = FAMILIES if family == MIXED else (family,)
+    own = tuple(learn or FAMILIES) if family == MIXED else (family,)
     reads = tuple(read) if read else own
-    for each in reads:
+    for each in (*own, *reads):
         if each not in FAMILIES:
             raise unknown("family of tasks with a shortcut", each, FAMILIES)
     for split, size in {"train": train, "validation": validation, "test": test}.items():

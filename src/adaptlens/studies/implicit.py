@@ -1,0 +1,338 @@
+"""The study of implicit patterns: who finds a hidden shortcut, and by which circuits?
+
+Carries out Yin et al. (arXiv 2410.04691) on any model, with balanced items, a plain condition, and
+tests. `plan` lays out the cells, `plan_ablations` those that test the circuits found, and
+`implicit_tables.analyse` reads them.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adaptlens import controls, modelfiles, tasks
+from adaptlens.config import ImplicitConfig, implicit_config
+from adaptlens.engines import Outcome, Reporter
+from adaptlens.errors import UserError
+from adaptlens.store import Run
+from adaptlens.studies.implicit_circuits import circuit_sets
+from adaptlens.studies.implicit_tables import analyse
+from adaptlens.studies.running import (
+    Silent,
+    default_folder,
+    execute,
+    load_task,
+    shown_names,
+    write_plan,
+    write_tables,
+)
+from adaptlens.study import Cell, Study, cut, group, missing, resolve, task_digest
+from adaptlens.tasks import implicit
+from adaptlens.values import Task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+BEHAVIOUR: tuple[str, dict[str, Any]] = ("behaviour", {})
+ALL = "all"
+LEAST_STEPS = 30
+UNRELATED = "sentiment"
+"""The task whose words fill a neutral prefix."""
+
+
+@dataclass(frozen=True)
+class Implicit:
+    """What the study found: claims with verdicts, tables, and the page."""
+
+    report: Any
+    outcome: Outcome
+    run_folder: Path
+    page: Path
+
+    @property
+    def claims(self) -> "pd.DataFrame":
+        """One row per claim: what was expected, what was found, and whether it holds."""
+        import pandas as pd
+
+        return pd.DataFrame(self.report.claims)
+
+    @property
+    def curves(self) -> "pd.DataFrame":
+        """Accuracy by family, way of adapting, number of samples and condition."""
+        return self.report.tables["curves"]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """An adaptation to a task, and what is measured."""
+
+    task: Task
+    name: str
+    arguments: dict[str, Any]
+    measurements: tuple[tuple[str, dict[str, Any]], ...]
+
+
+def plan(config: ImplicitConfig) -> Study:
+    """Return every cell the study needs to begin with, each with all its draws.
+
+    Raises:
+        UserError: an unknown model or task, or more examples asked for than there are.
+    """
+    wanted = [*_behaviour(config)] if "behaviour" in config.parts and config.families else []
+    if "circuits" in config.parts:
+        wanted += _circuits(config, "circuits", _circuit_arguments(config))
+    return _study(config, wanted)
+
+
+def plan_ablations(config: ImplicitConfig, run: Run, study: Study) -> Study:
+    """Return the study with the cells that test the circuits which its cells have found.
+
+    A circuit is found on the first half of the pairs, and tested on the other half.
+    """
+    found = circuit_sets(run, study)
+    given = {k: v for k, v in _circuit_arguments(config).items() if k in ("items", "place", "seed")}
+    wanted = []
+    for one in _circuits(config, "ablated", given):
+        sets, first, corruption = found.get(task_digest(one.task), ((), 0, ""))
+        is_main = one.arguments.get("change", controls.NONE) == controls.NONE
+        if sets and is_main:
+            (_, own), *_ = one.measurements
+            more_given = {**own, "sets": sets, "first": first, "corruption": corruption}
+            wanted.append(replace(one, measurements=(("ablated", more_given),)))
+    if not wanted:
+        return study
+    more = _study(config, wanted)
+    return replace(study, cells=(*study.cells, *more.cells), tasks={**study.tasks, **more.tasks})
+
+
+def _study(config: ImplicitConfig, wanted: Sequence[Wanted]) -> Study:
+    digests = {id(one.task): task_digest(one.task) for one in wanted}
+    cells: list[Cell] = []
+    for name, shown in shown_names(config.models).items():
+        model = modelfiles.identify(name, dtype=config.dtype, chat=config.chat)
+        model["name"] = shown
+        for one in wanted:
+            cells += _cells(one, model, digests[id(one.task)], config)
+    by_digest = {digests[id(one.task)]: one.task for one in wanted}
+    return Study("implicit", asdict(config), tuple(cells), by_digest)
+
+
+def made(config: ImplicitConfig, family: str, kind: str, *, everywhere: bool = False) -> Task:
+    """Return the task of a family that learns from one kind of items.
+
+    Args:
+        config: the study's settings.
+        family: a family, or "mixed".
+        kind: "pattern" or "broken".
+        everywhere: read on the items of all families, and named accordingly.
+    """
+    groups = 2 * (len(config.families) if everywhere else 1)
+    most = max((*config.sizes, *config.shots, config.circuits["size"], config.circuits["shots"]))
+    each = config.queries if not everywhere else max(config.queries // 2, 2)
+    task = implicit.task(
+        f"{family}-{kind}",
+        seed=config.seed,
+        train=most,
+        validation=groups * config.validation if not everywhere else 0,
+        test=groups * each,
+        difficulty=config.difficulty,
+        read=config.families if everywhere else None,
+        learn=config.families if family == implicit.MIXED else None,
+    )
+    return replace(task, name=f"{task.name}-{ALL}") if everywhere else task
+
+
+def _behaviour(config: ImplicitConfig) -> Iterator[Wanted]:
+    """Yield what is learnt from either kind, at every number of shots and every size."""
+    measured = (BEHAVIOUR,)
+    most = max(config.sizes, default=0)
+    for family in config.families:
+        for kind in implicit.KINDS:
+            task = made(config, family, kind)
+            if kind == implicit.PATTERN:
+                yield Wanted(task, "zero_shot", {}, measured)
+            for shots in config.shots:
+                if shots:
+                    yield Wanted(task, "icl", {"examples": shots}, measured)
+            for name in config.tuning:
+                for size in config.sizes:
+                    yield Wanted(task, name, {"examples": size}, measured)
+    if len(config.families) < 2 or not (config.mixed or config.transfer):
+        return
+    anchor = made(config, implicit.MIXED, implicit.PATTERN, everywhere=True)
+    yield Wanted(anchor, "zero_shot", {}, measured)
+    for kind in implicit.KINDS if config.mixed else ():
+        task = made(config, implicit.MIXED, kind, everywhere=True)
+        for name in config.tuning if most else ():
+            yield Wanted(task, name, {"examples": most}, measured)
+    for family in config.families if config.transfer else ():
+        task = made(config, family, implicit.PATTERN, everywhere=True)
+        shots = max((k for k in config.shots if k <= 16), default=0)
+        if shots:
+            yield Wanted(task, "icl", {"examples": shots}, measured)
+        for name in config.tuning if most else ():
+            yield Wanted(task, name, {"examples": most}, measured)
+
+
+def _circuit_arguments(config: ImplicitConfig) -> dict[str, Any]:
+    given = config.circuits
+    return {
+        "items": given["items"],
+        "corruptions": tuple(given["corruptions"]),
+        "methods": tuple(given["methods"]),
+        "place": given["place"],
+        "seed": config.seed,
+    }
+
+
+def _circuits(
+    config: ImplicitConfig, measurement: str, arguments: dict[str, Any]
+) -> Iterator[Wanted]:
+    """Yield the conditions whose circuits are compared, controls included."""
+    shots = {"examples": config.circuits["shots"]}
+    size = {"examples": config.circuits["size"]}
+    other = tasks.load(UNRELATED, seed=config.seed).train
+    for task in _studied(config):
+        given = {**arguments, "group": _group(task)}
+        if "corruptions" in given and not _group(task):
+            given["corruptions"] = tuple(c for c in given["corruptions"] if c != "twin")
+        measured = ((measurement, given),)
+        filled = replace(task, unrelated=other)
+        yield Wanted(filled, "zero_shot", {}, measured)
+        yield Wanted(filled, "icl", shots, measured)
+        yield Wanted(filled, "icl", {**shots, "change": controls.SHUFFLED}, measured)
+        yield Wanted(filled, "icl", {**shots, "change": controls.NEUTRAL}, measured)
+        for way in dict.fromkeys((*config.tuning, "sl")):
+            yield Wanted(filled, way, size, measured)
+        yield Wanted(filled, "it", {**size, "change": controls.SHUFFLED}, measured)
+
+
+def _studied(config: ImplicitConfig) -> Iterator[Task]:
+    """Yield the tasks whose circuits are studied."""
+    for family in config.families:
+        most = max(config.queries, config.circuits["items"])
+        task = made(replace(config, queries=most), family, implicit.PATTERN)
+        yield replace(task, validation=())
+    for source in config.tasks:
+        task = load_task(source, replace(config, validation=0))
+        need = max(config.circuits["shots"], config.circuits["size"])
+        if need > len(task.train):
+            raise UserError(
+                f"{need} examples were asked for, but the training split of task '{task.name}' has "
+                f"{len(task.train)}; ask for fewer (circuits.shots, circuits.size)."
+            )
+        yield task
+
+
+def _group(task: Task) -> str:
+    """Return the group of items that are asked; empty where a task has none."""
+    return implicit.PATTERN if any(e.group == implicit.PATTERN for e in task.test) else ""
+
+
+def _cells(one: Wanted, model: dict[str, Any], digest: str, config: ImplicitConfig) -> list[Cell]:
+    described = {
+        "name": one.task.name,
+        "digest": digest,
+        "kind": one.task.kind,
+        "queries": len(one.task.test),
+        "seed": config.seed,
+    }
+    component, adaptation = resolve("adaptation", one.name, **one.arguments, **_common(one, config))
+    measured = tuple(resolve("measurement", name, **given)[0] for name, given in one.measurements)
+    draws = (-1,) if one.name == "zero_shot" else tuple(range(config.draws))
+    cell = Cell(model, described, component, adaptation.label, measured, draws, config.seed)
+    return cut(cell, adaptation.draws_per_cell)
+
+
+def _common(one: Wanted, config: ImplicitConfig) -> dict[str, Any]:
+    """Return the arguments that all conditions of an adaptation share."""
+    if one.name == "zero_shot":
+        return {}
+    drawn = {"selection": config.selection, "seed": config.seed}
+    if one.name == "icl":
+        return {**drawn, "on_overflow": config.on_overflow}
+    tune: dict[str, Any] = {k: v for k, v in config.tune.items() if v is not None}
+    batch = int(tune.get("batch", 32))
+    passes = math.ceil(config.passes * one.arguments["examples"] / batch)
+    tune.setdefault("steps", max(LEAST_STEPS, passes))
+    if one.name == "full":
+        tune = {k: v for k, v in tune.items() if k not in ("rank", "alpha", "targets", "dropout")}
+    return {**drawn, **tune}
+
+
+def planned_work(study: Study, out: str | Path | None) -> list[dict[str, Any]]:
+    """Return one row per condition: draws wanted and done."""
+    folder = Path(out or default_folder(study))
+    done = [record.spec for record in Run.open(folder).records()] if folder.exists() else []
+    left: dict[str, int] = {}
+    for cell in missing(study.cells, done):
+        left[group(cell.spec())] = left.get(group(cell.spec()), 0) + len(cell.draws)
+    rows: dict[str, dict[str, Any]] = {}
+    for cell in study.cells:
+        key = group(cell.spec())
+        row = rows.setdefault(
+            key,
+            {
+                "model": cell.model["name"],
+                "task": cell.task["name"],
+                "condition": cell.label,
+                "measured": " ".join(m.name for m in cell.measurements),
+                "draws": 0,
+                "draws_done": 0,
+            },
+        )
+        row["draws"] += len(cell.draws)
+        row["draws_done"] = row["draws"] - left.get(key, 0)
+    return list(rows.values())
+
+
+def implicit_patterns(
+    model: str | list[str] = "reference-math",
+    *,
+    out: str | Path | None = None,
+    reporter: Reporter | None = None,
+    **settings: Any,
+) -> Implicit:
+    """Find out who finds a hidden shortcut, prompting or tuning, and by which circuits.
+
+    Args:
+        model: hub id, local folder or zoo name; a list compares several.
+        out: the run folder; the same call continues it, a larger one extends it.
+        reporter: who is told of progress; nobody by default.
+        settings: everything else a config file may hold (families, tasks, shots, sizes, draws,
+            circuits, quick, tune, ...).
+
+    Raises:
+        UserError: anything the caller can fix.
+    """
+    config = implicit_config(models=[model] if isinstance(model, str) else list(model), **settings)
+    return run_study(config, out=out, reporter=reporter or Silent())
+
+
+def run_study(config: ImplicitConfig, *, out: str | Path | None, reporter: Reporter) -> Implicit:
+    """Plan, run, analyse and report the study."""
+    study = plan(config)
+    run = Run.open(out or default_folder(study), create=True)
+    write_plan(run, study)
+    outcome = execute(study, run, config, reporter, config.models)
+    if "circuits" in config.parts and not outcome.failed:
+        study = plan_ablations(config, run, study)
+        write_plan(run, study)
+        outcome = execute(study, run, config, reporter, config.models)
+    report, page = write_report(run)
+    return Implicit(report, outcome, run.folder, page)
+
+
+def write_report(run: Run, overrides: Sequence[str] = ()) -> tuple[Any, Path]:
+    """Analyse what is stored and write tables, figures and page; needs no model and no torch.
+
+    Args:
+        run: the run.
+        overrides: "path=value" for settings of the analysis (margin).
+    """
+    from adaptlens import report as pages
+
+    found = analyse(run, overrides)
+    write_tables(run, found.tables)
+    return found, pages.write_implicit(found, run.folder / "report.html")

@@ -1,0 +1,446 @@
+"""Who uses the shortcut, who relies on it, and how many samples it takes: tables and claims."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from adaptlens import layered
+from adaptlens.claims import Statement
+from adaptlens.frames import Condition
+from adaptlens.stats import Scores, estimate
+from adaptlens.tasks.implicit import BROKEN, KINDS, MIXED, PATTERN
+
+Rows = list[dict[str, Any]]
+
+CONDITIONS: dict[tuple[str, str], str] = {
+    (PATTERN, PATTERN): "pattern",
+    (PATTERN, BROKEN): "misleading",
+    (BROKEN, BROKEN): "plain",
+    (BROKEN, PATTERN): "reverse",
+}
+"""What is learnt and what is read -> the condition's name."""
+
+ZERO = "zero_shot"
+ICL = "icl"
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Answered:
+    """Which answers of a condition were right: [draws, queries] of one kind of items."""
+
+    values: np.ndarray
+    draws: tuple[int, ...]
+
+    @property
+    def drawn(self) -> bool:
+        """Whether another draw would have given other values."""
+        return self.draws != (-1,)
+
+
+@dataclass(frozen=True)
+class Behaved:
+    """One model on one family: right answers by what was learnt, how, from how much, and read.
+
+    Attributes:
+        model: its name.
+        family: a family of tasks.
+        found: (learnt, method, samples, read) -> right answers on the test items.
+        validated: the same on the validation items.
+        seed: of resampling.
+    """
+
+    model: str
+    family: str
+    found: Mapping[tuple[str, str, int, str], Answered]
+    validated: Mapping[tuple[str, str, int, str], Answered]
+    seed: int
+
+    @property
+    def about(self) -> dict[str, str]:
+        """What every row begins with."""
+        return {"model": self.model, "family": self.family}
+
+    def methods(self) -> list[str]:
+        """Return the ways of adapting other than zero-shot."""
+        return list(dict.fromkeys(m for _, m, _, _ in self.found if m != ZERO))
+
+    def samples(self, method: str) -> list[int]:
+        """Return the numbers of samples of a way of adapting."""
+        return sorted({n for _, m, n, _ in self.found if m == method})
+
+    def chosen(self, method: str, learnt: str) -> int | None:
+        """Return the number of samples that did best on validation items like the learnt ones.
+
+        The fewest of equals. Nobody who learns from one kind has the other to choose by.
+        """
+        best: tuple[float, int] | None = None
+        for samples in self.samples(method):
+            one = self.validated.get((learnt, method, samples, learnt))
+            if one is not None and (best is None or one.values.mean() > best[0] + 1e-12):
+                best = (float(one.values.mean()), samples)
+        return best[1] if best else None
+
+    def curves(self) -> Rows:
+        """Return accuracy in points by condition, method and samples, with intervals."""
+        rows: Rows = []
+        best: dict[tuple[str, str], int | None] = {
+            (learnt, method): self.chosen(method, learnt)
+            for learnt in KINDS
+            for method in self.methods()
+        }
+        for (learnt, method, samples, read), one in self.found.items():
+            found = estimate(Scores(one.values, one.draws), seed=self.seed)
+            is_anchor = method == ZERO
+            rows.append(
+                {
+                    **self.about,
+                    "learnt": "" if is_anchor else learnt,
+                    "read": read,
+                    "condition": "" if is_anchor else CONDITIONS[learnt, read],
+                    "method": "zero-shot" if is_anchor else method,
+                    "tuned_on": "single",
+                    "samples": samples,
+                    "value": 100 * found.value,
+                    "low": 100 * found.low,
+                    "high": 100 * found.high,
+                    "queries": found.queries,
+                    "draws": found.draws,
+                    "chosen": not is_anchor and best[learnt, method] == samples,
+                }
+            )
+        return rows
+
+    def used(self, method: str, samples: int) -> layered.Mean | None:
+        """Return the shortcut use: the gain on pattern items beyond the gain on plain ones.
+
+        Each gain is over the model's own zero-shot on the same items. Pattern and broken items are
+        paired by number: they are independent, so the pairing adds nothing and loses nothing.
+        """
+        gains = []
+        for kind in KINDS:
+            one = self.found.get((kind, method, samples, kind))
+            anchor = self.found.get((PATTERN, ZERO, 0, kind))
+            if one is None or anchor is None:
+                return None
+            gains.append(replace(one, values=one.values - anchor.values))
+        return _difference(gains[0], gains[1])
+
+    def relied(self, method: str, samples: int) -> layered.Mean | None:
+        """Return the over-reliance: plain accuracy minus misleading accuracy, on the same items."""
+        plain = self.found.get((BROKEN, method, samples, BROKEN))
+        misled = self.found.get((PATTERN, method, samples, BROKEN))
+        return None if plain is None or misled is None else _difference(plain, misled)
+
+    def shortcut(self) -> Rows:
+        """Return shortcut use and over-reliance in points, by method and samples."""
+        rows: Rows = []
+        for method in self.methods():
+            best = self.chosen(method, PATTERN)
+            for samples in self.samples(method):
+                for quantity, found in (
+                    ("shortcut use", self.used(method, samples)),
+                    ("over-reliance", self.relied(method, samples)),
+                ):
+                    if found is not None:
+                        rows.append(
+                            {
+                                **self.about,
+                                "method": method,
+                                "samples": samples,
+                                "quantity": quantity,
+                                "value": 100 * found.value,
+                                "low": 100 * found.low,
+                                "high": 100 * found.high,
+                                "p": found.p,
+                                "queries": found.queries,
+                                "draws": found.draws,
+                                "chosen": samples == best,
+                            }
+                        )
+        return rows
+
+    def needed(self) -> Rows:
+        """Return how many samples tuning needs for what prompting reaches, and the ratio.
+
+        Prompting counts with the number of demonstrations chosen on validation; tuning needs the
+        fewest samples at which its curve, made to rise and straight in the logarithm of samples,
+        reaches that accuracy. Intervals: percentiles over draws and queries drawn anew; a bound
+        that is not reached within the sizes tried is infinite.
+        """
+        rows: Rows = []
+        for learnt, read in ((PATTERN, PATTERN), (BROKEN, BROKEN)):
+            shots = self.chosen(ICL, learnt)
+            if shots is None:
+                continue
+            target = self.found[learnt, ICL, shots, read]
+            for method in (m for m in self.methods() if m != ICL):
+                sizes = [n for n in self.samples(method) if (learnt, method, n, read) in self.found]
+                if not sizes:
+                    continue
+                curve = [self.found[learnt, method, n, read] for n in sizes]
+                low, value, high = _samples_needed(target, curve, sizes, self.seed)
+                rows.append(
+                    {
+                        **self.about,
+                        "condition": CONDITIONS[learnt, read],
+                        "target": 100 * float(target.values.mean()),
+                        "icl_samples": shots,
+                        "method": method,
+                        "samples": value,
+                        "low": low,
+                        "high": high,
+                        "ratio": value / shots,
+                        "ratio_low": low / shots,
+                        "ratio_high": high / shots,
+                        "most": sizes[-1],
+                        "queries": target.values.shape[1],
+                        "draws": len(target.draws),
+                    }
+                )
+        return rows
+
+    def statements(self) -> Iterator[Statement]:
+        """Yield the claims of the paper about this family."""
+        shots = self.chosen(ICL, PATTERN)
+        if shots is None:
+            return
+        if (used := self.used(ICL, shots)) is not None:
+            yield Statement(1, "in-context learning uses the shortcut", 1, _points(used))
+        for method in (m for m in self.methods() if m != ICL):
+            most = self.samples(method)[-1]
+            name = {"it": "LoRA", "full": "full", "sl": "plain LoRA"}.get(method, method)
+            mine, theirs = (
+                self.found.get((PATTERN, m, n, PATTERN)) for m, n in ((ICL, shots), (method, most))
+            )
+            if mine is not None and theirs is not None:
+                yield Statement(
+                    1,
+                    f"in-context learning reads pattern items better than {name} tuning on "
+                    f"{most:,} samples",
+                    1,
+                    _points(_difference(mine, theirs)),
+                )
+            uses = [self._uses(m, n) for m, n in ((ICL, shots), (method, most))]
+            if uses[0] is not None and uses[1] is not None:
+                yield Statement(
+                    1,
+                    f"in-context learning uses the shortcut more than {name} tuning on "
+                    f"{most:,} samples",
+                    1,
+                    _points(_difference(uses[0], uses[1])),
+                )
+        if (relied := self.relied(ICL, shots)) is not None:
+            yield Statement(2, "in-context learning relies on the shortcut", 1, _points(relied))
+
+    def _uses(self, method: str, samples: int) -> Answered | None:
+        """Return the shortcut use of every draw and pair of items, before the mean."""
+        pattern = self.found.get((PATTERN, method, samples, PATTERN))
+        plain = self.found.get((BROKEN, method, samples, BROKEN))
+        anchors = [self.found.get((PATTERN, ZERO, 0, kind)) for kind in KINDS]
+        if pattern is None or plain is None or anchors[0] is None or anchors[1] is None:
+            return None
+        x, y, draws = _paired(pattern, plain)
+        num = min(x.shape[1], y.shape[1])
+        values = x[:, :num] - anchors[0].values[:, :num] - y[:, :num] + anchors[1].values[:, :num]
+        return Answered(values, draws)
+
+
+def behaved(
+    found: Sequence[Condition], tasks: Mapping[str, Mapping[str, Any]], seed: int
+) -> list[Behaved]:
+    """Return the behaviour of each model on each family, of tasks read on their own family.
+
+    Args:
+        found: the run's conditions.
+        tasks: digest -> the task as stored.
+        seed: of resampling.
+    """
+    tests: dict[tuple[str, str], dict[tuple[str, str, int, str], Answered]] = {}
+    validations: dict[tuple[str, str], dict[tuple[str, str, int, str], Answered]] = {}
+    for one in found:
+        family, learnt, is_own = _named(one.task)
+        if not is_own or not _is_counted(one):
+            continue
+        task = tasks[one.task_digest]
+        for split, prefix, into in (
+            ("test", "", tests), ("validation", "validation_", validations),
+        ):  # fmt: skip
+            right = one.arrays[f"behaviour.{prefix}exact"]
+            groups = np.array([example["group"] for example in task[split]])
+            for kind in KINDS:
+                key = (learnt, one.adaptation, one.examples, kind)
+                if (groups == kind).any():
+                    into.setdefault((one.model, family), {})[key] = Answered(
+                        right[:, groups == kind].astype(float), one.draws
+                    )
+    return [
+        Behaved(model, family, values, validations.get((model, family), {}), seed)
+        for (model, family), values in tests.items()
+    ]
+
+
+def elsewhere(
+    found: Sequence[Condition], tasks: Mapping[str, Mapping[str, Any]], seed: int
+) -> tuple[Rows, Rows]:
+    """Return rows of `curves` for what was learnt from all families, and rows of `transfer`.
+
+    Both are of tasks read on the items of every family; transfer is accuracy minus the model's
+    own zero-shot on the same items.
+    """
+    anchors: dict[tuple[str, str], Answered] = {}
+    read: list[tuple[Condition, str, str, str, str, Answered]] = []
+    for one in found:
+        family, learnt, is_own = _named(one.task)
+        if is_own or not _is_counted(one):
+            continue
+        groups = np.array([example["group"] for example in tasks[one.task_digest]["test"]])
+        right = one.arrays["behaviour.exact"].astype(float)
+        for group in dict.fromkeys(groups.tolist()):
+            values = Answered(right[:, groups == group], one.draws)
+            if one.adaptation == ZERO:
+                anchors[one.model, group] = values
+            else:
+                other, _, kind = group.partition("/")
+                read.append((one, family, learnt, other, kind, values))
+    mixed: Rows = []
+    transfer: Rows = []
+    for one, family, learnt, other, kind, values in read:
+        about = {"model": one.model, "family": other}
+        size = {"method": one.adaptation, "samples": one.examples}
+        if family == MIXED:
+            accuracy = estimate(Scores(values.values, values.draws), seed=seed)
+            mixed.append(
+                {
+                    **about,
+                    "learnt": learnt,
+                    "read": kind,
+                    "condition": CONDITIONS[learnt, kind],
+                    **size,
+                    "tuned_on": "mixed",
+                    "value": 100 * accuracy.value,
+                    "low": 100 * accuracy.low,
+                    "high": 100 * accuracy.high,
+                    "queries": accuracy.queries,
+                    "draws": accuracy.draws,
+                    "chosen": False,
+                }
+            )
+        elif (anchor := anchors.get((one.model, f"{other}/{kind}"))) is not None:
+            gain = _points(_difference(values, anchor))
+            transfer.append(
+                {
+                    **about,
+                    "learnt_family": family,
+                    "read": kind,
+                    **size,
+                    "value": gain.value,
+                    "low": gain.low,
+                    "high": gain.high,
+                    "p": gain.p,
+                    "queries": gain.queries,
+                    "draws": gain.draws,
+                }
+            )
+    return mixed, transfer
+
+
+def _named(task: str) -> tuple[str, str, bool]:
+    """Return family, what is learnt, and whether the task is read on its own family alone."""
+    family, _, rest = task.partition("-")
+    learnt, _, everywhere = rest.partition("-")
+    return family, learnt, not everywhere
+
+
+def _is_counted(one: Condition) -> bool:
+    """Whether a condition belongs to the study of behaviour: nothing changed, behaviour measured."""
+    names = [*one.arrays]
+    is_circuit = any(name.startswith(("circuits.", "ablated.")) for name in names)
+    return _named(one.task)[1] in KINDS and "behaviour.exact" in names and not is_circuit
+
+
+def _difference(left: Answered, right: Answered) -> layered.Mean:
+    """Return the mean difference over paired draws and items."""
+    x, y, draws = _paired(left, right)
+    num = min(x.shape[1], y.shape[1])
+    return layered.mean(x[:, :num] - y[:, :num], drawn=draws != (-1,), flips=layered.FLIPS)
+
+
+def _paired(left: Answered, right: Answered) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
+    """Return rows of the same draws; one without draws keeps its one row."""
+    if not left.drawn or not right.drawn:
+        x, y = left.values, right.values
+        rows = max(len(x), len(y))
+        return (
+            np.broadcast_to(x, (rows, x.shape[1])),
+            np.broadcast_to(y, (rows, y.shape[1])),
+            max(left.draws, right.draws),
+        )
+    draws = tuple(d for d in left.draws if d in set(right.draws))
+    return (
+        left.values[[left.draws.index(d) for d in draws]],
+        right.values[[right.draws.index(d) for d in draws]],
+        draws,
+    )
+
+
+def _points(mean: layered.Mean) -> layered.Mean:
+    """Return a mean of shares as one of points."""
+    return replace(
+        mean,
+        value=100 * mean.value,
+        low=100 * mean.low,
+        high=100 * mean.high,
+        error=100 * mean.error,
+    )
+
+
+def _samples_needed(
+    target: Answered, curve: Sequence[Answered], sizes: Sequence[int], seed: int
+) -> tuple[float, float, float]:
+    """Return low, value and high of the samples at which the curve reaches the target."""
+    value = _reached(
+        np.array([float(target.values.mean())]),
+        np.array([[float(one.values.mean())] for one in curve]),
+        sizes,
+    )[0]
+    generator = np.random.default_rng([seed, 0x5A3])
+    num_draws, num_queries = target.values.shape
+    draws = generator.multinomial(num_draws, np.ones(num_draws) / num_draws, RESAMPLES) / num_draws
+    queries = (
+        generator.multinomial(num_queries, np.ones(num_queries) / num_queries, RESAMPLES)
+        / num_queries
+    )
+
+    def resampled(one: Answered) -> np.ndarray:
+        # A draw has the same number in every condition, an item the same place.
+        own = draws[:, : len(one.values)]
+        own = own / np.maximum(own.sum(1, keepdims=True), 1e-12)
+        return np.einsum("rd,dq,rq->r", own, one.values, queries)
+
+    found = _reached(resampled(target), np.array([resampled(one) for one in curve]), sizes)
+    ordered = np.sort(found)
+    low, high = (ordered[round(share * (len(ordered) - 1))] for share in (0.025, 0.975))
+    return float(low), float(value), float(high)
+
+
+def _reached(targets: np.ndarray, curve: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
+    """Return [resamples] the samples at which a rising curve [sizes, resamples] meets a target.
+
+    Below the first size it is that size; infinite where the last one falls short.
+    """
+    rising = np.maximum.accumulate(curve, axis=0)
+    logs = np.log(np.asarray(sizes, float))
+    found = np.full(targets.shape, math.inf)
+    for i in range(len(sizes) - 1, -1, -1):
+        meets = rising[i] >= targets
+        if i == 0:
+            found = np.where(meets, sizes[0], found)
+            continue
+        rise = np.maximum(rising[i] - rising[i - 1], 1e-12)
+        share = np.clip((targets - rising[i - 1]) / rise, 0, 1)
+        found = np.where(meets, np.exp(logs[i - 1] + share * (logs[i] - logs[i - 1])), found)
+    return found
