@@ -19,6 +19,7 @@ TABLE: dict[str, dict[str, str]] = {
         "behaviour": "adaptlens.measure.behaviour:Behaviour",
         "circuits": "adaptlens.measure.circuits:Circuits",
         "cost": "adaptlens.measure.cost:Cost",
+        "heads": "adaptlens.measure.heads:Heads",
         "hidden": "adaptlens.measure.hidden:Hidden",
         "resemblance": "adaptlens.measure.resemblance:Resemblance",
     },

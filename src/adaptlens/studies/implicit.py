@@ -16,7 +16,7 @@ from adaptlens.config import ImplicitConfig, implicit_config
 from adaptlens.engines import Outcome, Reporter
 from adaptlens.errors import UserError
 from adaptlens.store import Run
-from adaptlens.studies.implicit_circuits import circuit_sets
+from adaptlens.studies.circuit_sets import circuit_sets
 from adaptlens.studies.implicit_tables import analyse
 from adaptlens.studies.running import (
     Silent,
@@ -70,7 +70,7 @@ class Wanted:
     task: Task
     name: str
     arguments: dict[str, Any]
-    measurements: tuple[tuple[str, dict[str, Any]], ...]
+    measurements: Sequence[tuple[str, dict[str, Any]]]
 
 
 def plan(config: ImplicitConfig) -> Study:
@@ -197,7 +197,9 @@ def _circuits(
         given = {**arguments, "group": _group(task)}
         if "corruptions" in given and not _group(task):
             given["corruptions"] = tuple(c for c in given["corruptions"] if c != "twin")
-        measured = ((measurement, given),)
+        measured = [(measurement, given)]
+        if measurement == "circuits":
+            measured.append(("heads", {"group": _group(task)}))
         filled = replace(task, unrelated=other)
         yield Wanted(filled, "zero_shot", {}, measured)
         yield Wanted(filled, "icl", shots, measured)

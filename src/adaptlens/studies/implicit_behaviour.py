@@ -356,7 +356,7 @@ def _named(task: str) -> tuple[str, str, bool]:
 
 
 def _is_counted(one: Condition) -> bool:
-    """Whether a condition belongs to the study of behaviour: nothing changed, behaviour measured."""
+    """Whether a condition belongs to the study of behaviour."""
     names = [*one.arrays]
     is_circuit = any(name.startswith(("circuits.", "ablated.")) for name in names)
     return _named(one.task)[1] in KINDS and "behaviour.exact" in names and not is_circuit

@@ -9,8 +9,10 @@ from adaptlens.config import IMPLICIT, reanalysed
 from adaptlens.errors import UserError
 from adaptlens.frames import Condition, conditions
 from adaptlens.store import Run
+from adaptlens.studies.circuit_conditions import circuits_of
+from adaptlens.studies.circuit_sets import effects
+from adaptlens.studies.circuit_tables import CIRCUIT_TABLES, CircuitTables
 from adaptlens.studies.implicit_behaviour import Rows, behaved, elsewhere
-from adaptlens.studies.implicit_circuits import CIRCUIT_TABLES, circuits_of, effects
 from adaptlens.studies.running import STUDY_FILE, cell_rows, unfinished
 
 if TYPE_CHECKING:
@@ -61,9 +63,10 @@ def analyse(run: Run, overrides: Sequence[str] = ()) -> "ImplicitReport":
     mixed, tables["transfer"] = elsewhere(found, tasks, config.seed)
     tables["curves"] += mixed
     for studied in circuits_of(found, tasks, settings):
-        for name, rows in studied.tables().items():
+        of_circuits = CircuitTables(studied)
+        for name, rows in of_circuits.tables().items():
             tables[name] += rows
-        judged += studied.claims()
+        judged += of_circuits.claims()
     frames = {name: pd.DataFrame(rows) for name, rows in tables.items()}
     frames["effects"] = effects(found, tasks)
     notes = [*study.get("notes", ()), *unfinished(study["cells"], found)]

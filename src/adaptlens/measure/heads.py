@@ -1,0 +1,122 @@
+"""What heads are known by: induction, what the last token looks at, and their function vectors."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from adaptlens import prompts
+from adaptlens.errors import UserError
+from adaptlens.lm import heads, seams
+from adaptlens.lm.load import LM
+from adaptlens.measure import Progress
+from adaptlens.values import Adapted, Example, Measured, Prompt, Role, Task
+
+PLACES: tuple[tuple[str, Role | None], ...] = (
+    ("labels", "demo_target"),
+    ("query", "query"),
+    ("first", None),
+)
+
+
+@dataclass(frozen=True)
+class Heads:
+    """Scores of every head, float32 [repeats, layers, heads].
+
+    `induction`: attention from a repeated token to what followed it before, on random tokens.
+    `labels`, `query`, `first`: attention of the prompt's last token to the answers of the
+    demonstrations, the query, and the first token, means over queries. `vector`, where there are
+    demonstrations: the change in the answer's log-probability when the head's mean output under
+    demonstrations is added to the prompt without any, mean over queries; the queries that are
+    averaged over are not those asked.
+
+    Attributes:
+        queries: test items that are read, at most.
+        group: the group they are of; all where empty.
+    """
+
+    queries: int = 32
+    group: str = ""
+
+    name: ClassVar[str] = "heads"
+
+    def __post_init__(self) -> None:
+        """Check the arguments."""
+        if self.queries < 2:
+            raise UserError(f"heads: queries {self.queries} was given; it must be at least 2.")
+
+    def measure(
+        self, lm: LM, task: Task, adapted: Adapted, *, progress: Progress | None = None
+    ) -> Measured:
+        """Return the arrays above.
+
+        Raises:
+            UserError: the model's inside is not known, or there are too few items.
+        """
+        own = [q for q in task.test if not self.group or q.group == self.group][: self.queries]
+        if len(own) < 2:
+            raise UserError(
+                f"heads of '{lm.name}' were to be read on task '{task.name}', which has {len(own)} "
+                f"test items{f' of group {self.group}' if self.group else ''}; expected 2 at least."
+            )
+        repeats, weights = len(adapted.draws), adapted.weights
+        induction = heads.induction_scores(lm, weights)
+        shown = [self._readings(lm, task, own, adapted.write, v) for v in range(repeats)]
+        flat = [reading for row in shown for reading in row]
+        attention = heads.last_attention(lm, flat, weights, progress=progress)
+        attention = attention.reshape(repeats, len(own), *attention.shape[1:]).mean(1)
+        arrays = {
+            "induction": np.broadcast_to(induction, (repeats, *induction.shape[1:])).copy(),
+            **{name: attention[:, i] for i, (name, _) in enumerate(PLACES)},
+        }
+        if any(reading.places[0] for reading in flat):
+            half = len(own) // 2
+
+            def alone(_: int, query: Example) -> Prompt:
+                return prompts.render(task, (), query, chat=lm.render_chat if lm.chat else None)
+
+            bare = [self._readings(lm, task, own[half:], alone, v) for v in range(repeats)]
+            effects = [
+                heads.vector_effects(lm, row[:half], asked).mean(0)
+                for row, asked in zip(shown, bare, strict=True)
+            ]
+            arrays["vector"] = np.stack(effects)
+        return Measured(arrays=arrays)
+
+    def _readings(
+        self,
+        lm: LM,
+        task: Task,
+        queries: Sequence[Example],
+        write: Callable[[int, Example], Prompt],
+        variant: int,
+    ) -> list[heads.Reading]:
+        """Return the prompts, where their labels, query and first token are, and their answers."""
+        sent = [
+            Prompt(write(variant, q).parts, (prompts.answer(task, q.target, chat=lm.chat),), q.id)
+            for q in queries
+        ]
+        requests = seams.encode(lm, sent)
+        return [
+            heads.Reading(
+                request.prompt_ids,
+                tuple(
+                    (0,) if role is None else _tokens(lm, prompt, role, len(request.prompt_ids))
+                    for _, role in PLACES
+                ),
+                request.answers_ids[0][0],
+                variant,
+            )
+            for prompt, request in zip(sent, requests, strict=True)
+        ]
+
+
+def _tokens(lm: LM, prompt: Prompt, role: Role, size: int) -> tuple[int, ...]:
+    """Return the tokens of the parts of a role: those that the text up to its end has more."""
+    found: list[int] = []
+    for own, start, end in prompt.spans():
+        if own == role:
+            before, after = (len(lm.encode(prompt.text[:at])) for at in (start, end))
+            found += range(before, min(after, size))
+    return tuple(found)

@@ -1,0 +1,474 @@
+"""Circuits and how far they shift, as tables and claims.
+
+Circuit shift is this project's own operationalisation: what Yin et al. (arXiv 2410.04691) computed
+was not published in a form that can be recovered.
+"""
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from adaptlens import circuits, layered, overlap, shift, shift_claims, shift_tests, transfer
+from adaptlens.circuits import Patched
+from adaptlens.resampling import interval
+from adaptlens.specifications import variance_shares
+from adaptlens.stats import Scores, estimate
+from adaptlens.studies.circuit_conditions import METRICS, Studied
+
+Rows = list[dict[str, Any]]
+
+CIRCUIT_TABLES = (
+    "gates", "profiles", "differences", "shift", "overlap", "functional", "faithfulness",
+    "specifications", "variance", "annotations", "circuit",
+)  # fmt: skip
+
+SHARES = (0.05, 0.1, 0.2, 0.4)
+"""Sizes of circuits in the overlap curve, as shares of all units."""
+SHOWN = 0.4
+"""Share of the units that the circuit as a graph has."""
+
+
+@dataclass(frozen=True)
+class CircuitTables:
+    """The tables of one model and task."""
+
+    of: Studied
+
+    def tables(self) -> dict[str, Rows]:
+        """Return the rows of every table."""
+        found: dict[str, Rows] = {name: [] for name in CIRCUIT_TABLES}
+        found["gates"] = self._gates()
+        found["profiles"], found["circuit"] = self._profiles()
+        for left, right, role in self.of.pairs():
+            found["shift"] += self._shift(left, right, role)
+            if role == "main":
+                found["differences"] += self._differences(left, right)
+                found["overlap"] += self._overlap(left, right)
+        found["shift"] += self._floors()
+        found["annotations"] = self._annotations()
+        found["functional"], found["faithfulness"] = self._tested()
+        found["specifications"] = self._specified()
+        found["variance"] = self._variance()
+        return found
+
+    def _gates(self) -> Rows:
+        rows: Rows = []
+        for label, one in self.of.conditions.items():
+            gap = layered.mean(one.gap, one.drawn and len(one.draws) > 1)
+            accuracy = estimate(Scores(self.of.correct(label), one.draws), flips=0)
+            rows.append(
+                {
+                    **self.of.about,
+                    "condition": label,
+                    "gap": gap.value,
+                    "low": gap.low,
+                    "high": gap.high,
+                    "accuracy": 100 * accuracy.value,
+                    "chance": 100 * self.of.chance,
+                    "defined": not self.of.reasons[label],
+                    "reason": self.of.reasons[label],
+                    "items": len(one.queries),
+                    "draws": len(one.draws),
+                }
+            )
+        return rows
+
+    def _profiles(self) -> tuple[Rows, Rows]:
+        """Return the share of the gap of every unit with interval and test, and the circuits."""
+        rows: Rows = []
+        members: Rows = []
+        for label, one in self.of.conditions.items():
+            if self.of.reasons[label]:
+                continue
+            nothing = _nothing(one)
+            found = shift_tests.unit_tests(nothing, one, seed=self.of.seed)
+            for i, unit in enumerate(one.units):
+                rows.append(
+                    {
+                        **self.of.about,
+                        "condition": label,
+                        **_place(unit),
+                        "value": float(one.profile[i]),
+                        "low": float(found.low[i]),
+                        "high": float(found.high[i]),
+                        "p": float(found.p_family[i]),
+                    }
+                )
+            size = max(1, round(SHOWN * len(one.units)))
+            for unit, value in circuits.circuit(one, size).members.items():
+                members.append(
+                    {
+                        **self.of.about,
+                        "condition": label,
+                        **_place(unit),
+                        "value": value,
+                        "sign": 1 if value > 0 else -1,
+                        "label": self._known_as(label, unit),
+                    }
+                )
+        return rows, members
+
+    def _known_as(self, label: str, unit: str) -> str:
+        """Return what a head is known by in a few words: what it scores more than half in."""
+        one, place = self.of.found[label], _place(unit)
+        names = {"induction": "induction", "labels": "labels", "query": "query", "first": "sink"}
+        if place["kind"] != "head" or "heads.induction" not in one.arrays:
+            return ""
+        at = (place["layer"], place["index"])
+        return ", ".join(
+            said for name, said in names.items() if one.arrays[f"heads.{name}"].mean(0)[at] > 0.5
+        )
+
+    def _annotations(self) -> Rows:
+        """Return what the heads of each condition are known by, beside their share of the gap."""
+        rows: Rows = []
+        for label, one in self.of.found.items():
+            if "heads.induction" not in one.arrays:
+                continue
+            scores = {
+                column: one.arrays[f"heads.{name}"].mean(0)
+                for column, name in (
+                    ("induction", "induction"), ("label_attention", "labels"),
+                    ("query_attention", "query"), ("sink", "first"), ("function_vector", "vector"),
+                )
+                if f"heads.{name}" in one.arrays
+            }  # fmt: skip
+            patched, is_defined = self.of.conditions[label], not self.of.reasons[label]
+            for i, unit in enumerate(patched.units):
+                place = _place(unit)
+                if place["kind"] == "head":
+                    rows.append(
+                        {
+                            **self.of.about,
+                            "condition": label,
+                            **place,
+                            "value": math.nan
+                            if self.of.reasons[label]
+                            else float(patched.profile[i]),
+                            **{
+                                column: float(score[place["layer"], place["index"]])
+                                for column, score in scores.items()
+                            },
+                        }
+                    )
+        return rows
+
+    def _differences(self, left: str, right: str) -> Rows:
+        found = shift_tests.unit_tests(
+            self.of.conditions[left], self.of.conditions[right], seed=self.of.seed
+        )
+        return [
+            {
+                **self.of.about,
+                "left": left,
+                "right": right,
+                **_place(unit),
+                "value": float(found.change[i]),
+                "low": float(found.low[i]),
+                "high": float(found.high[i]),
+                "p_max": float(found.p_family[i]),
+                "q": float(found.q[i]),
+            }
+            for i, unit in enumerate(found.units)
+        ]
+
+    def _shift(self, left: str, right: str, role: str) -> Rows:
+        """Return the five numbers of a pair but functional transfer, for all units and by kind."""
+        rows: Rows = []
+        whole = (self.of.conditions[left], self.of.conditions[right])
+        for kind in ("all", "head", "mlp"):
+            a, b = whole if kind == "all" else (one.only(kind) for one in whole)
+            about = {
+                **self.of.about, "left": left, "right": right, "role": role, "kind": kind,
+                "items": len(a.queries), "draws": max(len(a.draws), len(b.draws)),
+            }  # fmt: skip
+            floor = max(shift_tests.noise_floor(one, seed=self.of.seed).limit for one in (a, b))
+            quantities = {
+                "distance": shift.distance(a, b),
+                "total effect": shift.strength(a, b),
+            }
+            for name, quantity in quantities.items():
+                mean = interval(quantity, seed=self.of.seed)
+                rows.append(
+                    {
+                        **about, "measure": name, "value": mean.value, "low": mean.low,
+                        "high": mean.high, "p": mean.p,
+                        "floor": floor if name == "distance" else math.nan,
+                        "state": "" if math.isfinite(mean.value) else "no profile beyond noise",
+                    }
+                )  # fmt: skip
+            related = shift.correlation(a, b)
+            quantity = shift.correlation_quantity(a, b)
+            r = interval(quantity, seed=self.of.seed) if not related.reason else None
+            rows.append(
+                {
+                    **about,
+                    "measure": "decorrelation",
+                    "value": related.shift,
+                    "low": 1 - r.high if r else math.nan,
+                    "high": 1 - r.low if r else math.nan,
+                    "p": math.nan,
+                    "floor": math.nan,
+                    "state": related.reason,
+                }
+            )
+            if kind == "all":
+                ranked = overlap.ranked_overlap(a, b, seed=self.of.seed)
+                rows.append(
+                    {
+                        **about, "measure": "rank overlap", "value": ranked.corrected,
+                        "low": ranked.low, "high": ranked.high, "p": math.nan,
+                        "floor": math.nan, "state": ranked.reason,
+                    }
+                )  # fmt: skip
+                several = [circuits.num_effective(one) for one in (a, b)]
+                if all(map(math.isfinite, several)):
+                    mean = interval(shift.spread(a, b), seed=self.of.seed)
+                    rows.append(
+                        {
+                            **about, "measure": "effective units", "value": mean.value,
+                            "low": mean.low, "high": mean.high, "p": mean.p, "floor": math.nan,
+                            "state": "",
+                        }
+                    )  # fmt: skip
+        return rows
+
+    def _floors(self) -> Rows:
+        """Return how far halves of one condition are apart: the noise floor."""
+        rows: Rows = []
+        for label in self.of.defined():
+            found = shift_tests.noise_floor(self.of.conditions[label], seed=self.of.seed)
+            for by, values in found.by.items():
+                finite = values[np.isfinite(values)]
+                if len(finite):
+                    rows.append(
+                        {
+                            **self.of.about, "left": label, "right": f"{label}, other {by}",
+                            "role": "floor", "kind": "all",
+                            "items": len(self.of.conditions[label].queries),
+                            "draws": len(self.of.conditions[label].draws),
+                            "measure": "distance", "value": float(finite.mean()),
+                            "low": float(np.quantile(finite, 0.05)),
+                            "high": float(np.quantile(finite, 0.95)),
+                            "p": math.nan, "floor": found.limit, "state": "",
+                        }
+                    )  # fmt: skip
+        return rows
+
+    def _overlap(self, left: str, right: str) -> Rows:
+        a, b = self.of.conditions[left], self.of.conditions[right]
+        return [
+            {
+                **self.of.about,
+                "left": left,
+                "right": right,
+                "size": one.k,
+                "share": one.k / len(a.units),
+                "jaccard": one.found,
+                "low": one.low,
+                "high": one.high,
+                "chance": one.chance,
+                "ceiling": one.ceiling,
+                "corrected": one.corrected,
+                "state": one.reason,
+            }
+            for one in overlap.overlap_curve(a, b, shares=SHARES, splits=40, seed=self.of.seed)
+        ]
+
+    def _tested(self) -> tuple[Rows, Rows]:
+        """Return functional transfer between circuits, and how well each circuit works alone."""
+        functional: Rows = []
+        faithful: Rows = []
+        metric = METRICS.index(self.of.base[2])
+        for target, one in self.of.ablated.items():
+            names = list(one.texts["sets"])
+            corrupt = one.arrays["ablated.corrupt"][..., metric].astype(float)
+            gap = one.arrays["ablated.clean"][..., metric].astype(float) - corrupt
+            kept, removed = (
+                one.arrays[f"ablated.{name}"][..., metric].astype(float) - corrupt[..., None]
+                for name in ("kept", "removed")
+            )
+            for i, name in enumerate(names):
+                if not name.startswith("circuit:"):
+                    continue
+                _, source, size = name.split(":")
+                randoms = [j for j, other in enumerate(names)
+                           if other.startswith(f"random:{source}:{size}:")]  # fmt: skip
+                own = f"circuit:{target}:{size}"
+                if own in names and source != target:
+                    found = transfer.transfer(
+                        kept[..., i],
+                        kept[..., names.index(own)],
+                        np.stack([kept[..., j] for j in randoms]),
+                        draws=one.draws,
+                        seed=self.of.seed,
+                    )
+                    functional.append(
+                        {
+                            **self.of.about, "source": source, "target": target, "size": int(size),
+                            "value": found.found.value, "low": found.found.low,
+                            "high": found.found.high, "state": found.reason,
+                            "items": found.found.queries, "draws": found.found.draws,
+                        }
+                    )  # fmt: skip
+                if source == target:
+                    total = float(gap.mean())
+                    mean = layered.mean(kept[..., i] / total, len(one.draws) > 1)
+                    faithful.append(
+                        {
+                            **self.of.about, "condition": target, "size": int(size),
+                            "faithfulness": mean.value, "low": mean.low, "high": mean.high,
+                            "completeness": float(removed[..., i].mean()) / total,
+                            "random": float(np.mean([kept[..., j] for j in randoms])) / total,
+                            "items": mean.queries, "draws": mean.draws,
+                        }
+                    )  # fmt: skip
+        return functional, faithful
+
+    def _specified(self) -> Rows:
+        """Return the distances of the main pairs, and their difference, by specification."""
+        rows: Rows = []
+        icl, it = self.of.label("icl"), self.of.label("it")
+        for specification in self.of.specifications():
+            corruption, method, metric = specification
+            direction, _, ablation = method.partition("-")
+            about = {
+                **self.of.about, "metric": metric, "direction": direction,
+                "ablation": ablation or "resample", "corruption": corruption,
+            }  # fmt: skip
+            own: dict[str, Patched] = {}
+            for label in self.of.main():
+                one = self.of.patched(label, specification)
+                if not circuits.gate(one, correct=self.of.correct(label), chance=self.of.chance):
+                    own[label] = one
+            for left, right in itertools.combinations(own, 2):
+                mean = interval(shift.distance(own[left], own[right]), seed=self.of.seed)
+                rows.append(
+                    {
+                        **about, "left": left, "right": right, "name": f"{left} ~ {right}",
+                        "value": mean.value, "low": mean.low, "high": mean.high,
+                    }
+                )  # fmt: skip
+            if {"zero-shot", icl, it} <= set(own):
+                mean = shift_claims.shifted_more(
+                    own["zero-shot"], own[icl], own[it], seed=self.of.seed
+                )
+                rows.append(
+                    {
+                        **about, "left": icl, "right": it,
+                        "name": "shift of ICL less that of IT",
+                        "value": mean.value, "low": mean.low, "high": mean.high,
+                    }
+                )  # fmt: skip
+        return rows
+
+    def _variance(self) -> Rows:
+        """Return the shares of variance of the effects of single patches under all specifications.
+
+        Effects are shares of their condition's and specification's gap.
+        """
+        import pandas as pd
+
+        frames = []
+        for specification in self.of.specifications():
+            for label in self.of.defined():
+                one = self.of.patched(label, specification)
+                gap = float(one.gap.mean())
+                if not one.drawn or gap <= 0:
+                    continue
+                top = np.argsort(-np.abs(one.profile))[: max(1, len(one.units) // 5)]
+                values = one.changes[..., top].mean(-1) / gap
+                draws, items = np.indices(values.shape)
+                frames.append(
+                    pd.DataFrame(
+                        {
+                            "item": items.ravel(),
+                            "draw": [f"{label} {d}" for d in draws.ravel()],
+                            "condition": label,
+                            "specification": " ".join(specification),
+                            "value": values.ravel(),
+                        }
+                    )
+                )
+        if len(frames) < 2:
+            return []
+        table = pd.concat(frames, ignore_index=True)
+        factors = [
+            name for name in ("item", "draw", "condition", "specification")
+            if table[name].nunique() > 1
+        ]  # fmt: skip
+        if "condition" in factors and "draw" in factors:
+            factors.remove("condition")
+        return [
+            {**self.of.about, "component": one.factor, "levels": one.levels,
+             "variance": one.variance, "share": one.share}
+            for one in variance_shares(table, factors)
+        ]  # fmt: skip
+
+    def claims(self) -> Rows:
+        """Return the claims about circuits: that ICL shifts them more than tuning, each way."""
+        rows: Rows = []
+        icl = self.of.label("icl")
+        if not icl or "zero-shot" not in self.of.found:
+            return rows
+        neutral = next((c for c in self.of.controls() if c == f"{icl}-neutral"), "")
+        shuffled = next((c for c in self.of.controls() if c == f"{icl}-shuffled"), "")
+        beyond = {c: self.of.conditions[c] for c in (neutral, shuffled) if c}
+        for way in ("it", "sl", "full"):
+            tuned = self.of.label(way)
+            if not tuned:
+                continue
+            found = shift_claims.shift_claim(
+                self.of.conditions["zero-shot"],
+                self.of.conditions[icl],
+                self.of.conditions[tuned],
+                margin=self.of.settings["circuits"]["margin"],
+                controls=beyond,
+                reasons=self.of.reasons,
+                factor=6,
+                seed=self.of.seed,
+            )
+            first = found.parts[0].statement.mean if found.parts else found.apart
+            rows.append(
+                {
+                    "model": self.of.model,
+                    "task": self.of.family,
+                    "factor": 6,
+                    "claim": f"in-context learning shifts the circuit more than {way} does",
+                    "state": found.state,
+                    "line": found.line,
+                    "effect": first.value,
+                    "low": first.low,
+                    "high": first.high,
+                    "p": first.p,
+                    "p_holm": found.parts[0].p_holm if found.parts else math.nan,
+                    "test": "intersection-union over tuning and controls; bootstrap, exchange test",
+                    "queries": first.queries,
+                    "draws": first.draws,
+                }
+            )
+        return rows
+
+
+def _nothing(one: Patched) -> Patched:
+    """Return a condition with the same gap in which no unit does anything."""
+    idle = one.corrupt if one.direction == "denoise" else one.clean
+    patched = np.broadcast_to(idle[..., None], one.patched.shape)
+    return Patched(
+        "nothing", one.units, patched, one.clean, one.corrupt, one.floor, one.direction,
+        one.draws, one.queries,
+    )  # fmt: skip
+
+
+def _place(unit: str) -> dict[str, Any]:
+    """Return a unit's name, kind, layer and index."""
+    kind = circuits.kind_of(unit)
+    return {
+        "unit": unit,
+        "kind": kind,
+        "layer": circuits.layer_of(unit),
+        "index": int(unit.rpartition("H")[2]) if kind == "head" else 0,
+    }
