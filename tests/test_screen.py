@@ -16,6 +16,7 @@ from adaptlens.lm.load import assemble
 from adaptlens.lm.patch import all_units, sweep
 from adaptlens.lm.screen import attribution, screened
 from adaptlens.lm.units import Pair, Unit
+from planted import planted_lm
 
 SEQ = 14
 CLOSE = 1e-4
@@ -251,6 +252,19 @@ def test_a_screen_proves_its_top_and_a_sample():
     missed = found.large_sampled * 10 / 4
     assert found.recall == pytest.approx(found.large_top / (found.large_top + missed))
     assert found.interval[0] <= found.recall <= found.interval[1]
+
+
+def test_saturated_attention_hides_a_head_from_gradients_but_not_from_the_recall():
+    """The planted previous-token head changes what another looks for, at a flat softmax."""
+    lm, planted = planted_lm()
+    clean, swapped = (1, 10, 20, 30, 40, 50, 60, 10), (1, 30, 20, 10, 40, 50, 60, 10)
+    pairs = [Pair(clean, swapped, 20, 40, (tuple(range(8)),))]
+    found = screened(lm, pairs, kinds=("head",), top=1, sample=7, direction="noise")
+    hidden = found.units.index(planted["previous"])
+    exact = found.changes[0, 0, found.verified.index(planted["previous"])]
+    assert found.verified[0] == planted["induction"]
+    assert abs(found.estimates[0, 0, hidden]) < 0.1 * abs(exact)
+    assert (found.large_top, found.large_sampled, found.recall) == (1, 1, 0.5)
 
 
 def test_recall_is_known_where_every_unit_was_verified():

@@ -11,10 +11,11 @@ from transformers.cache_utils import Cache, DynamicLayer
 
 from adaptlens.errors import UserError, unknown
 from adaptlens.lm.anatomy import Anatomy
+from adaptlens.lm.edits import Recorded, visiting
 from adaptlens.lm.forward import Progress
 from adaptlens.lm.load import LM
 from adaptlens.lm.memory import default_budget, is_out_of_memory, pass_tokens
-from adaptlens.lm.units import Direction, Pair
+from adaptlens.lm.units import Direction, Pair, UnitKind
 from adaptlens.lm.walk import in_place, parted, routed
 from adaptlens.values import Weights
 
@@ -85,6 +86,17 @@ class Batch:
                 ).last_hidden_state
         logits = parts.logits(hidden[:, -1]).float().gather(1, self.tokens)
         return (logits[:, 0] - logits[:, 1]).sum()
+
+    def outputs(self, ids: Tensor, where: Sequence[tuple[UnitKind, int]]) -> Recorded:
+        """Return what units put out in prompts `ids`, [pairs, places from `start` on, features]."""
+        found: Recorded = {}
+
+        def keep(kind: UnitKind, layer: int, states: Tensor) -> None:
+            found[kind, layer] = states.reshape(*ids.shape, -1)[:, self.start :].clone()
+
+        with torch.no_grad(), visiting(self.parts, where, keep):
+            self.parts.backbone(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)
+        return found
 
 
 @contextlib.contextmanager

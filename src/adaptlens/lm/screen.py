@@ -117,22 +117,9 @@ def _products(
             total[key] = total[key] + share if key in total else share
             own[key] = states.detach().reshape(shape)
     if method == "integrated":
-        own = _outputs(batch, batch.base, where)
-    other = _outputs(batch, batch.other, where)
+        own = batch.outputs(batch.base, where)
+    other = batch.outputs(batch.other, where)
     return {key: total[key] * (other[key].float() - own[key].float()) for key in where}
-
-
-def _outputs(batch: Batch, ids: Tensor, where: Sequence[tuple[UnitKind, int]]) -> Recorded:
-    """Return what units put out from the batch's start on, [pairs, places, features]."""
-    found: Recorded = {}
-
-    def keep(kind: UnitKind, layer: int, states: Tensor) -> None:
-        rows = states.reshape(*ids.shape, -1)
-        found[kind, layer] = rows[:, batch.start :].clone()
-
-    with torch.no_grad(), visiting(batch.parts, where, keep):
-        batch.parts.backbone(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)
-    return found
 
 
 @dataclass(frozen=True, eq=False)
