@@ -1,0 +1,366 @@
+"""Activation patching of every head: adaptlens against TransformerLens, nnsight and batched hooks.
+
+    python benchmarks/patching.py [--quick] [--prompts 2] [--sample 12] [--repeats 3]
+    python benchmarks/patching.py --device cuda --dtype bfloat16 --shape 8b
+
+The model has random weights (GPT-2 small's shape, or a Llama's), so that all sides run the same
+Hugging Face model. A pair of prompts has 300 tokens: demonstrations of its own, then a query of 20
+tokens that is another one in the corrupt prompt; in the case "unrelated" the two share nothing.
+The clean run's head outputs are put into the corrupt run, head by head: at the last token, or by
+position at each of the last 10.
+
+TransformerLens is its TransformerBridge on the model and its own `generic_activation_patch`;
+nnsight a loop of traces that asks for the last token's logits only; "batched hooks" a plain hook
+that patches all heads of a layer in one batch of whole prompts, the last token's logits only. Each
+side runs in processes of its own, in turns, and its time is the median. Only the sweep does all
+patches: the peers are timed on a sample, one in each layer at a random place, the batched hooks on
+one layer, and their time for all is computed from it. The difference is the largest between logit
+differences on the sample. Peak memory is the rise of the process's resident set (on an
+accelerator, of what is allocated) above the loaded model, for one prompt.
+
+The peers are not needed for anything else, so install them beside: `pip install transformer-lens
+nnsight`. Where one is missing its row says so.
+"""
+
+import argparse
+import dataclasses
+import functools
+import importlib.util
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from tokenizers import Tokenizer, models
+
+from adaptlens.lm.load import LM, assemble
+from adaptlens.lm.memory import keep_freed_memory
+from adaptlens.lm.patch import sweep
+from adaptlens.lm.units import Pair
+from adaptlens.lm.weights import DTYPES
+
+TOKENS, QUERY, POSITIONS = 300, 20, 10
+PEERS = {"transformer_lens": "transformer-lens", "nnsight": "nnsight"}
+SIDES = ("sweep", "transformer_lens", "nnsight", "batched_hooks")
+CASES = ("last token", "unrelated", "by position")
+TARGETS = {"transformer_lens": 40, "nnsight": 40, "batched_hooks": 20, "difference": 1e-4}
+LLAMAS = {
+    "1b": {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16},
+    "8b": {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32},
+}
+
+Patch = tuple[int, int, int]
+"""(place, layer, head)."""
+
+
+def model(shape: str, device: str, dtype: str) -> LM:
+    """Return a model with random weights, made where it runs."""
+    transformers.set_seed(0)
+    config: Any
+    if shape == "gpt2":
+        config = transformers.GPT2Config(bos_token_id=0, eos_token_id=0)
+    else:
+        config = transformers.LlamaConfig(
+            vocab_size=128256,
+            num_attention_heads=32,
+            num_key_value_heads=8,
+            max_position_embeddings=4096,
+            bos_token_id=0,
+            eos_token_id=0,
+            **LLAMAS[shape],
+        )
+    auto: Any = transformers.AutoModelForCausalLM
+    with torch.device(device):
+        made = auto.from_config(config, dtype=DTYPES[dtype], attn_implementation="sdpa")
+    words = Tokenizer(models.WordLevel({str(i): i for i in range(100)}, "0"))
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=words, eos_token="0")
+    return assemble(made, tokenizer, name=f"random-{shape}", digest="", dtype=dtype)
+
+
+def make_pairs(case: str, prompts: int) -> list[Pair]:
+    """Return pairs of prompts, each with demonstrations of its own."""
+    source = np.random.default_rng(0)
+    apart = 0 if case == "unrelated" else TOKENS - QUERY
+    first = TOKENS - (POSITIONS if case == "by position" else 1)
+    sites = tuple((place,) for place in range(first, TOKENS))
+    pairs = []
+    for _ in range(prompts):
+        clean, corrupt = source.integers(1, 50000, (2, TOKENS)).tolist()
+        corrupt[:apart] = clean[:apart]
+        answer, foil = source.choice(50000, 2, replace=False).tolist()
+        pairs.append(Pair(tuple(clean), tuple(corrupt), answer, foil, sites))
+    return pairs
+
+
+def all_patches(lm: LM, pair: Pair) -> list[Patch]:
+    """Return every patch of the case, in the order of the sweep's values."""
+    assert lm.anatomy is not None
+    return [
+        (places[0], layer, head)
+        for places in pair.sites
+        for layer in range(lm.anatomy.num_layers)
+        for head in range(lm.anatomy.num_heads)
+    ]
+
+
+def sample(side: str, patches: list[Patch], size: int) -> list[int]:
+    """Return which patches a side is timed on, drawn with a seed."""
+    if side == "sweep":
+        return list(range(len(patches)))
+    source = np.random.default_rng(1)
+    layers = sorted({layer for _, layer, _ in patches})
+    if side == "batched_hooks":
+        place, layer, _ = patches[source.integers(len(patches))]
+        return [n for n, patch in enumerate(patches) if patch[:2] == (place, layer)]
+    return [
+        int(source.choice([n for n, patch in enumerate(patches) if patch[1] == layer]))
+        for layer in (layers[i * len(layers) // size] for i in range(size))
+    ]
+
+
+def run_sweep(lm: LM, pairs: list[Pair], wanted: list[Patch]) -> np.ndarray:
+    """Return the logit differences [prompts, patches] of all patches by the sweep."""
+    found = sweep(lm, pairs, kinds=("head",))
+    assert found.exact
+    return found.values[..., 0].reshape(len(pairs), -1)
+
+
+@torch.inference_mode()
+def run_batched_hooks(lm: LM, pairs: list[Pair], wanted: list[Patch]) -> np.ndarray:
+    """Return those of the wanted patches, those of a layer in one batch of whole prompts."""
+    parts = lm.anatomy
+    assert parts is not None
+    found = np.zeros((len(pairs), len(wanted)))
+    for row, pair in enumerate(pairs):
+        clean, corrupt = torch.tensor([[pair.clean], [pair.corrupt]], device=lm.device)
+        for layer in sorted({layer for _, layer, _ in wanted}):
+            columns = [n for n, patch in enumerate(wanted) if patch[1] == layer]
+            kept: list[torch.Tensor] = []
+
+            def keep(_: Any, args: tuple, kept: list[torch.Tensor] = kept) -> None:
+                kept.append(args[0].clone())
+
+            def put(
+                _: Any,
+                args: tuple,
+                kept: list[torch.Tensor] = kept,
+                columns: list[int] = columns,
+            ) -> tuple:
+                heads = args[0].unflatten(-1, (parts.num_heads, -1))
+                others = kept[0].unflatten(-1, (parts.num_heads, -1))
+                for b, n in enumerate(columns):
+                    place, _, head = wanted[n]
+                    heads[b, place, head] = others[0, place, head]
+                return (heads.flatten(-2), *args[1:])
+
+            for act, ids in ((keep, clean), (put, corrupt.expand(len(columns), -1))):
+                hook = parts.o_proj(layer).register_forward_pre_hook(act)
+                logits = lm.model(ids, use_cache=False, logits_to_keep=1).logits[:, -1].float()
+                hook.remove()
+            found[row, columns] = (logits[:, pair.answer] - logits[:, pair.foil]).cpu().numpy()
+    return found
+
+
+@functools.cache
+def bridge(lm: LM) -> Any:
+    """Return TransformerLens's bridge, which changes the model it is given."""
+    from transformer_lens.model_bridge.sources import build_bridge_from_module
+
+    return build_bridge_from_module(
+        lm.model, type(lm.model).__name__, hf_config=lm.model.config, tokenizer=lm.tokenizer
+    )
+
+
+@torch.no_grad()
+def run_transformer_lens(lm: LM, pairs: list[Pair], wanted: list[Patch]) -> np.ndarray:
+    """Return those of the wanted patches by TransformerLens: one forward pass each."""
+    import pandas as pd
+    from transformer_lens import patching
+
+    wrapped, found = bridge(lm), []
+    columns = {"layer": 1, "pos": 0, "head": 2}
+    rows = pd.DataFrame({name: [patch[i] for patch in wanted] for name, i in columns.items()})
+    for pair in pairs:
+        clean, corrupt = torch.tensor([[pair.clean], [pair.corrupt]], device=lm.device)
+        _, cache = wrapped.run_with_cache(clean, names_filter=lambda n: n.endswith("hook_z"))
+
+        def metric(logits: torch.Tensor, pair: Pair = pair) -> torch.Tensor:
+            return (logits[0, -1, pair.answer] - logits[0, -1, pair.foil]).float()
+
+        found.append(
+            patching.generic_activation_patch(
+                wrapped,
+                corrupt,
+                cache,
+                metric,
+                patching.layer_pos_head_vector_patch_setter,
+                "z",
+                index_df=rows,
+            )
+        )
+    return torch.stack(found).cpu().numpy()
+
+
+@torch.no_grad()
+def run_nnsight(lm: LM, pairs: list[Pair], wanted: list[Patch]) -> np.ndarray:
+    """Return those of the wanted patches by nnsight: one trace each, the clean run kept."""
+    import nnsight
+
+    parts = lm.anatomy
+    assert parts is not None
+    wrapped = nnsight.NNsight(lm.model)
+    names = {module: name for name, module in lm.model.named_modules()}
+    projections = []
+    for layer in range(parts.num_layers):
+        at = wrapped
+        for step in names[parts.o_proj(layer)].split("."):
+            at = at[int(step)] if step.isdigit() else getattr(at, step)
+        projections.append(at)
+    found = np.zeros((len(pairs), len(wanted)))
+    for row, pair in enumerate(pairs):
+        clean, corrupt = torch.tensor([[pair.clean], [pair.corrupt]], device=lm.device)
+        with wrapped.trace(clean, logits_to_keep=1):
+            kept = nnsight.save([projection.input for projection in projections])
+        for column, (place, layer, head) in enumerate(wanted):
+            low, high = head * parts.head_width, (head + 1) * parts.head_width
+            with wrapped.trace(corrupt, logits_to_keep=1):
+                projections[layer].input[:, place, low:high] = kept[layer][:, place, low:high]
+                logits = wrapped.lm_head.output[0, -1].save()
+            found[row, column] = float(logits[pair.answer]) - float(logits[pair.foil])
+    return found
+
+
+RUNS = {
+    "sweep": run_sweep,
+    "transformer_lens": run_transformer_lens,
+    "nnsight": run_nnsight,
+    "batched_hooks": run_batched_hooks,
+}
+
+
+def peak_bytes(device: str) -> int:
+    """Return the largest resident set, or on an accelerator the most that was allocated."""
+    if device != "cpu":
+        return torch.cuda.max_memory_allocated()
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM"):
+            return 1024 * int(line.split()[1])
+    raise OSError("/proc/self/status has no VmHWM")
+
+
+def reset_peak(device: str) -> None:
+    """Let `peak_bytes` count from now on."""
+    if device == "cpu":
+        Path("/proc/self/clear_refs").write_text("5")
+    else:
+        torch.cuda.reset_peak_memory_stats()
+
+
+def measure(side: str, case: str, given: argparse.Namespace) -> dict[str, Any]:
+    """Return what one side took for one case, or how far memory rose, and what it found."""
+    torch.set_num_threads(given.threads)
+    lm, pairs = model(given.shape, given.device, given.dtype), make_pairs(case, given.prompts)
+    patches = all_patches(lm, pairs[0])
+    chosen = sample(side, patches, given.sample)
+    if given.memory:
+        pairs, chosen = pairs[:1], chosen if side in ("sweep", "batched_hooks") else chosen[:1]
+    else:
+        keep_freed_memory()
+    wanted = [patches[n] for n in chosen]
+    # What libraries set up once is left out.
+    tiny = [dataclasses.replace(p, clean=p.clean[-8:], corrupt=p.corrupt[-8:]) for p in pairs[:1]]
+    RUNS[side](lm, [dataclasses.replace(tiny[0], sites=((7,),))], [(7, *wanted[0][1:])])
+    reset_peak(given.device)
+    before, start = peak_bytes(given.device), time.perf_counter()
+    found = RUNS[side](lm, pairs, wanted)
+    if given.device != "cpu":
+        torch.cuda.synchronize()
+    return {
+        "seconds": (time.perf_counter() - start) / len(pairs) * len(patches) / len(chosen),
+        "rise_bytes": peak_bytes(given.device) - before,
+        "values": found.tolist(),
+        "chosen": chosen,
+        "patches": len(patches),
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="one prompt, one repeat, 4 patches")
+    parser.add_argument("--prompts", type=int, default=2)
+    parser.add_argument("--sample", type=int, default=12, help="patches the peers are timed on")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--dtype", choices=tuple(DTYPES), default="float32")
+    parser.add_argument("--shape", choices=("gpt2", *LLAMAS), default="gpt2")
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=CASES)
+    parser.add_argument("--memory", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.quick:
+        given.prompts, given.sample, given.repeats = 1, 4, 1
+    if given.side:
+        print(json.dumps(measure(given.side, given.cases[0], given)))
+        return
+    missing = [peer for peer in PEERS if importlib.util.find_spec(peer) is None]
+    for peer in missing:
+        print(f"{PEERS[peer]} is not installed: its rows are left out (pip install {PEERS[peer]})")
+    print("| case | side | patches | timed on | s a prompt | ratio | difference | memory, MB |")
+    print("|---|---|---|---|---|---|---|---|")
+    for case in given.cases:
+        runs: dict[str, list[dict[str, Any]]] = {s: [] for s in SIDES if s not in missing}
+        for _ in range(given.repeats):
+            for side in runs:
+                runs[side].append(in_own_process(side, case, given))
+        memory = {side: in_own_process(side, case, given, "--memory") for side in runs}
+        report(case, runs, memory)
+    print(f"\ntargets: {json.dumps(TARGETS)}")
+    versions = {p: version(p) for p in ("torch", "transformers", *PEERS.values()) if here(p)}
+    print(f"{platform.machine()}, {given.threads} threads; {json.dumps(versions)}")
+
+
+def here(package: str) -> bool:
+    """Whether a package is installed."""
+    return importlib.util.find_spec(package.replace("-", "_")) is not None
+
+
+def in_own_process(side: str, case: str, given: argparse.Namespace, *more: str) -> dict[str, Any]:
+    """Return what `measure` returns in a fresh process."""
+    command = [sys.executable, __file__, "--side", side, "--cases", case, *more]
+    for name in ("prompts", "sample", "threads", "device", "dtype", "shape"):
+        command += [f"--{name}", str(getattr(given, name))]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{side}, {case}: {done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def report(
+    case: str, runs: dict[str, list[dict[str, Any]]], memory: dict[str, dict[str, Any]]
+) -> None:
+    """Print the rows of one case."""
+    mine = statistics.median(run["seconds"] for run in runs["sweep"])
+    ours = np.array(runs["sweep"][0]["values"])
+    for side, found in runs.items():
+        seconds = statistics.median(run["seconds"] for run in found)
+        chosen = found[0]["chosen"]
+        difference = np.abs(np.array(found[0]["values"]) - ours[:, chosen]).max()
+        print(
+            f"| {case} | {side} | {found[0]['patches']} | {len(chosen)} | {seconds:.2f} | "
+            f"{seconds / mine:.1f} | {difference:.1e} | {memory[side]['rise_bytes'] / 1e6:.0f} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
