@@ -9,16 +9,11 @@ import torch
 import tiny
 from adaptlens.errors import UserError
 from adaptlens.lm import heads
-from adaptlens.lm.bank import LoraBank
 from adaptlens.lm.heads import Reading, induction_scores, last_attention, vector_effects
-from adaptlens.lm.load import assemble
 from adaptlens.lm.patch import sweep
 from adaptlens.lm.units import Pair
 from planted import planted_lm
-
-
-def language_model(arch, seed=0):
-    return assemble(tiny.tiny_model(arch, seed), tiny.tiny_tokenizer(), name=arch, digest=arch)
+from test_screen import language_model, random_bank
 
 
 def prompt(seq, seed=0):
@@ -126,14 +121,6 @@ def test_induction_is_the_mean_along_the_line_after_the_first_copy():
         shares = written_out("qwen2", reading.ids)
         scores.append(np.mean([shares[:, :, 10 + t, 2 + t] for t in range(9)], axis=0))
     np.testing.assert_allclose(found[0], np.mean(scores, axis=0), atol=1e-5)
-
-
-def random_bank(lm, variants=2):
-    targets = [n for n, m in lm.model.named_modules() if n.endswith(("_proj", "c_attn", "c_proj"))]
-    bank = LoraBank(lm, num_variants=variants, rank=2, targets=targets)
-    generator = torch.Generator().manual_seed(5)
-    bank.masters.copy_(0.1 * torch.randn(bank.masters.shape, generator=generator))
-    return bank
 
 
 @pytest.mark.parametrize("arch", ["llama", "gpt2"])

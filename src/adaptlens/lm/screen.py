@@ -35,11 +35,11 @@ def attribution(
     That is the sum over the site's places of the gradient of (logit of the answer minus logit of
     the foil, at the last token) with respect to the unit's output, times (its output in the other
     run minus that in the run patched). With "gradient" it is taken in the run patched: attribution
-    patching (Nanda 2023; Kramár et al. 2024, AtP* (arXiv 2403.00745), equation 4, without their
-    corrections for saturated attention and cancellation). With "integrated" it is the mean of the
+    patching (Nanda 2023; Kramár et al. 2024, arXiv 2403.00745, without the corrections of their
+    AtP* for saturated attention and cancellation). With "integrated" it is the mean of the
     gradients in `steps` runs whose token embeddings lie between the two prompts', at the midpoints
-    of equal parts: EAP-IG's integration over inputs (Hanna et al. 2024, arXiv 2403.17806, section
-    3), which takes the ends of the parts instead, applied to units. Weights stay frozen.
+    of equal parts: EAP-IG's integration over inputs (Hanna et al. 2024, arXiv 2403.17806), which
+    takes the ends of the parts instead, applied to units. Weights stay frozen.
 
     Only an estimate: a unit whose effect is not linear on the way can be far off in size and sign.
 
