@@ -4,7 +4,9 @@ Every chart takes its `width` in pixels: `WIDE` for a page, `NARROW` for a phone
 a pair of conditions, has the same colour and shape in all of them.
 """
 
+from adaptlens.plots.behaviour import chosen_bars, learning, needed, shortcuts, transfers
 from adaptlens.plots.chart import INK, LINE, MUTED, NARROW, PAPER, WIDE, NothingToDraw
+from adaptlens.plots.circuits import differences, gaps, profiles
 from adaptlens.plots.comparison import (
     accuracy_by_examples,
     cost_by_queries,
@@ -26,17 +28,25 @@ __all__ = [
     "accuracy_by_examples",
     "agreement",
     "bars",
+    "chosen_bars",
     "cost_by_queries",
     "curve",
+    "differences",
+    "gaps",
     "heat",
     "largest",
     "last_layer",
+    "learning",
     "lens",
     "named",
+    "needed",
     "of_factor",
     "of_pairs",
     "over_layers",
     "paired_differences",
+    "profiles",
     "regression",
     "reliability",
+    "shortcuts",
+    "transfers",
 ]

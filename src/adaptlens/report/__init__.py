@@ -4,13 +4,19 @@ from adaptlens.report.comparison import Report, html, markdown, write
 from adaptlens.report.convergence import ConvergenceReport
 from adaptlens.report.convergence import html as convergence_html
 from adaptlens.report.convergence import write as write_convergence
+from adaptlens.report.implicit import ImplicitReport
+from adaptlens.report.implicit import html as implicit_html
+from adaptlens.report.implicit import write as write_implicit
 
 __all__ = [
     "ConvergenceReport",
+    "ImplicitReport",
     "Report",
     "convergence_html",
     "html",
+    "implicit_html",
     "markdown",
     "write",
     "write_convergence",
+    "write_implicit",
 ]
