@@ -61,6 +61,7 @@ class Patched:
             UserError: Shapes that do not fit, a number that is not finite, or fewer than 2 queries.
         """
         object.__setattr__(self, "units", tuple(named(unit) for unit in self.units))
+        object.__setattr__(self, "draws", tuple(int(draw) for draw in self.draws))
         if not self.queries:
             object.__setattr__(self, "queries", tuple(range(np.shape(self.clean)[-1])))
         wanted = (len(self.draws), len(self.queries), len(self.units))

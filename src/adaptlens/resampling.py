@@ -100,13 +100,10 @@ def interval(
 ) -> Mean:
     """Return the number with an interval and a p-value for 0, over draws and queries.
 
-    The standard error is the larger of that of the contributions, as crossed random effects, and
-    the bootstrap's. The interval covers both Student's (with Satterthwaite's degrees of freedom,
-    or the sign flips' critical value if that is larger) and the bootstrap's percentiles; p is the
-    larger of theirs. Of a distance, only a value above 0 is evidence.
-
-    Percentiles alone cover too little with five draws; errors of contributions alone vanish where a
-    distance is 0 and its contributions with it. docs/methods.md has the rates.
+    The standard error is that of the contributions, as crossed random effects. The interval covers
+    both Student's (with Satterthwaite's degrees of freedom, or the sign flips' critical value if
+    that is larger) and the bootstrap's percentiles, and p is the larger of theirs: percentiles
+    alone cover too little with few draws. Of a distance, only a value above 0 is evidence of one.
 
     Args:
         quantity: the number.
@@ -131,9 +128,6 @@ def interval(
         weights = resamples(tuple(quantity.parts), queries, bootstraps=bootstraps, seed=seed)
         again = quantity.resampled(weights)
         again = again[np.isfinite(again)]
-    if len(again):
-        spread = math.hypot(float(again.std(ddof=1)), math.sqrt(quantity.further_variance))
-        error = max(error, spread)
     if error <= 1e-12 * max(1.0, abs(value)):
         p = 0.5 ** (queries - 1) if abs(value) > 1e-9 else 1.0
         return Mean(value, value, value, p, queries, draws, 0.0, math.inf)

@@ -14,14 +14,21 @@ from adaptlens.resampling import BOOTSTRAPS, interval
 from adaptlens.shift import distance
 from adaptlens.shift_tests import exchange_test, noise_floor
 
+LARGEST_MARGIN = 0.2
+"""Profiles that correlate at 0.9 and are equally strong are so far apart.
+
+A noise floor above it says that the data are too noisy to show sameness, not that all is the same.
+"""
+
 
 def margin(conditions: Sequence[Patched], *, seed: int = 0) -> float:
     """Return the smallest distance that counts: more than halves of any one condition show (N0).
 
-    The largest limit of their noise floors. It comes from differences within conditions alone,
-    before any two are compared.
+    The largest limit of their noise floors, and never more than 0.2. It comes from differences
+    within conditions alone, before any two are compared.
     """
-    return max(noise_floor(one, seed=seed).limit for one in conditions)
+    limit = max(noise_floor(one, seed=seed).limit for one in conditions)
+    return min(LARGEST_MARGIN, limit)
 
 
 def shifted(

@@ -299,7 +299,7 @@ def _accuracies(model: str, rows: "pd.DataFrame") -> Table:
         table.add_column(heading, justify="right", overflow="fold")
     anchors = rows[rows.method == "zero-shot"]
     kept = rows[rows.chosen.astype(bool)]
-    for family, own in rows.groupby("family", sort=False):
+    for family, _ in rows.groupby("family", sort=False):
         zero = {r.read: r for r in anchors[anchors.family == family].itertuples()}
         if zero:
             shown = [_interval(zero.get(kind)) for kind in ("pattern", "broken", "broken")]

@@ -275,7 +275,7 @@ def vector_effects(
         )
     # What is averaged is the clean prompts'; answers and corrupt prompts play no part.
     pairs = [Pair(r.ids, r.ids, 0, 1, ((len(r.ids) - 1,),), r.variant) for r in shown]
-    means = unit_means(lm, pairs, ("head",), weights=weights, budget_bytes=budget_bytes)
+    means = unit_means(lm, pairs, ("head",), weights=weights)
     heads = [Unit("head", n, h) for n in range(parts.num_layers) for h in range(parts.num_heads)]
     where: list[tuple[UnitKind, int]] = [("head", layer) for layer in range(parts.num_layers)]
     effects = np.zeros((len(asked), len(heads)), np.float32)

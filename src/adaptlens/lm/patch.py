@@ -179,7 +179,8 @@ def check_pairs(lm: LM, pairs: Sequence[Pair], weights: Weights | None = None) -
                 f"pair {n} has token {pair.answer} as answer and as foil; expected two tokens to "
                 "tell apart: leave the pair out."
             )
-        if wrong := [t for t in (*pair.clean, *pair.corrupt, pair.answer, pair.foil) if t >= vocab]:
+        tokens = (*pair.clean, *pair.corrupt, pair.answer, pair.foil)
+        if wrong := [token for token in tokens if not 0 <= token < vocab]:
             raise UserError(
                 f"pair {n} has the token {wrong[0]}, but '{lm.name}' has {vocab}; use its own "
                 "tokenizer."
@@ -258,7 +259,6 @@ def unit_means(
     kinds: Sequence[UnitKind] = ("head", "mlp"),
     *,
     weights: Weights | None = None,
-    budget_bytes: int | None = None,
     progress: Progress | None = None,
 ) -> Means:
     """Return the mean output of every unit over the clean prompts, per variant and site.
@@ -271,7 +271,6 @@ def unit_means(
         pairs: the prompts and sites; only the clean prompts are read.
         kinds: the kinds of units.
         weights: weight changes; `pair.variant` says which reads the pair.
-        budget_bytes: memory for the passes; None plans for what is free.
         progress: called with (prompts done, all).
 
     Raises:
@@ -291,13 +290,13 @@ def unit_means(
     for variant in sorted(owners):
         with in_place(weights, variant), routed(weights, [variant]):
             for pair in owners[variant]:
+                sites = [sorted(set(site)) for site in pair.sites]
                 ids = torch.tensor([pair.clean], device=lm.device)
                 for key, states in read_whole(parts, ids, where)[1].items():
-                    found = np.stack(
-                        [states[0, list(site)].double().sum(0).cpu().numpy() for site in pair.sites]
-                    )
-                    sums.setdefault(key, np.zeros((variants, *found.shape)))[variant] += found
-                counts[variant, :, 0] += [len(site) for site in pair.sites]
+                    found = [states[0, site].double().sum(0).cpu().numpy() for site in sites]
+                    total = sums.setdefault(key, np.zeros((variants, num_sites, len(found[0]))))
+                    total[variant] += np.stack(found)
+                counts[variant, :, 0] += [len(site) for site in sites]
                 done += 1
                 if progress is not None:
                     progress(done, len(pairs))

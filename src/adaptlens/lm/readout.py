@@ -14,6 +14,10 @@ from adaptlens.lm.load import LM
 from adaptlens.lm.units import METRICS, Ablation, Direction, Pair, Unit, UnitKind
 from adaptlens.values import Weights
 
+# Logits of more rows at once gain nothing, and where the vocabulary is large they are what takes
+# the memory.
+_MOST_ROWS = 128
+
 
 @dataclass(frozen=True, eq=False)
 class Means:
@@ -130,7 +134,7 @@ class Answers:
         pairs = [question.pairs[n] for n in numbers]
         tokens = torch.tensor([(pair.answer, pair.foil) for pair in pairs], device=device)
         # Logits in the model's format and in float32, their logarithms, and what KL makes of them.
-        rows = min(max(question.budget_bytes // (16 * question.parts.vocab), 1), 512)
+        rows = min(max(question.budget_bytes // (16 * question.parts.vocab), 1), _MOST_ROWS)
         flat = final.flatten(0, 1)
         owner = torch.arange(len(pairs), device=device).repeat_interleave(final.shape[1])
         found = [

@@ -24,7 +24,7 @@ class Unit(NamedTuple):
 
     kind: UnitKind
     layer: int
-    index: int = 0
+    index: int = 0  # type: ignore[assignment]  # hides tuple.index, which nothing asks of a unit
 
     def __str__(self) -> str:
         """Return its usual name: L3.H5, L3.MLP, L3.OUT, L3.N17."""

@@ -10,6 +10,7 @@ from adaptlens import prompts
 from adaptlens.errors import UserError
 from adaptlens.lm import heads, seams
 from adaptlens.lm.load import LM
+from adaptlens.lm.trie import common
 from adaptlens.measure import Progress
 from adaptlens.values import Adapted, Example, Measured, Prompt, Role, Task
 
@@ -98,14 +99,17 @@ class Heads:
             for q in queries
         ]
         requests = seams.encode(lm, sent)
+        answers = [request.answers_ids[0] for request in requests]
+        # What all answers begin with, such as a space of its own, tells none of them.
+        shared = min(min(common(answers[0], one) for one in answers), min(map(len, answers)) - 1)
         return [
             heads.Reading(
-                request.prompt_ids,
+                request.prompt_ids + request.answers_ids[0][:shared],
                 tuple(
                     (0,) if role is None else _tokens(lm, prompt, role, len(request.prompt_ids))
                     for _, role in PLACES
                 ),
-                request.answers_ids[0][0],
+                request.answers_ids[0][shared],
                 variant,
             )
             for prompt, request in zip(sent, requests, strict=True)

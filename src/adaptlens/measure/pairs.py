@@ -1,4 +1,8 @@
-"""Which queries are patched against which: as many tokens, another answer."""
+"""Which queries are patched against which: as many tokens, another answer.
+
+Where two answers begin with the same tokens, as numbers do or a space of its own, these tokens are
+appended to both prompts: the model is read where the answers part.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +14,7 @@ from adaptlens import prompts
 from adaptlens.errors import UserError
 from adaptlens.lm import seams
 from adaptlens.lm.load import LM
+from adaptlens.lm.trie import common
 from adaptlens.lm.units import Pair
 from adaptlens.values import Adapted, Example, Prompt, Task
 
@@ -30,7 +35,7 @@ class Matched:
 def matched(
     lm: LM, task: Task, corruption: Corruption, group: str, most: int, seed: int
 ) -> list[Matched]:
-    """Return pairs of test items with as many tokens and answers that begin differently.
+    """Return pairs of test items with as many tokens and answers that part at some token.
 
     Items are taken in the task's order, each against the first that fits in a random order of the
     others. It depends on model and task alone, so that all conditions patch the same queries.
@@ -53,7 +58,7 @@ def matched(
     ]
     requests = seams.encode(lm, asked)
     ids = [np.array(request.prompt_ids) for request in requests]
-    first = [request.answers_ids[0][0] for request in requests]
+    answers = [request.answers_ids[0] for request in requests]
     order = np.random.default_rng([seed, 0x7A125]).permutation(len(ids)).tolist()
     found = []
     for i, query in enumerate(task.test):
@@ -63,7 +68,7 @@ def matched(
             j
             for j in order
             if len(ids[j]) == len(ids[i])
-            and first[j] != first[i]
+            and common(answers[i], answers[j]) < min(len(answers[i]), len(answers[j]))
             and (task.test[j].group != query.group) == (corruption == "twin")
         ]
         if fitting:
@@ -75,8 +80,8 @@ def matched(
     if not found:
         raise UserError(
             f"task '{task.name}' has no two test items {f'of group {group} ' if group else ''}with "
-            f"as many tokens and answers that begin differently (corruption '{corruption}'); give "
-            "more test items, or items of like length."
+            f"as many tokens and answers that part at some token (corruption '{corruption}'); "
+            "give more test items, or items of like length."
         )
     return found
 
@@ -111,13 +116,16 @@ def written(
                 f"{adapted.adaptation}, though the items have as many; use demonstrations that do "
                 "not depend on the query."
             )
+        answer, foil = clean.answers_ids[0], corrupt.answers_ids[0]
+        shared = common(answer, foil)
+        whole, other = (ids + answer[:shared] for ids in (clean.prompt_ids, corrupt.prompt_ids))
         found.append(
             Pair(
-                clean.prompt_ids,
-                corrupt.prompt_ids,
-                clean.answers_ids[0][0],
-                corrupt.answers_ids[0][0],
-                (_site(lm, sent[n], clean.prompt_ids, corrupt.prompt_ids, place),),
+                whole,
+                other,
+                answer[shared],
+                foil[shared],
+                (_site(lm, sent[n], whole, other, place),),
                 n // (2 * len(pairs)),
             )
         )

@@ -145,9 +145,7 @@ class CircuitTables:
                             **self.of.about,
                             "condition": label,
                             **place,
-                            "value": math.nan
-                            if self.of.reasons[label]
-                            else float(patched.profile[i]),
+                            "value": float(patched.profile[i]) if is_defined else math.nan,
                             **{
                                 column: float(score[place["layer"], place["index"]])
                                 for column, score in scores.items()
