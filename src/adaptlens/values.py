@@ -25,6 +25,7 @@ class Example:
 
     `choices` is set only where the options differ from item to item; `instruction` only where an
     item carries its own (Alpaca records). `group` names the kind of item, where a task has several.
+    `fields` are the named texts `input` was made of (premise, hypothesis), where it has parts.
     """
 
     id: str
@@ -33,6 +34,7 @@ class Example:
     choices: tuple[str, ...] = ()
     instruction: str = ""
     group: str = ""
+    fields: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,10 @@ class Task:
     that end a generated answer, where the task says so itself. `unrelated` holds training items of
     another task, for controls; a choice among them brings its own options. `notes` says what was
     done to the data on the way in (splits made, duplicates dropped), in sentences for the report.
+
+    `cluster` names the kind of task, and `wordings` are ways to ask an item: sandboxed Jinja over
+    its fields, `input` and `options`. A mixture of tasks has their items, each with its task's name
+    as group; `pool` holds those that are shown as examples and never trained on.
     """
 
     name: str
@@ -74,6 +80,9 @@ class Task:
     description: str = ""
     notes: tuple[str, ...] = ()
     unrelated: tuple[Example, ...] = ()
+    cluster: str = ""
+    wordings: tuple[str, ...] = ()
+    pool: tuple[Example, ...] = ()
 
     def __post_init__(self) -> None:
         """Check that every choice item's target is one of its options."""
