@@ -15,6 +15,8 @@ _PUBLIC = {
     "Comparison": "adaptlens.studies.compare:Comparison",
     "study_convergence": "adaptlens.studies.convergence:convergence",
     "Convergence": "adaptlens.studies.convergence:Convergence",
+    "study_implicit": "adaptlens.studies.implicit:implicit_patterns",
+    "Implicit": "adaptlens.studies.implicit:Implicit",
     "UserError": "adaptlens.errors:UserError",
     "RunIncomplete": "adaptlens.errors:RunIncomplete",
     "Example": "adaptlens.values:Example",

@@ -79,7 +79,7 @@ class Heads:
 
             bare = [self._readings(lm, task, own[half:], alone, v) for v in range(repeats)]
             effects = [
-                heads.vector_effects(lm, row[:half], asked).mean(0)
+                heads.vector_effects(lm, row[:half], asked, weights).mean(0)
                 for row, asked in zip(shown, bare, strict=True)
             ]
             arrays["vector"] = np.stack(effects)
@@ -117,7 +117,10 @@ class Heads:
 
 
 def _tokens(lm: LM, prompt: Prompt, role: Role, size: int) -> tuple[int, ...]:
-    """Return the tokens of the parts of a role: those that the text up to its end has more."""
+    """Return the tokens of the parts of a role: those that the text up to its end has more.
+
+    A token that reaches from one part into the next belongs to the part it begins in.
+    """
     found: list[int] = []
     for own, start, end in prompt.spans():
         if own == role:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from adaptlens import circuits, overlap, transfer
-from adaptlens.errors import UserError
 from adaptlens.frames import Condition, conditions
 from adaptlens.store import Run
 from adaptlens.studies.circuit_conditions import METRICS, circuits_of, family_of
@@ -22,26 +21,27 @@ TESTED = (0.2, 0.4)
 RANDOM_SETS = 4
 
 
-def circuit_sets(run: Run, study: Study) -> dict[str, tuple[Sets, int, str]]:
-    """Return, by task, sets of units to test, the pairs they were found on, and the corruption.
+def circuit_sets(run: Run, study: Study) -> dict[tuple[str, str], tuple[Sets, int, str]]:
+    """Return sets of units to test, the pairs they were found on, and the corruption.
 
-    The circuits of every main condition at every size of `TESTED`, and random sets matched with
-    each, chosen on the first half of the pairs. Tasks of which a cell is missing have no entry.
-
-    Raises:
-        UserError: several models were studied that differ in their units.
+    The key is (model, digest of the task). The circuits of every main condition at every size of
+    `TESTED`, and random sets matched with each, chosen on the first half of the pairs. Where a cell
+    is missing there is no entry.
     """
     specs = [cell.spec() for cell in study.cells]
-    left = {cell.task["digest"] for cell in missing(study.cells, (r.spec for r in run.records()))}
+    left = {
+        (str(cell.model["name"]), str(cell.task["digest"]))
+        for cell in missing(study.cells, (record.spec for record in run.records()))
+    }
     found = conditions(run, specs)
     tasks = {
         digest: run.read_json(f"tasks/{digest[:20]}.json")
         for digest in dict.fromkeys(one.task_digest for one in found)
     }
-    sets: dict[str, tuple[Sets, int, str]] = {}
+    sets: dict[tuple[str, str], tuple[Sets, int, str]] = {}
     for studied in circuits_of(found, tasks, study.settings):
-        digest = next(iter(studied.found.values())).task_digest
-        if digest in left:
+        key = (studied.model, next(iter(studied.found.values())).task_digest)
+        if key in left:
             continue
         own: dict[str, tuple[str, ...]] = {}
         first = 0
@@ -55,14 +55,8 @@ def circuit_sets(run: Run, study: Study) -> dict[str, tuple[Sets, int, str]]:
                 random = transfer.matched_sets(members, one.units, RANDOM_SETS, seed=studied.seed)
                 for i, other in enumerate(random.sets):
                     own[f"random:{label}:{size}:{i}"] = other
-        if not own:
-            continue
-        if digest in sets:
-            raise UserError(
-                "circuits of several models were asked for in one run; each has its own units to "
-                "test: give every model a run of its own (--out)."
-            )
-        sets[digest] = (tuple(own.items()), first, studied.base[0])
+        if own:
+            sets[key] = (tuple(own.items()), first, studied.base[0])
     return sets
 
 

@@ -6,16 +6,17 @@ tests. `plan` lays out the cells, `plan_ablations` those that test the circuits 
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptlens import controls, modelfiles, tasks
+from adaptlens import circuit_export, controls, modelfiles, tasks
+from adaptlens.circuits import Circuit
 from adaptlens.config import ImplicitConfig, implicit_config
 from adaptlens.engines import Outcome, Reporter
 from adaptlens.errors import UserError
-from adaptlens.store import Run
+from adaptlens.store import Run, write_atomically
 from adaptlens.studies.circuit_sets import circuit_sets
 from adaptlens.studies.implicit_tables import analyse
 from adaptlens.studies.running import (
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 BEHAVIOUR: tuple[str, dict[str, Any]] = ("behaviour", {})
 ALL = "all"
 LEAST_STEPS = 30
+ANNOTATIONS = ("induction", "label_attention", "query_attention", "sink", "function_vector")
 UNRELATED = "sentiment"
 """The task whose words fill a neutral prefix."""
 
@@ -82,7 +84,7 @@ def plan(config: ImplicitConfig) -> Study:
     wanted = [*_behaviour(config)] if "behaviour" in config.parts and config.families else []
     if "circuits" in config.parts:
         wanted += _circuits(config, "circuits", _circuit_arguments(config))
-    return _study(config, wanted)
+    return _study(config, wanted, config.models)
 
 
 def plan_ablations(config: ImplicitConfig, run: Run, study: Study) -> Study:
@@ -92,26 +94,34 @@ def plan_ablations(config: ImplicitConfig, run: Run, study: Study) -> Study:
     """
     found = circuit_sets(run, study)
     given = {k: v for k, v in _circuit_arguments(config).items() if k in ("items", "place", "seed")}
-    wanted = []
-    for one in _circuits(config, "ablated", given):
-        sets, first, corruption = found.get(task_digest(one.task), ((), 0, ""))
-        is_main = one.arguments.get("change", controls.NONE) == controls.NONE
-        if sets and is_main:
-            (_, own), *_ = one.measurements
-            more_given = {**own, "sets": sets, "first": first, "corruption": corruption}
-            wanted.append(replace(one, measurements=(("ablated", more_given),)))
-    if not wanted:
-        return study
-    more = _study(config, wanted)
-    return replace(study, cells=(*study.cells, *more.cells), tasks={**study.tasks, **more.tasks})
+    asked = [
+        one
+        for one in _circuits(config, "ablated", given)
+        if one.arguments.get("change", controls.NONE) == controls.NONE
+    ]
+    cells, by_digest = list(study.cells), dict(study.tasks)
+    for model in config.models:
+        wanted = []
+        for one in asked:
+            key = (shown_names(config.models)[model], task_digest(one.task))
+            if key in found:
+                sets, first, corruption = found[key]
+                (_, own), *_ = one.measurements
+                more = {**own, "sets": sets, "first": first, "corruption": corruption}
+                wanted.append(replace(one, measurements=(("ablated", more),)))
+        added = _study(config, wanted, [model])
+        cells += added.cells
+        by_digest.update(added.tasks)
+    return replace(study, cells=tuple(cells), tasks=by_digest)
 
 
-def _study(config: ImplicitConfig, wanted: Sequence[Wanted]) -> Study:
+def _study(config: ImplicitConfig, wanted: Sequence[Wanted], models: Sequence[str]) -> Study:
     digests = {id(one.task): task_digest(one.task) for one in wanted}
+    shown = shown_names(config.models)
     cells: list[Cell] = []
-    for name, shown in shown_names(config.models).items():
+    for name in models:
         model = modelfiles.identify(name, dtype=config.dtype, chat=config.chat)
-        model["name"] = shown
+        model["name"] = shown[name]
         for one in wanted:
             cells += _cells(one, model, digests[id(one.task)], config)
     by_digest = {digests[id(one.task)]: one.task for one in wanted}
@@ -337,4 +347,29 @@ def write_report(run: Run, overrides: Sequence[str] = ()) -> tuple[Any, Path]:
 
     found = analyse(run, overrides)
     write_tables(run, found.tables)
+    _export_circuits(run, found.tables)
     return found, pages.write_implicit(found, run.folder / "report.html")
+
+
+def _export_circuits(run: Run, tables: "Mapping[str, pd.DataFrame]") -> None:
+    """Write the circuits of each model and task as circuits/NAME.json and, for Graphviz, .dot."""
+    members = tables["circuit"]
+    if members.empty:
+        return
+    annotations = tables["annotations"]
+    (run.folder / "circuits").mkdir(exist_ok=True)
+    for (model, family), rows in members.groupby(["model", "family"], sort=False):
+        found = [
+            Circuit(str(condition), dict(zip(own["unit"], own["value"], strict=True)))
+            for condition, own in rows.groupby("condition", sort=False)
+        ]
+        known: dict[str, dict[str, float]] = {}
+        if len(annotations):
+            own = annotations[(annotations["model"] == model) & (annotations["family"] == family)]
+            first = own[own["condition"] == found[0].condition].set_index("unit")
+            columns = [name for name in ANNOTATIONS if name in first]
+            known = {str(unit): dict(row.dropna()) for unit, row in first[columns].iterrows()}
+        name = "".join(c if c.isalnum() or c in "+-._" else "_" for c in f"{model}-{family}")
+        run.write_json(f"circuits/{name}.json", circuit_export.to_json(found, known))
+        drawing = circuit_export.to_graphviz(found).encode()
+        write_atomically(run.folder / "circuits" / f"{name}.dot", drawing)
