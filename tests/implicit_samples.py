@@ -184,7 +184,7 @@ def circuit_tables(
                     {**about, "condition": c, **every[i], **member,
                      "label": "induction" if rank == 1 else ""}
                 )  # fmt: skip
-            for i in order[:12]:
+            for i in (i for i in order if every[i]["kind"] == "head"):
                 scores = {name: abs(chance.gauss(0, 0.4)) % 1 for name in
                           ("induction", "label_attention", "query_attention", "sink",
                            "function_vector")}  # fmt: skip
@@ -198,8 +198,8 @@ def circuit_tables(
                         {**about, "condition": c, "source": every[left]["unit"],
                          "target": every[right]["unit"], "value": 0.2 - 0.03 * left % 0.3}
                     )  # fmt: skip
-            for size in (1, 2, 5, 10, 20):
-                share = 1 - math.exp(-size / 6)
+            for size in (len(every) // 5, 2 * len(every) // 5) if c in MAIN else ():
+                share = 1 - math.exp(-6 * size / len(every))
                 found["faithfulness"].append(
                     {**about, "condition": c, "size": size, "faithfulness": share,
                      "low": share - 0.08, "high": share + 0.08, "completeness": 1 - share,
@@ -216,7 +216,7 @@ def circuit_tables(
                                    ("effective units", 0.1 * far)):  # fmt: skip
                 is_defined = measure != "decorrelation" or role == "main"
                 found["shift"].append(
-                    {**both, "role": role, "measure": measure, "kind": "all",
+                    {**both, "role": role, "measure": measure, "kind": "all", "p": 0.002,
                      **(around(value, 0.12) if is_defined else around(math.nan, 0)),
                      "floor": 0.21 if measure == "distance" else math.nan,
                      "state": "" if is_defined else "reliability below 0.5", **counts}
@@ -241,8 +241,8 @@ def circuit_tables(
                 )  # fmt: skip
         for a in main:
             found["shift"].append(
-                {**about, "left": a, "right": f"{a}, other draws", "role": "floor",
-                 "measure": "distance", "kind": "all", **around(0.0, 0.2), "floor": 0.21,
+                {**about, "left": a, "right": f"{a}, other queries", "role": "floor",
+                 "p": math.nan, "measure": "distance", "kind": "all", **around(0.0, 0.2), "floor": 0.21,
                  "state": "", "items": 128, "draws": 5}
             )  # fmt: skip
             for b in main:
@@ -268,7 +268,8 @@ def circuit_tables(
                         )  # fmt: skip
         shares = {"item": 0.31, "draw": 0.14, "specification": 0.22, "rest": 0.33}
         found["variance"] += [
-            {**about, "component": name, "share": share} for name, share in shares.items()
+            {**about, "component": name, "levels": 5, "variance": share / 10, "share": share}
+            for name, share in shares.items()
         ]
     return found
 

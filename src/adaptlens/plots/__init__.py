@@ -14,7 +14,10 @@ from adaptlens.plots.comparison import (
     paired_differences,
     reliability,
 )
+from adaptlens.plots.graph import graph, heads
 from adaptlens.plots.levels import curve, named, of_factor, regression
+from adaptlens.plots.robustness import alone, drawn_name, specifications, variance
+from adaptlens.plots.shift import distances, functional, overlaps
 from adaptlens.plots.states import agreement, bars, heat, last_layer, lens, of_pairs, over_layers
 
 __all__ = [
@@ -27,12 +30,18 @@ __all__ = [
     "NothingToDraw",
     "accuracy_by_examples",
     "agreement",
+    "alone",
     "bars",
     "chosen_bars",
     "cost_by_queries",
     "curve",
     "differences",
+    "distances",
+    "drawn_name",
+    "functional",
     "gaps",
+    "graph",
+    "heads",
     "heat",
     "largest",
     "last_layer",
@@ -43,10 +52,13 @@ __all__ = [
     "of_factor",
     "of_pairs",
     "over_layers",
+    "overlaps",
     "paired_differences",
     "profiles",
     "regression",
     "reliability",
     "shortcuts",
+    "specifications",
     "transfers",
+    "variance",
 ]

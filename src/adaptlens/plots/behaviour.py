@@ -128,10 +128,12 @@ def chosen_bars(curves: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChar
     shift = alt.XOffset("condition:N", sort=names)
     y = alt.Y("value:Q", title=None).scale(domain=ends, nice=False).axis(tickCount=6)
     colour = method_colour(present, legend=False)
-    filled = alt.Opacity("condition:N", title=None).scale(
-        domain=names, range=[FILLS[name] for name in names]
+    filled = alt.FillOpacity("condition:N", title=None).scale(
+        type="ordinal", domain=names, range=[FILLS[name] for name in names]
     )
-    filled = filled.legend(symbolFillColor=INK, symbolStrokeColor=INK, symbolType="square")
+    filled = filled.legend(
+        symbolFillColor=INK, symbolStrokeColor=INK, symbolType="square", symbolStrokeWidth=1.25
+    )
     panels: list[Any] = []
     for family, title, group in groups(curves):
         own = moved[(moved["task"] == family) & (moved["model"] == group["model"].iloc[0])]
@@ -147,8 +149,8 @@ def chosen_bars(curves: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChar
         base = chart_of(bars).encode(x=x, xOffset=shift)
         step = size / max(1, len(order)) * 0.7 / max(1, len(names))
         layers: list[Any] = [
-            base.mark_bar(size=max(3, step * 0.82)).encode(
-                y=y, color=colour, opacity=filled, description="label:N"
+            base.mark_bar(size=max(3, step * 0.82), stroke=None).encode(
+                y=y, color=colour, fillOpacity=filled, description="label:N"
             ),
             base.mark_bar(
                 size=max(3, step * 0.82), filled=False, strokeWidth=1.5, aria=False
@@ -161,7 +163,9 @@ def chosen_bars(curves: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChar
             ),
         ]
         panels.append(panel(layers, title, size, 150))
-    return figure(panels, columns, 40)
+    drawn = figure(panels, columns, 40)
+    drawn.spacing = {"row": 70, "column": 40}
+    return drawn
 
 
 def shortcuts(shortcut: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
@@ -206,9 +210,10 @@ def needed(needed: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
     ends = [min(*seen, 1.0) / 1.3, max(seen) * (1.3 if is_whole else 3.0)]
     ticks = [2.0**i for i in range(math.floor(math.log2(ends[0])) + 1, 40)]
     ticks = [tick for tick in ticks if tick <= max(seen) * 1.1]
+    ticks = ticks if is_whole else [tick for tick in ticks if tick <= ends[1] / 5]
     named = f"datum.value > {max(seen) * 1.2} ? 'not reached' : format(datum.value, '~r') + '×'"
     axis: dict[str, Any] = {
-        "values": ticks if is_whole else [*ticks[-9::2], ends[1]],
+        "values": ticks if is_whole else [*ticks[::2], ends[1]],
         "labelExpr": named,
     }
     for model, group in rows.groupby("model", sort=False):
@@ -281,7 +286,9 @@ def transfers(transfer: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChar
         title = f"{METHODS.get(_adaptation(str(method)), method)}, {read} items"
         subtitle = str(model) if rows["model"].nunique() > 1 else ""
         panels.append(panel(layers, title, size, alt.Step(30), subtitle))
-    return figure(panels, columns, room + 16)
+    drawn = figure(panels, columns, room + 16)
+    drawn.spacing = {"row": 96, "column": room + 16}
+    return drawn
 
 
 def tile(value: float, most: float) -> dict[str, Any]:

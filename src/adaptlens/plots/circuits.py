@@ -1,4 +1,4 @@
-"""The figures of circuits: gaps, units by layer and head, graphs, what circuits suffice for."""
+"""The figures of circuits: gaps, and units by layer and head."""
 
 import math
 from collections.abc import Iterable
@@ -19,6 +19,7 @@ from adaptlens.plots.chart import (
     groups,
     panel,
 )
+from adaptlens.plots.facets import facets, layer
 from adaptlens.plots.states import OPPOSITE, SHADE
 
 if TYPE_CHECKING:
@@ -30,14 +31,6 @@ FAINT = 0.02
 """In models of many units, those below this share of the largest are not drawn."""
 MANY = 300
 """How many units are many."""
-SHOWN, WRITTEN = 40, 8
-"""How many units of a circuit its graph has at most, and how many of these are named."""
-
-SCORES = {
-    "induction": "induction", "label_attention": "to labels", "query_attention": "to the query",
-    "sink": "sink", "function_vector": "function vector",
-}  # fmt: skip
-"""What is known of heads, as figures name it."""
 
 
 def named(conditions: Iterable[str]) -> dict[str, str]:
@@ -95,7 +88,9 @@ def gaps(gates: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
             .encode(x=x, color=colour, shape=shape, description="label:N"),
         ]
         panels.append(panel(layers, title, size, alt.Step(20)))
-    return figure(panels, columns, room + 12)
+    drawn = figure(panels, columns, room + 12)
+    drawn.spacing = {"row": 66, "column": room + 12}
+    return drawn
 
 
 def profiles(profiles: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
@@ -162,57 +157,50 @@ def _heat(rows: "pd.DataFrame", width: int, what: str) -> "alt.ConcatChart":
             grid=False, ticks=False, domain=False, labelPadding=3,
         )
     )  # fmt: skip
-    ground: list[dict[str, float]] = [{"x": 0, "x2": heads, "y": 0, "y2": num_layers}]
-    if has_mlp:
-        ground.append({"x": across - 1, "x2": across, "y": 0, "y2": num_layers})
-    panels: list[Any] = []
     several = rows["model"].nunique() > 1
-    for (model, _, name), own in rows.groupby(["model", "task", "panel"], sort=False):
-        tiles = [
-            _tile(row, most, heads, across, what)
+    tiles: list[dict[str, Any]] = []
+    for (model, name), own in rows.groupby(["model", "panel"], sort=False):
+        about = {"panel": f"{model} · {name}" if several else str(name)}
+        tiles.append({**about, "role": "ground", "x": 0, "x2": heads, "y": 0, "y2": num_layers})
+        if has_mlp:
+            tiles.append({**tiles[-1], "x": across - 1, "x2": across})
+        tiles += [
+            {**_tile(row, heads, across, what), **about}
             for row in own.to_dict("records")
             if not is_many or abs(row["value"]) >= FAINT * most or row["test"] < SIGNIFICANT
         ]
-        base = chart_of(tiles)
-        layers: list[Any] = [
-            chart_of(ground).mark_rect(color=LINE, opacity=0.4, aria=False).encode(
-                x=x, x2="x2:Q", y=y, y2="y2:Q"
-            )
-        ]  # fmt: skip
-        if tiles:
-            gap = 0.75 if cell > 12 else 0.3
-            layers += [
-                base.mark_rect(stroke=PAPER, strokeWidth=gap).encode(
-                    x=x, x2="x2:Q", y=y, y2="y2:Q", description="label:N",
-                    color=_signs(what),
-                    opacity=_strengths(most, 0.62 if is_written else 0.92, what),
-                ),
-                base.transform_filter("datum.significant")
-                .mark_rect(fill=None, stroke=INK, strokeWidth=1.25 if cell > 12 else 0.9,
-                           aria=False)
-                .encode(x=alt.X("left:Q"), x2="right:Q", y=alt.Y("bottom:Q"), y2="top:Q"),
-            ]  # fmt: skip
-            middle = {"x": alt.X("middle:Q"), "y": alt.Y("centre:Q")}
-            below = base.transform_filter(f"datum.value < {-0.1 * most}")
-            layers.append(
-                base.mark_text(fontSize=9, color=INK, aria=False).encode(text="said:N", **middle)
-                if is_written
-                else below.mark_text(fontSize=max(6, min(11, tall)), color=INK, aria=False).encode(
-                    text=alt.value("−"), **middle
-                )
-            )
-        subtitle = str(model) if several else ""
-        panels.append(panel(layers, str(name), size, int(tall * num_layers), subtitle))
-    drawn = figure(panels, columns, 46)
-    drawn.spacing = {"row": 62 if not several else 76, "column": 46}
-    return drawn
+    gap, line = (0.75, 1.25) if cell > 12 else (0.3, 0.9)
+    units = layer(role="unit")
+    layers: list[Any] = [
+        layer(role="ground")
+        .mark_rect(color=LINE, opacity=0.4, aria=False)
+        .encode(x=x, x2="x2:Q", y=y, y2="y2:Q"),
+        units.mark_rect(stroke=PAPER, strokeWidth=gap).encode(
+            x=x, x2="x2:Q", y=y, y2="y2:Q", description="label:N", color=_signs(what),
+            opacity=_strengths(most, 0.62 if is_written else 0.92, "" if narrow else what),
+        ),
+        layer(role="unit", significant=True)
+        .mark_rect(fill=None, stroke=INK, strokeWidth=line, aria=False)
+        .encode(x=alt.X("left:Q"), x2="right:Q", y=alt.Y("bottom:Q"), y2="top:Q"),
+    ]  # fmt: skip
+    middle = {"x": alt.X("middle:Q"), "y": alt.Y("centre:Q")}
+    below = units.transform_filter(f"datum.value < {-0.1 * most}")
+    layers.append(
+        units.mark_text(fontSize=9, color=INK, aria=False).encode(text="said:N", **middle)
+        if is_written
+        else below.mark_text(fontSize=max(6, min(11, tall)), color=INK, aria=False).encode(
+            text=alt.value("−"), **middle
+        )
+    )
+    return facets(layers, tiles, columns, (size, int(tall * num_layers)), (66, 46))
 
 
-def _tile(row: dict[Any, Any], most: float, heads: int, across: float, what: str) -> dict[str, Any]:
+def _tile(row: dict[Any, Any], heads: int, across: float, what: str) -> dict[str, Any]:
     """Return the place of a unit, how it is filled, and what it says when pointed at."""
     left = float(row["index"]) if row["kind"] == "head" else across - 1
     significant = bool(row["test"] < SIGNIFICANT)
     return {
+        "role": "unit",
         "x": left, "x2": left + 1, "y": row["layer"], "y2": row["layer"] + 1,
         "middle": left + 0.5, "centre": row["layer"] + 0.5,
         "left": left + 0.04, "right": left + 0.96,
@@ -241,14 +229,14 @@ def _names(what: str) -> list[str]:
 
 
 def _strengths(most: float, top: float, what: str) -> "alt.Opacity":
-    """Return how strongly a unit is filled, with a legend in its own unit."""
+    """Return how strongly a unit is filled; where it has a title, with a legend in its own unit."""
     import altair as alt
 
     digits = max(0, 1 - math.floor(math.log10(most)))
     steps = [round(most * share, digits) for share in (0.25, 0.5, 1.0)]
     return alt.Opacity(
         "strength:Q", title=what,
-        legend=alt.Legend(
+        legend=None if not what else alt.Legend(
             values=steps, format=f".{digits}f", symbolType="square", symbolFillColor=INK,
             symbolStrokeColor=INK, titleFontWeight="normal", titleColor=MUTED, titleFontSize=11,
             titleOrient="left", titlePadding=8,
