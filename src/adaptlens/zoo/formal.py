@@ -29,7 +29,7 @@ PATTERN_SHARE = 0.1
 MIXES = {
     "repeats": {"repeat": 0.6, "parts": 0.2, "rules": 0.2},
     "parts": {"repeat": 0.05, "parts": 0.5, "items": 0.25, "rules": 0.2},
-    "formal": {"parts": 0.15, "items": 0.6, "mixed": 0.1, "rules": 0.15},
+    "formal": {"parts": 0.1, "items": 0.5, "mixed": 0.1, "rules": 0.3},
 }
 """Mix -> share of documents of each kind: a curriculum."""
 KINDS = ("repeat", "parts", "items", "mixed", "rules")

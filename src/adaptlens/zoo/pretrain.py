@@ -5,7 +5,6 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,122 +13,60 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
-from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    GenerationConfig,
+    GPTNeoXConfig,
+    LlamaConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    Qwen3Config,
+)
 
 from adaptlens.errors import UserError, unknown
 from adaptlens.lm.memory import keep_freed_memory
 from adaptlens.zoo import cards
 from adaptlens.zoo import tokenizer as tokenizers_
 from adaptlens.zoo.corpora import CORPORA
+from adaptlens.zoo.recipes import CURRICULUM, RECIPES, Recipe, Stage
 
+__all__ = ["CURRICULUM", "RECIPES", "Recipe", "Stage", "batch", "build", "train"]
 
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """Steps that read batches of the same shape from the same mix, one document a row."""
-
-    mix: str
-    steps: int
-    rows: int
-    row_tokens: int
-
-
-CURRICULUM = (
-    Stage("repeats", 700, 32, 64),
-    Stage("pairs", 700, 32, 128),
-    Stage("world", 800, 32, 192),
-    Stage("world", 400, 8, 768),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """Every number that decides the weights, besides the seed.
-
-    The rate rises over `warmup_steps`, stays until stage number `decay_from`, and falls as a cosine
-    from there on. Answer tokens weigh 1 in the loss, tokens of running text
-    `text_weight` and all others `rest_weight`; of the last two a random `rest_share` is kept and
-    weighs accordingly more, which leaves the expected loss as it is and saves most of the logits.
-    """
-
-    corpus: str = "microworld"
-    stages: tuple[Stage, ...] = CURRICULUM
-    decay_from: int = 2
-    rate: float = 2e-3
-    warmup_steps: int = 100
-    weight_decay: float = 0.01
-    clip: float = 1.0
-    text_weight: float = 0.2
-    rest_weight: float = 0.05
-    rest_share: float = 0.25
-    layers: int = 4
-    heads: int = 4
-    width: int = 128
-    mlp_width: int = 320
-    context_tokens: int = 8192
-
-    @property
-    def steps(self) -> int:
-        """The number of steps of all stages."""
-        return sum(stage.steps for stage in self.stages)
-
-    def stage_at(self, step: int) -> tuple[int, Stage, int]:
-        """Return the number of the stage of a step, the stage, and the steps done in it."""
-        for number, stage in enumerate(self.stages):
-            if step < stage.steps:
-                return number, stage, step
-            step -= stage.steps
-        raise IndexError(f"step is beyond the last of {self.steps}")
-
-    def rate_at(self, step: int) -> float:
-        """Return the learning rate of a step."""
-        first = sum(stage.steps for stage in self.stages[: self.decay_from])
-        done = max(0, step - first) / max(1, self.steps - first)
-        return (
-            self.rate
-            * min(1.0, (step + 1) / self.warmup_steps)
-            * 0.5
-            * (1 + float(np.cos(np.pi * done)))
-        )
-
-
-RECIPES = {
-    "reference": Recipe(),
-    "reference-math": Recipe(
-        corpus="formal",
-        stages=(
-            Stage("repeats", 400, 32, 64),
-            Stage("parts", 2000, 32, 96),
-            Stage("formal", 4500, 32, 160),
-            Stage("formal", 200, 8, 1024),
-        ),
-        decay_from=2,
-        rest_weight=0.005,
-        layers=5,
-        mlp_width=304,
-    ),
-}
 Progress = Callable[[int, int, str], None]
 """Called as progress(steps done, steps in all, a few words)."""
 
 
-def build(recipe: Recipe, tokenizer: Any, seed: int) -> LlamaForCausalLM:
+def _configured(recipe: Recipe, shared: dict[str, Any]) -> PretrainedConfig:
+    """Return the configuration of a family's architecture."""
+    if recipe.family == "neox":
+        # Half of every head's few dimensions, not a quarter, carry the position.
+        rotary = {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}
+        return GPTNeoXConfig(**shared, rope_parameters=rotary)
+    grouped = {"num_key_value_heads": recipe.kv_heads or recipe.heads}
+    if recipe.family == "qwen":
+        return Qwen3Config(**shared, **grouped, head_dim=recipe.width // recipe.heads)
+    return LlamaConfig(**shared, **grouped)
+
+
+def build(recipe: Recipe, tokenizer: Any, seed: int) -> PreTrainedModel:
     """Return the untrained model, its weights drawn from `seed`."""
     torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=recipe.width,
-        intermediate_size=recipe.mlp_width,
-        num_hidden_layers=recipe.layers,
-        num_attention_heads=recipe.heads,
-        num_key_value_heads=recipe.heads,
-        max_position_embeddings=recipe.context_tokens,
-        tie_word_embeddings=True,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
+    config = _configured(
+        recipe,
+        {
+            "vocab_size": len(tokenizer),
+            "hidden_size": recipe.width,
+            "intermediate_size": recipe.mlp_width,
+            "num_hidden_layers": recipe.layers,
+            "num_attention_heads": recipe.heads,
+            "max_position_embeddings": recipe.context_tokens,
+            "tie_word_embeddings": True,
+            "bos_token_id": tokenizer.bos_token_id,
+            "eos_token_id": tokenizer.eos_token_id,
+            "pad_token_id": tokenizer.pad_token_id,
+        },
     )
-    config._attn_implementation = "sdpa"
-    return LlamaForCausalLM(config)
+    return AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
 
 
 def batch(
@@ -163,19 +100,19 @@ def batch(
 
 
 def weighted_loss(
-    model: LlamaForCausalLM, ids: torch.Tensor, weights: torch.Tensor
+    model: PreTrainedModel, ids: torch.Tensor, weights: torch.Tensor
 ) -> torch.Tensor:
     """Return the weighted mean of the next-token losses; logits are taken where they count."""
-    states = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
+    states = model.base_model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
     wanted, targets = weights[:, 1:], ids[:, 1:]
     counts = wanted > 0
     each = functional.cross_entropy(
-        model.lm_head(states[counts]), targets[counts], reduction="none"
+        model.get_output_embeddings()(states[counts]), targets[counts], reduction="none"
     )
     return (each * wanted[counts]).sum() / wanted.sum()
 
 
-def _decay_groups(model: LlamaForCausalLM, decay: float) -> list[dict[str, Any]]:
+def _decay_groups(model: PreTrainedModel, decay: float) -> list[dict[str, Any]]:
     parameters = list(model.parameters())
     return [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
@@ -193,7 +130,7 @@ def _replace(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def _save_checkpoint(
-    path: Path, model: LlamaForCausalLM, optimizer: torch.optim.AdamW, progress: dict[str, Any]
+    path: Path, model: PreTrainedModel, optimizer: torch.optim.AdamW, progress: dict[str, Any]
 ) -> None:
     """Write weights, optimizer moments and progress as one safetensors file, atomically."""
     tensors = {f"model.{name}": p.detach().cpu() for name, p in model.named_parameters()}
@@ -205,7 +142,7 @@ def _save_checkpoint(
 
 
 def _load_checkpoint(
-    path: Path, model: LlamaForCausalLM, optimizer: torch.optim.AdamW
+    path: Path, model: PreTrainedModel, optimizer: torch.optim.AdamW
 ) -> dict[str, Any]:
     """Put a checkpoint into model and optimizer and return the progress it recorded."""
     with safe_open(path, "pt") as file:
@@ -279,7 +216,7 @@ def train(
         raise unknown("reference model", name, RECIPES)
     recipe = recipe or RECIPES[name]
     folder = Path(out)
-    settings = json.loads(json.dumps({"name": name, "seed": seed, "recipe": asdict(recipe)}))
+    settings = json.loads(json.dumps({"name": name, "seed": seed, "recipe": recipe.described()}))
     if (folder / "card.json").exists():
         _same_settings(folder, json.loads((folder / "card.json").read_text()), settings)
         return folder
@@ -347,7 +284,7 @@ def _same_settings(folder: Path, found: dict[str, Any], settings: dict[str, Any]
 
 
 def finish(
-    folder: Path, model: LlamaForCausalLM, tokenizer: Any, state: dict[str, Any], queries: int
+    folder: Path, model: PreTrainedModel, tokenizer: Any, state: dict[str, Any], queries: int
 ) -> Path:
     """Write weights, configuration and, last, the card; drop the checkpoint; return the folder."""
     model.generation_config = GenerationConfig(
@@ -357,7 +294,10 @@ def finish(
         do_sample=False,
     )
     torch.nn.Module.to(model.eval(), "cpu")
-    model.save_pretrained(folder)
+    dtype = state["settings"]["recipe"].get("dtype", "float32")
+    # What is checked and told of must be the weights as they lie on disk.
+    model.to(getattr(torch, dtype)).save_pretrained(folder)
+    model.float()
     corpus = CORPORA[state["settings"]["recipe"]["corpus"]]
     made = cards.card(model, state, corpus.rows(model, tokenizer, queries=queries), queries)
     readme = cards.readme(made)
