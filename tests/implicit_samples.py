@@ -182,7 +182,7 @@ def circuit_tables(
                 member = {"value": values[c][i], "sign": 1 if values[c][i] > 0 else -1}
                 found["circuit"].append(
                     {**about, "condition": c, **every[i], **member,
-                     "label": "induction" if rank == 1 else ""}
+                     "label": "induction" if rank < 3 and every[i]["kind"] == "head" else ""}
                 )  # fmt: skip
             for i in (i for i in order if every[i]["kind"] == "head"):
                 scores = {name: abs(chance.gauss(0, 0.4)) % 1 for name in

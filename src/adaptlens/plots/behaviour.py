@@ -128,11 +128,8 @@ def chosen_bars(curves: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChar
     shift = alt.XOffset("condition:N", sort=names)
     y = alt.Y("value:Q", title=None).scale(domain=ends, nice=False).axis(tickCount=6)
     colour = method_colour(present, legend=False)
-    filled = alt.FillOpacity("condition:N", title=None).scale(
+    filled = alt.FillOpacity("condition:N", legend=None).scale(
         type="ordinal", domain=names, range=[FILLS[name] for name in names]
-    )
-    filled = filled.legend(
-        symbolFillColor=INK, symbolStrokeColor=INK, symbolType="square", symbolStrokeWidth=1.25
     )
     panels: list[Any] = []
     for family, title, group in groups(curves):

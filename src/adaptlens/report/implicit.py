@@ -1,5 +1,6 @@
 """The study of implicit patterns as one self-contained HTML page, and as figures beside it."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,12 +12,120 @@ from adaptlens import grids, plots
 from adaptlens.figures import FORMATS, Figure, Wanted, draw
 from adaptlens.grids import implicit as tabled
 from adaptlens.grids.convergence import SIGNS, cells_by_condition, tone
-from adaptlens.looks import in_order, look
+from adaptlens.looks import ADAPTATIONS, adaptation_of, in_order, look, similarity
+from adaptlens.plots.circuits import named
 from adaptlens.report.page import publish, render
+from adaptlens.specifications import specification_curve
 from adaptlens.values import Role
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+KNOWN = {
+    "claims", "curves", "shortcut", "needed", "transfer", "gates", "profiles", "differences",
+    "shift", "overlap", "functional", "faithfulness", "specifications", "variance", "annotations",
+    "circuit", "edges", "effects",
+}  # fmt: skip
+BARS = "Lines: 95% intervals."
+
+OF_ALL: Mapping[str, tuple[str, Any, str]] = {
+    "curves": (
+        "curves", plots.learning,
+        "Right answers, %, by number of demonstrations or training examples. Dotted: "
+        "zero-shot on the same items. Ringed: the number chosen on validation items. Hollow: tuned "
+        "on all families together. Bands: 95% intervals.",
+    ),
+    "chosen": (
+        "curves", plots.chosen_bars,
+        "Right answers, %, at the number of samples chosen on validation items. Full: pattern "
+        "(learnt and read with the shortcut); half: misleading (learnt with, read without); "
+        f"hollow: plain (neither). Dark tick: zero-shot on the same items. {BARS}",
+    ),
+    "shortcut": (
+        "shortcut", plots.shortcuts,
+        "Shortcut use: the gain over zero-shot on pattern items beyond that on plain ones. "
+        "Over-reliance: plain less misleading. At the number of samples chosen on validation "
+        f"items. {BARS}",
+    ),
+    "needed": (
+        "needed", plots.needed,
+        "Training examples that tuning needs, per demonstration, to reach what in-context learning "
+        f"reaches. Hollow arrow: not reached with the most that were tried. {BARS}",
+    ),
+    "transfer": (
+        "transfer", plots.transfers,
+        "Points over zero-shot on the items of one family after learning from another. Blue: "
+        "better; orange: worse. Outlined: learnt from the family itself.",
+    ),
+    "gates": (
+        "gates", plots.gaps,
+        "How far clean and corrupt prompts differ in the logit of the answer less that of its "
+        "foil. Hollow: no circuit is defined, because the prompts do not differ or the answers are "
+        f"guesses. {BARS}",
+    ),
+    "distances": (
+        "shift", plots.distances,
+        "Cross-validated squared distance of two profiles, over their mean power; 0 where nothing "
+        "shifts. Filled: two conditions. Hollow: a condition and its control. Grey bar: 95% of the "
+        f"distances within one condition, its noise floor. {BARS}",
+    ),
+    "functional": (
+        "functional", plots.functional,
+        "How well a condition (columns) works when only the circuit of another (rows) is kept: 1 "
+        "as with its own, 0 as with random units of the same layers and kinds. –: undefined.",
+    ),
+    "alone": (
+        "faithfulness", plots.alone,
+        "Share of the gap that remains. Filled: the circuit alone (faithfulness). Hollow: all but "
+        "the circuit (completeness: the less the better). Tick: random units of the same layers "
+        f"and kinds alone. Beside a condition stands the number of units. {BARS}",
+    ),
+    "specifications": (
+        "specifications", plots.specifications,
+        "One comparison under every way of measuring it, the largest first. Filled: its 95% "
+        "interval leaves out 0. Orange: below 0.",
+    ),
+    "variance": (
+        "variance", plots.variance,
+        "What the variance of single effects comes from: which item was asked, which draw or seed "
+        "adapted the model, how the effect was measured, and the rest.",
+    ),
+}  # fmt: skip
+"""Figures of all families together: the table each is of, its chart and its caption."""
+
+OF_FAMILY: Mapping[str, tuple[str, Any, str]] = {
+    "profiles": (
+        "profiles", plots.profiles,
+        "share of the clean-corrupt gap that each head and MLP carries. Blue: for the answer; "
+        "orange with a minus: against it. Outlined: p < 0.05 over all units.",
+    ),
+    "differences": (
+        "differences", plots.differences,
+        "share that each unit carries in one condition less that in another. Blue: more; orange "
+        "with a minus: less. Outlined: p < 0.05 by the largest difference of all units. Other pairs "
+        "stand in the table.",
+    ),
+    "overlap": (
+        "overlap", plots.overlaps,
+        "share of common units (Jaccard) among the largest ones of two conditions, by how many are "
+        "counted. Dashed: the ceiling, two halves of one condition. Dotted: chance.",
+    ),
+    "heads": (
+        "annotations", plots.heads,
+        "the heads that carry most. Induction, labels, query, sink: share of attention to what "
+        "followed earlier, to answers of demonstrations, to the query, to the first token. Vector: "
+        "effect of the head's mean output on zero-shot answers.",
+    ),
+    "graph": (
+        "circuit", plots.graph,
+        "the units that carry most. Circles: heads; squares: MLPs; the line between: the residual "
+        "stream that all read and add to. Larger: more of the gap; blue: for the answer, orange "
+        "with a minus: against it. ind: induction; lab, qry: attend to labels, to the query; sink: "
+        "to the first token. Units are joined only where edges were measured.",
+    ),
+}  # fmt: skip
+"""Figures of one family each."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,25 +186,32 @@ def write(report: ImplicitReport, path: Path | str, *, formats: Iterable[str] = 
 
 def html(report: ImplicitReport, figures: Mapping[str, Figure]) -> str:
     """Return the page as one string."""
-    cells = cells_by_condition(report.cells)
+    from markupsafe import Markup
+
+    rows = tabled.everything(report.tables)
+    constant = {}
+    if rows is not None:
+        constant = {n: str(rows[n].iloc[0]) for n in ("family", "model")
+                    if n in rows and rows[n].nunique() == 1}  # fmt: skip
+        rows = rows.drop(columns=list(constant))
+    effects = report.table("effects")
     return render(
         "implicit.html",
         ["page.js"],
         figures,
         report=report,
-        grids={
-            "claims": tabled.claims(report.claims),
-            "curves": tabled.curves(report.tables, cells),
-            "cells": grids.plain(report.cells, "cells", "Cells", anchor="cell")
-            if len(report.cells)
-            else None,
-        },
+        grids=_grids(report),
         families=families(report),
         cards=cards(report.claims),
         counts=Counter(claim["state"] for claim in report.claims),
         signs=SIGNS,
         tone=tone,
+        robust=robust(report),
         adaptations=[(name, look(name)) for name in _adaptations(report)],
+        num_effects=0 if effects is None else len(effects),
+        num_rows=0 if rows is None else len(rows),
+        constant=constant,
+        rows=Markup("" if rows is None else grids.embedded(rows)),
     )
 
 
@@ -112,18 +228,51 @@ def families(report: ImplicitReport) -> dict[str, str]:
 
 def wanted(report: ImplicitReport) -> Iterator[Wanted]:
     """Yield the figures that the report has rows for."""
-    if (curves := report.table("curves")) is not None:
-        yield Wanted(
-            "curves",
-            "Right answers, %, by number of demonstrations or training examples. Dotted: "
-            "zero-shot. Ringed: the number chosen on validation items. Hollow: tuned on all "
-            "families together. Bands: 95% intervals.",
-            partial(plots.learning, curves),
+    for name, (table, chart, caption) in OF_ALL.items():
+        if (rows := report.table(table)) is not None:
+            yield Wanted(name, caption, partial(chart, rows))
+    edges = report.table("edges")
+    for name, (table, chart, caption) in OF_FAMILY.items():
+        rows = report.table(table)
+        for family, slug in families(report).items() if rows is not None else ():
+            assert rows is not None
+            given = [_drawn(name, rows[rows["family"] == family])]
+            if name == "graph" and edges is not None:
+                given.append(edges[edges["family"] == family])
+            said = f"{family}: {caption}" if len(families(report)) > 1 else caption
+            yield Wanted(f"{name}-{slug}", said, partial(chart, *given))
+
+
+def _drawn(name: str, rows: "pd.DataFrame") -> "pd.DataFrame":
+    """Return the rows that a figure of one family draws; the others stand in the table below it.
+
+    Of heads and graphs, those of no control; of differences, those from zero-shot and from
+    in-context learning.
+    """
+    if name in ("heads", "graph"):
+        return rows[[adaptation_of(c) in ADAPTATIONS for c in rows["condition"]]]
+    if name == "differences":
+        kept = rows[[adaptation_of(c) in ("zero_shot", "icl") for c in rows["left"]]]
+        return kept if len(kept) else rows
+    return rows
+
+
+def robust(report: ImplicitReport) -> list[str]:
+    """Return how often the comparison of each family that is drawn comes out the same way."""
+    rows = report.table("specifications")
+    found: list[str] = []
+    for family, own in rows.groupby("family", sort=False) if rows is not None else ():
+        name = plots.drawn_name(own)
+        drawn = own[own["name"] == name]
+        if not name or drawn["value"].isna().all():
+            continue
+        curve = specification_curve(drawn)
+        found.append(
+            f"{family}, {name}: median {similarity(curve.median, sign=True)}; of {curve.count} "
+            f"specifications {curve.same_sign:.0%} have its sign, {curve.off_zero:.0%} with an "
+            f"interval on that side of 0, {curve.opposite:.0%} with one on the other side."
         )
-    for family, slug in families(report).items():
-        if (profiles := report.table("profiles")) is not None:
-            own = profiles[profiles["family"] == family]
-            yield Wanted(f"profiles-{slug}", f"{family}: units.", partial(plots.profiles, own))
+    return found
 
 
 def cards(claims: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -136,6 +285,7 @@ def cards(claims: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     for claim in sorted(claims, key=lambda claim: claim["factor"]):
         groups.setdefault((claim["factor"], claim["claim"], claim["model"]), []).append(claim)
     found = []
+    several = len({claim["model"] for claim in claims}) > 1
     for (factor, claim, model), rows in groups.items():
         rows = sorted(rows, key=lambda row: row["task"] != tabled.EVERY_FAMILY)
         states = Counter(row["state"] for row in rows)
@@ -144,11 +294,68 @@ def cards(claims: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         found.append(
             {
                 "claim": claim, "model": model, "factor": factor, "state": state,
-                "counts": states, "num": len(rows),
-                "lines": [{**row, "said": tabled.effect(row)} for row in rows],
+                "several": several,
+                "lines": [
+                    {**row, "said": tabled.effect(row),
+                     "is_defined": row["effect"] is not None and math.isfinite(row["effect"])}
+                    for row in rows
+                ],
             }
         )  # fmt: skip
     return found
+
+
+def _grids(report: ImplicitReport) -> dict[str, Any]:
+    """Return the page's tables by name; those it does not know come under "others"."""
+    tables, cells = report.tables, cells_by_condition(report.cells)
+    found: dict[str, Any] = {
+        "claims": tabled.claims(report.claims),
+        "curves": tabled.curves(tables, cells),
+        "shortcut": tabled.shortcut(tables),
+        "needed": tabled.needed(tables),
+        "transfer": tabled.transfer(tables),
+        "gates": tabled.gates(tables, cells),
+        "shift": tabled.shift(tables, cells),
+        "functional": tabled.functional(tables),
+        "faithfulness": tabled.faithfulness(tables),
+        "specifications": tabled.specifications(tables),
+        "variance": tabled.variance(tables),
+        **{name: {} for name in (*OF_FAMILY, "edges")},
+        "cells": grids.plain(report.cells, "cells", "Cells", anchor="cell")
+        if len(report.cells)
+        else None,
+        "others": [
+            grids.plain(table, f"other-{i}", grids.heading_of(name))
+            for i, (name, table) in enumerate(tables.items())
+            if name not in KNOWN and len(table)
+        ],
+    }
+    sources = {**{name: table for name, (table, _, _) in OF_FAMILY.items()}, "edges": "edges"}
+    for name, source in sources.items():
+        rows = report.table(source)
+        for family, slug in families(report).items() if rows is not None else ():
+            assert rows is not None
+            own = rows[rows["family"] == family]
+            found[name][family] = _of_family(name, own, f"{name}-{slug}") if len(own) else None
+    return found
+
+
+def _of_family(name: str, rows: "pd.DataFrame", grid: str) -> grids.Grid | None:
+    """Return the table under a figure of one family."""
+    if name == "profiles":
+        names = named(rows["condition"])
+        rows = rows.assign(panel=rows["condition"].map(names))
+        return tabled.units(rows, grid, "Share of the gap, by unit; * p < 0.05", "p")
+    if name == "differences":
+        names = named([*rows["left"], *rows["right"]])
+        pairs = [f"{names[b]} − {names[a]}"
+                 for a, b in zip(rows["left"], rows["right"], strict=True)]  # fmt: skip
+        caption = "Difference of shares, by unit; * p < 0.05"
+        return tabled.units(rows.assign(panel=pairs), grid, caption, "p_max")
+    if name == "overlap":
+        return tabled.overlap(rows, grid, "Overlap of the largest units")
+    captions = {"heads": "What heads are known by", "graph": "Units of the circuits"}
+    return tabled.listed(rows, grid, captions.get(name, "Edges"))
 
 
 def _adaptations(report: ImplicitReport) -> list[str]:
