@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 import tiny
 from adaptlens import circuits, shift, tasks, transfer
@@ -9,9 +10,11 @@ from adaptlens.adapt.prompting import InContext, ZeroShot
 from adaptlens.adapt.tuning import InstructionTuning, TuningPath
 from adaptlens.errors import UserError
 from adaptlens.lm import patch
+from adaptlens.lm.edges import Node, edge_attribution
 from adaptlens.lm.load import LM, load
 from adaptlens.lm.units import METRICS, Pair
 from adaptlens.measure.circuits import Ablated, Circuits
+from adaptlens.measure.edges import EdgeEffects
 from adaptlens.measure.heads import Heads
 from adaptlens.measure.pairs import matched, written
 from adaptlens.values import Task
@@ -96,18 +99,51 @@ def test_places_are_the_last_token_the_cue_the_query_or_all_that_differ(lm: LM, 
         assert sites["query"][n] == tuple(range(first, end - cue))
 
 
-def test_an_untrained_adapter_has_the_circuit_of_the_base(lm: LM, task: Task) -> None:
-    untouched = TuningPath(4, doses=(0, 1)).adapt(lm, task, (0,))
-    base = ZeroShot().adapt(lm, task, (-1,))
-    measure = Circuits(items=8, group="pattern", methods=("denoise",))
-    tuned, own = (measure.measure(lm, task, a) for a in (untouched, base))
+def test_an_untrained_adapter_has_the_circuit_of_the_base() -> None:
+    reference, sentiment = load("reference"), tasks.load("sentiment", limit_test=60)
+    untouched = TuningPath(4, doses=(0, 1)).adapt(reference, sentiment, (0,))
+    base = ZeroShot().adapt(reference, sentiment, (-1,))
+    measure = Circuits(items=24, methods=("denoise",))
+    tuned, own = (measure.measure(reference, sentiment, a) for a in (untouched, base))
     for name, values in own.arrays.items():
         assert np.abs(tuned.arrays[name][:1] - values).max() <= 1e-5
-    a = patched(own, "zero-shot", (-1,))
-    assert abs(shift.distance(a, a).value) <= 1e-6
-    kept = np.random.default_rng(0).normal(3, 1, (1, 8))
-    alike = transfer.transfer(kept, kept, np.zeros((4, 1, 8)))
-    assert alike.found.value == pytest.approx(1)
+    zero = patched(own, "zero-shot", (-1,))
+    it = patched(own, "it", (0,))
+    assert circuits.gate(zero, correct=own.arrays["other.clean"][..., 3], chance=0.5) == ""
+    assert abs(shift.distance(zero, it).value) <= 1e-6
+    sets = {f"circuit:{one.name}": tuple(circuits.circuit(one, 6).members) for one in (zero, it)}
+    random = transfer.matched_sets(sets["circuit:it"], zero.units, 4, seed=0).sets
+    more = {f"random:{i}": members for i, members in enumerate(random)}
+    found = Ablated(sets=tuple({**sets, **more}.items()), items=24).measure(
+        reference, sentiment, base
+    )
+    kept = (found.arrays["kept"] - found.arrays["corrupt"][:, :, None])[..., 0].astype(float)
+    moved = transfer.transfer(kept[..., 0], kept[..., 1], np.moveaxis(kept[..., 2:], -1, 0))
+    assert moved.reason == ""
+    assert moved.found.value == pytest.approx(1)
+
+
+def test_zeroing_a_known_head_moves_that_unit_and_no_other() -> None:
+    lm, planted = planted_lm()
+    a, b, c, d, start = 11, 23, 37, 41, 1
+    pairs = [
+        Pair((start, a, b, c, d, a), (start, a, b, c, d, c), b, d, ((5,),)),
+        Pair((start, a, b, c, d, c), (start, a, b, c, d, a), d, b, ((5,),)),
+    ]
+    head = planted["induction"]
+
+    def effects() -> np.ndarray:
+        found = patch.sweep(lm, pairs)
+        return found.values[:, 0, :, 0] - found.corrupt[:, None, 0]
+
+    before = effects()
+    width = lm.model.config.n_embd // lm.model.config.n_head
+    output = lm.model.transformer.h[head.layer].attn.c_proj
+    with torch.no_grad():
+        output.weight[head.index * width : (head.index + 1) * width] = 0
+    moved = np.abs(effects() - before).max(0)
+    units = patch.all_units(lm.anatomy, ("head", "mlp"))
+    assert [str(u) for u, by in zip(units, moved, strict=True) if by > 1e-3] == [str(head)]
 
 
 def test_ablating_nothing_changes_nothing_and_ablating_all_is_the_corrupt_answer(
@@ -176,3 +212,26 @@ def test_bad_requests_are_refused_in_one_line(lm: LM, task: Task) -> None:
         Ablated(sets=(), items=4, first=4).measure(lm, task, adapted)
     with pytest.raises(UserError, match="unit of circuit 'x'"):
         Ablated(sets=(("x", ("L9.H9",)),), items=4).measure(lm, task, adapted)
+
+
+@pytest.mark.parametrize("arch", ["llama", "gpt2"])
+def test_edges_into_a_head_are_those_into_its_queries_keys_and_values(
+    arch: str, task: Task
+) -> None:
+    own = tiny.tiny_lm(arch)
+    adapted = InContext(1).adapt(own, task, (0, 1))
+    found = EdgeEffects(items=3, group="pattern").measure(own, task, adapted)
+    chosen = matched(own, task, "other", "pattern", 3, 0)
+    readers = edge_attribution(own, written(own, adapted, task, chosen, "last"))
+    scores = readers.scores.reshape(2, 3, *readers.scores.shape[1:]).mean(1)
+    targets = found.texts["targets"]
+    change = found.arrays["change"]
+    assert change.sum(2) == pytest.approx(scores.sum(2), abs=1e-4)
+    parts = own.anatomy
+    each = parts.num_heads // parts.num_kv_heads
+    for head in range(parts.num_heads):
+        by_kind = {node: i for i, node in enumerate(readers.destinations)}
+        wanted = scores[..., by_kind[Node("q", 1, head)]] + sum(
+            scores[..., by_kind[Node(kind, 1, head // each)]] / each for kind in ("k", "v")
+        )
+        assert change[..., targets.index(f"L1.H{head}")] == pytest.approx(wanted, abs=1e-5)

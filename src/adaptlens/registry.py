@@ -19,11 +19,16 @@ TABLE: dict[str, dict[str, str]] = {
         "behaviour": "adaptlens.measure.behaviour:Behaviour",
         "circuits": "adaptlens.measure.circuits:Circuits",
         "cost": "adaptlens.measure.cost:Cost",
+        "edges": "adaptlens.measure.edges:EdgeEffects",
         "heads": "adaptlens.measure.heads:Heads",
         "hidden": "adaptlens.measure.hidden:Hidden",
         "resemblance": "adaptlens.measure.resemblance:Resemblance",
     },
-    "engine": {"in_process": "adaptlens.engines.in_process:InProcess"},
+    "engine": {
+        "in_process": "adaptlens.engines.in_process:InProcess",
+        "processes": "adaptlens.engines.processes:Processes",
+        "ray": "adaptlens.engines.on_ray:OnRay",
+    },
     "study": {
         "compare": "adaptlens.studies.compare",
         "convergence": "adaptlens.studies.convergence",

@@ -14,6 +14,7 @@ from adaptlens.config.settings import (
     Bits,
     Count,
     Dtype,
+    Engine,
     Overflow,
     Positive,
     Seed,
@@ -39,8 +40,9 @@ class Circuit(TypedDict, total=False):
     `shots` and `size` are those of the conditions; `items` pairs of queries are patched, half of
     them to find circuits and half to test them. The first of `corruptions`, `methods` and `metrics`
     is the one the figures and claims are of; the others enter the specification curve. A circuit is
-    defined where the gap between clean and corrupt runs is real; `margin` is the smallest
-    difference of shifts that counts.
+    defined where the gap between clean and corrupt runs is real; `edges` also estimates, by
+    gradients, what units hand to each other; `margin` is the smallest difference of shifts that
+    counts.
     """
 
     __pydantic_config__ = STRICT  # type: ignore[misc]
@@ -52,6 +54,7 @@ class Circuit(TypedDict, total=False):
     methods: Annotated[list[Patching], MinLen(1)]
     metrics: Annotated[list[Metric], MinLen(1)]
     place: Literal["last", "cue", "query", "all"]
+    edges: bool
     margin: Positive
 
 
@@ -63,6 +66,7 @@ CIRCUIT: Circuit = {
     "methods": ["denoise", "noise", "noise-mean"],
     "metrics": ["logit_difference", "log_probability"],
     "place": "last",
+    "edges": False,
     "margin": 0.1,
 }
 
@@ -103,6 +107,7 @@ class ImplicitConfig:
         on_overflow: what happens to a prompt longer than the model's context.
         tune: see `Tune`.
         budget: memory to plan for, in bytes; None means what is free.
+        engine: see `Engine`; no result depends on it.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
@@ -133,6 +138,7 @@ class ImplicitConfig:
     on_overflow: Overflow = "error"
     tune: Tune = field(default_factory=lambda: TUNE.copy())
     budget: Count | None = None
+    engine: Engine = field(default_factory=Engine)
 
 
 _QUICK: dict[str, Any] = {
@@ -189,7 +195,7 @@ IMPLICIT = Schema(
     kind=ImplicitConfig,
     lists=("models", "families", "tasks", "parts", "shots", "sizes", "tuning"),
     sources=("tasks",),
-    tables={"tasks": TaskSource, "tune": Tune, "circuits": Circuit},
+    tables={"tasks": TaskSource, "tune": Tune, "engine": Engine, "circuits": Circuit},
     analysis=("margin",),
     filled=_filled,
     conflict=_conflict,
@@ -217,6 +223,7 @@ IMPLICIT = Schema(
         ),
         "circuits.metrics": ("metrics of patching", "metrics: [logit_difference]"),
         "circuits.place": ("last, cue, query or all", "place: last"),
+        "circuits.edges": ("true or false", "edges: true"),
         "circuits.margin": ("a number above 0", "margin: 0.1"),
         "passes": ("a number above 0", "passes: 3"),
         "margin": ("a number above 0", "margin: 5"),

@@ -22,11 +22,13 @@ Rows = list[dict[str, Any]]
 
 CIRCUIT_TABLES = (
     "gates", "profiles", "differences", "shift", "overlap", "functional", "faithfulness",
-    "specifications", "variance", "annotations", "circuit",
+    "specifications", "variance", "annotations", "circuit", "edges",
 )  # fmt: skip
 
 SHARES = (0.05, 0.1, 0.2, 0.4)
 """Sizes of circuits in the overlap curve, as shares of all units."""
+SHOWN_EDGES = 40
+"""Edges of a condition that the table has, the largest."""
 SHOWN = 0.4
 """Share of the units that the circuit as a graph has."""
 
@@ -49,6 +51,7 @@ class CircuitTables:
                 found["overlap"] += self._overlap(left, right)
         found["shift"] += self._floors()
         found["annotations"] = self._annotations()
+        found["edges"] = self._edges()
         found["functional"], found["faithfulness"] = self._tested()
         found["specifications"] = self._specified()
         found["variance"] = self._variance()
@@ -152,6 +155,26 @@ class CircuitTables:
                             },
                         }
                     )
+        return rows
+
+    def _edges(self) -> Rows:
+        """Return the largest edges of each condition as estimated, in shares of the gap."""
+        rows: Rows = []
+        for label, one in self.of.found.items():
+            if "edges.change" not in one.arrays or self.of.reasons[label]:
+                continue
+            shares = one.arrays["edges.change"].mean(0) / self.of.conditions[label].gap.mean()
+            largest = np.argsort(-np.abs(shares), axis=None)[:SHOWN_EDGES]
+            for source, target in zip(*np.unravel_index(largest, shares.shape), strict=True):
+                rows.append(
+                    {
+                        **self.of.about,
+                        "condition": label,
+                        "source": one.texts["sources"][source],
+                        "target": one.texts["targets"][target],
+                        "value": float(shares[source, target]),
+                    }
+                )
         return rows
 
     def _differences(self, left: str, right: str) -> Rows:

@@ -210,6 +210,9 @@ def _circuits(
         measured = [(measurement, given)]
         if measurement == "circuits":
             measured.append(("heads", {"group": _group(task)}))
+            if config.circuits["edges"]:
+                own = {k: given[k] for k in ("items", "group", "seed")}
+                measured.append(("edges", {**own, "corruption": given["corruptions"][0]}))
         filled = replace(task, unrelated=other)
         yield Wanted(filled, "zero_shot", {}, measured)
         yield Wanted(filled, "icl", shots, measured)

@@ -1,0 +1,195 @@
+"""The study of implicit patterns end to end: what it plans, stores, finds, exports, and resumes."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import tiny
+from adaptlens.config import implicit_config
+from adaptlens.errors import UserError
+from adaptlens.store import Run
+from adaptlens.studies import implicit
+from adaptlens.studies.implicit_tables import TABLES, analyse
+from adaptlens.studies.running import Silent, execute, write_plan
+
+SMALL = {
+    "families": ["boolean"],
+    "shots": [0, 2],
+    "sizes": [16],
+    "draws": 2,
+    "queries": 8,
+    "validation": 4,
+    "tune": {"steps": [4]},
+    "circuits": {
+        "items": 16,
+        "shots": 2,
+        "size": 16,
+        "corruptions": ["other"],
+        "methods": ["denoise", "noise"],
+    },
+}
+
+
+def settings(model: Path | str, **changes):
+    return implicit_config(models=[str(model)], **{**SMALL, **changes})
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.tiny_folder(tmp_path_factory.mktemp("model"), "llama", max_position_embeddings=512)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("run") / "whole"
+    found = implicit.run_study(settings("reference-math"), out=folder, reporter=Silent())
+    assert not found.outcome.failed
+    return Run.open(folder)
+
+
+def tables(run: Run) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (run.folder / "tables").iterdir()}
+
+
+def test_both_parts_have_their_conditions_and_controls(llama: Path):
+    study = implicit.plan(settings(llama))
+    found = {(cell.task["name"], cell.label) for cell in study.cells
+             if cell.measurements[0].name == "behaviour"}  # fmt: skip
+    assert found == {
+        ("boolean-pattern", "zero-shot"),
+        ("boolean-pattern", "icl-2"), ("boolean-broken", "icl-2"),
+        ("boolean-pattern", "it-16"), ("boolean-broken", "it-16"),
+        ("boolean-pattern", "full-16"), ("boolean-broken", "full-16"),
+    }  # fmt: skip
+    circuits = {cell.label for cell in study.cells if cell.measurements[0].name == "circuits"}
+    assert circuits == {
+        "zero-shot", "icl-2", "icl-2-shuffled", "icl-2-neutral", "it-16", "it-16-shuffled",
+        "sl-16", "full-16",
+    }  # fmt: skip
+
+
+def test_both_kinds_are_read_whatever_was_learnt(llama: Path):
+    for kind in ("pattern", "broken"):
+        task = implicit.made(settings(llama), "boolean", kind)
+        assert {example.group for example in task.train} == {kind}
+        groups = [example.group for example in task.test]
+        assert groups.count("pattern") == groups.count("broken") == 8
+
+
+def test_families_together_and_transfer_need_two_families(llama: Path):
+    names = {cell.task["name"] for cell in implicit.plan(settings(llama)).cells}
+    assert not any("mixed" in name or name.endswith("-all") for name in names)
+    two = implicit.plan(settings(llama, families=["boolean", "relation"]))
+    names = {cell.task["name"] for cell in two.cells}
+    assert {"mixed-pattern-all", "mixed-broken-all", "boolean-pattern-all"} <= names
+
+
+def test_circuits_of_a_task_of_ones_own_need_no_family(llama: Path):
+    study = implicit.plan(
+        implicit_config(models=[str(llama)], tasks=["sentiment"], draws=2, queries=8)
+    )
+    assert {cell.task["name"] for cell in study.cells} == {"sentiment"}
+    assert {m.name for cell in study.cells for m in cell.measurements} == {"circuits", "heads"}
+
+
+def test_every_table_of_a_finished_run_has_rows(finished: Run):
+    found = analyse(finished)
+    empty = {name for name in TABLES if found.tables[name].empty}
+    # One family has nothing to transfer to.
+    assert empty <= {"transfer"}
+    assert {claim["factor"] for claim in found.claims} >= {1, 2, 6}
+    for claim in found.claims:
+        assert claim["state"] in ("supported", "refuted", "not decided")
+
+
+def test_accuracies_are_shares_of_stored_answers(finished: Run):
+    rows = analyse(finished).tables["curves"]
+    stored = {}
+    for record in finished.records():
+        if "behaviour.exact" in record.arrays and record.spec["adaptation"]["label"] == "icl-2":
+            name = record.spec["task"]["name"]
+            stored.setdefault(name, []).append(record.arrays["behaviour.exact"])
+    for learnt in ("pattern", "broken"):
+        values = np.concatenate(stored[f"boolean-{learnt}"])
+        task = next(t for t in implicit.plan(settings("reference-math")).tasks.values()
+                    if t.name == f"boolean-{learnt}")  # fmt: skip
+        kinds = np.array([example.group for example in task.test])
+        for read in ("pattern", "broken"):
+            row = rows[(rows.learnt == learnt) & (rows.read == read) & (rows.samples == 2)]
+            assert row.value.item() == pytest.approx(100 * values[:, kinds == read].mean())
+
+
+def test_the_long_table_has_every_patch_and_gives_back_the_profile(finished: Run):
+    found = analyse(finished).tables
+    effects, profiles = found["effects"], found["profiles"]
+    icl = effects[(effects.condition == "icl-2") & (effects.corruption == "other")
+                  & (effects.direction == "denoise") & (effects.metric == "logit_difference")]  # fmt: skip
+    assert set(icl.draw) == {0, 1}
+    assert len(icl) == icl.draw.nunique() * icl.item.nunique() * icl.unit.nunique()
+    rows = profiles[profiles.condition == "icl-2"].set_index("unit")
+    gap = (icl.clean - icl.corrupt).mean()
+    change = icl.value - icl.corrupt
+    change = change.where(change.abs() > icl.floor, 0).groupby(icl.unit, observed=True).mean()
+    assert len(rows) == icl.unit.nunique()
+    for unit, row in rows.iterrows():
+        assert row["value"] == pytest.approx(change[unit] / gap, abs=1e-6)
+
+
+def test_circuits_are_exported_as_the_table_has_them(finished: Run):
+    rows = pd.read_parquet(finished.folder / "tables" / "circuit.parquet")
+    found = json.loads((finished.folder / "circuits" / "reference-math-boolean.json").read_text())
+    shares = {
+        (condition, unit["unit"]): share
+        for unit in found["units"]
+        for condition, share in unit["share_of_gap"].items()
+    }
+    assert shares == {(r.condition, r.unit): r.value for r in rows.itertuples()}
+    drawn = (finished.folder / "circuits" / "reference-math-boolean.dot").read_text()
+    assert all(f'"{unit["unit"]}"' in drawn for unit in found["units"])
+
+
+def test_an_interrupted_study_ends_with_the_same_tables(finished: Run, tmp_path: Path):
+    config = settings("reference-math")
+
+    class Interrupt(Silent):
+        def __init__(self) -> None:
+            self.left = 3
+
+        def finished(self, cell) -> None:
+            self.left -= 1
+            if self.left == 0:
+                raise KeyboardInterrupt
+
+    study = implicit.plan(config)
+    run = Run.open(tmp_path / "run", create=True)
+    write_plan(run, study)
+    with pytest.raises(KeyboardInterrupt):
+        execute(study, run, config, Interrupt(), config.models)
+    assert 0 < len(list(run.records())) < len(study.cells)
+    implicit.run_study(config, out=tmp_path / "run", reporter=Silent())
+    assert tables(run) == tables(finished)
+
+
+def test_what_was_stored_is_judged_again_without_the_model(finished: Run):
+    before = {c["claim"]: c for c in analyse(finished).claims if c["factor"] == 1}
+    wide = {c["claim"]: c for c in analyse(finished, ["margin=99"]).claims if c["factor"] == 1}
+    assert {name: c["effect"] for name, c in before.items()} == {
+        name: c["effect"] for name, c in wide.items()
+    }
+    assert "supported" not in {c["state"] for c in wide.values()}
+    with pytest.raises(UserError, match="would change what was measured"):
+        analyse(finished, ["queries=4"])
+
+
+def test_circuits_of_a_random_model_are_undefined_and_the_run_says_why(llama: Path, tmp_path: Path):
+    found = implicit.run_study(
+        settings(llama, parts=["circuits"]), out=tmp_path / "run", reporter=Silent()
+    )
+    gates = found.report.tables["gates"]
+    assert not gates.defined.any() and all(gates.reason)
+    shift = [claim for claim in found.report.claims if claim["factor"] == 6]
+    assert shift and all(claim["state"] == "not decided" for claim in shift)
+    assert all(claim["line"].startswith(("undefined", "descriptive")) for claim in shift)
