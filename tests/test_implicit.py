@@ -125,8 +125,10 @@ def test_accuracies_are_shares_of_stored_answers(finished: Run):
 def test_the_long_table_has_every_patch_and_gives_back_the_profile(finished: Run):
     found = analyse(finished).tables
     effects, profiles = found["effects"], found["profiles"]
-    icl = effects[(effects.condition == "icl-2") & (effects.corruption == "other")
-                  & (effects.direction == "denoise") & (effects.metric == "logit_difference")]  # fmt: skip
+    base = {"corruption": "other", "direction": "denoise", "metric": "logit_difference"}
+    icl = effects[effects.condition == "icl-2"]
+    for column, value in base.items():
+        icl = icl[icl[column] == value]
     assert set(icl.draw) == {0, 1}
     assert len(icl) == icl.draw.nunique() * icl.item.nunique() * icl.unit.nunique()
     rows = profiles[profiles.condition == "icl-2"].set_index("unit")
