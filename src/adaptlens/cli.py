@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -115,14 +115,18 @@ def implicit(out: Path | None, as_json: bool, **options: Any) -> None:
 
 
 def _raise_failures(found: Any) -> None:
+    _raise_failed(found.outcome.failed, found.run_folder)
+
+
+def _raise_failed(failed: Sequence[tuple[str, str]], run: Path) -> None:
     from adaptlens.terminal import err
 
-    if found.outcome.failed:
-        for cell, reason in found.outcome.failed:
+    if failed:
+        for cell, reason in failed:
             err().print(f"cell {cell} failed: {reason}", markup=False)
         raise RunIncomplete(
-            f"{len(found.outcome.failed)} cells failed; `adaptlens status {found.run_folder}` "
-            "lists them, the same command tries them again."
+            f"{len(failed)} cells failed; `adaptlens status {run}` lists them, the same command "
+            "tries them again."
         )
 
 
@@ -180,6 +184,27 @@ def plan(name: str, out: Path | None, as_json: bool, **options: Any) -> None:  #
         click.echo(json.dumps(rows))
     else:
         console().print(plan_table(rows))
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--device", metavar="WHERE", help="Instead of where the study was to run.")
+@click.option("--attached", is_flag=True, hidden=True)
+@user_errors
+def work(run: Path, device: str | None, attached: bool) -> None:
+    """Help to finish a run that another command has planned, from here or any machine.
+
+    Takes a base model that no worker has, does its cells, then takes the next; ends when all that
+    is planned is done. The study's own command makes the tables and the page.
+    """
+    from adaptlens.engines import processes, worker
+    from adaptlens.terminal import Display
+
+    if attached:
+        processes.end_with_parent()
+    with Display() as display:
+        outcome = worker.work(run, display, device=device)
+    _raise_failed(outcome.failed, run)
 
 
 @main.command()

@@ -54,6 +54,9 @@ READING = (
 )  # fmt: skip
 """How a task is read."""
 
+_ENGINE = {"engine": "name", "workers": "workers", "address": "address"}
+"""Options of the engine, and its settings that they give."""
+
 _READING = ("input", "target", "choices", "references", "instruction")
 
 WHAT = (
@@ -124,6 +127,11 @@ _RUNNING = (
     click.option("--seed", type=int, metavar="N", help="Seed of the whole study."),
     click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE",
                  help="Any other setting, such as tune.rank=16 or tune.steps=60."),
+    click.option("--engine", metavar="NAME",
+                 help="Who does the cells: in_process (default) or ray."),
+    click.option("--workers", type=int, metavar="N",
+                 help="Worker processes on this machine, or on the cluster; one per device."),
+    click.option("--address", metavar="ADDRESS", help="Address of a Ray cluster."),
     click.option("--out", type=click.Path(path_type=Path), metavar="FOLDER",
                  help="Run folder (default: runs/MODEL-TASK)."),
 )  # fmt: skip
@@ -157,8 +165,13 @@ def study_config(
     settings = {
         name: value
         for name, value in given.items()
-        if name not in _READING and value not in (None, ())
+        if name not in (*_READING, *_ENGINE) and value not in (None, ())
     }
+    scheduled = [
+        f"engine.{setting}={given[name]}"
+        for name, setting in _ENGINE.items()
+        if given.get(name) is not None
+    ]
     if about and "tasks" not in settings:
         raise UserError(
             f"--{next(iter(about))} says how to read a task, but no --task was given; add --task."
@@ -181,4 +194,4 @@ def study_config(
                 "example --shots 16; further ones are given as --counts 1,4,16."
             )
         settings["shots"] = settings["shots"][0]
-    return load_config(schema, config_file, overrides, settings)
+    return load_config(schema, config_file, (*scheduled, *overrides), settings)

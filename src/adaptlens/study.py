@@ -10,6 +10,9 @@ from adaptlens.values import Task
 
 SPEC_FORMAT = 1
 
+STUDY_FILE = "study.json"
+"""Where a run holds its study: name, settings and cells."""
+
 COMPONENTS = {"tasks": 1, "prompts": 1, "lm": 1, "adapt": 1, "measure": 1}
 """Raise a component's number when its results change: cells made before are then made anew."""
 

@@ -122,7 +122,8 @@ class Display:
         self._cells = self._progress.add_task("cells", total=total - done)
 
     def started(self, cell: "Cell") -> None:
-        """Show which cell runs."""
+        """Show which cell runs; where several do, the latest."""
+        self._clear()
         name = f"{cell.task['name']} {cell.label}"
         self._steps = self._progress.add_task(name, total=None)
         self._name = name
@@ -159,10 +160,13 @@ class Display:
                 f"waiting for {cells} cells of another process", total=None
             )
 
-    def _close(self) -> None:
+    def _clear(self) -> None:
         if self._steps is not None:
             self._progress.remove_task(self._steps)
             self._steps = None
+
+    def _close(self) -> None:
+        self._clear()
         if self._cells is not None:
             self._progress.advance(self._cells)
 

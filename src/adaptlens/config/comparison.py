@@ -13,6 +13,7 @@ from adaptlens.config.settings import (
     Bits,
     Count,
     Dtype,
+    Engine,
     Overflow,
     Positive,
     Seed,
@@ -62,6 +63,7 @@ class CompareConfig:
         prices: see `Prices`.
         margin: differences below this many points count as none (equivalence test).
         budget: memory to plan for, in bytes; None means what is free.
+        engine: see `Engine`; no result depends on it.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
@@ -85,6 +87,7 @@ class CompareConfig:
     prices: Prices = field(default_factory=Prices)
     margin: Positive = 2.0
     budget: Count | None = None
+    engine: Engine = field(default_factory=Engine)
 
     @property
     def tuning_sizes(self) -> tuple[int, ...]:
@@ -97,7 +100,7 @@ COMPARISON = Schema(
     kind=CompareConfig,
     lists=("models", "tasks", "tuning", "shots", "sizes"),
     sources=("tasks",),
-    tables={"tasks": TaskSource, "tune": Tune, "prices": Prices},
+    tables={"tasks": TaskSource, "tune": Tune, "engine": Engine, "prices": Prices},
     expected={
         **EXPECTED,
         "shots": ("whole numbers of at least 0", "shots: [0, 4, 16]"),

@@ -16,6 +16,7 @@ from adaptlens.config.settings import (
     Bits,
     Count,
     Dtype,
+    Engine,
     Overflow,
     Positive,
     Seed,
@@ -101,6 +102,7 @@ class ConvergenceConfig:
         on_overflow: what happens to a prompt longer than the model's context.
         tune: see `Tune`.
         budget: memory to plan for, in bytes; None means what is free.
+        engine: see `Engine`; no result depends on it.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
@@ -140,6 +142,7 @@ class ConvergenceConfig:
     on_overflow: Overflow = "error"
     tune: Tune = field(default_factory=Tune)
     budget: Count | None = None
+    engine: Engine = field(default_factory=Engine)
 
 
 def _filled(settings: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -224,7 +227,13 @@ CONVERGENCE = Schema(
         "measures",
     ),
     sources=("tasks", "unrelated"),
-    tables={"tasks": TaskSource, "unrelated": TaskSource, "tune": Tune, "claim": Claim},
+    tables={
+        "tasks": TaskSource,
+        "unrelated": TaskSource,
+        "tune": Tune,
+        "engine": Engine,
+        "claim": Claim,
+    },
     free=("wordings",),
     analysis=("measures", "claim", "factors"),
     subsets=("factors",),

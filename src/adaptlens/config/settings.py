@@ -58,6 +58,22 @@ class Tune(TypedDict, total=False):
     schedule: Literal["constant", "linear", "cosine"]
 
 
+class Engine(TypedDict, total=False):
+    """Who does the cells; only the keys that were given. No result depends on it.
+
+    `name` is a registered engine: "in_process" or "ray". `workers` processes share the work, by
+    default one, and under Ray one per device. `address` is a Ray cluster's; without one, Ray runs
+    on this machine. `gpus` is the share of a GPU that each worker of a cluster gets.
+    """
+
+    __pydantic_config__ = STRICT  # type: ignore[misc]
+
+    name: Literal["in_process", "ray"]
+    workers: Count
+    address: Text
+    gpus: Positive
+
+
 SOURCE_EXPECTED = {
     "path": ("a text that names the task", "path: reviews.tsv"),
     "references": ("the name of a file", "references: lines.cs"),
@@ -92,6 +108,11 @@ EXPECTED = {
     "tune": ("settings of tuning", "tune: {rank: 8, steps: 30}"),
     "budget": ("a number of bytes, or a text such as 4GiB", "budget: 4GiB"),
     **{f"tasks.{name}": words for name, words in SOURCE_EXPECTED.items()},
+    "engine": ("settings of the engine", "engine: {workers: 2}"),
+    "engine.name": ("in_process or ray", "name: ray"),
+    "engine.workers": ("a whole number of at least 1", "workers: 4"),
+    "engine.address": ("the address of a Ray cluster", "address: auto"),
+    "engine.gpus": ("a number above 0", "gpus: 0.5"),
     "tune.rank": ("a whole number of at least 1", "rank: 8"),
     "tune.alpha": ("a number above 0", "alpha: 16"),
     "tune.targets": ("names of modules", "targets: [q_proj, v_proj]"),

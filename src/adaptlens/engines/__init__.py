@@ -36,6 +36,28 @@ class Reporter(Protocol):
         ...
 
 
+class Silent:
+    """A reporter that says nothing."""
+
+    def begin(self, total: int, done: int) -> None:
+        """Ignore it."""
+
+    def started(self, cell: Cell) -> None:
+        """Ignore it."""
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """Ignore it."""
+
+    def finished(self, cell: Cell) -> None:
+        """Ignore it."""
+
+    def failed(self, cell: Cell, message: str) -> None:
+        """Ignore it."""
+
+    def waiting(self, cells: int) -> None:
+        """Ignore it."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What an engine did: cells finished here, found done, and failed with their reasons."""

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptlens import registry, tasks
-from adaptlens.engines import Outcome, Reporter
+from adaptlens.engines import Engine, Outcome, Reporter
+from adaptlens.engines import Silent as Silent
+from adaptlens.errors import UserError
 from adaptlens.frames import Condition
 from adaptlens.store import Run, write_atomically
-from adaptlens.study import Cell, Study, missing
+from adaptlens.study import STUDY_FILE, Cell, Study, missing
 from adaptlens.values import Task
 
 if TYPE_CHECKING:
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
 
     Settings = CompareConfig | ConvergenceConfig | ImplicitConfig
 
-STUDY_FILE = "study.json"
 UNTRAINED = "untrained:"
 
 
@@ -91,6 +92,7 @@ def execute(
     study: Study, run: Run, config: "Settings", reporter: Reporter, models: Iterable[str]
 ) -> Outcome:
     """Run the study's cells, which are of these models, with the configured engine."""
+    from adaptlens.engines.worker import LOADING_FILE, loading
     from adaptlens.lm.load import load
 
     sources = {shown: name for name, shown in shown_names(models).items()}
@@ -105,8 +107,28 @@ def execute(
             quantize=config.quantize,
         )
 
-    engine = registry.resolve("engine", "in_process")()
-    return engine.run(study, run, load_model, reporter)
+    run.write_json(LOADING_FILE, loading(sources, config))
+    return _engine(getattr(config, "engine", {})).run(study, run, load_model, reporter)
+
+
+def _engine(given: Mapping[str, Any]) -> Engine:
+    """Return the engine that the settings ask for.
+
+    Raises:
+        UserError: an address or a share of a GPU without Ray, which alone has them.
+    """
+    settings = dict(given)
+    name = settings.pop("name", "in_process")
+    if name == "ray":
+        return registry.resolve("engine", "ray")(**settings)
+    if others := sorted(set(settings) - {"workers"}):
+        raise UserError(
+            f"engine.{others[0]} was given, which the engine '{name}' does not have; add "
+            "--engine ray, or leave it out."
+        )
+    if settings.get("workers", 1) == 1:
+        return registry.resolve("engine", name)()
+    return registry.resolve("engine", "processes")(**settings)
 
 
 def default_folder(study: Study) -> Path:
@@ -119,28 +141,6 @@ def default_folder(study: Study) -> Path:
     text = "+".join(models) + "-" + "+".join(names)
     text = text if study.name == "compare" else f"{study.name}-{text}"
     return Path("runs") / "".join(c if c.isalnum() or c in "+-._" else "_" for c in text)
-
-
-class Silent:
-    """A reporter that says nothing."""
-
-    def begin(self, total: int, done: int) -> None:
-        """Ignore it."""
-
-    def started(self, cell: Cell) -> None:
-        """Ignore it."""
-
-    def progress(self, what: str, done: int, total: int) -> None:
-        """Ignore it."""
-
-    def finished(self, cell: Cell) -> None:
-        """Ignore it."""
-
-    def failed(self, cell: Cell, message: str) -> None:
-        """Ignore it."""
-
-    def waiting(self, cells: int) -> None:
-        """Ignore it."""
 
 
 def write_tables(run: Run, tables: "Mapping[str, pd.DataFrame]") -> None:
