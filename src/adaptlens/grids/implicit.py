@@ -390,7 +390,7 @@ def everything(tables: Tables) -> "pd.DataFrame | None":
         frames.append(changes.rename(columns={"p_max": "p"}))
     if not frames:
         return None
-    found = pd.concat(frames, ignore_index=True)
+    found = pd.concat(frames, ignore_index=True).round({"value": 4, "low": 4, "high": 4})
     first = ["family", "model", "what", "condition", "unit", "kind", "layer", "value", "low",
              "high", "p", "q"]  # fmt: skip
     kept = [c for c in first if c in found and (c != "model" or found["model"].nunique() > 1)]

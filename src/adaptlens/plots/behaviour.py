@@ -18,15 +18,15 @@ from adaptlens.plots.chart import (
     groups,
     panel,
 )
+from adaptlens.plots.facets import facets, layer
 from adaptlens.plots.states import OPPOSITE, SHADE
 
 if TYPE_CHECKING:
     import altair as alt
     import pandas as pd
 
-DRAWN = {"pattern": "learnt and read with the shortcut", "misleading": "learnt with, read without",
-         "plain": "learnt and read without it"}  # fmt: skip
-"""The conditions of the figures, and what each is; the others stand in the tables."""
+DRAWN = ("pattern", "misleading", "plain")
+"""The conditions of the figures; the others stand in the tables."""
 
 METHODS = {"zero_shot": "zero-shot", "icl": "ICL", "it": "IT", "sl": "SL", "full": "full"}
 """What a way of adapting is called in figures."""
@@ -63,47 +63,46 @@ def learning(curves: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
               labelExpr=f"datum.value < {samples[0] / 2} ? '0' : format(datum.value, ',d')")
     )  # fmt: skip
     y = alt.Y("value:Q", title=None).scale(domain=ends, nice=False).axis(tickCount=6)
-    panels: list[Any] = []
+    dots: list[dict[str, Any]] = []
     for family, title, group in groups(curves):
         for condition in names:
             rows = group[group["condition"] == condition].dropna(subset=["value"])
             if rows.empty:
                 continue
+            about = {"panel": f"{title}, {condition}"}
             anchor = group[(group["samples"] == 0) & (group["read"] == rows["read"].iloc[0])]
-            dots = [_counted(row, f"{family}, {condition}") for row in rows.to_dict("records")]
-            start = [
-                {**_counted(row, f"{family}, {row['read']} items"), "x": zero}
+            dots += [
+                {**_counted(row, f"{family}, {row['read']} items"), **about, "x": zero,
+                 "role": "anchor"}
                 for row in anchor.to_dict("records")
+            ]  # fmt: skip
+            dots += [
+                {**_counted(row, f"{family}, {condition}"), **about, "role": str(row["tuned_on"])}
+                for row in rows.to_dict("records")
             ]
-            base, first = chart_of(dots), _chart_with(start)
-            single = base.transform_filter(alt.datum.tuned_on == "single")
-            grey = ADAPTATIONS["zero_shot"]
-            layers: list[Any] = [
-                first.mark_rule(strokeDash=[2, 3], color=grey.light, aria=False).encode(
-                    y=alt.Y("value:Q")
-                ),
-                first.mark_rule(strokeWidth=1.5, color=grey.light, aria=False).encode(
-                    x=x, y=alt.Y("low:Q"), y2="high:Q"
-                ),
-                first.mark_point(
-                    filled=True, size=60, shape=grey.shape, color=grey.light, opacity=1
-                ).encode(x=x, y=y, description="label:N"),
-                single.mark_area(opacity=0.14, aria=False).encode(
-                    x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour
-                ),
-                single.mark_line(strokeWidth=1.75, aria=False).encode(x=x, y=y, color=colour),
-                base.transform_filter("datum.chosen")
-                .mark_point(size=170, color=INK, strokeWidth=1.25, fill=None, aria=False)
-                .encode(x=x, y=y),
-                single.mark_point(filled=True, size=46, opacity=1).encode(
-                    x=x, y=y, color=colour, shape=shape, description="label:N"
-                ),
-                base.transform_filter(alt.datum.tuned_on == "mixed")
-                .mark_point(size=46, fill=PAPER, strokeWidth=1.75, opacity=1)
-                .encode(x=x, y=y, color=colour, shape=shape, description="label:N"),
-            ]
-            panels.append(panel(layers, title, size, 150, f"{condition}: {DRAWN[condition]}"))
-    return figure(panels, columns, 40)
+    start, single, mixed = (layer(role=role) for role in ("anchor", "single", "mixed"))
+    grey = ADAPTATIONS["zero_shot"]
+    low = alt.Y("low:Q")
+    layers: list[Any] = [
+        start.mark_rule(strokeDash=[2, 3], color=grey.light, aria=False).encode(y=y),
+        start.mark_rule(strokeWidth=1.5, color=grey.light, aria=False).encode(
+            x=x, y=low, y2="high:Q"
+        ),
+        start.mark_point(filled=True, size=60, shape=grey.shape, color=grey.light, opacity=1)
+        .encode(x=x, y=y, description="label:N"),
+        single.mark_area(opacity=0.14, aria=False).encode(x=x, y=low, y2="high:Q", color=colour),
+        single.mark_line(strokeWidth=1.75, aria=False).encode(x=x, y=y, color=colour),
+        layer(chosen=True)
+        .mark_point(size=170, color=INK, strokeWidth=1.25, fill=None, aria=False)
+        .encode(x=x, y=y),
+        single.mark_point(filled=True, size=46, opacity=1).encode(
+            x=x, y=y, color=colour, shape=shape, description="label:N"
+        ),
+        mixed.mark_point(size=46, fill=PAPER, strokeWidth=1.75, opacity=1).encode(
+            x=x, y=y, color=colour, shape=shape, description="label:N"
+        ),
+    ]  # fmt: skip
+    return facets(layers, dots, columns, (size, 150), (76, 46))
 
 
 def chosen_bars(curves: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
@@ -454,11 +453,3 @@ def _tens(rows: "pd.DataFrame") -> list[float]:
     seen = [v for v in values if math.isfinite(v)] or [0.0, 100.0]
     low, high = 10 * math.floor(min(seen) / 10), 10 * math.ceil(max(seen) / 10)
     return [low, max(high, low + 10)]
-
-
-def _chart_with(dots: list[dict[str, Any]]) -> "alt.Chart":
-    """Return a chart of rows, also of none."""
-    import altair as alt
-    import pandas as pd
-
-    return alt.Chart(pd.DataFrame(dots, columns=None if dots else ["x", "value", "low", "high"]))

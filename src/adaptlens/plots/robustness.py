@@ -109,7 +109,7 @@ def specifications(specifications: "pd.DataFrame", *, width: int = WIDE) -> "alt
     import altair as alt
 
     narrow = width <= NARROW
-    columns, room = (1, 176) if narrow else (2, 204)
+    columns, room = (1, 188) if narrow else (2, 196)
     size = int((width - columns * room - (columns - 1) * 14) / columns)
     panels: list[Any] = []
     rows = specifications.assign(task=specifications["family"])
@@ -123,7 +123,7 @@ def specifications(specifications: "pd.DataFrame", *, width: int = WIDE) -> "alt
         dots = [
             {
                 "row": str(i),
-                "said": " · ".join(str(row[c]).replace("_", " ") for c in choices),
+                "said": " · ".join(_brief(row[c]) for c in choices),
                 **{c: finite(row[c]) for c in ("value", "low", "high")},
                 "sign": "above" if row["value"] >= 0 else "below",
                 "off": row["low"] > 0 or row["high"] < 0,
@@ -205,6 +205,10 @@ def variance(variance: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart
     ]  # fmt: skip
     size = width - room - 16
     return figure([panel(layers, "", min(size, 640), alt.Step(26))], 1)
+
+
+def _brief(choice: object) -> str:
+    return str(choice).replace("_difference", " diff.").replace("_probability", " prob.")
 
 
 def _short(name: str) -> str:

@@ -103,8 +103,8 @@ OF_FAMILY: Mapping[str, tuple[str, Any, str]] = {
     "differences": (
         "differences", plots.differences,
         "share that each unit carries in one condition less that in another. Blue: more; orange "
-        "with a minus: less. Outlined: p < 0.05 by the largest difference of all units. Other pairs "
-        "stand in the table.",
+        "with a minus: less. Outlined: p < 0.05 by the largest difference of all units. Other "
+        "pairs stand in the table.",
     ),
     "overlap": (
         "overlap", plots.overlaps,
@@ -236,7 +236,9 @@ def wanted(report: ImplicitReport) -> Iterator[Wanted]:
         rows = report.table(table)
         for family, slug in families(report).items() if rows is not None else ():
             assert rows is not None
-            given = [_drawn(name, rows[rows["family"] == family])]
+            if (own := rows[rows["family"] == family]).empty:
+                continue
+            given = [_drawn(name, own)]
             if name == "graph" and edges is not None:
                 given.append(edges[edges["family"] == family])
             said = f"{family}: {caption}" if len(families(report)) > 1 else caption
@@ -267,10 +269,14 @@ def robust(report: ImplicitReport) -> list[str]:
         if not name or drawn["value"].isna().all():
             continue
         curve = specification_curve(drawn)
+        alike, off, opposite = (
+            round(share * curve.count)
+            for share in (curve.same_sign, curve.off_zero, curve.opposite)
+        )
+        against = f", {opposite} clearly on the other side" if opposite else ""
         found.append(
             f"{family}, {name}: median {similarity(curve.median, sign=True)}; of {curve.count} "
-            f"specifications {curve.same_sign:.0%} have its sign, {curve.off_zero:.0%} with an "
-            f"interval on that side of 0, {curve.opposite:.0%} with one on the other side."
+            f"specifications {alike} on the same side of 0, {off} clearly so{against}"
         )
     return found
 
@@ -364,4 +370,7 @@ def _adaptations(report: ImplicitReport) -> list[str]:
     for table in report.tables.values():
         if "method" in table:
             found |= {str(name).replace("-", "_") for name in table["method"].unique()}
+    if (gates := report.table("gates")) is not None:
+        own = {adaptation_of(label) for label in gates["condition"]}
+        found |= own & set(ADAPTATIONS)
     return in_order(found)
