@@ -358,7 +358,7 @@ def listed(rows: "pd.DataFrame", name: str, caption: str) -> Grid | None:
         return None
     left_out = [c for c in ("family", "model", "sign", "kind", "index", "layer")
                 if c in rows and (c != "model" or rows["model"].nunique() == 1)]  # fmt: skip
-    rows = rows.reindex(rows["value"].abs().sort_values(ascending=False, kind="stable").index)
+    rows = rows.sort_values("value", key=abs, ascending=False, kind="stable")
     if len(rows) > MOST:
         caption = f"{caption}: the {MOST} largest"
     found = plain(rows.drop(columns=left_out)[:MOST], name, caption)

@@ -54,7 +54,7 @@ def graph(
     dots: list[dict[str, Any]] = []
     for (model, condition), own in rows.groupby(["model", "condition"], sort=False):
         about = {"panel": (f"{model} · " if several else "") + names[condition]}
-        kept = own.reindex(own["value"].abs().sort_values(ascending=False).index)[:SHOWN]
+        kept = own.sort_values("value", key=abs, ascending=False, kind="stable")[:SHOWN]
         dots.append({**about, "role": "stream", "x": stream, "y": -0.5, "y2": num_layers - 0.5})
         places: dict[str, tuple[float, float]] = {}
         for row in kept.to_dict("records"):
@@ -130,7 +130,7 @@ def heads(annotations: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart
     """Return what the heads with the largest share of the gap are known by, for each condition.
 
     Attention is a share of what the last token looks at; the vector's score is what its function
-    vector does to the answer. Of conditions without a circuit, the heads that score most.
+    vector does to the answer. A condition without a circuit has no panel.
     """
     import altair as alt
 
@@ -143,10 +143,9 @@ def heads(annotations: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart
     most = {name: float(rows[name].abs().max()) or 1.0 for name in scores}
     tiles: list[dict[str, Any]] = []
     for (model, condition), own in rows.groupby(["model", "condition"], sort=False):
-        weight = own["value"].abs()
-        if weight.isna().all():
+        if own["value"].isna().all():
             continue
-        kept = own.reindex(weight.sort_values(ascending=False).index)[:HEADS]
+        kept = own.sort_values("value", key=abs, ascending=False, kind="stable")[:HEADS]
         for row in kept.to_dict("records"):
             for name in scores:
                 if math.isfinite(row[name]):
