@@ -242,8 +242,8 @@ def circuit_tables(
         for a in main:
             found["shift"].append(
                 {**about, "left": a, "right": f"{a}, other queries", "role": "floor",
-                 "p": math.nan, "measure": "distance", "kind": "all", **around(0.0, 0.2), "floor": 0.21,
-                 "state": "", "items": 128, "draws": 5}
+                 "p": math.nan, "measure": "distance", "kind": "all", **around(0.0, 0.2),
+                 "floor": 0.21, "state": "", "items": 128, "draws": 5}
             )  # fmt: skip
             for b in main:
                 if a != b:

@@ -181,7 +181,8 @@ def test_units_stand_once_with_a_column_for_each_condition():
         [
             dict(model="m", panel=p, unit=u, value=v, low=v - 0.1, high=v + 0.1, p=q)
             for p, u, v, q in (
-                ("ICL", "L0.H0", 0.2, 0.5), ("IT", "L0.H0", -0.4, 0.01), ("ICL", "L1.MLP", 0.3, 0.9),
+                ("ICL", "L0.H0", 0.2, 0.5), ("IT", "L0.H0", -0.4, 0.01),
+                ("ICL", "L1.MLP", 0.3, 0.9),
             )
         ]
     )  # fmt: skip

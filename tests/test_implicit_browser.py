@@ -1,0 +1,135 @@
+"""The implicit study's page in a real browser: quiet, foldable, readable on a phone."""
+
+import pytest
+
+from adaptlens import report
+from implicit_samples import sample, tables
+from report_samples import SCRIPT
+from test_browser import browser, column, ground, sync_api  # noqa: F401
+from test_implicit_page import ALL, FAMILIES, FIGURES
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory) -> str:
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    return report.write_implicit(sample(FAMILIES), path, formats=()).as_uri()
+
+
+@pytest.fixture
+def visit(browser, address):  # noqa: F811
+    """Open the page; whatever it says on the console or asks the network for fails the test."""
+    contexts, said, asked = [], [], []
+
+    def opened(width=1280, height=900, **settings):
+        context = browser.new_context(
+            viewport={"width": width, "height": height}, reduced_motion="reduce", **settings
+        )
+        context.set_default_timeout(120_000)  # a busy machine is not a failure
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(address)
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert said == []
+    assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
+
+
+def test_the_page_opens_quietly_with_the_figures_of_one_family(visit):
+    page = visit()
+    assert page.title().startswith("Does in-context learning find a hidden shortcut")
+    assert page.locator("figure .wide svg").count() == len(FIGURES)
+    shown = page.locator("figure .wide svg:visible").count()
+    assert shown == len(ALL) + (len(FIGURES) - len(ALL)) // 2
+
+
+def test_the_keyboard_unfolds_another_family(visit):
+    page = visit()
+    figure = page.locator("#figure-profiles-relation .wide svg")
+    assert not figure.is_visible()
+    page.locator("#units summary", has_text="relation").focus()
+    page.keyboard.press("Enter")
+    assert figure.is_visible()
+
+
+def test_every_figure_has_its_numbers_folded_in_its_section(visit):
+    page = visit()
+    for id in ("accuracy", "shortcut", "needed", "transfer", "gates", "units", "graph"):
+        grid = page.locator(f"#{id} details.numbers:not(.family)").first
+        assert not grid.locator("table").is_visible()
+        grid.locator("summary").click()
+        assert grid.locator("tbody tr").count() > 0 and grid.locator("table").is_visible()
+
+
+def test_units_sort_by_what_they_carry(visit):
+    page = visit()
+    page.locator("#units details.numbers:not(.family) summary").first.click()
+    page.locator("#grid-profiles-expression thead button").nth(2).click()
+    found = column(page, "#grid-profiles-expression", 3)
+    values = [float(text.split()[0].replace("−", "-")) for text in found]
+    assert values == sorted(values) and len(values) == 25
+
+
+def test_every_unit_can_be_found(visit):
+    page = visit()
+    own = tables(FAMILIES)
+    total = len(own["profiles"]) + len(own["differences"])
+    assert page.inner_text("#found") == f"{total:,} numbers"
+    page.locator('[data-column="family"]').select_option(label="relation")
+    page.locator('[data-column="condition"]').select_option(label="icl-16")
+    page.locator('[data-column="kind"]').select_option(label="mlp")
+    sync_api.expect(page.locator("#found")).to_have_text(f"5 of {total:,} numbers")
+
+
+@pytest.mark.parametrize("width", [390, 320, 768])
+def test_a_small_screen_never_scrolls_sideways(visit, width):
+    page = visit(width=width, height=844)
+    page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    edges = page.eval_on_selector_all(
+        "figure svg", "all => all.map(one => one.getBoundingClientRect().right)"
+    )
+    assert max(edges) <= width
+
+
+def test_light_and_dark_have_their_own_inks(visit):
+    inks = []
+    for scheme in ("light", "dark"):
+        page = visit(color_scheme=scheme)
+        assert (ground(page) > 700) == (scheme == "light")
+        marks = page.locator('#figure-graph-expression .wide line[stroke="#66615a"]')
+        inks.append(marks.first.evaluate("mark => getComputedStyle(mark).stroke"))
+    assert inks == ["rgb(102, 97, 90)", "rgb(168, 161, 150)"]
+
+
+def test_script_in_texts_is_shown_and_not_run(visit):
+    page = visit()
+    assert page.title() != "owned"
+    assert SCRIPT.split(">")[0] in page.inner_text("#prompts")
+    assert page.locator("b").count() == 0
+
+
+def test_a_condition_leads_to_its_cell(visit):
+    page = visit()
+    page.locator("#gates summary").click()
+    link = page.locator("#grid-gates tbody a").first
+    target = link.get_attribute("href")
+    link.click()
+    assert page.evaluate("location.hash") == target
+    assert page.locator(f'[id="{target[1:]}"]').is_visible()
+
+
+def test_without_javascript_all_but_the_browsable_table_is_there(browser, address):  # noqa: F811
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(address)
+    text = page.inner_text("main")
+    drawn = page.locator("#figure-curves .wide svg").is_visible()
+    context.close()
+    assert drawn and "Circuit shift is our operationalisation" in text
+    assert "needs JavaScript" in text
