@@ -428,7 +428,7 @@ def _condition(
 ) -> Entry:
     """Return a condition with its mark, linked to its cell where that is known."""
     name = str(label).partition(",")[0]
-    found = ()
+    found: tuple[str, ...] = ()
     if row is not None and cells:
         task = f"{row['task']}-pattern"
         found = cells.get((task, row["model"], name), ())

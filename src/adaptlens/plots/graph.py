@@ -53,7 +53,7 @@ def graph(
     size = int(width / columns - 42)
     dots: list[dict[str, Any]] = []
     for (model, condition), own in rows.groupby(["model", "condition"], sort=False):
-        about = {"panel": (f"{model} · " if several else "") + names[condition]}
+        about = {"panel": (f"{model} · " if several else "") + names[str(condition)]}
         kept = own.sort_values("value", key=abs, ascending=False, kind="stable")[:SHOWN]
         dots.append({**about, "role": "stream", "x": stream, "y": -0.5, "y2": num_layers - 0.5})
         places: dict[str, tuple[float, float]] = {}
@@ -152,7 +152,7 @@ def heads(annotations: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart
                     limit = most[name] if name == "function_vector" else 1.0
                     tiles.append(
                         {
-                            "panel": (f"{model} · " if several else "") + names[condition],
+                            "panel": (f"{model} · " if several else "") + names[str(condition)],
                             "row": row["unit"], "column": SCORES[name],
                             "strength": min(1.0, abs(row[name]) / (limit or 1.0)),
                             "sign": "below" if row[name] < 0 else "above",
