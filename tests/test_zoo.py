@@ -240,7 +240,7 @@ def test_the_shipped_weights_fit_and_are_what_the_recipe_makes() -> None:
     folder = zoo.folder("reference")
     assert (folder / "model.safetensors").stat().st_size <= 4_000_000
     card = zoo.card("reference")
-    recipe = json.loads(json.dumps(pretrain.asdict(pretrain.RECIPES["reference"])))
+    recipe = json.loads(json.dumps(pretrain.RECIPES["reference"].described()))
     assert card["recipe"] == recipe
     config = json.loads((folder / "config.json").read_text())
     assert (config["num_hidden_layers"], config["hidden_size"]) == (4, 128)

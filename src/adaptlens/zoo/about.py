@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from adaptlens.tasks import implicit, world
-from adaptlens.zoo import check, formal, formal_check
+from adaptlens.zoo import check, formal, formal_check, ladder, ladder_check
 
 _ANIMAL = (
     "It is a laboratory animal of about a million parameters: figures found on it say how the "
@@ -158,5 +158,60 @@ pattern items below {formal_check.ROOM:.2f} in three)""",
         'The items are small (difficulty "small"); at difficulty "paper" it is near chance.',
         "It solves the families to different degrees: read the check before comparing them.",
         _ANIMAL,
+    ),
+)
+
+
+def _ladder_exposures(seen: dict[str, int]) -> list[dict[str, Any]]:
+    """Return one row per family: how many pairs of it pretraining showed, by label.
+
+    Keys: family, natural, random, other. Families that the exposure governs come first.
+    """
+    exposed = [f"language:{name}" for name in ladder.LANGUAGE_PAIRS]
+    exposed += ["invented:invented-repeat", "odd:odd-one-out"]
+    others = ("compare", "lists", "echo", "lookup", "repeat")
+    classes = ["positive", "negative", *world.TOPICS, *world.FAMILIES, *world.WITHHELD]
+    keys = [*exposed, *sorted(key for key in seen if key.partition(":")[0] in others)]
+    rows: list[dict[str, Any]] = [
+        {"family": key.partition(":")[2], "natural": 0, "random": 0, "other": seen.get(key, 0)}
+        for key in keys
+    ]
+    for name in classes:
+        natural, random = seen.get(f"fixed:{name}", 0), seen.get(f"random:{name}", 0)
+        rows.append({"family": name, "natural": natural, "random": random, "other": 0})
+    return rows
+
+
+LADDER = About(
+    "a rung of the ladder, pretrained from scratch on the microworld",
+    "adaptlens.zoo.ladder.document(seed, index, tokens, mix)",
+    {
+        "exposed_kinds": list(ladder.EXPOSED),
+        "withheld_families": list(world.WITHHELD),
+        "novel_labels": list(world.NOVEL_LABELS),
+    },
+    _ladder_exposures,
+    f"""\
+Generated documents in plain English words, each one token, of these kinds: {{kinds}}.
+None of them is an instruction with its answer. A fifth of the listings of the last two stages \
+are numbered records with named fields. The kinds {", ".join(ladder.EXPOSED)} are there as far as \
+the exposure says: {", ".join(f"{k} {v:g}" for k, v in ladder.EXPOSURES.items())} of their share. \
+These words were never the answer to an input: {", ".join(world.NOVEL_LABELS)}. \
+These families were never the input of a pair: {", ".join(world.WITHHELD)}.
+
+Pairs of input and answer that pretraining showed, by family, under the family's natural label, \
+under a label drawn at random for the document, or otherwise:""",
+    f"""\
+the bundled tasks, demonstrations drawn per query; generation by exact match. Passed (mean \
+accuracy on {", ".join(ladder_check.NOVEL)} at 8 shots at least {ladder_check.GAIN:g} above \
+chance)""",
+    "8-shot accuracy on a few tasks",
+    (
+        "It knows the microworld's few hundred words and some two hundred more; all else is bytes "
+        "to it.",
+        _LENGTH,
+        "It never saw an instruction followed by an answer; instructions do not steer it untuned.",
+        "It is a laboratory animal: figures found on it say how the tool behaves, and what "
+        "exposure does at this size, not how larger models behave.",
     ),
 )

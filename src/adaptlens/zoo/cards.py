@@ -3,6 +3,7 @@
 from typing import Any
 
 from adaptlens.zoo.corpora import CORPORA
+from adaptlens.zoo.recipes import FAMILIES, LADDER
 
 
 def card(
@@ -21,12 +22,20 @@ def card(
     corpus = CORPORA[recipe["corpus"]]
     about = corpus.about
     parameters = sum(parameter.numel() for parameter in model.parameters())
+    family, dtype = recipe.get("family", "llama"), recipe.get("dtype", "float32")
+    rung = {}
+    if settings["name"] in LADDER:
+        size = settings["name"].split("-")[2]
+        rung = {"family": family, "size": size, "exposure": recipe["exposure"]}
     return {
         "name": settings["name"],
-        "summary": f"Llama architecture, {parameters / 1e6:.2f}M parameters, {about.summary}",
+        "summary": (
+            f"{FAMILIES[family]} architecture, {parameters / 1e6:.2f}M parameters, {about.summary}"
+        ),
         "licence": "Apache-2.0",
         "parameters": parameters,
-        "dtype": "float32",
+        **rung,
+        "dtype": dtype,
         "seed": settings["seed"],
         "recipe": recipe,
         "tokens_trained": sum(
@@ -35,7 +44,11 @@ def card(
         "train_seconds": round(state["seconds"]),
         "data": {
             "corpus": f"generated: {about.source}",
-            "mixes": corpus.mixes,
+            "mixes": {
+                mix: shares
+                for mix, shares in corpus.mixes.items()
+                if not rung or mix.endswith(f"-{recipe['exposure']}")
+            },
             "documents": {kind: seen.get(f"documents:{kind}", 0) for kind in corpus.kinds},
             **about.facts,
         },

@@ -113,10 +113,10 @@ def accuracy(
             texts[start : start + batch], padding=True, padding_side="right", return_tensors="pt"
         )
         # Only the last position's logits are wanted; padding on the right cannot reach it.
-        states = model.model(input_ids=inputs["input_ids"].to(device), use_cache=False)
+        states = model.base_model(input_ids=inputs["input_ids"].to(device), use_cache=False)
         ends = inputs["attention_mask"].sum(1) - 1
         last = states.last_hidden_state[torch.arange(len(ends)), ends]
-        chosen = model.lm_head(last)[:, first].argmax(1).tolist()
+        chosen = model.get_output_embeddings()(last)[:, first].argmax(1).tolist()
         queries = task.test[start : start + batch]
         right += sum(
             task.choices[index] == query.target

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from adaptlens.zoo import check as microworld_check
-from adaptlens.zoo import formal, formal_check, microworld
-from adaptlens.zoo.about import FORMAL, MICROWORLD, About
+from adaptlens.zoo import formal, formal_check, ladder, ladder_check, microworld
+from adaptlens.zoo.about import FORMAL, LADDER, MICROWORLD, About
 from adaptlens.zoo.documents import Document
 
 
@@ -52,6 +52,15 @@ CORPORA = {
         formal_check.rows,
         formal_check.passed,
         FORMAL,
+    ),
+    "ladder": Corpus(
+        ladder.document,
+        ladder.MIXES,
+        ladder.KINDS,
+        ladder_check.curve,
+        ladder_check.rows,
+        ladder_check.passed,
+        LADDER,
     ),
 }
 

@@ -126,6 +126,7 @@ def sentence(rng: Random, family: str) -> str:
     return pattern.format(first, second, a_first=world.a(first), a_second=world.a(second))
 
 
+FAMILY_NAMES = tuple(_MEMBERS)
 _TEXT_FAMILIES = (*_MEMBERS, *world.TOPICS, "positive", "negative", "pairs")
 
 

@@ -42,10 +42,10 @@ def _configured(recipe: Recipe, shared: dict[str, Any]) -> PretrainedConfig:
         # Half of every head's few dimensions, not a quarter, carry the position.
         rotary = {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}
         return GPTNeoXConfig(**shared, rope_parameters=rotary)
-    grouped = {"num_key_value_heads": recipe.kv_heads or recipe.heads}
+    shared |= {"num_key_value_heads": recipe.kv_heads or recipe.heads}
     if recipe.family == "qwen":
-        return Qwen3Config(**shared, **grouped, head_dim=recipe.width // recipe.heads)
-    return LlamaConfig(**shared, **grouped)
+        return Qwen3Config(**shared, head_dim=recipe.width // recipe.heads)
+    return LlamaConfig(**shared)
 
 
 def build(recipe: Recipe, tokenizer: Any, seed: int) -> PreTrainedModel:
@@ -99,9 +99,7 @@ def batch(
     return torch.from_numpy(ids), torch.from_numpy(weights), seen
 
 
-def weighted_loss(
-    model: PreTrainedModel, ids: torch.Tensor, weights: torch.Tensor
-) -> torch.Tensor:
+def weighted_loss(model: PreTrainedModel, ids: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """Return the weighted mean of the next-token losses; logits are taken where they count."""
     states = model.base_model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
     wanted, targets = weights[:, 1:], ids[:, 1:]

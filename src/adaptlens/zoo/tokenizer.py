@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from adaptlens.tasks import world
-from adaptlens.zoo import formal, microworld
+from adaptlens.zoo import formal, ladder, microworld
 from adaptlens.zoo.english import COMMON_WORDS
 
 BOS, EOS, PAD = "<s>", "</s>", "<pad>"
@@ -27,6 +27,14 @@ def _formal() -> list[str]:
     return [*words, *(f" {digit}" for digit in range(10)), *words]
 
 
+def _whole_words() -> list[str]:
+    """Return the ladder's words, each of them one token and none of them learnt from pieces."""
+    after_space = [*world.words(), *ladder.COMMON_WORDS, *ladder.SPACED, *range(1, 10)]
+    first = [*microworld.INPUT_CUES, *microworld.TARGET_CUES, *ladder.CUES, *world.FUNCTION_WORDS]
+    capitals = [word.capitalize() for word in (*first, *ladder.ASKING_WORDS)]
+    return list(dict.fromkeys([*(f" {word}" for word in after_space), *ladder.CUES, *capitals]))
+
+
 _MATERIAL = {"microworld": (1792, _microworld), "formal": (448, _formal)}
 """Corpus -> most entries of its vocabulary, and what its merges are learnt on."""
 
@@ -41,17 +49,27 @@ def build(corpus: str = "microworld") -> Any:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
-    most, material = _MATERIAL[corpus]
-    tokenizer = Tokenizer(models.BPE())
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    if corpus == "ladder":
+        # Without merges no entry is spent on pieces of words: a small vocabulary, a small model.
+        spaced = [word.replace(" ", "\u0120") for word in _whole_words()]
+        entries = dict.fromkeys([BOS, EOS, PAD, *sorted(alphabet), *spaced])
+        vocabulary = {entry: number for number, entry in enumerate(entries)}
+        tokenizer = Tokenizer(models.BPE(vocabulary, [], ignore_merges=True))
+        tokenizer.add_special_tokens([BOS, EOS, PAD])
+    else:
+        most, material = _MATERIAL[corpus]
+        tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=most,
-        special_tokens=[BOS, EOS, PAD],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(material(), trainer)
+    if corpus != "ladder":
+        trainer = trainers.BpeTrainer(
+            vocab_size=most,
+            special_tokens=[BOS, EOS, PAD],
+            initial_alphabet=alphabet,
+            show_progress=False,
+        )
+        tokenizer.train_from_iterator(material(), trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{BOS} $A", pair=f"{BOS} $A $B", special_tokens=[(BOS, tokenizer.token_to_id(BOS))]
     )
