@@ -230,6 +230,9 @@ def test_robustness_is_said_in_a_sentence_for_each_family():
         "f, icl-16 ~ it-256: median +1.250; of 4 specifications 3 on the same side of 0, 2 clearly "
         "so, 1 clearly on the other side"
     ]
+    both = pd.concat([rows, rows.assign(model="other")])
+    said = implicit.robust(bare(tables={"specifications": both}))
+    assert [line.partition(",")[0] for line in said] == ["f on m", "f on other"]
 
 
 @pytest.mark.parametrize(

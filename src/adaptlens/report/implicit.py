@@ -241,7 +241,8 @@ def wanted(report: ImplicitReport) -> Iterator[Wanted]:
             given = [_drawn(name, own)]
             if name == "graph" and edges is not None:
                 given.append(edges[edges["family"] == family])
-            said = f"{family}: {caption}" if len(families(report)) > 1 else caption
+            several = len(families(report)) > 1
+            said = f"{family}: {caption}" if several else caption[:1].upper() + caption[1:]
             yield Wanted(f"{name}-{slug}", said, partial(chart, *given))
 
 
@@ -263,8 +264,11 @@ def robust(report: ImplicitReport) -> list[str]:
     """Return how often the comparison of each family that is drawn comes out the same way."""
     rows = report.table("specifications")
     found: list[str] = []
-    for family, own in rows.groupby("family", sort=False) if rows is not None else ():
+    several = rows is not None and rows["model"].nunique() > 1
+    groups = rows.groupby(["model", "family"], sort=False) if rows is not None else ()
+    for (model, family), own in groups:
         name = plots.drawn_name(own)
+        about = f"{family} on {model}" if several else str(family)
         drawn = own[own["name"] == name]
         if not name or drawn["value"].isna().all():
             continue
@@ -275,7 +279,7 @@ def robust(report: ImplicitReport) -> list[str]:
         )
         against = f", {opposite} clearly on the other side" if opposite else ""
         found.append(
-            f"{family}, {name}: median {similarity(curve.median, sign=True)}; of {curve.count} "
+            f"{about}, {name}: median {similarity(curve.median, sign=True)}; of {curve.count} "
             f"specifications {alike} on the same side of 0, {off} clearly so{against}"
         )
     return found
