@@ -1,5 +1,7 @@
 """The microworld and the tasks bundled from it."""
 
+import hashlib
+import re
 import subprocess
 import sys
 from random import Random
@@ -9,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adaptlens.errors import UserError
-from adaptlens.tasks import microworld, world
-from adaptlens.values import Task
+from adaptlens.tasks import microworld, puzzles, sandbox, world
+from adaptlens.values import Example, Task
 
-NAMES = ["sentiment", "sentiment-novel", "topic", "topic-novel", "translation"]
-CHOICE_TASKS = NAMES[:4]
+NAMES = microworld.names()
+LABELLED = [n for n in NAMES if microworld.task(n, train=1, validation=0, test=0).choices]
+OWN_OPTIONS = ["odd-one-out", "translation-choice", "back-translation"]
 
 
 def splits(task: Task) -> list[set[str]]:
@@ -43,9 +46,9 @@ def test_the_seed_decides_the_items(name: str) -> None:
     assert microworld.task(name, seed=3, **sizes).train != microworld.task(name, **sizes).train
 
 
-@pytest.mark.parametrize("name", CHOICE_TASKS)
+@pytest.mark.parametrize("name", LABELLED)
 def test_every_choice_is_equally_often_right(name: str) -> None:
-    task = microworld.task(name, train=40, validation=8, test=12)
+    task = microworld.task(name, train=48, validation=24, test=72)
     for split in (task.train, task.validation, task.test):
         counts = {choice: [e.target for e in split].count(choice) for choice in task.choices}
         assert set(counts.values()) == {len(split) // len(task.choices)}
@@ -58,7 +61,9 @@ def test_novel_labels_rename_the_classes_of_the_same_texts() -> None:
     assert pairs == {("positive", "lantern"), ("negative", "ribbon")}
 
 
-@pytest.mark.parametrize("name", ["sentiment-novel", "topic-novel"])
+@pytest.mark.parametrize(
+    "name", ["sentiment-novel", "topic-novel", "family-novel", "withheld-2", "withheld-3"]
+)
 def test_novel_choices_are_words_kept_from_pretraining_pairs(name: str) -> None:
     assert set(microworld.task(name, train=4, validation=0, test=4).choices) <= set(
         world.NOVEL_LABELS
@@ -149,3 +154,138 @@ def test_the_bundled_tasks_need_no_torch() -> None:
         "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def digest(task: Task) -> str:
+    items = [(e.id, e.input, e.target) for e in (*task.train, *task.validation, *task.test)]
+    return hashlib.sha256(repr(items).encode()).hexdigest()[:12]
+
+
+def test_the_first_five_tasks_keep_the_items_they_always_had() -> None:
+    # Digests of the items as they were before the other tasks came.
+    kept = {
+        "sentiment": "d773ad9a8bde",
+        "sentiment-novel": "4f68a4514af8",
+        "topic": "cd455ab77b27",
+        "topic-novel": "c9457ef5b77b",
+        "translation": "e1d7ec54e969",
+    }
+    assert {name: digest(microworld.task(name)) for name in kept} == kept
+
+
+def parts(item: Example) -> list[str]:
+    return [text for _, text in item.fields]
+
+
+def mood(text: str) -> str:
+    return "praise" if set(text.split()) & set(world.POSITIVE) else "blame"
+
+
+def topic_of(text: str) -> str:
+    (found,) = {
+        name
+        for name, topic in world.TOPICS.items()
+        if set(text.split()) & {*topic.people, *topic.objects, *topic.places}
+    }
+    return found
+
+
+def family_of(text: str) -> str:
+    (found,) = {
+        name
+        for name, members in {**world.FAMILIES, **world.WITHHELD}.items()
+        if set(re.findall(r"\w+", text)) & set(members)
+    }
+    return found
+
+
+def yes(is_so: bool) -> str:
+    return "yes" if is_so else "no"
+
+
+def place(is_first: bool) -> str:
+    return "first" if is_first else "second"
+
+
+def odd(words: list[str]) -> str:
+    families = [family_of(word) for word in words]
+    return words[[families.count(each) for each in families].index(1)]
+
+
+SOLVERS = {
+    "agreement": lambda e: yes(mood(parts(e)[0]) == mood(parts(e)[1])),
+    "praise": lambda e: place(mood(parts(e)[0]) == "praise"),
+    "same-topic": lambda e: yes(topic_of(parts(e)[0]) == topic_of(parts(e)[1])),
+    "topic-pick": lambda e: place(topic_of(parts(e)[0]) == parts(e)[2]),
+    "family": lambda e: family_of(e.input),
+    "same-family": lambda e: yes(family_of(parts(e)[0]) == family_of(parts(e)[1])),
+    "odd-one-out": lambda e: odd(e.input.split(", ")),
+    "in-list": lambda e: yes(parts(e)[1] in parts(e)[0].split(", ")),
+    "last-word": lambda e: e.input.rpartition(" ")[2],
+    "translation-choice": lambda e: next(
+        option for option in e.choices if english_from_invented(option) == e.input
+    ),
+    "back-translation": lambda e: english_from_invented(e.input),
+    "verb-translation": lambda e: world.translate(e.input).split()[-1],
+    "right-translation": lambda e: yes(english_from_invented(parts(e)[1]) == parts(e)[0]),
+}
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_a_solver_that_knows_nothing_of_the_maker_gives_the_same_answers(name: str) -> None:
+    for item in microworld.task(name, train=300, validation=0, test=0).train:
+        assert SOLVERS[name](item) == item.target
+
+
+@pytest.mark.parametrize("name", ["family-novel", "withheld-2", "withheld-3"])
+def test_a_novel_word_stands_for_one_family(name: str) -> None:
+    train = microworld.task(name).train
+    pairs = {(family_of(item.input), item.target) for item in train}
+    assert len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs})
+
+
+@pytest.mark.parametrize("name", OWN_OPTIONS)
+def test_options_of_an_item_are_four_different_ones_in_any_order(name: str) -> None:
+    train = microworld.task(name).train
+    assert all(len(set(item.choices)) == 4 and item.target in item.choices for item in train)
+    places = [item.choices.index(item.target) for item in train]
+    # 512 items over four places: 128 each, four standard errors are 39.
+    assert all(abs(places.count(i) - 128) <= 39 for i in range(4))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_fields_of_an_item_are_the_lines_of_its_text(name: str) -> None:
+    for item in microworld.task(name, train=20, validation=0, test=0).train:
+        lines = [f"{key.capitalize()}: {text}" for key, text in item.fields]
+        assert item.input == "\n".join(lines) or (not item.fields and "\n" not in item.input)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_items_are_short(name: str) -> None:
+    for item in microworld.task(name).test:
+        assert len(re.findall(r"\w+|[^\w\s]|\n", item.input)) <= 27
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_of_five_wordings_asks_the_whole_item(name: str) -> None:
+    task = microworld.task(name, train=3, validation=0, test=0)
+    assert len(set(task.wordings)) == 5
+    for item in task.train:
+        options = "; ".join(item.choices or task.choices)
+        values = {"input": item.input, "options": options, **dict(item.fields)}
+        asked = [sandbox.render(wording, values, "here") for wording in task.wordings]
+        assert len(set(asked)) == 5
+        for text in asked:
+            assert all(part in text for part in parts(item) or [item.input])
+
+
+def test_every_cluster_has_tasks_with_and_without_knowledge_of_labels() -> None:
+    clusters = microworld.clusters()
+    assert [*clusters] == ["sentiment", "topic", "words", "lists", "language"]
+    assert all(microworld.task(n).cluster == c for c, names in clusters.items() for n in names)
+
+
+def test_a_puzzle_with_parts_is_written_one_line_each() -> None:
+    puzzle = puzzles.Puzzle((("words", "dog, cat"), ("word", "cat")), "yes")
+    assert puzzle.text == "Words: dog, cat\nWord: cat"
+    assert puzzles.Puzzle((("", "a dog"),), "animal").text == "a dog"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from adaptlens.tasks import implicit, world
-from adaptlens.zoo import check, formal, formal_check, ladder, ladder_check
+from adaptlens.zoo import check, formal, formal_check, ladder_check, ladder_corpus
 
 _ANIMAL = (
     "It is a laboratory animal of about a million parameters: figures found on it say how the "
@@ -167,7 +167,7 @@ def _ladder_exposures(seen: dict[str, int]) -> list[dict[str, Any]]:
 
     Keys: family, natural, random, other. Families that the exposure governs come first.
     """
-    exposed = [f"language:{name}" for name in ladder.LANGUAGE_PAIRS]
+    exposed = [f"language:{name}" for name in ladder_corpus.LANGUAGE_PAIRS]
     exposed += ["invented:invented-repeat", "odd:odd-one-out"]
     others = ("compare", "lists", "echo", "lookup", "repeat")
     classes = ["positive", "negative", *world.TOPICS, *world.FAMILIES, *world.WITHHELD]
@@ -182,11 +182,15 @@ def _ladder_exposures(seen: dict[str, int]) -> list[dict[str, Any]]:
     return rows
 
 
+def _levels() -> str:
+    return ", ".join(f"{level} {share:g}" for level, share in ladder_corpus.EXPOSURES.items())
+
+
 LADDER = About(
     "a rung of the ladder, pretrained from scratch on the microworld",
-    "adaptlens.zoo.ladder.document(seed, index, tokens, mix)",
+    "adaptlens.zoo.ladder_corpus.document(seed, index, tokens, mix)",
     {
-        "exposed_kinds": list(ladder.EXPOSED),
+        "exposed_kinds": list(ladder_corpus.EXPOSED),
         "withheld_families": list(world.WITHHELD),
         "novel_labels": list(world.NOVEL_LABELS),
     },
@@ -194,10 +198,10 @@ LADDER = About(
     f"""\
 Generated documents in plain English words, each one token, of these kinds: {{kinds}}.
 None of them is an instruction with its answer. A fifth of the listings of the last two stages \
-are numbered records with named fields. The kinds {", ".join(ladder.EXPOSED)} are there as far as \
-the exposure says: {", ".join(f"{k} {v:g}" for k, v in ladder.EXPOSURES.items())} of their share. \
-These words were never the answer to an input: {", ".join(world.NOVEL_LABELS)}. \
-These families were never the input of a pair: {", ".join(world.WITHHELD)}.
+are numbered records with named fields. The kinds {", ".join(ladder_corpus.EXPOSED)} are there as \
+far as the exposure says: {_levels()} of their share. These words were never the answer to an \
+input: {", ".join(world.NOVEL_LABELS)}. These families were never the input of a pair: \
+{", ".join(world.WITHHELD)}.
 
 Pairs of input and answer that pretraining showed, by family, under the family's natural label, \
 under a label drawn at random for the document, or otherwise:""",

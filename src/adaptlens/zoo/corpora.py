@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from adaptlens.zoo import check as microworld_check
-from adaptlens.zoo import formal, formal_check, ladder, ladder_check, microworld
+from adaptlens.zoo import formal, formal_check, ladder_check, ladder_corpus, microworld
 from adaptlens.zoo.about import FORMAL, LADDER, MICROWORLD, About
 from adaptlens.zoo.documents import Document
 
@@ -54,9 +54,9 @@ CORPORA = {
         FORMAL,
     ),
     "ladder": Corpus(
-        ladder.document,
-        ladder.MIXES,
-        ladder.KINDS,
+        ladder_corpus.document,
+        ladder_corpus.MIXES,
+        ladder_corpus.KINDS,
         ladder_check.curve,
         ladder_check.rows,
         ladder_check.passed,

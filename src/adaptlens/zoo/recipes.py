@@ -33,7 +33,7 @@ class Recipe:
     `text_weight` and all others `rest_weight`; of the last two a random `rest_share` is kept and
     weighs accordingly more, which leaves the expected loss as it is and saves most of the logits.
     `dtype` is that of the weights on disk; they are trained in float32. A model of the ladder has
-    an `exposure` (see `zoo/ladder.py`).
+    an `exposure` (see `zoo/ladder_corpus.py`).
     """
 
     corpus: str = "microworld"

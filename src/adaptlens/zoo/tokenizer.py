@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from adaptlens.tasks import world
-from adaptlens.zoo import formal, ladder, microworld
+from adaptlens.zoo import formal, ladder_corpus, microworld
 from adaptlens.zoo.english import COMMON_WORDS
 
 BOS, EOS, PAD = "<s>", "</s>", "<pad>"
@@ -29,10 +29,22 @@ def _formal() -> list[str]:
 
 def _whole_words() -> list[str]:
     """Return the ladder's words, each of them one token and none of them learnt from pieces."""
-    after_space = [*world.words(), *ladder.COMMON_WORDS, *ladder.SPACED, *range(1, 10)]
-    first = [*microworld.INPUT_CUES, *microworld.TARGET_CUES, *ladder.CUES, *world.FUNCTION_WORDS]
-    capitals = [word.capitalize() for word in (*first, *ladder.ASKING_WORDS)]
-    return list(dict.fromkeys([*(f" {word}" for word in after_space), *ladder.CUES, *capitals]))
+    after_space = [
+        *world.words(),
+        *ladder_corpus.COMMON_WORDS,
+        *ladder_corpus.SPACED,
+        *range(1, 10),
+    ]
+    first = [
+        *microworld.INPUT_CUES,
+        *microworld.TARGET_CUES,
+        *ladder_corpus.CUES,
+        *world.FUNCTION_WORDS,
+    ]
+    capitals = [word.capitalize() for word in (*first, *ladder_corpus.ASKING_WORDS)]
+    return list(
+        dict.fromkeys([*(f" {word}" for word in after_space), *ladder_corpus.CUES, *capitals])
+    )
 
 
 _MATERIAL = {"microworld": (1792, _microworld), "formal": (448, _formal)}

@@ -253,9 +253,14 @@ def _any_word(rng: Random, kind: str) -> str:
     return "".join(rng.choices(ascii_letters + digits, k=rng.randint(1, 3)))
 
 
-def _repeat(rng: Random, kind: str, room: int) -> Document:
-    """Return a run of 4 or more words of any sort, said again until the room is full."""
+def _repeat(rng: Random, kind: str, room: int, is_exposed: bool) -> Document:
+    """Return a run of 4 or more words of any sort, said again until the room is full.
+
+    Letters at random may spell a word of the language, but not where it is never shown.
+    """
     run = [_any_word(rng, kind) for _ in range(rng.randint(4, max(6, room // 3)))]
+    while not is_exposed and not set(run).isdisjoint(INVENTED):
+        run = [_any_word(rng, kind) if word in INVENTED else word for word in run]
     text, answers = "", []
     for position in range(room - 1):
         start = len(text)
@@ -363,7 +368,7 @@ def document(seed: int, index: int, tokens: int, mix: str = "world-much") -> Doc
     kind = rng.choices(list(kinds), list(kinds.values()))[0]
     room = int(tokens * rng.uniform(0.6, 1.05))
     if kind == "repeat" or (kind == "invented" and rng.random() < 0.6):
-        return _repeat(rng, kind, room)
+        return _repeat(rng, kind, room, not mix.endswith("-none"))
     if kind in ("text", "invented"):
         return _text(rng, kind, room)
     maker, is_world = _maker(rng, kind), mix.startswith("world")
