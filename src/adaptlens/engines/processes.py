@@ -96,10 +96,11 @@ def end_with_parent() -> None:
 
 def _places(workers: int, device: str) -> list[tuple[str, int | None]]:
     """Return each worker's device and number of threads (None: as many as the library takes)."""
-    import torch
+    if device in ("auto", "cuda"):
+        import torch
 
-    if device in ("auto", "cuda") and torch.cuda.is_available():
-        return [(f"cuda:{i % torch.cuda.device_count()}", None) for i in range(workers)]
+        if count := torch.cuda.device_count():
+            return [(f"cuda:{i % count}", None) for i in range(workers)]
     if device in ("auto", "cpu"):
         return [(device, max(1, (os.cpu_count() or 1) // workers))] * workers
     return [(device, None)] * workers
