@@ -25,6 +25,7 @@ CIRCUIT_TABLES = (
     "specifications", "variance", "annotations", "circuit", "edges",
 )  # fmt: skip
 
+TUNINGS = {"it": "LoRA tuning", "sl": "plain LoRA tuning", "full": "full tuning"}
 SHARES = (0.05, 0.1, 0.2, 0.4)
 """Sizes of circuits in the overlap curve, as shares of all units."""
 SHOWN_EDGES = 40
@@ -338,11 +339,17 @@ class CircuitTables:
                 if source == target:
                     total = float(gap.mean())
                     mean = layered.mean(kept[..., i] / total, len(one.draws) > 1)
+                    lost = [
+                        float((kept[..., i] - kept[..., j]).mean()) / total
+                        for j, other in enumerate(names)
+                        if other.startswith(f"without:{source}:{size}:")
+                    ]
                     faithful.append(
                         {
                             **self.of.about, "condition": target, "size": int(size),
                             "faithfulness": mean.value, "low": mean.low, "high": mean.high,
                             "completeness": float(removed[..., i].mean()) / total,
+                            "minimality": float(np.mean(lost)) if lost else math.nan,
                             "random": float(np.mean([kept[..., j] for j in randoms])) / total,
                             "items": mean.queries, "draws": mean.draws,
                         }
@@ -438,7 +445,7 @@ class CircuitTables:
         neutral = next((c for c in self.of.controls() if c == f"{icl}-neutral"), "")
         shuffled = next((c for c in self.of.controls() if c == f"{icl}-shuffled"), "")
         beyond = {c: self.of.conditions[c] for c in (neutral, shuffled) if c}
-        for way in ("it", "sl", "full"):
+        for way, name in TUNINGS.items():
             tuned = self.of.label(way)
             if not tuned:
                 continue
@@ -458,7 +465,7 @@ class CircuitTables:
                     "model": self.of.model,
                     "task": self.of.family,
                     "factor": 6,
-                    "claim": f"in-context learning shifts the circuit more than {way} does",
+                    "claim": f"in-context learning shifts the circuit more than {name} does",
                     "state": found.state,
                     "line": found.line,
                     "effect": first.value,

@@ -28,7 +28,7 @@ from adaptlens.studies.running import (
     write_plan,
     write_tables,
 )
-from adaptlens.study import Cell, Study, cut, group, missing, resolve, task_digest
+from adaptlens.study import Cell, Component, Study, cut, group, missing, resolve, task_digest
 from adaptlens.tasks import implicit
 from adaptlens.values import Task
 
@@ -107,7 +107,9 @@ def plan_ablations(config: ImplicitConfig, run: Run, study: Study) -> Study:
             if key in found:
                 sets, first, corruption = found[key]
                 (_, own), *_ = one.measurements
-                more = {**own, "sets": sets, "first": first, "corruption": corruption}
+                label = _resolved(one, config)[1].label
+                tested = tuple((n, u) for n, u in sets if _is_tested_in(n, label))
+                more = {**own, "sets": tested, "first": first, "corruption": corruption}
                 wanted.append(replace(one, measurements=(("ablated", more),)))
         added = _study(config, wanted, [model])
         cells += added.cells
@@ -253,11 +255,21 @@ def _cells(one: Wanted, model: dict[str, Any], digest: str, config: ImplicitConf
         "queries": len(one.task.test),
         "seed": config.seed,
     }
-    component, adaptation = resolve("adaptation", one.name, **one.arguments, **_common(one, config))
+    component, adaptation = _resolved(one, config)
     measured = tuple(resolve("measurement", name, **given)[0] for name, given in one.measurements)
     draws = (-1,) if one.name == "zero_shot" else tuple(range(config.draws))
     cell = Cell(model, described, component, adaptation.label, measured, draws, config.seed)
     return cut(cell, adaptation.draws_per_cell)
+
+
+def _resolved(one: Wanted, config: ImplicitConfig) -> tuple[Component, Any]:
+    return resolve("adaptation", one.name, **one.arguments, **_common(one, config))
+
+
+def _is_tested_in(name: str, label: str) -> bool:
+    """Whether a set of units is tested in a condition: those less one member in their own alone."""
+    kind, source, *_ = name.split(":")
+    return kind != "without" or source == label
 
 
 def _common(one: Wanted, config: ImplicitConfig) -> dict[str, Any]:

@@ -23,6 +23,7 @@ CONDITIONS: dict[tuple[str, str], str] = {
 }
 """What is learnt and what is read -> the condition's name."""
 
+NAMES = {"it": "LoRA tuning", "sl": "plain LoRA tuning", "full": "full tuning"}
 ZERO = "zero_shot"
 ICL = "icl"
 RESAMPLES = 2000
@@ -212,14 +213,14 @@ class Behaved:
             yield Statement(1, "in-context learning uses the shortcut", 1, _points(used))
         for method in (m for m in self.methods() if m != ICL):
             most = self.samples(method)[-1]
-            name = {"it": "LoRA", "full": "full", "sl": "plain LoRA"}.get(method, method)
+            name = NAMES[method]
             mine, theirs = (
                 self.found.get((PATTERN, m, n, PATTERN)) for m, n in ((ICL, shots), (method, most))
             )
             if mine is not None and theirs is not None:
                 yield Statement(
                     1,
-                    f"in-context learning reads pattern items better than {name} tuning on "
+                    f"in-context learning reads pattern items better than {name} on "
                     f"{most:,} samples",
                     1,
                     _points(_difference(mine, theirs)),
@@ -228,13 +229,46 @@ class Behaved:
             if uses[0] is not None and uses[1] is not None:
                 yield Statement(
                     1,
-                    f"in-context learning uses the shortcut more than {name} tuning on "
-                    f"{most:,} samples",
+                    f"in-context learning uses the shortcut more than {name} on {most:,} samples",
                     1,
                     _points(_difference(uses[0], uses[1])),
                 )
         if (relied := self.relied(ICL, shots)) is not None:
             yield Statement(2, "in-context learning relies on the shortcut", 1, _points(relied))
+
+    def frugality(self, times: float) -> Rows:
+        """Return the claims that tuning needs many times more samples than prompting.
+
+        Supported where the whole interval of the ratio lies above `times`, refuted where it lies
+        below. Rows of claims, as `implicit_tables` makes them of statements.
+        """
+        rows: Rows = []
+        for row in self.needed():
+            low, high = row["ratio_low"], row["ratio_high"]
+            state = "supported" if low > times else "refuted" if high < times else "not decided"
+            ends = [f"{x:,.1f}" if math.isfinite(x) else f"over {row['most']:,} samples"
+                    for x in (row["ratio"], low, high)]  # fmt: skip
+            rows.append(
+                {
+                    "model": self.model,
+                    "task": self.family,
+                    "factor": 3,
+                    "claim": f"{NAMES[row['method']]} needs over {times:g} times the samples of "
+                    f"in-context learning ({row['condition']})",
+                    "state": state,
+                    "line": f"{ends[0]} times [{ends[1]}, {ends[2]}] the {row['icl_samples']} "
+                    f"demonstrations that reach {row['target']:.1f}%",
+                    "effect": row["ratio"],
+                    "low": low,
+                    "high": high,
+                    "p": math.nan,
+                    "p_holm": math.nan,
+                    "test": "percentiles over draws and items",
+                    "queries": row["queries"],
+                    "draws": row["draws"],
+                }
+            )
+        return rows
 
     def _uses(self, method: str, samples: int) -> Answered | None:
         """Return the shortcut use of every draw and pair of items, before the mean."""
@@ -285,11 +319,12 @@ def behaved(
 
 def elsewhere(
     found: Sequence[Condition], tasks: Mapping[str, Mapping[str, Any]], seed: int
-) -> tuple[Rows, Rows]:
-    """Return rows of `curves` for what was learnt from all families, and rows of `transfer`.
+) -> tuple[Rows, Rows, dict[str, list[Statement]]]:
+    """Return rows of `curves` of what was learnt from all families, of `transfer`, and claims.
 
-    Both are of tasks read on the items of every family; transfer is accuracy minus the model's
-    own zero-shot on the same items.
+    All are of tasks read on the items of every family; transfer is accuracy minus the model's own
+    zero-shot on the same items. The claims, by model, are that what a way of adapting learns from
+    one family helps on the others.
     """
     anchors: dict[tuple[str, str], Answered] = {}
     read: list[tuple[Condition, str, str, str, str, Answered]] = []
@@ -308,6 +343,7 @@ def elsewhere(
                 read.append((one, family, learnt, other, kind, values))
     mixed: Rows = []
     transfer: Rows = []
+    gains: dict[tuple[str, str], list[tuple[Answered, Answered]]] = {}
     for one, family, learnt, other, kind, values in read:
         about = {"model": one.model, "family": other}
         size = {"method": one.adaptation, "samples": one.examples}
@@ -331,6 +367,8 @@ def elsewhere(
             )
         elif (anchor := anchors.get((one.model, f"{other}/{kind}"))) is not None:
             gain = _points(_difference(values, anchor))
+            if other != family:
+                gains.setdefault((one.model, one.adaptation), []).append((values, anchor))
             transfer.append(
                 {
                     **about,
@@ -345,7 +383,15 @@ def elsewhere(
                     "draws": gain.draws,
                 }
             )
-    return mixed, transfer
+    claimed: dict[str, list[Statement]] = {}
+    for (model, method), several in gains.items():
+        # Every family and kind has as many items; an item number stands for one of each.
+        differences = [values.values - anchor.values for values, anchor in several]
+        mean = layered.mean(np.mean(differences, 0), True, flips=layered.FLIPS)
+        name = NAMES.get(method, "in-context learning")
+        claim = f"what {name} learns from one family helps on the others"
+        claimed.setdefault(model, []).append(Statement(4, claim, 1, _points(mean)))
+    return mixed, transfer, claimed
 
 
 def _named(task: str) -> tuple[str, str, bool]:

@@ -18,6 +18,9 @@ from adaptlens.studies.running import STUDY_FILE, cell_rows, unfinished
 if TYPE_CHECKING:
     from adaptlens.report import ImplicitReport
 
+EVERY_FAMILY = "all families"
+TIMES = 10.0
+"""How many times more samples count as many more."""
 TABLES = ("curves", "shortcut", "needed", "transfer", *CIRCUIT_TABLES)
 
 
@@ -60,8 +63,11 @@ def analyse(run: Run, overrides: Sequence[str] = ()) -> "ImplicitReport":
         tables["shortcut"] += one.shortcut()
         tables["needed"] += one.needed()
         judged += _judged([*one.statements()], one.model, one.family, config.margin)
-    mixed, tables["transfer"] = elsewhere(found, tasks, config.seed)
+        judged += one.frugality(TIMES)
+    mixed, tables["transfer"], claimed = elsewhere(found, tasks, config.seed)
     tables["curves"] += mixed
+    for model, statements in claimed.items():
+        judged += _judged(statements, model, EVERY_FAMILY, config.margin)
     for studied in circuits_of(found, tasks, settings):
         of_circuits = CircuitTables(studied)
         for name, rows in of_circuits.tables().items():
