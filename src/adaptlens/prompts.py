@@ -192,10 +192,10 @@ def _chat_parts(
         if not is_query:
             messages.append({"role": "assistant", "content": example.target})
             contents.append(("demo_target", example.target))
-    return _locate(chat(messages), contents)
+    return locate(chat(messages), contents)
 
 
-def _locate(text: str, contents: Sequence[tuple[Role, str]]) -> list[Part]:
+def locate(text: str, contents: Sequence[tuple[Role, str]]) -> list[Part]:
     """Split rendered chat text into the known contents, in order, and the template's own text."""
     parts, start = [], 0
     for role, content in contents:

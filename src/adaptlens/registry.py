@@ -13,6 +13,10 @@ TABLE: dict[str, dict[str, str]] = {
         "sl": "adaptlens.adapt.tuning:SupervisedTuning",
         "it_path": "adaptlens.adapt.tuning:TuningPath",
         "full": "adaptlens.adapt.full_tuning:FullTuning",
+        "base": "adaptlens.adapt.mixed:Base",
+        "gold": "adaptlens.adapt.mixed:Gold",
+        "regular_tuned": "adaptlens.adapt.mixed:RegularTuned",
+        "samplegen_tuned": "adaptlens.adapt.mixed:SampleGenTuned",
     },
     "measurement": {
         "ablated": "adaptlens.measure.circuits:Ablated",
@@ -23,6 +27,7 @@ TABLE: dict[str, dict[str, str]] = {
         "heads": "adaptlens.measure.heads:Heads",
         "hidden": "adaptlens.measure.hidden:Hidden",
         "resemblance": "adaptlens.measure.resemblance:Resemblance",
+        "systems": "adaptlens.measure.systems:Systems",
     },
     "engine": {
         "in_process": "adaptlens.engines.in_process:InProcess",
