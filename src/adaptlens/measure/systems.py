@@ -5,8 +5,7 @@ pipeline, in which the base model finishes what the tuned one wrote.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,17 +13,18 @@ import numpy as np
 from adaptlens.errors import UserError, unknown
 from adaptlens.formats import END, Writer, layout, outputs, varied
 from adaptlens.lm import score
-from adaptlens.lm.encoder import cosine_similarity
 from adaptlens.lm.load import LM
 from adaptlens.lm.walk import Work
 from adaptlens.measure import Progress
+from adaptlens.measure.judging import Verdicts, judged, similarity_of
 from adaptlens.values import Adapted, Example, Measured, Prompt, Task, Weights
 
 SHOWN_EACH = 2
-_SPARE_TOKENS = 2
-_SPARE_SHARE = 1.1
+_SPARE_TOKENS, _SPARE_SHARE = 4, 1.1
+_LINE = ("\n",)
 
-Similarity = Callable[[Sequence[str], Sequence[str]], np.ndarray]
+Sent = Sequence[Sequence[Prompt | None]]
+"""Prompts [repeats][queries]; None where there is nothing to send."""
 
 
 @dataclass(frozen=True)
@@ -79,4 +79,274 @@ class Systems:
             UserError: an adaptation that writes no system's prompts, a variation that the system
                 cannot be read with, a task that is not read, or an encoder that is not there.
         """
-        raise NotImplementedError
+        if not isinstance(adapted.write, Writer):
+            raise UserError(
+                f"systems was asked to read '{adapted.adaptation}'; expected base, gold, "
+                "regular_tuned or samplegen_tuned; measure behaviour instead."
+            )
+        places = self._places(task)
+        similarity = similarity_of(self.semantic) if self.semantic else None
+        reading = _Reading(lm, task, adapted, len(self.variations), progress)
+        arrays: dict[str, np.ndarray] = {}
+        texts: list[dict[str, Any]] = []
+        for variation in self.variations:
+            reading.writer = adapted.write.varied(variation)
+            queries = [varied(task.test[i], reading.writer.variation) for i in places]
+            asked = [task.test[i] for i in places]
+            found = {"": reading.direct(asked, queries, self.max_new_tokens)}
+            if reading.writer.system == "samplegen" and self.pipeline:
+                found["pipeline_"] = reading.pipeline(queries, found[""].outputs)
+            for prefix, verdicts in found.items():
+                before = (f"{variation}." if variation else "") + prefix
+                for name, array in judged(queries, verdicts, similarity).items():
+                    arrays[before + name] = _spread(array, places, len(task.test))
+                texts += _shown(before, queries, verdicts)
+        return Measured(reading.numbers(), arrays, {"prompts": texts})
+
+    def _places(self, task: Task) -> list[int]:
+        """Return the numbers of the items to read."""
+        groups = list(dict.fromkeys(query.group for query in task.test))
+        for name in self.tasks:
+            if name not in groups:
+                raise unknown("task to read", name, groups)
+        chosen = self.tasks or groups
+        return [i for i, query in enumerate(task.test) if query.group in chosen]
+
+
+@dataclass
+class _Reading:
+    """One call of `Systems.measure`."""
+
+    lm: LM
+    task: Task
+    adapted: Adapted
+    num_variations: int
+    progress: Progress | None
+    writer: Writer = field(default_factory=lambda: Writer("base"))
+    work: Work = field(default_factory=Work)
+    done: int = 0
+    most_tokens: int = 0
+
+    @property
+    def repeats(self) -> int:
+        """How many variants there are."""
+        return len(self.adapted.draws)
+
+    def direct(
+        self, asked: Sequence[Example], queries: Sequence[Example], most: int | None
+    ) -> Verdicts:
+        """Return what the adapted model itself answers.
+
+        Args:
+            asked: the items as the mixture has them, from which prompts are written.
+            queries: the same, varied, by which answers are judged.
+            most: tokens of an output; None for what is needed.
+        """
+        shared = self.adapted.shares_prompts
+        first = [self.writer(0, query) for query in asked]
+        sent = [
+            first if shared or not i else [self.writer(i, query) for query in asked]
+            for i in range(self.repeats)
+        ]
+        weights = self.adapted.weights
+        system = self.writer.system
+        if system != "samplegen":
+            return self.answered(system, sent, queries, weights, most)
+        most = most or self.needed(self.texts_needed(asked), _SPARE_SHARE)
+        written = self.generated(sent, weights, most, (END,))
+        continued = [
+            [layout.continued(p, text) for p, text in zip(*both, strict=True)]
+            for both in zip(sent, written, strict=True)
+        ]
+        return self.verdicts(system, sent, continued, written, queries, weights)
+
+    def pipeline(self, queries: Sequence[Example], written: Sequence[Sequence[str]]) -> Verdicts:
+        """Return what the base model answers after what the samplegen model wrote."""
+        sent = [
+            [layout.pipeline(q, text) for q, text in zip(queries, row, strict=True)]
+            for row in written
+        ]
+        return self.answered("pipeline", sent, queries, None, None)
+
+    def answered(
+        self,
+        system: str,
+        sent: Sent,
+        queries: Sequence[Example],
+        weights: Weights | None,
+        most: int | None,
+    ) -> Verdicts:
+        """Return the options' log-likelihoods and the line written after prompts with a marker."""
+        most = most or self.needed(_answers_of(queries), 1.0)
+        written = self.generated(sent, weights, most, _LINE)
+        if system != "regular":
+            # The answer is the first line with text, and an output may begin with a line break.
+            again = [
+                [p if text == "" else None for p, text in zip(*both, strict=True)]
+                for both in zip(sent, written, strict=True)
+            ]
+            if any(prompt for row in again for prompt in row):
+                rest = self.generated(again, weights, most, ())
+                written = [
+                    [a or b for a, b in zip(*both, strict=True)]
+                    for both in zip(written, rest, strict=True)
+                ]
+        return self.verdicts(system, sent, sent, written, queries, weights)
+
+    def verdicts(
+        self,
+        system: str,
+        sent: Sent,
+        scored: Sent,
+        written: Sequence[Sequence[str]],
+        queries: Sequence[Example],
+        weights: Weights | None,
+    ) -> Verdicts:
+        """Return what was written, the answers found in it, and the options' log-likelihoods."""
+        answers = [
+            [
+                outputs.answer(system, text, query.choices)
+                for text, query in zip(row, queries, strict=True)
+            ]
+            for row in written
+        ]
+        return Verdicts(sent, written, answers, self.scored(scored, weights))
+
+    def generated(
+        self, sent: Sent, weights: Weights | None, most: int, stop: Sequence[str]
+    ) -> list[list[str]]:
+        """Return what is written after every prompt; "" where none is sent."""
+        found: list[list[str]] = [["" for _ in row] for row in sent]
+
+        def run(
+            places: list[tuple[int, int]], requests: list[score.Request], told: Progress
+        ) -> None:
+            room = self.lm.context_tokens - max(len(r.prompt_ids) for r in requests)
+            limit = min(most, max(room, 1))
+            self.most_tokens = max(self.most_tokens, limit)
+            texts = score.generate(
+                self.lm, requests, limit, stop, weights, progress=told, work=self.work
+            )
+            for (i, j), text in zip(places, texts, strict=True):
+                found[i][j] = text
+
+        self.each(sent, weights, run)
+        return found
+
+    def scored(self, sent: Sent, weights: Weights | None) -> list[list[np.ndarray | None]]:
+        """Return the log-likelihoods of every prompt's options; None where there are none."""
+        found: list[list[np.ndarray | None]] = [[None for _ in row] for row in sent]
+
+        def run(
+            places: list[tuple[int, int]], requests: list[score.Request], told: Progress
+        ) -> None:
+            values = score.score(self.lm, requests, weights, progress=told, work=self.work)
+            for (i, j), loglik in zip(places, values, strict=True):
+                found[i][j] = loglik
+
+        chosen = [[p if p and p.answers else None for p in row] for row in sent]
+        self.each(chosen, weights, run)
+        return found
+
+    def each(
+        self,
+        sent: Sent,
+        weights: Weights | None,
+        run: Callable[[list[tuple[int, int]], list[score.Request], Progress], None],
+    ) -> None:
+        """Run all prompts at once by the base model, else variant by variant.
+
+        Rows of one adapter run together without copying it row by row.
+        """
+        rows = [list(range(len(sent)))] if weights is None else [[i] for i in range(len(sent))]
+        for number, own in enumerate(rows):
+            places = [(i, j) for i in own for j, prompt in enumerate(sent[i]) if prompt]
+            if places:
+                prompts = [sent[i][j] for i, j in places]
+                variants = [i for i, _ in places]
+                requests = score.encode(
+                    self.lm, [p for p in prompts if p], variants, work=self.work
+                )
+                run(places, requests, self.telling(number, len(rows)))
+        self.done += 1
+
+    def telling(self, number: int, count: int) -> Progress:
+        """Return what reports progress of part `number` of `count` of a pass."""
+        system = self.adapted.write.system if isinstance(self.adapted.write, Writer) else ""
+        passes = self.num_variations * (4 if system == "samplegen" else 2)
+
+        def tell(i: int, n: int) -> None:
+            if self.progress:
+                share = (self.done + (number + i / max(n, 1)) / count) / passes
+                self.progress(min(int(1000 * share), 1000), 1000)
+
+        return tell
+
+    def needed(self, texts: Sequence[str], share: float) -> int:
+        """Return how many tokens an output may have to hold any of these texts, and some more."""
+        rows = self.lm.encode_all(list(dict.fromkeys(texts)))
+        longest = max((len(ids) - len(self.lm.prefix_ids) for ids in rows), default=0)
+        return int(longest * share) + _SPARE_TOKENS
+
+    def texts_needed(self, asked: Sequence[Example]) -> list[str]:
+        """Return the longest text that samplegen should write for each task."""
+        pool = layout.by_group(self.task.pool)
+        found = []
+        for group in dict.fromkeys(query.group for query in asked):
+            shown = sorted(pool.get(group, ()), key=lambda e: -len(e.input + "".join(e.choices)))
+            item = max(
+                (query for query in asked if query.group == group),
+                key=lambda query: len(query.input + "".join(query.choices)),
+            )
+            found.append(
+                layout.response(item, shown[: layout.SHOWN], variation=self.writer.variation)
+            )
+        return found
+
+    def numbers(self) -> dict[str, float]:
+        """Return the counts that a reader of the results may ask for."""
+        return {
+            "max_new_tokens": float(self.most_tokens),
+            "unshared_sequences": float(self.work.unshared),
+            "seams_moved": float(self.work.seams_moved),
+            "tokens_computed": float(self.work.tokens_computed),
+        }
+
+
+def _answers_of(queries: Sequence[Example]) -> list[str]:
+    """Return every text that an answer may be, as it is written."""
+    return [f" {text}" for query in queries for text in (*query.choices, query.target)]
+
+
+def _spread(array: np.ndarray, places: Sequence[int], count: int) -> np.ndarray:
+    """Return an array over all test items, NaN where none was read."""
+    axis = 1 if array.ndim > 1 else 0
+    shape = list(array.shape)
+    shape[axis] = count
+    whole = np.full(shape, np.nan)
+    whole[(slice(None), places) if axis else places] = array
+    return whole
+
+
+def _shown(before: str, queries: Sequence[Example], verdicts: Verdicts) -> list[dict[str, Any]]:
+    """Return the first prompts of each task as sent by the first variant, and what came back."""
+    shown, seen = [], dict.fromkeys((query.group for query in queries), 0)
+    for query, prompt, output, answer in zip(
+        queries, verdicts.sent[0], verdicts.outputs[0], verdicts.answers[0], strict=True
+    ):
+        seen[query.group] += 1
+        if seen[query.group] > SHOWN_EACH:
+            continue
+        shown.append(
+            {
+                "reading": before,
+                "query_id": query.id,
+                "group": query.group,
+                "gold": query.target,
+                "parts": [[part.role, part.text] for part in prompt.parts] if prompt else [],
+                "answers": list(prompt.answers) if prompt else [],
+                "output": output,
+                "answer": answer,
+            }
+        )
+    return shown
