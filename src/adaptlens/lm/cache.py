@@ -64,9 +64,11 @@ class RowsLayer(DynamicLayer):
         return self.used
 
     def keep(self, rows: torch.Tensor) -> None:
-        """Drop all rows but these."""
+        """Drop all rows but these, which are in order."""
         assert self.keys is not None and self.values is not None
-        self.keys, self.values = self.keys[rows], self.values[rows]
+        for held in (self.keys, self.values):
+            held[: len(rows), :, : self.used] = held[rows, :, : self.used]
+        self.keys, self.values = self.keys[: len(rows)], self.values[: len(rows)]
 
 
 def frozen(layers: Sequence[DynamicLayer]) -> Cache | None:

@@ -19,7 +19,12 @@ from adaptlens.values import Weights
 
 # Prompts are not packed: each has a row, of about so many tokens after what it shares.
 _PROMPT_TOKENS = 32
-_MOST_ROWS = {"cpu": 64, "cuda": 512}
+_MOST_ROWS = 512
+# On a processor, rows beyond what this many bytes of keys and values hold gain nothing.
+_PROCESSOR_ROWS, _PROCESSOR_BYTES = 64, 2**28
+# Rows that have ended run along, unread, until this share of a batch has: dropping them moves the
+# keys and values of all others.
+_ENDED_SHARE = 1 / 8
 
 
 @torch.inference_mode()
@@ -95,8 +100,11 @@ class _Writer:
         longest = max(len(self.prompts[n]) for n in numbers)
         size = next(parts.backbone.parameters()).element_size()
         a_token = 2 * parts.num_layers * parts.num_kv_heads * parts.head_width * size
-        fit = self.budget_bytes // (a_token * (longest + self.max_new_tokens))
-        self.batches(numbers, layers, prefix, min(fit, _MOST_ROWS.get(self.lm.device.type, 64)))
+        a_row = a_token * (longest + self.max_new_tokens)
+        most = _MOST_ROWS
+        if self.lm.device.type == "cpu":
+            most = min(max(_PROCESSOR_BYTES // a_row, _PROCESSOR_ROWS), _MOST_ROWS)
+        self.batches(numbers, layers, prefix, min(self.budget_bytes // a_row, most))
 
     def batches(
         self, numbers: list[int], layers: list[DynamicLayer], prefix: int, rows: int
@@ -155,18 +163,21 @@ class _Writer:
         self.count(packed.num_tokens, packed.ids.numel() - packed.num_tokens)
         final = hidden[torch.arange(len(live), device=device), lengths - prefix - 1]
         written: dict[int, list[int]] = {n: [] for n in live}
+        going = set(live)
         for step in range(self.max_new_tokens):
             new = parts.logits(final).float().argmax(dim=-1)
             for n, token in zip(live, new.tolist(), strict=True):
-                written[n].append(token)
-            going = [i for i, n in enumerate(live) if not self.ended(n, written[n])]
+                if n in going:
+                    written[n].append(token)
+                    if self.ended(written[n]):
+                        going.remove(n)
             if not going or step == self.max_new_tokens - 1:
                 break
-            if len(going) < len(live):
-                keep = torch.tensor(going, device=device)
+            if len(going) <= (1 - _ENDED_SHARE) * len(live):
+                keep = torch.tensor([i for i, n in enumerate(live) if n in going], device=device)
                 for layer in cache:
                     layer.keep(keep)
-                live = [live[i] for i in going]
+                live = [n for n in live if n in going]
                 new, lengths, seen, places = new[keep], lengths[keep], seen[keep], places[keep]
             seen = torch.cat([seen, seen.new_ones(len(live), 1)], dim=1)
             places = torch.cat([places, lengths[:, None]], dim=1)
@@ -175,7 +186,7 @@ class _Writer:
                     new[:, None], lengths[:, None], seen[:, None], places, Cache(layers=[*cache])
                 )[:, 0]
             lengths = lengths + 1
-            self.count(len(live), 0)
+            self.count(len(going), len(live) - len(going))
         for n, ids in written.items():
             self.finish(n, ids)
 
@@ -209,11 +220,20 @@ class _Writer:
         self.work.tokens_computed += computed
         self.work.tokens_padded += padded
 
-    def ended(self, number: int, ids: list[int]) -> bool:
-        """Whether a continuation is complete."""
+    def ended(self, ids: list[int]) -> bool:
+        """Whether a continuation is complete.
+
+        A stop text that ends here lies in the last tokens: one byte is the least a token stands
+        for. Only where it does is the whole decoded.
+        """
         if ids[-1] in self.lm.eos_ids:
             return True
-        return bool(self.stop) and any(text in self.decode(ids) for text in self.stop)
+        if not self.stop:
+            return False
+        most = max(len(text.encode()) for text in self.stop)
+        return any(
+            all(text in self.decode(part) for part in (ids[-most:], ids)) for text in self.stop
+        )
 
     def finish(self, number: int, ids: list[int]) -> None:
         """Record a continuation, cut before EOS and before the first stop text."""
