@@ -1,7 +1,9 @@
 """A Ray cluster: one actor per device, each a worker over a run folder that all nodes share."""
 
 import os
+import socket
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from adaptlens.engines import LoadModel, Outcome, Reporter, Silent
@@ -14,6 +16,8 @@ from adaptlens.study import Study
 
 MOST_DEATHS = 3
 """So many actors may die one after the other without a cell getting done in between."""
+
+CONNECT_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -122,10 +126,16 @@ class Worker:
 
     def work(self, folder: str, device: str) -> str:
         """Drain the run; return what the user has to mend, or nothing."""
+        node = os.uname().nodename
+        if not Path(folder, "run.json").exists():
+            return (
+                f"node {node} does not see the run folder '{folder}'; put it on a disk that all "
+                "nodes share (--out)."
+            )
         try:
             work(folder, Silent(), device=device)
         except UserError as error:
-            return f"on node {os.uname().nodename}: {error}"
+            return f"on node {node}: {error}"
         return ""
 
 
@@ -143,8 +153,12 @@ def _ray() -> Any:
 def _connect(ray: Any, address: str | None) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
+        host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
+        if colon:
+            # Ray itself goes on asking an address where nobody answers for many minutes.
+            socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
         ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-    except (ConnectionError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(
             f"no Ray cluster at '{address}' ({str(error).strip().splitlines()[0]}); start one with "
             "`ray start --head` and give the address it prints, or leave out --address."
