@@ -39,7 +39,7 @@ def settings(model: Path | str, **changes):
 
 @pytest.fixture(scope="module")
 def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.tiny_folder(tmp_path_factory.mktemp("model"), "llama", max_position_embeddings=512)
+    return tiny.tiny_folder(tmp_path_factory.mktemp("model"), "llama")
 
 
 @pytest.fixture(scope="module")
@@ -187,9 +187,9 @@ def test_what_was_stored_is_judged_again_without_the_model(finished: Run):
 
 
 def test_circuits_of_a_random_model_are_undefined_and_the_run_says_why(llama: Path, tmp_path: Path):
-    found = implicit.run_study(
-        settings(llama, parts=["circuits"]), out=tmp_path / "run", reporter=Silent()
-    )
+    short = {**SMALL["circuits"], "shots": 1}
+    config = settings(llama, parts=["circuits"], families=["relation"], circuits=short)
+    found = implicit.run_study(config, out=tmp_path / "run", reporter=Silent())
     gates = found.report.tables["gates"]
     assert not gates.defined.any() and all(gates.reason)
     shift = [claim for claim in found.report.claims if claim["factor"] == 6]
