@@ -186,7 +186,7 @@ def _block(
     high: int,
 ) -> Block:
     """Return rows low..high of each of these variants as one block, short ones filled up."""
-    rows, seq = high - low, max(packed.ids.shape[1] for packed in laid)
+    rows, seq = high - low, max(_width(packed, low, high) for packed in laid)
     shape = (len(laid), rows, seq)
     ids = np.zeros(shape, np.int64)
     # Filling sees only itself, and counts on so that plain rows have plain positions, but not past
@@ -197,10 +197,10 @@ def _block(
     places, targets, owners, weights = [], [], [], []
     given = 0
     for v, (batch, packed) in enumerate(zip(batches, laid, strict=True)):
-        own_rows, own_seq = packed.ids[low:high].shape
-        ids[v, :own_rows, :own_seq] = packed.ids[low:high]
-        positions[v, :own_rows, :own_seq] = packed.positions[low:high]
-        ends[v, :own_rows, :own_seq] = packed.ends[low:high]
+        own_rows, own_seq = packed.ids[low:high, :seq].shape
+        ids[v, :own_rows, :own_seq] = packed.ids[low:high, :seq]
+        positions[v, :own_rows, :own_seq] = packed.positions[low:high, :seq]
+        ends[v, :own_rows, :own_seq] = packed.ends[low:high, :seq]
         num_labels = sum(lesson.num_labels for lesson in batch)
         for number, row, path in zip(packed.sequences, packed.rows, packed.places, strict=True):
             if not low <= row < high:
@@ -227,6 +227,12 @@ def _block(
         tokens_computed=ids.size,
         pairs_computed=int((ends - np.arange(seq)).sum()),
     )
+
+
+def _width(packed: trie.Packed, low: int, high: int) -> int:
+    """Return the length of the longest of rows low..high; rows come longest first."""
+    own = zip(packed.rows, packed.places, strict=True)
+    return max((int(path[-1]) + 1 for row, path in own if low <= row < high), default=1)
 
 
 def _to(block: Block, device: torch.device | str) -> Block:

@@ -138,6 +138,7 @@ class MixtureTuning:
             recipe,
             names=[f"{self.label} on {task.name}, seed {draw}" for draw in draws],
             progress=progress,
+            block_tokens=_block_tokens(lm),
             width=row_width(lm, lessons, self.batch),
         )
         training = account(
@@ -283,6 +284,14 @@ class Base:
         _check_mixture(self.name, task)
         write = Writer("base", variation=self.variation)
         return Adapted(self.label, NO_DRAW, write, shares_prompts=True)
+
+
+def _block_tokens(lm: LM) -> int | None:
+    """Return the most tokens of a pass: few on a processor, as few are filled up in small blocks.
+
+    Rows come longest first, and a block is as wide as its longest row.
+    """
+    return min(1024, loop.default_block_tokens(lm)) if lm.device.type == "cpu" else None
 
 
 def row_width(lm: LM, lessons: Sequence[Lesson], batch: int) -> int:
