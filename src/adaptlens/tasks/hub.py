@@ -28,7 +28,7 @@ def hub_task(name: str, settings: Settings) -> Task:
         if known is None or known in tables:
             notes.append(f"Split '{label}' of {name} was not used.")
             continue
-        table = _table(dataset[label], f"{Path(path).name} [{label}]")
+        table = as_table(dataset[label], f"{Path(path).name} [{label}]")
         hidden = _hidden(table, dataset[label].features)
         if hidden:
             notes.append(
@@ -87,7 +87,7 @@ def open_dataset(path: str, config: str | None = None, **arguments: Any) -> dict
     return dict(loaded) if isinstance(loaded, dict) else {"train": loaded}
 
 
-def _table(dataset: Any, name: str) -> Table:
+def as_table(dataset: Any, name: str) -> Table:
     """Return a split as a table, with the numbers of ClassLabel columns as their names."""
     import datasets
 
