@@ -64,7 +64,8 @@ def mean_over(table: "DataFrame", column: str = "difference", *, level: float = 
     Models tuned from one base are averaged on each task first. Errors are clustered by base and by
     task (Cameron, Gelbach and Miller 2011), never less than either alone; Student's t with the
     fewer of the two as degrees of freedom, less one. With one task the error is that over bases,
-    and the other way round. `queries` of the mean is the number of tasks, `draws` that of bases.
+    and the other way round; it is never less than 1 / queries, for what unseen queries may do
+    where all seen agree. `queries` of the mean is the number of tasks, `draws` that of bases.
     """
     cells = table.groupby(["model", "task"])[column].mean().dropna().reset_index()
     values = cells[column].to_numpy(float)
@@ -79,7 +80,9 @@ def mean_over(table: "DataFrame", column: str = "difference", *, level: float = 
         nan = math.nan
         return Mean(value, nan, nan, nan, tasks, bases, nan, nan)
     variance = sum(one for one, _ in clustered) - (len(clustered) - 1) * np.square(rest).sum()
-    error = math.sqrt(max(float(variance), *(float(one) for one, _ in clustered)))
+    asked = float(table.drop_duplicates("task")["queries"].sum())
+    least = 1 / asked**2
+    error = math.sqrt(max(float(variance), least, *(float(one) for one, _ in clustered)))
     freedom = float(min(degrees for _, degrees in clustered))
     return _mean(value, error, freedom, tasks, bases, level)
 
@@ -100,8 +103,8 @@ def systems(scores: "DataFrame", *, scoring: str = FIRST, alpha: float = 0.05) -
 
     Columns: left, right, cluster ("all" or one), tasks (all; seen and unseen by the mixture, where
     the left system is tuned), ability_left, ability_right, value (their difference), low, high, p,
-    p_holm (over all rows), state ("left" or "right" is better, or ""), unparsed_left,
-    unparsed_right, bases, models, num_tasks.
+    p_holm (over all pairs and choices of tasks; clusters apart), state ("left" or "right" is
+    better, or ""), unparsed_left, unparsed_right, bases, models, num_tasks.
 
     Args:
         scores: the long table.
@@ -128,15 +131,16 @@ def systems(scores: "DataFrame", *, scoring: str = FIRST, alpha: float = 0.05) -
                     "unparsed_left": float(own["unparsed_left"].mean()),
                     "unparsed_right": float(own["unparsed_right"].mean()),
                 })  # fmt: skip
-    return _decided(rows, alpha, ("left", "right"))
+    return _by_cluster(rows, alpha, ("left", "right"))
 
 
 def variations(scores: "DataFrame", *, alpha: float = 0.05) -> Rows:
     """Return what each variation of the prompt changes, paired with the prompt as it is.
 
     Columns: system, variation, cluster ("all" or one), scoring, ability_left (varied),
-    ability_right (as it is), value (their difference), low, high, p, p_holm (over all rows), state
-    ("better", "worse" or ""), unparsed_left, unparsed_right, bases, models, num_tasks.
+    ability_right (as it is), value (their difference), low, high, p, p_holm (over all kinds;
+    clusters apart), state ("better", "worse" or ""), unparsed_left, unparsed_right, bases, models,
+    num_tasks.
     """
     table = abilities(scores)
     key = [*_MODEL, "system", "task", "scoring"]
@@ -158,7 +162,7 @@ def variations(scores: "DataFrame", *, alpha: float = 0.05) -> Rows:
                 "unparsed_left": float(own["unparsed_left"].mean()),
                 "unparsed_right": float(own["unparsed_right"].mean()),
             })  # fmt: skip
-    return _decided(rows, alpha, ("better", "worse"))
+    return _by_cluster(rows, alpha, ("better", "worse"))
 
 
 def exceeding(scores: "DataFrame", *, scoring: str = FIRST, alpha: float = 0.05) -> Rows:
@@ -241,6 +245,13 @@ def _numbers(own: "DataFrame", found: Mean) -> dict[str, Any]:
         "models": len(own[_MODEL].drop_duplicates()),
         "num_tasks": int(own["task"].nunique()),
     }
+
+
+def _by_cluster(rows: Rows, alpha: float, names: tuple[str, str]) -> Rows:
+    """Return the rows decided, those of all clusters and those of single ones apart."""
+    for is_all in (True, False):
+        _decided([row for row in rows if (row["cluster"] == "all") is is_all], alpha, names)
+    return rows
 
 
 def _decided(rows: Rows, alpha: float, names: tuple[str, str]) -> Rows:

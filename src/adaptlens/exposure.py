@@ -46,7 +46,7 @@ class Group:
         levels: of exposure, the least first.
         tasks: names of the tasks.
         is_exposed: whether exposure concerns the task [tasks].
-        queries: of the tasks, all together.
+        queries: of the tasks [tasks].
         read: quantity to its abilities; repeats of tuning are mixtures x seeds.
     """
 
@@ -55,7 +55,7 @@ class Group:
     levels: tuple[str, ...]
     tasks: tuple[str, ...]
     is_exposed: np.ndarray
-    queries: int
+    queries: np.ndarray
     read: dict[str, _Read]
 
 
@@ -90,7 +90,7 @@ def groups(scores: "DataFrame", exposed: Collection[str], *, scoring: str = FIRS
                                for task in tasks])  # fmt: skip
         read = {name: _read(rows[rows["system"] == system], levels, tasks)
                 for name, system in QUANTITIES.items()}  # fmt: skip
-        queries = int(about["queries"].sum())
+        queries = about["queries"].to_numpy(float)
         found.append(Group(str(family), size, levels, tasks, is_exposed, queries, read))
     return found
 
@@ -116,24 +116,24 @@ def _read(rows: "DataFrame", levels: Sequence[str], tasks: Sequence[str]) -> _Re
     return _Read(values, seen)
 
 
-def effect(
-    steps: np.ndarray, is_exposed: np.ndarray, tasks: str, *, of_these: bool = False
-) -> Mean:
+def effect(group: Group, steps: np.ndarray, tasks: str, *, of_these: bool = False) -> Mean:
     """Return the mean of differences between two exposures, over tasks x repeats of tuning.
 
     Args:
+        group: the models.
         steps: differences [3 (all queries, halves), repeats, tasks]; NaN where one is missing.
-        is_exposed: [tasks].
         tasks: "exposed", "unexposed" or "exposed - unexposed".
         of_these: take the tasks as they are and only their queries as drawn, whose error halves
             show; else tasks are drawn as well.
 
     The variance is that over tasks (or queries) plus that over repeats, which both contain what is
-    left over. `queries` of the mean is the number of tasks, `draws` that of repeats.
+    left over; and the error is never less than 1 / queries, for what unseen queries may do where
+    all seen agree. `queries` of the mean is the number of tasks, `draws` that of repeats.
     """
+    is_exposed = group.is_exposed
     sides = {"exposed": (is_exposed,), "unexposed": (~is_exposed,),
              "exposed - unexposed": (is_exposed, ~is_exposed)}[tasks]  # fmt: skip
-    value, variances, rows, count = 0.0, [], 0.0, math.inf
+    value, variances, rows, count, asked = 0.0, [], np.zeros(0), math.inf, math.inf
     repeats = steps.shape[1]
     for sign, chosen in zip((1.0, -1.0), sides, strict=False):
         read = np.isfinite(steps[0]) & chosen
@@ -144,7 +144,7 @@ def effect(
         by_task = with_repeats[0]
         value += sign * float(by_task.mean())
         many = len(by_task)
-        count = min(count, many)
+        count, asked = min(count, many), min(asked, float(group.queries[own].sum()))
         if of_these:
             apart = with_repeats[1] - with_repeats[2]
             variances.append((float(np.square(apart).sum()) / 4 / many**2, float(many)))
@@ -152,17 +152,16 @@ def effect(
             spread = float(by_task.var(ddof=1)) / many if many > 1 else math.nan
             variances.append((spread, float(many - 1)))
         rest = np.where(read, steps[0], 0.0)[:, own] - np.where(read[:, own], by_task, 0.0)
-        rows = rows + sign * rest.sum(1) / np.maximum(read[:, own].sum(1), 1)
+        by_repeat = sign * rest.sum(1) / np.maximum(read[:, own].sum(1), 1)
+        rows = rows + by_repeat if rows.size else by_repeat
     if repeats > 1:
         variances.append((float(np.var(rows, ddof=1)) / repeats, float(repeats - 1)))
     variance = sum(one for one, _ in variances)
     if not math.isfinite(variance):
         return _undefined(int(count), repeats, value)
-    if variance <= 1e-24:
-        p = 1.0 if abs(value) < 1e-12 else 0.5 ** (max(int(count), 1) - 1)
-        return Mean(value, value, value, p, int(count), repeats, 0.0, math.inf)
-    freedom = variance**2 / sum(one**2 / degrees for one, degrees in variances if one > 0)
-    error = math.sqrt(variance)
+    spread = sum(one**2 / degrees for one, degrees in variances if one > 0)
+    freedom = variance**2 / spread if spread > 0 else max(count - 1.0, 1.0)
+    error = max(math.sqrt(variance), 1 / asked)
     reach = t_quantile(0.025, freedom) * error
     p = min(1.0, 2 * t_tail(abs(value) / error, freedom))
     return Mean(value, value - reach, value + reach, p, int(count), repeats, error, freedom)
@@ -204,8 +203,9 @@ def exposure(scores: "DataFrame", exposed: Collection[str], *, scoring: str = FI
     Columns: family, size, quantity (ICL, IT, zero-shot), mixture (all; of IT also seen and
     unseen), tasks (exposed, unexposed, "exposed - unexposed": difference in differences), more,
     less (the exposures compared), ability_more, ability_less, value (their difference), low, high,
-    p (tasks and repeats drawn), p_holm (over all rows), low_here, high_here, p_here (the same
-    tasks, queries and repeats drawn), num_tasks, repeats (of tuning), queries, note.
+    p (tasks and repeats drawn), p_holm (over the rows of a choice of mixture and tasks), low_here,
+    high_here, p_here (the same tasks, queries and repeats drawn), num_tasks, repeats (of tuning),
+    queries, note.
 
     Args:
         scores: the long table.
@@ -225,8 +225,12 @@ def exposure(scores: "DataFrame", exposed: Collection[str], *, scoring: str = FI
                 for mixture in mixtures:
                     steps = steps_of(group, quantity, more, less, mixture)
                     rows += _effects(group, quantity, more, less, mixture, steps)
-    p_values = [row["p"] if math.isfinite(row["p"]) else 1.0 for row in rows]
-    return [row | {"p_holm": p} for row, p in zip(rows, holm(p_values), strict=True)]
+    for kind in {(row["mixture"], row["tasks"]) for row in rows}:
+        own = [row for row in rows if (row["mixture"], row["tasks"]) == kind]
+        p_values = [row["p"] if math.isfinite(row["p"]) else 1.0 for row in own]
+        for row, p in zip(own, holm(p_values), strict=True):
+            row["p_holm"] = p
+    return rows
 
 
 def _effects(
@@ -235,8 +239,8 @@ def _effects(
     rows: Rows = []
     read = group.read[quantity].values[0]
     for tasks in ("exposed", "unexposed", "exposed - unexposed"):
-        drawn = effect(steps, group.is_exposed, tasks)
-        here = effect(steps, group.is_exposed, tasks, of_these=True)
+        drawn = effect(group, steps, tasks)
+        here = effect(group, steps, tasks, of_these=True)
         if not math.isfinite(drawn.value):
             continue
         chosen = np.isfinite(steps[0]) & (group.is_exposed == (tasks != "unexposed"))
@@ -251,7 +255,7 @@ def _effects(
             "tasks": tasks, "more": more, "less": less, "ability_more": means[0],
             "ability_less": means[1], "value": drawn.value, "low": drawn.low, "high": drawn.high,
             "p": drawn.p, "low_here": here.low, "high_here": here.high, "p_here": here.p,
-            "num_tasks": drawn.queries, "repeats": drawn.draws, "queries": group.queries,
+            "num_tasks": drawn.queries, "repeats": drawn.draws, "queries": int(group.queries.sum()),
             "note": note,
         })  # fmt: skip
     return rows

@@ -234,7 +234,7 @@ def _bounded(
                 gain = read.values[:, place] - bare[:, place]
                 if quantity == "IT":
                     gain[:, read.seen[place]] = math.nan
-                mean = effect(gain, group.is_exposed, "exposed")
+                mean = effect(group, gain, "exposed")
                 reason = _few(MINIMUM_BASES, mean.queries)
                 count = f"{mean.queries} tasks x {mean.draws} tunings"
                 where = f"{group.family} {group.size:.3g}, exposure {level}"
