@@ -112,7 +112,7 @@ def _climb(exposure: str) -> tuple[Stage, ...]:
         Stage(f"repeats-{exposure}", 600, 64, 32),
         Stage(f"repeats-{exposure}", 300, 32, 64),
         Stage(f"pairs-{exposure}", 700, 32, 128),
-        Stage(f"world-{exposure}", 600, 32, 192),
+        Stage(f"world-{exposure}", 800, 32, 192),
         Stage(f"world-{exposure}", 100, 16, 512),
     )
 
