@@ -18,7 +18,7 @@ def answer(system: str, output: str, options: Sequence[str] = ()) -> str:
     samplegen: what follows the first answer marker on its line; without a marker there is none.
     regular: the first line, or what follows the marker where the model repeats it.
     base, gold, pipeline: of the first line with text, what follows an answer label; else the
-    option that stands in it first (the longest of those); else the line.
+    option that stands in it first, as whole words (the longest of those); else the line.
     """
     if system == "samplegen":
         return _after_marker(output)
@@ -27,8 +27,12 @@ def answer(system: str, output: str, options: Sequence[str] = ()) -> str:
     line = _first_line(output)
     if found := _LABEL.search(line):
         return line[found.end() :].strip()
-    inside = [option for option in options if option in line]
-    return min(inside, key=lambda option: (line.index(option), -len(option)), default=line)
+    inside = [
+        (match.start(), -len(option), option)
+        for option in options
+        if (match := re.search(rf"(?<!\w){re.escape(option)}(?!\w)", line))
+    ]
+    return min(inside)[2] if inside else line
 
 
 def _after_marker(output: str) -> str:
