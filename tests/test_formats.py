@@ -150,7 +150,8 @@ def test_no_answer_leaves_the_answer_of_the_item_empty():
 
 def test_unified_fields_are_numbered_inputs_in_every_format():
     assert layout.gold(ITEM, (ONE,), variation="unified").text == (
-        "Example 1:\nInput 1 1: It rains.\nInput 2 1: It is dry.\nOptions 1: yes; no\nAnswer 1: no\n"
+        "Example 1:\nInput 1 1: It rains.\nInput 2 1: It is dry.\nOptions 1: yes; no\n"
+        "Answer 1: no\n"
         "Solution:\nInput 1 Solution: A dog runs.\nInput 2 Solution: An animal moves.\n"
         "Options Solution: yes; no\nAnswer Solution:"
     )
@@ -234,7 +235,7 @@ def test_examples_are_drawn_without_replacement_and_by_their_key_alone(seed):
 
 
 def test_examples_that_are_not_there_are_asked_for_by_name():
-    with pytest.raises(UserError, match="3 examples of task 'rte' were asked for; .* holds 2"):
+    with pytest.raises(UserError, match=r"3 examples of task 'rte' were asked for; .* holds 2"):
         layout.picked(POOL, "rte", (0,), shown=3)
     with pytest.raises(UserError, match="no other task in the same cluster"):
         layout.picked(POOL, "sst2", (0,), variation="irrelevant-same", clusters=CLUSTERS)

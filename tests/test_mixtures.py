@@ -268,7 +268,7 @@ def test_the_catalogue_has_its_ablations_and_what_it_holds_out():
         ("tasks: [", "not valid YAML"),
         ("{}", "expected a mapping with the key tasks"),
         ("tasks: {a: {clutser: x}}", "did you mean 'cluster'"),
-        ("tasks: {a: {cluster: x, source: s, fields: {f: c}, wordings: [w]}}", "'answer' is missing"),
+        ("tasks: {a: {cluster: x, source: s, fields: {f: c}, wordings: [w]}}", "'answer' is miss"),
         (
             "tasks: {a: {cluster: x, source: s, fields: {f: c}, answer: l, words: {a: yes}, "
             "wordings: [w]}}",
