@@ -462,20 +462,24 @@ def _train_ladder(folder: Path, seed: int, device: str) -> None:
     from adaptlens.terminal import training_bar
     from adaptlens.zoo.climb import climb
 
-    started, at_start = time.monotonic(), 0.0
+    done, before, started = 0.0, 0.0, 0.0
     with ExitStack() as bars:
 
         def bar(name: str) -> Callable[[int, int, str], None]:
             bars.close()
-            return bars.enter_context(training_bar(name))
+            show = bars.enter_context(training_bar(name))
 
-        for name, made, share in climb(folder, seed=seed, device=device, progress=bar):
+            def step(steps: int, total: int, words: str) -> None:
+                nonlocal before, started
+                if not started:
+                    before, started = done, time.monotonic()
+                show(steps, total, words)
+
+            return step
+
+        for name, made, done in climb(folder, seed=seed, device=device, progress=bar):
             bars.close()
-            seconds = time.monotonic() - started
-            if seconds < 1:
-                at_start = share
-            left = seconds / max(share - at_start, 1e-9) * (1 - share)
-            click.echo(
-                f"{name}: {share:.0%} of the ladder, about {left / 60:.0f} min left", err=True
-            )
             click.echo(str(made))
+            if started and done < 1:
+                left = (time.monotonic() - started) / (done - before) * (1 - done) / 60
+                click.echo(f"{done:.0%} of the ladder; about {left:.0f} min left", err=True)

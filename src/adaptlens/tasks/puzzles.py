@@ -47,7 +47,8 @@ def agreement(rng: Random, answer: str) -> Puzzle:
 def praise(rng: Random, answer: str) -> Puzzle:
     """Return a review that praises, in the place that is the answer, and one that blames."""
     labels = ("positive", "negative") if answer == "first" else ("negative", "positive")
-    return _two(*(world.sentiment(rng, label) for label in labels), answer)
+    first, second = (world.sentiment(rng, label) for label in labels)
+    return _two(first, second, answer)
 
 
 def same_topic(rng: Random, answer: str) -> Puzzle:
