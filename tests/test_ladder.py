@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -366,3 +367,21 @@ def test_a_shipped_rung_is_what_its_recipe_makes(name: str) -> None:
     card = zoo.card(name)
     assert card["recipe"] == json.loads(json.dumps(LADDER[name].described()))
     assert card["seed"] == 0 and card["dtype"] == "float16"
+
+
+def test_the_command_trains_the_ladder_into_one_folder_and_then_has_nothing_to_do(
+    tmp_path: Path, monkeypatch
+) -> None:
+    from click.testing import CliRunner
+
+    from adaptlens.cli import main
+
+    tiny = {name: TINY[name] for name in ("ladder-neox-s", "ladder-qwen-s")}
+    monkeypatch.setattr("adaptlens.zoo.climb.climb", partial(climb, recipes=tiny, queries=4))
+    command = ["zoo", "train", "ladder", "--out", str(tmp_path), "--device", "cpu"]
+    first = CliRunner().invoke(main, command)
+    assert first.exit_code == 0, first.output
+    assert first.stdout.splitlines() == [str(tmp_path / name) for name in tiny]
+    assert re.search(r"ladder-neox-s: \d+% done; about \d+ min left", first.stderr)
+    again = CliRunner().invoke(main, command)
+    assert again.stdout == first.stdout and "left" not in again.stderr

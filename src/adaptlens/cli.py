@@ -482,4 +482,4 @@ def _train_ladder(folder: Path, seed: int, device: str) -> None:
             click.echo(str(made))
             if started and done < 1:
                 left = (time.monotonic() - started) / (done - before) * (1 - done) / 60
-                click.echo(f"{done:.0%} of the ladder; about {left:.0f} min left", err=True)
+                click.echo(f"{name}: {done:.0%} done; about {left:.0f} min left", err=True)
