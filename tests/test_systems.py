@@ -291,6 +291,24 @@ def test_systems_say_what_a_model_of_separate_passes_says(lm):
                 assert found["loglik"][draw, place, number] == pytest.approx(wanted, abs=1e-4)
 
 
+def test_a_model_read_in_chat_is_tuned_in_chat_and_its_base_read_plainly_after_bos(monkeypatch):
+    chatting = assemble(
+        tiny.tiny_model("llama", max_position_embeddings=1024),
+        tiny.tiny_tokenizer(chat=True),
+        name="tiny",
+        digest="tiny",
+        chat=True,
+    )
+    row = MIXTURE.train[0]
+    lesson = mixed.RegularTuned().lessons(chatting, MIXTURE)[0]
+    assert chatting.tokenizer.decode(lesson.ids) == (
+        f"<s>[user] Answer the question.\n\n{row.input}?\n[assistant]"
+        f"Answer Solution: {row.target}</s>"
+    )
+    base = mixed.Base().adapt(chatting, MIXTURE, (0,)).write(0, row)
+    assert base.text == f"<s>{row.input}?\nAnswer Solution:"
+
+
 def test_what_cannot_be_read_is_refused(lm):
     with pytest.raises(UserError, match="expected base, gold, regular_tuned or samplegen_tuned"):
         Systems().measure(lm, MIXTURE, ZeroShot().adapt(lm, MIXTURE, (0,)))

@@ -148,7 +148,7 @@ class MixtureTuning:
         return Adapted(
             self.label,
             tuple(draws),
-            Writer(self.system, lm.render_chat if lm.chat else None, read),
+            Writer(self.system, lm.render_chat if lm.chat else None, read, opening=_opening(lm)),
             weights=bank,
             shares_prompts=True,
             training=training,
@@ -250,6 +250,7 @@ class Gold:
             draws=tuple(draws),
             shown=self.examples,
             seed=self.seed,
+            opening=_opening(lm),
         )
         groups = sorted({query.group for query in task.test})
         shown = tuple(
@@ -282,8 +283,15 @@ class Base:
     ) -> Adapted:
         """Return one variant: there is nothing to draw, so `draws` is not used."""
         _check_mixture(self.name, task)
-        write = Writer("base", variation=self.variation)
+        write = Writer("base", variation=self.variation, opening=_opening(lm))
         return Adapted(self.label, NO_DRAW, write, shares_prompts=True)
+
+
+def _opening(lm: LM) -> str:
+    """Return the BOS text that plain prompts lack where the model is read in chat."""
+    bos = lm.tokenizer.bos_token_id
+    added = lm.tokenizer("a").input_ids[:1]
+    return lm.tokenizer.bos_token if lm.chat and bos is not None and added == [bos] else ""
 
 
 def _block_tokens(lm: LM) -> int | None:

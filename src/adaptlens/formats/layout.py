@@ -254,6 +254,8 @@ class Writer:
         draws: of each variant, for gold.
         shown: how many examples gold shows.
         seed: of the draws.
+        opening: what stands before every text of the base model that no tokenizer adds (BOS, for
+            a model that is otherwise read in chat).
     """
 
     system: str
@@ -264,16 +266,23 @@ class Writer:
     draws: tuple[int, ...] = ()
     shown: int = SHOWN
     seed: int = 0
+    opening: str = ""
 
     def __call__(self, variant: int, query: Example) -> Prompt:
         """Return the prompt of a variant for a query."""
         if self.system == "gold":
             shown = self.examples(variant, query.group)
-            return gold(query, shown, variation=self.variation)
+            return self.opened(gold(query, shown, variation=self.variation))
         if self.system == "base":
-            return base(query, variation=self.variation)
+            return self.opened(base(query, variation=self.variation))
         write = regular if self.system == "regular" else samplegen
         return write(query, chat=self.chat, variation=self.variation)
+
+    def opened(self, prompt: Prompt) -> Prompt:
+        """Return a prompt of the base model with its opening."""
+        if not self.opening:
+            return prompt
+        return replace(prompt, parts=(Part("chat", self.opening), *prompt.parts))
 
     def examples(self, variant: int, group: str) -> tuple[Example, ...]:
         """Return what a variant shows before every item of a task."""

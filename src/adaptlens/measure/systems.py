@@ -163,7 +163,10 @@ class _Reading:
     def pipeline(self, queries: Sequence[Example], written: Sequence[Sequence[str]]) -> Verdicts:
         """Return what the base model answers after what the samplegen model wrote."""
         sent = [
-            [layout.pipeline(q, text) for q, text in zip(queries, row, strict=True)]
+            [
+                self.writer.opened(prompt) if (prompt := layout.pipeline(query, text)) else None
+                for query, text in zip(queries, row, strict=True)
+            ]
             for row in written
         ]
         return self.answered("pipeline", sent, queries, None, None)
