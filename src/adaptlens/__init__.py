@@ -17,6 +17,8 @@ _PUBLIC = {
     "Convergence": "adaptlens.studies.convergence:Convergence",
     "study_implicit": "adaptlens.studies.implicit:implicit_patterns",
     "Implicit": "adaptlens.studies.implicit:Implicit",
+    "study_limits": "adaptlens.studies.limits:limits",
+    "Limits": "adaptlens.studies.limits:Limits",
     "UserError": "adaptlens.errors:UserError",
     "RunIncomplete": "adaptlens.errors:RunIncomplete",
     "Example": "adaptlens.values:Example",

@@ -1,12 +1,14 @@
 """Options that several commands share, and how they become the settings of a study."""
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import click
 
-from adaptlens.errors import UserError
+from adaptlens.errors import RunIncomplete, UserError
 
 Command = Callable[..., None]
 Option = Callable[[Command], Command]
@@ -42,6 +44,26 @@ def _numbers(_: click.Context, option: click.Parameter, value: str | None) -> li
 
 def _words(_: click.Context, __: click.Parameter, value: str | None) -> list[str] | None:
     return None if value is None else [w.strip() for w in value.split(",") if w.strip()]
+
+
+def user_errors(command: Callable[..., None]) -> Callable[..., None]:
+    """Turn what the user can fix into one line and exit code 2, and Ctrl-C into one line."""
+
+    @wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except UserError as error:
+            click.echo(f"error: {error}", err=True)
+            sys.exit(2)
+        except RunIncomplete as error:
+            click.echo(f"incomplete: {error}", err=True)
+            sys.exit(1)
+        except KeyboardInterrupt:
+            click.echo("stopped; the same command continues where it was.", err=True)
+            sys.exit(130)
+
+    return wrapped
 
 
 READING = (
@@ -106,8 +128,20 @@ _IMPLICIT = (
     DIFFICULTY,
     click.option("--parts", callback=_words, metavar="A,B",
                  help="behaviour, circuits (default: both)."),
-    click.option("--quick", is_flag=True, default=None,
-                 help="Fewer shots, sizes, items and specifications."),
+)  # fmt: skip
+
+_QUICK = click.option(
+    "--quick", is_flag=True, default=None, help="A first look: fewer of everything."
+)
+_LIMITS = (
+    click.option("--mixtures", callback=_words, metavar="A,B,..",
+                 help="What is tuned on: default, and ablations (default: all)."),
+    click.option("--systems", callback=_words, metavar="A,B,..",
+                 help="base, gold, regular, samplegen, pipeline (default: all)."),
+    click.option("--variations", callback=_words, metavar="A,B,..",
+                 help="Variations of the prompts that are read too."),
+    click.option("--held-out", "held_out", callback=_words, metavar="A,B,..",
+                 help="Tasks or clusters that are never tuned on."),
 )  # fmt: skip
 
 _SIZE = (
@@ -138,9 +172,11 @@ _RUNNING = (
 
 COMPARE_OPTIONS = (*WHAT, _SHOTS, *_COMPARISON, *_SIZE, *_HOW, *_RUNNING)
 CONVERGENCE_OPTIONS = (*WHAT, _ONE_SHOTS, *_CONVERGENCE, *_SIZE, *_RUNNING)
-IMPLICIT_OPTIONS = (*WHAT, _SHOTS, *_COMPARISON, *_IMPLICIT, *_SIZE, *_RUNNING)
+IMPLICIT_OPTIONS = (*WHAT, _SHOTS, *_COMPARISON, *_IMPLICIT, _QUICK, *_SIZE, *_RUNNING)
+LIMITS_OPTIONS = (*WHAT, _ONE_SHOTS, *_LIMITS, _QUICK, *_SIZE, *_RUNNING)
 PLAN_OPTIONS = (
-    *WHAT, _SHOTS, *_COMPARISON, *_CONVERGENCE, *_IMPLICIT, *_SIZE, *_HOW, *_RUNNING,
+    *WHAT, _SHOTS, *_COMPARISON, *_CONVERGENCE, *_IMPLICIT, *_LIMITS, _QUICK, *_SIZE, *_HOW,
+    *_RUNNING,
 )  # fmt: skip
 """What any study takes; those that mean nothing to the one planned are refused."""
 
@@ -183,7 +219,8 @@ def study_config(
                 "study with --study."
             )
     if "tasks" in settings:
-        settings["tasks"] = [{"path": name, **about} if about else name for name in given["tasks"]]
+        named = [_named(name, study) for name in given["tasks"]]
+        settings["tasks"] = [{**own, **about} for own in named]
     if "models" in settings:
         settings["models"] = list(settings["models"])
     if "shots" in settings and "shots" not in schema.lists:
@@ -195,3 +232,11 @@ def study_config(
             )
         settings["shots"] = settings["shots"][0]
     return load_config(schema, config_file, (*scheduled, *overrides), settings)
+
+
+def _named(task: str, study: str) -> dict[str, str]:
+    """Return where a task is; that of a study of limits has its cluster before it: nli=rte.tsv."""
+    cluster, equals, path = task.partition("=")
+    if study == "limits" and equals and cluster and path:
+        return {"path": path, "cluster": cluster}
+    return {"path": task}

@@ -9,7 +9,7 @@ import numpy as np
 from adaptlens.store import Record, Run
 from adaptlens.study import group
 
-WITHOUT_REPEATS = ("answer_tokens", "answer_bytes", "gold", "target_tokens")
+WITHOUT_REPEATS = ("answer_tokens", "answer_bytes", "gold", "target_tokens", "chance")
 """Arrays that do not depend on the variant, by the last part of their name."""
 
 KEPT_BYTES = 2**26
@@ -36,7 +36,8 @@ class Joined(Mapping[str, np.ndarray]):
         return self._kept[name]
 
     def _joined(self, name: str) -> np.ndarray:
-        if name.removeprefix("behaviour.").removeprefix("validation_") in WITHOUT_REPEATS:
+        last = name.rpartition(".")[2]
+        if last.removeprefix("validation_").removeprefix("pipeline_") in WITHOUT_REPEATS:
             return self._rows[0][0].arrays[name]
         loaded = {record.id: record.arrays[name] for record, _ in self._rows}
         if self._doses:

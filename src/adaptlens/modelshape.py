@@ -2,7 +2,9 @@
 
 import functools
 import json
+import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from adaptlens import modelfiles
@@ -10,6 +12,7 @@ from adaptlens import modelfiles
 _CONTEXT = ("max_position_embeddings", "n_positions", "seq_length", "max_seq_len")
 _LAYERS = ("num_hidden_layers", "n_layer", "num_layers")
 _WIDTH = ("hidden_size", "n_embd", "d_model")
+_HEADS = ("num_attention_heads", "n_head", "num_heads")
 
 
 def context_tokens(model: str) -> int | None:
@@ -30,6 +33,52 @@ def state_numbers(model: str) -> int:
     return (layers + 2) * width if layers and width else 0
 
 
+def described(model: str) -> dict[str, Any]:
+    """Return a model's family, parameters and exposure, as far as its files say.
+
+    The family is the architecture's name; of a shipped model, and the exposure, what its card says.
+    """
+    folder = modelfiles.folder(model)
+    path = folder / "card.json"
+    card = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return {
+        "family": str(card.get("family") or _config(model).get("model_type", "")),
+        "parameters": num_parameters(folder),
+        "exposure": str(card.get("exposure", "")),
+    }
+
+
+def num_parameters(folder: Path) -> int:
+    """Return how many numbers the weight files of a folder hold, tied ones once."""
+    from safetensors import safe_open
+
+    total = 0
+    for path in modelfiles.weight_files(folder):
+        with safe_open(path, framework="numpy") as file:
+            for name in file.keys():  # noqa: SIM118 (no mapping)
+                total += math.prod(file.get_slice(name).get_shape())
+    return total
+
+
+def num_layers(model: str) -> int:
+    """Return how many layers the model has; 0 where its configuration does not say."""
+    return _stated(_config(model), _LAYERS) or 0
+
+
+def num_heads(model: str) -> int:
+    """Return how many attention heads a layer has; 0 where its configuration does not say."""
+    return _stated(_config(model), _HEADS) or 0
+
+
+def lora_numbers(model: str, rank: int, targets: Sequence[str] | None = None) -> int:
+    """Return about how many numbers one LoRA adapter of the model has.
+
+    Every target is taken for a square matrix; without targets, queries and values are adapted.
+    """
+    width = _stated(_config(model), _WIDTH) or 0
+    return num_layers(model) * (len(targets) if targets else 2) * 2 * width * rank
+
+
 def token_counts(model: str, texts: Sequence[str]) -> list[int]:
     """Return how many tokens each text has, without special tokens.
 
@@ -38,11 +87,15 @@ def token_counts(model: str, texts: Sequence[str]) -> list[int]:
     path = modelfiles.folder(model) / "tokenizer.json"
     if not path.is_file():
         return [len(text.encode()) for text in texts]
+    found = _tokenizer(str(path)).encode_batch(list(texts), add_special_tokens=False)
+    return [len(one.ids) for one in found]
+
+
+@functools.lru_cache(maxsize=2)
+def _tokenizer(path: str) -> Any:
     from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_file(str(path))
-    found = tokenizer.encode_batch(list(texts), add_special_tokens=False)
-    return [len(one.ids) for one in found]
+    return Tokenizer.from_file(path)
 
 
 @functools.lru_cache(maxsize=64)

@@ -38,6 +38,7 @@ TABLE: dict[str, dict[str, str]] = {
         "compare": "adaptlens.studies.compare",
         "convergence": "adaptlens.studies.convergence",
         "implicit": "adaptlens.studies.implicit",
+        "limits": "adaptlens.studies.limits",
     },
 }
 

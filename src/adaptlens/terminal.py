@@ -49,19 +49,6 @@ STATE_STYLE = {
     "not decided": "bold yellow",
 }
 
-PLAN_HEADINGS = {
-    "model": "model",
-    "task": "task",
-    "condition": "condition",
-    "measured": "measured",
-    "draws": "draws",
-    "draws_done": "done",
-    "variants_to_tune": "models to tune",
-    "prompts": "prompts",
-    "prompt_characters": "characters a prompt",
-    "state_bytes": "states",
-}
-
 
 def out() -> Console:
     """Return the console for data: standard output, never narrower than a table when piped."""
@@ -288,6 +275,42 @@ def show_implicit(report: Any, console: Console) -> None:
     show_claims(report, console)
 
 
+def show_limits(report: Any, console: Console) -> None:
+    """Print how tuned performance relates to in-context performance, and every claim."""
+    relations = report.tables.get("relations")
+    if relations is not None and len(relations):
+        rows = relations[(relations.scoring == "first") & (relations.family == "")]
+        console.print(_relations(rows))
+    show_claims(report, console)
+
+
+def _relations(rows: "pd.DataFrame") -> Table:
+    """Return Spearman's correlation of tuned and in-context performance, by what is controlled."""
+    table = Table(
+        title="Tuned zero-shot against the base in context: Spearman's correlation",
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    for heading in ("tasks", "controlled"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("correlation", "p (Holm)", "ceiling", "bases", "models", "tasks"):
+        table.add_column(heading, justify="right", overflow="fold")
+    for row in rows[rows.coefficient == "spearman"].itertuples():
+        table.add_row(
+            str(row.tasks),
+            str(row.given),
+            f"{row.value:.2f} [{row.low:.2f}, {row.high:.2f}]",
+            f"{row.p_holm:.3f}",
+            f"{row.ceiling:.2f}",
+            f"{row.bases}",
+            f"{row.models}",
+            f"{row.num_tasks}",
+        )
+    return table
+
+
 def _accuracies(model: str, rows: "pd.DataFrame") -> Table:
     """Return the accuracy of each way of adapting under each condition, in points."""
     table = Table(
@@ -354,42 +377,6 @@ def _last_layer(model: str, task: str, rows: "pd.DataFrame") -> Table:
 
 def _similarity(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.3f}"
-
-
-def plan_table(rows: list[dict[str, Any]]) -> Table:
-    """Return what would be done, a line per condition; the caption sums the states to store."""
-    names = [name for name in PLAN_HEADINGS if rows and name in rows[0]]
-    caption = None
-    if "state_bytes" in names:
-        total = sum(row["state_bytes"] for row in rows)
-        caption = f"states to store: {size_text(total)} in all"
-    table = Table(
-        title="plan",
-        title_justify="left",
-        title_style="bold",
-        caption=caption,
-        caption_justify="left",
-    )
-    for name in names:
-        words = isinstance(rows[0][name], str)
-        table.add_column(PLAN_HEADINGS[name], justify="left" if words else "right")
-    for row in rows:
-        table.add_row(*(_planned(name, row[name]) for name in names))
-    return table
-
-
-def _planned(name: str, value: Any) -> str:
-    if name == "state_bytes":
-        return size_text(value)
-    return value if isinstance(value, str) else f"{value:,.0f}"
-
-
-def size_text(number_of_bytes: float) -> str:
-    """Return "3.1 MB": bytes in the largest decimal unit of which there is at least one."""
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if number_of_bytes >= size:
-            return f"{number_of_bytes / size:.1f} {unit}"
-    return f"{number_of_bytes:.0f} B"
 
 
 def status_table(rows: list[dict[str, Any]], counts: Mapping[Any, int]) -> Table:

@@ -8,11 +8,13 @@ from adaptlens.config.comparison import COMPARISON, CompareConfig, Prices
 from adaptlens.config.convergence import CONVERGENCE, Claim, ConvergenceConfig
 from adaptlens.config.files import load_study
 from adaptlens.config.implicit import IMPLICIT, ImplicitConfig
+from adaptlens.config.limits import LIMITS, LimitsConfig
 from adaptlens.config.load import (
     SCHEMAS,
     compare_config,
     convergence_config,
     implicit_config,
+    limits_config,
     load_config,
     reanalysed,
 )
@@ -23,11 +25,13 @@ __all__ = [
     "COMPARISON",
     "CONVERGENCE",
     "IMPLICIT",
+    "LIMITS",
     "SCHEMAS",
     "Claim",
     "CompareConfig",
     "ConvergenceConfig",
     "ImplicitConfig",
+    "LimitsConfig",
     "Prices",
     "Schema",
     "TaskSource",
@@ -35,6 +39,7 @@ __all__ = [
     "compare_config",
     "convergence_config",
     "implicit_config",
+    "limits_config",
     "load_config",
     "load_study",
     "reanalysed",

@@ -10,6 +10,7 @@ from adaptlens.config.comparison import COMPARISON, CompareConfig
 from adaptlens.config.convergence import CONVERGENCE, ConvergenceConfig
 from adaptlens.config.files import read_settings
 from adaptlens.config.implicit import IMPLICIT, ImplicitConfig
+from adaptlens.config.limits import LIMITS, LimitsConfig
 from adaptlens.config.schema import Config, Schema
 from adaptlens.config.shorthand import plain, spread
 from adaptlens.config.wording import Sources
@@ -17,7 +18,7 @@ from adaptlens.config.yaml12 import Place, read_yaml
 from adaptlens.errors import UserError
 
 SCHEMAS: dict[str, Schema[Any]] = {
-    schema.study: schema for schema in (COMPARISON, CONVERGENCE, IMPLICIT)
+    schema.study: schema for schema in (COMPARISON, CONVERGENCE, IMPLICIT, LIMITS)
 }
 """The settings of every study, by its name."""
 
@@ -77,6 +78,15 @@ def implicit_config(**settings: Any) -> ImplicitConfig:
         UserError: a setting is unknown, mistyped or out of range, or two do not go together.
     """
     return load_config(IMPLICIT, settings=settings)
+
+
+def limits_config(**settings: Any) -> LimitsConfig:
+    """Return the settings of a study of limits given by name, checked likewise.
+
+    Raises:
+        UserError: a setting is unknown, mistyped or out of range, or two do not go together.
+    """
+    return load_config(LIMITS, settings=settings)
 
 
 def reanalysed(

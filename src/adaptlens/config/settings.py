@@ -20,7 +20,8 @@ class TaskSource(TypedDict, total=False):
     """Where a task comes from and how to read it; only the keys that were given.
 
     `path` is a bundled name, a file, a folder, "hf:NAME[:CONFIG]" or a task YAML; relative paths
-    are relative to the folder the command runs in. The other keys are `tasks.load`'s.
+    are relative to the folder the command runs in. `cluster` says what kind of task it is; the
+    other keys are `tasks.load`'s.
     """
 
     __pydantic_config__ = STRICT  # type: ignore[misc]
@@ -38,6 +39,7 @@ class TaskSource(TypedDict, total=False):
     drop_empty: bool
     max_file_bytes: Count
     difficulty: Literal["small", "paper"]
+    cluster: Text
 
 
 class Tune(TypedDict, total=False):
@@ -91,6 +93,7 @@ SOURCE_EXPECTED = {
     "drop_empty": ("true or false", "drop_empty: true"),
     "max_file_bytes": ("a whole number of at least 1", "max_file_bytes: 1000000000"),
     "difficulty": ("small or paper, of a task with a shortcut", "difficulty: paper"),
+    "cluster": ("a text that names the kind of task", "cluster: nli"),
 }
 """What is expected of each key of a `TaskSource`, and an example of it."""
 

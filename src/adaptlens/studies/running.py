@@ -3,13 +3,13 @@
 import io
 import platform
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptlens import registry, tasks
+from adaptlens import registry, tasks, zoo
 from adaptlens.engines import Engine, Outcome, Reporter
 from adaptlens.engines import Silent as Silent
 from adaptlens.errors import UserError
@@ -21,9 +21,10 @@ from adaptlens.values import Task
 if TYPE_CHECKING:
     import pandas as pd
 
-    from adaptlens.config import CompareConfig, ConvergenceConfig, ImplicitConfig
+    from adaptlens.config import CompareConfig, ConvergenceConfig, ImplicitConfig, LimitsConfig
 
-    Settings = CompareConfig | ConvergenceConfig | ImplicitConfig
+    Single = CompareConfig | ConvergenceConfig | ImplicitConfig
+    Settings = Single | LimitsConfig
 
 UNTRAINED = "untrained:"
 
@@ -43,11 +44,12 @@ def _shown(name: str) -> str:
     return prefix + colon + path.resolve().name if path.is_dir() else name
 
 
-def load_task(settings: str | Mapping[str, Any], config: "Settings") -> Task:
+def load_task(settings: str | Mapping[str, Any], config: "Single") -> Task:
     """Return the task, its test and validation splits cut to the number of queries asked for."""
     given = {"path": settings} if isinstance(settings, str) else dict(settings)
-    name = given.pop("path")
+    name, cluster = given.pop("path"), given.pop("cluster", "")
     task = tasks.load(name, seed=config.seed, **given)
+    task = replace(task, cluster=cluster or task.cluster)
     if config.queries and len(task.test) > config.queries:
         note = f"the first {config.queries} of {len(task.test)} test items are used (queries)"
         task = replace(task, test=task.test[: config.queries], notes=(*task.notes, note))
@@ -108,7 +110,7 @@ def execute(
         )
 
     run.write_json(LOADING_FILE, loading(sources, config))
-    return _engine(getattr(config, "engine", {})).run(study, run, load_model, reporter)
+    return _engine(config.engine).run(study, run, load_model, reporter)
 
 
 def _engine(given: Mapping[str, Any]) -> Engine:
@@ -129,6 +131,39 @@ def _engine(given: Mapping[str, Any]) -> Engine:
     if settings.get("workers", 1) == 1:
         return registry.resolve("engine", name)()
     return registry.resolve("engine", "processes")(**settings)
+
+
+def foreseen(
+    study: Study,
+    config: "Settings",
+    rows: Sequence[Mapping[str, Any]],
+    progress: Callable[[str], None],
+) -> list[dict[str, Any]]:
+    """Return a plan's rows with the seconds, memory and disk that each condition will take.
+
+    Args:
+        study: the plan.
+        config: its settings.
+        rows: one per condition, in the order of the cells, as `planned_work` gives them.
+        progress: told which model is tried next.
+
+    Raises:
+        UserError: a model cannot be loaded.
+    """
+    from adaptlens.engines.forecast import forecast
+
+    found = forecast(study, _sources(study), config, progress)
+    return [{**row, **own} for row, own in zip(rows, found.rows, strict=True)]
+
+
+def _sources(study: Study) -> dict[str, str]:
+    """Return the names that the study's models are found by, by their names in cells."""
+    wanted = {str(cell.model["name"]) for cell in study.cells}
+    names: list[str] = []
+    for name in study.settings["models"]:
+        names += zoo.ladder() if name == "ladder" else [name]
+    names += [UNTRAINED + name for name in names if not name.startswith(UNTRAINED)]
+    return {shown: name for name, shown in shown_names(names).items() if shown in wanted}
 
 
 def default_folder(study: Study) -> Path:

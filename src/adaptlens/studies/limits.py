@@ -1,0 +1,305 @@
+"""The study of limits: does tuned performance follow what the base model does in context?
+
+Carries out Bigoulaeva et al. (arXiv 2501.08716) on any list of models: bases x mixtures x seeds are
+tuned, five systems read the same items, and `limits_tables.analyse` says what bounds what.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adaptlens import modelfiles, modelshape, tasks, zoo
+from adaptlens.config import LimitsConfig, limits_config
+from adaptlens.config.limits import LADDER
+from adaptlens.engines import Outcome, Reporter
+from adaptlens.errors import unknown
+from adaptlens.formats import READ
+from adaptlens.formats.variations import VARIATIONS
+from adaptlens.store import Run
+from adaptlens.studies.limits_tables import ABOUT_FILE, analyse
+from adaptlens.studies.running import (
+    Silent,
+    default_folder,
+    execute,
+    shown_names,
+    write_plan,
+    write_tables,
+)
+from adaptlens.study import Cell, Study, cut, group, missing, resolve, task_digest
+from adaptlens.tasks import microworld, mixtures
+from adaptlens.values import Task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TRAINED_ITEMS = 512
+"""Training items of each of the microworld's tasks; half of them may become rows of a mixture."""
+
+
+EXPOSED = ("language", "odd-one-out")
+"""The microworld's tasks and clusters that the exposure of the ladder's models concerns."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the study found: claims with verdicts, tables, and the page."""
+
+    report: Any
+    outcome: Outcome
+    run_folder: Path
+    page: Path
+
+    @property
+    def claims(self) -> "pd.DataFrame":
+        """One row per claim: what was expected, what was found, and whether it holds."""
+        import pandas as pd
+
+        return pd.DataFrame(self.report.claims)
+
+    @property
+    def scores(self) -> "pd.DataFrame":
+        """One row per model, mixture, seed, draw, system, variation, task and scoring."""
+        return self.report.tables["scores"]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """An adaptation to a mixture, its draws, and the variations it is read in."""
+
+    task: Task
+    name: str
+    arguments: dict[str, Any]
+    draws: tuple[int, ...]
+    variations: tuple[str, ...] = ("",)
+
+
+def models_of(config: LimitsConfig) -> list[str]:
+    """Return the names of the base models, "ladder" written out."""
+    found: list[str] = []
+    for name in config.models:
+        found += zoo.ladder() if name == LADDER else [name]
+    return list(dict.fromkeys(found))
+
+
+def members_of(config: LimitsConfig) -> list[Task]:
+    """Return the tasks that mixtures are made of and models are read on.
+
+    Raises:
+        UserError: a task is unknown or cannot be read, or a task to be held out is none of them.
+    """
+    if not config.tasks:
+        found = [
+            microworld.task(
+                name, seed=config.seed, train=TRAINED_ITEMS, validation=0, test=config.queries
+            )
+            for names in microworld.clusters().values()
+            for name in names
+        ]
+    else:
+        found = []
+        for source in config.tasks:
+            given: dict[str, Any] = dict(source)
+            path, cluster = given.pop("path"), given.pop("cluster")
+            found.append(replace(tasks.load(path, seed=config.seed, **given), cluster=cluster))
+    known = [*(task.name for task in found), *dict.fromkeys(task.cluster for task in found)]
+    for name in config.held_out:
+        if name not in known:
+            raise unknown("task or cluster to hold out", name, known)
+    return found
+
+
+def mixture_of(config: LimitsConfig, members: Sequence[Task], name: str) -> Task:
+    """Return one of the mixtures as a task."""
+    return mixtures.build(
+        members,
+        ablation=name,
+        cap=config.cap,
+        size=config.size,
+        held_out=config.held_out,
+        queries=config.queries,
+        seed=config.seed,
+    )
+
+
+def plan(config: LimitsConfig) -> Study:
+    """Return every cell the study needs, each with all its draws.
+
+    Raises:
+        UserError: an unknown model, task, mixture or variation.
+    """
+    for variation in config.variations:
+        if variation not in VARIATIONS:
+            raise unknown("variation", variation, VARIATIONS)
+    members = members_of(config)
+    wanted = [*_wanted(config, members)]
+    digests = {id(one.task): task_digest(one.task) for one in wanted}
+    models = models_of(config)
+    shown = shown_names(models)
+    cells: list[Cell] = []
+    for name in models:
+        model = modelfiles.identify(name, dtype=config.dtype, chat=config.chat)
+        model["name"] = shown[name]
+        for one in wanted:
+            cells += _cells(one, model, digests[id(one.task)], config)
+    by_digest = {digests[id(one.task)]: one.task for one in wanted}
+    return Study("limits", asdict(config), tuple(cells), by_digest)
+
+
+def _wanted(config: LimitsConfig, members: Sequence[Task]) -> Iterator[Wanted]:
+    """Yield the base systems, then what is tuned on every mixture."""
+    built = {name: mixture_of(config, members, name) for name in config.mixtures}
+    default = built["default"]
+    clusters = {"clusters": mixtures.clusters_of(members), "seed": config.seed}
+    if "base" in config.systems:
+        yield Wanted(default, "base", {}, (-1,))
+    drawn = tuple(range(config.gold_draws))
+    gold = {"examples": config.shots, **clusters}
+    yield Wanted(default, "gold", gold, drawn, _read(config, "gold"))
+    steps = config.tune.get("steps")
+    rate = config.tune.get("rate")
+    tune: dict[str, Any] = {
+        **{k: v for k, v in config.tune.items() if k not in ("steps", "rate")},
+        "epochs": config.passes,
+        "loss": config.loss,
+        "steps": steps[0] if steps else None,
+        "rate": rate[0] if rate else None,
+        **clusters,
+    }
+    for name, mixture in built.items():
+        count = config.draws if name == "default" else config.ablation_draws
+        draws = tuple(range(count))
+        for system in ("regular", "samplegen"):
+            if system in config.systems or (system == "samplegen" and "pipeline" in config.systems):
+                varied = _read(config, system) if name == "default" else ("",)
+                yield Wanted(mixture, f"{system}_tuned", tune, draws, varied)
+
+
+def _read(config: LimitsConfig, system: str) -> tuple[str, ...]:
+    """Return the variations that a system is read in, the plain one first.
+
+    What writes its own examples is read as it is: every reading writes all of them anew.
+    """
+    if system == "samplegen":
+        return ("",)
+    return ("", *(v for v in config.variations if v in READ[system]))
+
+
+def _cells(one: Wanted, model: dict[str, Any], digest: str, config: LimitsConfig) -> list[Cell]:
+    described = {
+        "name": one.task.name,
+        "digest": digest,
+        "kind": one.task.kind,
+        "queries": len(one.task.test),
+        "seed": config.seed,
+    }
+    component, adaptation = resolve("adaptation", one.name, **one.arguments)
+    measured, _ = resolve(
+        "measurement",
+        "systems",
+        variations=one.variations,
+        semantic=config.encoder,
+        pipeline="pipeline" in config.systems,
+    )
+    cell = Cell(model, described, component, adaptation.label, (measured,), one.draws, config.seed)
+    return cut(cell, adaptation.draws_per_cell)
+
+
+def about(config: LimitsConfig) -> dict[str, Any]:
+    """Return what the analysis has to know of models, tasks and mixtures, as JSON."""
+    members = members_of(config)
+    models = models_of(config)
+    shown = shown_names(models)
+    of_models = {shown[name]: modelshape.described(name) for name in models}
+    varies = len({one["exposure"] for one in of_models.values()} - {""}) > 1
+    return {
+        "models": of_models,
+        "exposed": list(EXPOSED) if varies and not config.tasks else [],
+        "clusters": dict(mixtures.clusters_of(members)),
+        "trained_on": {
+            name: mixtures.trained_on(members, ablation=name, held_out=config.held_out)
+            for name in config.mixtures
+        },
+    }
+
+
+def planned_work(study: Study, out: str | Path | None) -> list[dict[str, Any]]:
+    """Return one row per model and condition: draws wanted and done."""
+    folder = Path(out or default_folder(study))
+    done = [record.spec for record in Run.open(folder).records()] if folder.exists() else []
+    left: dict[str, int] = {}
+    for cell in missing(study.cells, done):
+        left[group(cell.spec())] = left.get(group(cell.spec()), 0) + len(cell.draws)
+    rows: dict[str, dict[str, Any]] = {}
+    for cell in study.cells:
+        key = group(cell.spec())
+        row = rows.setdefault(
+            key,
+            {
+                "model": cell.model["name"],
+                "task": cell.task["name"],
+                "condition": cell.label,
+                "queries": cell.task["queries"],
+                "tuned_models": 0,
+                "draws": 0,
+                "draws_done": 0,
+            },
+        )
+        row["draws"] += len(cell.draws)
+        row["draws_done"] = row["draws"] - left.get(key, 0)
+        row["tuned_models"] = row["draws"] if cell.adaptation.name.endswith("_tuned") else 0
+    return list(rows.values())
+
+
+def limits(
+    model: str | list[str] = LADDER,
+    *,
+    out: str | Path | None = None,
+    reporter: Reporter | None = None,
+    **settings: Any,
+) -> Limits:
+    """Find out whether tuned performance follows what base models do in context.
+
+    Args:
+        model: hub id, local folder or zoo name, "ladder" for all of its; a list of them.
+        out: the run folder; the same call continues it, a larger one extends it.
+        reporter: who is told of progress; nobody by default.
+        settings: everything else a config file may hold (tasks, mixtures, systems, draws, ...).
+
+    Raises:
+        UserError: anything the caller can fix.
+    """
+    config = limits_config(models=[model] if isinstance(model, str) else list(model), **settings)
+    return run_study(config, out=out, reporter=reporter or Silent())
+
+
+def run_study(config: LimitsConfig, *, out: str | Path | None, reporter: Reporter) -> Limits:
+    """Plan, run, analyse and report the study."""
+    study = plan(config)
+    run = Run.open(out or _folder(config, study), create=True)
+    run.write_json(ABOUT_FILE, about(config))
+    write_plan(run, study)
+    outcome = execute(study, run, config, reporter, models_of(config))
+    report, page = write_report(run)
+    return Limits(report, outcome, run.folder, page)
+
+
+def _folder(config: LimitsConfig, study: Study) -> Path:
+    """Return runs/limits-MODELS, with "ladder" and long lists in short."""
+    named = [*config.models] if len(config.models) <= 3 else [f"{len(config.models)}-models"]
+    text = "limits-" + "+".join(named)
+    return Path("runs") / "".join(c if c.isalnum() or c in "+-._" else "_" for c in text)
+
+
+def write_report(run: Run, overrides: Sequence[str] = ()) -> tuple[Any, Path]:
+    """Analyse what is stored and write tables, figures and page; needs no model and no torch.
+
+    Args:
+        run: the run.
+        overrides: "path=value" for settings of the analysis (claims).
+    """
+    from adaptlens import report as pages
+
+    found = analyse(run, overrides)
+    write_tables(run, found.tables)
+    return found, pages.write_limits(found, run.folder / "report.html")
