@@ -13,7 +13,7 @@ import time
 import numpy as np
 
 from adaptlens.abilities import Panel
-from adaptlens.attribution import TOGETHER, Moments, shares
+from adaptlens.attribution import Moments, shares
 from adaptlens.correlation import CONTROLS, correlate
 from adaptlens.exposure import Group, effect
 
@@ -100,15 +100,15 @@ def relation_table(rng: np.random.Generator, runs: int) -> None:
                       flush=True)  # fmt: skip
 
 
-def known_moments(rng: np.random.Generator, bases: int) -> Moments:
+def known_moments(rng: np.random.Generator, bases: int, spread: float) -> Moments:
     """Tuned performance made of base ICL, size, family, membership; three models each.
 
-    The rest is what a base does everywhere, on one task, and noise.
+    The rest is what a base does everywhere (`spread`), on one task, and noise.
     """
     of_family, size = np.arange(bases) % 3, (np.arange(bases) // 3) % 3 - 1.0
     icl = rng.normal(size=(bases, TASKS)) + 0.5 * size[:, None]
     of_task = rng.normal(size=(1, TASKS))
-    rest = 0.3 * rng.normal(size=(bases, 1)) + 0.3 * rng.normal(size=(bases, TASKS))
+    rest = spread * rng.normal(size=(bases, 1)) + 0.3 * rng.normal(size=(bases, TASKS))
     cells = np.zeros((bases, TASKS, 7, 7))
     for base in range(bases):
         for task in range(TASKS):
@@ -122,27 +122,27 @@ def known_moments(rng: np.random.Generator, bases: int) -> Moments:
                              seen, y], axis=1)  # fmt: skip
             cells[base, task] = rows.T @ rows
     columns = {"base ICL": (1,), "size": (2,), "family": (3, 4), "seen": (5,)}
-    return Moments(cells, columns, bases * TASKS * 3)
+    return Moments(cells, columns, 3, bases * TASKS * 3)
 
 
 def share_table(rng: np.random.Generator, runs: int) -> None:
     print("\nShares of variance within tasks: truth (2,700 bases), mean, share of 95% intervals "
           "that cover")  # fmt: skip
-    truth = shares(known_moments(rng, 2700), within_tasks=True, resamples=0)
-    known = dict(zip(truth.names, truth.values.tolist(), strict=True)) | {TOGETHER: truth.r2}
-    print(f"{'bases':>5} " + " ".join(f"{name:>20}" for name in known))
-    for bases in (9, 11, 30):
+    names = ("base ICL", "size", "family", "seen", "all together")
+    print(f"{'spread of bases':>15} {'bases':>5} " + " ".join(f"{name:>20}" for name in names))
+    for spread, bases in ((0.0, 9), (0.0, 11), (0.5, 9), (0.5, 11), (0.5, 30)):
+        known = shares(known_moments(rng, 2700, spread), within_tasks=True, resamples=0).values
         covered, values = dict.fromkeys(known, 0.0), dict.fromkeys(known, 0.0)
         for run in range(runs):
-            found = shares(known_moments(rng, bases), within_tasks=True, resamples=300, seed=run)
-            own = dict(zip(found.names, found.values.tolist(), strict=True))
-            own |= {TOGETHER: found.r2}
+            found = shares(
+                known_moments(rng, bases, spread), within_tasks=True, resamples=300, seed=run
+            )
             for name, value in known.items():
                 low, high = found.interval(name)
                 covered[name] += (low <= value <= high) / runs
-                values[name] += own[name] / runs
-        print(f"{bases:5} " + " ".join(f"{known[n]:6.3f} {values[n]:6.3f} {covered[n]:6.3f}"
-                                       for n in known), flush=True)  # fmt: skip
+                values[name] += found.values[name] / runs
+        said = [f"{known[n]:6.3f} {values[n]:6.3f} {covered[n]:6.3f}" for n in known]
+        print(f"{spread:15.1f} {bases:5} " + " ".join(said), flush=True)
 
 
 def exposure_table(rng: np.random.Generator, runs: int) -> None:

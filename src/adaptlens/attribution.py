@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from adaptlens.abilities import FIRST, abilities, panel, scoring_by_task
-from adaptlens.distributions import t_quantile
+from adaptlens.distributions import t_quantile, t_tail
 from adaptlens.errors import UserError
 from adaptlens.mixed import mixed
 
@@ -32,11 +32,13 @@ class Moments:
         cells: [bases, tasks, columns, columns]; the first column is the constant, the last the
             outcome.
         columns: predictor to its columns; empty where it does not vary.
+        between: how many columns differ between bases only.
         points: how many observations.
     """
 
     cells: np.ndarray
     columns: Mapping[str, tuple[int, ...]]
+    between: int
     points: int
 
 
@@ -45,38 +47,41 @@ class Shares:
     """Shares of variance by Shapley values: what each predictor adds, over all orders.
 
     Attributes:
-        names: of the predictors.
-        values: [predictors]; they add up to r2.
-        r2: share of variance of all together.
-        resampled: [resamples, predictors + 1], of bases and tasks; r2 last.
-        bases: resampled units.
-        tasks: resampled units.
+        values: predictor to its share, and "all together" to the sum of these, R squared.
+        errors: standard error of each over bases and tasks.
+        freedom: degrees of freedom of these.
+        bases: units.
+        tasks: units.
     """
 
-    names: tuple[str, ...]
-    values: np.ndarray
-    r2: float
-    resampled: np.ndarray
+    values: Mapping[str, float]
+    errors: Mapping[str, float]
+    freedom: float
     bases: int
     tasks: int
 
     def interval(self, name: str, level: float = 0.95) -> tuple[float, float]:
-        """Return the interval of a predictor's share, or of all together, within 0 to 1.
+        """Return the interval of a share, within 0 to 1.
 
-        Student's with the bootstrap's standard error and one degree of freedom less than the fewer
-        of bases and tasks; percentiles would be too high, as are shares of resamples, in which
-        fewer bases differ.
+        Student's, of the logarithm of what is not explained: large shares have small errors.
         """
-        place = len(self.names) if name == TOGETHER else self.names.index(name)
-        value = self.r2 if name == TOGETHER else float(self.values[place])
-        freedom = max(min(self.bases, self.tasks) - 1, 1)
-        reach = t_quantile((1 - level) / 2, freedom) * self.error(name)
-        return max(0.0, value - reach), min(1.0, value + reach)
+        rest = 1 - self.values[name]
+        if rest <= 0:
+            return 1.0, 1.0
+        reach = t_quantile((1 - level) / 2, self.freedom) * self.errors[name] / rest
+        return max(0.0, 1 - rest * math.exp(min(reach, 700.0))), 1 - rest * math.exp(-reach)
 
-    def error(self, name: str) -> float:
-        """Return the standard error of a share over bases and tasks."""
-        place = len(self.names) if name == TOGETHER else self.names.index(name)
-        return float(self.resampled[:, place].std(ddof=1))
+    def above(self, name: str, bound: float) -> float:
+        """Return the one-sided p-value of a share being no larger than a bound below 1."""
+        rest, error = 1 - self.values[name], self.errors[name]
+        if rest <= 0 or error <= 0:
+            return 0.0 if self.values[name] > bound else 1.0
+        scaled = math.log((1 - bound) / rest) / (error / rest)
+        return t_tail(scaled, self.freedom) if scaled >= 0 else 1 - t_tail(-scaled, self.freedom)
+
+    def below(self, name: str, bound: float) -> float:
+        """Return the one-sided p-value of a share being no smaller than a bound below 1."""
+        return 1 - self.above(name, bound)
 
 
 def shares(
@@ -85,7 +90,10 @@ def shares(
     """Return how the variance of the outcome divides over the predictors.
 
     The share of a predictor is what it adds to R squared, averaged over all orders in which
-    predictors can enter (Lindeman, Merenda and Gold 1980; Shapley's value).
+    predictors can enter (Lindeman, Merenda and Gold 1980; Shapley's value). Errors are the larger
+    ones of a bootstrap of bases and tasks and of a jackknife that leaves one base or one task out:
+    resamples of few bases, with the same base twice, fit too well. Degrees of freedom are those of
+    the fewer of bases, without what predictors take that differ between bases only, and tasks.
 
     Args:
         moments: what was observed.
@@ -95,16 +103,26 @@ def shares(
     """
     bases, tasks = moments.cells.shape[:2]
     rng = np.random.default_rng(seed)
-    of_bases = np.ones((1, bases))
-    of_tasks = np.ones((1, tasks))
-    if resamples:
-        drawn = [rng.multinomial(count, np.full(count, 1 / count), resamples).astype(float)
-                 for count in (bases, tasks)]  # fmt: skip
-        of_bases = np.concatenate([of_bases, drawn[0]])
-        of_tasks = np.concatenate([of_tasks, drawn[1]])
+    of_bases, of_tasks = (rng.multinomial(count, np.full(count, 1 / count), resamples).astype(float)
+                          for count in (bases, tasks))  # fmt: skip
+    of_bases = np.concatenate([np.ones((1, bases)), 1 - np.eye(bases), np.ones((tasks, bases)),
+                               of_bases])  # fmt: skip
+    of_tasks = np.concatenate([np.ones((1 + bases, tasks)), 1 - np.eye(tasks), of_tasks])
     found = _shapley(_spread(moments.cells, of_bases, of_tasks, within_tasks), moments.columns)
-    return Shares(tuple(moments.columns), found[0, :-1], float(found[0, -1]), found[1:],
-                  bases, tasks)  # fmt: skip
+    whole, left_out, again = found[0], found[1 : 1 + bases + tasks], found[1 + bases + tasks :]
+    squares = np.square(left_out - whole)
+    variance = (bases - 1) / bases * squares[:bases].sum(0)
+    variance = variance + (tasks - 1) / tasks * squares[bases:].sum(0)
+    if resamples > 1:
+        variance = np.maximum(variance, again.var(0, ddof=1))
+    names = (*moments.columns, TOGETHER)
+    return Shares(
+        dict(zip(names, whole.tolist(), strict=True)),
+        dict(zip(names, np.sqrt(variance).tolist(), strict=True)),
+        float(max(min(bases - 1 - moments.between, tasks - 1), 1)),
+        bases,
+        tasks,
+    )
 
 
 def _spread(
@@ -205,7 +223,8 @@ def moments(scores: "DataFrame", *, tuned: str = "regular", scoring: str = FIRST
     for one in np.unique(place):
         rows = stacked[place == one]
         cells[one // shape[1], one % shape[1]] = rows.T @ rows
-    return Moments(cells, columns, len(points))
+    between = sum(len(columns[name]) for name in ("size", "family", "exposure"))
+    return Moments(cells, columns, between, len(points))
 
 
 def attribution(
@@ -230,11 +249,9 @@ def attribution(
     rows: Rows = []
     for given in ("nothing", "difficulty"):
         found = shares(known, within_tasks=given == "difficulty", resamples=resamples, seed=seed)
-        for predictor in (*found.names, TOGETHER):
-            all_of_it = predictor == TOGETHER
-            share = found.r2 if all_of_it else float(found.values[found.names.index(predictor)])
+        for predictor, share in found.values.items():
             low, high = found.interval(predictor, 1 - alpha)
-            varies = all_of_it or bool(known.columns[predictor])
+            varies = predictor == TOGETHER or bool(known.columns[predictor])
             rows.append({
                 "system": tuned,
                 "given": given,
@@ -242,7 +259,8 @@ def attribution(
                 "share": share,
                 "low": low if varies else math.nan,
                 "high": high if varies else math.nan,
-                "share_of_r2": share / found.r2 if found.r2 > 0 else math.nan,
+                "share_of_r2": share / found.values[TOGETHER]
+                if found.values[TOGETHER] > 0 else math.nan,
                 "varies": varies,
                 "bases": found.bases,
                 "tasks": found.tasks,

@@ -14,7 +14,6 @@ from adaptlens.attribution import moments, shares
 from adaptlens.claims import State
 from adaptlens.contrasts import mean_over, paired
 from adaptlens.correlation import CONTROLS, MINIMUM_BASES, correlate
-from adaptlens.distributions import t_tail
 from adaptlens.exposure import effect, groups
 from adaptlens.layered import Mean
 from adaptlens.stats import holm
@@ -284,15 +283,10 @@ def _variations(
             continue
         found = shares(known, within_tasks=True, seed=seed)
         name, bound = "prompt variation", margins.share
-        value, error = float(found.values[found.names.index(name)]), found.error(name)
         low, high = found.interval(name, 1 - alpha)
-        freedom = float(max(min(found.bases, found.tasks) - 1, 1))
-        scaled = (value - bound) / error if error > 0 else math.copysign(math.inf, value - bound)
-        tail = t_tail(abs(scaled), freedom) if math.isfinite(scaled) else 0.0
-        above, below = (tail, 1 - tail) if scaled >= 0 else (1 - tail, tail)
         parts.append(Part(f"share of variance within tasks, {system} (claimed below {bound:g}):",
-                          value, low, high, -1, above, below,
-                          f"{found.bases} bases x {found.tasks} tasks",
+                          found.values[name], low, high, -1, found.above(name, bound),
+                          found.below(name, bound), f"{found.bases} bases x {found.tasks} tasks",
                           _few(found.bases, found.tasks)))  # fmt: skip
     return _Claim(5, "prompt variations explain little", parts,
                   "bootstrap over bases and tasks, Student's t of the share")  # fmt: skip
