@@ -256,7 +256,9 @@ def test_training_texts_can_be_varied_with_examples_of_another_cluster(lm):
         assert shown == ("s" if row.group == "pick" else "p")
 
 
-def test_every_seed_is_the_adapter_that_it_is_alone(lm):
+@pytest.mark.parametrize("block_tokens", [4096, 100])
+def test_every_seed_is_the_adapter_that_it_is_alone(lm, monkeypatch, block_tokens):
+    monkeypatch.setattr(mixed, "_block_tokens", lambda _: block_tokens)
     together = mixed.RegularTuned(steps=4, rank=2, batch=4).adapt(lm, MIXTURE, (5, 6))
     alone = mixed.RegularTuned(steps=4, rank=2, batch=4).adapt(lm, MIXTURE, (6,))
     torch.testing.assert_close(

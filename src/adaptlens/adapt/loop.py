@@ -9,6 +9,7 @@ import math
 import os
 import resource
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -44,7 +45,8 @@ class Trainable(Protocol):
     ) -> AbstractContextManager[None]:
         """Run even rows of variants first to last - 1; backward adds to `gradients[first:last]`.
 
-        `step` and `part` (the block's number within the step) make dropout masks differ.
+        `step` and `part` (the block's number among those of its variants) make dropout masks
+        differ.
         """
         ...
 
@@ -173,7 +175,11 @@ def _backward(
     gradients.zero_()
     sums = []
     held_bytes = 0
-    for part, block in enumerate(blocks):
+    parts: Counter[int] = Counter()
+    for block in blocks:
+        # Counted variant by variant, so that a variant's dropout does not hang on those before it.
+        part = parts[block.first]
+        parts[block.first] += 1
         with (
             torch.enable_grad(),
             trainable.training(block.first, block.last, gradients, step, part),
