@@ -17,10 +17,11 @@ import adaptlens
 from adaptlens import registry
 from adaptlens.cli import main
 from adaptlens.config import compare_config
+from adaptlens.planned import plan_table, size_text
 from adaptlens.store import Run
 from adaptlens.studies import compare as comparison
 from adaptlens.studies.running import Silent, execute
-from adaptlens.terminal import plan_table, show_convergence, size_text
+from adaptlens.terminal import show_convergence
 from tiny import tiny_config, tiny_model, tiny_tokenizer
 
 ROWS = [

@@ -2,8 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Sequence
-from functools import wraps
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,35 +12,15 @@ from adaptlens import __version__
 from adaptlens.cli_options import (
     COMPARE_OPTIONS,
     CONVERGENCE_OPTIONS,
-    DIFFICULTY,
     IMPLICIT_OPTIONS,
     PLAN_OPTIONS,
-    READING,
     json_option,
     study_config,
+    user_errors,
     with_options,
 )
+from adaptlens.cli_shipped import tasks, zoo
 from adaptlens.errors import RunIncomplete, UserError, unknown
-
-
-def user_errors(command: Callable[..., None]) -> Callable[..., None]:
-    """Turn what the user can fix into one line and exit code 2, and Ctrl-C into one line."""
-
-    @wraps(command)
-    def wrapped(*args: Any, **kwargs: Any) -> None:
-        try:
-            command(*args, **kwargs)
-        except UserError as error:
-            click.echo(f"error: {error}", err=True)
-            sys.exit(2)
-        except RunIncomplete as error:
-            click.echo(f"incomplete: {error}", err=True)
-            sys.exit(1)
-        except KeyboardInterrupt:
-            click.echo("stopped; the same command continues where it was.", err=True)
-            sys.exit(130)
-
-    return wrapped
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -162,14 +141,24 @@ def _json(frame: Any, orient: str) -> Any:
     default="compare",
     show_default=True,
     metavar="NAME",
-    help="compare, convergence or implicit.",
+    help="compare, convergence, implicit or limits.",
+)
+@click.option(
+    "--trial/--no-trial",
+    default=True,
+    help="Try out the models for a few seconds each, to predict time and memory.",
 )
 @with_options(PLAN_OPTIONS, [json_option("the plan as JSON")])
 @user_errors
-def plan(name: str, out: Path | None, as_json: bool, **options: Any) -> None:  # fmt: skip
-    """Show what `compare`, or a study, with the same options would do, and how much is done."""
+def plan(name: str, trial: bool, out: Path | None, as_json: bool, **options: Any) -> None:
+    """Show what `compare`, or a study, with the same options would do, and how much is done.
+
+    Predicts seconds, memory and disk of all cells within a factor of two, on one device; several
+    workers divide the seconds.
+    """
     from adaptlens import registry
-    from adaptlens.terminal import err, plan_table
+    from adaptlens.planned import plan_table
+    from adaptlens.terminal import err
     from adaptlens.terminal import out as console
 
     if name not in registry.names("study"):
@@ -178,6 +167,10 @@ def plan(name: str, out: Path | None, as_json: bool, **options: Any) -> None:  #
     planner = registry.resolve("study", name)
     planned = planner.plan(config)
     rows = planner.planned_work(planned, out)
+    if trial and rows:
+        from adaptlens.studies.running import foreseen
+
+        rows = foreseen(planned, config, rows, lambda model: err().print(f"trying {model}"))
     for note in planned.notes:
         err().print(f"note: {note}", markup=False)
     if as_json:
@@ -312,174 +305,5 @@ def check(run: Path, as_json: bool) -> None:
         sys.exit(2)
 
 
-@main.group()
-def tasks() -> None:
-    """List the bundled tasks, or show what a task holds."""
-
-
-@tasks.command("list")
-@json_option()
-@user_errors
-def tasks_list(as_json: bool) -> None:
-    """List the bundled tasks."""
-    from adaptlens import tasks as known
-
-    rows = known.summaries()
-    if as_json:
-        click.echo(json.dumps(rows))
-    else:
-        for row in rows:
-            click.echo(f"{row['name']:<18} {row['description']}")
-
-
-@tasks.command("show")
-@click.argument("name")
-@with_options(READING, [DIFFICULTY])
-@user_errors
-def tasks_show(name: str, **given: Any) -> None:
-    """Show a task: splits, choices, examples, and what was done to the data."""
-    from adaptlens import tasks as known
-
-    about = {k: v for k, v in given.items() if v is not None}
-    click.echo(known.describe(known.load(name, **about)))
-
-
-@tasks.command("check")
-@click.option("--items", default=10_000, show_default=True, help="Items per task and kind.")
-@click.option("--difficulty", default="small", show_default=True, help="small or paper.")
-@json_option()
-@user_errors
-def tasks_check(items: int, difficulty: str, as_json: bool) -> None:
-    """Check the tasks with a shortcut: labels by independent solvers, and what leaks.
-
-    Exit code 1 if a solver contradicts a label.
-    """
-    from adaptlens.tasks.implicit import leaks
-    from adaptlens.terminal import out, rows_table
-
-    rows = leaks.check(items, difficulty)
-    if as_json:
-        click.echo(json.dumps(rows))
-    else:
-        out().print(rows_table("share of answers that each guess gets right", rows))
-    if any(row["wrong"] for row in rows):
-        sys.exit(1)
-
-
-@main.group()
-def zoo() -> None:
-    """List, show, check and train the reference models."""
-
-
-@zoo.command("list")
-@user_errors
-def zoo_list() -> None:
-    """List the models that are here: shipped, and in the folder ADAPTLENS_ZOO."""
-    from adaptlens import zoo as shipped
-
-    here = shipped.names()
-    for name in here:
-        click.echo(f"{name:<22} {shipped.card(name)['summary']}")
-    if absent := [name for name in shipped.ladder() if name not in here]:
-        click.echo(
-            f"not here: {', '.join(absent)}; `adaptlens zoo train ladder` makes them.", err=True
-        )
-
-
-@zoo.command("show")
-@click.argument("name")
-@json_option("the card as JSON")
-@user_errors
-def zoo_show(name: str, as_json: bool) -> None:
-    """Show a model's card: data, exposures, seed, curve, limits, held-out check."""
-    from adaptlens import zoo as shipped
-
-    if as_json:
-        click.echo(json.dumps(shipped.card(name)))
-    else:
-        click.echo((shipped.folder(name) / "README.md").read_text(encoding="utf-8"))
-
-
-@zoo.command("check")
-@click.argument("name", default="reference")
-@click.option("--queries", default=200, show_default=True, help="Queries per task family.")
-@json_option()
-@user_errors
-def zoo_check(name: str, queries: int, as_json: bool) -> None:
-    """Run the held-out check of a model: on tasks that pretraining did not show."""
-    from adaptlens.modelfiles import parse
-    from adaptlens.terminal import check_table, out
-
-    if (source := parse(name).source) != name:
-        raise UserError(
-            f"'{name}' has a prefix, but the check is of a model as it was shipped; expected a "
-            f"name without: give {source}."
-        )
-    from adaptlens.zoo.corpora import check as run_check
-
-    found = run_check(name, queries=queries)
-    if as_json:
-        click.echo(json.dumps(found))
-    else:
-        out().print(check_table(found))
-
-
-@zoo.command("train")
-@click.argument("name")
-@click.option("--seed", default=0, show_default=True, help="Seed of data and weights.")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    metavar="FOLDER",
-    help="Where to train (default: zoo-NAME-SEED); the same command resumes.",
-)
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
-@user_errors
-def zoo_train(name: str, seed: int, out: Path | None, device: str) -> None:  # fmt: skip
-    """Pretrain a reference model from scratch, with checkpoints; resumes after a kill.
-
-    NAME "ladder" trains the eleven models of the ladder in turn, each into a folder of its own
-    below FOLDER: about two hours on two quiet CPU cores. Finished ones are skipped.
-    """
-    from adaptlens.terminal import training_bar
-
-    folder = out or Path(f"zoo-{name}-{seed}")
-    if name == "ladder":
-        _train_ladder(folder, seed, device)
-        return
-    from adaptlens.zoo.pretrain import train
-
-    with training_bar(name) as progress:
-        made = train(name, seed=seed, out=folder, device=device, progress=progress)
-    click.echo(str(made))
-
-
-def _train_ladder(folder: Path, seed: int, device: str) -> None:
-    """Train the ladder, a bar for each rung and the time left after each."""
-    import time
-    from contextlib import ExitStack
-
-    from adaptlens.terminal import training_bar
-    from adaptlens.zoo.climb import climb
-
-    done, before, started = 0.0, 0.0, 0.0
-    with ExitStack() as bars:
-
-        def bar(name: str) -> Callable[[int, int, str], None]:
-            bars.close()
-            show = bars.enter_context(training_bar(name))
-
-            def step(steps: int, total: int, words: str) -> None:
-                nonlocal before, started
-                if not started:
-                    before, started = done, time.monotonic()
-                show(steps, total, words)
-
-            return step
-
-        for name, made, done in climb(folder, seed=seed, device=device, progress=bar):
-            bars.close()
-            click.echo(str(made))
-            if started and done < 1:
-                left = (time.monotonic() - started) / (done - before) * (1 - done) / 60
-                click.echo(f"{name}: {done:.0%} done; about {left:.0f} min left", err=True)
+main.add_command(tasks)
+main.add_command(zoo)

@@ -1,0 +1,96 @@
+"""What `adaptlens plan` predicts of a study, against what the study then takes.
+
+    python benchmarks/plan.py [--json]
+
+A comparison on the reference model: all ways of adapting, a choice task and a generation task. Both
+are done in processes of their own, so that memory is each one's own. Printed are the ratios of
+predicted to actual seconds (of all cells, and by way of adapting), memory, and bytes of the cells.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+
+from adaptlens.store import Run
+
+TARGET = 2.0
+
+
+def adaptlens(*words: str) -> str:
+    """Run a command and return what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-m", "adaptlens", *words], capture_output=True, text=True
+    )
+    if done.returncode:
+        raise SystemExit(done.stderr[-2000:])
+    return done.stdout
+
+
+def actual(run: Run) -> tuple[dict[str, float], float, float]:
+    """Return the seconds of every way of adapting, the most memory, and the bytes of the cells."""
+    seconds: dict[str, float] = defaultdict(float)
+    memory = 0.0
+    for record in run.records():
+        numbers = record.result["numbers"]
+        seconds[kind(record.spec["adaptation"]["label"])] += numbers["cell_seconds"]
+        memory = max(memory, numbers["peak_bytes"])
+    size = sum(path.stat().st_size for path in run.folder.glob("cells/**/*") if path.is_file())
+    return dict(seconds), memory, float(size)
+
+
+def kind(label: str) -> str:
+    """Return the way of adapting that a condition's label begins with."""
+    return label if label == "zero-shot" else label.partition("-")[0]
+
+
+def main() -> None:
+    """Predict, run, and print the ratios."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument("--draws", default="4")
+    parser.add_argument("--queries", default="100")
+    given = parser.parse_args()
+    words = ["--model", "reference", "--task", "sentiment-novel", "--task", "translation"]
+    words += ["--shots", "0,4,16", "--draws", given.draws, "--queries", given.queries]
+    words += ["--device", "cpu"]
+    with tempfile.TemporaryDirectory() as made:
+        out = Path(made) / "run"
+        rows = json.loads(adaptlens("plan", *words, "--out", str(out), "--json"))
+        adaptlens("compare", *words, "--out", str(out))
+        seconds, memory, size = actual(Run.open(out))
+    planned: dict[str, float] = defaultdict(float)
+    for row in rows:
+        planned[kind(row["condition"])] += row["seconds"]
+    ratios = {name: planned[name] / seconds[name] for name in seconds}
+    result = {
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "planned_seconds": sum(planned.values()),
+        "actual_seconds": sum(seconds.values()),
+        "seconds_ratio": sum(planned.values()) / sum(seconds.values()),
+        "memory_ratio": max(row["memory_bytes"] for row in rows) / memory,
+        "disk_ratio": sum(row["disk_bytes"] for row in rows) / size,
+        "target": TARGET,
+        "by_way": ratios,
+    }
+    if given.json:
+        print(json.dumps(result))
+        return
+    for name, ratio in ratios.items():
+        print(
+            f"{name:<10} planned {planned[name]:7.1f} s, took {seconds[name]:7.1f} s: {ratio:.2f}"
+        )
+    print(
+        f"planned {result['planned_seconds']:.0f} s, took {result['actual_seconds']:.0f} s: ratio "
+        f"{result['seconds_ratio']:.2f}; memory {result['memory_ratio']:.2f}; disk "
+        f"{result['disk_ratio']:.2f} (target: 1/{TARGET:g} to {TARGET:g})"
+    )
+
+
+if __name__ == "__main__":
+    main()

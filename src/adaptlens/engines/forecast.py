@@ -1,0 +1,102 @@
+"""What a study will take, before it is run: seconds, memory and disk, condition by condition."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from adaptlens import modelfiles, workload
+from adaptlens.engines.pace import Pace, device_speed, from_shape, measured, shape
+from adaptlens.lm.load import load
+from adaptlens.lm.weights import DTYPES, find_device
+from adaptlens.study import Cell, Study, group
+from adaptlens.workload import TUNED
+
+MOST_TRIED_BYTES = 4 * 10**9
+"""Larger bases are not loaded for a trial; their pace is guessed from their shape."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What the cells of a study take, all of them, on one device.
+
+    Attributes:
+        rows: one per condition, as `study.group` tells them apart, in order: `seconds`,
+            `memory_bytes` (the most held at a time) and `disk_bytes`.
+        load_seconds: of loading every base once.
+        sources: how each base's pace was had, by its name.
+    """
+
+    rows: tuple[dict[str, float], ...]
+    load_seconds: float
+    sources: Mapping[str, str]
+
+
+def forecast(
+    study: Study,
+    models: Mapping[str, str],
+    config: Any,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Forecast:
+    """Return what the study takes, by a trial of every base that is small enough to load for it.
+
+    Bases of one shape are tried once. Right to within a factor of two where bases are tried
+    (benchmarks/plan.py); tables and page come on top.
+
+    Args:
+        study: the plan.
+        models: the name that each base is found by, by its name in cells.
+        config: dtype, device, chat and quantize of the study.
+        progress: told which base is tried next.
+
+    Raises:
+        UserError: a base cannot be loaded.
+    """
+    by_model: dict[str, list[Cell]] = {}
+    for cell in study.cells:
+        by_model.setdefault(str(cell.model["name"]), []).append(cell)
+    tried: dict[str, Pace] = {}
+    paces = {}
+    for name, cells in by_model.items():
+        key = shape(models[name])
+        if key not in tried:
+            progress(name)
+            tried[key] = _pace(models[name], cells, study, config)
+        paces[name] = tried[key]
+    rows: dict[str, dict[str, float]] = {}
+    for cell in study.cells:
+        pace = paces[str(cell.model["name"])]
+        source = models[str(cell.model["name"])]
+        work = workload.of_cell(cell, study.tasks[cell.task["digest"]], source)
+        row = rows.setdefault(
+            group(cell.spec()), {"seconds": 0.0, "memory_bytes": 0.0, "disk_bytes": 0.0}
+        )
+        row["seconds"] += pace.seconds(work, cell.adaptation.name in TUNED)
+        row["disk_bytes"] += work.disk_bytes
+        row["memory_bytes"] = max(row["memory_bytes"], pace.peak_bytes)
+    return Forecast(
+        tuple(rows.values()),
+        sum(paces[name].load for name in by_model),
+        {name: paces[name].source for name in by_model},
+    )
+
+
+def _pace(model: str, cells: Sequence[Cell], study: Study, config: Any) -> Pace:
+    size = sum(path.stat().st_size for path in modelfiles.weight_files(modelfiles.folder(model)))
+    if size > MOST_TRIED_BYTES:
+        device, dtype = find_device(config.device), DTYPES[config.dtype]
+        flops, bandwidth = device_speed(device, dtype)
+        return from_shape(model, bytes_each=dtype.itemsize, flops=flops, bandwidth=bandwidth)
+
+    def loaded() -> Any:
+        return load(
+            model,
+            dtype=config.dtype,
+            device=config.device,
+            chat=config.chat,
+            quantize=config.quantize,
+        )
+
+    with torch.random.fork_rng():
+        return measured(loaded, model, cells, study.tasks)

@@ -1,0 +1,365 @@
+"""How much work a cell is, before it is done: tokens to read, to write and to train on, and bytes.
+
+Counted from a few prompts as the cell will write them, in the tokens of its own model; what
+measurements do with them is known from how they work. Torch-free, and meant to be right to within
+a third, not exactly.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from adaptlens import modelshape, prompts
+from adaptlens.config.implicit import METRICS
+from adaptlens.formats import layout
+from adaptlens.study import Cell
+from adaptlens.values import Example, Task
+
+_GROUPS = 8
+"""Groups of items that are looked at, two items each."""
+_STOP_TOKENS = 2
+"""Written at the end of an answer, about: a line break or what ends the text."""
+_CELL_BYTES = 30_000
+"""Of a cell's spec, log, result and prompts shown, about."""
+
+LORA = ("it", "sl", "it_path", "regular_tuned", "samplegen_tuned")
+TUNED = (*LORA, "full")
+
+
+@dataclass(frozen=True)
+class Work:
+    """What there is to do, all draws of a cell together.
+
+    Attributes:
+        prompts: texts to write down and cut into tokens.
+        read_tokens: go through the model forwards; shared ones once.
+        single_tokens: likewise, but one prompt at a time.
+        written_tokens: generated.
+        trained_tokens: go forwards and backwards.
+        steps: optimiser steps, of every variant.
+        full: whether all weights are trained.
+        disk_bytes: of the cell's files.
+    """
+
+    prompts: float = 0.0
+    read_tokens: float = 0.0
+    single_tokens: float = 0.0
+    written_tokens: float = 0.0
+    trained_tokens: float = 0.0
+    steps: float = 0.0
+    full: bool = False
+    disk_bytes: float = _CELL_BYTES
+
+
+@dataclass(frozen=True)
+class _Texts:
+    """Mean tokens of the prompts of a cell.
+
+    Attributes:
+        shared: of what the prompts of a group begin with.
+        rest: of each prompt after that.
+        groups: of items.
+        options: all answers to be scored, but their last tokens, which are never read.
+        choices: answers to be scored.
+        answer: of the right answer.
+        longest: of the longest right answer that was looked at.
+        written: of what a samplegen model writes; 0 for others.
+    """
+
+    shared: float
+    rest: float
+    groups: int
+    options: float
+    choices: float
+    answer: float
+    longest: float
+    written: float
+
+    def read(self, queries: float, after: float = 0.0) -> float:
+        """Return the tokens read for so many queries, with so many after each prompt."""
+        groups = min(self.groups, queries)
+        return groups * self.shared + queries * (self.rest + after)
+
+
+def of_cell(cell: Cell, task: Task, model: str) -> Work:
+    """Return the work of a cell.
+
+    Args:
+        cell: the cell.
+        task: it is of.
+        model: the name that the cell's base model is found by.
+    """
+    found = _trained(cell, task, model)
+    texts = _texts(cell, task, model)
+    doses = len(cell.adaptation.arguments.get("doses", (0,)))
+    for measurement in cell.measurements:
+        arguments = measurement.arguments
+        more = _MEASURED[measurement.name](texts, cell, task, arguments, model)
+        found = replace(
+            found,
+            prompts=found.prompts + doses * more.prompts,
+            read_tokens=found.read_tokens + doses * more.read_tokens,
+            single_tokens=found.single_tokens + more.single_tokens,
+            written_tokens=found.written_tokens + doses * more.written_tokens,
+            disk_bytes=found.disk_bytes + doses * (more.disk_bytes - _CELL_BYTES),
+        )
+    return found
+
+
+def _trained(cell: Cell, task: Task, model: str) -> Work:
+    """Return the work of the adaptation itself."""
+    name, given = cell.adaptation.name, cell.adaptation.arguments
+    if name not in TUNED:
+        return Work()
+    if "epochs" in given:
+        rows = len(task.train)
+        steps = [given["steps"] or max(1, math.ceil(given["epochs"] * rows / given["batch"]))]
+    else:
+        rows = int(given["examples"])
+        steps = [given["doses"][-1]] if "doses" in given else _several(given["steps"])
+        # As adapt.recipes has it, where none is given.
+        steps = steps or [max(30, math.ceil(3 * rows / given["batch"]))]
+    rates = len(_several(given["rate"])) or 1
+    texts = [_lesson(cell, task, row) for row in _spread(task.train, 2 * _GROUPS)]
+    sizes = modelshape.token_counts(model, texts)
+    shared = modelshape.token_counts(model, [_common(texts)])[0]
+    mean = sum(sizes) / len(sizes)
+    batch = min(given["batch"], rows)
+    # A pass ends with a smaller batch where the rows do not divide.
+    batch = rows / math.ceil(rows / batch)
+    tokens = shared + batch * (mean - shared) if shared < mean else batch * mean
+    variants = len(cell.draws)
+    adapters = len(cell.draws) if name in LORA else 0
+    numbers = modelshape.lora_numbers(model, int(given.get("rank", 0)), given.get("targets"))
+    return Work(
+        prompts=float(rows * variants),
+        trained_tokens=variants * rates * sum(steps) * tokens,
+        steps=float(variants * rates * sum(steps)),
+        full=name == "full",
+        disk_bytes=_CELL_BYTES + 4.0 * adapters * numbers * len(given.get("doses", (0,))),
+    )
+
+
+def _lesson(cell: Cell, task: Task, row: Example) -> str:
+    """Return a training text."""
+    name = cell.adaptation.name
+    if name == "regular_tuned":
+        return f"{layout.regular(row).text} {row.target}"
+    if name == "samplegen_tuned":
+        return layout.samplegen(row).text + _response(task, row)
+    asked = prompts.render(task, (), row, instruction=name != "sl").text
+    return asked + prompts.answer(task, row.target)
+
+
+def prompt_text(cell: Cell, task: Task, query: Example) -> str:
+    """Return a prompt of the first draw."""
+    name, given = cell.adaptation.name, cell.adaptation.arguments
+    if name == "regular_tuned":
+        return layout.regular(query).text
+    if name == "samplegen_tuned":
+        return layout.samplegen(query).text
+    if name == "base":
+        return layout.base(query).text
+    if name == "gold":
+        shown = [e for e in task.pool if e.group == query.group][: int(given["examples"])]
+        return layout.gold(query, shown).text
+    demos = prompts.demonstrations(
+        task, 0, int(given["examples"]) if name == "icl" else 0, seed=cell.seed
+    )
+    return prompts.render(task, demos, query, instruction=name != "sl").text
+
+
+def _response(task: Task, query: Example) -> str:
+    shown = [e for e in task.pool if e.group == query.group][: layout.SHOWN]
+    return layout.response(query, shown)
+
+
+def _texts(cell: Cell, task: Task, model: str) -> _Texts:
+    """Return the mean sizes over pairs of items of a few groups."""
+    by_group: dict[str, list[Example]] = {}
+    for query in task.test:
+        by_group.setdefault(query.group, []).append(query)
+    pairs = [own[:2] for own in _spread(list(by_group.values()), _GROUPS)]
+    asked = [[prompt_text(cell, task, query) for query in pair] for pair in pairs]
+    queries = [query for pair in pairs for query in pair]
+    written = [_response(task, q) for q in queries] if _writes(cell) else []
+    options = [query.choices or task.choices for query in queries]
+    flat = [prompts.answer(task, option) for own in options for option in own]
+    sizes = iter(
+        modelshape.token_counts(
+            model,
+            [
+                *(text for pair in asked for text in pair),
+                *(_common(pair) if len(pair) > 1 else "" for pair in asked),
+                *(prompts.answer(task, query.target) for query in queries),
+                *flat,
+                *written,
+            ],
+        )
+    )
+    whole = [next(sizes) for _ in queries]
+    shared = [next(sizes) for _ in pairs]
+    answers = [next(sizes) for _ in queries]
+    scored = [next(sizes) - 1 for _ in flat]
+    texts = [next(sizes) for _ in written]
+    mean_shared = sum(shared) / len(shared)
+    return _Texts(
+        shared=mean_shared,
+        rest=sum(whole) / len(whole) - mean_shared,
+        groups=len(by_group),
+        options=sum(scored) / len(queries),
+        choices=len(flat) / len(queries),
+        answer=sum(answers) / len(answers),
+        longest=max(answers),
+        written=sum(texts) / len(texts) if texts else 0.0,
+    )
+
+
+def _writes(cell: Cell) -> bool:
+    return cell.adaptation.name == "samplegen_tuned"
+
+
+def _behaviour(texts: _Texts, cell: Cell, task: Task, given: Any, model: str) -> Work:
+    queries, variants = len(task.test) + len(task.validation), len(cell.draws)
+    if task.kind == "choice":
+        # Read again without content, options and all, of which few prompts differ.
+        return Work(
+            prompts=2.0 * variants * queries,
+            read_tokens=variants * texts.read(queries, texts.options),
+            disk_bytes=_CELL_BYTES + 16.0 * variants * queries * texts.choices,
+        )
+    written = min(texts.answer + _STOP_TOKENS, task.max_new_tokens)
+    # Models that were not tuned write more than was asked for.
+    written = written if cell.adaptation.name in TUNED else (written + task.max_new_tokens) / 2
+    return Work(
+        prompts=2.0 * variants * queries,
+        read_tokens=variants * (texts.read(queries, texts.answer) + texts.read(queries)),
+        written_tokens=variants * queries * written,
+        disk_bytes=_CELL_BYTES + variants * queries * (24.0 + 5 * written),
+    )
+
+
+def _cost(texts: _Texts, cell: Cell, task: Task, given: Any, model: str) -> Work:
+    # Nine prompts one by one, whole and after what they share.
+    return Work(prompts=9.0, single_tokens=9 * (texts.shared + 2 * texts.rest))
+
+
+def _hidden(texts: _Texts, cell: Cell, task: Task, given: Any, model: str) -> Work:
+    variants, queries, places = len(cell.draws), len(task.test), len(given["positions"])
+    size = 4 if given["keep"] == "float32" else 2
+    numbers = modelshape.state_numbers(model)
+    return Work(
+        prompts=float(variants * queries),
+        read_tokens=places * variants * texts.read(queries),
+        disk_bytes=_CELL_BYTES + float(variants * queries * places * numbers * size),
+    )
+
+
+def _circuits(texts: _Texts, cell: Cell, task: Task, given: Any, model: str) -> Work:
+    items = min(given["items"], _in_group(task, given["group"]))
+    layers, heads = modelshape.num_layers(model), modelshape.num_heads(model)
+    units = layers * (heads + 1)
+    after = {"last": 1.0, "cue": 4.0}.get(given["place"], texts.rest)
+    sweeps = len(given["corruptions"]) * len(given["methods"]) * len(cell.draws)
+    # A patched run goes from its layer to the last: half of them on average.
+    each = 2 * texts.rest + units * after / 2
+    return Work(
+        prompts=2.0 * items * len(cell.draws),
+        read_tokens=sweeps * (texts.shared + items * each),
+        disk_bytes=_CELL_BYTES + 4.0 * sweeps * items * units * len(METRICS),
+    )
+
+
+def _ablated(texts: _Texts, cell: Cell, task: Task, given: Any, model: str) -> Work:
+    items = min(given["items"], _in_group(task, given["group"])) - given["first"]
+    runs = 2 * len(given["sets"]) + 2
+    return Work(
+        prompts=2.0 * items * len(cell.draws),
+        read_tokens=len(cell.draws) * items * runs * (texts.shared + texts.rest),
+        disk_bytes=_CELL_BYTES + 4.0 * len(cell.draws) * items * runs * len(METRICS),
+    )
+
+
+def _edges(texts: _Texts, cell: Cell, task: Task, given: Any, model: str) -> Work:
+    items = min(given.get("items", len(task.test)), len(task.test))
+    # Two forward passes and a backward pass of a pair.
+    return Work(
+        prompts=2.0 * items * len(cell.draws),
+        read_tokens=len(cell.draws) * items * 5 * (texts.shared + texts.rest),
+    )
+
+
+def _heads(texts: _Texts, cell: Cell, task: Task, given: Any, model: str) -> Work:
+    queries = min(given["queries"], _in_group(task, given["group"]))
+    units = modelshape.num_layers(model) * modelshape.num_heads(model)
+    alone = queries / 2 * (texts.rest + units / 2) if texts.shared else 0.0
+    return Work(
+        prompts=1.5 * queries * len(cell.draws),
+        read_tokens=len(cell.draws) * (texts.read(queries) + alone),
+        disk_bytes=_CELL_BYTES + 20.0 * len(cell.draws) * units,
+    )
+
+
+def _resemblance(texts: _Texts, cell: Cell, task: Task, given: Any, model: str) -> Work:
+    return Work(disk_bytes=_CELL_BYTES + 32.0 * len(cell.draws) * len(task.test))
+
+
+def _systems(texts: _Texts, cell: Cell, task: Task, given: Any, model: str) -> Work:
+    variants, queries = len(cell.draws), len(task.test)
+    line = (texts.answer + texts.longest) / 2 + _STOP_TOKENS
+    if _writes(cell):
+        told = texts.written
+        read = texts.read(queries) + queries * (texts.rest + told + texts.options)
+        write = queries * told
+        if given["pipeline"]:
+            read += queries * (2 * told + texts.options)
+            write += queries * line
+    else:
+        read = texts.read(queries) + texts.read(queries, texts.options)
+        write = queries * line
+    readings = len(given["variations"])
+    arrays = 8.0 * (8 + texts.choices) * (2 if _writes(cell) and given["pipeline"] else 1)
+    return Work(
+        prompts=2.0 * readings * variants * queries,
+        read_tokens=readings * variants * read,
+        written_tokens=readings * variants * write,
+        disk_bytes=_CELL_BYTES + readings * variants * queries * arrays,
+    )
+
+
+_MEASURED = {
+    "behaviour": _behaviour,
+    "cost": _cost,
+    "hidden": _hidden,
+    "circuits": _circuits,
+    "ablated": _ablated,
+    "edges": _edges,
+    "heads": _heads,
+    "resemblance": _resemblance,
+    "systems": _systems,
+}
+
+
+def _in_group(task: Task, group: str) -> int:
+    return sum(not group or query.group == group for query in task.test)
+
+
+def _spread(items: Sequence[Any], count: int) -> list[Any]:
+    """Return at most so many items, evenly from all of them."""
+    if len(items) <= count:
+        return list(items)
+    return [items[i * len(items) // count] for i in range(count)]
+
+
+def _common(texts: Sequence[str]) -> str:
+    """Return what all texts begin with."""
+    low, high = min(texts), max(texts)
+    size = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), len(low))
+    return low[:size]
+
+
+def _several(given: Any) -> list[Any]:
+    if given is None:
+        return []
+    return list(given) if isinstance(given, list | tuple) else [given]
