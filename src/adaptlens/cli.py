@@ -13,6 +13,7 @@ from adaptlens.cli_options import (
     COMPARE_OPTIONS,
     CONVERGENCE_OPTIONS,
     IMPLICIT_OPTIONS,
+    LIMITS_OPTIONS,
     PLAN_OPTIONS,
     json_option,
     study_config,
@@ -93,6 +94,27 @@ def implicit(out: Path | None, as_json: bool, **options: Any) -> None:
     _raise_failures(found)
 
 
+@study.command()
+@with_options(LIMITS_OPTIONS, [json_option("claims and tables as JSON")])
+@user_errors
+def limits(out: Path | None, as_json: bool, **options: Any) -> None:
+    """Does tuned performance follow what the base model does in context?
+
+    Tunes every base model on mixtures of tasks, reads tuned and base models in five systems, and
+    says which claims of arXiv 2501.08716 hold. Without --task the tasks are the microworld's; one
+    of your own is given with its cluster: --task nli=rte.tsv.
+    """
+    config = study_config("limits", **options)
+    from adaptlens import registry
+    from adaptlens.terminal import Display
+
+    studied = registry.resolve("study", "limits")
+    with Display() as display:
+        found = studied.run_study(config, out=out, reporter=display)
+    _print_report("limits", found.report, found.page, as_json)
+    _raise_failures(found)
+
+
 def _raise_failures(found: Any) -> None:
     _raise_failed(found.outcome.failed, found.run_folder)
 
@@ -110,12 +132,19 @@ def _raise_failed(failed: Sequence[tuple[str, str]], run: Path) -> None:
 
 
 def _print_report(name: str, report: Any, page: Path, as_json: bool) -> None:
-    from adaptlens.terminal import out, show_convergence, show_implicit, show_report
+    from adaptlens.terminal import (
+        out,
+        show_convergence,
+        show_implicit,
+        show_limits,
+        show_report,
+    )
 
     said, show = {
         "compare": ("verdicts", show_report),
         "convergence": ("claims", show_convergence),
         "implicit": ("claims", show_implicit),
+        "limits": ("claims", show_limits),
     }[name]
     if as_json:
         import pandas as pd

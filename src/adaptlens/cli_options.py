@@ -128,8 +128,20 @@ _IMPLICIT = (
     DIFFICULTY,
     click.option("--parts", callback=_words, metavar="A,B",
                  help="behaviour, circuits (default: both)."),
-    click.option("--quick", is_flag=True, default=None,
-                 help="Fewer shots, sizes, items and specifications."),
+)  # fmt: skip
+
+_QUICK = click.option(
+    "--quick", is_flag=True, default=None, help="A first look: fewer of everything."
+)
+_LIMITS = (
+    click.option("--mixtures", callback=_words, metavar="A,B,..",
+                 help="What is tuned on: default, and ablations (default: all)."),
+    click.option("--systems", callback=_words, metavar="A,B,..",
+                 help="base, gold, regular, samplegen, pipeline (default: all)."),
+    click.option("--variations", callback=_words, metavar="A,B,..",
+                 help="Variations of the prompts that are read too."),
+    click.option("--held-out", "held_out", callback=_words, metavar="A,B,..",
+                 help="Tasks or clusters that are never tuned on."),
 )  # fmt: skip
 
 _SIZE = (
@@ -160,9 +172,11 @@ _RUNNING = (
 
 COMPARE_OPTIONS = (*WHAT, _SHOTS, *_COMPARISON, *_SIZE, *_HOW, *_RUNNING)
 CONVERGENCE_OPTIONS = (*WHAT, _ONE_SHOTS, *_CONVERGENCE, *_SIZE, *_RUNNING)
-IMPLICIT_OPTIONS = (*WHAT, _SHOTS, *_COMPARISON, *_IMPLICIT, *_SIZE, *_RUNNING)
+IMPLICIT_OPTIONS = (*WHAT, _SHOTS, *_COMPARISON, *_IMPLICIT, _QUICK, *_SIZE, *_RUNNING)
+LIMITS_OPTIONS = (*WHAT, _ONE_SHOTS, *_LIMITS, _QUICK, *_SIZE, *_RUNNING)
 PLAN_OPTIONS = (
-    *WHAT, _SHOTS, *_COMPARISON, *_CONVERGENCE, *_IMPLICIT, *_SIZE, *_HOW, *_RUNNING,
+    *WHAT, _SHOTS, *_COMPARISON, *_CONVERGENCE, *_IMPLICIT, *_LIMITS, _QUICK, *_SIZE, *_HOW,
+    *_RUNNING,
 )  # fmt: skip
 """What any study takes; those that mean nothing to the one planned are refused."""
 
@@ -205,7 +219,8 @@ def study_config(
                 "study with --study."
             )
     if "tasks" in settings:
-        settings["tasks"] = [{"path": name, **about} if about else name for name in given["tasks"]]
+        named = [_named(name, study) for name in given["tasks"]]
+        settings["tasks"] = [{**own, **about} for own in named]
     if "models" in settings:
         settings["models"] = list(settings["models"])
     if "shots" in settings and "shots" not in schema.lists:
@@ -217,3 +232,11 @@ def study_config(
             )
         settings["shots"] = settings["shots"][0]
     return load_config(schema, config_file, (*scheduled, *overrides), settings)
+
+
+def _named(task: str, study: str) -> dict[str, str]:
+    """Return where a task is; that of a study of limits has its cluster before it: nli=rte.tsv."""
+    cluster, equals, path = task.partition("=")
+    if study == "limits" and equals and cluster and path:
+        return {"path": path, "cluster": cluster}
+    return {"path": task}

@@ -275,6 +275,42 @@ def show_implicit(report: Any, console: Console) -> None:
     show_claims(report, console)
 
 
+def show_limits(report: Any, console: Console) -> None:
+    """Print how tuned performance relates to in-context performance, and every claim."""
+    relations = report.tables.get("relations")
+    if relations is not None and len(relations):
+        rows = relations[(relations.scoring == "first") & (relations.family == "")]
+        console.print(_relations(rows))
+    show_claims(report, console)
+
+
+def _relations(rows: "pd.DataFrame") -> Table:
+    """Return Spearman's correlation of tuned and in-context performance, by what is controlled."""
+    table = Table(
+        title="Tuned zero-shot against the base in context: Spearman's correlation",
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    for heading in ("tasks", "controlled"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("correlation", "p (Holm)", "ceiling", "bases", "models", "tasks"):
+        table.add_column(heading, justify="right", overflow="fold")
+    for row in rows[rows.coefficient == "spearman"].itertuples():
+        table.add_row(
+            str(row.tasks),
+            str(row.given),
+            f"{row.value:.2f} [{row.low:.2f}, {row.high:.2f}]",
+            f"{row.p_holm:.3f}",
+            f"{row.ceiling:.2f}",
+            f"{row.bases}",
+            f"{row.models}",
+            f"{row.num_tasks}",
+        )
+    return table
+
+
 def _accuracies(model: str, rows: "pd.DataFrame") -> Table:
     """Return the accuracy of each way of adapting under each condition, in points."""
     table = Table(

@@ -21,9 +21,10 @@ from adaptlens.values import Task
 if TYPE_CHECKING:
     import pandas as pd
 
-    from adaptlens.config import CompareConfig, ConvergenceConfig, ImplicitConfig
+    from adaptlens.config import CompareConfig, ConvergenceConfig, ImplicitConfig, LimitsConfig
 
-    Settings = CompareConfig | ConvergenceConfig | ImplicitConfig
+    Single = CompareConfig | ConvergenceConfig | ImplicitConfig
+    Settings = Single | LimitsConfig
 
 UNTRAINED = "untrained:"
 
@@ -43,11 +44,12 @@ def _shown(name: str) -> str:
     return prefix + colon + path.resolve().name if path.is_dir() else name
 
 
-def load_task(settings: str | Mapping[str, Any], config: "Settings") -> Task:
+def load_task(settings: str | Mapping[str, Any], config: "Single") -> Task:
     """Return the task, its test and validation splits cut to the number of queries asked for."""
     given = {"path": settings} if isinstance(settings, str) else dict(settings)
-    name = given.pop("path")
+    name, cluster = given.pop("path"), given.pop("cluster", "")
     task = tasks.load(name, seed=config.seed, **given)
+    task = replace(task, cluster=cluster or task.cluster)
     if config.queries and len(task.test) > config.queries:
         note = f"the first {config.queries} of {len(task.test)} test items are used (queries)"
         task = replace(task, test=task.test[: config.queries], notes=(*task.notes, note))
