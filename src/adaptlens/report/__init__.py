@@ -7,16 +7,22 @@ from adaptlens.report.convergence import write as write_convergence
 from adaptlens.report.implicit import ImplicitReport
 from adaptlens.report.implicit import html as implicit_html
 from adaptlens.report.implicit import write as write_implicit
+from adaptlens.report.limits import LimitsReport
+from adaptlens.report.limits import html as limits_html
+from adaptlens.report.limits import write as write_limits
 
 __all__ = [
     "ConvergenceReport",
     "ImplicitReport",
+    "LimitsReport",
     "Report",
     "convergence_html",
     "html",
     "implicit_html",
+    "limits_html",
     "markdown",
     "write",
     "write_convergence",
     "write_implicit",
+    "write_limits",
 ]
