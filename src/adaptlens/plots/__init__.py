@@ -16,6 +16,20 @@ from adaptlens.plots.comparison import (
 )
 from adaptlens.plots.graph import graph, heads
 from adaptlens.plots.levels import curve, named, of_factor, regression
+from adaptlens.plots.limits import following, following_by_kind, following_by_task, points
+from adaptlens.plots.limits_exposure import effects as exposure_effects
+from adaptlens.plots.limits_exposure import exposures
+from adaptlens.plots.limits_relation import correlations, one_by_one, shares
+from adaptlens.plots.limits_systems import (
+    by_cluster,
+    by_scoring,
+    exceeding,
+    exceeding_by_base,
+    scorings,
+    systems,
+    variations,
+)
+from adaptlens.plots.limits_systems import differences as system_differences
 from adaptlens.plots.robustness import alone, drawn_name, specifications, variance
 from adaptlens.plots.shift import distances, functional, overlaps
 from adaptlens.plots.states import agreement, bars, heat, last_layer, lens, of_pairs, over_layers
@@ -32,12 +46,22 @@ __all__ = [
     "agreement",
     "alone",
     "bars",
+    "by_cluster",
+    "by_scoring",
     "chosen_bars",
+    "correlations",
     "cost_by_queries",
     "curve",
     "differences",
     "distances",
     "drawn_name",
+    "exceeding",
+    "exceeding_by_base",
+    "exposure_effects",
+    "exposures",
+    "following",
+    "following_by_kind",
+    "following_by_task",
     "functional",
     "gaps",
     "graph",
@@ -51,14 +75,21 @@ __all__ = [
     "needed",
     "of_factor",
     "of_pairs",
+    "one_by_one",
     "over_layers",
     "overlaps",
     "paired_differences",
+    "points",
     "profiles",
     "regression",
     "reliability",
+    "scorings",
+    "shares",
     "shortcuts",
     "specifications",
+    "system_differences",
+    "systems",
     "transfers",
     "variance",
+    "variations",
 ]

@@ -1,18 +1,66 @@
 """The study of limits as one self-contained HTML page, and as figures beside it."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from adaptlens import grids
+from adaptlens import grids, plots
+from adaptlens.abilities import COLUMNS, SYSTEMS
 from adaptlens.figures import FORMATS, Figure, Wanted, draw
+from adaptlens.grids import limits as tabled
 from adaptlens.grids.convergence import SIGNS, tone
+from adaptlens.looks import Look
+from adaptlens.plots import limits_intervals
 from adaptlens.report.page import publish, render
 from adaptlens.values import Role
 
 if TYPE_CHECKING:
     import pandas as pd
+
+KNOWN = {
+    "scores", "relations", "per_task", "per_model", "attribution", "mixed_effects", "exceeding",
+    "systems", "variations", "exposure", "mediation",
+}  # fmt: skip
+
+LINES = "Lines: 95% intervals."
+DECIDED = "Blue: better; orange: worse (corrected p < 0.05); grey: not decided."
+
+CAPTIONS: Mapping[str, str] = {
+    "following": "Ability (0: guessing, 1: all right) of every tuned model on every task, "
+    "zero-shot, against what its base does there with examples in context. Filled: the task was "
+    "tuned on. Hollow: it was not. Dashed: both alike.",
+    "kinds": "The same for each family and for models of like size; seeds averaged.",
+    "tasks": "The same for each task: one mark per base, the mean of the models tuned from it; "
+    "lines reach from the lowest to the highest of them. Beside the name: Spearman's correlation "
+    "with nothing controlled.",
+    "correlations": "Spearman's correlation of tuned and in-context ability, after what is named "
+    "was taken out of both. Dark tick: the most that noise lets it be. Filled: related, which "
+    f"takes a corrected p < 0.05, an interval above 0 and at least 5 bases. {LINES}",
+    "one-by-one": "The same one task and one base at a time. Hollow and grey: with nothing "
+    f"controlled. {LINES}",
+    "shares": "What the variance of tuned ability goes with, averaged over all orders of "
+    "predictors (Shapley). Right: after each task's mean was taken out. Shares of few bases are "
+    f"too large. {LINES}",
+    "exposures": "Ability of models that differ in how often pretraining showed the exposed tasks: "
+    "in context (ICL), tuned (IT), and without either.",
+    "effects": "Differences between exposures. Thin lines: 95% intervals for tasks like these; "
+    "thick: for these very tasks.",
+    "systems": "Mean ability of the five systems, over models, then over tasks.",
+    "differences": f"Paired differences. {DECIDED} Small and hollow: tasks not tuned on. {LINES} "
+    "Long ones are cut off.",
+    "exceeding": "Tuned zero-shot less in context, task by task. Blue: tuned is better by more "
+    f"than noise; orange: in context is; grey: not decided. {LINES} Long ones are cut off.",
+    "exceeding-bases": "The same for each base, in hundredths. Blue: tuned is better; orange with "
+    "a minus: in context. Outlined: by more than noise.",
+    "variations": f"What a variation changes in ability, against the prompt as it is. {DECIDED} "
+    f"{LINES}",
+    "scorings": "Right answers by scoring. Dark tick: the guess floor, which is chance for options "
+    "and else what answers given to other items would score.",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,26 +119,138 @@ def write(report: LimitsReport, path: Path | str, *, formats: Iterable[str] = FO
 
 def html(report: LimitsReport, figures: Mapping[str, Figure]) -> str:
     """Return the page as one string."""
+    from markupsafe import Markup
+
+    scores = usable(report)
+    points = None if scores is None else plots.points(scores)
+    rows = None if points is None else tabled.everything(points)
     return render(
         "limits.html",
         ["page.js"],
         figures,
-        report=report,
+        report=replace(report, prompts=()),
+        sent=sent(report.prompts),
+        grids=_grids(report, scores, points),
+        cards=[
+            {**claim, "said": said(claim["line"])}
+            for claim in sorted(report.claims, key=lambda claim: claim["factor"])
+        ],
+        counts=Counter(claim["state"] for claim in report.claims),
         signs=SIGNS,
         tone=tone,
-        grids={
-            "cells": grids.plain(report.cells, "cells", "Cells", anchor="cell")
-            if len(report.cells)
-            else None,
-            "others": [
-                grids.plain(table, f"other-{i}", grids.heading_of(name))
-                for i, (name, table) in enumerate(report.tables.items())
-                if len(table)
-            ],
-        },
+        compared=[] if scores is None else compared(scores),
+        num_rows=0 if rows is None else len(rows),
+        rows=Markup("" if rows is None else grids.embedded(rows)),
     )
+
+
+def usable(report: LimitsReport) -> "pd.DataFrame | None":
+    """Return the scores that are defined and leave something above their floor; None of none."""
+    scores = report.table("scores")
+    if scores is None or not {*COLUMNS} <= {*scores.columns}:
+        return None
+    floor = scores["floor"].fillna(scores["chance"])
+    found = scores[scores["value"].between(0, 1) & (floor >= 0) & (floor < 1)]
+    return None if found.empty else found
 
 
 def wanted(report: LimitsReport) -> Iterator[Wanted]:
     """Yield the figures that the report has rows for."""
-    yield from ()
+    for name, chart in _charts(report).items():
+        yield Wanted(name, CAPTIONS[name], chart)
+
+
+def _charts(report: LimitsReport) -> dict[str, Callable[..., Any]]:
+    """Return the figures by name, in the order of the page."""
+    scores = usable(report)
+    points = None if scores is None else plots.points(scores)
+    scorings = None if scores is None else plots.by_scoring(scores)
+    table = report.table
+    alone = table("per_task"), table("per_model")
+    of: dict[str, tuple[Callable[..., Any], Any]] = {
+        "following": (plots.following, points),
+        "kinds": (plots.following_by_kind, points),
+        "tasks": (partial(plots.following_by_task, per_task=table("per_task")), points),
+        "correlations": (plots.correlations, table("relations")),
+        "one-by-one": (partial(plots.one_by_one, per_model=alone[1]), alone[0]),
+        "shares": (plots.shares, table("attribution")),
+        "exposures": (plots.exposures, table("exposure")),
+        "effects": (plots.exposure_effects, table("exposure")),
+        "systems": (plots.systems, scores),
+        "differences": (plots.system_differences, table("systems")),
+        "exceeding": (plots.exceeding, table("exceeding")),
+        "exceeding-bases": (plots.exceeding_by_base, table("exceeding")),
+        "variations": (plots.variations, table("variations")),
+        "scorings": (plots.scorings, scorings),
+    }
+    return {
+        name: partial(chart, rows)
+        for name, (chart, rows) in of.items()
+        if rows is not None or (name == "one-by-one" and alone[1] is not None)
+    }
+
+
+def said(line: str) -> list[str]:
+    """Return the numbers of a claim's line one by one, without intervals that are undefined."""
+    text = re.sub(r" \[nan, nan\]", "", line)
+    return re.sub(r" x (?=\d)", " × ", text).split("; ")
+
+
+def compared(scores: "pd.DataFrame") -> list[tuple[str, Look]]:
+    """Return the systems that were read, as the page's key names them."""
+    present = set(scores["system"])
+    return [
+        (limits_intervals.SYSTEMS[name], limits_intervals.look_of_system(name))
+        for name in SYSTEMS
+        if name in present
+    ]
+
+
+def sent(prompts: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return the prompts by system, each with its mark; a system's own come before varied ones."""
+    found: dict[str, dict[str, Any]] = {}
+    for prompt in prompts:
+        reading = str(prompt.get("reading", ""))
+        names = (name for name in SYSTEMS if str(prompt["condition"]).startswith(name))
+        system = "pipeline" if "pipeline" in reading else next(names, "")
+        shown = limits_intervals.NAMES.get(system, str(prompt["condition"]))
+        mark = limits_intervals.SYSTEMS.get(system, str(prompt["condition"]))
+        own = found.setdefault(shown, {"mark": mark, "prompts": []})
+        own["prompts"].append({
+            **prompt,
+            "variation": reading.replace("pipeline_", "").strip(" ._"),
+            "output": prompt.get("output") or "",
+            "answer": prompt.get("answer") or "",
+        })  # fmt: skip
+    return found
+
+
+def _grids(
+    report: LimitsReport, scores: "pd.DataFrame | None", points: "pd.DataFrame | None"
+) -> dict[str, Any]:
+    """Return the page's tables by name; those it does not know come under "others"."""
+    table, cells = report.table, report.cells
+    return {
+        "claims": tabled.claims(report.claims),
+        "bases": None if points is None else tabled.bases(points, cells),
+        "pairs": None if points is None else tabled.pairs(points),
+        "relations": tabled.relations(table("relations")),
+        "per_task": tabled.per_task(table("per_task")),
+        "per_model": tabled.per_model(table("per_model")),
+        "attribution": tabled.attribution(table("attribution")),
+        "mixed": tabled.mixed_effects(table("mixed_effects")),
+        "exposure": tabled.exposure(table("exposure")),
+        "mediation": tabled.mediation(table("mediation")),
+        "clusters": None if scores is None else tabled.clusters(plots.by_cluster(scores)),
+        "systems": tabled.systems(table("systems")),
+        "exceeding": tabled.exceeding(table("exceeding"), "task", "exceeding"),
+        "exceeding_bases": tabled.exceeding(table("exceeding"), "base and task", "exceeding-bases"),
+        "variations": tabled.variations(table("variations")),
+        "scorings": None if scores is None else tabled.scorings(plots.by_scoring(scores)),
+        "cells": grids.plain(cells, "cells", "Cells", anchor="cell") if len(cells) else None,
+        "others": [
+            grids.plain(own, f"other-{i}", grids.heading_of(name))
+            for i, (name, own) in enumerate(report.tables.items())
+            if name not in KNOWN and len(own)
+        ],
+    }
