@@ -217,9 +217,8 @@ def mediation(table: "pd.DataFrame | None") -> Grid | None:
         _value("slope", "slope"),
         _value("reliability", "reliability"),
         _number("tasks", "num_tasks"),
-        ("note", False, lambda row: _words(row["note"])),
     ]  # fmt: skip
-    caption = "Does one effect of exposure explain the other"
+    caption = "Effects of exposure: in total, and with the other ability given"
     return _all(table, "mediation", caption, columns)
 
 
@@ -317,8 +316,8 @@ def everything(points: "pd.DataFrame") -> "pd.DataFrame | None":
     )
     names = {"model": "base", "icl": "in_context", "seen": "task_is", "size": "parameters"}
     found = found.rename(columns=names)
-    order = ["base", "family", "parameters", "exposure", "mixture", "seed", "task", "cluster",
-             "task_is", "tuned", "in_context", "difference", "scoring"]  # fmt: skip
+    order = ["base", "mixture", "seed", "task", "cluster", "task_is", "tuned", "in_context",
+             "difference", "family", "parameters", "exposure", "scoring"]  # fmt: skip
     return found[[c for c in order if c != "exposure" or found[c].nunique() > 1]]
 
 

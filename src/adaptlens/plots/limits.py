@@ -152,7 +152,7 @@ def following_by_kind(points: "pd.DataFrame", *, width: int = WIDE) -> "alt.Conc
     sizes = size_classes(rows["size"])
     panels = {str(f): rows[rows["family"] == f] for f in sorted(set(rows["family"]))}
     for shown in dict.fromkeys(sizes.values()):
-        panels[f"{shown} parameters"] = rows[rows["size"].map(sizes) == shown]
+        panels[shown] = rows[rows["size"].map(sizes) == shown]
     dots = [
         {"panel": f"{name}: {own['model'].nunique()} bases", **_dot(row)}
         for name, own in panels.items()

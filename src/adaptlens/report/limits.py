@@ -33,7 +33,7 @@ CAPTIONS: Mapping[str, str] = {
     "following": "Ability (0: guessing, 1: all right) of every tuned model on every task, "
     "zero-shot, against what its base does there with examples in context. Filled: the task was "
     "tuned on. Hollow: it was not. Dashed: both alike.",
-    "kinds": "The same for each family and for models of like size; seeds averaged.",
+    "kinds": "The same for each family, and for bases of like size (parameters); seeds averaged.",
     "tasks": "The same for each task: one mark per base, the mean of the models tuned from it; "
     "lines reach from the lowest to the highest of them. Beside the name: Spearman's correlation "
     "with nothing controlled.",
@@ -43,8 +43,8 @@ CAPTIONS: Mapping[str, str] = {
     "one-by-one": "The same one task and one base at a time. Hollow and grey: with nothing "
     f"controlled. {LINES}",
     "shares": "What the variance of tuned ability goes with, averaged over all orders of "
-    "predictors (Shapley). Right: after each task's mean was taken out. Shares of few bases are "
-    f"too large. {LINES}",
+    "predictors (Shapley). Within tasks: after each task's mean was taken out. Shares of few bases "
+    f"are too large. {LINES}",
     "exposures": "Ability of models that differ in how often pretraining showed the exposed tasks: "
     "in context (ICL), tuned (IT), and without either.",
     "effects": "Differences between exposures. Thin lines: 95% intervals for tasks like these; "
@@ -139,6 +139,7 @@ def html(report: LimitsReport, figures: Mapping[str, Figure]) -> str:
         signs=SIGNS,
         tone=tone,
         compared=[] if scores is None else compared(scores),
+        caveats=remarks(report.table("mediation")),
         num_rows=0 if rows is None else len(rows),
         rows=Markup("" if rows is None else grids.embedded(rows)),
     )
@@ -191,9 +192,25 @@ def _charts(report: LimitsReport) -> dict[str, Callable[..., Any]]:
 
 
 def said(line: str) -> list[str]:
-    """Return the numbers of a claim's line one by one, without intervals that are undefined."""
-    text = re.sub(r" \[nan, nan\]", "", line)
-    return re.sub(r" x (?=\d)", " × ", text).split("; ")
+    """Return the numbers of a claim's line one by one, each with why it decides nothing.
+
+    Intervals that are undefined are left out.
+    """
+    text = re.sub(r" x (?=\d)", " × ", re.sub(r" \[nan, nan\]", "", line))
+    found: list[str] = []
+    for piece in text.split("; "):
+        if found and "(claimed" not in piece and not piece.startswith("p("):
+            found[-1] += f"; {piece}"
+        else:
+            found.append(piece)
+    return found
+
+
+def remarks(table: "pd.DataFrame | None") -> list[str]:
+    """Return what the notes of a table say, each once."""
+    if table is None or "note" not in table:
+        return []
+    return [note for note in dict.fromkeys(table["note"]) if isinstance(note, str) and note]
 
 
 def compared(scores: "pd.DataFrame") -> list[tuple[str, Look]]:
