@@ -4,19 +4,18 @@ Circuit shift is this project's own operationalisation: what Yin et al. (arXiv 2
 was not published in a form that can be recovered.
 """
 
-import itertools
 import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from adaptlens import circuits, layered, overlap, shift, shift_claims, shift_tests, transfer
+from adaptlens import circuits, layered, overlap, shift, shift_claims, shift_tests
 from adaptlens.circuits import Patched
 from adaptlens.resampling import interval
-from adaptlens.specifications import variance_shares
 from adaptlens.stats import Scores, estimate
-from adaptlens.studies.circuit_conditions import METRICS, Studied
+from adaptlens.studies import circuit_checks
+from adaptlens.studies.circuit_conditions import Studied
 
 Rows = list[dict[str, Any]]
 
@@ -53,9 +52,9 @@ class CircuitTables:
         found["shift"] += self._floors()
         found["annotations"] = self._annotations()
         found["edges"] = self._edges()
-        found["functional"], found["faithfulness"] = self._tested()
-        found["specifications"] = self._specified()
-        found["variance"] = self._variance()
+        found["functional"], found["faithfulness"] = circuit_checks.tested(self.of)
+        found["specifications"] = circuit_checks.specified(self.of)
+        found["variance"] = circuit_checks.variance(self.of)
         return found
 
     def _gates(self) -> Rows:
@@ -299,142 +298,6 @@ class CircuitTables:
             }
             for one in overlap.overlap_curve(a, b, shares=SHARES, splits=40, seed=self.of.seed)
         ]
-
-    def _tested(self) -> tuple[Rows, Rows]:
-        """Return functional transfer between circuits, and how well each circuit works alone."""
-        functional: Rows = []
-        faithful: Rows = []
-        metric = METRICS.index(self.of.base[2])
-        for target, one in self.of.ablated.items():
-            names = list(one.texts["sets"])
-            corrupt = one.arrays["ablated.corrupt"][..., metric].astype(float)
-            gap = one.arrays["ablated.clean"][..., metric].astype(float) - corrupt
-            kept, removed = (
-                one.arrays[f"ablated.{name}"][..., metric].astype(float) - corrupt[..., None]
-                for name in ("kept", "removed")
-            )
-            for i, name in enumerate(names):
-                if not name.startswith("circuit:"):
-                    continue
-                _, source, size = name.split(":")
-                randoms = [j for j, other in enumerate(names)
-                           if other.startswith(f"random:{source}:{size}:")]  # fmt: skip
-                own = f"circuit:{target}:{size}"
-                if own in names and source != target:
-                    found = transfer.transfer(
-                        kept[..., i],
-                        kept[..., names.index(own)],
-                        np.stack([kept[..., j] for j in randoms]),
-                        draws=one.draws,
-                        seed=self.of.seed,
-                    )
-                    functional.append(
-                        {
-                            **self.of.about, "source": source, "target": target, "size": int(size),
-                            "value": found.found.value, "low": found.found.low,
-                            "high": found.found.high, "state": found.reason,
-                            "items": found.found.queries, "draws": found.found.draws,
-                        }
-                    )  # fmt: skip
-                if source == target:
-                    total = float(gap.mean())
-                    mean = layered.mean(kept[..., i] / total, len(one.draws) > 1)
-                    lost = [
-                        float((kept[..., i] - kept[..., j]).mean()) / total
-                        for j, other in enumerate(names)
-                        if other.startswith(f"without:{source}:{size}:")
-                    ]
-                    faithful.append(
-                        {
-                            **self.of.about, "condition": target, "size": int(size),
-                            "faithfulness": mean.value, "low": mean.low, "high": mean.high,
-                            "completeness": float(removed[..., i].mean()) / total,
-                            "minimality": float(np.mean(lost)) if lost else math.nan,
-                            "random": float(np.mean([kept[..., j] for j in randoms])) / total,
-                            "items": mean.queries, "draws": mean.draws,
-                        }
-                    )  # fmt: skip
-        return functional, faithful
-
-    def _specified(self) -> Rows:
-        """Return the distances of the main pairs, and their difference, by specification."""
-        rows: Rows = []
-        icl, it = self.of.label("icl"), self.of.label("it")
-        for specification in self.of.specifications():
-            corruption, method, metric = specification
-            direction, _, ablation = method.partition("-")
-            about = {
-                **self.of.about, "metric": metric, "direction": direction,
-                "ablation": ablation or "resample", "corruption": corruption,
-            }  # fmt: skip
-            own: dict[str, Patched] = {}
-            for label in self.of.main():
-                one = self.of.patched(label, specification)
-                if not circuits.gate(one, correct=self.of.correct(label), chance=self.of.chance):
-                    own[label] = one
-            for left, right in itertools.combinations(own, 2):
-                mean = interval(shift.distance(own[left], own[right]), seed=self.of.seed)
-                rows.append(
-                    {
-                        **about, "left": left, "right": right, "name": f"{left} ~ {right}",
-                        "value": mean.value, "low": mean.low, "high": mean.high,
-                    }
-                )  # fmt: skip
-            if {"zero-shot", icl, it} <= set(own):
-                mean = shift_claims.shifted_more(
-                    own["zero-shot"], own[icl], own[it], seed=self.of.seed
-                )
-                rows.append(
-                    {
-                        **about, "left": icl, "right": it,
-                        "name": "shift of ICL less that of IT",
-                        "value": mean.value, "low": mean.low, "high": mean.high,
-                    }
-                )  # fmt: skip
-        return rows
-
-    def _variance(self) -> Rows:
-        """Return the shares of variance of the effects of single patches under all specifications.
-
-        Effects are shares of their condition's and specification's gap.
-        """
-        import pandas as pd
-
-        frames = []
-        for specification in self.of.specifications():
-            for label in self.of.defined():
-                one = self.of.patched(label, specification)
-                gap = float(one.gap.mean())
-                if not one.drawn or gap <= 0:
-                    continue
-                top = np.argsort(-np.abs(one.profile))[: max(1, len(one.units) // 5)]
-                values = one.changes[..., top].mean(-1) / gap
-                draws, items = np.indices(values.shape)
-                frames.append(
-                    pd.DataFrame(
-                        {
-                            "item": items.ravel(),
-                            "draw": [f"{label} {d}" for d in draws.ravel()],
-                            "condition": label,
-                            "specification": " ".join(specification),
-                            "value": values.ravel(),
-                        }
-                    )
-                )
-        if len(frames) < 2:
-            return []
-        table = pd.concat(frames, ignore_index=True)
-        factors = [
-            name for name in ("item", "draw", "condition", "specification")
-            if table[name].nunique() > 1
-        ]  # fmt: skip
-        if "condition" in factors and "draw" in factors:
-            factors.remove("condition")
-        return [
-            {**self.of.about, "component": one.factor, "levels": one.levels,
-             "variance": one.variance, "share": one.share}
-            for one in variance_shares(table, factors)
-        ]  # fmt: skip
 
     def claims(self) -> Rows:
         """Return the claims about circuits: that ICL shifts them more than tuning, each way."""
