@@ -20,7 +20,7 @@ _GROUPS = 8
 """Groups of items that are looked at, two items each."""
 _STOP_TOKENS = 2
 """Written at the end of an answer, about: a line break or what ends the text."""
-_CELL_BYTES = 30_000
+_CELL_BYTES = 8_000
 """Of a cell's spec, log, result and prompts shown, about."""
 
 LORA = ("it", "sl", "it_path", "regular_tuned", "samplegen_tuned")
