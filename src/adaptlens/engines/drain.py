@@ -38,11 +38,13 @@ def drain(study: Study, run: Run, load: LoadModel, reporter: Reporter) -> Outcom
     while pending:
         free = [cell for cell in pending if not is_held(run, cell)]
         group, held = _next_base(run, free, loaded)
+        worked = False
         with held:
             for cell in group:
                 claim = _claimed(run, cell, started)
                 if claim is None:
                     continue
+                worked = True
                 try:
                     reporter.started(cell)
                     if (base := _base(cell)) not in loaded:
@@ -71,7 +73,7 @@ def drain(study: Study, run: Run, load: LoadModel, reporter: Reporter) -> Outcom
                 failed[name] = reason
             else:
                 left.append(cell)
-        if left and not group:
+        if left and not worked:
             reporter.waiting(len(left))
             time.sleep(POLL_SECONDS)
         pending = left
