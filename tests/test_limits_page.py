@@ -281,6 +281,6 @@ def test_a_verdict_or_prompt_part_that_is_not_known_is_refused():
 
 
 def test_the_same_report_gives_the_same_page():
-    some = replace(sample(), tables={n: tables()[n] for n in ("scores", "systems")})
+    some = replace(sample(), tables={n: tables()[n] for n in ("systems", "attribution")})
     pages = {report.limits_html(some, draw(limits.wanted(some))) for _ in range(2)}
     assert len(pages) == 1

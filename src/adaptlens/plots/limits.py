@@ -73,7 +73,7 @@ def size_classes(sizes: Iterable[float]) -> dict[float, str]:
             ranges[-1].append(size)
         else:
             ranges.append([size])
-    found = {}
+    found: dict[float, str] = {}
     for own in ranges:
         low, high = parameters(own[0]), parameters(own[-1])
         found |= dict.fromkeys(own, low if low == high else f"{low} to {high}")
@@ -82,11 +82,11 @@ def size_classes(sizes: Iterable[float]) -> dict[float, str]:
 
 def looks_of(names: Iterable[str]) -> dict[str, Look]:
     """Return a colour and a shape for each name, in the order of the names."""
-    return {
-        str(name): Look(str(name), "", *(PALETTE[i % len(PALETTE)][0],) * 2,
-                        PALETTE[i % len(PALETTE)][1])
-        for i, name in enumerate(names)
-    }  # fmt: skip
+    found = {}
+    for place, name in enumerate(names):
+        colour, shape = PALETTE[place % len(PALETTE)]
+        found[str(name)] = Look(str(name), "", colour, colour, shape)
+    return found
 
 
 def colour_and_shape(

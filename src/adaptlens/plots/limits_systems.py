@@ -38,7 +38,7 @@ def by_cluster(scores: "pd.DataFrame") -> list[dict[str, Any]]:
 
 def systems(scores: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
     """Return the mean ability of each system in each cluster as dots."""
-    dots = [
+    dots: list[dict[str, Any]] = [
         {
             "panel": "Ability", "row": str(row["cluster"]), "kind": NAMES[row["system"]],
             "value": finite(row["mean"]), "place": SYSTEMS.index(row["system"]),
