@@ -293,10 +293,13 @@ def _edges(texts: _Texts, cell: Cell, task: Task, given: Any, model: str) -> Wor
 def _heads(texts: _Texts, cell: Cell, task: Task, given: Any, model: str) -> Work:
     queries = min(given["queries"], _in_group(task, given["group"]))
     units = modelshape.num_layers(model) * modelshape.num_heads(model)
-    alone = queries / 2 * (texts.rest + units / 2) if texts.shared else 0.0
+    # Attention is read off whole prompts, one by one; half of them are read again for their heads.
+    each = texts.shared + texts.rest
+    if cell.adaptation.name == "icl":
+        each += (each + texts.rest + units / 2) / 2
     return Work(
         prompts=1.5 * queries * len(cell.draws),
-        read_tokens=len(cell.draws) * (texts.read(queries) + alone),
+        read_tokens=len(cell.draws) * queries * each,
         disk_bytes=_CELL_BYTES + 20.0 * len(cell.draws) * units,
     )
 
