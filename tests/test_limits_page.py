@@ -112,6 +112,8 @@ def test_each_claim_says_its_numbers_one_by_one_and_why_they_decide_nothing():
         "IT (claimed above 0.05): -0.100 [-0.200, 0.000], 4 tasks × 1 tunings",
         "p(Holm) = 1.000",
     ]
+    undefined = "Spearman (claimed above 0.3): +nan [nan, nan], 1 bases x 5 tasks"
+    assert limits.said(undefined) == ["Spearman (claimed above 0.3): undefined, 1 bases × 5 tasks"]
     assert limits.said("nothing was read that it is about") == ["nothing was read that it is about"]
 
 

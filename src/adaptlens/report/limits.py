@@ -196,7 +196,8 @@ def said(line: str) -> list[str]:
 
     Intervals that are undefined are left out.
     """
-    text = re.sub(r" x (?=\d)", " × ", re.sub(r" \[nan, nan\]", "", line))
+    text = re.sub(r"[+-]?\bnan\b", "undefined", re.sub(r" \[nan, nan\]", "", line))
+    text = re.sub(r" x (?=\d)", " × ", text)
     found: list[str] = []
     for piece in text.split("; "):
         if found and "(claimed" not in piece and not piece.startswith("p("):
