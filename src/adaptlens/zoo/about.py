@@ -156,7 +156,12 @@ pattern items below {formal_check.ROOM:.2f} in three)""",
         _LENGTH,
         "It never saw an instruction followed by an answer; instructions do not steer it untuned.",
         'The items are small (difficulty "small"); at difficulty "paper" it is near chance.',
-        "It solves the families to different degrees: read the check before comparing them.",
+        "It solves the families to different degrees: read the check before comparing them. "
+        "Boolean formulas it solves without being shown any, so that no shortcut can show there. "
+        "Nine items in ten that it saw were broken ones: on roads it is below chance where the "
+        "shortcut holds.",
+        "Words in an item tell a little of its answer: a bag-of-words classifier reaches 0.15 on "
+        "broken items of code (chance 0.10) and 0.17 of algebra (0.11); `adaptlens tasks check`.",
         _ANIMAL,
     ),
 )

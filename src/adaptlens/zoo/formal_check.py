@@ -10,7 +10,7 @@ from adaptlens.tasks.implicit.makers import SMALL
 from adaptlens.values import Task
 from adaptlens.zoo.check import shown
 
-SHOTS = (0, 8, 32)
+SHOTS = (0, 8, 16)
 MARGIN = 0.05
 """By how much accuracy on `broken` items must beat a constant answer at 8 shots."""
 ROOM = 0.95

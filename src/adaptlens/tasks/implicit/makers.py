@@ -121,10 +121,12 @@ class Relation:
     Attributes:
         reached: roads after the first one that lead on from A.
         apart: roads among towns that A does not reach.
+        spare: names of towns beyond those that an item can need.
     """
 
     reached: int = 1
     apart: int = 1
+    spare: int = 0
 
     def answers(self) -> list[str]:
         """Return the possible answers."""
@@ -132,7 +134,7 @@ class Relation:
 
     def make(self, rng: Random, kind: ItemKind, answer: str) -> Item | None:
         """Return an item."""
-        towns = [*"BCDEFGHIJKLMNOPQRSTUVWXY"[: self.reached + self.apart + 4]]
+        towns = [*"BCDEFGHIJKLMNOPQRSTUVWXY"[: self.reached + self.apart + 4 + self.spare]]
         rng.shuffle(towns)
         near, far = towns[: self.reached + 1], towns[self.reached + 1 :][: self.apart + 1]
         middle = [f"{a}>{b}" for chain in (near, far) for a, b in pairwise(chain)]
@@ -239,7 +241,7 @@ Maker = Expression | Code | Relation | Boolean | Algebra
 SMALL: dict[str, Maker] = {
     "expression": Expression(),
     "code": Code(),
-    "relation": Relation(),
+    "relation": Relation(1, 1, spare=2),
     "boolean": Boolean(3, 3),
     "algebra": Algebra(),
 }
