@@ -97,7 +97,8 @@ class ImplicitConfig:
         circuits: see `Circuit`.
         passes: over the training examples, unless `tune.steps` says otherwise; at least 30 steps.
         margin: differences of accuracy below this many points count as none.
-        quick: fewer shots, sizes, items and specifications, unless they are given.
+        quick: fewer of everything, LoRA alone, and 3 draws, which support no claim; what is given
+            stays.
         selection: how demonstrations are chosen.
         seed: of everything random.
         chat: write prompts with the tokenizer's chat template.
@@ -142,18 +143,22 @@ class ImplicitConfig:
 
 
 _QUICK: dict[str, Any] = {
-    "shots": [0, 4, 16],
-    "sizes": [32, 256],
+    "shots": [0, 8],
+    "sizes": [32],
+    "tuning": ["it"],
     "mixed": False,
     "transfer": False,
+    "draws": 3,
     "queries": 40,
-    "validation": 20,
+    "validation": 10,
+    "tune": {"steps": [16]},
 }
 _QUICK_CIRCUIT = {
-    "items": 32,
+    "shots": 4,
+    "size": 32,
+    "items": 24,
     "corruptions": ["other"],
-    "methods": ["denoise", "noise"],
-    "size": 64,
+    "methods": ["denoise"],
 }
 
 

@@ -215,14 +215,17 @@ def _circuits(
             if config.circuits["edges"]:
                 own = {k: given[k] for k in ("items", "group", "seed")}
                 measured.append(("edges", {**own, "corruption": given["corruptions"][0]}))
+        # Controls stand beside the base specification alone.
+        firsts = {k: given[k][:1] for k in ("corruptions", "methods") if k in given}
+        compared = [(measurement, {**given, **firsts}), *measured[1:]]
         filled = replace(task, unrelated=other)
         yield Wanted(filled, "zero_shot", {}, measured)
         yield Wanted(filled, "icl", shots, measured)
-        yield Wanted(filled, "icl", {**shots, "change": controls.SHUFFLED}, measured)
-        yield Wanted(filled, "icl", {**shots, "change": controls.NEUTRAL}, measured)
-        for way in dict.fromkeys((*config.tuning, "sl")):
+        for change in (controls.SHUFFLED, controls.NEUTRAL):
+            yield Wanted(filled, "icl", {**shots, "change": change}, compared)
+        for way in dict.fromkeys((*config.tuning, "sl")) if not config.quick else ("it",):
             yield Wanted(filled, way, size, measured)
-        yield Wanted(filled, "it", {**size, "change": controls.SHUFFLED}, measured)
+        yield Wanted(filled, "it", {**size, "change": controls.SHUFFLED}, compared)
 
 
 def _studied(config: ImplicitConfig) -> Iterator[Task]:
