@@ -246,8 +246,8 @@ class Behaved:
         for row in self.needed():
             low, high = row["ratio_low"], row["ratio_high"]
             state = "supported" if low > times else "refuted" if high < times else "not decided"
-            ends = [f"{x:,.1f}" if math.isfinite(x) else f"over {row['most']:,} samples"
-                    for x in (row["ratio"], low, high)]  # fmt: skip
+            ends = [f"{x:,.1f}" if math.isfinite(x) else "more" for x in (low, high)]
+            found = f"{row['ratio']:,.1f} times" if math.isfinite(row["ratio"]) else "not reached"
             rows.append(
                 {
                     "model": self.model,
@@ -256,8 +256,8 @@ class Behaved:
                     "claim": f"{NAMES[row['method']]} needs over {times:g} times the samples of "
                     f"in-context learning ({row['condition']})",
                     "state": state,
-                    "line": f"{ends[0]} times [{ends[1]}, {ends[2]}] the {row['icl_samples']} "
-                    f"demonstrations that reach {row['target']:.1f}%",
+                    "line": f"{found} [{ends[0]}, {ends[1]}] with up to {row['most']:,} samples, "
+                    f"for the {row['target']:.1f}% of {row['icl_samples']} demonstrations",
                     "effect": row["ratio"],
                     "low": low,
                     "high": high,
