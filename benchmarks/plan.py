@@ -1,10 +1,11 @@
 """What `adaptlens plan` predicts of a study, against what the study then takes.
 
-    python benchmarks/plan.py [--json]
+    python benchmarks/plan.py [--study NAME] [--json]
 
-A comparison on the reference model: all ways of adapting, a choice task and a generation task. Both
-are done in processes of their own, so that memory is each one's own. Printed are the ratios of
-predicted to actual seconds (of all cells, and by way of adapting), memory, and bytes of the cells.
+A small study on the reference model; by default a comparison, with all ways of adapting, of a
+choice task and a generation task. Plan and study are processes of their own, so that memory is each
+one's own. Printed are the ratios of predicted to actual seconds (of all cells, and by way of
+adapting), memory, and bytes of the cells.
 """
 
 import argparse
@@ -20,6 +21,14 @@ from pathlib import Path
 from adaptlens.store import Run
 
 TARGET = 2.0
+
+WORDS = {
+    "compare": "--task sentiment-novel --task translation --shots 0,4,16 --draws 4 --queries 100",
+    "convergence": "--task sentiment-novel --draws 4 --queries 60 --set factor_draws=2",
+    "implicit": "--families boolean --quick --draws 2 --parts behaviour",
+    "limits": "--mixtures default,no-coreference --draws 2 --queries 12 --variations unified "
+    "--set size=300 --set gold_draws=2",
+}
 
 
 def adaptlens(*words: str) -> str:
@@ -53,16 +62,17 @@ def main() -> None:
     """Predict, run, and print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
-    parser.add_argument("--draws", default="4")
-    parser.add_argument("--queries", default="100")
+    parser.add_argument("--study", default="compare", choices=WORDS)
     given = parser.parse_args()
-    words = ["--model", "reference", "--task", "sentiment-novel", "--task", "translation"]
-    words += ["--shots", "0,4,16", "--draws", given.draws, "--queries", given.queries]
-    words += ["--device", "cpu"]
+    words = ["--model", "reference", *WORDS[given.study].split(), "--device", "cpu"]
+    verb = ["compare"] if given.study == "compare" else ["study", given.study]
     with tempfile.TemporaryDirectory() as made:
         out = Path(made) / "run"
-        rows = json.loads(adaptlens("plan", *words, "--out", str(out), "--json"))
-        adaptlens("compare", *words, "--out", str(out))
+        planned_rows = adaptlens(
+            "plan", "--study", given.study, *words, "--out", str(out), "--json"
+        )
+        rows = json.loads(planned_rows)
+        adaptlens(*verb, *words, "--out", str(out))
         seconds, memory, size = actual(Run.open(out))
     planned: dict[str, float] = defaultdict(float)
     for row in rows:
