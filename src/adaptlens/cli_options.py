@@ -84,7 +84,7 @@ _READING = ("input", "target", "choices", "references", "instruction")
 WHAT = (
     click.option("--config", "config_file", type=click.Path(path_type=Path), metavar="FILE",
                  help="YAML or .py file with the settings; options given here override it."),
-    click.option("--model", "models", multiple=True, metavar="NAME",
+    click.option("--model", "--models", "models", multiple=True, metavar="NAME",
                  help="Hub id, folder, or a shipped model (default: reference); untrained:NAME has "
                  "random weights, chat:NAME its chat template. Repeatable."),
     click.option("--task", "tasks", multiple=True, metavar="TASK",

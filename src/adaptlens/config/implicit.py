@@ -90,12 +90,13 @@ class ImplicitConfig:
         sizes: numbers of training examples.
         tuning: ways of tuning.
         mixed: also tune on all families together, at the largest size.
-        transfer: also read what was learnt from one family on the others.
+        transfer: also read what was learnt from one family on the others, in context and by the
+            first way of tuning.
         draws: of demonstrations and training examples, each tuned with a seed of its own.
         queries: test items of each kind and family.
         validation: validation items of each kind and family, which choose the numbers of shots.
         circuits: see `Circuit`.
-        passes: over the training examples, unless `tune.steps` says otherwise; at least 30 steps.
+        passes: over the training examples, unless `tune.steps` says otherwise; at least 20 steps.
         margin: differences of accuracy below this many points count as none.
         quick: fewer of everything, LoRA alone, and 3 draws, which support no claim; what is given
             stays.
@@ -119,7 +120,7 @@ class ImplicitConfig:
     difficulty: Literal["small", "paper"] = "small"
     parts: Annotated[tuple[Part, ...], MinLen(1)] = ("behaviour", "circuits")
     shots: Annotated[tuple[Annotated[int, Ge(0)], ...], MinLen(1)] = (0, 1, 2, 4, 8, 16, 32)
-    sizes: tuple[Count, ...] = (32, 64, 128, 256, 512, 1024)
+    sizes: tuple[Count, ...] = (32, 128, 512, 1024)
     tuning: tuple[Method, ...] = ("it", "full")
     mixed: bool = True
     transfer: bool = True

@@ -25,8 +25,8 @@ def circuit_sets(run: Run, study: Study) -> dict[tuple[str, str], tuple[Sets, in
     """Return sets of units to test, the pairs they were found on, and the corruption.
 
     The key is (model, digest of the task). The circuits of every main condition at every size of
-    `TESTED`, chosen on the first half of the pairs, random sets matched with each, and each without
-    one of its members. Where a cell is missing there is no entry.
+    `TESTED`, chosen on the first half of the pairs, random sets matched with each, and the
+    smallest ones without one of their members. Where a cell is missing there is no entry.
     """
     specs = [cell.spec() for cell in study.cells]
     left = {
@@ -49,13 +49,14 @@ def circuit_sets(run: Run, study: Study) -> dict[tuple[str, str], tuple[Sets, in
             one = studied.conditions[label]
             first = len(one.queries) // 2
             half = one.on(np.arange(first))
-            for size in overlap.sizes(len(one.units), TESTED):
+            sizes = overlap.sizes(len(one.units), TESTED)
+            for size in sizes:
                 members = tuple(circuits.circuit(half, size).members)
                 own[f"circuit:{label}:{size}"] = members
                 random = transfer.matched_sets(members, one.units, RANDOM_SETS, seed=studied.seed)
                 for i, other in enumerate(random.sets):
                     own[f"random:{label}:{size}:{i}"] = other
-                for unit in members:
+                for unit in members if size == sizes[0] else ():
                     own[f"without:{label}:{size}:{unit}"] = tuple(u for u in members if u != unit)
         if own:
             sets[key] = (tuple(own.items()), first, studied.base[0])

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 BEHAVIOUR: tuple[str, dict[str, Any]] = ("behaviour", {})
 ALL = "all"
-LEAST_STEPS = 30
+LEAST_STEPS = 20
 ANNOTATIONS = ("induction", "label_attention", "query_attention", "sink", "function_vector")
 UNRELATED = "sentiment"
 """The task whose words fill a neutral prefix."""
@@ -108,7 +108,8 @@ def plan_ablations(config: ImplicitConfig, run: Run, study: Study) -> Study:
                 sets, first, corruption = found[key]
                 (_, own), *_ = one.measurements
                 label = _resolved(one, config)[1].label
-                tested = tuple((n, u) for n, u in sets if _is_tested_in(n, label))
+                least = min(int(n.split(":")[2]) for n, _ in sets)
+                tested = tuple((n, u) for n, u in sets if _is_tested_in(n, label, least))
                 more = {**own, "sets": tested, "first": first, "corruption": corruption}
                 wanted.append(replace(one, measurements=(("ablated", more),)))
         added = _study(config, wanted, [model])
@@ -183,7 +184,7 @@ def _behaviour(config: ImplicitConfig) -> Iterator[Wanted]:
         shots = max((k for k in config.shots if k <= 16), default=0)
         if shots:
             yield Wanted(task, "icl", {"examples": shots}, measured)
-        for name in config.tuning if most else ():
+        for name in config.tuning[:1] if most else ():
             yield Wanted(task, name, {"examples": most}, measured)
 
 
@@ -216,7 +217,7 @@ def _circuits(
                 own = {k: given[k] for k in ("items", "group", "seed")}
                 measured.append(("edges", {**own, "corruption": given["corruptions"][0]}))
         # Controls stand beside the base specification alone.
-        firsts = {k: given[k][:1] for k in ("corruptions", "methods") if k in given}
+        firsts: dict[str, Any] = {k: given[k][:1] for k in ("corruptions", "methods") if k in given}
         compared = [(measurement, {**given, **firsts}), *measured[1:]]
         filled = replace(task, unrelated=other)
         yield Wanted(filled, "zero_shot", {}, measured)
@@ -269,10 +270,14 @@ def _resolved(one: Wanted, config: ImplicitConfig) -> tuple[Component, Any]:
     return resolve("adaptation", one.name, **one.arguments, **_common(one, config))
 
 
-def _is_tested_in(name: str, label: str) -> bool:
-    """Whether a set of units is tested in a condition: those less one member in their own alone."""
-    kind, source, *_ = name.split(":")
-    return kind != "without" or source == label
+def _is_tested_in(name: str, label: str, least: int) -> bool:
+    """Whether a set of units is tested in a condition.
+
+    Those of the smallest size are, with their random sets, wherever they come from; larger ones,
+    and those less one member, in their own condition.
+    """
+    kind, source, size, *_ = name.split(":")
+    return source == label or (kind != "without" and int(size) == least)
 
 
 def _common(one: Wanted, config: ImplicitConfig) -> dict[str, Any]:
