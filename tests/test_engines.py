@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,8 @@ from adaptlens.cli import main
 from adaptlens.config import CompareConfig, compare_config
 from adaptlens.engines import Outcome, Silent
 from adaptlens.engines.drain import drain
-from adaptlens.engines.leases import lease
+from adaptlens.engines.leases import failure, lease, now
+from adaptlens.engines.on_ray import OnRay
 from adaptlens.engines.processes import Processes
 from adaptlens.engines.worker import LOADING_FILE, loading, planned, work
 from adaptlens.errors import UserError
@@ -26,6 +28,7 @@ from adaptlens.store import Run, cell_id
 from adaptlens.studies import compare as comparison
 from adaptlens.studies.compare_tables import analyse
 from adaptlens.studies.running import execute, write_plan, write_tables
+from adaptlens.study import Cell
 from tiny import tiny_folder
 
 DETERMINISTIC = ("accuracy", "differences", "baselines", "calibration", "reliability", "answers")
@@ -226,6 +229,33 @@ def test_a_model_that_changed_after_the_plan_is_refused(folder, tmp_path):
 def test_an_address_needs_ray(folder):
     with pytest.raises(UserError, match=r"engine.address was given.*--engine ray"):
         studied(settings(folder, engine={"address": "auto"}), folder / "none")
+
+
+def test_without_ray_the_engine_says_how_to_get_it(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    study, run = made(folder, "no_ray")
+    with pytest.raises(UserError, match=r"pip install 'adaptlens\[ray\]'"):
+        OnRay().run(study, run, load, Silent())
+
+
+def test_a_cell_that_fails_is_left_alone_by_the_other_workers(folder):
+    study, run = made(folder, "failing")
+    failing = study.cells[0]
+
+    def broken(_: Cell):
+        raise RuntimeError("no such device")
+
+    began = now()
+    claim = run.claim(failing.spec())
+    assert claim is not None
+    claim.fail("RuntimeError: no such device")
+    name = cell_id(failing.spec())
+    assert failure(run, name, began) == "RuntimeError: no such device"
+    # A later command tries it again.
+    assert failure(run, name, now() + timedelta(seconds=1)) is None
+    with pytest.raises(RuntimeError):
+        drain(study, run, broken, Silent())
+    assert run.status().counts["running"] == 0
 
 
 def test_the_engine_changes_no_cell(folder):

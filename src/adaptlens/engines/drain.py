@@ -1,7 +1,7 @@
 """What every worker does, whoever started it: lease a base, drain its cells, take the next."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -10,7 +10,7 @@ from adaptlens.engines import LoadModel, Outcome, Reporter
 from adaptlens.engines.leases import failure, is_held, lease, now
 from adaptlens.lm.memory import keep_freed_memory
 from adaptlens.run import run_cell
-from adaptlens.store import Claim, ClaimLost, Run, cell_id
+from adaptlens.store import ClaimLost, Run, cell_id
 from adaptlens.study import Cell, Study, by_model, missing
 
 POLL_SECONDS = 0.5
@@ -28,7 +28,8 @@ def drain(study: Study, run: Run, load: LoadModel, reporter: Reporter) -> Outcom
     Raises:
         UserError: at the first cell that fails for a reason the user can fix.
     """
-    pending = missing(study.cells, (record.spec for record in run.records()))
+    wanted = missing(study.cells, (record.spec for record in run.records()))
+    pending = {cell_id(cell.spec()): cell for cell in wanted}
     found_done = len(study.cells) - len(pending)
     reporter.begin(len(study.cells), found_done)
     started = now()
@@ -36,12 +37,14 @@ def drain(study: Study, run: Run, load: LoadModel, reporter: Reporter) -> Outcom
     failed: dict[str, str] = {}
     loaded: dict[str, Any] = {}
     while pending:
-        free = [cell for cell in pending if not is_held(run, cell)]
+        free = {name: cell for name, cell in pending.items() if not is_held(run, name)}
         group, held = _next_base(run, free, loaded)
         worked = False
         with held:
-            for cell in group:
-                claim = _claimed(run, cell, started)
+            for name in group:
+                cell = pending[name]
+                # What failed elsewhere meanwhile is left alone.
+                claim = None if failure(run, name, started) else run.claim(cell.spec())
                 if claim is None:
                     continue
                 worked = True
@@ -62,17 +65,16 @@ def drain(study: Study, run: Run, load: LoadModel, reporter: Reporter) -> Outcom
                     finished += 1
                     reporter.finished(cell)
                 else:
-                    failed[cell_id(cell.spec())] = reason
+                    failed[name] = reason
                     reporter.failed(cell, reason)
-        left = []
-        for cell in pending:
-            name = cell_id(cell.spec())
+        left = {}
+        for name, cell in pending.items():
             if name in failed or run.is_done(name):
                 continue
-            if reason := failure(run, cell, started):
+            if reason := failure(run, name, started):
                 failed[name] = reason
             else:
-                left.append(cell)
+                left[name] = cell
         if left and not worked:
             reporter.waiting(len(left))
             time.sleep(POLL_SECONDS)
@@ -81,20 +83,21 @@ def drain(study: Study, run: Run, load: LoadModel, reporter: Reporter) -> Outcom
     return Outcome(finished, done - finished, tuple(failed.items()))
 
 
-def _next_base(run: Run, free: Sequence[Cell], loaded: dict[str, Any]) -> tuple[list[Cell], Held]:
+def _next_base(
+    run: Run, free: Mapping[str, Cell], loaded: Mapping[str, Any]
+) -> tuple[list[str], Held]:
     """Return the free cells of the base to take next, and what holds it; none, to wait."""
-    groups = {_base(group[0]): group for group in by_model(free)}
+    names = {id(cell): name for name, cell in free.items()}
+    groups = {
+        _base(group[0]): [names[id(cell)] for cell in group]
+        for group in by_model(list(free.values()))
+    }
     # A base that is loaded already comes first: it costs nothing to go on with.
     for base in sorted(groups, key=lambda base: base not in loaded):
         if taken := lease(run, base):
             return groups[base], taken
     most = max(groups.values(), key=len, default=[])
     return next((groups[base] for base in groups if base in loaded), most), nullcontext()
-
-
-def _claimed(run: Run, cell: Cell, started: Any) -> Claim | None:
-    """Return the right to do the cell, unless it is done, held, or failed elsewhere meanwhile."""
-    return None if failure(run, cell, started) else run.claim(cell.spec())
 
 
 def _ready(lm: Any) -> Any:

@@ -11,10 +11,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from adaptlens.store import Run, cell_id
+from adaptlens.store import Run
 from adaptlens.store.files import writing
 from adaptlens.store.owners import Heartbeat, Owner, create_claim, locked, read_owner
-from adaptlens.study import Cell
 
 FOLDER = "leases"
 
@@ -68,20 +67,19 @@ def lease(run: Run, base: str) -> Lease | None:
         return None if _is_live(path, now) else Lease(path, run.folder / "lock")
 
 
-def is_held(run: Run, cell: Cell) -> bool:
+def is_held(run: Run, cell: str) -> bool:
     """Whether a live process works on the cell at this moment."""
-    return _is_live(run.cell_folder(cell_id(cell.spec())) / "claim", time.time())
+    return _is_live(run.cell_folder(cell) / "claim", time.time())
 
 
-def failure(run: Run, cell: Cell, since: datetime) -> str | None:
+def failure(run: Run, cell: str, since: datetime) -> str | None:
     """Return why the cell failed, in one line, if that was its latest event and not before `since`.
 
     Several workers so leave alone what one of them has found not to work; a later command tries it
     again.
     """
-    name = cell_id(cell.spec())
     last = next(
-        (e for e in reversed(run.log(name)) if e["event"] in ("claimed", "failed", "released")),
+        (e for e in reversed(run.log(cell)) if e["event"] in ("claimed", "failed", "released")),
         None,
     )
     if last is None or last["event"] != "failed" or datetime.fromisoformat(last["time"]) < since:

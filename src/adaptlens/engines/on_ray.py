@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from adaptlens.engines import LoadModel, Outcome, Reporter, Silent
-from adaptlens.engines.drain import POLL_SECONDS
 from adaptlens.engines.watch import Watch
 from adaptlens.engines.worker import LOADING_FILE, work
 from adaptlens.errors import RunIncomplete, UserError
@@ -74,7 +73,7 @@ class OnRay:
         deaths, finished = 0, 0
         try:
             while working:
-                ended, _ = ray.wait(list(working), timeout=POLL_SECONDS)
+                ended, _ = ray.wait(list(working), timeout=watch.pause_seconds)
                 left = watch.look()
                 if watch.finished > finished:
                     deaths, finished = 0, watch.finished

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adaptlens.engines import LoadModel, Outcome, Reporter
-from adaptlens.engines.drain import POLL_SECONDS
 from adaptlens.engines.watch import Watch
 from adaptlens.engines.worker import LOADING_FILE
 from adaptlens.errors import RunIncomplete, UserError
@@ -73,7 +72,7 @@ class Processes:
                                 "run the same command again, what is finished is kept."
                             )
                         children[number] = _start(run, places[number], logs[number])
-                time.sleep(POLL_SECONDS)
+                time.sleep(watch.pause_seconds)
             watch.look()
         finally:
             _end([child for child in children if child is not None])

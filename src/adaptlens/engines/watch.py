@@ -1,9 +1,15 @@
 """How a study gets on, read from its run folder alone, whoever works on it."""
 
+import time
+
 from adaptlens.engines import Outcome, Reporter
+from adaptlens.engines.drain import POLL_SECONDS
 from adaptlens.engines.leases import failure, is_held, now
 from adaptlens.store import Run, cell_id
 from adaptlens.study import Cell, Study, missing
+
+_SHARE = 0.05
+"""Of the time may go into looking, however many cells there are and however slow the disk."""
 
 
 class Watch:
@@ -19,27 +25,33 @@ class Watch:
         self._running: set[str] = set()
         self._failed: dict[str, str] = {}
         self.finished = 0
+        self.pause_seconds = POLL_SECONDS
         reporter.begin(self._total, self._total - len(self._pending))
 
     def look(self) -> int:
         """Tell the reporter what has happened since the last look; return how many cells are left.
 
+        `pause_seconds` then says how long to wait before the next.
+
         Raises:
             UserError: the run cannot be read.
         """
+        start = time.perf_counter()
         for name, cell in list(self._pending.items()):
             if self._run.is_done(name):
                 self._pending.pop(name)
                 self.finished += 1
                 self._reporter.finished(cell)
-            elif is_held(self._run, cell):
+            elif is_held(self._run, name):
                 if name not in self._running:
                     self._running.add(name)
                     self._reporter.started(cell)
-            elif reason := failure(self._run, cell, self._since):
+            elif reason := failure(self._run, name, self._since):
                 self._pending.pop(name)
                 self._failed[name] = reason
                 self._reporter.failed(cell, reason)
+        taken = time.perf_counter() - start
+        self.pause_seconds = max(POLL_SECONDS, taken / _SHARE)
         return len(self._pending)
 
     def left(self) -> list[Cell]:
