@@ -99,7 +99,7 @@ def test_a_score_is_the_slope_along_one_edge_alone(family):
     lm, (pair,) = named(family), pairs_everywhere(1)
     found = edge_attribution(lm, [pair])
     edges = np.argwhere(found.there)
-    if family not in ("llama", "gpt2"):
+    if family != "gpt2":
         edges = np.random.default_rng(0).permutation(edges)[:40]
     wanted = [edge_slope(lm, pair, found.sources[s], found.destinations[d]) for s, d in edges]
     np.testing.assert_allclose(found.scores[0][tuple(edges.T)], wanted, rtol=1e-3, atol=1e-4)

@@ -12,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 from adaptlens.cli import main
@@ -41,7 +42,9 @@ def folder(tmp_path_factory):
     tiny_folder(folder, "gpt2")
     rows = [{"text": f"{i} the put", "label": "ab"[i % 2]} for i in range(40)]
     (folder / "rows.json").write_text(json.dumps(rows))
-    return folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield folder
 
 
 def settings(folder: Path, **given):
@@ -67,8 +70,13 @@ def studied(config: CompareConfig, out: Path) -> tuple[Outcome, Path]:
 
 @pytest.fixture(scope="module")
 def alone(folder):
-    """A run that one process did by itself."""
-    return studied(settings(folder), folder / "alone")[1]
+    """A run that one process did by itself, with one thread, as each of several has one."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return studied(settings(folder), folder / "alone")[1]
+    finally:
+        torch.set_num_threads(threads)
 
 
 def tables(run: Path) -> dict[str, bytes]:

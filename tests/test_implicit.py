@@ -29,6 +29,7 @@ SMALL = {
         "size": 16,
         "corruptions": ["other"],
         "methods": ["denoise", "noise"],
+        "edges": True,
     },
 }
 
@@ -182,7 +183,7 @@ def test_what_was_stored_is_judged_again_without_the_model(finished: Run):
         name: c["effect"] for name, c in wide.items()
     }
     assert "supported" not in {c["state"] for c in wide.values()}
-    with pytest.raises(UserError, match="would change what was measured"):
+    with pytest.raises(UserError, match="decides what is measured"):
         analyse(finished, ["queries=4"])
 
 
