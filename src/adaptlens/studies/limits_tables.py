@@ -215,7 +215,8 @@ def tables_of(
         "per_task": relation.per_task(table, seed=seed),
         "per_model": relation.per_model(table, seed=seed),
         "attribution": attribution.attribution(table, seed=seed),
-        "mixed_effects": attribution.mixed_effects(table),
+        # One base has no spread among bases for a random term to describe.
+        "mixed_effects": attribution.mixed_effects(table) if table.model.nunique() > 1 else [],
         "exceeding": contrasts.exceeding(table),
         "systems": contrasts.systems(table),
         "variations": contrasts.variations(table),
