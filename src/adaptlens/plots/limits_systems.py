@@ -33,7 +33,7 @@ def by_cluster(scores: "pd.DataFrame") -> list[dict[str, Any]]:
     first = first[first["rank"] == first.groupby("task")["rank"].transform("min")]
     by_task = first.groupby(["system", "cluster", "task"])["ability"].mean()
     means = by_task.groupby(["system", "cluster"]).agg(["mean", "size"])
-    return means.reset_index().to_dict("records")  # type: ignore[return-value]
+    return means.reset_index().to_dict("records")
 
 
 def systems(scores: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
