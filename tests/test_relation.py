@@ -89,6 +89,10 @@ def test_ranks_are_counted_by_weight_and_shared_by_equal_values():
     assert found[0] == pytest.approx([0.5, 0.1, 0.5, 0.9])
 
 
+def test_a_value_alone_has_the_middle_rank():
+    assert ranks(np.array([[7.0]]), np.array([[3.0]])).tolist() == [[0.5]]
+
+
 counts = st.lists(st.integers(0, 3), min_size=12, max_size=12).filter(
     lambda w: sum(map(bool, w)) > 3
 )

@@ -35,7 +35,7 @@ def ranks(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     after = np.cumsum(np.take_along_axis(weights, order, -1), axis=-1)
     before = np.concatenate([np.zeros_like(after[..., :1]), after[..., :-1]], axis=-1)
     differs = placed[..., 1:] != placed[..., :-1]
-    edge = np.ones_like(differs[..., :1])
+    edge = np.ones_like(after[..., :1], dtype=bool)
     first = np.where(np.concatenate([edge, differs], -1), before, -np.inf)
     last = np.where(np.concatenate([differs, edge], -1), after, np.inf)
     shared = np.maximum.accumulate(first, axis=-1)
