@@ -276,19 +276,12 @@ def limits(
 def run_study(config: LimitsConfig, *, out: str | Path | None, reporter: Reporter) -> Limits:
     """Plan, run, analyse and report the study."""
     study = plan(config)
-    run = Run.open(out or _folder(config, study), create=True)
+    run = Run.open(out or default_folder(study), create=True)
     run.write_json(ABOUT_FILE, about(config))
     write_plan(run, study)
     outcome = execute(study, run, config, reporter, models_of(config))
     report, page = write_report(run)
     return Limits(report, outcome, run.folder, page)
-
-
-def _folder(config: LimitsConfig, study: Study) -> Path:
-    """Return runs/limits-MODELS, with "ladder" and long lists in short."""
-    named = [*config.models] if len(config.models) <= 3 else [f"{len(config.models)}-models"]
-    text = "limits-" + "+".join(named)
-    return Path("runs") / "".join(c if c.isalnum() or c in "+-._" else "_" for c in text)
 
 
 def write_report(run: Run, overrides: Sequence[str] = ()) -> tuple[Any, Path]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptlens import registry, tasks, zoo
+from adaptlens.canonical import digest
 from adaptlens.engines import Engine, Outcome, Reporter
 from adaptlens.engines import Silent as Silent
 from adaptlens.errors import UserError
@@ -68,9 +69,9 @@ def load_task(settings: str | Mapping[str, Any], config: "Single") -> Task:
 
 def write_plan(run: Run, study: Study) -> None:
     """Write down what the run is to hold, so that `status` and `report` need no model or task."""
-    for digest, task in study.tasks.items():
+    for name, task in study.tasks.items():
         (run.folder / "tasks").mkdir(exist_ok=True)
-        run.write_json(f"tasks/{digest[:20]}.json", asdict(task))
+        run.write_json(f"tasks/{name[:20]}.json", asdict(task))
     run.write_json(
         STUDY_FILE,
         {
@@ -173,9 +174,18 @@ def default_folder(study: Study) -> Path:
     """
     models = dict.fromkeys(str(cell.model["name"]) for cell in study.cells)
     names = dict.fromkeys(str(cell.task["name"]) for cell in study.cells)
-    text = "+".join(models) + "-" + "+".join(names)
+    text = f"{_joined([*models])}-{_joined([*names])}"
     text = text if study.name == "compare" else f"{study.name}-{text}"
     return Path("runs") / "".join(c if c.isalnum() or c in "+-._" else "_" for c in text)
+
+
+def _joined(names: Sequence[str]) -> str:
+    """Return A+B+C; of more names, or long ones, the first, how many more, and a digest of all."""
+    text = "+".join(names)
+    if len(names) <= 3 and len(text) <= 60:
+        return text
+    more = f"+{len(names) - 1}-more" if len(names) > 1 else ""
+    return f"{names[0][:40]}{more}-{digest(list(names))[:8]}"
 
 
 def write_tables(run: Run, tables: "Mapping[str, pd.DataFrame]") -> None:
