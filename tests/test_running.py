@@ -43,7 +43,7 @@ def study_of(models, tasks, name: str = "compare") -> Study:
         (study_of(["untrained:org/m"], ["my task"]), "untrained_org_m-my_task"),
         (study_of(["m"], ["t"], "limits"), "limits-m-t"),
         (study_of(["m"], ["t" * 60]), "m-" + "t" * 60),
-        # Shortened: the first 8 digits of sha256sum of ["a","b","c","d"], ["xx..."], ["yy...","zz..."].
+        # Digits: the first 8 of sha256sum of ["a","b","c","d"], ["xx..."] and ["yy...","zz..."].
         (study_of(["a", "b", "c", "d"], ["t"]), "a+3-more-bb037af0-t"),
         (study_of(["m"], ["x" * 61]), "m-" + "x" * 40 + "-9b9968df"),
         (study_of(["m"], ["y" * 50, "z" * 10]), "m-" + "y" * 40 + "+1-more-54f252a6"),

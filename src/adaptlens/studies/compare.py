@@ -15,11 +15,12 @@ from adaptlens.studies.running import (
     default_folder,
     execute,
     load_task,
+    progress,
     shown_names,
     write_plan,
     write_tables,
 )
-from adaptlens.study import Cell, Component, Study, cut, group, missing, resolve, task_digest
+from adaptlens.study import Cell, Component, Study, cut, resolve, task_digest
 from adaptlens.values import Task
 
 if TYPE_CHECKING:
@@ -141,34 +142,20 @@ def _adaptations(config: CompareConfig) -> list[tuple[Component, Any]]:
 
 def planned_work(study: Study, out: str | Path | None) -> list[dict[str, Any]]:
     """Return one row per condition: draws wanted and done, models to tune, prompts to read."""
-    folder = Path(out or default_folder(study))
-    done = [record.spec for record in Run.open(folder).records()] if folder.exists() else []
-    left: dict[str, int] = {}
-    for cell in missing(study.cells, done):
-        key = group(cell.spec())
-        left[key] = left.get(key, 0) + len(cell.draws)
-    rows: dict[str, dict[str, Any]] = {}
-    for cell in study.cells:
+    rows = []
+    for one in progress(study, out):
+        cell, left = one.cells[0], one.draws - one.draws_done
         task = study.tasks[cell.task["digest"]]
-        key = group(cell.spec())
-        row = rows.setdefault(
-            key,
+        rows.append(
             {
-                "model": cell.model["name"],
-                "task": task.name,
-                "condition": cell.label,
-                "draws": 0,
-                "draws_done": 0,
-                "variants_to_tune": 0,
-                "prompts": 0,
+                **one.named,
+                **one.counted,
+                "variants_to_tune": left if cell.adaptation.name in TUNING else 0,
+                "prompts": left * (len(task.test) + len(task.validation)),
                 "prompt_characters": _prompt_characters(cell, task),
-            },
+            }
         )
-        row["draws"] += len(cell.draws)
-        row["draws_done"] = row["draws"] - left.get(key, 0)
-        row["variants_to_tune"] = left.get(key, 0) if cell.adaptation.name in TUNING else 0
-        row["prompts"] = left.get(key, 0) * (len(task.test) + len(task.validation))
-    return list(rows.values())
+    return rows
 
 
 def _prompt_characters(cell: Cell, task: Task) -> float:

@@ -22,11 +22,12 @@ from adaptlens.studies.running import (
     default_folder,
     execute,
     load_task,
+    progress,
     shown_names,
     write_plan,
     write_tables,
 )
-from adaptlens.study import Cell, Study, cut, group, missing, resolve, task_digest
+from adaptlens.study import Cell, Study, cut, resolve, task_digest
 from adaptlens.values import Task
 
 if TYPE_CHECKING:
@@ -284,33 +285,20 @@ def _common(one: Wanted, config: ConvergenceConfig) -> dict[str, Any]:
 
 def planned_work(study: Study, out: str | Path | None) -> list[dict[str, Any]]:
     """Return one row per condition: draws wanted and done, and the bytes its states will take."""
-    folder = Path(out or default_folder(study))
-    done = [record.spec for record in Run.open(folder).records()] if folder.exists() else []
-    left: dict[str, int] = {}
-    for cell in missing(study.cells, done):
-        left[group(cell.spec())] = left.get(group(cell.spec()), 0) + len(cell.draws)
     sizes = {
         shown: modelshape.state_numbers(name) for name, shown in shown_names(sources(study)).items()
     }
-    rows: dict[str, dict[str, Any]] = {}
-    for cell in study.cells:
-        key = group(cell.spec())
-        row = rows.setdefault(
-            key,
-            {
-                "model": cell.model["name"],
-                "task": cell.task["name"],
-                "condition": cell.label,
-                "measured": " ".join(m.name for m in cell.measurements),
-                "draws": 0,
-                "draws_done": 0,
-                "state_bytes": 0,
-            },
-        )
-        row["draws"] += len(cell.draws)
-        row["draws_done"] = row["draws"] - left.get(key, 0)
-        row["state_bytes"] += _state_bytes(cell, sizes[str(cell.model["name"])])
-    return list(rows.values())
+    return [
+        {
+            **one.named,
+            "measured": " ".join(measured.name for measured in one.cells[0].measurements),
+            **one.counted,
+            "state_bytes": sum(
+                _state_bytes(cell, sizes[str(cell.model["name"])]) for cell in one.cells
+            ),
+        }
+        for one in progress(study, out)
+    ]
 
 
 def sources(study: Study) -> dict[str, None]:

@@ -22,11 +22,12 @@ from adaptlens.studies.running import (
     Silent,
     default_folder,
     execute,
+    progress,
     shown_names,
     write_plan,
     write_tables,
 )
-from adaptlens.study import Cell, Study, cut, group, missing, resolve, task_digest
+from adaptlens.study import Cell, Study, cut, resolve, task_digest
 from adaptlens.tasks import microworld, mixtures
 from adaptlens.values import Task
 
@@ -225,30 +226,15 @@ def about(config: LimitsConfig) -> dict[str, Any]:
 
 def planned_work(study: Study, out: str | Path | None) -> list[dict[str, Any]]:
     """Return one row per model and condition: draws wanted and done."""
-    folder = Path(out or default_folder(study))
-    done = [record.spec for record in Run.open(folder).records()] if folder.exists() else []
-    left: dict[str, int] = {}
-    for cell in missing(study.cells, done):
-        left[group(cell.spec())] = left.get(group(cell.spec()), 0) + len(cell.draws)
-    rows: dict[str, dict[str, Any]] = {}
-    for cell in study.cells:
-        key = group(cell.spec())
-        row = rows.setdefault(
-            key,
-            {
-                "model": cell.model["name"],
-                "task": cell.task["name"],
-                "condition": cell.label,
-                "queries": cell.task["queries"],
-                "tuned_models": 0,
-                "draws": 0,
-                "draws_done": 0,
-            },
-        )
-        row["draws"] += len(cell.draws)
-        row["draws_done"] = row["draws"] - left.get(key, 0)
-        row["tuned_models"] = row["draws"] if cell.adaptation.name.endswith("_tuned") else 0
-    return list(rows.values())
+    return [
+        {
+            **one.named,
+            "queries": one.cells[0].task["queries"],
+            "tuned_models": one.draws if one.cells[0].adaptation.name.endswith("_tuned") else 0,
+            **one.counted,
+        }
+        for one in progress(study, out)
+    ]
 
 
 def limits(

@@ -4,7 +4,7 @@ import io
 import platform
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from adaptlens.engines import Silent as Silent
 from adaptlens.errors import UserError
 from adaptlens.frames import Condition
 from adaptlens.store import Run, write_atomically
-from adaptlens.study import STUDY_FILE, Cell, Study, missing
+from adaptlens.study import STUDY_FILE, Cell, Study, group, missing
 from adaptlens.values import Task
 
 if TYPE_CHECKING:
@@ -186,6 +186,52 @@ def _joined(names: Sequence[str]) -> str:
         return text
     more = f"+{len(names) - 1}-more" if len(names) > 1 else ""
     return f"{names[0][:40]}{more}-{digest(list(names))[:8]}"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a condition of a plan is: its cells, and its draws wanted and done."""
+
+    cells: tuple[Cell, ...]
+    draws: int
+    draws_done: int
+
+    @property
+    def named(self) -> dict[str, Any]:
+        """The columns that say which condition it is."""
+        cell = self.cells[0]
+        return {
+            "model": cell.model["name"],
+            "task": cell.task["name"],
+            "condition": cell.label,
+        }
+
+    @property
+    def counted(self) -> dict[str, int]:
+        """The columns that say how far it is."""
+        return {"draws": self.draws, "draws_done": self.draws_done}
+
+
+def progress(study: Study, out: str | Path | None) -> list[Progress]:
+    """Return how far each condition is, in the order of the cells, in the run that is its own.
+
+    Args:
+        study: the plan.
+        out: the run folder; the study's default where it is None. It may be missing.
+    """
+    folder = Path(out or default_folder(study))
+    done = [record.spec for record in Run.open(folder).records()] if folder.exists() else []
+    left: Counter[str] = Counter()
+    for cell in missing(study.cells, done):
+        left[group(cell.spec())] += len(cell.draws)
+    conditions: dict[str, list[Cell]] = {}
+    for key, cell in zip(study.groups(), study.cells, strict=True):
+        conditions.setdefault(key, []).append(cell)
+    found = []
+    for key, cells in conditions.items():
+        draws = sum(len(cell.draws) for cell in cells)
+        found.append(Progress(tuple(cells), draws, draws - left[key]))
+    return found
 
 
 def write_tables(run: Run, tables: "Mapping[str, pd.DataFrame]") -> None:
