@@ -2,13 +2,17 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import adaptlens
 import tiny
 from adaptlens.config import implicit_config, limits_config
+from adaptlens.engines import Outcome
 from adaptlens.studies import implicit, limits
 from adaptlens.studies.running import Silent, default_folder
 from adaptlens.study import Cell, Component, Study
@@ -88,3 +92,12 @@ def test_a_plan_without_a_folder_finds_what_is_done(folder, tmp_path, monkeypatc
     assert not found.outcome.failed
     rows = limits.planned_work(limits.plan(config), None)
     assert [(row["draws_done"], row["draws"]) for row in rows] == [(1, 1)] * 3
+
+
+def test_a_study_gives_its_claims_and_its_own_table(tmp_path):
+    judged = [{"claim": "one", "state": "supported"}, {"claim": "two", "state": "refuted"}]
+    scores = pd.DataFrame({"value": [0.5]})
+    report = SimpleNamespace(claims=judged, tables={"scores": scores})
+    found = adaptlens.Limits(report, Outcome(1, 0, ()), tmp_path, tmp_path / "report.html")
+    assert found.claims["state"].tolist() == ["supported", "refuted"]
+    assert found.scores is scores

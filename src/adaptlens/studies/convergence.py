@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from adaptlens import controls, modelfiles, modelshape, prompts, tasks
 from adaptlens.config import ConvergenceConfig, convergence_config
-from adaptlens.engines import Outcome, Reporter
+from adaptlens.engines import Reporter
 from adaptlens.errors import UserError
 from adaptlens.store import Run
 from adaptlens.studies.convergence_tables import analyse
 from adaptlens.studies.running import (
     UNTRAINED,
     Silent,
+    Studied,
     default_folder,
     execute,
     load_task,
@@ -40,21 +41,8 @@ UNRELATED = {"choice": "translation", "generation": "sentiment"}
 BEHAVIOUR: tuple[str, dict[str, Any]] = ("behaviour", {})
 
 
-@dataclass(frozen=True)
-class Convergence:
-    """What the study found: claims with verdicts, tables, and the page."""
-
-    report: Any
-    outcome: Outcome
-    run_folder: Path
-    page: Path
-
-    @property
-    def claims(self) -> "pd.DataFrame":
-        """One row per claim: what was expected, what was found, and whether it holds."""
-        import pandas as pd
-
-        return pd.DataFrame(self.report.claims)
+class Convergence(Studied):
+    """What the convergence study found: claims, tables, pairs, and the page."""
 
     @property
     def pairs(self) -> "pd.DataFrame":

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 from adaptlens import circuit_export, controls, modelfiles, tasks
 from adaptlens.circuits import Circuit
 from adaptlens.config import ImplicitConfig, implicit_config
-from adaptlens.engines import Outcome, Reporter
+from adaptlens.engines import Reporter
 from adaptlens.errors import UserError
 from adaptlens.store import Run, write_atomically
 from adaptlens.studies.circuit_sets import circuit_sets
 from adaptlens.studies.implicit_tables import analyse
 from adaptlens.studies.running import (
     Silent,
+    Studied,
     default_folder,
     execute,
     load_task,
@@ -44,21 +45,8 @@ UNRELATED = "sentiment"
 """The task whose words fill a neutral prefix."""
 
 
-@dataclass(frozen=True)
-class Implicit:
-    """What the study found: claims with verdicts, tables, and the page."""
-
-    report: Any
-    outcome: Outcome
-    run_folder: Path
-    page: Path
-
-    @property
-    def claims(self) -> "pd.DataFrame":
-        """One row per claim: what was expected, what was found, and whether it holds."""
-        import pandas as pd
-
-        return pd.DataFrame(self.report.claims)
+class Implicit(Studied):
+    """What the study of implicit patterns found: claims, tables, curves, and the page."""
 
     @property
     def curves(self) -> "pd.DataFrame":

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from adaptlens import modelfiles, modelshape, tasks, zoo
 from adaptlens.config import LimitsConfig, limits_config
 from adaptlens.config.limits import LADDER
-from adaptlens.engines import Outcome, Reporter
+from adaptlens.engines import Reporter
 from adaptlens.errors import unknown
 from adaptlens.formats import READ
 from adaptlens.formats.variations import VARIATIONS
@@ -20,6 +20,7 @@ from adaptlens.store import Run
 from adaptlens.studies.limits_tables import ABOUT_FILE, analyse
 from adaptlens.studies.running import (
     Silent,
+    Studied,
     default_folder,
     execute,
     progress,
@@ -42,21 +43,8 @@ EXPOSED = ("language", "odd-one-out")
 """The microworld's tasks and clusters that the exposure of the ladder's models concerns."""
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What the study found: claims with verdicts, tables, and the page."""
-
-    report: Any
-    outcome: Outcome
-    run_folder: Path
-    page: Path
-
-    @property
-    def claims(self) -> "pd.DataFrame":
-        """One row per claim: what was expected, what was found, and whether it holds."""
-        import pandas as pd
-
-        return pd.DataFrame(self.report.claims)
+class Limits(Studied):
+    """What the study of limits found: claims, tables, scores, and the page."""
 
     @property
     def scores(self) -> "pd.DataFrame":

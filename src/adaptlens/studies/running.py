@@ -30,6 +30,23 @@ if TYPE_CHECKING:
 UNTRAINED = "untrained:"
 
 
+@dataclass(frozen=True)
+class Studied:
+    """What a study found: claims with verdicts, tables, and the page."""
+
+    report: Any
+    outcome: Outcome
+    run_folder: Path
+    page: Path
+
+    @property
+    def claims(self) -> "pd.DataFrame":
+        """One row per claim: what was expected, what was found, and whether it holds."""
+        import pandas as pd
+
+        return pd.DataFrame(self.report.claims)
+
+
 def shown_names(names: Iterable[str]) -> dict[str, str]:
     """Return each model's name for tables: of a folder its last part, unless two would be alike."""
     names = list(names)
