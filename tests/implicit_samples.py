@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from adaptlens.report import ImplicitReport
+from adaptlens.report import StudyReport
 from report_samples import SCRIPT
 
 MODEL = "reference-math"
@@ -329,9 +329,9 @@ def claims(families: Sequence[str] = FAMILIES) -> list[dict]:
     return found
 
 
-def sample(families: Sequence[str] = FAMILIES, **shape) -> ImplicitReport:
+def sample(families: Sequence[str] = FAMILIES, **shape) -> StudyReport:
     listed = [(family, name) for family in families for name in MAIN + CONTROLS]
-    return ImplicitReport(
+    return StudyReport(
         title="Does in-context learning find a hidden shortcut that tuning misses? "
         + ", ".join(families),
         claims=claims(families),
@@ -358,6 +358,6 @@ def sample(families: Sequence[str] = FAMILIES, **shape) -> ImplicitReport:
     )  # fmt: skip
 
 
-def big() -> ImplicitReport:
+def big() -> StudyReport:
     """A model of 32 layers with 32 heads each, and one family."""
     return sample(("expression",), layers=32, heads=32)

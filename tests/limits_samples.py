@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from adaptlens import attribution, contrasts, exposure, limits_claims, mediation, relation
-from adaptlens.report import LimitsReport
+from adaptlens.report import StudyReport
 from report_samples import SCRIPT
 
 CLUSTERS = {
@@ -140,12 +140,12 @@ def prompt(system: str, reading: str = "", **more) -> dict:
     ) | more  # fmt: skip
 
 
-def sample(**shape) -> LimitsReport:
+def sample(**shape) -> StudyReport:
     """A report as `limits_tables.analyse` makes it."""
     found = tables(**shape)
     listed = [(base["model"], name) for base in bases_of(shape.get("sizes", 2))
               for name in ("base", "gold", "regular_tuned")]  # fmt: skip
-    return LimitsReport(
+    return StudyReport(
         title="Does tuned performance follow what the base model does in context? 8 bases",
         claims=claims(**shape),
         tables=found,

@@ -10,7 +10,7 @@ import pytest
 from adaptlens import report
 from adaptlens.figures import draw
 from adaptlens.grids import implicit as tabled
-from adaptlens.report import ImplicitReport, implicit
+from adaptlens.report import StudyReport, implicit
 from implicit_samples import cell_of, claim, claims, sample, tables
 from report_samples import SCRIPT
 from test_report import Page
@@ -25,10 +25,10 @@ SECTIONS = [
 NAMES = [*tables(("expression",))]
 
 
-def bare(**parts) -> ImplicitReport:
+def bare(**parts) -> StudyReport:
     """A report with nothing but what is given."""
     empty = {"title": "t", "claims": [], "tables": {}, "prompts": [], "settings": {}}
-    return ImplicitReport(**(empty | {"versions": {}, "cells": pd.DataFrame()} | parts))
+    return StudyReport(**(empty | {"versions": {}, "cells": pd.DataFrame()} | parts))
 
 
 def sections(found: Page) -> list[str]:

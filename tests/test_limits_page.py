@@ -11,7 +11,7 @@ from adaptlens import report
 from adaptlens.figures import draw
 from adaptlens.grids import limits as tabled
 from adaptlens.plots import points
-from adaptlens.report import LimitsReport, limits
+from adaptlens.report import StudyReport, limits
 from limits_samples import cell_of, claims, prompt, sample, tables
 from report_samples import SCRIPT
 from test_report import Page
@@ -25,10 +25,10 @@ NAMES = ("scores", "relations", "per_task", "per_model", "attribution", "mixed_e
          "exceeding", "systems", "variations", "exposure", "mediation")  # fmt: skip
 
 
-def bare(**parts) -> LimitsReport:
+def bare(**parts) -> StudyReport:
     """A report with nothing but what is given."""
     empty = {"title": "t", "claims": [], "tables": {}, "prompts": [], "settings": {}}
-    return LimitsReport(**(empty | {"versions": {}, "cells": pd.DataFrame()} | parts))
+    return StudyReport(**(empty | {"versions": {}, "cells": pd.DataFrame()} | parts))
 
 
 def sections(found: Page) -> list[str]:

@@ -5,13 +5,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from adaptlens import grids, plots
-from adaptlens.figures import FORMATS, Figure, Wanted, draw
+from adaptlens.figures import FORMATS, Figure, Wanted
 from adaptlens.looks import in_order, look
-from adaptlens.report.page import publish, render
-from adaptlens.values import Role
+from adaptlens.report.page import check_prompts, other_tables, publish, render
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,10 +77,7 @@ class Report:
         for verdict in self.verdicts:
             if verdict["state"] not in STATES:
                 raise ValueError(f"no such verdict: '{verdict['state']}'; one of {list(STATES)}")
-        for prompt in self.prompts:
-            strange = {role for role, _ in prompt["parts"]} - set(get_args(Role))
-            if strange:
-                raise ValueError(f"no such prompt role: {', '.join(sorted(strange))}")
+        check_prompts(self.prompts)
 
     def table(self, name: str) -> "pd.DataFrame | None":
         """Return a table, or None where it was not measured."""
@@ -90,15 +86,8 @@ class Report:
 
 
 def write(report: Report, path: Path | str, *, formats: Iterable[str] = FORMATS) -> Path:
-    """Write the page, and each figure as `figures/NAME.FORMAT` beside it; return the page's path.
-
-    Every file is written atomically, the page last. The same report gives the same bytes.
-
-    Raises:
-        UserError: the disk refuses, or a format is not one of svg, png, pdf.
-    """
-    figures = draw(wanted(report.tables), formats)
-    return publish(html(report, figures), figures.values(), Path(path))
+    """Write the page and its figures, see `publish`; return the page's path."""
+    return publish(path, wanted(report.tables), partial(html, report), formats)
 
 
 def html(report: Report, figures: Mapping[str, Figure]) -> str:
@@ -214,12 +203,5 @@ def _grids(report: Report) -> dict[str, Any]:
         "reliability": grids.measured(tables, "reliability", "Reliability by confidence"),
         "cost": grids.measured(tables, "cost", "Cost by condition"),
         "break_even": grids.break_evens(tables),
-        "cells": grids.plain(report.cells, "cells", "Cells", anchor="cell")
-        if len(report.cells)
-        else None,
-        "others": [
-            grids.plain(table, f"other-{i}", grids.heading_of(name))
-            for i, (name, table) in enumerate(tables.items())
-            if name not in COLUMNS and len(table)
-        ],
+        **other_tables(tables, COLUMNS, report.cells),
     }

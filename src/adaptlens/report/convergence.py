@@ -1,20 +1,19 @@
 """The convergence study as one self-contained HTML page, and as figures beside it."""
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
-from adaptlens import grids, plots
-from adaptlens.figures import FORMATS, Figure, Wanted, draw
+from adaptlens import plots
+from adaptlens.figures import FORMATS, Figure, Wanted
 from adaptlens.grids import convergence as tabled
 from adaptlens.looks import PAIRS, SIMILARITIES, in_order, look, pair_of
-from adaptlens.report.page import publish, render
+from adaptlens.report.page import other_tables, publish
 from adaptlens.report.state_map import HEIGHT, WIDTH, embedded, state_maps
-from adaptlens.values import Role
+from adaptlens.report.study import StudyReport, browsed, render_study
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,52 +51,21 @@ KNOWN = {
     "claims", "pairs", "factors", "u_shape", "regression", "behaviour", "pair_behaviour", "lens",
     "models",
 }  # fmt: skip
+"""The tables that the page has sections for."""
+
 TICKS = "Broad, faint tick: the same pair with mismatched queries. Thin tick: its noise floor."
 LINES = "For ICL ~ IT, dashed: mismatched queries; dotted: the noise floor."
 
 
-@dataclass(frozen=True, eq=False)
-class ConvergenceReport:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ConvergenceReport(StudyReport):
     """Everything the page of a convergence study shows.
 
     Attributes:
-        claims: one row per claim: model, task, factor (its number), claim, state ("supported",
-            "refuted", "not decided"), line, effect, low, high, p, p_holm, test, queries, draws.
-        tables: tidy tables by name (pairs, factors, u_shape, regression, behaviour,
-            pair_behaviour, lens, models); one that is missing or empty has no section.
         map: points in two dimensions: model, task, layer, condition, query, gold, x, y.
-        prompts: prompts as sent: task, model, condition, query_id, `parts` of (role, text),
-            `answers` and `gold`.
-        settings: the run's configuration, nested.
-        versions: package to version.
-        cells: one cell a row, its id in the column `cell`.
-        notes: sentences a reader needs in order to trust the numbers.
     """
 
-    title: str
-    claims: Sequence[Mapping[str, Any]]
-    tables: Mapping[str, "pd.DataFrame"]
     map: "pd.DataFrame"
-    prompts: Sequence[Mapping[str, Any]]
-    settings: Mapping[str, Any]
-    versions: Mapping[str, str]
-    cells: "pd.DataFrame"
-    notes: Sequence[str] = field(default_factory=tuple)
-
-    def __post_init__(self) -> None:
-        """Check that every claim has a known verdict and every prompt known parts."""
-        for claim in self.claims:
-            if claim["state"] not in tabled.SIGNS:
-                raise ValueError(f"no such verdict: '{claim['state']}'; one of {[*tabled.SIGNS]}")
-        for prompt in self.prompts:
-            strange = {role for role, _ in prompt["parts"]} - set(get_args(Role))
-            if strange:
-                raise ValueError(f"no such prompt role: {', '.join(sorted(strange))}")
-
-    def table(self, name: str) -> "pd.DataFrame | None":
-        """Return a table, or None where it was not measured."""
-        table = self.tables.get(name)
-        return None if table is None or table.empty else table
 
     @property
     def measure(self) -> str:
@@ -106,15 +74,8 @@ class ConvergenceReport:
 
 
 def write(report: ConvergenceReport, path: Path | str, *, formats: Iterable[str] = FORMATS) -> Path:
-    """Write the page, and each figure as `figures/NAME.FORMAT` beside it; return the page's path.
-
-    Every file is written atomically, the page last. The same report gives the same bytes.
-
-    Raises:
-        UserError: the disk refuses, or a format is not one of svg, png, pdf.
-    """
-    figures = draw(wanted(report), formats)
-    return publish(html(report, figures), figures.values(), Path(path))
+    """Write the page and its figures, see `publish`; return the page's path."""
+    return publish(path, wanted(report), partial(html, report), formats)
 
 
 def html(report: ConvergenceReport, figures: Mapping[str, Figure]) -> str:
@@ -122,25 +83,17 @@ def html(report: ConvergenceReport, figures: Mapping[str, Figure]) -> str:
     from markupsafe import Markup
 
     pairs = report.table("pairs")
-    rows = None if pairs is None else tabled.everything(pairs)
-    constant = {}
-    if rows is not None:
-        constant = {n: str(rows[n].iloc[0]) for n in ("task", "model") if rows[n].nunique() == 1}
-        rows = rows.drop(columns=list(constant))
     maps = state_maps(report.map)
     about = {(claim["task"], claim["model"]) for claim in report.claims}
-    return render(
+    return render_study(
         "convergence.html",
-        ["page.js", "map.js"] if maps else ["page.js"],
+        report,
         figures,
-        report=report,
+        ["page.js", "map.js"] if maps else ["page.js"],
         grids=_grids(report),
         titles=TITLES,
         implicit=[claim for claim in report.claims if claim["claim"] == IMPLICIT],
         claims_by_factor=_by_factor(report.claims),
-        counts=Counter(claim["state"] for claim in report.claims),
-        signs=tabled.SIGNS,
-        tone=tabled.tone,
         several=len(about) > 1,
         several_models=len({model for _, model in about}) > 1,
         adaptations=[(name, look(name)) for name in _adaptations(report)],
@@ -150,9 +103,7 @@ def html(report: ConvergenceReport, figures: Mapping[str, Figure]) -> str:
         maps=maps,
         map_size=(WIDTH, HEIGHT),
         map_data=Markup(embedded(maps)),
-        num_rows=0 if rows is None else len(rows),
-        constant=constant,
-        rows=Markup("" if rows is None else grids.embedded(rows)),
+        **browsed(None if pairs is None else tabled.everything(pairs), ("task", "model")),
     )
 
 
@@ -272,14 +223,7 @@ def _grids(report: ConvergenceReport) -> dict[str, Any]:
         "models": tabled.models(tables),
         "pairs": [],
         "factors": dict.fromkeys(TITLES),
-        "cells": grids.plain(report.cells, "cells", "Cells", anchor="cell")
-        if len(report.cells)
-        else None,
-        "others": [
-            grids.plain(table, f"other-{i}", grids.heading_of(name))
-            for i, (name, table) in enumerate(tables.items())
-            if name not in KNOWN and len(table)
-        ],
+        **other_tables(tables, KNOWN, report.cells),
     }
     if (pairs := report.table("pairs")) is not None:
         last = plots.last_layer(plots.of_pairs(pairs))

@@ -3,30 +3,30 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from adaptlens import grids, plots
-from adaptlens.figures import FORMATS, Figure, Wanted, draw
+from adaptlens.figures import FORMATS, Figure, Wanted
 from adaptlens.grids import implicit as tabled
-from adaptlens.grids.convergence import SIGNS, cells_by_condition, tone
+from adaptlens.grids.convergence import cells_by_condition
 from adaptlens.looks import ADAPTATIONS, adaptation_of, in_order, look, similarity
 from adaptlens.plots.circuits import named
-from adaptlens.report.page import publish, render
+from adaptlens.report.page import other_tables, publish
+from adaptlens.report.study import StudyReport, browsed, render_study
 from adaptlens.specifications import specification_curve
-from adaptlens.values import Role
 
 if TYPE_CHECKING:
     import pandas as pd
-
 
 KNOWN = {
     "claims", "curves", "shortcut", "needed", "transfer", "gates", "profiles", "differences",
     "shift", "overlap", "functional", "faithfulness", "specifications", "variance", "annotations",
     "circuit", "edges", "effects",
 }  # fmt: skip
+"""The tables that the page has sections for, or speaks of."""
+
 BARS = "Lines: 95% intervals."
 
 OF_ALL: Mapping[str, tuple[str, Any, str]] = {
@@ -128,94 +128,29 @@ OF_FAMILY: Mapping[str, tuple[str, Any, str]] = {
 """Figures of one family each."""
 
 
-@dataclass(frozen=True, eq=False)
-class ImplicitReport:
-    """Everything the page of a study of implicit patterns and circuits shows.
-
-    Attributes:
-        claims: one row per claim: model, task (a family, or "all families"), factor (its number),
-            claim, state ("supported", "refuted", "not decided"), line, effect, low, high, p,
-            p_holm, test, queries, draws.
-        tables: tidy tables by name (curves, shortcut, needed, transfer, gates, profiles,
-            differences, shift, overlap, functional, faithfulness, specifications, variance,
-            annotations, circuit, edges, effects); one that is missing or empty has no section.
-        prompts: prompts as sent: task, model, condition, query_id, `parts` of (role, text),
-            `answers` and `gold`.
-        settings: the run's configuration, nested.
-        versions: package to version.
-        cells: one cell a row, its id in the column `cell`.
-        notes: sentences a reader needs in order to trust the numbers.
-    """
-
-    title: str
-    claims: Sequence[Mapping[str, Any]]
-    tables: Mapping[str, "pd.DataFrame"]
-    prompts: Sequence[Mapping[str, Any]]
-    settings: Mapping[str, Any]
-    versions: Mapping[str, str]
-    cells: "pd.DataFrame"
-    notes: Sequence[str] = field(default_factory=tuple)
-
-    def __post_init__(self) -> None:
-        """Check that every claim has a known verdict and every prompt known parts."""
-        for claim in self.claims:
-            if claim["state"] not in SIGNS:
-                raise ValueError(f"no such verdict: '{claim['state']}'; one of {[*SIGNS]}")
-        for prompt in self.prompts:
-            strange = {role for role, _ in prompt["parts"]} - set(get_args(Role))
-            if strange:
-                raise ValueError(f"no such prompt role: {', '.join(sorted(strange))}")
-
-    def table(self, name: str) -> "pd.DataFrame | None":
-        """Return a table, or None where it was not measured."""
-        table = self.tables.get(name)
-        return None if table is None or table.empty else table
+def write(report: StudyReport, path: Path | str, *, formats: Iterable[str] = FORMATS) -> Path:
+    """Write the page and its figures, see `publish`; return the page's path."""
+    return publish(path, wanted(report), partial(html, report), formats)
 
 
-def write(report: ImplicitReport, path: Path | str, *, formats: Iterable[str] = FORMATS) -> Path:
-    """Write the page, and each figure as `figures/NAME.FORMAT` beside it; return the page's path.
-
-    Every file is written atomically, the page last. The same report gives the same bytes.
-
-    Raises:
-        UserError: the disk refuses, or a format is not one of svg, png, pdf.
-    """
-    figures = draw(wanted(report), formats)
-    return publish(html(report, figures), figures.values(), Path(path))
-
-
-def html(report: ImplicitReport, figures: Mapping[str, Figure]) -> str:
+def html(report: StudyReport, figures: Mapping[str, Figure]) -> str:
     """Return the page as one string."""
-    from markupsafe import Markup
-
-    rows = tabled.everything(report.tables)
-    constant = {}
-    if rows is not None:
-        constant = {n: str(rows[n].iloc[0]) for n in ("family", "model")
-                    if n in rows and rows[n].nunique() == 1}  # fmt: skip
-        rows = rows.drop(columns=list(constant))
     effects = report.table("effects")
-    return render(
+    return render_study(
         "implicit.html",
-        ["page.js"],
+        report,
         figures,
-        report=report,
         grids=_grids(report),
         families=families(report),
         cards=cards(report.claims),
-        counts=Counter(claim["state"] for claim in report.claims),
-        signs=SIGNS,
-        tone=tone,
         robust=robust(report),
         adaptations=[(name, look(name)) for name in _adaptations(report)],
         num_effects=0 if effects is None else len(effects),
-        num_rows=0 if rows is None else len(rows),
-        constant=constant,
-        rows=Markup("" if rows is None else grids.embedded(rows)),
+        **browsed(tabled.everything(report.tables), ("family", "model")),
     )
 
 
-def families(report: ImplicitReport) -> dict[str, str]:
+def families(report: StudyReport) -> dict[str, str]:
     """Return the families the tables are of, each with a name for files and ids."""
     found: dict[str, str] = {}
     for table in report.tables.values():
@@ -226,7 +161,7 @@ def families(report: ImplicitReport) -> dict[str, str]:
     return found
 
 
-def wanted(report: ImplicitReport) -> Iterator[Wanted]:
+def wanted(report: StudyReport) -> Iterator[Wanted]:
     """Yield the figures that the report has rows for."""
     for name, (table, chart, caption) in OF_ALL.items():
         if (rows := report.table(table)) is not None:
@@ -260,7 +195,7 @@ def _drawn(name: str, rows: "pd.DataFrame") -> "pd.DataFrame":
     return rows
 
 
-def robust(report: ImplicitReport) -> list[str]:
+def robust(report: StudyReport) -> list[str]:
     """Return how often the comparison of each family that is drawn comes out the same way."""
     rows = report.table("specifications")
     found: list[str] = []
@@ -315,7 +250,7 @@ def cards(claims: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
-def _grids(report: ImplicitReport) -> dict[str, Any]:
+def _grids(report: StudyReport) -> dict[str, Any]:
     """Return the page's tables by name; those it does not know come under "others"."""
     tables, cells = report.tables, cells_by_condition(report.cells)
     found: dict[str, Any] = {
@@ -331,14 +266,7 @@ def _grids(report: ImplicitReport) -> dict[str, Any]:
         "specifications": tabled.specifications(tables),
         "variance": tabled.variance(tables),
         **{name: {} for name in (*OF_FAMILY, "edges")},
-        "cells": grids.plain(report.cells, "cells", "Cells", anchor="cell")
-        if len(report.cells)
-        else None,
-        "others": [
-            grids.plain(table, f"other-{i}", grids.heading_of(name))
-            for i, (name, table) in enumerate(tables.items())
-            if name not in KNOWN and len(table)
-        ],
+        **other_tables(tables, KNOWN, report.cells),
     }
     sources = {**{name: table for name, (table, _, _) in OF_FAMILY.items()}, "edges": "edges"}
     for name, source in sources.items():
@@ -368,7 +296,7 @@ def _of_family(name: str, rows: "pd.DataFrame", grid: str) -> grids.Grid | None:
     return tabled.listed(rows, grid, captions.get(name, "Edges"))
 
 
-def _adaptations(report: ImplicitReport) -> list[str]:
+def _adaptations(report: StudyReport) -> list[str]:
     """Return the ways of adapting that the report compares."""
     found: set[str] = set()
     for table in report.tables.values():

@@ -1,22 +1,20 @@
 """The study of limits as one self-contained HTML page, and as figures beside it."""
 
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
-from adaptlens import grids, plots
+from adaptlens import plots
 from adaptlens.abilities import COLUMNS, SYSTEMS
-from adaptlens.figures import FORMATS, Figure, Wanted, draw
+from adaptlens.figures import FORMATS, Figure, Wanted
 from adaptlens.grids import limits as tabled
-from adaptlens.grids.convergence import SIGNS, tone
 from adaptlens.looks import Look
 from adaptlens.plots import limits_intervals
-from adaptlens.report.page import publish, render
-from adaptlens.values import Role
+from adaptlens.report.page import other_tables, publish
+from adaptlens.report.study import StudyReport, browsed, render_study
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +23,7 @@ KNOWN = {
     "scores", "relations", "per_task", "per_model", "attribution", "mixed_effects", "exceeding",
     "systems", "variations", "exposure", "mediation",
 }  # fmt: skip
+"""The tables that the page has sections for."""
 
 LINES = "Lines: 95% intervals."
 DECIDED = "Blue: better; orange: worse (corrected p < 0.05); grey: not decided."
@@ -63,89 +62,35 @@ CAPTIONS: Mapping[str, str] = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class LimitsReport:
-    """Everything the page of a study of the limits of tuning shows.
+def write(report: StudyReport, path: Path | str, *, formats: Iterable[str] = FORMATS) -> Path:
+    """Write the page and its figures, see `publish`; return the page's path."""
+    return publish(path, wanted(report), partial(html, report), formats)
 
-    Attributes:
-        claims: one row per claim, see `limits_claims.claims`.
-        tables: tidy tables by name (scores, relations, per_task, per_model, attribution,
-            mixed_effects, exceeding, systems, variations, exposure, mediation); one that is missing
-            or empty has no section.
-        prompts: prompts as sent, with what came back: task, model, condition, query_id, `parts` of
-            (role, text), `answers`, `gold`, `reading`, `output` and `answer`.
-        settings: the run's configuration, nested.
-        versions: package to version.
-        cells: one cell a row, its id in the column `cell`.
-        notes: sentences a reader needs in order to trust the numbers.
+
+def html(report: StudyReport, figures: Mapping[str, Figure]) -> str:
+    """Return the page as one string.
+
+    Its prompts have what came back, too: `reading`, `output` and `answer`.
     """
-
-    title: str
-    claims: Sequence[Mapping[str, Any]]
-    tables: Mapping[str, "pd.DataFrame"]
-    prompts: Sequence[Mapping[str, Any]]
-    settings: Mapping[str, Any]
-    versions: Mapping[str, str]
-    cells: "pd.DataFrame"
-    notes: Sequence[str] = field(default_factory=tuple)
-
-    def __post_init__(self) -> None:
-        """Check that every claim has a known verdict and every prompt known parts."""
-        for claim in self.claims:
-            if claim["state"] not in SIGNS:
-                raise ValueError(f"no such verdict: '{claim['state']}'; one of {[*SIGNS]}")
-        for prompt in self.prompts:
-            strange = {role for role, _ in prompt["parts"]} - set(get_args(Role))
-            if strange:
-                raise ValueError(f"no such prompt role: {', '.join(sorted(strange))}")
-
-    def table(self, name: str) -> "pd.DataFrame | None":
-        """Return a table, or None where it was not measured."""
-        table = self.tables.get(name)
-        return None if table is None or table.empty else table
-
-
-def write(report: LimitsReport, path: Path | str, *, formats: Iterable[str] = FORMATS) -> Path:
-    """Write the page, and each figure as `figures/NAME.FORMAT` beside it; return the page's path.
-
-    Every file is written atomically, the page last. The same report gives the same bytes.
-
-    Raises:
-        UserError: the disk refuses, or a format is not one of svg, png, pdf.
-    """
-    figures = draw(wanted(report), formats)
-    return publish(html(report, figures), figures.values(), Path(path))
-
-
-def html(report: LimitsReport, figures: Mapping[str, Figure]) -> str:
-    """Return the page as one string."""
-    from markupsafe import Markup
-
     scores = usable(report)
     points = None if scores is None else plots.points(scores)
-    rows = None if points is None else tabled.everything(points)
-    return render(
+    return render_study(
         "limits.html",
-        ["page.js"],
+        replace(report, prompts=()),
         figures,
-        report=replace(report, prompts=()),
         sent=sent(report.prompts),
         grids=_grids(report, scores, points),
         cards=[
             {**claim, "said": said(claim["line"])}
             for claim in sorted(report.claims, key=lambda claim: claim["factor"])
         ],
-        counts=Counter(claim["state"] for claim in report.claims),
-        signs=SIGNS,
-        tone=tone,
         compared=[] if scores is None else compared(scores),
         caveats=remarks(report.table("mediation")),
-        num_rows=0 if rows is None else len(rows),
-        rows=Markup("" if rows is None else grids.embedded(rows)),
+        **browsed(None if points is None else tabled.everything(points)),
     )
 
 
-def usable(report: LimitsReport) -> "pd.DataFrame | None":
+def usable(report: StudyReport) -> "pd.DataFrame | None":
     """Return the scores that are defined and leave something above their floor; None of none."""
     scores = report.table("scores")
     if scores is None or not {*COLUMNS} <= {*scores.columns}:
@@ -155,13 +100,13 @@ def usable(report: LimitsReport) -> "pd.DataFrame | None":
     return None if found.empty else found
 
 
-def wanted(report: LimitsReport) -> Iterator[Wanted]:
+def wanted(report: StudyReport) -> Iterator[Wanted]:
     """Yield the figures that the report has rows for."""
     for name, chart in _charts(report).items():
         yield Wanted(name, CAPTIONS[name], chart)
 
 
-def _charts(report: LimitsReport) -> dict[str, Callable[..., Any]]:
+def _charts(report: StudyReport) -> dict[str, Callable[..., Any]]:
     """Return the figures by name, in the order of the page."""
     scores = usable(report)
     points = None if scores is None else plots.points(scores)
@@ -244,7 +189,7 @@ def sent(prompts: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 def _grids(
-    report: LimitsReport, scores: "pd.DataFrame | None", points: "pd.DataFrame | None"
+    report: StudyReport, scores: "pd.DataFrame | None", points: "pd.DataFrame | None"
 ) -> dict[str, Any]:
     """Return the page's tables by name; those it does not know come under "others"."""
     table, cells = report.table, report.cells
@@ -265,10 +210,5 @@ def _grids(
         "exceeding_bases": tabled.exceeding(table("exceeding"), "base and task", "exceeding-bases"),
         "variations": tabled.variations(table("variations")),
         "scorings": None if scores is None else tabled.scorings(plots.by_scoring(scores)),
-        "cells": grids.plain(cells, "cells", "Cells", anchor="cell") if len(cells) else None,
-        "others": [
-            grids.plain(own, f"other-{i}", grids.heading_of(name))
-            for i, (name, own) in enumerate(report.tables.items())
-            if name not in KNOWN and len(own)
-        ],
+        **other_tables(report.tables, KNOWN, cells),
     }

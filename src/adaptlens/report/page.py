@@ -7,18 +7,20 @@ escaped, and the page's content policy lets only its own script run.
 import base64
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptlens.figures import Figure
+from adaptlens import grids
+from adaptlens.figures import Figure, Wanted, draw
 from adaptlens.looks import ADAPTATIONS, PAIRS, SPARE, adaptation_of, look, look_of_pair
 from adaptlens.plots import INK, LINE, MUTED, PAPER
 from adaptlens.report.marks import SHAPES
 from adaptlens.store import write_atomically
 
 if TYPE_CHECKING:
+    import pandas as pd
     from markupsafe import Markup
 
 ROLES = {
@@ -76,22 +78,58 @@ def render(
     )
 
 
-def publish(page: str, figures: Iterable[Figure], path: Path) -> Path:
-    """Write each figure as `figures/NAME.FORMAT` beside the page, then the page; return its path.
+def publish(
+    path: Path | str,
+    wanted: Iterable[Wanted],
+    page: Callable[[Mapping[str, Figure]], str],
+    formats: Iterable[str],
+) -> Path:
+    """Write a page, and each figure as `figures/NAME.FORMAT` beside it; return the page's path.
 
-    Every file is written atomically.
+    Every file is written atomically, the page last. The same report gives the same bytes.
+
+    Args:
+        path: of the page.
+        wanted: its figures.
+        page: returns the page, given its figures by name.
+        formats: of the figures' files: "svg", "png", "pdf".
 
     Raises:
-        UserError: the disk refuses.
+        UserError: the disk refuses, or a format is not one of svg, png, pdf.
     """
+    path = Path(path)
     folder = path.parent / "figures"
+    figures = draw(wanted, formats)
+    text = page(figures)
     path.parent.mkdir(parents=True, exist_ok=True)
-    for figure in figures:
+    for figure in figures.values():
         for format, content in figure.files.items():
             folder.mkdir(exist_ok=True)
             write_atomically(folder / f"{figure.name}.{format}", content)
-    write_atomically(path, page)
+    write_atomically(path, text)
     return path
+
+
+def check_prompts(prompts: Sequence[Mapping[str, Any]]) -> None:
+    """Raise ValueError where a prompt has a part whose role is not known."""
+    for prompt in prompts:
+        strange = {role for role, _ in prompt["parts"]} - {*ROLES}
+        if strange:
+            raise ValueError(f"no such prompt role: {', '.join(sorted(strange))}")
+
+
+def other_tables(
+    tables: Mapping[str, "pd.DataFrame"], known: Collection[str], cells: "pd.DataFrame"
+) -> dict[str, Any]:
+    """Return the tables that every page has: "cells", and in "others" those it does not know."""
+    return {
+        "cells": grids.plain(cells, "cells", "Cells", anchor="cell") if len(cells) else None,
+        "others": [
+            grids.plain(table, f"other-{i}", grids.heading_of(name))
+            for i, (name, table) in enumerate(tables.items())
+            if name not in known and len(table)
+        ],
+    }
 
 
 def _by_task(prompts: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:

@@ -34,6 +34,8 @@ from adaptlens.values import Task
 if TYPE_CHECKING:
     import pandas as pd
 
+    from adaptlens.report import ConvergenceReport
+
 GENERATION = "translation"
 UNRELATED = {"choice": "translation", "generation": "sentiment"}
 """The task whose examples are unrelated ones, unless another is asked for."""
@@ -348,7 +350,7 @@ def run_study(
     return Convergence(report, outcome, run.folder, page)
 
 
-def write_report(run: Run, overrides: Sequence[str] = ()) -> tuple[Any, Path]:
+def write_report(run: Run, overrides: Sequence[str] = ()) -> tuple["ConvergenceReport", Path]:
     """Analyse what is stored and write tables, figures and page; needs no model and no torch.
 
     Args:

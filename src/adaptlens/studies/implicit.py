@@ -37,6 +37,8 @@ from adaptlens.values import Task
 if TYPE_CHECKING:
     import pandas as pd
 
+    from adaptlens.report import StudyReport
+
 BEHAVIOUR: tuple[str, dict[str, Any]] = ("behaviour", {})
 ALL = "all"
 LEAST_STEPS = 20
@@ -334,7 +336,7 @@ def run_study(config: ImplicitConfig, *, out: str | Path | None, reporter: Repor
     return Implicit(report, outcome, run.folder, page)
 
 
-def write_report(run: Run, overrides: Sequence[str] = ()) -> tuple[Any, Path]:
+def write_report(run: Run, overrides: Sequence[str] = ()) -> tuple["StudyReport", Path]:
     """Analyse what is stored and write tables, figures and page; needs no model and no torch.
 
     Args:

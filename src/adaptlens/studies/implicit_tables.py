@@ -16,7 +16,7 @@ from adaptlens.studies.implicit_behaviour import Rows, behaved, elsewhere
 from adaptlens.studies.running import STUDY_FILE, cell_rows, unfinished
 
 if TYPE_CHECKING:
-    from adaptlens.report import ImplicitReport
+    from adaptlens.report import StudyReport
 
 EVERY_FAMILY = "all families"
 TIMES = 10.0
@@ -24,7 +24,7 @@ TIMES = 10.0
 TABLES = ("curves", "shortcut", "needed", "transfer", *CIRCUIT_TABLES)
 
 
-def analyse(run: Run, overrides: Sequence[str] = ()) -> "ImplicitReport":
+def analyse(run: Run, overrides: Sequence[str] = ()) -> "StudyReport":
     """Return everything the page shows of what the run holds.
 
     Args:
@@ -37,7 +37,7 @@ def analyse(run: Run, overrides: Sequence[str] = ()) -> "ImplicitReport":
     """
     import pandas as pd
 
-    from adaptlens.report import ImplicitReport
+    from adaptlens.report import StudyReport
 
     study = run.read_json(STUDY_FILE)
     if study is None or study["name"] != "implicit":
@@ -80,7 +80,7 @@ def analyse(run: Run, overrides: Sequence[str] = ()) -> "ImplicitReport":
         notes += [f"{task['name']}: {note}" for note in task["notes"]]
     notes += [f"{one.model}: {note}" for one in found for note in one.notes]
     families = dict.fromkeys(row["family"] for row in tables["curves"])
-    return ImplicitReport(
+    return StudyReport(
         title="Does in-context learning find a hidden shortcut that tuning misses? "
         + ", ".join(families or dict.fromkeys(one.task for one in found)),
         claims=judged,

@@ -35,6 +35,8 @@ from adaptlens.values import Task
 if TYPE_CHECKING:
     import pandas as pd
 
+    from adaptlens.report import StudyReport
+
 TRAINED_ITEMS = 512
 """Training items of each of the microworld's tasks; half of them may become rows of a mixture."""
 
@@ -258,7 +260,7 @@ def run_study(config: LimitsConfig, *, out: str | Path | None, reporter: Reporte
     return Limits(report, outcome, run.folder, page)
 
 
-def write_report(run: Run, overrides: Sequence[str] = ()) -> tuple[Any, Path]:
+def write_report(run: Run, overrides: Sequence[str] = ()) -> tuple["StudyReport", Path]:
     """Analyse what is stored and write tables, figures and page; needs no model and no torch.
 
     Args:

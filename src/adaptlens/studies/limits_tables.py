@@ -14,7 +14,7 @@ from adaptlens.studies.running import STUDY_FILE, cell_rows, unfinished
 if TYPE_CHECKING:
     import pandas as pd
 
-    from adaptlens.report import LimitsReport
+    from adaptlens.report import StudyReport
 
 Rows = list[dict[str, Any]]
 
@@ -139,7 +139,7 @@ def _halves(groups: np.ndarray, seed: int) -> np.ndarray:
     return found
 
 
-def analyse(run: Run, overrides: Sequence[str] = ()) -> "LimitsReport":
+def analyse(run: Run, overrides: Sequence[str] = ()) -> "StudyReport":
     """Return everything the page shows of what the run holds.
 
     Args:
@@ -152,7 +152,7 @@ def analyse(run: Run, overrides: Sequence[str] = ()) -> "LimitsReport":
     """
     import pandas as pd
 
-    from adaptlens.report import LimitsReport
+    from adaptlens.report import StudyReport
 
     study, about = run.read_json(STUDY_FILE), run.read_json(ABOUT_FILE)
     if study is None or study["name"] != "limits" or about is None:
@@ -179,7 +179,7 @@ def analyse(run: Run, overrides: Sequence[str] = ()) -> "LimitsReport":
     notes += [f"{one.model}: {note}" for one in found for note in one.notes]
     tuned = table[table.mixture != ""]
     num_tuned = len(tuned.drop_duplicates(["model", "mixture", "seed", "system"]))
-    return LimitsReport(
+    return StudyReport(
         title="Does tuned performance follow what the base model does in context? "
         f"{table.model.nunique()} bases, {num_tuned} tuned models, {table.task.nunique()} tasks",
         claims=judged,

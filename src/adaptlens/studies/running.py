@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from adaptlens.config import CompareConfig, ConvergenceConfig, ImplicitConfig, LimitsConfig
+    from adaptlens.report import StudyReport
 
     Single = CompareConfig | ConvergenceConfig | ImplicitConfig
     Settings = Single | LimitsConfig
@@ -34,7 +35,7 @@ UNTRAINED = "untrained:"
 class Studied:
     """What a study found: claims with verdicts, tables, and the page."""
 
-    report: Any
+    report: "StudyReport"
     outcome: Outcome
     run_folder: Path
     page: Path
