@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ def compare(out: Path | None, as_json: bool, **options: Any) -> None:
     with Display() as display:
         found = comparison.compare(config, out=out, reporter=display)
     _print_report("compare", found.report, found.page, as_json)
-    _raise_failures(found)
+    _raise_failed(found.outcome.failed, found.run_folder)
 
 
 @main.group()
@@ -62,15 +62,7 @@ def convergence(out: Path | None, as_json: bool, **options: Any) -> None:
     Compares the states of every layer under zero-shot, in-context learning and tuning, with
     controls; says which claims of arXiv 2311.10367 hold for the model and task.
     """
-    config = study_config("convergence", **options)
-    from adaptlens import registry
-    from adaptlens.terminal import Display
-
-    studied = registry.resolve("study", "convergence")
-    with Display() as display:
-        found = studied.run_study(config, out=out, reporter=display)
-    _print_report("convergence", found.report, found.page, as_json)
-    _raise_failures(found)
+    _carry_out("convergence", out, as_json, options)
 
 
 @study.command()
@@ -83,15 +75,7 @@ def implicit(out: Path | None, as_json: bool, **options: Any) -> None:
     feed-forward parts under zero-shot, in-context learning and tuning; says which claims of arXiv
     2410.04691 hold for the model. --task names a task of your own, of which circuits are studied.
     """
-    config = study_config("implicit", **options)
-    from adaptlens import registry
-    from adaptlens.terminal import Display
-
-    studied = registry.resolve("study", "implicit")
-    with Display() as display:
-        found = studied.run_study(config, out=out, reporter=display)
-    _print_report("implicit", found.report, found.page, as_json)
-    _raise_failures(found)
+    _carry_out("implicit", out, as_json, options)
 
 
 @study.command()
@@ -104,18 +88,18 @@ def limits(out: Path | None, as_json: bool, **options: Any) -> None:
     says which claims of arXiv 2501.08716 hold. Without --task the tasks are the microworld's; one
     of your own is given with its cluster: --task nli=rte.tsv.
     """
-    config = study_config("limits", **options)
+    _carry_out("limits", out, as_json, options)
+
+
+def _carry_out(name: str, out: Path | None, as_json: bool, options: Mapping[str, Any]) -> None:
+    config = study_config(name, **options)
     from adaptlens import registry
     from adaptlens.terminal import Display
 
-    studied = registry.resolve("study", "limits")
+    studied = registry.resolve("study", name)
     with Display() as display:
         found = studied.run_study(config, out=out, reporter=display)
-    _print_report("limits", found.report, found.page, as_json)
-    _raise_failures(found)
-
-
-def _raise_failures(found: Any) -> None:
+    _print_report(name, found.report, found.page, as_json)
     _raise_failed(found.outcome.failed, found.run_folder)
 
 
