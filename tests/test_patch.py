@@ -202,6 +202,24 @@ def test_means_are_those_of_a_loop(weighted):
     assert_equal(found, naive(lm, pairs, sets, "noise", "mean", wanted, bank))
 
 
+@pytest.mark.parametrize("family", ["llama", "opt", "qwen3"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_means_of_prompts_that_share_their_beginning_are_those_of_a_loop(family, weighted):
+    lm, variants = language_model(family), 2 if weighted else 1
+    pairs = forked_pairs(variants)
+    pairs += pairs[:2]
+    targets = ["out_proj", "fc2"] if family == "opt" else ["o_proj", "down_proj"]
+    bank = banks(lm, targets, 2) if weighted else None
+    units = [Unit("head", 1, 1), Unit("mlp", 1, 0), Unit("residual", 0, 0), Unit("neuron", 1, 7)]
+    means = unit_means(lm, pairs, ("head", "mlp", "residual", "neuron"), weights=bank)
+    width = {"head": lm.anatomy.head_width, "neuron": 1}
+    for (unit, variant, site), numbers in naive_means(lm, pairs, units, variants, bank).items():
+        found = means.arrays[unit.kind, unit.layer][variant, site]
+        size = width.get(unit.kind, len(found))
+        own = found[unit.index * size : (unit.index + 1) * size]
+        np.testing.assert_allclose(own, numbers.numpy(), rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("family", ["llama", "gemma3", "opt"])
 def test_whole_prompts_give_the_same_where_prefixes_cannot_be_shared(family):
     lm, pairs = language_model(family), forked_pairs()

@@ -6,7 +6,7 @@ asked for; `score` and `states` are made of it.
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -18,10 +18,12 @@ from adaptlens.errors import UserError
 from adaptlens.lm.anatomy import Anatomy
 from adaptlens.lm.attention import can_split, split
 from adaptlens.lm.cache import frozen
+from adaptlens.lm.edits import Recorded, visiting
 from adaptlens.lm.load import LM
 from adaptlens.lm.memory import default_budget, is_out_of_memory, pass_tokens
 from adaptlens.lm.plan import row_width
 from adaptlens.lm.trie import Packed, pack
+from adaptlens.lm.units import UnitKind
 from adaptlens.lm.walk import Work, check_lengths, in_place, last_mlp_at, parted, routed, walk
 from adaptlens.values import Weights
 
@@ -40,6 +42,7 @@ class Found:
             own in a model whose inside is not known.
         residual: float32 [nodes, layers + 1, width], the residual stream into layer 0 and out of
             each layer, before the final norm; None unless asked for.
+        outputs: what units put out, [nodes, units of the layer x unit width] by kind and layer.
     """
 
     nodes: Mapping[int, np.ndarray]
@@ -47,6 +50,7 @@ class Found:
     logits: Callable[[int, int], torch.Tensor]
     final: torch.Tensor | None = None
     residual: torch.Tensor | None = None
+    outputs: Recorded = field(default_factory=dict)
 
 
 @torch.inference_mode()
@@ -59,6 +63,7 @@ def read(
     variants: Sequence[int] | None = None,
     weights: Weights | None = None,
     layers: bool = False,
+    units: Sequence[tuple[UnitKind, int]] = (),
     budget_bytes: int | None = None,
     progress: Progress | None = None,
     work: Work | None = None,
@@ -76,6 +81,7 @@ def read(
         variants: per sequence, the variant of `weights` it is read by.
         weights: weight changes; None reads everything by the base model.
         layers: also hand out every layer's residual stream.
+        units: kinds and layers of units whose outputs are handed out too.
         budget_bytes: memory for the passes; None takes `default_budget`.
         progress: called with (sequences done, all sequences).
         work: counters to add to.
@@ -85,11 +91,11 @@ def read(
 
     Raises:
         UserError: a sequence does not fit the context, or one alone does not fit the memory, or
-            layers were asked for where the model's inside is not known.
+            layers or units were asked for where the model's inside is not known.
     """
     work = work if work is not None else Work()
     check_lengths(lm, [len(s) for s in sequences])
-    if layers and lm.anatomy is None:
+    if (layers or units) and lm.anatomy is None:
         raise UserError(
             f"the inside of '{lm.name}' is not known, so its hidden states cannot be read; use a "
             "model of a supported architecture, or measure behaviour only."
@@ -97,7 +103,7 @@ def read(
     owners = list(variants) if weights is not None and variants is not None else [0] * len(first)
     work.tokens_given += sum(map(len, sequences))
     reader = _Reader(
-        lm, sequences, first, take, owners, weights, layers,
+        lm, sequences, first, take, owners, weights, layers, units,
         budget_bytes or default_budget(lm.device), progress, work,
     )  # fmt: skip
     together, alone = parted(lm, [len(s) for s in sequences], owners)
@@ -117,6 +123,7 @@ class _Reader:
     variants: list[int]
     weights: Weights | None
     layers: bool
+    units: Sequence[tuple[UnitKind, int]]
     budget_bytes: int
     progress: Progress | None
     work: Work
@@ -217,10 +224,11 @@ class _Reader:
         )
         at = torch.from_numpy(flat).to(device)
         streams: list[torch.Tensor] = []
+        outputs: Recorded = {}
         with (
             routed(self.weights, packed.variants),
-            self.gathering(parts, at, streams),
-            last_mlp_at(parts, at, self.weights),
+            self.gathering(parts, at, streams, outputs),
+            self.last_mlp_at(parts, at),
         ):
             hidden = self.hidden(parts, packed, layers, at)
         self.work.forwards += 1
@@ -229,8 +237,21 @@ class _Reader:
         final = hidden.flatten(0, 1)[at]
         residual = torch.stack(streams, dim=1) if streams else None
         return Found(
-            nodes, len(flat), lambda low, high: parts.logits(final[low:high]), final, residual
+            nodes,
+            len(flat),
+            lambda low, high: parts.logits(final[low:high]),
+            final,
+            residual,
+            outputs,
         )
+
+    def last_mlp_at(
+        self, parts: Anatomy, at: torch.Tensor
+    ) -> contextlib.AbstractContextManager[None]:
+        """Let the last layer's feed-forward part run at the wanted tokens only, if it may."""
+        if ("neuron", parts.num_layers - 1) in self.units:
+            return contextlib.nullcontext()
+        return last_mlp_at(parts, at, self.weights)
 
     def hidden(
         self, parts: Anatomy, packed: Packed, layers: list[DynamicLayer], at: torch.Tensor
@@ -258,10 +279,11 @@ class _Reader:
         at = torch.from_numpy(flat).to(device)
         streams: list[torch.Tensor] = []
         finals: list[torch.Tensor] = []
+        outputs: Recorded = {}
         with contextlib.ExitStack() as stack:
             stack.enter_context(routed(self.weights, [self.variants[n] for n in numbers]))
             if self.lm.anatomy is not None:
-                stack.enter_context(self.gathering(self.lm.anatomy, at, streams))
+                stack.enter_context(self.gathering(self.lm.anatomy, at, streams, outputs))
                 hook = self.lm.anatomy.backbone.register_forward_hook(
                     lambda _, __, out: finals.append(out[0].flatten(0, 1)[at])
                 )
@@ -276,16 +298,17 @@ class _Reader:
             lambda low, high: logits[low:high],
             finals[0] if finals else None,
             torch.stack(streams, dim=1) if streams else None,
+            outputs,
         )
 
     @contextlib.contextmanager
     def gathering(
-        self, parts: Anatomy, at: torch.Tensor, streams: list[torch.Tensor]
+        self, parts: Anatomy, at: torch.Tensor, streams: list[torch.Tensor], outputs: Recorded
     ) -> Iterator[None]:
-        """Keep the residual stream at the wanted tokens: into layer 0, then out of each layer."""
-        if not self.layers:
-            yield
-            return
+        """Keep what was asked for at the wanted tokens.
+
+        That is the residual stream into layer 0, then out of each layer, and what units put out.
+        """
 
         def keep(states: torch.Tensor) -> None:
             streams.append(states.flatten(0, 1)[at].float())
@@ -296,13 +319,17 @@ class _Reader:
         def leaving(_: object, __: object, out: Any) -> None:
             keep(out[0] if isinstance(out, tuple) else out)
 
-        hooks = [parts.layers[0].register_forward_pre_hook(entering, with_kwargs=True)]
-        hooks += [block.register_forward_hook(leaving) for block in parts.layers]
-        try:
+        def put_out(kind: UnitKind, layer: int, states: torch.Tensor) -> None:
+            outputs[kind, layer] = states.reshape(-1, states.shape[-1])[at]
+
+        with contextlib.ExitStack() as stack:
+            if self.layers:
+                first = parts.layers[0].register_forward_pre_hook(entering, with_kwargs=True)
+                stack.callback(first.remove)
+                for block in parts.layers:
+                    stack.callback(block.register_forward_hook(leaving).remove)
+            stack.enter_context(visiting(parts, self.units, put_out))
             yield
-        finally:
-            for hook in hooks:
-                hook.remove()
 
 
 def _distinct(

@@ -9,15 +9,15 @@ import torch
 from adaptlens.errors import UserError, unknown
 from adaptlens.lm.anatomy import Anatomy
 from adaptlens.lm.edits import units_per_layer
-from adaptlens.lm.forward import Progress
+from adaptlens.lm.forward import Found, Progress, read
 from adaptlens.lm.load import LM
 from adaptlens.lm.memory import default_budget
 from adaptlens.lm.readout import Answers, Means, Question
 from adaptlens.lm.suffix import is_exact
 from adaptlens.lm.sweep import run_sweep
 from adaptlens.lm.units import Ablation, Direction, Effects, Pair, Unit, UnitKind
-from adaptlens.lm.walk import check_lengths, in_place, parted, routed
-from adaptlens.lm.whole import read_whole, run_whole
+from adaptlens.lm.walk import check_lengths, in_place, parted
+from adaptlens.lm.whole import run_whole
 from adaptlens.values import Weights
 
 __all__ = ["Means", "all_units", "joint", "sweep", "unit_means"]
@@ -252,13 +252,13 @@ def _check_means(question: Question) -> None:
             )
 
 
-@torch.inference_mode()
 def unit_means(
     lm: LM,
     pairs: Sequence[Pair],
     kinds: Sequence[UnitKind] = ("head", "mlp"),
     *,
     weights: Weights | None = None,
+    budget_bytes: int | None = None,
     progress: Progress | None = None,
 ) -> Means:
     """Return the mean output of every unit over the clean prompts, per variant and site.
@@ -271,6 +271,7 @@ def unit_means(
         pairs: the prompts and sites; only the clean prompts are read.
         kinds: the kinds of units.
         weights: weight changes; `pair.variant` says which reads the pair.
+        budget_bytes: memory for the passes; None plans for what is free.
         progress: called with (prompts done, all).
 
     Raises:
@@ -280,25 +281,33 @@ def unit_means(
     check_pairs(lm, pairs, weights)
     where = sorted({(unit.kind, unit.layer) for unit in all_units(parts, kinds)})
     variants = weights.num_variants if weights is not None else 1
-    num_sites = len(pairs[0].sites)
+    sites = [[sorted(set(site)) for site in pair.sites] for pair in pairs]
+    first = [min(map(min, own)) for own in sites]
+    owners = [pair.variant if weights is not None else 0 for pair in pairs]
     sums: dict[tuple[UnitKind, int], np.ndarray] = {}
-    counts = np.zeros((variants, num_sites, 1))
-    owners: dict[int, list[Pair]] = {}
-    for pair in pairs:
-        owners.setdefault(pair.variant if weights is not None else 0, []).append(pair)
-    done = 0
-    for variant in sorted(owners):
-        with in_place(weights, variant), routed(weights, [variant]):
-            for pair in owners[variant]:
-                sites = [sorted(set(site)) for site in pair.sites]
-                ids = torch.tensor([pair.clean], device=lm.device)
-                for key, states in read_whole(parts, ids, where)[1].items():
-                    found = [states[0, site].double().sum(0).cpu().numpy() for site in sites]
-                    total = sums.setdefault(key, np.zeros((variants, num_sites, len(found[0]))))
-                    total[variant] += np.stack(found)
-                counts[variant, :, 0] += [len(site) for site in sites]
-                done += 1
-                if progress is not None:
-                    progress(done, len(pairs))
+    counts = np.zeros((variants, len(sites[0]), 1))
+    for owner, own in zip(owners, sites, strict=True):
+        counts[owner, :, 0] += [len(site) for site in own]
+
+    def take(found: Found) -> None:
+        for key, outputs in found.outputs.items():
+            each = outputs.double().cpu().numpy()
+            total = sums.setdefault(key, np.zeros((*counts.shape[:2], each.shape[-1])))
+            for n, nodes in found.nodes.items():
+                for site, places in enumerate(sites[n]):
+                    at = nodes[np.array(places) - first[n]]
+                    total[owners[n], site] += each[at].sum(0)
+
+    read(
+        lm,
+        [pair.clean for pair in pairs],
+        first,
+        take,
+        variants=owners,
+        weights=weights,
+        units=where,
+        budget_bytes=budget_bytes,
+        progress=progress,
+    )
     with np.errstate(invalid="ignore"):
         return Means({key: (total / counts).astype(np.float32) for key, total in sums.items()})
