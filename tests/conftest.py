@@ -1,9 +1,68 @@
-"""Settings of the suite: properties are checked without a clock, on any machine, offline."""
+"""Settings of the suite, and a browser for the pages.
+
+Properties are checked without a clock, on any machine, offline.
+"""
 
 import os
 
+import pytest
 from hypothesis import settings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+pytest.register_assert_rewrite("browsing", "pages")
 settings.register_profile("suite", deadline=None, derandomize=True)
 settings.load_profile("suite")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from browsing import CHROMIUM, FLAGS, sync_api
+
+    with sync_api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def motion() -> str:
+    """What a visitor prefers; a module may say "no-preference"."""
+    return "reduce"
+
+
+@pytest.fixture
+def visit(browser, address, motion):
+    """Open the page; whatever it says on the console or asks the network for fails the test.
+
+    `address` is the module's own fixture.
+    """
+    contexts, said, asked = [], [], []
+
+    def opened(width=1280, height=900, **settings):
+        context = browser.new_context(
+            viewport={"width": width, "height": height}, reduced_motion=motion, **settings
+        )
+        context.set_default_timeout(120_000)  # a busy machine is not a failure
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(address)
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert said == []
+    assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
+
+
+@pytest.fixture
+def without_script(browser, address):
+    """The page with JavaScript switched off."""
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(address)
+    yield page
+    context.close()

@@ -1,30 +1,12 @@
 """The page in a real browser: quiet, quick with 20,000 answers, readable on a phone."""
 
-import os
-import shutil
-
 import pytest
 
 from adaptlens import report
+from browsing import column, ground, inks, leads_to_its_target, page_width, sync_api, unfold
 from report_samples import SCRIPT, per_query, sample
 
-CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
 NUM_ANSWERS = 20_000
-
-if not os.path.exists(CHROMIUM):
-    if os.environ.get("CI"):
-        raise RuntimeError("the browser test needs chromium: apt-get install chromium")
-    pytest.skip("needs chromium: apt-get install chromium", allow_module_level=True)
-sync_api = pytest.importorskip("playwright.sync_api", reason="needs the extra 'test'")
 
 
 @pytest.fixture(scope="module")
@@ -34,38 +16,8 @@ def address(tmp_path_factory) -> str:
 
 
 @pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield opened
-        opened.close()
-
-
-@pytest.fixture
-def visit(browser, address):
-    """Open the page; whatever it says on the console or asks the network for fails the test."""
-    contexts, said, asked = [], [], []
-
-    def opened(width=1280, height=900, **settings):
-        context = browser.new_context(viewport={"width": width, "height": height}, **settings)
-        context.set_default_timeout(120_000)  # a busy machine is not a failure
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto(address)
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert said == []
-    assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
-
-
-def column(page, table: str, index: int) -> list[str]:
-    return page.locator(f"{table} tbody tr td:nth-child({index})").all_inner_texts()
+def motion() -> str:
+    return "no-preference"
 
 
 def finds(page, count: int) -> bool:
@@ -237,12 +189,6 @@ def test_parts_of_a_prompt_have_different_grounds(visit):
     assert len(set(grounds)) == len(roles)
 
 
-def ground(page) -> int:
-    """How light the page is, from 0 to 765."""
-    text = page.evaluate("getComputedStyle(document.body).backgroundColor")
-    return sum(int(number) for number in text.removeprefix("rgb(").removesuffix(")").split(","))
-
-
 def test_light_and_dark_follow_the_system_until_chosen(visit):
     light, dark = visit(color_scheme="light"), visit(color_scheme="dark")
     assert ground(light) > 700 and ground(dark) < 100
@@ -255,21 +201,16 @@ def test_light_and_dark_follow_the_system_until_chosen(visit):
 
 
 def test_a_figure_has_the_theme_s_colours(visit):
-    colours = []
-    for scheme in ("light", "dark"):
-        page = visit(color_scheme=scheme)
-        marks = page.locator('#figure-accuracy .wide path[fill="#d9480f"]')
-        colours.append(marks.first.evaluate("mark => getComputedStyle(mark).fill"))
-    assert colours == ["rgb(217, 72, 15)", "rgb(238, 132, 64)"]
+    marks = '#figure-accuracy .wide path[fill="#d9480f"]'
+    assert inks(visit, marks) == ["rgb(217, 72, 15)", "rgb(238, 132, 64)"]
 
 
 @pytest.mark.parametrize("width", [390, 320, 768])
 def test_a_small_screen_never_scrolls_sideways(visit, width):
     page = visit(width=width, height=844)
     page.wait_for_selector("#grid-answers tbody tr")
-    for folded in page.locator("details").all():
-        folded.evaluate("folded => { folded.open = true; }")
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    unfold(page)
+    assert page_width(page) <= width
     if width == 390:
         assert page.locator("figure .narrow svg").first.is_visible()
         assert not page.locator("figure .wide svg").first.is_visible()
@@ -285,17 +226,10 @@ def test_print_shows_everything_on_white(visit):
 def test_a_number_leads_to_its_cell(visit):
     page = visit()
     link = page.locator("#grid-scores-0 tbody a").first
-    target = link.get_attribute("href")
-    link.click()
-    assert page.evaluate("location.hash") == target
-    assert page.locator(f'[id="{target[1:]}"]').is_visible()
+    assert leads_to_its_target(page, link)
 
 
-def test_without_javascript_the_page_still_reads(browser, address):
-    context = browser.new_context(java_script_enabled=False)
-    page = context.new_page()
-    page.goto(address)
-    text = page.inner_text("main")
-    context.close()
+def test_without_javascript_the_page_still_reads(without_script):
+    text = without_script.inner_text("main")
     assert "icl-16 beats it-16" in text
     assert "needs JavaScript" in text

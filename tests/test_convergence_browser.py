@@ -5,9 +5,9 @@ import re
 import pytest
 
 from adaptlens import report
+from browsing import column, inks, leads_to_its_target, page_width, sync_api, unfold
 from convergence_samples import DEPTH, MODELS, NAMES, TASK, sample
 from report_samples import SCRIPT
-from test_browser import browser, column, ground, sync_api  # noqa: F401
 from test_convergence_page import FIGURES
 
 
@@ -15,31 +15,6 @@ from test_convergence_page import FIGURES
 def address(tmp_path_factory) -> str:
     path = tmp_path_factory.mktemp("page") / "report.html"
     return report.write_convergence(sample(), path, formats=()).as_uri()
-
-
-@pytest.fixture
-def visit(browser, address):  # noqa: F811
-    """Open the page; whatever it says on the console or asks the network for fails the test."""
-    contexts, said, asked = [], [], []
-
-    def opened(width=1280, height=900, **settings):
-        context = browser.new_context(
-            viewport={"width": width, "height": height}, reduced_motion="reduce", **settings
-        )
-        context.set_default_timeout(120_000)  # a busy machine is not a failure
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto(address)
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert said == []
-    assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
 
 
 def places(page) -> list[str]:
@@ -163,42 +138,30 @@ def test_script_in_texts_is_shown_and_not_run(visit):
 
 
 def test_light_and_dark_have_their_own_inks(visit):
-    inks = []
-    for scheme in ("light", "dark"):
-        page = visit(color_scheme=scheme)
-        assert (ground(page) > 700) == (scheme == "light")
-        marks = page.locator('#figure-layers .wide path[fill="#211f1c"]')
-        inks.append(marks.first.evaluate("mark => getComputedStyle(mark).fill"))
-    assert inks == ["rgb(33, 31, 28)", "rgb(236, 232, 225)"]
+    assert inks(visit, '#figure-layers .wide path[fill="#211f1c"]') == [
+        "rgb(33, 31, 28)",
+        "rgb(236, 232, 225)",
+    ]
 
 
 @pytest.mark.parametrize("width", [390, 320, 768])
 def test_a_small_screen_never_scrolls_sideways(visit, width):
     page = visit(width=width, height=844)
-    for folded in page.locator("details").all():
-        folded.evaluate("folded => { folded.open = true; }")
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    unfold(page)
+    assert page_width(page) <= width
     assert page.locator("#map-canvas").bounding_box()["width"] <= width
 
 
 def test_a_number_leads_to_its_cell(visit):
     page = visit()
     link = page.locator("#grid-pairs-main tbody a").first
-    target = link.get_attribute("href")
-    link.click()
-    assert page.evaluate("location.hash") == target
-    assert page.locator(f'[id="{target[1:]}"]').is_visible()
+    assert leads_to_its_target(page, link)
 
 
-def test_without_javascript_the_last_layer_is_shown(browser, address):  # noqa: F811
-    context = browser.new_context(java_script_enabled=False)
-    page = context.new_page()
-    page.goto(address)
-    drawn = page.locator("#map-marks path").count()
-    text = page.inner_text("main")
-    boxes = {tuple(box.items()) for box in
-             (page.locator("#map-marks path").nth(i).bounding_box() for i in range(4))}  # fmt: skip
-    context.close()
-    assert drawn == 4 * 6 and len(boxes) == 4
+def test_without_javascript_the_last_layer_is_shown(without_script):
+    marks = without_script.locator("#map-marks path")
+    text = without_script.inner_text("main")
+    boxes = {tuple(marks.nth(i).bounding_box().items()) for i in range(4)}
+    assert marks.count() == 4 * 6 and len(boxes) == 4
     assert "in-context learning is implicit instruction tuning" in text
     assert "after the final norm" in text and NAMES[1] in text

@@ -1,6 +1,5 @@
 """The page of the convergence study is whole, safe, and says what the tables say."""
 
-import itertools
 import json
 import math
 from dataclasses import replace
@@ -14,8 +13,16 @@ from adaptlens.grids import convergence as tabled
 from adaptlens.report.convergence import wanted
 from adaptlens.report.state_map import HEIGHT, MARGIN, WIDTH, embedded, state_maps
 from convergence_samples import DEPTH, MODELS, TASK, cell_of, claim, points, sample
+from pages import (
+    BARE,
+    Page,
+    check_elements,
+    check_headings,
+    check_links,
+    check_loads_nothing,
+    check_pictures,
+)
 from report_samples import SCRIPT
-from test_report import Page
 
 FIGURES = {
     "pairs", "layers", "it-against-sl", "heat", "models", "demonstrations", "resemblance", "labels",
@@ -36,9 +43,7 @@ def page(written) -> Page:
 
 def bare(**parts) -> report.ConvergenceReport:
     """A report with nothing but what is given."""
-    empty = {"title": "t", "claims": [], "tables": {}, "prompts": [], "settings": {}}
-    empty |= {"map": pd.DataFrame(), "versions": {}, "cells": pd.DataFrame()}
-    return report.ConvergenceReport(**(empty | parts))
+    return report.ConvergenceReport(**(BARE | {"map": pd.DataFrame()} | parts))
 
 
 def test_every_figure_lies_beside_the_page(written):
@@ -58,28 +63,21 @@ def test_the_same_report_gives_the_same_page():
 
 
 def test_every_element_is_closed_and_every_id_is_used_once(page):
-    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
-    assert page.open == []
-    assert len(ids) == len(set(ids))
+    check_elements(page)
 
 
 def test_every_link_within_the_page_leads_somewhere(page):
-    ids = {attributes.get("id") for _, attributes in page.elements}
-    links = {a["href"][1:] for a in page.tagged("a") if a["href"].startswith("#")}
-    assert links <= ids
-    assert f"cell-{cell_of('reference', 'icl-16')}" in links
+    assert f"cell-{cell_of('reference', 'icl-16')}" in check_links(page)
 
 
 def test_the_page_names_nothing_to_load(page):
-    assert not [a for _, a in page.elements if "src" in a or "srcset" in a]
-    assert [a["href"] for a in page.tagged("link")] == ["data:,"]
+    check_loads_nothing(page)
     policy = next(a["content"] for a in page.tagged("meta") if "http-equiv" in a)
     assert policy.startswith("default-src 'none'; script-src 'sha256-")
-    assert not [name for _, a in page.elements for name in a if name.startswith("on")]
 
 
 def test_claims_come_first_and_factors_in_the_order_of_the_study(page):
-    assert [a["id"] for a in page.tagged("section")] == [
+    assert page.sections() == [
         "verdict", "pairs", "layers", "map", "demonstrations", "resemblance", "labels", "task",
         "generation", "models", "prompt", "position", "dose", "behaviour", "prompts", "answers",
         "about",
@@ -88,10 +86,10 @@ def test_claims_come_first_and_factors_in_the_order_of_the_study(page):
 
 def test_what_was_not_measured_has_no_section():
     found = Page(report.convergence_html(bare(), {}))
-    assert [a["id"] for a in found.tagged("section")] == ["verdict", "about"]
+    assert found.sections() == ["verdict", "about"]
     some = bare(tables={"factors": sample().tables["factors"].query("factor == 'prompt'")})
     found = Page(report.convergence_html(some, draw(wanted(some))))
-    assert [a["id"] for a in found.tagged("section")] == ["verdict", "prompt", "about"]
+    assert found.sections() == ["verdict", "prompt", "about"]
 
 
 def test_a_table_the_page_does_not_know_is_shown_whole():
@@ -100,16 +98,11 @@ def test_a_table_the_page_does_not_know_is_shown_whole():
 
 
 def test_headings_go_down_one_level_at_a_time(page):
-    levels = [int(tag[1]) for tag, _ in page.elements if tag in ("h1", "h2", "h3", "h4")]
-    assert levels[0] == 1 and levels.count(1) == 1
-    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
+    check_headings(page)
 
 
 def test_every_figure_and_table_says_what_it_is(page):
-    assert len(page.tagged("caption")) == len(page.tagged("table"))
-    pictures = [a for a in page.tagged("svg") if a.get("role") == "img"]
-    assert len(pictures) == 2 * len(FIGURES) + 1
-    assert all(a["aria-label"] for a in pictures)
+    check_pictures(page, 2 * len(FIGURES) + 1)
     assert all(a["aria-hidden"] == "true" for a in page.tagged("svg") if a.get("role") != "img")
 
 

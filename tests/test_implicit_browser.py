@@ -3,9 +3,17 @@
 import pytest
 
 from adaptlens import report
+from browsing import (
+    column,
+    inks,
+    leads_to_its_target,
+    page_width,
+    rightmost_figure_edge,
+    sync_api,
+    unfold,
+)
 from implicit_samples import sample, tables
 from report_samples import SCRIPT
-from test_browser import browser, column, ground, sync_api  # noqa: F401
 from test_implicit_page import ALL, FAMILIES, FIGURES
 
 
@@ -13,31 +21,6 @@ from test_implicit_page import ALL, FAMILIES, FIGURES
 def address(tmp_path_factory) -> str:
     path = tmp_path_factory.mktemp("page") / "report.html"
     return report.write_implicit(sample(FAMILIES), path, formats=()).as_uri()
-
-
-@pytest.fixture
-def visit(browser, address):  # noqa: F811
-    """Open the page; whatever it says on the console or asks the network for fails the test."""
-    contexts, said, asked = [], [], []
-
-    def opened(width=1280, height=900, **settings):
-        context = browser.new_context(
-            viewport={"width": width, "height": height}, reduced_motion="reduce", **settings
-        )
-        context.set_default_timeout(120_000)  # a busy machine is not a failure
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto(address)
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert said == []
-    assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
 
 
 def test_the_page_opens_quietly_with_the_figures_of_one_family(visit):
@@ -89,22 +72,16 @@ def test_every_unit_can_be_found(visit):
 @pytest.mark.parametrize("width", [390, 320, 768])
 def test_a_small_screen_never_scrolls_sideways(visit, width):
     page = visit(width=width, height=844)
-    page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    edges = page.eval_on_selector_all(
-        "figure svg", "all => all.map(one => one.getBoundingClientRect().right)"
-    )
-    assert max(edges) <= width
+    unfold(page)
+    assert page_width(page) <= width
+    assert rightmost_figure_edge(page) <= width
 
 
 def test_light_and_dark_have_their_own_inks(visit):
-    inks = []
-    for scheme in ("light", "dark"):
-        page = visit(color_scheme=scheme)
-        assert (ground(page) > 700) == (scheme == "light")
-        marks = page.locator('#figure-graph-expression .wide line[stroke="#66615a"]')
-        inks.append(marks.first.evaluate("mark => getComputedStyle(mark).stroke"))
-    assert inks == ["rgb(102, 97, 90)", "rgb(168, 161, 150)"]
+    assert inks(visit, '#figure-graph-expression .wide line[stroke="#66615a"]', "stroke") == [
+        "rgb(102, 97, 90)",
+        "rgb(168, 161, 150)",
+    ]
 
 
 def test_script_in_texts_is_shown_and_not_run(visit):
@@ -118,18 +95,11 @@ def test_a_condition_leads_to_its_cell(visit):
     page = visit()
     page.locator("#gates summary").click()
     link = page.locator("#grid-gates tbody a").first
-    target = link.get_attribute("href")
-    link.click()
-    assert page.evaluate("location.hash") == target
-    assert page.locator(f'[id="{target[1:]}"]').is_visible()
+    assert leads_to_its_target(page, link)
 
 
-def test_without_javascript_all_but_the_browsable_table_is_there(browser, address):  # noqa: F811
-    context = browser.new_context(java_script_enabled=False)
-    page = context.new_page()
-    page.goto(address)
-    text = page.inner_text("main")
-    drawn = page.locator("#figure-curves .wide svg").is_visible()
-    context.close()
+def test_without_javascript_all_but_the_browsable_table_is_there(without_script):
+    text = without_script.inner_text("main")
+    drawn = without_script.locator("#figure-curves .wide svg").is_visible()
     assert drawn and "Circuit shift is our operationalisation" in text
     assert "needs JavaScript" in text

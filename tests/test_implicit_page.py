@@ -1,6 +1,5 @@
 """The page of the study of implicit patterns is whole, safe, and says what the tables say."""
 
-import itertools
 import math
 from dataclasses import replace
 
@@ -12,8 +11,16 @@ from adaptlens.figures import draw
 from adaptlens.grids import implicit as tabled
 from adaptlens.report import StudyReport, implicit
 from implicit_samples import cell_of, claim, claims, sample, tables
+from pages import (
+    BARE,
+    Page,
+    check_elements,
+    check_headings,
+    check_links,
+    check_loads_nothing,
+    check_pictures,
+)
 from report_samples import SCRIPT
-from test_report import Page
 
 FAMILIES = ("expression", "relation")
 ALL = [*implicit.OF_ALL]
@@ -27,12 +34,7 @@ NAMES = [*tables(("expression",))]
 
 def bare(**parts) -> StudyReport:
     """A report with nothing but what is given."""
-    empty = {"title": "t", "claims": [], "tables": {}, "prompts": [], "settings": {}}
-    return StudyReport(**(empty | {"versions": {}, "cells": pd.DataFrame()} | parts))
-
-
-def sections(found: Page) -> list[str]:
-    return [a["id"] for a in found.tagged("section")]
+    return StudyReport(**(BARE | parts))
 
 
 @pytest.fixture(scope="module")
@@ -52,39 +54,27 @@ def test_every_figure_lies_beside_the_page(written):
 
 
 def test_every_element_is_closed_and_every_id_is_used_once(page):
-    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
-    assert page.open == []
-    assert len(ids) == len(set(ids))
+    check_elements(page)
 
 
 def test_every_link_within_the_page_leads_somewhere(page):
-    ids = {attributes.get("id") for _, attributes in page.elements}
-    links = {a["href"][1:] for a in page.tagged("a") if a["href"].startswith("#")}
-    assert links <= ids
-    assert f"cell-{cell_of('relation', 'icl-16')}" in links
+    assert f"cell-{cell_of('relation', 'icl-16')}" in check_links(page)
 
 
 def test_the_page_names_nothing_to_load(page):
-    assert not [a for _, a in page.elements if "src" in a or "srcset" in a]
-    assert [a["href"] for a in page.tagged("link")] == ["data:,"]
-    assert not [name for _, a in page.elements for name in a if name.startswith("on")]
+    check_loads_nothing(page)
 
 
 def test_sections_stand_in_the_order_of_the_study(page):
-    assert sections(page) == SECTIONS
+    assert page.sections() == SECTIONS
 
 
 def test_headings_go_down_one_level_at_a_time(page):
-    levels = [int(tag[1]) for tag, _ in page.elements if tag in ("h1", "h2", "h3", "h4")]
-    assert levels[0] == 1 and levels.count(1) == 1
-    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
+    check_headings(page)
 
 
 def test_every_figure_and_table_says_what_it_is(page):
-    assert len(page.tagged("caption")) == len(page.tagged("table"))
-    pictures = [a for a in page.tagged("svg") if a.get("role") == "img"]
-    assert len(pictures) == 2 * len(FIGURES)
-    assert all(a["aria-label"] for a in pictures)
+    check_pictures(page, 2 * len(FIGURES))
 
 
 def test_one_family_is_open_and_the_others_are_folded(page):
@@ -121,7 +111,7 @@ def test_a_claim_on_all_families_decides_and_others_must_agree():
 
 
 def test_what_was_not_measured_has_no_section():
-    assert sections(Page(report.implicit_html(bare(), {}))) == ["verdict", "about"]
+    assert Page(report.implicit_html(bare(), {})).sections() == ["verdict", "about"]
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in ("effects", "edges")])
@@ -133,7 +123,7 @@ def test_each_table_alone_makes_a_page_with_its_figure(name):
     ]
     assert bool(figures) == (name in drawn_from)
     found = Page(report.implicit_html(some, figures))
-    assert found.open == [] and len(sections(found)) >= 3
+    assert found.open == [] and len(found.sections()) >= 3
     assert len(found.tagged("figure")) == len(figures)
 
 
@@ -147,7 +137,7 @@ def test_tables_without_rows_or_numbers_make_a_page():
     assert Page(report.implicit_html(some, draw(implicit.wanted(some)))).open == []
     none = bare(tables={name: table[:0] for name, table in full.items()})
     assert [*implicit.wanted(none)] == []
-    assert sections(Page(report.implicit_html(none, {}))) == ["verdict", "about"]
+    assert Page(report.implicit_html(none, {})).sections() == ["verdict", "about"]
 
 
 def test_a_family_without_circuits_keeps_its_behaviour():

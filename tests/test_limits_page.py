@@ -1,6 +1,5 @@
 """The page of the study of limits is whole, safe, and says what the tables say."""
 
-import itertools
 import math
 from dataclasses import replace
 
@@ -13,8 +12,16 @@ from adaptlens.grids import limits as tabled
 from adaptlens.plots import points
 from adaptlens.report import StudyReport, limits
 from limits_samples import cell_of, claims, prompt, sample, tables
+from pages import (
+    BARE,
+    Page,
+    check_elements,
+    check_headings,
+    check_links,
+    check_loads_nothing,
+    check_pictures,
+)
 from report_samples import SCRIPT
-from test_report import Page
 
 FIGURES = [*limits.CAPTIONS]
 SECTIONS = [
@@ -27,12 +34,7 @@ NAMES = ("scores", "relations", "per_task", "per_model", "attribution", "mixed_e
 
 def bare(**parts) -> StudyReport:
     """A report with nothing but what is given."""
-    empty = {"title": "t", "claims": [], "tables": {}, "prompts": [], "settings": {}}
-    return StudyReport(**(empty | {"versions": {}, "cells": pd.DataFrame()} | parts))
-
-
-def sections(found: Page) -> list[str]:
-    return [a["id"] for a in found.tagged("section")]
+    return StudyReport(**(BARE | parts))
 
 
 def texts(grid, heading: str) -> list[str]:
@@ -57,39 +59,27 @@ def test_every_figure_lies_beside_the_page(written):
 
 
 def test_every_element_is_closed_and_every_id_is_used_once(page):
-    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
-    assert page.open == []
-    assert len(ids) == len(set(ids))
+    check_elements(page)
 
 
 def test_every_link_within_the_page_leads_somewhere(page):
-    ids = {attributes.get("id") for _, attributes in page.elements}
-    links = {a["href"][1:] for a in page.tagged("a") if a["href"].startswith("#")}
-    assert links <= ids
-    assert f"cell-{cell_of('neox-s', 'base')}" in links
+    assert f"cell-{cell_of('neox-s', 'base')}" in check_links(page)
 
 
 def test_the_page_names_nothing_to_load(page):
-    assert not [a for _, a in page.elements if "src" in a or "srcset" in a]
-    assert [a["href"] for a in page.tagged("link")] == ["data:,"]
-    assert not [name for _, a in page.elements for name in a if name.startswith("on")]
+    check_loads_nothing(page)
 
 
 def test_sections_stand_in_the_order_of_the_study(page):
-    assert sections(page) == SECTIONS
+    assert page.sections() == SECTIONS
 
 
 def test_headings_go_down_one_level_at_a_time(page):
-    levels = [int(tag[1]) for tag, _ in page.elements if tag in ("h1", "h2", "h3", "h4")]
-    assert levels[0] == 1 and levels.count(1) == 1
-    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
+    check_headings(page)
 
 
 def test_every_figure_and_table_says_what_it_is(page):
-    assert len(page.tagged("caption")) == len(page.tagged("table"))
-    pictures = [a for a in page.tagged("svg") if a.get("role") == "img"]
-    assert len(pictures) == 2 * len(FIGURES)
-    assert all(a["aria-label"] for a in pictures)
+    check_pictures(page, 2 * len(FIGURES))
 
 
 def test_the_numbers_under_a_figure_are_folded_but_reachable(page):
@@ -131,7 +121,7 @@ def test_what_mediation_cannot_show_is_said_once(page):
 
 
 def test_what_was_not_measured_has_no_section():
-    assert sections(Page(report.limits_html(bare(), {}))) == ["verdict", "about"]
+    assert Page(report.limits_html(bare(), {})).sections() == ["verdict", "about"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -140,7 +130,7 @@ def test_each_table_alone_and_each_one_missing_makes_a_page(name):
     figures = draw(limits.wanted(alone))
     assert bool(figures) == (name not in ("mixed_effects", "mediation"))
     found = Page(report.limits_html(alone, figures))
-    assert found.open == [] and len(sections(found)) >= 3
+    assert found.open == [] and len(found.sections()) >= 3
     assert len(found.tagged("figure")) == len(figures)
     rest = bare(tables={other: own for other, own in tables().items() if other != name})
     assert Page(report.limits_html(rest, {})).open == []
@@ -158,7 +148,7 @@ def test_tables_without_rows_or_numbers_make_a_page():
     assert Page(report.limits_html(some, figures)).open == []
     none = bare(tables={name: own[:0] for name, own in full.items()})
     assert [*limits.wanted(none)] == []
-    assert sections(Page(report.limits_html(none, {}))) == ["verdict", "about"]
+    assert Page(report.limits_html(none, {})).sections() == ["verdict", "about"]
 
 
 @pytest.mark.parametrize("systems", [["base"], ["base", "gold"], ["regular", "samplegen"]])
@@ -168,7 +158,7 @@ def test_scores_of_few_systems_make_a_page(systems):
     figures = draw(limits.wanted(some))
     assert set(figures) == {"systems", "scorings"}
     found = Page(report.limits_html(some, figures))
-    assert sections(found) == ["verdict", "systems", "scoring", "about"]
+    assert found.sections() == ["verdict", "systems", "scoring", "about"]
 
 
 def test_scores_that_are_undefined_or_leave_nothing_above_the_floor_are_left_out():
