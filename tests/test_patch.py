@@ -11,7 +11,7 @@ from adaptlens.errors import UserError
 from adaptlens.lm import patch, suffix
 from adaptlens.lm.bank import LoraBank
 from adaptlens.lm.full import FullVariants
-from adaptlens.lm.patch import all_units, joint, sweep, unit_means
+from adaptlens.lm.patch import Method, all_units, joint, sweep, sweeps, unit_means
 from adaptlens.lm.units import METRICS, Unit
 from naive_patching import (
     FAMILIES,
@@ -30,6 +30,16 @@ SITES = {
     "all": (tuple(range(SEQ)),),
     "several": ((SEQ - 1,), (8,), (10, 14)),
 }
+
+
+def count_passes(lm, call):
+    """Return what a function returns, and how many passes through the model it made."""
+    passes = []
+    hook = lm.anatomy.backbone.register_forward_hook(lambda *_: passes.append(1))
+    try:
+        return call(), len(passes)
+    finally:
+        hook.remove()
 
 
 def assert_equal(found, wanted):
@@ -178,6 +188,33 @@ def test_fully_tuned_variants_read_their_own_pairs():
     assert_equal(found, naive(lm, pairs, [[unit] for unit in FEW], weights=full))
     base = sweep(lm, pairs[::2], units=FEW)
     np.testing.assert_allclose(found.values[::2], base.values, atol=1e-6)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma3"])
+def test_several_methods_at_once_are_each_on_its_own_and_read_prompts_once(family):
+    lm, pairs = language_model(family), forked_pairs()
+    means = unit_means(lm, pairs)
+    methods = [
+        Method(),
+        Method("noise"),
+        Method("noise", "mean", means),
+        Method("noise", "zero"),
+    ]
+    together, passes = count_passes(lm, lambda: sweeps(lm, pairs, methods))
+    singly = [
+        count_passes(
+            lm,
+            lambda m=method: sweep(
+                lm, pairs, direction=m.direction, ablation=m.ablation, means=m.means
+            ),
+        )
+        for method in methods
+    ]
+    assert passes < sum(own for _, own in singly)
+    for found, (alone, _) in zip(together, singly, strict=True):
+        assert found.patches == alone.patches
+        for name in ("values", "clean", "corrupt"):
+            np.testing.assert_allclose(getattr(found, name), getattr(alone, name), atol=1e-5)
 
 
 @pytest.mark.parametrize("weighted", [False, True])

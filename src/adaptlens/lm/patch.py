@@ -1,6 +1,7 @@
 """Exact activation patching: what changes when a unit's output is replaced by another run's."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import get_args
 
 import numpy as np
@@ -20,7 +21,7 @@ from adaptlens.lm.walk import check_lengths, in_place, parted
 from adaptlens.lm.whole import run_whole
 from adaptlens.values import Weights
 
-__all__ = ["Means", "all_units", "joint", "sweep", "unit_means"]
+__all__ = ["Means", "Method", "all_units", "joint", "sweep", "sweeps", "unit_means"]
 
 
 def all_units(parts: Anatomy, kinds: Sequence[UnitKind]) -> list[Unit]:
@@ -38,6 +39,22 @@ def all_units(parts: Anatomy, kinds: Sequence[UnitKind]) -> list[Unit]:
         for layer in range(parts.num_layers)
         for index in range(units_per_layer(parts, kind))
     ]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Method:
+    """How units are replaced.
+
+    Attributes:
+        direction: "denoise" runs the corrupt prompt and puts in the clean run's outputs; "noise"
+            runs the clean prompt and takes outputs away.
+        ablation: what noise puts in: the corrupt run's outputs ("resample"), `means`, or zero.
+        means: what `unit_means` returned, for ablation "mean".
+    """
+
+    direction: Direction = "denoise"
+    ablation: Ablation = "resample"
+    means: Means | None = None
 
 
 def sweep(
@@ -63,10 +80,9 @@ def sweep(
         lm: the model.
         pairs: the prompts, all with equally many sites.
         kinds: the kinds of units to patch.
-        direction: "denoise" runs the corrupt prompt and puts in the clean run's outputs; "noise"
-            runs the clean prompt and takes outputs away.
-        ablation: what noise puts in: the corrupt run's outputs ("resample"), `means`, or zero.
-        means: what `unit_means` returned, for ablation "mean".
+        direction: as of `Method`.
+        ablation: as of `Method`.
+        means: as of `Method`.
         units: exactly these units, instead of all of `kinds`.
         weights: weight changes; `pair.variant` says which reads the pair.
         budget_bytes: memory for the passes; None plans for what is free.
@@ -80,11 +96,29 @@ def sweep(
         UserError: the model's inside is not known; the pairs, units or means do not fit the model
             or each other; or two runs do not fit the memory.
     """
+    method = Method(direction, ablation, means)
     if units is None:
         units = all_units(_parts(lm), kinds)
     sets = [(unit,) for unit in units]
-    found = _ask(lm, pairs, sets, direction, ablation, means, weights, budget_bytes, progress)
-    return _effects(*found, tuple(units))
+    (found,), exact = _ask(lm, pairs, sets, [method], weights, budget_bytes, progress)
+    return _effects(found, exact, tuple(units))
+
+
+def sweeps(
+    lm: LM,
+    pairs: Sequence[Pair],
+    methods: Sequence[Method],
+    *,
+    kinds: Sequence[UnitKind] = ("head", "mlp"),
+    weights: Weights | None = None,
+    budget_bytes: int | None = None,
+    progress: Progress | None = None,
+) -> list[Effects]:
+    """Return what `sweep` returns for each method; unpatched prompts are read once for all."""
+    units = all_units(_parts(lm), kinds)
+    sets = [(unit,) for unit in units]
+    found, exact = _ask(lm, pairs, sets, methods, weights, budget_bytes, progress)
+    return [_effects(answers, exact, tuple(units)) for answers in found]
 
 
 def joint(
@@ -103,8 +137,9 @@ def joint(
 
     As `sweep` otherwise; values [pairs, sites, sets, metrics]. An empty set changes nothing.
     """
-    found = _ask(lm, pairs, sets, direction, ablation, means, weights, budget_bytes, progress)
-    return _effects(*found, tuple(tuple(units) for units in sets))
+    method = Method(direction, ablation, means)
+    (found,), exact = _ask(lm, pairs, sets, [method], weights, budget_bytes, progress)
+    return _effects(found, exact, tuple(tuple(units) for units in sets))
 
 
 @torch.inference_mode()
@@ -112,32 +147,45 @@ def _ask(
     lm: LM,
     pairs: Sequence[Pair],
     sets: Sequence[Sequence[Unit]],
-    direction: Direction,
-    ablation: Ablation,
-    means: Means | None,
+    methods: Sequence[Method],
     weights: Weights | None,
     budget_bytes: int | None,
     progress: Progress | None,
-) -> tuple[Answers, bool]:
+) -> tuple[list[Answers], bool]:
     parts = _parts(lm)
     check_pairs(lm, pairs, weights)
     _check_units(parts, sets)
-    _check_method(direction, ablation)
     budget = budget_bytes or default_budget(lm.device)
-    question = Question(lm, pairs, sets, direction, ablation, means, weights, budget)
-    if ablation == "mean":
-        _check_means(question)
-    answers = Answers(question, progress)
+    wanted = len(methods) * len(pairs) * len(pairs[0].sites) * len(sets)
+    done = 0
+
+    def tell(more: int) -> None:
+        nonlocal done
+        done += more
+        if progress is not None:
+            progress(done, wanted)
+
+    asked = []
+    for method in methods:
+        _check_method(method.direction, method.ablation)
+        question = Question(
+            lm, pairs, sets, method.direction, method.ablation, method.means, weights, budget
+        )
+        if method.ablation == "mean":
+            _check_means(question)
+        asked.append(Answers(question, tell))
     variants = [question.variant(n) for n in range(len(pairs))]
     together, alone = parted(lm, [len(pair.clean) for pair in pairs], variants)
     exact = not alone and is_exact(parts)
     for variant in sorted({*together, *alone}):
         swept = together.get(variant, []) if exact else []
+        rest = sorted({*together.get(variant, []), *alone.get(variant, [])} - {*swept})
         with in_place(weights, variant):
-            run_sweep(question, swept, answers)
-            for n in sorted({*together.get(variant, []), *alone.get(variant, [])} - {*swept}):
-                run_whole(question, n, answers)
-    return answers, exact
+            run_sweep(swept, asked)
+            for answers in asked:
+                for n in rest:
+                    run_whole(n, answers)
+    return asked, exact
 
 
 def _effects(

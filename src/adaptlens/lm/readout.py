@@ -1,6 +1,6 @@
 """What patched runs are asked, and what is read off their last token."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +9,6 @@ from torch import Tensor
 
 from adaptlens.errors import UserError
 from adaptlens.lm.anatomy import Anatomy
-from adaptlens.lm.forward import Progress
 from adaptlens.lm.load import LM
 from adaptlens.lm.units import METRICS, Ablation, Direction, Pair, Unit, UnitKind
 from adaptlens.values import Weights
@@ -74,9 +73,10 @@ class Question:
 class Answers:
     """The arrays of an `Effects`, filled run by run."""
 
-    def __init__(self, question: Question, progress: Progress | None):
+    def __init__(self, question: Question, tell: Callable[[int], None]):
+        """Begin with zeros; `tell` is called with the number of patched runs that were read."""
         pairs, sites = len(question.pairs), len(question.pairs[0].sites)
-        self.question, self.progress, self.done = question, progress, 0
+        self.question, self.tell = question, tell
         self.values = np.zeros((pairs, sites, len(question.sets), len(METRICS)), np.float32)
         self.clean = np.zeros((pairs, len(METRICS)), np.float32)
         self.corrupt = np.zeros((pairs, len(METRICS)), np.float32)
@@ -121,12 +121,6 @@ class Answers:
         alone = self.corrupt if self.question.base else self.clean
         self.values[number, site] = alone[number]
         self.tell(len(self.question.sets))
-
-    def tell(self, done: int) -> None:
-        """Tell how far it is, in patched runs."""
-        self.done += done
-        if self.progress is not None:
-            self.progress(self.done, self.values[..., 0].size)
 
     def _read(self, numbers: Sequence[int], final: Tensor, clean_logs: Tensor) -> np.ndarray:
         """Return the metrics [pairs, runs, metrics] of final states [pairs, runs, width]."""

@@ -66,8 +66,8 @@ class Suffix:
         seq: tokens of a sibling, padding at the end included.
         before: keys and values that come before, places from a pair's `first` on left out.
         growth: per layer, how many siblings there are from it on; None where none join.
-        keep: which sibling's keys and values to keep, None for none's.
-        kept: the keys and values kept, a pair of tensors per layer.
+        keep: the siblings whose keys and values to keep.
+        kept: the keys and values kept, per layer a pair of tensors for each of `keep`.
     """
 
     parts: Anatomy
@@ -76,8 +76,8 @@ class Suffix:
     seq: int
     before: Sequence[Stretch] = ()
     growth: Sequence[int] | None = None
-    keep: int | None = None
-    kept: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    keep: Sequence[int] = ()
+    kept: list[list[tuple[Tensor, Tensor]]] = field(default_factory=list)
     _hidden: dict[tuple[int, int | None], Tensor | None] = field(default_factory=dict)
 
     def run(self, last: Tensor) -> Tensor:
@@ -102,9 +102,10 @@ class Suffix:
             ).last_hidden_state
         return hidden.reshape(pairs, -1, self.seq, hidden.shape[-1])
 
-    def stretch(self, start: int) -> "Stretch":
-        """Return the keys and values kept, whose places begin at `start`."""
-        return Stretch([keys for keys, _ in self.kept], [values for _, values in self.kept], start)
+    def stretch(self, start: int, sibling: int = 0) -> "Stretch":
+        """Return what was kept of one sibling, whose places begin at `start`."""
+        own = [layer[self.keep.index(sibling)] for layer in self.kept]
+        return Stretch([keys for keys, _ in own], [values for _, values in own], start)
 
     @contextlib.contextmanager
     def _attending(self) -> Iterator[None]:
@@ -174,9 +175,10 @@ class Suffix:
         kv, seq = key.shape[1], self.seq
         siblings, groups = tokens // seq, heads // kv
         near_k, near_v = (x.reshape(pairs, kv, siblings, seq, -1) for x in (key, value))
-        if self.keep is not None:
-            near = near_k[:, :, self.keep], near_v[:, :, self.keep]
-            self.kept.append((near[0].contiguous(), near[1].contiguous()))
+        if self.keep:
+            self.kept.append(
+                [(near_k[:, :, s].contiguous(), near_v[:, :, s].contiguous()) for s in self.keep]
+            )
         rows = (query * scaling).view(pairs, kv, groups, siblings, seq, width).transpose(2, 3)
         keys = sum(stretch.num_places for stretch in self.before) + seq
         room = max(_MOST_SCORES // (pairs * heads * keys), 1)
@@ -275,7 +277,7 @@ def is_exact(parts: Anatomy) -> bool:
     ids = torch.randint(parts.vocab, (1, 26), generator=torch.Generator().manual_seed(0)).to(device)
     wanted = parts.backbone(input_ids=ids, use_cache=False).last_hidden_state[0, -1].float()
     first, last = torch.tensor([10], device=device), torch.tensor([25], device=device)
-    stem = Suffix(parts, ids[:, :10], first - 10, 10, keep=0)
+    stem = Suffix(parts, ids[:, :10], first - 10, 10, keep=(0,))
     stem.run(first - 1)
     growth = [2] * parts.num_layers
     found = Suffix(parts, ids[:, 10:], first, 16, [stem.stretch(0)], growth).run(last)

@@ -34,48 +34,56 @@ class _Read:
 
     Attributes:
         numbers: which pairs.
-        before: keys and values of the base runs, by stretches of places.
+        before: keys and values of the clean runs (0) and the corrupt ones (1), of those that
+            patches are made in, by stretches of places.
         starts: int [pairs], the first place that `recorded` holds.
-        recorded: what units put out in the other runs, [pairs, seq, features] by kind and layer.
+        recorded: what units put out in those of the runs (0, 1) that patches are taken from,
+            [pairs, seq, features] by kind and layer.
         clean_logs: float32 [pairs, vocab], log-probabilities of the clean runs.
     """
 
     numbers: list[int]
-    before: list[Stretch]
+    before: dict[int, list[Stretch]]
     starts: Tensor
-    recorded: Recorded
+    recorded: dict[int, Recorded]
     clean_logs: Tensor
 
 
-def run_sweep(question: Question, numbers: Sequence[int], answers: Answers) -> None:
-    """Patch pairs read by one variant, every site and set.
+def run_sweep(numbers: Sequence[int], asked: Sequence[Answers]) -> None:
+    """Patch pairs read by one variant, every site and set, for several questions at once.
+
+    The questions differ in direction and ablation alone; unpatched prompts are read once for all.
 
     Raises:
         UserError: an unpatched and a patched run do not fit the memory.
     """
     if not numbers:
         return
+    questions = [answers.question for answers in asked]
+    question = questions[0]
     with routed(question.weights, [question.variant(numbers[0])]):
-        waiting = _grouped(question, numbers)
+        waiting = _grouped(questions, numbers)
         while waiting:
             group = waiting.pop(0)
             try:
-                read = _baselines(question, group, answers)
+                read = _baselines(group, asked)
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
                 half = halved(len(group), len(question.pairs[group[0]].clean), question.lm.device)
                 waiting[:0] = [group[:half], group[half:]]
                 continue
-            for site in range(len(question.pairs[0].sites)):
-                _patch(question, read, site, answers)
+            for answers in asked:
+                for site in range(len(question.pairs[0].sites)):
+                    _patch(answers, read, site)
 
 
-def _grouped(question: Question, numbers: Sequence[int]) -> list[list[int]]:
+def _grouped(questions: Sequence[Question], numbers: Sequence[int]) -> list[list[int]]:
     """Return the pairs in groups that are read together: alike from the start, within the budget.
 
     A group ends where two neighbours share much less than either shares with its other neighbour.
     """
+    question = questions[0]
     parts, pairs = question.parts, question.pairs
     order = sort([pair.clean for pair in pairs], numbers)
     shared = np.append(order.shared, 0)
@@ -85,7 +93,9 @@ def _grouped(question: Question, numbers: Sequence[int]) -> list[list[int]]:
         for kind, _ in question.where()
     )
     size = torch.finfo(parts.dtype).bits // 8
-    kept = 4 * parts.num_layers * parts.num_kv_heads * parts.head_width + features
+    runs = len({one.base for one in questions})
+    keys = 2 * parts.num_layers * parts.num_kv_heads * parts.head_width
+    kept = (1 + runs) * keys + runs * features
     by_memory = question.budget_bytes // (2 * size * longest * kept + 4 * parts.vocab)
     by_tokens = pass_tokens(parts, 0, longest, question.budget_bytes) // 2
     groups: list[list[int]] = []
@@ -101,8 +111,10 @@ def _grouped(question: Question, numbers: Sequence[int]) -> list[list[int]]:
     return groups
 
 
-def _baselines(question: Question, numbers: list[int], answers: Answers) -> _Read:
+def _baselines(numbers: list[int], asked: Sequence[Answers]) -> _Read:
     """Read the clean and corrupt prompts; what they share is read once."""
+    questions = [answers.question for answers in asked]
+    question = questions[0]
     parts, device = question.parts, question.lm.device
     pairs = [question.pairs[n] for n in numbers]
     lasts = [len(pair.clean) - 1 for pair in pairs]
@@ -122,20 +134,25 @@ def _baselines(question: Question, numbers: list[int], answers: Answers) -> _Rea
         for p, start in zip(pairs, starts, strict=True)
     ]
     first, last = torch.tensor(starts, device=device), torch.tensor(lasts, device=device)
-    both = Suffix(parts, torch.tensor(rows, device=device), first, seq, before, keep=question.base)
-    where = question.where() if question.ablation == "resample" else ()
+    bases = sorted({one.base for one in questions})
+    both = Suffix(parts, torch.tensor(rows, device=device), first, seq, before, keep=bases)
     which = (len(pairs), 2, seq)
-    with (
-        recording(parts, where, which, 1 - question.base) as recorded,
-        _last_tokens_only(question, 2, seq, last - first),
-    ):
+    recorded: dict[int, Recorded] = {}
+    with contextlib.ExitStack() as stack:
+        for base in sorted({one.base for one in questions if one.ablation == "resample"}):
+            keeping = recording(parts, question.where(), which, 1 - base)
+            recorded[1 - base] = stack.enter_context(keeping)
+        stack.enter_context(_last_tokens_only(question, 2, seq, last - first))
         final = both.run(last)
     ends = final[torch.arange(len(pairs), device=device), :, last - first]
-    own = both.stretch(stem)
+    for answers in asked:
+        logs = answers.baselines(numbers, ends)
+    found = {base: [*before, both.stretch(stem, base)] for base in bases}
     if starts != [stem] * len(pairs):
-        own = _joined(before.pop(), own, first - stem, last + 1 - stem)
-    before.append(own)
-    return _Read(numbers, before, first, recorded, answers.baselines(numbers, ends))
+        for stretches in found.values():
+            own, shared = stretches.pop(), stretches.pop()
+            stretches.append(_joined(shared, own, first - stem, last + 1 - stem))
+    return _Read(numbers, found, first, recorded, logs)
 
 
 def _last_tokens_only(
@@ -169,7 +186,7 @@ def _shared(
     ]
     given = torch.tensor(rows, device=device)
     found = Suffix(
-        question.parts, given, torch.tensor(starts, device=device), seq, list(before), keep=0
+        question.parts, given, torch.tensor(starts, device=device), seq, list(before), keep=(0,)
     )
     nothing = torch.zeros(0, dtype=torch.long, device=device)
     with last_mlp_at(question.parts, nothing, question.weights):
@@ -199,8 +216,9 @@ def _padded(ids: Sequence[int], seq: int) -> list[int]:
     return [*ids, *([0] * (seq - len(ids)))]
 
 
-def _patch(question: Question, read: _Read, site: int, answers: Answers) -> None:
+def _patch(answers: Answers, read: _Read, site: int) -> None:
     """Patch one site of the pairs read."""
+    question = answers.question
     resampled = question.ablation == "resample"
     chosen: dict[int, list[int]] = {}
     for row, number in enumerate(read.numbers):
@@ -220,7 +238,7 @@ def _patch(question: Question, read: _Read, site: int, answers: Answers) -> None
     at_once = max(tokens // (seq * (1 + len(question.sets))), 1)
     for low in range(0, len(rows), at_once):
         some = {row: chosen[row] for row in rows[low : low + at_once]}
-        _Sweep(question, read, site, some, answers).run(tokens)
+        _Sweep(answers, read, site, some).run(tokens)
 
 
 @dataclass(frozen=True, eq=False)
@@ -230,11 +248,15 @@ class _Sweep:
     `chosen` holds, by row of what was read, the places to patch.
     """
 
-    question: Question
+    answers: Answers
     read: _Read
     site: int
     chosen: dict[int, list[int]]
-    answers: Answers
+
+    @property
+    def question(self) -> Question:
+        """What is asked."""
+        return self.answers.question
 
     def run(self, tokens: int) -> None:
         """Patch set by set, those that differ from a lower layer on first, `tokens` at a time."""
@@ -252,7 +274,9 @@ class _Sweep:
         rows = [_padded(ids[start:], seq) for ids, start in zip(base, starts, strict=True)]
         ids = torch.tensor(rows, device=device)
         first, last = torch.tensor(starts, device=device), torch.tensor(lasts, device=device)
-        before = [self._of_chosen(each.until(max(starts))) for each in self.read.before]
+        before = [
+            self._of_chosen(each.until(max(starts))) for each in self.read.before[question.base]
+        ]
         before = [each for each in before if each.num_places]
         recorded = self._aligned(first, seq)
         clean_logs = self.read.clean_logs[list(self.chosen)]
@@ -297,7 +321,8 @@ class _Sweep:
 
     def _aligned(self, first: Tensor, seq: int) -> Recorded:
         """Return what the other runs' units put out from each pair's first patched place on."""
-        if not self.read.recorded:
+        recorded = self.read.recorded.get(1 - self.question.base, {})
+        if not recorded or self.question.ablation != "resample":
             return {}
         device = first.device
         chosen = torch.tensor(list(self.chosen), device=device)
@@ -306,5 +331,5 @@ class _Sweep:
         rows = chosen[:, None]
         return {
             key: states[rows, index.clamp(max=states.shape[1] - 1)]
-            for key, states in self.read.recorded.items()
+            for key, states in recorded.items()
         }

@@ -8,17 +8,18 @@ from torch import Tensor
 from adaptlens.lm.anatomy import Anatomy
 from adaptlens.lm.edits import Recorded, Replacement, recording
 from adaptlens.lm.memory import is_out_of_memory, pass_tokens
-from adaptlens.lm.readout import Answers, Question, halved
+from adaptlens.lm.readout import Answers, halved
 from adaptlens.lm.units import UnitKind
 from adaptlens.lm.walk import routed
 
 
-def run_whole(question: Question, number: int, answers: Answers) -> None:
+def run_whole(number: int, answers: Answers) -> None:
     """Patch one pair, every site and set, many patched copies of the whole prompt at a time.
 
     Raises:
         UserError: two copies do not fit the memory.
     """
+    question = answers.question
     pair, parts, device = question.pairs[number], question.parts, question.lm.device
     seq = len(pair.clean)
     both = torch.tensor([pair.clean, pair.corrupt], device=device)

@@ -83,18 +83,17 @@ class Circuits:
             pairs = written(lm, adapted, task, chosen, self.place)
             repeats = len(adapted.draws)
             items[corruption] = [[one.clean.id, one.corrupt.id] for one in chosen]
-            for method in self.methods:
-                found = _swept(lm, pairs, method, self.kinds, adapted, progress)
+            swept = _swept(lm, pairs, self.methods, self.kinds, adapted, progress)
+            for method, found in zip(self.methods, swept, strict=True):
                 units = [str(unit) for unit in found.patches]
                 shape = (repeats, len(chosen), len(units), len(METRICS))
                 arrays[f"{corruption}.{method}"] = found.values[:, 0].reshape(shape)
-                for name in ("clean", "corrupt", "floor"):
-                    values = getattr(found, name).reshape(repeats, len(chosen), len(METRICS))
-                    key = f"{corruption}.{name}"
-                    own = arrays.get(key)
-                    arrays[key] = (
-                        values if own is None or name != "floor" else np.maximum(own, values)
-                    )
+            for name, values in (
+                ("clean", swept[0].clean),
+                ("corrupt", swept[0].corrupt),
+                ("floor", np.max([found.floor for found in swept], axis=0)),
+            ):
+                arrays[f"{corruption}.{name}"] = values.reshape(repeats, len(chosen), len(METRICS))
         return Measured(arrays=arrays, texts={"units": units, "items": items})
 
 
@@ -109,24 +108,17 @@ METHODS: dict[str, tuple[Direction, Ablation]] = {
 def _swept(
     lm: LM,
     pairs: list[Pair],
-    method: str,
+    names: tuple[str, ...],
     kinds: tuple[UnitKind, ...],
     adapted: Adapted,
     progress: Progress | None,
-) -> Effects:
-    direction, ablation = METHODS[method]
+) -> list[Effects]:
     weights = adapted.weights
-    means = patch.unit_means(lm, pairs, kinds, weights=weights) if ablation == "mean" else None
-    return patch.sweep(
-        lm,
-        pairs,
-        kinds=kinds,
-        direction=direction,
-        ablation=ablation,
-        means=means,
-        weights=weights,
-        progress=progress,
-    )
+    means = None
+    if any(METHODS[name][1] == "mean" for name in names):
+        means = patch.unit_means(lm, pairs, kinds, weights=weights)
+    methods = [patch.Method(*METHODS[name], means) for name in names]
+    return patch.sweeps(lm, pairs, methods, kinds=kinds, weights=weights, progress=progress)
 
 
 @dataclass(frozen=True)
