@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from adaptlens.contrasts import exceeding, mean_over, paired, systems, variations
-from adaptlens.limits_claims import Margins, Part, _tails, claims
+from adaptlens.limits_claims import Margins, Part, _line, _tails, claims
 from limits_scores import abilities_of, scores
 
 CLAIM_COLUMNS = (
@@ -235,6 +235,38 @@ def test_few_bases_decide_nothing():
     rows = of_claims(table[table["model"].isin(["base-0", "base-1", "base-2", "base-3"])])
     assert rows[1]["state"] == rows[3]["state"] == rows[4]["state"] == "not decided"
     assert "fewer than 5 bases decide nothing" in rows[3]["line"]
+
+
+def test_a_line_says_plainly_what_has_no_interval_and_what_was_not_measured():
+    nan = math.nan
+    parts = [
+        Part("ICL (claimed above 0.05):", 0.25, 0.125, 0.375, 1, 0.0, 1.0, "4 tasks x 3 tunings"),
+        Part("IT (claimed above 0.05):", 0.034, nan, nan, 1, 1.0, 1.0, "1 task x 1 tuning", "few"),
+        Part("share (claimed below 0.05):", nan, nan, nan, -1, 1.0, 1.0, "1 base x 5 tasks"),
+    ]
+    assert _line(parts, 1.0) == (
+        "ICL (claimed above 0.05): +0.250 [0.125, 0.375], 4 tasks x 3 tunings; "
+        "IT (claimed above 0.05): +0.034, no interval, 1 task x 1 tuning; few; "
+        "share (claimed below 0.05): could not be measured, 1 base x 5 tasks; p(Holm) = 1.000"
+    )
+
+
+def test_the_line_of_one_base_by_hand():
+    table = simulated(6)
+    (first, *_) = claims(table[table["model"] == "base-0"])
+    assert first["line"] == (
+        "Spearman given difficulty, size, family (claimed above 0.3): could not be measured, "
+        "1 base x 12 tasks; 1 base: too few for these controls; p(Holm) = 1.000"
+    )
+
+
+def test_models_of_an_exposure_are_named_by_family_and_size():
+    line = claims(simulated(6), exposed=["cluster-0"])[1]["line"]
+    named = [part.split(" (claimed")[0] for part in line.split("; ")[:-1]]
+    assert named == [
+        f"{quantity} less zero-shot, family-0 1M, exposure {level}"
+        for level in ("none", "much") for quantity in ("ICL", "IT")
+    ]  # fmt: skip
 
 
 def test_with_no_relation_the_first_claim_is_not_supported():

@@ -7,10 +7,11 @@ import pytest
 
 from adaptlens import plots
 from adaptlens.abilities import abilities
+from adaptlens.counts import parameters
 from adaptlens.figures import svg
 from adaptlens.looks import ADAPTATIONS, PAIRS, SPARE
 from adaptlens.plots import NothingToDraw
-from adaptlens.plots.limits import PALETTE, parameters, size_classes
+from adaptlens.plots.limits import PALETTE, size_classes
 from limits_samples import CLUSTERS, tables
 from test_plots import drawn
 

@@ -169,10 +169,10 @@ def test_all_orders_of_few_bases_are_tried_and_few_bases_decide_nothing():
     found = correlate(simulated(5, bases=4, related=1.0), ("task",), **FEW)["spearman"]
     assert found.exchanges == 24
     assert found.p >= 2 / 24 - 1e-9
-    assert found.note == "4 bases decide nothing"
+    assert found.note == "4 bases: fewer than 5 decide nothing"
     too_few = correlate(simulated(5, bases=4), CONTROLS["difficulty, size, family"], **FEW)
     assert math.isnan(too_few["pearson"].value)
-    assert too_few["pearson"].note == "4 bases are too few for these controls"
+    assert too_few["pearson"].note == "4 bases: too few for these controls"
 
 
 def test_more_models_of_the_same_bases_are_no_more_evidence():

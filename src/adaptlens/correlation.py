@@ -13,6 +13,7 @@ import numpy as np
 
 from adaptlens.abilities import Panel
 from adaptlens.association import CHUNK_CELLS, Kendall, pearson, ranks
+from adaptlens.counts import counted
 from adaptlens.distributions import t_quantile, t_tail
 
 RESAMPLES = 1000
@@ -106,9 +107,11 @@ class Controlled:
         self.design = self._design()
         self.is_balanced = bool(self.mask.all())
         short = bases - self.design.shape[1] < 2 if "task" in self.given else bases < 2
-        self.note = f"{bases} bases decide nothing" if bases < MINIMUM_BASES else ""
+        self.note = ""
         if short:
-            self.note = f"{bases} bases are too few for these controls"
+            self.note = f"{counted(bases, 'base')}: too few for these controls"
+        elif bases < MINIMUM_BASES:
+            self.note = f"{counted(bases, 'base')}: fewer than {MINIMUM_BASES} decide nothing"
         self.is_defined = not short
 
     def _design(self) -> np.ndarray:

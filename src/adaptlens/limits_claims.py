@@ -14,6 +14,7 @@ from adaptlens.attribution import moments, shares
 from adaptlens.claims import State
 from adaptlens.contrasts import mean_over, paired
 from adaptlens.correlation import CONTROLS, MINIMUM_BASES, correlate
+from adaptlens.counts import counted, parameters
 from adaptlens.exposure import effect, groups
 from adaptlens.layered import Mean
 from adaptlens.stats import holm
@@ -182,10 +183,22 @@ def _line(parts: Sequence[Part], p_holm: float) -> str:
         return "nothing was read that it is about"
     said = []
     for one in parts:
-        number = f"{one.what} {one.value:+.3f} [{one.low:.3f}, {one.high:.3f}], {one.count}"
+        number = f"{one.what} {_number(one)}, {one.count}"
         said.append(f"{number}; {one.reason}" if one.reason else number)
     p = "< 0.001" if p_holm < 0.001 else f"= {p_holm:.3f}"
     return f"{'; '.join(said)}; p(Holm) {p}"
+
+
+def _number(part: Part) -> str:
+    if not math.isfinite(part.value):
+        return "could not be measured"
+    if not (math.isfinite(part.low) and math.isfinite(part.high)):
+        return f"{part.value:+.3f}, no interval"
+    return f"{part.value:+.3f} [{part.low:.3f}, {part.high:.3f}]"
+
+
+def _count(bases: int, tasks: int) -> str:
+    return f"{counted(bases, 'base')} x {counted(tasks, 'task')}"
 
 
 def _part(what: str, mean: Mean, sign: int, bound: float, count: str, reason: str = "") -> Part:
@@ -212,7 +225,7 @@ def _follows(
     one = correlate(whole, CONTROLS[STRICTEST], level=1 - alpha, seed=seed)["spearman"]
     above, below = one.above(bound), one.below(bound)
     part = Part(f"Spearman given {STRICTEST} (claimed above {bound:g}):", one.value, one.low,
-                one.high, 1, above, below, f"{one.bases} bases x {one.tasks} tasks",
+                one.high, 1, above, below, _count(one.bases, one.tasks),
                 one.note or _few(one.bases, one.tasks))  # fmt: skip
     return _Claim(1, "tuned performance follows in-context performance of the base", [part],
                   "bootstrap over bases and tasks, Student's t of Fisher's z")  # fmt: skip
@@ -235,8 +248,8 @@ def _bounded(
                     gain[:, read.seen[place]] = math.nan
                 mean = effect(group, gain, "exposed")
                 reason = _few(MINIMUM_BASES, mean.queries)
-                count = f"{mean.queries} tasks x {mean.draws} tunings"
-                where = f"{group.family} {group.size:.3g}, exposure {level}"
+                count = f"{counted(mean.queries, 'task')} x {counted(mean.draws, 'tuning')}"
+                where = f"{group.family} {parameters(group.size)}, exposure {level}"
                 parts.append(_part(f"{quantity} less zero-shot, {where}", mean, sign, margins.gain,
                                    count, reason))  # fmt: skip
     return _Claim(2, "pretraining bounds both in-context learning and tuning", parts,
@@ -250,7 +263,7 @@ def _no_gain(scores: "DataFrame", margins: Margins, scoring: str, alpha: float) 
     if not table.empty:
         mean = mean_over(table, level=1 - alpha)
         parts = [_part("tuned less in context, clusters not tuned on", mean, -1, margins.gain,
-                       f"{mean.draws} bases x {mean.queries} tasks",
+                       _count(mean.draws, mean.queries),
                        _few(mean.draws, mean.queries))]  # fmt: skip
     return _Claim(3, "tuning gains nothing over the base in context outside its mixture", parts,
                   "crossed errors of bases and tasks, Student's t")  # fmt: skip
@@ -264,7 +277,7 @@ def _pipeline(scores: "DataFrame", margins: Margins, scoring: str, alpha: float)
         if not table.empty:
             mean = mean_over(table, level=1 - alpha)
             parts = [_part("pipeline less direct, tasks not tuned on", mean, 1, margins.system,
-                           f"{mean.draws} bases x {mean.queries} tasks",
+                           _count(mean.draws, mean.queries),
                            _few(mean.draws, mean.queries))]  # fmt: skip
     return _Claim(4, "the pipeline generalises better than direct answers", parts,
                   "crossed errors of bases and tasks, Student's t")  # fmt: skip
@@ -286,7 +299,7 @@ def _variations(
         low, high = found.interval(name, 1 - alpha)
         parts.append(Part(f"share of variance within tasks, {system} (claimed below {bound:g}):",
                           found.values[name], low, high, -1, found.above(name, bound),
-                          found.below(name, bound), f"{found.bases} bases x {found.tasks} tasks",
+                          found.below(name, bound), _count(found.bases, found.tasks),
                           _few(found.bases, found.tasks)))  # fmt: skip
     return _Claim(5, "prompt variations explain little", parts,
                   "bootstrap over bases and tasks, Student's t of the share")  # fmt: skip

@@ -18,6 +18,7 @@ from adaptlens.correlation import (
     Correlation,
     correlate,
 )
+from adaptlens.counts import counted
 from adaptlens.distributions import t_quantile
 from adaptlens.stats import holm
 
@@ -193,7 +194,7 @@ def _over_tasks(
         reach = t_quantile((1 - level) / 2, max(count - 1, 1)) * error
         middle = math.atanh(min(max(value, -0.9999), 0.9999)) if math.isfinite(value) else value
         p = float((~(fits < value - 1e-9)).mean()) if math.isfinite(value) else math.nan
-        note = f"p is at least 1 / {len(x)} bases"
+        note = f"p is at least 1 / {counted(len(x), 'base')}"
         out[name] = Correlation(value, math.tanh(middle - reach), math.tanh(middle + reach), p,
                                 error, float(count - 1), math.nan, math.nan, 1, models, count,
                                 len(x), note)  # fmt: skip

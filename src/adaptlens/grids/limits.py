@@ -4,10 +4,10 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from adaptlens.counts import parameters
 from adaptlens.grids.convergence import SIGNS, tone
 from adaptlens.grids.entries import Entry, Grid, number
 from adaptlens.looks import p_value, similarity
-from adaptlens.plots.limits import parameters
 from adaptlens.plots.limits_intervals import NAMES, SYSTEMS
 
 if TYPE_CHECKING:

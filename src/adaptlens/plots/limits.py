@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from adaptlens.contrasts import paired
+from adaptlens.counts import counted, parameters
 from adaptlens.looks import Look, similarity
 from adaptlens.plots.chart import (
     INK,
@@ -54,15 +55,6 @@ def points(scores: "pd.DataFrame") -> "pd.DataFrame":
     kept = ["model", "family", "size", "exposure", "mixture", "seed", "task", "cluster", "seen",
             "scoring", "tuned", "icl", "difference"]  # fmt: skip
     return found.rename(columns=names)[kept]
-
-
-def parameters(size: float) -> str:
-    """Return a number of parameters as it is printed: "1.2M", "70M", "1.4B"."""
-    for unit, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if size >= unit:
-            text = f"{size / unit:.1f}" if size < 9.95 * unit else f"{size / unit:.0f}"
-            return text.removesuffix(".0") + letter
-    return f"{size:.0f}"
 
 
 def size_classes(sizes: Iterable[float]) -> dict[float, str]:
@@ -154,7 +146,7 @@ def following_by_kind(points: "pd.DataFrame", *, width: int = WIDE) -> "alt.Conc
     for shown in dict.fromkeys(sizes.values()):
         panels[shown] = rows[rows["size"].map(sizes) == shown]
     dots = [
-        {"panel": f"{name}: {own['model'].nunique()} bases", **_dot(row)}
+        {"panel": f"{name}: {counted(own['model'].nunique(), 'base')}", **_dot(row)}
         for name, own in panels.items()
         for row in own.to_dict("records")
     ]
@@ -200,7 +192,7 @@ def following_by_task(
             "x": row["icl"], "y": row["mean"], "low": row["min"], "high": row["max"],
             "label": f"{row['task']} ({row['cluster']}), {row['model']}: tuned "
             f"{similarity(row['mean'])}, from {similarity(row['min'])} to "
-            f"{similarity(row['max'])} of {row['size']} models; in context "
+            f"{similarity(row['max'])} of {counted(row['size'], 'model')}; in context "
             f"{similarity(row['icl'])}",
         }
         for row in found.reset_index().to_dict("records")

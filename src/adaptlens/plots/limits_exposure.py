@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING, Any
 
+from adaptlens.counts import counted, parameters
 from adaptlens.looks import ADAPTATIONS, Look, similarity
 from adaptlens.plots.chart import INK, NARROW, WIDE, domain, figure, finite
 from adaptlens.plots.facets import facets, layer
-from adaptlens.plots.limits import parameters
 from adaptlens.plots.limits_intervals import forest
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def _levels(rows: "pd.DataFrame") -> list[dict[str, Any]]:
                 "panel": about, "kind": row["quantity"], "x": row[side], "y": value,
                 "place": LEVELS.index(row[side]) if row[side] in LEVELS else len(LEVELS),
                 "label": f"{about}, {row['quantity']}, exposure {row[side]}: {similarity(value)}, "
-                f"{row['num_tasks']} tasks",
+                f"{counted(row['num_tasks'], 'task')}",
             }  # fmt: skip
     return sorted(found.values(), key=lambda dot: (dot["panel"], dot["kind"], dot["place"]))
 
@@ -112,7 +112,7 @@ def effects(exposure: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart"
                 "label": f"{about}, {row['quantity']}, {step}: "
                 f"{similarity(row['value'], row['low'], row['high'], sign=True)}; these tasks: "
                 f"[{similarity(row['low_here'])}, {similarity(row['high_here'])}]; "
-                f"{row['num_tasks']} tasks, {row['repeats']} repeats",
+                f"{counted(row['num_tasks'], 'task')}, {row['repeats']} repeats",
             })  # fmt: skip
     dots.sort(key=lambda dot: dot["place"][0])
     dots.sort(key=lambda dot: [*TASKS.values()].index(dot["panel"].rpartition(": ")[2]))

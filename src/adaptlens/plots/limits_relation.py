@@ -3,6 +3,7 @@
 import math
 from typing import TYPE_CHECKING, Any
 
+from adaptlens.counts import counted
 from adaptlens.looks import equals, similarity
 from adaptlens.plots.chart import NARROW, WIDE, figure, finite
 from adaptlens.plots.limits_intervals import forest
@@ -29,8 +30,9 @@ def correlations(relations: "pd.DataFrame", *, width: int = WIDE) -> "alt.Concat
             "hollow": not row["related"],
             "label": f"{_choice(row)}, given {row['given']}: "
             f"{similarity(row['value'], row['low'], row['high'])}, ceiling "
-            f"{similarity(row['ceiling'])}, p(Holm) {equals(row['p_holm'])}; {row['bases']} bases, "
-            f"{row['models']} tuned models, {row['num_tasks']} tasks",
+            f"{similarity(row['ceiling'])}, p(Holm) {equals(row['p_holm'])}; "
+            f"{counted(row['bases'], 'base')}, {counted(row['models'], 'tuned model')}, "
+            f"{counted(row['num_tasks'], 'task')}",
         }
         for row in rows.to_dict("records")
     ]

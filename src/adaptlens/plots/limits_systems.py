@@ -4,6 +4,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from adaptlens.abilities import SYSTEMS, abilities
+from adaptlens.counts import counted
 from adaptlens.looks import equals, similarity
 from adaptlens.plots.behaviour import depth, sign_colour, tile
 from adaptlens.plots.chart import INK, NARROW, PAPER, WIDE, chart_of, figure, finite, panel
@@ -43,7 +44,7 @@ def systems(scores: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
             "panel": "Ability", "row": str(row["cluster"]), "kind": NAMES[row["system"]],
             "value": finite(row["mean"]), "place": SYSTEMS.index(row["system"]),
             "label": f"{row['cluster']}, {NAMES[row['system']]}: {similarity(row['mean'])}, "
-            f"{row['size']} tasks",
+            f"{counted(row['size'], 'task')}",
         }
         for row in by_cluster(scores)
     ]  # fmt: skip
@@ -73,7 +74,8 @@ def differences(systems: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatCha
             "kind": _side(row, row["state"] == "left", row["state"] == "right", [*_STATES]),
             "label": f"{NAMES[row['left']]} less {NAMES[row['right']]}, {row['cluster']}: "
             f"{similarity(row['value'], row['low'], row['high'], sign=True)}, p(Holm) "
-            f"{equals(row['p_holm'])}; {row['bases']} bases, {row['num_tasks']} tasks",
+            f"{equals(row['p_holm'])}; {counted(row['bases'], 'base')}, "
+            f"{counted(row['num_tasks'], 'task')}",
         }
         for name in chosen
         for row, pair in zip(rows.to_dict("records"), pairs, strict=True)
@@ -116,7 +118,8 @@ def exceeding(exceeding: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatCha
                           [*_EXCEEDING]),
             "label": f"{row['task']} ({row['cluster']}), {named[tasks].lower()}: "
             f"{similarity(row['value'], row['low'], row['high'], sign=True)}, p(Holm) "
-            f"{equals(row['p_holm'])}; {row['bases']} bases, {row['models']} models",
+            f"{equals(row['p_holm'])}; {counted(row['bases'], 'base')}, "
+            f"{counted(row['models'], 'model')}",
         }
         for tasks in named
         for row in rows[rows["tasks"] == tasks]
@@ -190,7 +193,8 @@ def variations(variations: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatC
             "kind": _side(row, row["state"] == "better", row["state"] == "worse", [*_STATES]),
             "label": f"{row['system']}, {row['variation']}, by {row['scoring']}: "
             f"{similarity(row['value'], row['low'], row['high'], sign=True)}, p(Holm) "
-            f"{equals(row['p_holm'])}; {row['bases']} bases, {row['num_tasks']} tasks",
+            f"{equals(row['p_holm'])}; {counted(row['bases'], 'base')}, "
+            f"{counted(row['num_tasks'], 'task')}",
         }
         for row in rows.sort_values(["system", "scoring"], kind="stable").to_dict("records")
     ]
@@ -206,7 +210,7 @@ def scorings(table: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
     """
     dots = [
         {
-            "panel": f"Scored by {row['scoring']}, {row['num_tasks']} tasks",
+            "panel": f"Scored by {row['scoring']}, {counted(row['num_tasks'], 'task')}",
             "row": NAMES.get(row["system"], str(row["system"])),
             "kind": NAMES.get(row["system"], str(row["system"])),
             "value": finite(100 * row["value"]), "ceiling": finite(100 * row["floor"]),

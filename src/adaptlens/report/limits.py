@@ -137,12 +137,8 @@ def _charts(report: StudyReport) -> dict[str, Callable[..., Any]]:
 
 
 def said(line: str) -> list[str]:
-    """Return the numbers of a claim's line one by one, each with why it decides nothing.
-
-    Intervals that are undefined are left out.
-    """
-    text = re.sub(r"[+-]?\bnan\b", "undefined", re.sub(r" \[nan, nan\]", "", line))
-    text = re.sub(r" x (?=\d)", " × ", text)
+    """Return the numbers of a claim's line one by one, each with why it decides nothing."""
+    text = re.sub(r" x (?=\d)", " × ", line)
     found: list[str] = []
     for piece in text.split("; "):
         if found and "(claimed" not in piece and not piece.startswith("p("):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from adaptlens.config import LIMITS, reanalysed
+from adaptlens.counts import counted
 from adaptlens.errors import UserError
 from adaptlens.frames import Condition, conditions
 from adaptlens.store import Run
@@ -181,7 +182,8 @@ def analyse(run: Run, overrides: Sequence[str] = ()) -> "StudyReport":
     num_tuned = len(tuned.drop_duplicates(["model", "mixture", "seed", "system"]))
     return StudyReport(
         title="Does tuned performance follow what the base model does in context? "
-        f"{table.model.nunique()} bases, {num_tuned} tuned models, {table.task.nunique()} tasks",
+        f"{counted(table.model.nunique(), 'base')}, {counted(num_tuned, 'tuned model')}, "
+        f"{counted(table.task.nunique(), 'task')}",
         claims=judged,
         tables={"scores": table, **tables},
         prompts=_prompts(found),
