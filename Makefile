@@ -21,8 +21,9 @@ fix: .venv/installed-check ## format, and fix what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: .venv/installed-bench ## every benchmark against its peer
-	for claim in startup scoring bank study; do $(BIN)/python benchmarks/$$claim.py || exit 1; done
+bench: .venv/installed-bench ## every benchmark against its peer, its floor or what it predicts
+	for claim in startup scoring bank states patching plan study; do \
+		$(BIN)/python benchmarks/$$claim.py || exit 1; done
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv || ( rm -rf .venv && $(PYTHON) -m venv --without-pip .venv \
