@@ -319,7 +319,7 @@ def test_options_become_settings(folder, studied):
 def test_failed_cells_of_a_study_end_with_one(folder, studied):
     said = invoke(folder, "study", "convergence", "--seed", "1", code=1).stderr
     assert "cell abc failed: out of memory" in said
-    assert "1 cells failed" in said
+    assert "1 cell failed" in said
 
 
 def test_a_report_is_made_by_the_study_of_the_run(folder, studied, tmp_path):

@@ -21,6 +21,7 @@ from adaptlens.cli_options import (
     with_options,
 )
 from adaptlens.cli_shipped import tasks, zoo
+from adaptlens.counts import counted
 from adaptlens.errors import RunIncomplete, UserError, unknown
 
 
@@ -110,8 +111,8 @@ def _raise_failed(failed: Sequence[tuple[str, str]], run: Path) -> None:
         for cell, reason in failed:
             err().print(f"cell {cell} failed: {reason}", markup=False)
         raise RunIncomplete(
-            f"{len(failed)} cells failed; `adaptlens status {run}` lists them, the same command "
-            "tries them again."
+            f"{counted(len(failed), 'cell')} failed; `adaptlens status {run}` says why, the same "
+            "command tries again."
         )
 
 
@@ -308,10 +309,10 @@ def check(run: Path, as_json: bool) -> None:
         for problem in problems:
             click.echo(f"{problem.cell} {problem.file}: {problem.message}")
         if not problems:
-            click.echo(f"{len(opened.cells())} cells, no problem found")
+            click.echo(f"{counted(len(opened.cells()), 'cell')}, no problem found")
     if problems:
         click.echo(
-            f"error: {len(problems)} problems in '{run}'; the same `adaptlens compare` clears what "
+            f"error: {counted(len(problems), 'problem')} in '{run}'; the same `adaptlens compare` clears what "
             "an interrupted process left; remove a damaged cell to have it made anew.",
             err=True,
         )

@@ -22,6 +22,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from adaptlens.counts import counted
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -144,7 +146,7 @@ class Display:
         """Say that other processes hold what is left."""
         if self._steps is None:
             self._steps = self._progress.add_task(
-                f"waiting for {cells} cells of another process", total=None
+                f"waiting for {counted(cells, 'cell')} of another process", total=None
             )
 
     def _clear(self) -> None:
