@@ -312,8 +312,8 @@ def check(run: Path, as_json: bool) -> None:
             click.echo(f"{counted(len(opened.cells()), 'cell')}, no problem found")
     if problems:
         click.echo(
-            f"error: {counted(len(problems), 'problem')} in '{run}'; the same `adaptlens compare` clears what "
-            "an interrupted process left; remove a damaged cell to have it made anew.",
+            f"error: {counted(len(problems), 'problem')} in '{run}'; the same `adaptlens compare` "
+            "clears what an interrupted process left; remove a damaged cell to have it made anew.",
             err=True,
         )
         sys.exit(2)
