@@ -99,7 +99,8 @@ def needed(families: Sequence[str]) -> pd.DataFrame:
                 high = samples * 1.8 if i != 4 else math.inf
                 rows.append(
                     {"model": MODEL, "family": family, "condition": condition, "target": 71.5,
-                     "icl_samples": 16, "method": method, "samples": samples,
+                     "gain": 21.5, "gain_low": 14.0, "gain_high": 29.0, "icl_samples": 16,
+                     "method": method, "samples": samples,
                      "low": samples / 1.6 if is_reached else 700.0, "high": high,
                      "ratio": samples / 16, "ratio_high": high / 16,
                      "ratio_low": samples / 1.6 / 16 if is_reached else 700 / 16,

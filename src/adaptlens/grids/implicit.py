@@ -129,14 +129,18 @@ def shortcut(tables: Tables) -> Grid | None:
 def needed(tables: Tables) -> Grid | None:
     """Return how many samples tuning needs for what prompting reaches."""
     headings = (
-        ("items", False), ("to reach, %", True), ("demonstrations", True), ("method", False),
-        ("samples needed", True), ("times as many", True), ("largest tried", True), *_COUNTS,
+        ("items", False), ("to reach, %", True), ("over zero-shot", True),
+        ("demonstrations", True), ("method", False), ("samples needed", True),
+        ("times as many", True), ("largest tried", True), *_COUNTS,
     )  # fmt: skip
 
     def entries(row: Mapping[Any, Any]) -> list[Entry]:
         return [
             _text(row["condition"]),
             number(row["target"], 1, ".1f"),
+            _points(
+                {"value": row["gain"], "low": row["gain_low"], "high": row["gain_high"]}, sign=True
+            ),
             number(row["icl_samples"], 1, ",.0f"),
             _method(row),
             _reached(row["samples"], row["low"], row["high"]),
@@ -145,8 +149,8 @@ def needed(tables: Tables) -> Grid | None:
             *_numbers(row, "queries draws"),
         ]
 
-    used = "condition target icl_samples method samples low high ratio ratio_low ratio_high most "
-    used += "queries draws"
+    used = "condition target gain gain_low gain_high icl_samples method samples low high ratio "
+    used += "ratio_low ratio_high most queries draws"
     caption = "Samples that tuning needs for what demonstrations reach"
     return _grid(tables.get("needed"), "needed", caption, headings, entries, used)
 

@@ -189,11 +189,12 @@ def needed(needed: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
     """Return how many times the samples of in-context learning tuning needs, on a log axis.
 
     A hollow arrow at the right edge: not reached with the largest number tried, so the ratio is
-    above that. An interval that runs into the edge has no upper end.
+    above that. An interval that runs into the edge has no upper end. Where demonstrations gain
+    nothing over zero-shot there is no ratio, and nothing is drawn.
     """
     import altair as alt
 
-    rows = _by_family(needed)
+    rows = _by_family(needed).dropna(subset=["ratio"])
     rows = rows[rows["icl_samples"] > 0]
     present = in_order(_adaptation(m) for m in rows["method"])
     panels: list[Any] = []
@@ -411,8 +412,8 @@ def _needed(row: dict[Any, Any], ends: list[float]) -> dict[str, Any]:
         "row": str(row["task"]),
         "method": name,
         "reached": reached,
-        "value": row["ratio"] if reached else ends[1],
-        "low": finite(row["ratio_low"]),
+        "value": max(row["ratio"], ends[0]) if reached else ends[1],
+        "low": finite(max(row["ratio_low"], ends[0])),
         "high": row["ratio_high"] if row["ratio_high"] < ends[1] else ends[1],
         "label": f"{about}: {text}, for the {row['target']:.1f}% that {row['icl_samples']:.0f} "
         "demonstrations reach",

@@ -51,7 +51,8 @@ OF_ALL: Mapping[str, tuple[str, Any, str]] = {
     "needed": (
         "needed", plots.needed,
         "Training examples that tuning needs, per demonstration, to reach what in-context learning "
-        f"reaches. Hollow arrow: not reached with the most that were tried. {BARS}",
+        "reaches; left out where that is not above zero-shot. Hollow arrow: not reached with the "
+        f"most that were tried. {BARS}",
     ),
     "transfer": (
         "transfer", plots.transfers,

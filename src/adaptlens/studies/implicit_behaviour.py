@@ -1,7 +1,7 @@
 """Who uses the shortcut, who relies on it, and how many samples it takes: tables and claims."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from adaptlens import layered
 from adaptlens.claims import Statement
+from adaptlens.counts import counted
 from adaptlens.frames import Condition
 from adaptlens.stats import Scores, estimate
 from adaptlens.tasks.implicit import BROKEN, KINDS, MIXED, PATTERN
@@ -168,9 +169,10 @@ class Behaved:
         """Return how many samples tuning needs for what prompting reaches, and the ratio.
 
         Prompting counts with the number of demonstrations chosen on validation; tuning needs the
-        fewest samples at which its curve, made to rise and straight in the logarithm of samples,
-        reaches that accuracy. Intervals: percentiles over draws and queries drawn anew; a bound
-        that is not reached within the sizes tried is infinite.
+        fewest samples at which its curve, made to rise from zero-shot on and straight in the
+        logarithm of samples + 1, reaches that accuracy. Intervals: percentiles over draws and
+        queries drawn anew; a bound that is not reached within the sizes tried is infinite. Where
+        prompting is not shown to gain anything over zero-shot there is nothing to reach: nan.
         """
         rows: Rows = []
         for learnt, read in ((PATTERN, PATTERN), (BROKEN, BROKEN)):
@@ -178,17 +180,26 @@ class Behaved:
             if shots is None:
                 continue
             target = self.found[learnt, ICL, shots, read]
+            anchor = self.found.get((PATTERN, ZERO, 0, read))
+            if anchor is None:
+                continue
+            gain = _points(_difference(target, anchor))
             for method in (m for m in self.methods() if m != ICL):
                 sizes = [n for n in self.samples(method) if (learnt, method, n, read) in self.found]
                 if not sizes:
                     continue
-                curve = [self.found[learnt, method, n, read] for n in sizes]
-                low, value, high = _samples_needed(target, curve, sizes, self.seed)
+                curve = [anchor, *(self.found[learnt, method, n, read] for n in sizes)]
+                low, value, high = math.nan, math.nan, math.nan
+                if gain.low > 0:
+                    low, value, high = _samples_needed(target, curve, [0, *sizes], self.seed)
                 rows.append(
                     {
                         **self.about,
                         "condition": CONDITIONS[learnt, read],
                         "target": 100 * float(target.values.mean()),
+                        "gain": gain.value,
+                        "gain_low": gain.low,
+                        "gain_high": gain.high,
                         "icl_samples": shots,
                         "method": method,
                         "samples": value,
@@ -240,7 +251,8 @@ class Behaved:
         """Return the claims that tuning needs many times more samples than prompting.
 
         Supported where the whole interval of the ratio lies above `times`, refuted where it lies
-        below. Rows of claims, as `implicit_tables` makes them of statements.
+        below; not decided where prompting gains nothing that could be reached. Rows of claims, as
+        `implicit_tables` makes them of statements.
         """
         rows: Rows = []
         for row in self.needed():
@@ -248,6 +260,17 @@ class Behaved:
             state = "supported" if low > times else "refuted" if high < times else "not decided"
             ends = [f"{x:,.1f}" if math.isfinite(x) else "more" for x in (low, high)]
             found = f"{row['ratio']:,.1f} times" if math.isfinite(row["ratio"]) else "not reached"
+            line = (
+                f"{found} [{ends[0]}, {ends[1]}] with up to {row['most']:,} samples, for the "
+                f"{row['target']:.1f}% of {counted(row['icl_samples'], 'demonstration')}"
+            )
+            if math.isnan(row["ratio"]):
+                shown = counted(row["icl_samples"], "demonstration")
+                line = (
+                    f"{shown} gain {row['gain']:+.1f} points [{row['gain_low']:.1f}, "
+                    f"{row['gain_high']:.1f}] over zero-shot, nothing that tuning could be "
+                    "measured by"
+                )
             rows.append(
                 {
                     "model": self.model,
@@ -256,8 +279,7 @@ class Behaved:
                     "claim": f"{NAMES[row['method']]} needs over {times:g} times the samples of "
                     f"in-context learning ({row['condition']})",
                     "state": state,
-                    "line": f"{found} [{ends[0]}, {ends[1]}] with up to {row['most']:,} samples, "
-                    f"for the {row['target']:.1f}% of {row['icl_samples']} demonstrations",
+                    "line": line,
                     "effect": row["ratio"],
                     "low": low,
                     "high": high,
@@ -447,7 +469,14 @@ def _points(mean: layered.Mean) -> layered.Mean:
 def _samples_needed(
     target: Answered, curve: Sequence[Answered], sizes: Sequence[int], seed: int
 ) -> tuple[float, float, float]:
-    """Return low, value and high of the samples at which the curve reaches the target."""
+    """Return low, value and high of the samples at which the curve reaches the target.
+
+    Over the draws that all have; a draw has the same number everywhere, an item the same place.
+    """
+    common = set(target.draws).intersection(*(one.draws for one in curve if one.drawn))
+    if not common:
+        return math.nan, math.nan, math.nan
+    target, *curve = (_at(one, common) for one in (target, *curve))
     value = _reached(
         np.array([float(target.values.mean())]),
         np.array([[float(one.values.mean())] for one in curve]),
@@ -462,9 +491,7 @@ def _samples_needed(
     )
 
     def resampled(one: Answered) -> np.ndarray:
-        # A draw has the same number in every condition, an item the same place.
-        own = draws[:, : len(one.values)]
-        own = own / np.maximum(own.sum(1, keepdims=True), 1e-12)
+        own = draws if one.drawn else np.ones((RESAMPLES, 1))
         return np.einsum("rd,dq,rq->r", own, one.values, queries)
 
     found = _reached(resampled(target), np.array([resampled(one) for one in curve]), sizes)
@@ -473,20 +500,25 @@ def _samples_needed(
     return float(low), float(value), float(high)
 
 
+def _at(one: Answered, draws: Collection[int]) -> Answered:
+    """Return some draws alone, in order; what has no draws stays whole."""
+    if not one.drawn:
+        return one
+    rows = [i for i, draw in enumerate(one.draws) if draw in draws]
+    return Answered(one.values[rows], tuple(one.draws[i] for i in rows))
+
+
 def _reached(targets: np.ndarray, curve: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
     """Return [resamples] the samples at which a rising curve [sizes, resamples] meets a target.
 
-    Below the first size it is that size; infinite where the last one falls short.
+    The first size where the curve begins at the target or above; infinite where it ends below.
     """
     rising = np.maximum.accumulate(curve, axis=0)
-    logs = np.log(np.asarray(sizes, float))
-    found = np.full(targets.shape, math.inf)
-    for i in range(len(sizes) - 1, -1, -1):
-        meets = rising[i] >= targets
-        if i == 0:
-            found = np.where(meets, sizes[0], found)
-            continue
+    logs = np.log1p(np.asarray(sizes, float))
+    found = np.where(rising[-1] >= targets, float(sizes[-1]), math.inf)
+    for i in range(len(sizes) - 1, 0, -1):
         rise = np.maximum(rising[i] - rising[i - 1], 1e-12)
         share = np.clip((targets - rising[i - 1]) / rise, 0, 1)
-        found = np.where(meets, np.exp(logs[i - 1] + share * (logs[i] - logs[i - 1])), found)
-    return found
+        between = np.expm1(logs[i - 1] + share * (logs[i] - logs[i - 1]))
+        found = np.where(rising[i] >= targets, between, found)
+    return np.where(rising[0] >= targets, float(sizes[0]), found)
