@@ -57,7 +57,7 @@ def test_demonstrations_that_gain_nothing_measure_nothing(icl):
     assert claim["state"] == "not decided"
     gain = 100 * (icl - 0.2)
     assert claim["line"] == (
-        f"2 demonstrations gain {gain:+.1f} points [{gain:.1f}, {gain:.1f}] over zero-shot, "
+        f"2 demonstrations: {gain:+.1f} points [{gain:.1f}, {gain:.1f}] over zero-shot, "
         "nothing that tuning could be measured by"
     )
 

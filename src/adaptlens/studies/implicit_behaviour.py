@@ -267,7 +267,7 @@ class Behaved:
             if math.isnan(row["ratio"]):
                 shown = counted(row["icl_samples"], "demonstration")
                 line = (
-                    f"{shown} gain {row['gain']:+.1f} points [{row['gain_low']:.1f}, "
+                    f"{shown}: {row['gain']:+.1f} points [{row['gain_low']:.1f}, "
                     f"{row['gain_high']:.1f}] over zero-shot, nothing that tuning could be "
                     "measured by"
                 )
