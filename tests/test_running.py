@@ -14,7 +14,7 @@ import tiny
 from adaptlens.config import implicit_config, limits_config
 from adaptlens.engines import Outcome
 from adaptlens.studies import implicit, limits
-from adaptlens.studies.running import Silent, default_folder
+from adaptlens.studies.running import Silent, default_folder, task_notes
 from adaptlens.study import Cell, Component, Study
 
 ROWS = [{"text": f"{i} the {'put' if i % 2 else 'at'}", "label": f"{i % 2}"} for i in range(80)]
@@ -101,3 +101,13 @@ def test_a_study_gives_its_claims_and_its_own_table(tmp_path):
     found = adaptlens.Limits(report, Outcome(1, 0, ()), tmp_path, tmp_path / "report.html")
     assert found.claims["state"].tolist() == ["supported", "refuted"]
     assert found.scores is scores
+
+
+def test_a_note_of_several_tasks_is_said_once():
+    tasks = [
+        {"name": "a", "notes": ["Drawn with seed 0.", "3 items left out."]},
+        {"name": "b", "notes": ["Drawn with seed 0."]},
+        {"name": "c", "notes": []},
+        {"name": "a", "notes": ["Drawn with seed 0."]},
+    ]
+    assert task_notes(tasks) == ["a, b: Drawn with seed 0.", "a: 3 items left out."]

@@ -27,6 +27,8 @@ POINTS = (1, 2, 4)
 MOST = 100
 """How many units, at most, the table under a figure has; the page's last table has them all."""
 
+SAMPLES = 3
+"""The factor whose effects are ratios of numbers of samples, some beyond all that were tried."""
 SIGNIFICANT = 0.05
 
 _COUNTS = (("queries", True), ("draws", True))
@@ -34,10 +36,12 @@ _ITEMS = (("items", True), ("draws", True))
 
 
 def effect(row: Mapping[Any, Any]) -> str:
-    """Return the effect of a claim with its interval, in points where the factor has points."""
+    """Return the effect of a claim with its interval, in the factor's unit: points, or times."""
     ends = (_number(row["effect"]), _number(row["low"]), _number(row["high"]))
-    if not math.isfinite(ends[0]):
+    if math.isnan(ends[0]):
         return "undefined"
+    if row["factor"] == SAMPLES:
+        return f"{_reached(*ends).text} times"
     if row["factor"] in POINTS:
         return f"{interval(*ends, sign=True)} points"
     return similarity(*ends, sign=True)

@@ -243,7 +243,9 @@ def cards(claims: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 "several": several,
                 "lines": [
                     {**row, "said": tabled.effect(row),
-                     "is_defined": row["effect"] is not None and math.isfinite(row["effect"])}
+                     # How many samples were tried, and for what, only the line says.
+                     "is_defined": row["factor"] != tabled.SAMPLES and row["effect"] is not None
+                     and math.isfinite(row["effect"])}
                     for row in rows
                 ],
             }

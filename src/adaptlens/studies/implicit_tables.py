@@ -13,7 +13,7 @@ from adaptlens.studies.circuit_conditions import circuits_of
 from adaptlens.studies.circuit_sets import effects
 from adaptlens.studies.circuit_tables import CIRCUIT_TABLES, CircuitTables
 from adaptlens.studies.implicit_behaviour import Rows, behaved, elsewhere
-from adaptlens.studies.running import STUDY_FILE, cell_rows, unfinished
+from adaptlens.studies.running import STUDY_FILE, cell_rows, task_notes, unfinished
 
 if TYPE_CHECKING:
     from adaptlens.report import StudyReport
@@ -76,8 +76,7 @@ def analyse(run: Run, overrides: Sequence[str] = ()) -> "StudyReport":
     frames = {name: pd.DataFrame(rows) for name, rows in tables.items()}
     frames["effects"] = effects(found, tasks)
     notes = [*study.get("notes", ()), *unfinished(study["cells"], found)]
-    for task in tasks.values():
-        notes += [f"{task['name']}: {note}" for note in task["notes"]]
+    notes += task_notes(tasks.values())
     notes += [f"{one.model}: {note}" for one in found for note in one.notes]
     families = dict.fromkeys(row["family"] for row in tables["curves"])
     return StudyReport(

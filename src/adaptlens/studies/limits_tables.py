@@ -10,7 +10,7 @@ from adaptlens.counts import counted
 from adaptlens.errors import UserError
 from adaptlens.frames import Condition, conditions
 from adaptlens.store import Run
-from adaptlens.studies.running import STUDY_FILE, cell_rows, unfinished
+from adaptlens.studies.running import STUDY_FILE, cell_rows, task_notes, unfinished
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -175,8 +175,7 @@ def analyse(run: Run, overrides: Sequence[str] = ()) -> "StudyReport":
     table = scores(found, tasks, about, config.seed)
     tables, judged = tables_of(table, settings["claims"], about["exposed"], config.seed)
     notes = [*study.get("notes", ()), *unfinished(study["cells"], found)]
-    for task in tasks.values():
-        notes += [f"{task['name']}: {note}" for note in task["notes"]]
+    notes += task_notes(tasks.values())
     notes += [f"{one.model}: {note}" for one in found for note in one.notes]
     tuned = table[table.mixture != ""]
     num_tuned = len(tuned.drop_duplicates(["model", "mixture", "seed", "system"]))

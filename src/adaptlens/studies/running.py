@@ -262,6 +262,15 @@ def write_tables(run: Run, tables: "Mapping[str, pd.DataFrame]") -> None:
         write_atomically(folder / f"{name}.parquet", content.getvalue())
 
 
+def task_notes(tasks: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the notes of tasks as stored, each once, after the names of those that say it."""
+    said: dict[str, list[str]] = {}
+    for task in tasks:
+        for note in task["notes"]:
+            said.setdefault(note, []).append(str(task["name"]))
+    return [f"{', '.join(dict.fromkeys(names))}: {note}" for note, names in said.items()]
+
+
 def unfinished(specs: Sequence[Mapping[str, Any]], found: Sequence[Condition]) -> list[str]:
     """Return a sentence when the run is not complete."""
     wanted = sum(len(spec["draws"]) for spec in specs)
