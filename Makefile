@@ -9,7 +9,8 @@ demo: .venv/installed ## compare the ways of adapting the reference model on two
 		--shots 0,4,16 --draws 10 --out runs/demo
 
 test: .venv/installed-test ## the whole test suite, offline
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest \
+		--numprocesses logical --maxprocesses 4 --dist loadfile
 
 check: .venv/installed-check ## formatter, linter, types, import contracts
 	$(BIN)/ruff format --check .
