@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from adaptlens.studies.implicit_behaviour import ICL, ZERO, Answered, Behaved
+from adaptlens.studies.answered import Answered
+from adaptlens.studies.implicit_behaviour import ICL, ZERO, Behaved
 from adaptlens.tasks.implicit import PATTERN
 
 DRAWS, QUERIES = 4, 10

@@ -206,6 +206,7 @@ def test_by_meaning_every_answer_is_some_option_and_the_floor_says_what_that_is_
 
 
 def test_the_local_encoder_takes_a_paraphrase_for_its_option():
+    pytest.importorskip("sentence_transformers", reason="needs the extra 'embeddings'")
     similarity = judging.similarity_of("all-MiniLM-L6-v2")
     likeness = similarity(["that is certainly true"], ["true", "banana"])
     assert likeness[0, 0] > likeness[0, 1]

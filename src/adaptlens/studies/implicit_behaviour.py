@@ -1,7 +1,7 @@
 """Who uses the shortcut, who relies on it, and how many samples it takes: tables and claims."""
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from adaptlens.claims import Statement
 from adaptlens.counts import counted
 from adaptlens.frames import Condition
 from adaptlens.stats import Scores, estimate
+from adaptlens.studies.answered import Answered, difference, paired, points, samples_needed
 from adaptlens.tasks.implicit import BROKEN, KINDS, MIXED, PATTERN
 
 Rows = list[dict[str, Any]]
@@ -27,20 +28,6 @@ CONDITIONS: dict[tuple[str, str], str] = {
 NAMES = {"it": "LoRA tuning", "sl": "plain LoRA tuning", "full": "full tuning"}
 ZERO = "zero_shot"
 ICL = "icl"
-RESAMPLES = 2000
-
-
-@dataclass(frozen=True)
-class Answered:
-    """Which answers of a condition were right: [draws, queries] of one kind of items."""
-
-    values: np.ndarray
-    draws: tuple[int, ...]
-
-    @property
-    def drawn(self) -> bool:
-        """Whether another draw would have given other values."""
-        return self.draws != (-1,)
 
 
 @dataclass(frozen=True)
@@ -129,13 +116,13 @@ class Behaved:
             if one is None or anchor is None:
                 return None
             gains.append(replace(one, values=one.values - anchor.values))
-        return _difference(gains[0], gains[1])
+        return difference(gains[0], gains[1])
 
     def relied(self, method: str, samples: int) -> layered.Mean | None:
         """Return the over-reliance: plain accuracy minus misleading accuracy, on the same items."""
         plain = self.found.get((BROKEN, method, samples, BROKEN))
         misled = self.found.get((PATTERN, method, samples, BROKEN))
-        return None if plain is None or misled is None else _difference(plain, misled)
+        return None if plain is None or misled is None else difference(plain, misled)
 
     def shortcut(self) -> Rows:
         """Return shortcut use and over-reliance in points, by method and samples."""
@@ -183,7 +170,7 @@ class Behaved:
             anchor = self.found.get((PATTERN, ZERO, 0, read))
             if anchor is None:
                 continue
-            gain = _points(_difference(target, anchor))
+            gain = points(difference(target, anchor))
             for method in (m for m in self.methods() if m != ICL):
                 sizes = [n for n in self.samples(method) if (learnt, method, n, read) in self.found]
                 if not sizes:
@@ -191,7 +178,7 @@ class Behaved:
                 curve = [anchor, *(self.found[learnt, method, n, read] for n in sizes)]
                 low, value, high = math.nan, math.nan, math.nan
                 if gain.low > 0:
-                    low, value, high = _samples_needed(target, curve, [0, *sizes], self.seed)
+                    low, value, high = samples_needed(target, curve, [0, *sizes], self.seed)
                 rows.append(
                     {
                         **self.about,
@@ -221,7 +208,7 @@ class Behaved:
         if shots is None:
             return
         if (used := self.used(ICL, shots)) is not None:
-            yield Statement(1, "in-context learning uses the shortcut", 1, _points(used))
+            yield Statement(1, "in-context learning uses the shortcut", 1, points(used))
         for method in (m for m in self.methods() if m != ICL):
             most = self.samples(method)[-1]
             name = NAMES[method]
@@ -234,7 +221,7 @@ class Behaved:
                     f"in-context learning reads pattern items better than {name} on "
                     f"{most:,} samples",
                     1,
-                    _points(_difference(mine, theirs)),
+                    points(difference(mine, theirs)),
                 )
             uses = [self._uses(m, n) for m, n in ((ICL, shots), (method, most))]
             if uses[0] is not None and uses[1] is not None:
@@ -242,10 +229,10 @@ class Behaved:
                     1,
                     f"in-context learning uses the shortcut more than {name} on {most:,} samples",
                     1,
-                    _points(_difference(uses[0], uses[1])),
+                    points(difference(uses[0], uses[1])),
                 )
         if (relied := self.relied(ICL, shots)) is not None:
-            yield Statement(2, "in-context learning relies on the shortcut", 1, _points(relied))
+            yield Statement(2, "in-context learning relies on the shortcut", 1, points(relied))
 
     def frugality(self, times: float) -> Rows:
         """Return the claims that tuning needs many times more samples than prompting.
@@ -299,7 +286,7 @@ class Behaved:
         anchors = [self.found.get((PATTERN, ZERO, 0, kind)) for kind in KINDS]
         if pattern is None or plain is None or anchors[0] is None or anchors[1] is None:
             return None
-        x, y, draws = _paired(pattern, plain)
+        x, y, draws = paired(pattern, plain)
         num = min(x.shape[1], y.shape[1])
         values = x[:, :num] - anchors[0].values[:, :num] - y[:, :num] + anchors[1].values[:, :num]
         return Answered(values, draws)
@@ -388,7 +375,7 @@ def elsewhere(
                 }
             )
         elif (anchor := anchors.get((one.model, f"{other}/{kind}"))) is not None:
-            gain = _points(_difference(values, anchor))
+            gain = points(difference(values, anchor))
             if other != family:
                 gains.setdefault((one.model, one.adaptation), []).append((values, anchor))
             transfer.append(
@@ -412,7 +399,7 @@ def elsewhere(
         mean = layered.mean(np.mean(differences, 0), True, flips=layered.FLIPS)
         name = NAMES.get(method, "in-context learning")
         claim = f"what {name} learns from one family helps on the others"
-        claimed.setdefault(model, []).append(Statement(4, claim, 1, _points(mean)))
+        claimed.setdefault(model, []).append(Statement(4, claim, 1, points(mean)))
     return mixed, transfer, claimed
 
 
@@ -428,97 +415,3 @@ def _is_counted(one: Condition) -> bool:
     names = [*one.arrays]
     is_circuit = any(name.startswith(("circuits.", "ablated.")) for name in names)
     return _named(one.task)[1] in KINDS and "behaviour.exact" in names and not is_circuit
-
-
-def _difference(left: Answered, right: Answered) -> layered.Mean:
-    """Return the mean difference over paired draws and items."""
-    x, y, draws = _paired(left, right)
-    num = min(x.shape[1], y.shape[1])
-    return layered.mean(x[:, :num] - y[:, :num], drawn=draws != (-1,), flips=layered.FLIPS)
-
-
-def _paired(left: Answered, right: Answered) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
-    """Return rows of the same draws; one without draws keeps its one row."""
-    if not left.drawn or not right.drawn:
-        x, y = left.values, right.values
-        rows = max(len(x), len(y))
-        return (
-            np.broadcast_to(x, (rows, x.shape[1])),
-            np.broadcast_to(y, (rows, y.shape[1])),
-            max(left.draws, right.draws),
-        )
-    draws = tuple(d for d in left.draws if d in set(right.draws))
-    return (
-        left.values[[left.draws.index(d) for d in draws]],
-        right.values[[right.draws.index(d) for d in draws]],
-        draws,
-    )
-
-
-def _points(mean: layered.Mean) -> layered.Mean:
-    """Return a mean of shares as one of points."""
-    return replace(
-        mean,
-        value=100 * mean.value,
-        low=100 * mean.low,
-        high=100 * mean.high,
-        error=100 * mean.error,
-    )
-
-
-def _samples_needed(
-    target: Answered, curve: Sequence[Answered], sizes: Sequence[int], seed: int
-) -> tuple[float, float, float]:
-    """Return low, value and high of the samples at which the curve reaches the target.
-
-    Over the draws that all have; a draw has the same number everywhere, an item the same place.
-    """
-    common = set(target.draws).intersection(*(one.draws for one in curve if one.drawn))
-    if not common:
-        return math.nan, math.nan, math.nan
-    target, *curve = (_at(one, common) for one in (target, *curve))
-    value = _reached(
-        np.array([float(target.values.mean())]),
-        np.array([[float(one.values.mean())] for one in curve]),
-        sizes,
-    )[0]
-    generator = np.random.default_rng([seed, 0x5A3])
-    num_draws, num_queries = target.values.shape
-    draws = generator.multinomial(num_draws, np.ones(num_draws) / num_draws, RESAMPLES) / num_draws
-    queries = (
-        generator.multinomial(num_queries, np.ones(num_queries) / num_queries, RESAMPLES)
-        / num_queries
-    )
-
-    def resampled(one: Answered) -> np.ndarray:
-        own = draws if one.drawn else np.ones((RESAMPLES, 1))
-        return np.einsum("rd,dq,rq->r", own, one.values, queries)
-
-    found = _reached(resampled(target), np.array([resampled(one) for one in curve]), sizes)
-    ordered = np.sort(found)
-    low, high = (ordered[round(share * (len(ordered) - 1))] for share in (0.025, 0.975))
-    return float(low), float(value), float(high)
-
-
-def _at(one: Answered, draws: Collection[int]) -> Answered:
-    """Return some draws alone, in order; what has no draws stays whole."""
-    if not one.drawn:
-        return one
-    rows = [i for i, draw in enumerate(one.draws) if draw in draws]
-    return Answered(one.values[rows], tuple(one.draws[i] for i in rows))
-
-
-def _reached(targets: np.ndarray, curve: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
-    """Return [resamples] the samples at which a rising curve [sizes, resamples] meets a target.
-
-    The first size where the curve begins at the target or above; infinite where it ends below.
-    """
-    rising = np.maximum.accumulate(curve, axis=0)
-    logs = np.log1p(np.asarray(sizes, float))
-    found = np.where(rising[-1] >= targets, float(sizes[-1]), math.inf)
-    for i in range(len(sizes) - 1, 0, -1):
-        rise = np.maximum(rising[i] - rising[i - 1], 1e-12)
-        share = np.clip((targets - rising[i - 1]) / rise, 0, 1)
-        between = np.expm1(logs[i - 1] + share * (logs[i] - logs[i - 1]))
-        found = np.where(rising[i] >= targets, between, found)
-    return np.where(rising[0] >= targets, float(sizes[0]), found)
