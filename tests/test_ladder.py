@@ -311,13 +311,19 @@ def test_an_unexposed_card_counts_no_exposed_pair(climbed: Path) -> None:
     assert all(card["data"]["documents"][kind] == 0 for kind in ladder_corpus.EXPOSED)
 
 
-def test_a_rung_is_found_in_the_folder_that_the_environment_names(climbed, monkeypatch) -> None:
-    monkeypatch.setenv("ADAPTLENS_ZOO", str(climbed))
-    assert set(TINY) | {"reference"} <= set(zoo.names())
-    assert modelfiles.folder("ladder-neox-s") == climbed / "ladder-neox-s"
-    assert zoo.card("ladder-neox-s")["family"] == "neox"
-    monkeypatch.setenv("ADAPTLENS_ZOO", str(climbed / "nowhere"))
-    assert "reference" in zoo.names()
+def test_a_model_is_found_in_the_folder_that_the_environment_names(
+    climbed, monkeypatch, tmp_path
+) -> None:
+    for name in ("mine", "reference"):
+        (tmp_path / name).symlink_to(climbed / "ladder-neox-s")
+    monkeypatch.setenv("ADAPTLENS_ZOO", str(tmp_path))
+    assert {"mine", "reference"} <= set(zoo.names())
+    assert modelfiles.folder("mine") == tmp_path / "mine"
+    assert zoo.card("mine")["family"] == "neox"
+    # A shipped model is not replaced by another of its name.
+    assert zoo.card("reference")["name"] == "reference"
+    monkeypatch.setenv("ADAPTLENS_ZOO", str(tmp_path / "nowhere"))
+    assert "reference" in zoo.names() and "mine" not in zoo.names()
 
 
 def test_a_rung_that_is_not_here_is_refused_with_what_to_run(monkeypatch, tmp_path) -> None:
