@@ -1,7 +1,7 @@
 """Right answers of two conditions and more: differences, and samples that reach as much."""
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -49,6 +49,17 @@ def paired(left: Answered, right: Answered) -> tuple[np.ndarray, np.ndarray, tup
     )
 
 
+def in_common(several: Sequence[Answered]) -> list[Answered]:
+    """Return each with the draws that all have; what has no draws stays whole."""
+    drawn = [set(one.draws) for one in several if one.drawn]
+    common = set.intersection(*drawn) if drawn else set()
+    found = []
+    for one in several:
+        rows = [i for i, draw in enumerate(one.draws) if draw in common or not one.drawn]
+        found.append(Answered(one.values[rows], tuple(one.draws[i] for i in rows)))
+    return found
+
+
 def points(mean: layered.Mean) -> layered.Mean:
     """Return a mean of shares as one of points."""
     return replace(
@@ -65,12 +76,8 @@ def samples_needed(
 ) -> tuple[float, float, float]:
     """Return low, value and high of the samples at which the curve reaches the target.
 
-    Over the draws that all have; a draw has the same number everywhere, an item the same place.
+    All with the same draws, or none; an item has the same place everywhere.
     """
-    common = set(target.draws).intersection(*(one.draws for one in curve if one.drawn))
-    if not common:
-        return math.nan, math.nan, math.nan
-    target, *curve = (_at(one, common) for one in (target, *curve))
     value = _reached(
         np.array([float(target.values.mean())]),
         np.array([[float(one.values.mean())] for one in curve]),
@@ -92,14 +99,6 @@ def samples_needed(
     ordered = np.sort(found)
     low, high = (ordered[round(share * (len(ordered) - 1))] for share in (0.025, 0.975))
     return float(low), float(value), float(high)
-
-
-def _at(one: Answered, draws: Collection[int]) -> Answered:
-    """Return some draws alone, in order; what has no draws stays whole."""
-    if not one.drawn:
-        return one
-    rows = [i for i, draw in enumerate(one.draws) if draw in draws]
-    return Answered(one.values[rows], tuple(one.draws[i] for i in rows))
 
 
 def _reached(targets: np.ndarray, curve: np.ndarray, sizes: Sequence[int]) -> np.ndarray:

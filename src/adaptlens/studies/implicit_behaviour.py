@@ -8,11 +8,18 @@ from typing import Any
 import numpy as np
 
 from adaptlens import layered
-from adaptlens.claims import Statement
+from adaptlens.claims import MINIMUM_DRAWS, Statement
 from adaptlens.counts import counted
 from adaptlens.frames import Condition
 from adaptlens.stats import Scores, estimate
-from adaptlens.studies.answered import Answered, difference, paired, points, samples_needed
+from adaptlens.studies.answered import (
+    Answered,
+    difference,
+    in_common,
+    paired,
+    points,
+    samples_needed,
+)
 from adaptlens.tasks.implicit import BROKEN, KINDS, MIXED, PATTERN
 
 Rows = list[dict[str, Any]]
@@ -166,16 +173,17 @@ class Behaved:
             shots = self.chosen(ICL, learnt)
             if shots is None:
                 continue
-            target = self.found[learnt, ICL, shots, read]
             anchor = self.found.get((PATTERN, ZERO, 0, read))
             if anchor is None:
                 continue
-            gain = points(difference(target, anchor))
             for method in (m for m in self.methods() if m != ICL):
                 sizes = [n for n in self.samples(method) if (learnt, method, n, read) in self.found]
-                if not sizes:
+                tuned = [self.found[learnt, method, n, read] for n in sizes]
+                prompted = self.found[learnt, ICL, shots, read]
+                target, *curve = in_common([prompted, anchor, *tuned])
+                if not sizes or not target.draws:
                     continue
-                curve = [anchor, *(self.found[learnt, method, n, read] for n in sizes)]
+                gain = points(difference(target, anchor))
                 low, value, high = math.nan, math.nan, math.nan
                 if gain.low > 0:
                     low, value, high = samples_needed(target, curve, [0, *sizes], self.seed)
@@ -238,8 +246,8 @@ class Behaved:
         """Return the claims that tuning needs many times more samples than prompting.
 
         Supported where the whole interval of the ratio lies above `times`, refuted where it lies
-        below; not decided where prompting gains nothing that could be reached. Rows of claims, as
-        `implicit_tables` makes them of statements.
+        below; not decided where prompting gains nothing that could be reached, and with fewer than
+        5 draws. Rows of claims, as `implicit_tables` makes them of statements.
         """
         rows: Rows = []
         for row in self.needed():
@@ -258,6 +266,9 @@ class Behaved:
                     f"{row['gain_high']:.1f}] over zero-shot, nothing that tuning could be "
                     "measured by"
                 )
+            if row["draws"] < MINIMUM_DRAWS:
+                state = "not decided"
+                line += f"; fewer than {MINIMUM_DRAWS} draws decide nothing"
             rows.append(
                 {
                     "model": self.model,
