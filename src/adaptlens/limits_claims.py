@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from adaptlens.abilities import FIRST, panel
 from adaptlens.attribution import moments, shares
 from adaptlens.claims import State
+from adaptlens.config.limits import CLAIMS
 from adaptlens.contrasts import mean_over, paired
 from adaptlens.correlation import CONTROLS, MINIMUM_BASES, correlate
 from adaptlens.counts import counted, parameters
@@ -40,10 +41,10 @@ class Margins:
         share: of variance, to call an influence more than little.
     """
 
-    correlation: float = 0.3
-    gain: float = 0.05
-    system: float = 0.02
-    share: float = 0.05
+    correlation: float = CLAIMS["correlation"]
+    gain: float = CLAIMS["gain"]
+    system: float = CLAIMS["system"]
+    share: float = CLAIMS["share"]
 
 
 @dataclass(frozen=True)

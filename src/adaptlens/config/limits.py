@@ -33,6 +33,7 @@ Mixing = Literal[
     "coreference-other",
 ]
 System = Literal["base", "gold", "regular", "samplegen", "pipeline"]
+Tuned = Literal["regular", "samplegen"]
 MIXTURES: tuple[Mixing, ...] = Mixing.__args__  # type: ignore[attr-defined]
 SYSTEMS: tuple[System, ...] = System.__args__  # type: ignore[attr-defined]
 LADDER = "ladder"
@@ -74,6 +75,8 @@ class LimitsConfig:
         systems: which are read. The pipeline comes with samplegen.
         draws: seeds of tuning on the default mixture; each seed is one tuned model.
         ablation_draws: seeds of tuning on every other mixture.
+        ablation_systems: which are tuned on every other mixture, of those in `systems` (the paper:
+            regular and samplegen).
         gold_draws: draws of the gold examples.
         shots: gold examples before an item.
         queries: test items of each task.
@@ -104,6 +107,7 @@ class LimitsConfig:
     systems: Annotated[tuple[System, ...], MinLen(1)] = SYSTEMS
     draws: Count = 3
     ablation_draws: Count = 1
+    ablation_systems: Annotated[tuple[Tuned, ...], MinLen(1)] = ("regular",)
     gold_draws: Count = 3
     shots: Count = 2
     queries: Annotated[int, Ge(4)] = 48
@@ -154,7 +158,7 @@ def _filled(settings: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _conflict(config: LimitsConfig) -> Conflict | None:
-    for name in ("models", "mixtures", "systems", "variations", "held_out"):
+    for name in ("models", "mixtures", "systems", "ablation_systems", "variations", "held_out"):
         given = getattr(config, name)
         if len(set(given)) < len(given):
             return (name,), f"given {', '.join(given)}; give each once."
@@ -169,6 +173,11 @@ def _conflict(config: LimitsConfig) -> Conflict | None:
                 f"given {', '.join(config.systems)}; expected {needed} among them, as tuned models "
                 "are compared with base models: add it."
             )
+    if "samplegen" in config.ablation_systems and not {"samplegen", "pipeline"} & {*config.systems}:
+        return ("ablation_systems",), (
+            f"given samplegen, and systems {', '.join(config.systems)}; expected samplegen or "
+            "pipeline among the systems: add one, or leave samplegen out here."
+        )
     for key in ("steps", "rate"):
         values: Any = config.tune.get(key)
         if values and len(values) > 1:
@@ -185,7 +194,15 @@ def _conflict(config: LimitsConfig) -> Conflict | None:
 LIMITS = Schema(
     study="limits",
     kind=LimitsConfig,
-    lists=("models", "tasks", "mixtures", "systems", "variations", "held_out"),
+    lists=(
+        "models",
+        "tasks",
+        "mixtures",
+        "systems",
+        "ablation_systems",
+        "variations",
+        "held_out",
+    ),
     sources=("tasks",),
     tables={"tasks": TaskSource, "tune": Tune, "claims": Claims, "engine": Engine},
     analysis=("claims",),
@@ -200,6 +217,7 @@ LIMITS = Schema(
         "systems": (f"names of systems: {', '.join(SYSTEMS)}", "systems: [gold, regular]"),
         "draws": ("a whole number of at least 1", "draws: 3"),
         "ablation_draws": ("a whole number of at least 1", "ablation_draws: 1"),
+        "ablation_systems": ("regular, samplegen or both", "ablation_systems: [regular]"),
         "gold_draws": ("a whole number of at least 1", "gold_draws: 3"),
         "shots": ("a whole number of at least 1", "shots: 2"),
         "queries": ("a whole number of at least 4", "queries: 48"),

@@ -157,13 +157,15 @@ def _wanted(config: LimitsConfig, members: Sequence[Task]) -> Iterator[Wanted]:
         "rate": rate[0] if rate else None,
         **clusters,
     }
+    tuned = ["regular"]
+    if {"samplegen", "pipeline"} & {*config.systems}:
+        tuned.append("samplegen")
     for name, mixture in built.items():
-        count = config.draws if name == "default" else config.ablation_draws
-        draws = tuple(range(count))
-        for system in ("regular", "samplegen"):
-            if system in config.systems or (system == "samplegen" and "pipeline" in config.systems):
-                varied = _read(config, system) if name == "default" else ("",)
-                yield Wanted(mixture, f"{system}_tuned", tune, draws, varied)
+        main = name == "default"
+        draws = tuple(range(config.draws if main else config.ablation_draws))
+        for system in tuned if main else config.ablation_systems:
+            varied = _read(config, system) if main else ("",)
+            yield Wanted(mixture, f"{system}_tuned", tune, draws, varied)
 
 
 def _read(config: LimitsConfig, system: str) -> tuple[str, ...]:

@@ -1,0 +1,39 @@
+"""What a study of limits plans: bases, mixtures, seeds and systems."""
+
+from collections import Counter
+
+import pytest
+
+from adaptlens.config import limits_config
+from adaptlens.errors import UserError
+from adaptlens.studies import limits
+
+ABLATIONS = {
+    "mixture-nlg-only", "mixture-no-nli-no-nlg", "mixture-one-task", "mixture-other-task",
+    "mixture-no-coreference", "mixture-coreference-one", "mixture-coreference-other",
+}  # fmt: skip
+
+
+def tuned(**settings) -> Counter[tuple[str, str]]:
+    """Tuned models of one base, by system and mixture."""
+    config = limits_config(models=["ladder-llama-s"], **settings)
+    rows = limits.planned_work(limits.plan(config), None)
+    return Counter(
+        {(r["condition"], r["task"]): r["tuned_models"] for r in rows if r["tuned_models"]}
+    )
+
+
+def test_ablations_are_tuned_for_regular_prompts_unless_said_otherwise():
+    main = Counter({("regular", "mixture"): 3, ("samplegen", "mixture"): 3})
+    regular = Counter({("regular", name): 1 for name in ABLATIONS})
+    written = Counter({("samplegen", name): 1 for name in ABLATIONS})
+    assert tuned() == main + regular
+    assert tuned(ablation_systems=["regular", "samplegen"]) == main + regular + written
+    assert tuned(ablation_systems="samplegen") == main + written
+
+
+def test_ablations_for_a_system_that_is_not_read_are_refused():
+    with pytest.raises(UserError, match="ablation_systems: given samplegen, and systems gold"):
+        limits_config(systems=["gold", "regular"], ablation_systems=["samplegen"])
+    with pytest.raises(UserError, match="given an empty list; expected regular, samplegen or both"):
+        limits_config(ablation_systems=[])
