@@ -189,3 +189,14 @@ def test_the_mixed_model_finds_what_performance_was_made_of():
         missed += not rows["size"]["low"] <= truth <= rows["size"]["high"]
         assert rows["base ICL"]["p"] < 0.001 and rows["rest"]["kind"] == "random"
     assert missed <= 1
+
+
+def test_predictors_that_tell_every_base_apart_have_no_errors_and_leave_bases_no_intercept():
+    rng = np.random.default_rng(5)
+    table = scores(*abilities_of(rng, bases=2, tasks=12, related=0.7), rng, models=6)
+    rows = {row["term"]: row for row in mixed_effects(table)}
+    assert "base" not in rows and "base on task" in rows
+    for name in ("intercept", "family: family-1, not family-0"):
+        assert abs(rows[name]["value"]) < 1
+        assert all(np.isnan(rows[name][key]) for key in ("error", "low", "high", "p", "freedom"))
+    assert 0 < rows["base ICL"]["error"] < 1

@@ -280,7 +280,8 @@ def mixed_effects(scores: "DataFrame", *, alpha: float = 0.05) -> Rows:
     Columns: kind ("fixed" or "random"), term, value (of random terms the standard deviation),
     error, low, high, p (NaN for random terms), freedom, points, bases, tasks. Degrees of freedom
     are bases less what varies between bases only, for those; else the fewer of bases and tasks,
-    less one. Size is per tenfold of parameters.
+    less one. Where the former leaves none, what varies between bases only has a value and no
+    error, and bases have no random intercept. Size is per tenfold of parameters.
     """
     whole = panel(scores)
     model, task = np.nonzero(np.isfinite(whole.tuned[0]) & np.isfinite(whole.icl[0][whole.of]))
@@ -304,9 +305,12 @@ def mixed_effects(scores: "DataFrame", *, alpha: float = 0.05) -> Rows:
     bases, tasks = len(whole.bases), len(whole.tasks)
     few = float(max(min(bases, tasks) - 1, 1))
     freedom = {name: few for name in fixed}
-    freedom |= {name: float(max(bases - 1 - len(kept), 1)) for name in (*kept, "intercept")}
+    between_freedom = float(bases - 1 - len(kept))
+    freedom |= dict.fromkeys((*kept, "intercept"), max(between_freedom, 1.0))
     mixtures = np.unique(np.array(whole.mixtures), return_inverse=True)[1][model]
-    groups = {"task": task, "base": base, "base on task": base * tasks + task}
+    groups = {"task": task, "base on task": base * tasks + task}
+    if between_freedom:
+        groups["base"] = base
     if len(whole.of) > bases:
         groups["tuned model"] = model
     if len(set(whole.mixtures)) > 1:
@@ -315,11 +319,13 @@ def mixed_effects(scores: "DataFrame", *, alpha: float = 0.05) -> Rows:
               if 1 < len(np.unique(places)) < len(model)}  # fmt: skip
     found = mixed(whole.tuned[0][model, task], fixed, groups, freedom=freedom, level=1 - alpha)
     about = {"points": found.points, "bases": bases, "tasks": tasks}
+    empty = dict.fromkeys(("error", "low", "high", "p", "freedom"), math.nan)
+    unsure = () if between_freedom else ("intercept", *kept)
     rows: Rows = [
         {"kind": "fixed", "term": one.name, "value": one.value, "error": one.error, "low": one.low,
-         "high": one.high, "p": one.p, "freedom": one.freedom, **about}
+         "high": one.high, "p": one.p, "freedom": one.freedom,
+         **(empty if one.name in unsure else {}), **about}
         for one in found.fixed
     ]  # fmt: skip
-    empty = dict.fromkeys(("error", "low", "high", "p", "freedom"), math.nan)
     return [*rows, *({"kind": "random", "term": name, "value": value, **empty, **about}
                      for name, value in found.spreads.items())]  # fmt: skip
