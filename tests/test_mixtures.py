@@ -240,6 +240,22 @@ def test_a_catalogued_dataset_with_options_of_its_own(tmp_path, own_cache):
     assert item.fields == (("question", item.input),)
 
 
+def test_a_dataset_that_needs_code_is_read_from_its_export_in_parquet(tmp_path, own_cache):
+    for split, count in {"train": 40, "validation": 8, "test": 9, "test_of_something": 5}.items():
+        place = tmp_path / "rows" / "en" / split
+        place.mkdir(parents=True)
+        rows = {"facts": [f"{split} {i}" for i in range(count)], "said": ["so"] * count}
+        datasets.Dataset.from_dict(rows).to_parquet(place / "0000.parquet")
+    (tmp_path / "own.yaml").write_text(
+        "tasks:\n"
+        f"  say: {{cluster: data, source: {tmp_path}/rows, export: en, fields: {{facts: facts}},\n"
+        "    answer: said, wordings: ['Say: {{ facts }}']}\n"
+    )
+    (say,) = clusters.catalogue(tmp_path / "own.yaml").load()
+    assert {len(say.train), len(say.validation), len(say.test)} == {40, 8, 9}
+    assert {e.input.split()[0] for e in say.test} == {"test"}
+
+
 def test_every_wording_of_the_catalogue_can_be_filled_in():
     from adaptlens.formats.layout import wording
 

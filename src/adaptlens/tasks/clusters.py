@@ -21,6 +21,8 @@ from adaptlens.tasks.split import SPLITS, Splits
 from adaptlens.values import Example, Kind, Task
 
 SHIPPED = Path(__file__).with_name("clusters.yaml")
+EXPORTS = "refs/convert/parquet"
+"""Branch in which the hub keeps a dataset as Parquet, in CONFIGURATION/SPLIT/."""
 MOST_ROWS = 30_000
 """Rows read of a split, as in FLAN."""
 
@@ -38,6 +40,7 @@ class Entry:
     splits: Mapping[str, str] = field(default_factory=dict)
     words: Mapping[str, str] = field(default_factory=dict)
     options: tuple[str, ...] | str = ()
+    export: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +214,11 @@ def _task(entry: Entry, settings: Settings, folder: Path | None, most_rows: int)
 
 def _opened(entry: Entry, folder: Path | None) -> tuple[dict[str, Any], str]:
     """Return the splits of an entry's dataset, and what to call it."""
+    if folder is None and entry.export:
+        files = {
+            label: f"{entry.export}/{label}/*.parquet" for label in entry.splits.values() or SPLITS
+        }
+        return open_dataset(entry.source, revision=EXPORTS, data_files=files), entry.source
     if folder is None:
         path, _, config = entry.source.partition(":")
         return open_dataset(path, config or None), entry.source
