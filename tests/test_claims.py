@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adaptlens.claims import Statement, implicit_tuning, judged
-from adaptlens.layered import Likeness, Mean
+from adaptlens.layered import Likeness, Mean, of_draws
 from adaptlens.layered import mean as mean_of
 from adaptlens.similarity import MEASURES
 from adaptlens.stats import holm
@@ -302,3 +302,12 @@ def test_a_large_excess_is_found():
     rng = np.random.default_rng(10)
     found = [claim(rng, (0.6, 0.3, 0.3, 0.2, 0.3), draws=8).state for _ in range(20)]
     assert found.count("supported") >= 19
+
+
+def test_equal_values_are_as_sure_as_so_many_equal_signs():
+    four = mean_of(np.full((1, 4), 0.3), drawn=False)
+    # Two-sided 2 / 2**4; one-sided half of it, on the side where the mean lies.
+    assert (four.p, four.at_least(), four.at_most()) == (0.125, 0.0625, 1.0)
+    assert four.at_most(0.5) == 0.0625 and four.at_least(0.3) == 1.0
+    three_draws = of_draws(np.full(3, 0.3))
+    assert (three_draws.p, three_draws.at_least()) == (0.25, 0.125)

@@ -18,6 +18,12 @@ def test_matrix_parameters_are_all_matrices_but_the_embeddings():
     assert matrix_parameters(tiny_lm("llama")) == 3 * 7680
 
 
+def test_tables_of_learned_positions_are_looked_up_too():
+    lm = tiny_lm("gpt2")
+    within = [p.numel() for name, p in lm.model.named_parameters() if ".h." in name and p.ndim == 2]
+    assert matrix_parameters(lm) == sum(within) > 0
+
+
 def test_query_flops_by_hand():
     lm = tiny_lm("llama")
     # 10 prompt and 2 answer tokens, nothing cached: 12 tokens see 1 + 2 + ... + 12 = 78 positions.

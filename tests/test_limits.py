@@ -37,3 +37,10 @@ def test_ablations_for_a_system_that_is_not_read_are_refused():
         limits_config(systems=["gold", "regular"], ablation_systems=["samplegen"])
     with pytest.raises(UserError, match="given an empty list; expected regular, samplegen or both"):
         limits_config(ablation_systems=[])
+
+
+def test_tasks_of_ones_own_are_tuned_on_the_default_mixture_unless_ablations_are_named():
+    tasks = [{"path": "rte.tsv", "cluster": "nli"}, {"path": "sst2.tsv", "cluster": "sentiment"}]
+    assert limits_config(tasks=tasks).mixtures == ("default",)
+    named = limits_config(tasks=tasks, mixtures=["default", "no-coreference"])
+    assert named.mixtures == ("default", "no-coreference")

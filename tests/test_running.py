@@ -1,6 +1,7 @@
 """What every study does with its plan: the folder it runs in, and how much of it is done."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,9 +12,10 @@ from hypothesis import strategies as st
 
 import adaptlens
 import tiny
-from adaptlens.config import implicit_config, limits_config
+from adaptlens.config import compare_config, convergence_config, implicit_config, limits_config
 from adaptlens.engines import Outcome
-from adaptlens.studies import implicit, limits
+from adaptlens.store import cell_id
+from adaptlens.studies import compare, convergence, implicit, limits
 from adaptlens.studies.running import Silent, default_folder, task_notes
 from adaptlens.study import Cell, Component, Study
 
@@ -78,6 +80,24 @@ def test_all_families_of_patterns_have_a_folder_that_can_be_made():
     assert len({cell.task["name"] for cell in study.cells}) > 3
     assert default_folder(study).name.startswith("implicit-reference-math-")
     assert len(default_folder(study).name) < 80
+
+
+@pytest.mark.parametrize(
+    ("study", "config"),
+    [
+        (compare, compare_config(tasks=["sentiment"])),
+        (convergence, convergence_config(tasks=["sentiment"], untrained=False)),
+        (implicit, implicit_config(families=["boolean"], quick=True)),
+        (limits, limits_config(quick=True)),
+    ],
+    ids=lambda one: getattr(one, "__name__", ""),
+)
+def test_cells_of_quantized_weights_are_other_cells(study, config):
+    ids = [
+        {cell_id(cell.spec()) for cell in study.plan(replace(config, quantize=bits)).cells}
+        for bits in (None, "8bit", "4bit")
+    ]
+    assert all(ids) and ids[0].isdisjoint(ids[1] | ids[2]) and ids[1].isdisjoint(ids[2])
 
 
 def test_a_plan_without_a_folder_finds_what_is_done(folder, tmp_path, monkeypatch):

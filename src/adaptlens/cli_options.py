@@ -12,6 +12,7 @@ from adaptlens.errors import RunIncomplete, UserError
 
 Command = Callable[..., None]
 Option = Callable[[Command], Command]
+Options = tuple[Option, ...]
 
 
 def json_option(what: str = "as JSON") -> Option:
@@ -81,17 +82,21 @@ _ENGINE = {"engine": "name", "workers": "workers", "address": "address"}
 
 _READING = ("input", "target", "choices", "references", "instruction")
 
-WHAT = (
-    click.option("--config", "config_file", type=click.Path(path_type=Path), metavar="FILE",
-                 help="YAML or .py file with the settings; options given here override it."),
-    click.option("--model", "--models", "models", multiple=True, metavar="NAME",
-                 help="Hub id, folder, or a shipped model (default: reference); untrained:NAME has "
-                 "random weights, chat:NAME its chat template. Repeatable."),
-    click.option("--task", "tasks", multiple=True, metavar="TASK",
-                 help="Bundled name, file, folder, hf:NAME[:CONFIG], or lm-eval YAML. Repeatable."),
-    *READING,
-)  # fmt: skip
-"""Which models and tasks."""
+
+def _what(model: str) -> Options:
+    """Return the options that say which models and tasks."""
+    return (
+        click.option("--config", "config_file", type=click.Path(path_type=Path), metavar="FILE",
+                     help="YAML or .py file with the settings; options given here override it."),
+        click.option("--model", "--models", "models", multiple=True, metavar="NAME",
+                     help=f"Hub id, folder, or a shipped model (default: {model}); untrained:NAME "
+                     "has random weights, chat:NAME its chat template. Repeatable."),
+        click.option("--task", "tasks", multiple=True, metavar="TASK",
+                     help="Bundled name, file, folder, hf:NAME[:CONFIG], or lm-eval YAML. "
+                     "Repeatable."),
+        *READING,
+    )  # fmt: skip
+
 
 _SHOTS = click.option(
     "--shots", callback=_numbers, metavar="0,4,16",
@@ -100,6 +105,9 @@ _SHOTS = click.option(
 _ONE_SHOTS = click.option(
     "--shots", callback=_numbers, metavar="N",
     help="Demonstrations, and examples to tune on, of the main conditions (default: 16).",
+)  # fmt: skip
+_GOLD_SHOTS = click.option(
+    "--shots", callback=_numbers, metavar="N", help="Gold examples before an item (default: 2).",
 )  # fmt: skip
 
 _COMPARISON = (
@@ -135,7 +143,8 @@ _QUICK = click.option(
 )
 _LIMITS = (
     click.option("--mixtures", callback=_words, metavar="A,B,..",
-                 help="What is tuned on: default, and ablations (default: all)."),
+                 help="What is tuned on: default, and ablations (all of them; with tasks of your "
+                 "own only what is named)."),
     click.option("--systems", callback=_words, metavar="A,B,..",
                  help="base, gold, regular, samplegen, pipeline (default: all)."),
     click.option("--variations", callback=_words, metavar="A,B,..",
@@ -167,16 +176,25 @@ _RUNNING = (
                  help="Worker processes on this machine, or on the cluster; one per device."),
     click.option("--address", metavar="ADDRESS", help="Address of a Ray cluster."),
     click.option("--out", type=click.Path(path_type=Path), metavar="FOLDER",
-                 help="Run folder (default: runs/MODEL-TASK)."),
+                 help="Run folder (default: one named after study, models and tasks in runs/)."),
 )  # fmt: skip
 
-COMPARE_OPTIONS = (*WHAT, _SHOTS, *_COMPARISON, *_SIZE, *_HOW, *_RUNNING)
-CONVERGENCE_OPTIONS = (*WHAT, _ONE_SHOTS, *_CONVERGENCE, *_SIZE, *_RUNNING)
-IMPLICIT_OPTIONS = (*WHAT, _SHOTS, *_COMPARISON, *_IMPLICIT, _QUICK, *_SIZE, *_RUNNING)
-LIMITS_OPTIONS = (*WHAT, _ONE_SHOTS, *_LIMITS, _QUICK, *_SIZE, *_RUNNING)
-PLAN_OPTIONS = (
-    *WHAT, _SHOTS, *_COMPARISON, *_CONVERGENCE, *_IMPLICIT, *_LIMITS, _QUICK, *_SIZE, *_HOW,
+COMPARE_OPTIONS: Options = (*_what("reference"), _SHOTS, *_COMPARISON, *_SIZE, *_HOW, *_RUNNING)
+CONVERGENCE_OPTIONS: Options = (*_what("reference"), _ONE_SHOTS, *_CONVERGENCE, *_SIZE, *_RUNNING)
+IMPLICIT_OPTIONS: Options = (
+    *_what("reference-math"), _SHOTS, *_COMPARISON, *_IMPLICIT, _QUICK, *_SIZE, *_RUNNING,
+)  # fmt: skip
+LIMITS_OPTIONS: Options = (
+    *_what("ladder, all of it"),
+    _GOLD_SHOTS,
+    *_LIMITS,
+    _QUICK,
+    *_SIZE,
     *_RUNNING,
+)
+PLAN_OPTIONS: Options = (
+    *_what("the study's own"), _SHOTS, *_COMPARISON, *_CONVERGENCE, *_IMPLICIT, *_LIMITS, _QUICK,
+    *_SIZE, *_HOW, *_RUNNING,
 )  # fmt: skip
 """What any study takes; those that mean nothing to the one planned are refused."""
 
@@ -226,9 +244,12 @@ def study_config(
     if "shots" in settings and "shots" not in schema.lists:
         if len(settings["shots"]) != 1:
             written = ",".join(map(str, settings["shots"]))
+            further = (
+                "; further ones are given as --counts 1,4,16" if schema.known("counts") else ""
+            )
             raise UserError(
                 f"--shots {written}: the study '{study}' takes one number of demonstrations, for "
-                "example --shots 16; further ones are given as --counts 1,4,16."
+                f"example --shots 16{further}."
             )
         settings["shots"] = settings["shots"][0]
     return load_config(schema, config_file, (*scheduled, *overrides), settings)

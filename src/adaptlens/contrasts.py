@@ -224,7 +224,9 @@ def _exceeding(table: "DataFrame", level: str, width: float) -> Rows:
         variance = sum(one for one, _ in sources)
         spread = sum(one**2 / degrees for one, degrees in sources)
         freedom = variance**2 / spread if spread > 0 else math.inf
-        found = _mean(float(values.mean()), math.sqrt(variance), freedom, 1, len(values), width)
+        # Unseen queries may differ where all seen agree.
+        error = max(math.sqrt(variance), 1 / float(own["queries"].iloc[0]))
+        found = _mean(float(values.mean()), error, freedom, 1, len(values), width)
         rows.append({
             "level": level, "model": own["model"].iloc[0] if alone else "all",
             "task": own["task"].iloc[0], "cluster": own["cluster"].iloc[0],

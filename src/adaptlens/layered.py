@@ -59,11 +59,16 @@ class Mean:
 
     def at_least(self, bound: float = 0.0) -> float:
         """Return the one-sided p-value of the mean being no larger than a bound."""
-        return _tail(self.value - bound, self.error, self.freedom)
+        return self._beyond(self.value - bound)
 
     def at_most(self, bound: float = 0.0) -> float:
         """Return the one-sided p-value of the mean being no smaller than a bound."""
-        return _tail(bound - self.value, self.error, self.freedom)
+        return self._beyond(bound - self.value)
+
+    def _beyond(self, distance: float) -> float:
+        if self.error == 0 and distance > 0:
+            return _of_signs(self.queries, self.draws)
+        return _tail(distance, self.error, self.freedom)
 
 
 def mean(
@@ -142,11 +147,17 @@ def of_draws(
         by_query = float((groups - 1) / groups * np.square(without - without.mean()).sum())
     variance = by_draw + by_query
     if variance <= (1e-12 * max(1.0, abs(value))) ** 2:
-        return Mean(value, value, value, 1.0 if value == 0 else 0.0, groups, repeats, 0.0, math.inf)
+        p = min(1.0, 2 * _of_signs(groups, repeats)) if value else 1.0
+        return Mean(value, value, value, p, groups, repeats, 0.0, math.inf)
     freedom = variance**2 / (by_draw**2 / max(repeats - 1, 1) + by_query**2 / max(groups - 1, 1))
     error = math.sqrt(variance)
     p = min(1.0, 2 * _tail(abs(value), error, freedom))
     return _mean(value, p, t_quantile((1 - level) / 2, freedom), groups, repeats, error, freedom)
+
+
+def _of_signs(queries: int, draws: int) -> float:
+    """Return the chance that as many signs are all positive, one a query; or one a draw of one."""
+    return 0.5 ** (queries if queries > 1 else draws)
 
 
 def _tail(distance: float, error: float, freedom: float) -> float:

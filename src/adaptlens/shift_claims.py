@@ -72,27 +72,6 @@ def shifted_more(
     return replace(found, p=max(found.p, exact)) if math.isfinite(exact) else found
 
 
-def no_shift(
-    pairs: Mapping[str, tuple[Patched, Patched]], *, margin: float, alpha: float = 0.05,
-    factor: int = 0, seed: int = 0,
-) -> list[Judged]:  # fmt: skip
-    """Return, for each pair, whether its circuits are the same within the margin.
-
-    Equivalence is a claim and has its own test (two one-sided ones against the margin); p above
-    0.05 supports nothing.
-
-    Args:
-        pairs: what is claimed, in words, to the two conditions.
-        margin: the smallest distance that counts, fixed beforehand.
-        alpha: chance of any false answer.
-        factor: number of the factor of the study.
-        seed: of resamples and flips.
-    """
-    found = [Statement(factor, claim, 0, shifted(a, b, seed=seed))
-             for claim, (a, b) in pairs.items()]  # fmt: skip
-    return judged(found, margin=margin, alpha=alpha)
-
-
 @dataclass(frozen=True)
 class ShiftClaim:
     """What becomes of a claim that one adaptation shifts circuits more than another.

@@ -71,7 +71,8 @@ class LimitsConfig:
         tasks: what tuned models are tuned on and read on, each with its `cluster`; the microworld's
             unless given.
         held_out: tasks and clusters that no mixture tunes on.
-        mixtures: which tasks are tuned on: "default", and the paper's ablations.
+        mixtures: which tasks are tuned on: "default", and the paper's ablations. With tasks of the
+            user's own, which may hold none of what an ablation keeps, "default" alone unless given.
         systems: which are read. The pipeline comes with samplegen.
         draws: seeds of tuning on the default mixture; each seed is one tuned model.
         ablation_draws: seeds of tuning on every other mixture.
@@ -149,8 +150,10 @@ def _filled(settings: Mapping[str, Any]) -> Mapping[str, Any]:
     out = dict(settings)
     if out.get("quick") is True:
         out = {**_QUICK, **out}
-    if not out.get("tasks") and "held_out" not in out:
-        out["held_out"] = _HELD_OUT
+    if out.get("tasks"):
+        out.setdefault("mixtures", ["default"])
+    else:
+        out.setdefault("held_out", _HELD_OUT)
     for name, usual in (("claims", CLAIMS), ("tune", TUNE)):
         if isinstance(given := out.get(name), dict):
             out[name] = {**usual, **given}

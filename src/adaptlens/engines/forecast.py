@@ -15,6 +15,8 @@ from adaptlens.workload import TUNED
 
 MOST_TRIED_BYTES = 4 * 10**9
 """Larger bases are not loaded for a trial; their pace is guessed from their shape."""
+QUANTIZED_BYTES = {"4bit": 0.5625, "8bit": 1.0}
+"""Bytes of a quantized weight: 4 bits and a float32 scale for every 64 weights, or 8 bits."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,8 @@ def _pace(model: str, cells: Sequence[Cell], study: Study, config: Any) -> Pace:
     if size > MOST_TRIED_BYTES:
         device, dtype = find_device(config.device), DTYPES[config.dtype]
         flops, bandwidth = device_speed(device, dtype)
-        return from_shape(model, bytes_each=dtype.itemsize, flops=flops, bandwidth=bandwidth)
+        bytes_each = QUANTIZED_BYTES.get(config.quantize, dtype.itemsize)
+        return from_shape(model, bytes_each=bytes_each, flops=flops, bandwidth=bandwidth)
 
     def loaded() -> Any:
         return load(

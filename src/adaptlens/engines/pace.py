@@ -111,7 +111,7 @@ def measured(
     )
 
 
-def from_shape(model: str, *, bytes_each: int, flops: float, bandwidth: float) -> Pace:
+def from_shape(model: str, *, bytes_each: float, flops: float, bandwidth: float) -> Pace:
     """Return the pace of a base that is not tried out, from its number of parameters.
 
     Two operations a parameter and token to read, four to train adapters, six to train everything
@@ -128,7 +128,7 @@ def from_shape(model: str, *, bytes_each: int, flops: float, bandwidth: float) -
     return paced(numbers, bytes_each=bytes_each, flops=flops, bandwidth=bandwidth)
 
 
-def paced(numbers: float, *, bytes_each: int, flops: float, bandwidth: float) -> Pace:
+def paced(numbers: float, *, bytes_each: float, flops: float, bandwidth: float) -> Pace:
     """Return the pace of a base of so many parameters; see `from_shape`."""
     size = numbers * bytes_each
     read = 2 * numbers / (flops * SHAPE_USE["read"])

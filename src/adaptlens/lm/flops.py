@@ -1,14 +1,17 @@
 """How many operations the parts of a model take."""
 
+import torch
+
 from adaptlens.lm.load import LM
 
 
 def matrix_parameters(lm: LM) -> int:
-    """Return the number of weights every token is multiplied with: all matrices but embeddings."""
-    tables = {
-        id(table.weight)
-        for table in (lm.model.get_input_embeddings(), lm.model.get_output_embeddings())
-    }
+    """Return the number of weights every token is multiplied with.
+
+    All matrices but tables that are looked up (tokens, learned positions) and the unembedding.
+    """
+    tables = {id(m.weight) for m in lm.model.modules() if isinstance(m, torch.nn.Embedding)}
+    tables.add(id(lm.model.get_output_embeddings().weight))
     return sum(p.numel() for p in lm.model.parameters() if p.ndim >= 2 and id(p) not in tables)
 
 

@@ -104,14 +104,17 @@ def _loading(name: str, device: torch.device) -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         raise UserError(
             f"model '{name}' does not fit into the memory of {device}; expected enough for its "
-            "weights: use --dtype bfloat16, --quantize 4bit, or --device cpu."
+            "weights: use --dtype bfloat16, --set quantize=4bit, or --device cpu."
         ) from error
     except _LOADING_ERRORS as error:
         advice = (
             f"expected a causal language model that transformers {transformers.__version__} knows"
         )
         if "trust_remote_code" in str(error):
-            advice = "it brings its own Python code, which is run only with allow_remote_code=True"
+            advice = (
+                "it brings its own Python code, which no study runs; only "
+                "adaptlens.lm.load.load(..., allow_remote_code=True) does"
+            )
         raise UserError(
             f"model '{name}' cannot be loaded ({first_sentence(error)}); {advice}."
         ) from error
@@ -186,7 +189,7 @@ def quantization(quantize: str | None, dtype: str) -> Any:
     if absent:
         raise UserError(
             f"quantize '{quantize}' needs {' and '.join(absent)}, not installed here; install with "
-            f"`pip install {' '.join(absent)}`, or leave out --quantize."
+            f"`pip install {' '.join(absent)}`, or leave out quantize."
         )
     return transformers.BitsAndBytesConfig(
         load_in_8bit=quantize == "8bit",

@@ -28,12 +28,13 @@ SAMPLE_QUERIES = 8
 class Cost:
     """Counts tokens and FLOPs of one query and times a few, one at a time.
 
-    One query is reading its prompt and judging its answers (choice: each option's tokens;
-    generation: as many tokens as the reference answer has). *Uncached* recomputes the whole
-    prompt; *cached* keeps the keys and values of what all queries share (instruction and
-    demonstrations) and pays for the rest. Seconds are the median over `SAMPLE_QUERIES` single,
-    unbatched queries after one warm-up: what one user waits for, not the throughput of a server.
-    Tuned weights are taken as merged, so a query costs what the base model costs.
+    FLOPs of one query are those of reading its prompt and judging its answers (choice: each
+    option's tokens; generation: as many tokens as the reference answer has). *Uncached* recomputes
+    the whole prompt; *cached* keeps the keys and values of what all queries share (instruction and
+    demonstrations) and pays for the rest. Seconds are those of reading the prompt, the median over
+    `SAMPLE_QUERIES` single, unbatched queries after one warm-up: what one user waits for until the
+    answer begins, not the throughput of a server. Tuned weights are taken as merged, so a query
+    costs what the base model costs.
     """
 
     name: ClassVar[str] = "cost"

@@ -71,7 +71,9 @@ def plan(config: CompareConfig) -> Study:
     loaded = [load_task(settings, config) for settings in config.tasks]
     cells = []
     for name, shown in shown_names(config.models).items():
-        model = modelfiles.identify(name, dtype=config.dtype, chat=config.chat)
+        model = modelfiles.identify(
+            name, dtype=config.dtype, chat=config.chat, quantize=config.quantize
+        )
         model["name"] = shown
         for task in loaded:
             _check_sizes(task, config)

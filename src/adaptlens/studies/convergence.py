@@ -80,7 +80,9 @@ def plan(config: ConvergenceConfig) -> Study:
                  config.factors and not name.startswith(UNTRAINED)]  # fmt: skip
     cells: list[Cell] = []
     for name, shown in shown_names([*names, *untrained]).items():
-        model = modelfiles.identify(name, dtype=config.dtype, chat=config.chat)
+        model = modelfiles.identify(
+            name, dtype=config.dtype, chat=config.chat, quantize=config.quantize
+        )
         model["name"] = shown
         few = name in untrained
         for task in (*loaded, *([] if few else extra)):

@@ -114,7 +114,9 @@ def _study(config: ImplicitConfig, wanted: Sequence[Wanted], models: Sequence[st
     shown = shown_names(config.models)
     cells: list[Cell] = []
     for name in models:
-        model = modelfiles.identify(name, dtype=config.dtype, chat=config.chat)
+        model = modelfiles.identify(
+            name, dtype=config.dtype, chat=config.chat, quantize=config.quantize
+        )
         model["name"] = shown[name]
         for one in wanted:
             cells += _cells(one, model, digests[id(one.task)], config)

@@ -129,7 +129,9 @@ def plan(config: LimitsConfig) -> Study:
     shown = shown_names(models)
     cells: list[Cell] = []
     for name in models:
-        model = modelfiles.identify(name, dtype=config.dtype, chat=config.chat)
+        model = modelfiles.identify(
+            name, dtype=config.dtype, chat=config.chat, quantize=config.quantize
+        )
         model["name"] = shown[name]
         for one in wanted:
             cells += _cells(one, model, digests[id(one.task)], config)
