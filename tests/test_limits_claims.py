@@ -174,6 +174,21 @@ def test_queries_that_all_models_share_are_noise_of_a_task():
     assert wrong / total <= 0.08
 
 
+def test_where_all_answers_agree_the_error_is_that_of_one_unseen_query():
+    rng = np.random.default_rng(0)
+    flat = np.zeros((3, 4))
+    table = scores(flat, flat, np.zeros(3, int), np.zeros(3), rng, noise=0.0, measured=0.0,
+                   queries=48)  # fmt: skip
+    numbers = ["value", "half_a", "half_b"]
+    for system, value in (("gold", 0.0), ("regular", 1.0)):
+        table.loc[table["system"] == system, numbers] = value
+    for row in exceeding(table):
+        assert row["value"] == 1.0
+        # Student's reach with 2 degrees of freedom (3 bases) or 3 (4 tuned models), times 1 / 48.
+        reach = {"task": 4.3027, "base and task": 3.1824}[row["level"]]
+        assert row["high"] - row["value"] == pytest.approx(reach / 48, rel=1e-4)
+
+
 def part(value, sign, error, bound=0.1, reason=""):
     z = (value - bound) / error
     above = 0.5 * math.erfc(z / math.sqrt(2))

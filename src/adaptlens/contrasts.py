@@ -223,7 +223,7 @@ def _exceeding(table: "DataFrame", level: str, width: float) -> Rows:
             sources.append((float(values.var(ddof=1)) / len(values), len(values) - 1))
         variance = sum(one for one, _ in sources)
         spread = sum(one**2 / degrees for one, degrees in sources)
-        freedom = variance**2 / spread if spread > 0 else math.inf
+        freedom = variance**2 / spread if spread > 0 else max(len(values) - 1.0, 1.0)
         # Unseen queries may differ where all seen agree.
         error = max(math.sqrt(variance), 1 / float(own["queries"].iloc[0]))
         found = _mean(float(values.mean()), error, freedom, 1, len(values), width)
