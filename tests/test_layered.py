@@ -283,7 +283,7 @@ def test_a_cluster_anywhere_is_as_rare_as_its_p_value_says(repeats, by_draw):
 
 
 def test_thirds_of_seven_layers_are_two_three_and_two():
-    values = np.array([5.0, 3, 1, 1, 1, 4, 6])[:, None, None] + np.zeros((7, 2, 4))
+    values = np.array([5.0, 3, 1, 1, 1, 4, 6])[:, None, None] + np.zeros((7, 2, 8))
     found = layered.u_shape(values, drawn=True)
     assert found.lower_minus_middle.value == pytest.approx(4 - 1)
     assert found.upper_minus_middle.value == pytest.approx(5 - 1)

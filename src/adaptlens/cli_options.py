@@ -244,12 +244,10 @@ def study_config(
     if "shots" in settings and "shots" not in schema.lists:
         if len(settings["shots"]) != 1:
             written = ",".join(map(str, settings["shots"]))
-            further = (
-                "; further ones are given as --counts 1,4,16" if schema.known("counts") else ""
-            )
+            others = "; further ones are given as --counts 1,4,16"
             raise UserError(
                 f"--shots {written}: the study '{study}' takes one number of demonstrations, for "
-                f"example --shots 16{further}."
+                f"example --shots 16{others if 'counts' in schema.known('') else ''}."
             )
         settings["shots"] = settings["shots"][0]
     return load_config(schema, config_file, (*scheduled, *overrides), settings)
