@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from adaptlens import modelfiles, zoo
-from adaptlens.errors import UserError
+from adaptlens import zoo
 from adaptlens.tasks import microworld as bundled
 from adaptlens.tasks import world
 from adaptlens.zoo import ladder_check, ladder_corpus, pretrain
@@ -226,12 +225,13 @@ def test_the_families_have_different_blocks(rungs) -> None:
 
 
 def test_the_ladder_fits_into_24_megabytes(rungs) -> None:
-    weights = sum(2 * model.num_parameters() for model in rungs.values())
-    others = len(rungs) * 50_000  # tokenizer, card, page and configuration
-    assert weights + others <= 24_000_000
-    shipped = [name for name in zoo.ladder() if name in zoo.names()]
-    on_disk = sum(p.stat().st_size for name in shipped for p in zoo.folder(name).iterdir())
-    assert on_disk <= 24_000_000
+    on_disk = {
+        name: sum(p.stat().st_size for p in zoo.folder(name).iterdir()) for name in zoo.ladder()
+    }
+    assert sum(on_disk.values()) <= 24_000_000
+    for name, size in on_disk.items():
+        weights = 2 * rungs[name].num_parameters()
+        assert weights < size < weights + 60_000  # tokenizer, card, page and configuration
 
 
 def test_recipes_of_old_are_described_as_they_were() -> None:
@@ -311,29 +311,6 @@ def test_an_unexposed_card_counts_no_exposed_pair(climbed: Path) -> None:
     assert all(card["data"]["documents"][kind] == 0 for kind in ladder_corpus.EXPOSED)
 
 
-def test_a_model_is_found_in_the_folder_that_the_environment_names(
-    climbed, monkeypatch, tmp_path
-) -> None:
-    for name in ("mine", "reference"):
-        (tmp_path / name).symlink_to(climbed / "ladder-neox-s")
-    monkeypatch.setenv("ADAPTLENS_ZOO", str(tmp_path))
-    assert {"mine", "reference"} <= set(zoo.names())
-    assert modelfiles.folder("mine") == tmp_path / "mine"
-    assert zoo.card("mine")["family"] == "neox"
-    # A shipped model is not replaced by another of its name.
-    assert zoo.card("reference")["name"] == "reference"
-    monkeypatch.setenv("ADAPTLENS_ZOO", str(tmp_path / "nowhere"))
-    assert "reference" in zoo.names() and "mine" not in zoo.names()
-
-
-def test_a_rung_that_is_not_here_is_refused_with_what_to_run(monkeypatch, tmp_path) -> None:
-    monkeypatch.delenv("ADAPTLENS_ZOO", raising=False)
-    monkeypatch.setattr(zoo, "_HERE", tmp_path)
-    for ask in (zoo.folder, zoo.card, modelfiles.folder):
-        with pytest.raises(UserError, match="run `adaptlens zoo train ladder --out FOLDER`"):
-            ask("ladder-neox-l")
-
-
 def test_the_names_of_the_ladder_need_no_torch() -> None:
     code = (
         "import sys; from adaptlens import zoo; assert len(zoo.ladder()) == 11;"
@@ -368,7 +345,7 @@ def test_the_check_passes_on_mean_accuracy_above_chance_under_novel_labels() -> 
     assert ladder_check.passed(rows(0.46)) and not ladder_check.passed(rows(0.44))
 
 
-@pytest.mark.parametrize("name", [name for name in zoo.ladder() if name in zoo.names()])
+@pytest.mark.parametrize("name", zoo.ladder())
 def test_a_shipped_rung_is_what_its_recipe_makes(name: str) -> None:
     card = zoo.card(name)
     assert card["recipe"] == json.loads(json.dumps(LADDER[name].described()))

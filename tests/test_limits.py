@@ -44,3 +44,13 @@ def test_tasks_of_ones_own_are_tuned_on_the_default_mixture_unless_ablations_are
     assert limits_config(tasks=tasks).mixtures == ("default",)
     named = limits_config(tasks=tasks, mixtures=["default", "no-coreference"])
     assert named.mixtures == ("default", "no-coreference")
+
+
+def test_the_ladder_is_tuned_into_at_least_ninety_models_read_on_four_clusters():
+    study = limits.plan(limits_config())
+    rows = limits.planned_work(study, None)
+    assert len({row["model"] for row in rows}) == 11
+    # Each base: 3 seeds for both systems, and 7 ablations for regular prompts.
+    assert sum(row["tuned_models"] for row in rows) == 11 * (3 + 3 + 7)
+    members = limits.members_of(limits_config())
+    assert len(members) >= 12 and len({task.cluster for task in members}) >= 4

@@ -74,16 +74,11 @@ def zoo() -> None:
 @zoo.command("list")
 @user_errors
 def zoo_list() -> None:
-    """List the models that are here: shipped, and in the folder ADAPTLENS_ZOO."""
+    """List the models that ship with the package."""
     from adaptlens import zoo as shipped
 
-    here = shipped.names()
-    for name in here:
+    for name in shipped.names():
         click.echo(f"{name:<22} {shipped.card(name)['summary']}")
-    if absent := [name for name in shipped.ladder() if name not in here]:
-        click.echo(
-            f"not here: {', '.join(absent)}; `adaptlens zoo train ladder` makes them.", err=True
-        )
 
 
 @zoo.command("show")

@@ -266,8 +266,6 @@ def _from_hub(name: str, allow_remote_code: bool, weights: bool) -> Path:
     """Return the cached folder of a hub model, downloaded first where it can be."""
     from adaptlens import zoo
 
-    if name in zoo.ladder():
-        raise zoo.missing(name)
     if prefixed := _PREFIXED.fullmatch(name):
         raise unknown("model prefix", prefixed[1], PREFIXES)
     if not _HUB_ID.fullmatch(name) or len(name) > _HUB_ID_LENGTH:
