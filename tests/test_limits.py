@@ -24,7 +24,7 @@ def tuned(**settings) -> Counter[tuple[str, str]]:
 
 
 def test_ablations_are_tuned_for_regular_prompts_unless_said_otherwise():
-    main = Counter({("regular", "mixture"): 3, ("samplegen", "mixture"): 3})
+    main = Counter({("regular", "mixture"): 2, ("samplegen", "mixture"): 2})
     regular = Counter({("regular", name): 1 for name in ABLATIONS})
     written = Counter({("samplegen", name): 1 for name in ABLATIONS})
     assert tuned() == main + regular
@@ -50,7 +50,7 @@ def test_the_ladder_is_tuned_into_at_least_ninety_models_read_on_four_clusters()
     study = limits.plan(limits_config())
     rows = limits.planned_work(study, None)
     assert len({row["model"] for row in rows}) == 11
-    # Each base: 3 seeds for both systems, and 7 ablations for regular prompts.
-    assert sum(row["tuned_models"] for row in rows) == 11 * (3 + 3 + 7)
+    # Each base: 2 seeds for both systems, and 7 ablations for regular prompts.
+    assert sum(row["tuned_models"] for row in rows) == 11 * (2 + 2 + 7)
     members = limits.members_of(limits_config())
     assert len(members) >= 12 and len({task.cluster for task in members}) >= 4

@@ -106,7 +106,7 @@ class LimitsConfig:
     held_out: tuple[Text, ...] = ()
     mixtures: Annotated[tuple[Mixing, ...], MinLen(1)] = MIXTURES
     systems: Annotated[tuple[System, ...], MinLen(1)] = SYSTEMS
-    draws: Count = 3
+    draws: Count = 2
     ablation_draws: Count = 1
     ablation_systems: Annotated[tuple[Tuned, ...], MinLen(1)] = ("regular",)
     gold_draws: Count = 3
@@ -218,7 +218,7 @@ LIMITS = Schema(
         "held_out": ("names of tasks or clusters", "held_out: [rte]"),
         "mixtures": (f"names of mixtures: {', '.join(MIXTURES)}", "mixtures: [default]"),
         "systems": (f"names of systems: {', '.join(SYSTEMS)}", "systems: [gold, regular]"),
-        "draws": ("a whole number of at least 1", "draws: 3"),
+        "draws": ("a whole number of at least 1", "draws: 2"),
         "ablation_draws": ("a whole number of at least 1", "ablation_draws: 1"),
         "ablation_systems": ("regular, samplegen or both", "ablation_systems: [regular]"),
         "gold_draws": ("a whole number of at least 1", "gold_draws: 3"),
