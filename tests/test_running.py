@@ -105,13 +105,15 @@ def test_a_plan_without_a_folder_finds_what_is_done(folder, tmp_path, monkeypatc
     config = limits_config(
         models=[str(folder / "tiny")],
         tasks=[{"path": str(folder / "rows.json"), "cluster": "words"}],
-        mixtures=["default"], systems=["base", "gold", "regular"], draws=1, gold_draws=1, size=20,
-        queries=4, variations=[], tune={"steps": [1], "rank": 2},
+        mixtures=["default"], systems=["base", "gold", "regular", "pipeline"], draws=1,
+        gold_draws=1, size=20, queries=4, variations=[], tune={"steps": [1], "rank": 2},
     )  # fmt: skip
     found = limits.run_study(config, out=None, reporter=Silent())
     assert not found.outcome.failed
     rows = limits.planned_work(limits.plan(config), None)
-    assert [(row["draws_done"], row["draws"]) for row in rows] == [(1, 1)] * 3
+    assert [(row["draws_done"], row["draws"]) for row in rows] == [(1, 1)] * 4
+    # The pipeline is a base model that reads what the samplegen model wrote.
+    assert found.report.title.endswith("1 base, 2 tuned models, 1 task")
 
 
 def test_a_study_gives_its_claims_and_its_own_table(tmp_path):

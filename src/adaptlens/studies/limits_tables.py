@@ -177,7 +177,7 @@ def analyse(run: Run, overrides: Sequence[str] = ()) -> "StudyReport":
     notes = [*study.get("notes", ()), *unfinished(study["cells"], found)]
     notes += task_notes(tasks.values())
     notes += [f"{one.model}: {note}" for one in found for note in one.notes]
-    tuned = table[table.mixture != ""]
+    tuned = table[(table.mixture != "") & (table.system != "pipeline")]
     num_tuned = len(tuned.drop_duplicates(["model", "mixture", "seed", "system"]))
     return StudyReport(
         title="Does tuned performance follow what the base model does in context? "
