@@ -306,3 +306,13 @@ def test_an_unfinished_study_is_analysed_with_what_there_is():
     for row in relations(holes, **FEW):
         if row["tasks"] == "all" and not row["family"] and row["given"] != "difficulty, family":
             assert math.isfinite(row["value"]) or row["note"]
+
+
+def test_resamples_that_all_agree_give_no_interval():
+    # Of two bases on two tasks, only the resample that holds all four points varies.
+    rng = np.random.default_rng(1)
+    table = scores(*abilities_of(rng, bases=2, tasks=2), rng, models=1)
+    row = relations(table)[0]
+    assert (row["tasks"], row["given"], row["coefficient"]) == ("all", "nothing", "spearman")
+    assert row["value"] == pytest.approx(0.4)
+    assert np.isnan(row["low"]) and np.isnan(row["high"])

@@ -354,6 +354,9 @@ def _judged(
 ) -> Correlation:
     value, spread = float(found[0]), _z(again[np.isfinite(again)])
     error = float(np.std(spread, ddof=1)) if np.size(spread) > len(again) // 2 else math.nan
+    if error < 1e-12 and abs(value) < 0.9999:
+        # Resamples of two bases and two tasks leave one that can be correlated: they tell nothing.
+        error = math.nan
     reach = t_quantile((1 - level) / 2, freedom) * error
     low, high = (float(np.tanh(_z(value) + side * reach)) for side in (-1, 1))
     # An exchange that leaves nothing to correlate counts as no less extreme.
