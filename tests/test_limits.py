@@ -42,6 +42,7 @@ def test_ablations_for_a_system_that_is_not_read_are_refused():
 def test_tasks_of_ones_own_are_tuned_on_the_default_mixture_unless_ablations_are_named():
     tasks = [{"path": "rte.tsv", "cluster": "nli"}, {"path": "sst2.tsv", "cluster": "sentiment"}]
     assert limits_config(tasks=tasks).mixtures == ("default",)
+    assert limits_config(tasks=tasks, quick=True).mixtures == ("default",)
     named = limits_config(tasks=tasks, mixtures=["default", "no-coreference"])
     assert named.mixtures == ("default", "no-coreference")
 

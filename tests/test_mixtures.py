@@ -168,9 +168,15 @@ def test_two_members_of_one_name_are_refused():
 
 def test_notes_say_what_became_of_every_member():
     notes = " ".join(mixtures.build(FLAN, held_out=("dpr",), queries=2).notes)
-    assert "qnli 20 of 20" in notes
+    assert "qnli, mnli, sst2, winogrande, e2e, wmt16_de_en 20 of 20 each." in notes
     assert "Not trained on: dpr, xsum, cola." in notes
-    assert "xsum 2 of 6" in notes
+    assert "training split: each task 20." in notes and "Items read: each task 2 of 6." in notes
+
+
+def test_counts_that_differ_are_said_with_their_tasks():
+    members = [task("a", "x", 20), task("b", "y", 20), task("c", "z", 8)]
+    notes = " ".join(mixtures.build(members).notes)
+    assert "training split: a, b 10 each; c 4." in notes
 
 
 def test_a_task_without_wordings_is_asked_by_its_instruction_as_it_stands():

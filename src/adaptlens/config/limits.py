@@ -148,12 +148,12 @@ _QUICK: dict[str, Any] = {
 def _filled(settings: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the settings with the rest of claims and tuning, and what `quick` means."""
     out = dict(settings)
-    if out.get("quick") is True:
-        out = {**_QUICK, **out}
     if out.get("tasks"):
         out.setdefault("mixtures", ["default"])
     else:
         out.setdefault("held_out", _HELD_OUT)
+    if out.get("quick") is True:
+        out = {**_QUICK, **out}
     for name, usual in (("claims", CLAIMS), ("tune", TUNE)):
         if isinstance(given := out.get(name), dict):
             out[name] = {**usual, **given}

@@ -321,10 +321,12 @@ def _notes(
     size: int,
     queries: int,
 ) -> tuple[str, ...]:
-    listed = ", ".join(f"{n} {shares[n]:,} of {len(halves[n][0]):,}" for n in kept)
+    listed = _each({n: f"{shares[n]:,} of {len(halves[n][0]):,}" for n in kept}, len(members))
     others = [task.name for task in members if task.name not in kept]
-    shown = ", ".join(f"{t.name} {min(len(halves[t.name][1]), cap):,}" for t in members)
-    tested = ", ".join(f"{t.name} {min(len(t.test), queries):,} of {len(t.test):,}" for t in read)
+    shown = _each({t.name: f"{min(len(halves[t.name][1]), cap):,}" for t in members}, len(members))
+    tested = _each(
+        {t.name: f"{min(len(t.test), queries):,} of {len(t.test):,}" for t in read}, len(members)
+    )
     notes = [
         f"{len(rows):,} rows (at most {cap:,} a task, {size:,} in all), of which "
         f"{num_validation:,} are the validation split: {listed}.",
@@ -336,3 +338,17 @@ def _notes(
     if plain:
         notes.append(f"Asked by their instruction, having no wordings: {', '.join(plain)}.")
     return tuple(notes)
+
+
+def _each(counts: Mapping[str, str], num_members: int) -> str:
+    """Return counts in words, equal ones said once: "a, b 3 of 9 each; c 4 of 4"."""
+    alike: dict[str, list[str]] = {}
+    for name, count in counts.items():
+        alike.setdefault(count, []).append(name)
+    words = []
+    for count, names in alike.items():
+        if len(names) == num_members:
+            words.append(f"each task {count}")
+        else:
+            words.append(f"{', '.join(names)} {count}{' each' if len(names) > 1 else ''}")
+    return "; ".join(words)
