@@ -27,19 +27,33 @@ FLIPS = 4999
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """What one condition scored, query by query, once for every draw.
+    """What one condition scored, query by query, once for every draw and every template.
 
     Attributes:
-        values: [repeats, queries], each between 0 and 1 (chrF: divided by 100).
+        values: [repeats, queries], or [templates, repeats, queries] where `templates` are named;
+            each between 0 and 1 (chrF: divided by 100).
         draws: the draw behind each row; (-1,) where the adaptation draws nothing.
         family: "prompt" or "tune"; "none" for the unadapted model and for baselines.
         validation: [repeats, queries of the validation split], on which arms are chosen.
+        templates: names of the templates it was read under; empty where it has one way of asking.
+        cost: of one query, in any unit that all conditions share; ties go to the cheaper.
+        floor: what a draw that fails scores (chance).
+        groups: [queries], which cluster each query belongs to (a passage, a user); None where
+            queries are independent.
+        examples: how many training examples a draw has.
+        pool: how many training examples draws are taken from; None for a pool without end.
     """
 
     values: np.ndarray
     draws: tuple[int, ...] = NO_DRAWS
     family: Family = "none"
     validation: np.ndarray | None = None
+    templates: tuple[str, ...] = ()
+    cost: float = 0.0
+    floor: float = 0.0
+    groups: np.ndarray | None = None
+    examples: int = 0
+    pool: int | None = None
 
     def __post_init__(self) -> None:
         """Check shapes and range.
@@ -47,13 +61,20 @@ class Scores:
         Raises:
             UserError: scores that are missing, outside 0 to 1, or not one row a draw.
         """
-        for split, array in (("test", self.values), ("validation", self.validation)):
+        of_templates = (len(self.templates),) if self.templates else ()
+        for split, array, outer in (
+            ("test", self.values, of_templates),
+            ("validation", self.validation, ()),
+        ):
             if array is None:
                 continue
-            if array.ndim != 2 or len(array) != len(self.draws) or array.shape[1] < 2:
+            wanted = (*outer, len(self.draws))
+            if array.ndim != len(wanted) + 1 or array.shape[:-1] != wanted or array.shape[-1] < 2:
+                named = f"{len(self.templates)} templates and " if outer else ""
+                axes = "[templates, draws, queries]" if outer else "[draws, queries]"
                 raise UserError(
-                    f"{split} scores of shape {list(array.shape)} were given for "
-                    f"{len(self.draws)} draws; expected [draws, queries] with at least 2 queries."
+                    f"{split} scores of shape {list(array.shape)} were given for {named}"
+                    f"{len(self.draws)} draws; expected {axes} with at least 2 queries."
                 )
             if not np.all((array >= 0) & (array <= 1)):
                 raise UserError(
