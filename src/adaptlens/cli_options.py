@@ -74,13 +74,23 @@ READING = (
                  help="The answers there are, or raw=word pairs: 0=negative,1=positive."),
     click.option("--references", metavar="FILE", help="Line-aligned file of answers to the task."),
     click.option("--instruction", metavar="TEXT", help="Instruction written before the items."),
+    click.option("--template", "templates", multiple=True, metavar="TEXT",
+                 help="How items are written: 'Review: {input}\\nSentiment: {target}', or a file "
+                 "of Jinja. Repeatable; default: several usual ways."),
+    click.option("--fields", metavar="A,B", help="What templates call text and answer."),
+    click.option("--label-words", metavar="0=bad,1=good", help="Words for the raw answers."),
+    click.option("--group", metavar="COLUMN",
+                 help="Column that says which items belong together (a passage, a user)."),
 )  # fmt: skip
 """How a task is read."""
 
 _ENGINE = {"engine": "name", "workers": "workers", "address": "address"}
 """Options of the engine, and its settings that they give."""
 
-_READING = ("input", "target", "choices", "references", "instruction")
+_READING = (
+    "input", "target", "choices", "references", "instruction", "templates", "fields",
+    "label_words", "group",
+)  # fmt: skip
 
 
 def _what(model: str) -> Options:
@@ -199,9 +209,18 @@ PLAN_OPTIONS: Options = (
 """What any study takes; those that mean nothing to the one planned are refused."""
 
 
-def reading(given: Mapping[str, Any]) -> dict[str, str]:
+_OPTION = {"templates": "template", "label_words": "label-words"}
+"""Options that are not called what their setting is."""
+
+
+def reading(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return those of the options that say how to read a task that were given."""
-    return {name: given[name] for name in _READING if given.get(name) is not None}
+    found = {name: given[name] for name in _READING if given.get(name) not in (None, ())}
+    if "templates" in found:
+        found["templates"] = list(found["templates"])
+    if "fields" in found:
+        found["fields"] = [word.strip() for word in found["fields"].split(",")]
+    return found
 
 
 def study_config(
@@ -227,9 +246,8 @@ def study_config(
         if given.get(name) is not None
     ]
     if about and "tasks" not in settings:
-        raise UserError(
-            f"--{next(iter(about))} says how to read a task, but no --task was given; add --task."
-        )
+        option = _OPTION.get(first := next(iter(about)), first)
+        raise UserError(f"--{option} says how to read a task, but no --task was given; add --task.")
     for name in settings:
         if name not in schema.known(""):
             raise UserError(

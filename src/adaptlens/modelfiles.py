@@ -124,6 +124,15 @@ def folder(name: str, *, allow_remote_code: bool = False) -> Path:
     return path
 
 
+def has_chat_template(name: str) -> bool:
+    """Return whether a model's tokenizer brings a template for chat messages."""
+    path = folder(name)
+    if any((path / file).is_file() for file in ("chat_template.jinja", "chat_template.json")):
+        return True
+    settings = path / "tokenizer_config.json"
+    return settings.is_file() and bool(_json(settings).get("chat_template"))
+
+
 def digest(folder: Path, *, untrained: bool = False) -> str:
     """Return the sha256, in hex, over names and bytes of weights, configuration and tokenizer.
 

@@ -138,7 +138,8 @@ def render(
         parts = _plain_parts(task, demos, query, instruction)
     else:
         parts = _chat_parts(task, demos, query, instruction, chat)
-    return Prompt(tuple(p for p in parts if p.text), answers, query.id)
+    target = answer(task, query.target, chat=chat is not None)
+    return Prompt(tuple(p for p in parts if p.text), answers, query.id, target=target)
 
 
 def _plain_parts(
@@ -219,6 +220,7 @@ def content_free(query: Example) -> Example:
 
     The log-likelihood of each choice after it is the prior that prior-corrected accuracy
     subtracts (Zhao et al. 2021, arXiv 2102.09690, section 5, with "N/A" as the only content-free
-    text).
+    text). Fields that templates name lose their text likewise.
     """
-    return replace(query, input=CONTENT_FREE)
+    fields = tuple((name, CONTENT_FREE) for name, _ in query.fields)
+    return replace(query, input=CONTENT_FREE, fields=fields)

@@ -92,7 +92,7 @@ def group(spec: Mapping[str, Any]) -> str:
 def task_digest(task: Task) -> str:
     """Return the digest of everything in a task that can change a number."""
     content = asdict(task)
-    for words in ("description", "notes"):
+    for words in ("description", "notes", "columns"):
         content.pop(words)
     return digest(content)
 

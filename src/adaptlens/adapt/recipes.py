@@ -15,6 +15,7 @@ from adaptlens.adapt.optimiser import SCHEDULES, Recipe, Schedule
 from adaptlens.adapt.prompting import fit
 from adaptlens.errors import UserError, unknown
 from adaptlens.lm.load import LM
+from adaptlens.tasks import templates
 from adaptlens.values import Example, Prompt, Task
 
 LEAST_STEPS = 30
@@ -158,11 +159,15 @@ class Tuning:
         return f"{self.label}, draw {draw} (rate {candidate[0]:g}, {candidate[1]} steps)"
 
 
-def writer(lm: LM, task: Task, instruction: bool) -> Callable[[int, Example], Prompt]:
-    """Return what writes a tuned model's prompts: no demonstrations, whichever the variant."""
+def writer(
+    lm: LM, task: Task, instruction: bool, num_draws: int
+) -> Callable[[int, Example], Prompt]:
+    """Return what writes a tuned model's prompts: no demonstrations, template by template."""
+    ways = templates.ways(task)
 
-    def write(_: int, query: Example) -> Prompt:
-        return fit(lm, task, (), query, instruction=instruction, on_overflow="error")
+    def write(variant: int, query: Example) -> Prompt:
+        way = ways[variant // num_draws % len(ways)]
+        return fit(lm, way, (), query, instruction=instruction, on_overflow="error")
 
     return write
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from adaptlens.adapt import Progress, loop
 from adaptlens.adapt.account import account
+from adaptlens.adapt.prompting import check_one_way, names_of
 from adaptlens.adapt.recipes import START, Candidate, Tuning, choice_made, width, writer
 from adaptlens.errors import UserError
 from adaptlens.lm.bank import LoraBank
@@ -65,14 +66,16 @@ class InstructionTuning(Tuning):
             picked = [c * len(draws) + d for d, c in enumerate(chosen)]
             bank, losses = bank.pick(picked), losses[:, picked]
         training = account(lm, [history], losses, bank.num_parameters, len(draws), full=False)
+        ways = len(task.templates) or 1
         return Adapted(
             self.label,
-            tuple(draws),
-            writer(lm, task, self.instruction),
+            tuple(draws) * ways,
+            writer(lm, task, self.instruction, len(draws)),
             weights=bank,
             shares_prompts=True,
             training={**training, **found},
-            examples=tuple(self.drawn(task, draw) for draw in draws),
+            examples=tuple(self.drawn(task, draw) for draw in draws) * ways,
+            templates=names_of(task),
         )
 
     def train(
@@ -165,6 +168,7 @@ class TuningPath(InstructionTuning):
         self, lm: LM, task: Task, draws: Sequence[int], *, progress: Progress | None = None
     ) -> Adapted:
         """Return the adapters of every draw after each dose, dose by dose."""
+        check_one_way(task, self.label)
         rate = self.rate or self.times * LORA_RATE_TIMES_WIDTH / width(lm)
         assert not isinstance(rate, tuple)
         candidates = [(rate, self.doses[-1])]
@@ -176,7 +180,7 @@ class TuningPath(InstructionTuning):
         return Adapted(
             self.label,
             tuple(draws) * len(self.doses),
-            writer(lm, task, self.instruction),
+            writer(lm, task, self.instruction, len(draws)),
             weights=bank.stacked(kept),
             shares_prompts=True,
             training=training,

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Required
 
-from annotated_types import Ge, Gt, Le, Lt, MinLen
+from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from typing_extensions import TypedDict
 
 STRICT = {"extra": "forbid", "strict": True}
@@ -40,6 +40,10 @@ class TaskSource(TypedDict, total=False):
     max_file_bytes: Count
     difficulty: Literal["small", "paper"]
     cluster: Text
+    templates: Annotated[list[Text], MinLen(1)]
+    fields: Annotated[list[Text], MinLen(2), MaxLen(2)]
+    label_words: Text | dict[str, Text]
+    group: Text
 
 
 class Tune(TypedDict, total=False):
@@ -94,6 +98,16 @@ SOURCE_EXPECTED = {
     "max_file_bytes": ("a whole number of at least 1", "max_file_bytes: 1000000000"),
     "difficulty": ("small or paper, of a task with a shortcut", "difficulty: paper"),
     "cluster": ("a text that names the kind of task", "cluster: nli"),
+    "templates": (
+        "templates that end in {target}",
+        'templates: ["Review: {input}\\nSentiment: {target}"]',
+    ),
+    "fields": ("two names, of the text and of the answer", "fields: [Review, Sentiment]"),
+    "label_words": (
+        "raw labels and their words; quote true and false",
+        "label_words: {'0': bad, '1': good}",
+    ),
+    "group": ("a column that says which items belong together", "group: passage"),
 }
 """What is expected of each key of a `TaskSource`, and an example of it."""
 

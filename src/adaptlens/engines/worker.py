@@ -112,7 +112,9 @@ def _task(stored: Any) -> Task:
     given = _tuples(stored)
     for split in ("train", "validation", "test", "unrelated", "pool"):
         given[split] = tuple(Example(**example) for example in given[split])
-    return Task(**{**given, "template": Template(**given["template"])})
+    given["template"] = Template(**given["template"])
+    given["templates"] = tuple(Template(**one) for one in given["templates"])
+    return Task(**given)
 
 
 def _tuples(value: Any) -> Any:

@@ -1,6 +1,6 @@
 """A model name becomes a language model that is ready to be read: checked, described, frozen."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from adaptlens.lm.weights import (
     read,
     read_tokenizer,
 )
+from adaptlens.values import Template
 
 _UNLIMITED_TOKENS = 2**31
 
@@ -89,16 +90,24 @@ class LM:
                 )
         return rows
 
+    def chat_of(self, template: Template) -> Callable[[list[dict[str, str]]], str] | None:
+        """Return what writes messages for prompts under a template; None for the plain layout."""
+        return self.render_chat if self.chat or template.chat else None
+
     def render_chat(self, messages: Sequence[dict[str, str]]) -> str:
         """Return messages ({"role", "content"}) as the chat template writes them, answer open.
+
+        Where `encode` puts BOS before every text, a template's own BOS is left to it.
 
         Raises:
             UserError: the template refuses them (some take no system message, or only turns).
         """
         try:
-            return self.tokenizer.apply_chat_template(
+            text = self.tokenizer.apply_chat_template(
                 list(messages), tokenize=False, add_generation_prompt=True
             )
+            begins = self.prefix_ids == (self.tokenizer.bos_token_id,)
+            return text.removeprefix(self.tokenizer.bos_token) if begins else text
         except jinja2.TemplateError as error:
             roles = ", ".join(message["role"] for message in messages)
             raise UserError(

@@ -20,8 +20,8 @@ SHOWN_PROMPTS = 3
 class Behaviour:
     """Scores the test and the validation queries under every variant.
 
-    Choice tasks give `loglik` and `prior_loglik` [repeats, queries, choices], `answer_tokens` and
-    `answer_bytes` [queries, choices] and `gold` [queries]; generation tasks give `exact`, `chrf`
+    Choice tasks give `loglik`, `prior_loglik`, `answer_tokens` and `answer_bytes` [repeats,
+    queries, choices] and `gold` [queries]; generation tasks give `exact`, `chrf`
     and `target_loglik` [repeats, queries] and the generated `outputs`. The same names with the
     prefix `validation_` hold the validation split, on which choices such as the best shot count
     are made.
@@ -68,7 +68,7 @@ class Behaviour:
 
 def _queries(name: str, array: np.ndarray, part: slice) -> np.ndarray:
     """Return the part of the array's queries axis, which follows `repeats` where there is one."""
-    if name in ("answer_tokens", "answer_bytes", "gold", "target_tokens"):
+    if name in ("gold", "target_tokens"):
         return array[part]
     return array[:, part]
 
@@ -77,7 +77,9 @@ def _written(adapted: Adapted, queries: Sequence[Example]) -> list[list[Prompt]]
     """Return the prompts [repeats][queries], written once where variants share them."""
     repeats = len(adapted.draws)
     if adapted.shares_prompts:
-        return [[adapted.write(0, query) for query in queries]] * repeats
+        each = repeats // (len(adapted.templates) or 1)
+        firsts = range(0, repeats, each)
+        return [row for i in firsts for row in [[adapted.write(i, q) for q in queries]] * each]
     return [[adapted.write(i, query) for query in queries] for i in range(repeats)]
 
 
@@ -93,7 +95,7 @@ def _scored(
     variants: list[int] = []
     where = []
     for variant, row in enumerate(sent):
-        own = variant if adapted.weights is not None else 0
+        own = variant % adapted.weights.num_variants if adapted.weights is not None else 0
         for prompt in row:
             key = (own, prompt.text, prompt.answers)
             if key not in places:
@@ -126,13 +128,14 @@ def _choices(
     for repeat, row in enumerate(both):
         for position, logliks in enumerate(row):
             padded[repeat, position, : len(logliks)] = logliks
-    tokens = np.zeros((len(queries), most), np.int64)
-    size = np.zeros((len(queries), most), np.int64)
-    for position, answers in enumerate(options):
-        for choice, option in enumerate(answers):
-            text = prompts.answer(task, option, chat=lm.chat)
-            tokens[position, choice] = len(lm.tokenizer(text, add_special_tokens=False).input_ids)
-            size[position, choice] = len(text.encode())
+    tokens, size = (np.zeros((len(sent), len(queries), most), np.int64) for _ in range(2))
+    texts = dict.fromkeys(answer for row in sent for prompt in row for answer in prompt.answers)
+    counts = {text: len(lm.tokenizer(text, add_special_tokens=False).input_ids) for text in texts}
+    for repeat, own in enumerate(sent):
+        for position, prompt in enumerate(own):
+            num = len(prompt.answers)
+            tokens[repeat, position, :num] = [counts[answer] for answer in prompt.answers]
+            size[repeat, position, :num] = [len(answer.encode()) for answer in prompt.answers]
     return {
         "loglik": padded[:, : len(queries)],
         "prior_loglik": padded[:, len(queries) :],
@@ -154,13 +157,10 @@ def _generation(
     from sacrebleu.metrics import CHRF
 
     repeats = len(sent)
-    targets = [prompts.answer(task, query.target, chat=lm.chat) for query in queries]
-    with_target = [
-        [Prompt(p.parts, (t,), p.query_id) for p, t in zip(row, targets, strict=True)]
-        for row in sent
-    ]
+    with_target = [[Prompt(p.parts, (p.target,), p.query_id) for p in row] for row in sent]
     loglik = _scored(lm, adapted, with_target, None, work)
-    variants = [i if adapted.weights is not None else 0 for i in range(repeats) for _ in queries]
+    owners = adapted.weights.num_variants if adapted.weights is not None else 1
+    variants = [i % owners for i in range(repeats) for _ in queries]
     flat = [prompt for row in sent for prompt in row]
     requests = score.encode(lm, flat, variants)
     generated = score.generate(
@@ -190,7 +190,7 @@ def _generation(
         ),
         "target_loglik": np.array([[float(one[0]) for one in row] for row in loglik]),
         "target_tokens": np.array(
-            [len(lm.tokenizer(t, add_special_tokens=False).input_ids) for t in targets]
+            [len(lm.tokenizer(p.target, add_special_tokens=False).input_ids) for p in sent[0]]
         ),
     }
     return arrays, outputs

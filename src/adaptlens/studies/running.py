@@ -64,7 +64,25 @@ def _shown(name: str) -> str:
 
 
 def load_task(settings: str | Mapping[str, Any], config: "Single") -> Task:
-    """Return the task, its test and validation splits cut to the number of queries asked for."""
+    """Return the task, its test and validation splits cut to the number of queries asked for.
+
+    Studies other than the comparison write it under one template, the one given.
+    """
+    task = _cut(settings, config)
+    if not task.templates or hasattr(config, "num_templates"):
+        return task
+    template = task.templates[0]
+    if len(task.templates) > 1 or template.item:
+        raise UserError(
+            f"task '{task.name}': this study takes one template over {{input}}, and "
+            f"{', '.join(repr(one.name) for one in task.templates)} was given; give one, or use "
+            "`adaptlens compare`, which takes several and any column."
+        )
+    instruction = task.instruction if template.instruction is None else template.instruction
+    return replace(task, template=template, instruction=instruction, templates=())
+
+
+def _cut(settings: str | Mapping[str, Any], config: "Single") -> Task:
     given = {"path": settings} if isinstance(settings, str) else dict(settings)
     name, cluster = given.pop("path"), given.pop("cluster", "")
     task = tasks.load(name, seed=config.seed, **given)
