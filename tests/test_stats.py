@@ -121,6 +121,21 @@ def test_the_error_and_every_flip_equal_a_loop_over_crossed_effects():
         assert studentised == pytest.approx(mean / error)
 
 
+@settings(deadline=None, max_examples=25)
+@given(st.integers(0, 10**6), st.sampled_from([1, 3, 10]), st.sampled_from([0, 20]))
+def test_one_template_changes_no_number(seed, repeats, first_draw):
+    rng = np.random.default_rng(seed)
+    values = [(rng.random((repeats, 30)) < 0.7).astype(float) for _ in range(2)]
+    draws = [tuple(range(start, start + repeats)) for start in (0, first_draw)]
+    plain = [Scores(v, d) for v, d in zip(values, draws, strict=True)]
+    named = [Scores(v[None], d, templates=("a",)) for v, d in zip(values, draws, strict=True)]
+    one, other = difference(*plain, flips=99), difference(*named, flips=99)
+    assert (one.low, one.high, one.p) == pytest.approx((other.low, other.high, other.p), abs=1e-12)
+    assert one.equivalence_p == pytest.approx(other.equivalence_p, abs=1e-12)
+    alone, alike = estimate(plain[0], flips=99), estimate(named[0], flips=99)
+    assert (alone.low, alone.high) == pytest.approx((alike.low, alike.high), abs=1e-12)
+
+
 def test_draws_are_paired_by_their_ids_not_by_their_order():
     rng = np.random.default_rng(0)
     left = Scores(rng.random((6, 30)), (0, 1, 2, 3, 4, 5))

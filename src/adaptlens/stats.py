@@ -9,85 +9,19 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Literal
 
 import numpy as np
 
-from adaptlens.crossed import Crossed
 from adaptlens.errors import UserError, unknown
-
-Family = Literal["prompt", "tune", "none"]
+from adaptlens.paired import tables_between, tables_of
+from adaptlens.scores import NO_DRAWS as NO_DRAWS
+from adaptlens.scores import Family as Family
+from adaptlens.scores import Scores as Scores
 
 MINIMUM_DRAWS = 5
 """Fewer draws support no claim: their spread, and so the error of their mean, is barely known."""
 
-NO_DRAWS = (-1,)
 FLIPS = 4999
-
-
-@dataclass(frozen=True, eq=False)
-class Scores:
-    """What one condition scored, query by query, once for every draw and every template.
-
-    Attributes:
-        values: [repeats, queries], or [templates, repeats, queries] where `templates` are named;
-            each between 0 and 1 (chrF: divided by 100).
-        draws: the draw behind each row; (-1,) where the adaptation draws nothing.
-        family: "prompt" or "tune"; "none" for the unadapted model and for baselines.
-        validation: [repeats, queries of the validation split], on which arms are chosen.
-        templates: names of the templates it was read under; empty where it has one way of asking.
-        cost: of one query, in any unit that all conditions share; ties go to the cheaper.
-        floor: what a draw that fails scores (chance).
-        groups: [queries], which cluster each query belongs to (a passage, a user); None where
-            queries are independent.
-        examples: how many training examples a draw has.
-        pool: how many training examples draws are taken from; None for a pool without end.
-    """
-
-    values: np.ndarray
-    draws: tuple[int, ...] = NO_DRAWS
-    family: Family = "none"
-    validation: np.ndarray | None = None
-    templates: tuple[str, ...] = ()
-    cost: float = 0.0
-    floor: float = 0.0
-    groups: np.ndarray | None = None
-    examples: int = 0
-    pool: int | None = None
-
-    def __post_init__(self) -> None:
-        """Check shapes and range.
-
-        Raises:
-            UserError: scores that are missing, outside 0 to 1, or not one row a draw.
-        """
-        of_templates = (len(self.templates),) if self.templates else ()
-        for split, array, outer in (
-            ("test", self.values, of_templates),
-            ("validation", self.validation, ()),
-        ):
-            if array is None:
-                continue
-            wanted = (*outer, len(self.draws))
-            if array.ndim != len(wanted) + 1 or array.shape[:-1] != wanted or array.shape[-1] < 2:
-                named = f"{len(self.templates)} templates and " if outer else ""
-                axes = "[templates, draws, queries]" if outer else "[draws, queries]"
-                raise UserError(
-                    f"{split} scores of shape {list(array.shape)} were given for {named}"
-                    f"{len(self.draws)} draws; expected {axes} with at least 2 queries."
-                )
-            if not np.all((array >= 0) & (array <= 1)):
-                raise UserError(
-                    f"{split} scores between {np.min(array)} and {np.max(array)} were given; "
-                    "expected fractions from 0 to 1 without gaps (divide chrF by 100)."
-                )
-        if len(set(self.draws)) != len(self.draws):
-            raise UserError(f"the draws {list(self.draws)} repeat; give each draw once.")
-
-    @property
-    def is_drawn(self) -> bool:
-        """Whether another draw would have given other scores."""
-        return self.draws != NO_DRAWS
 
 
 @dataclass(frozen=True)
@@ -141,8 +75,8 @@ def estimate(scores: Scores, *, level: float = 0.95, seed: int = 0, flips: int =
 
     Source: Wilson 1927; effective sample size as in Korn and Graubard 1998.
     """
-    mean, queries = float(scores.values.mean()), scores.values.shape[1]
-    found = Crossed([_by_draw(scores)], scores.is_drawn, centre=True, seed=seed, flips=flips)
+    found = tables_of(scores).crossed(seed=seed, flips=flips, centre=True)
+    mean, queries = found.mean, scores.queries
     if found.error == 0:
         low, high = _unseen(mean, queries, 1 - level, 0.0, 1.0)
     else:
@@ -190,14 +124,14 @@ def difference(
     Raises:
         UserError: different numbers of queries.
     """
-    queries = left.values.shape[1]
-    if right.values.shape[1] != queries:
+    queries = left.queries
+    if right.queries != queries:
         raise UserError(
-            f"{names[0]} has {queries} queries and {names[1]} has {right.values.shape[1]}; a "
+            f"{names[0]} has {queries} queries and {names[1]} has {right.queries}; a "
             "paired comparison needs the same queries on both sides."
         )
-    blocks, drawn = _paired(left, right)
-    found = Crossed(blocks, drawn, seed=seed, flips=flips)
+    tables = tables_between(left, right)
+    found, drawn = tables.crossed(seed=seed, flips=flips), tables.drawn
     mean, alpha = found.mean, 1 - level
     binary = all(np.all((s.values == 0) | (s.values == 1)) for s in (left, right))
     if found.error == 0:
@@ -325,15 +259,3 @@ def _unseen(
     """
     share = 1 - (alpha / 2) ** (1 / queries)
     return (1 - share) * mean + share * lowest, (1 - share) * mean + share * highest
-
-
-def _paired(left: Scores, right: Scores) -> tuple[list[np.ndarray], bool]:
-    """Return blocks [repeats, queries] whose means add up to the difference; and if draws count."""
-    if left.is_drawn and right.is_drawn and set(left.draws) != set(right.draws):
-        return [_by_draw(left), -_by_draw(right)], True
-    return [_by_draw(left) - _by_draw(right)], left.is_drawn or right.is_drawn
-
-
-def _by_draw(scores: Scores) -> np.ndarray:
-    """Return the values in order of the draws, so that no result depends on how they were read."""
-    return scores.values[np.argsort(scores.draws)]
