@@ -124,6 +124,12 @@ _COMPARISON = (
     click.option("--tuning", callback=_words, metavar="it,sl,full", help="Ways of tuning."),
     click.option("--sizes", callback=_numbers, metavar="4,16",
                  help="Training examples for tuning (default: the shots)."),
+    click.option("--validation", type=int, metavar="N", help="Validation items, which choose."),
+    click.option("--scoring", metavar="RULE",
+                 help="raw, bytes, tokens, corrected or calibrated (default: validation chooses)."),
+    click.option("--search/--no-search", default=None, help="Look for the best prompt, or do not."),
+    click.option("--true-few-shot", is_flag=True, default=None,
+                 help="Choose prompts by the examples shown alone, without a validation split."),
 )  # fmt: skip
 
 _CONVERGENCE = (

@@ -66,7 +66,8 @@ class Condition:
 
     `arrays` are the stored ones joined along `repeats`; `numbers` are means over cells weighted
     by their draws, except `peak_bytes` (the maximum); `cells` names the cell of each draw;
-    `texts` are those of the first cell; `templates` names those it was read under.
+    `searches` is what a search found for each draw; `texts` are those of the first cell;
+    `templates` names those it was read under.
     """
 
     model: str
@@ -85,6 +86,7 @@ class Condition:
     notes: tuple[str, ...] = ()
     texts: Mapping[str, Any] = field(default_factory=dict)
     templates: tuple[str, ...] = ()
+    searches: Sequence[Mapping[str, Any]] = ()
 
     @property
     def examples(self) -> int:
@@ -144,6 +146,11 @@ def _join(spec: Mapping[str, Any], draws: Iterable[int], records: Sequence[Recor
         notes=tuple(dict.fromkeys(note for r in used for note in r.result.get("notes", ()))),
         texts=texts[used[0].id],
         templates=read,
+        searches=tuple(
+            record.result["training"]["search"][place]
+            for record, place in (source[draw] for draw in order)
+            if "search" in record.result.get("training", {})
+        ),
     )
 
 

@@ -16,7 +16,7 @@ STUDY_FILE = "study.json"
 COMPONENTS = {"tasks": 1, "prompts": 1, "lm": 1, "adapt": 1, "measure": 1}
 """Raise a component's number when its results change: cells made before are then made anew."""
 
-ORDER = ("zero_shot", "icl", "it", "sl", "it_path", "full")
+ORDER = ("zero_shot", "icl", "best_prompt", "it", "sl", "it_path", "full")
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,7 @@ class Tune(TypedDict, total=False):
     """How to tune; only the keys that were given, the rest are the tuning's own defaults.
 
     Several rates or numbers of steps are tried, and one is chosen on the validation split.
+    `rate_times` are rates as multiples of the way's own.
     """
 
     __pydantic_config__ = STRICT  # type: ignore[misc]
@@ -59,6 +60,7 @@ class Tune(TypedDict, total=False):
     targets: Annotated[list[Text], MinLen(1)]
     dropout: Annotated[float, Ge(0), Lt(1)]
     rate: Annotated[list[Positive], MinLen(1)]
+    rate_times: Annotated[list[Positive], MinLen(1)]
     steps: Annotated[list[Count], MinLen(1)]
     batch: Count
     schedule: Literal["constant", "linear", "cosine"]
@@ -135,6 +137,7 @@ EXPECTED = {
     "tune.targets": ("names of modules", "targets: [q_proj, v_proj]"),
     "tune.dropout": ("a number from 0 up to, not including, 1", "dropout: 0.1"),
     "tune.rate": ("numbers above 0", "rate: [0.001, 0.005]"),
+    "tune.rate_times": ("numbers above 0", "rate_times: [0.25, 1, 4]"),
     "tune.steps": ("whole numbers of at least 1", "steps: 30"),
     "tune.batch": ("a whole number of at least 1", "batch: 16"),
     "tune.schedule": ("constant, linear or cosine", "schedule: cosine"),

@@ -54,7 +54,7 @@ def spread(value: dict[str, Any], schema: Schema[Any]) -> dict[str, Any]:
         elif isinstance(given := out.get(name), dict):
             out[name] = {k: v for k, v in given.items() if v is not None}
     if isinstance(tune := out.get("tune"), dict):
-        several = ("rate", "steps", "targets")
+        several = ("rate", "rate_times", "steps", "targets")
         out["tune"] = {
             k: [v] if k in several and not isinstance(v, list) else v for k, v in tune.items()
         }
