@@ -134,7 +134,7 @@ EXPECTED = {
     "engine.gpus": ("a number above 0", "gpus: 0.5"),
     "tune.rank": ("a whole number of at least 1", "rank: 8"),
     "tune.alpha": ("a number above 0", "alpha: 16"),
-    "tune.targets": ("names of modules", "targets: [q_proj, v_proj]"),
+    "tune.targets": ("names of modules, or all-linear", "targets: [q_proj, v_proj]"),
     "tune.dropout": ("a number from 0 up to, not including, 1", "dropout: 0.1"),
     "tune.rate": ("numbers above 0", "rate: [0.001, 0.005]"),
     "tune.rate_times": ("numbers above 0", "rate_times: [0.25, 1, 4]"),
