@@ -99,8 +99,9 @@ def _what(model: str) -> Options:
         click.option("--config", "config_file", type=click.Path(path_type=Path), metavar="FILE",
                      help="YAML or .py file with the settings; options given here override it."),
         click.option("--model", "--models", "models", multiple=True, metavar="NAME",
-                     help=f"Hub id, folder, or a shipped model (default: {model}); untrained:NAME "
-                     "has random weights, chat:NAME its chat template. Repeatable."),
+                     help="Hub id, folder, GGUF file, or a model of `adaptlens models list` "
+                     f"(default: {model}); untrained:NAME has random weights, chat:NAME its chat "
+                     "template. Repeatable."),
         click.option("--task", "tasks", multiple=True, metavar="TASK",
                      help="Bundled name, file, folder, hf:NAME[:CONFIG], or lm-eval YAML. "
                      "Repeatable."),

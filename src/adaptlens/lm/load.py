@@ -125,17 +125,18 @@ def load(
     quantize: str | None = None,
     allow_remote_code: bool = False,
 ) -> LM:
-    """Return the language model a hub id, a local folder or a shipped name stands for.
+    """Return the language model a hub id, a folder, a GGUF file or a shipped name stands for.
 
-    Only safetensors are read, and no code that comes with the model is run unless allowed.
+    Only safetensors and GGUF files are read, and no code that comes with the model is run unless
+    allowed.
 
     Args:
-        name: "reference", a folder, or a Hugging Face id; "untrained:NAME" has random weights,
-            "chat:NAME" its chat template (`modelfiles.PREFIXES`).
+        name: "reference", "smollm2", a folder, a GGUF file, or a Hugging Face id; "untrained:NAME"
+            has random weights, "chat:NAME" its chat template (`modelfiles.PREFIXES`).
         dtype: "float32", "bfloat16" or "float16".
         device: "auto" (cuda, else mps, else cpu), "cpu", "cuda", "cuda:N" or "mps".
         chat: write prompts with the tokenizer's chat template.
-        quantize: "8bit" or "4bit", through bitsandbytes.
+        quantize: "8bit" or "4bit", through bitsandbytes; not of a GGUF file.
         allow_remote_code: run Python files that come with the model.
 
     Raises:
@@ -150,17 +151,20 @@ def load(
             f"model '{name}' was asked for in {quantize}, but random weights cannot be quantized; "
             "leave out quantize, or the untrained model."
         )
+    modelfiles.check_quantize(name, quantize)
     settings = quantization(quantize, dtype)
-    folder = modelfiles.folder(name, allow_remote_code=allow_remote_code)
+    path = modelfiles.locate(name, allow_remote_code=allow_remote_code)
     if asked.untrained:
-        model, notes = fresh(folder, name, dtype, place, allow_remote_code)
+        model, notes = fresh(path, name, dtype, place, allow_remote_code)
     else:
-        model, notes = read(folder, name, dtype, place, settings, allow_remote_code)
+        model, notes = read(path, name, dtype, place, settings, allow_remote_code)
+    if found_alone := modelfiles.found_alone(name):
+        notes = (found_alone, *notes)
     return assemble(
         model,
-        read_tokenizer(folder, name, allow_remote_code),
+        read_tokenizer(path, name, allow_remote_code),
         name=name,
-        digest=modelfiles.digest(folder, untrained=asked.untrained),
+        digest=modelfiles.digest(path, untrained=asked.untrained),
         dtype=dtype,
         chat=chat or asked.chat,
         quantize=quantize,

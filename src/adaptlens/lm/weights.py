@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from safetensors import SafetensorError
 
 from adaptlens import modelfiles
 from adaptlens.errors import UserError, unknown
+from adaptlens.lm import from_gguf
 from adaptlens.lm.anatomy import attention_implementation
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -31,13 +33,24 @@ _LOADING_ERRORS = (
 
 
 def read(
-    folder: Path, name: str, dtype: str, device: torch.device, settings: Any, remote: bool
+    path: Path, name: str, dtype: str, device: torch.device, settings: Any, remote: bool
 ) -> tuple[Any, tuple[str, ...]]:
-    """Return the model as transformers reads it, and notes on what was unexpected."""
+    """Return the model as transformers reads it, and notes on what was unexpected.
+
+    The weights of a GGUF file are dequantised.
+
+    Args:
+        path: its folder or GGUF file.
+        name: what the user called it.
+        dtype: one of `DTYPES`.
+        device: where to put it.
+        settings: of `quantization`.
+        remote: run Python files that come with the model.
+    """
     placed = {"quantization_config": settings, "device_map": {"": device}}
     auto: Any = transformers.AutoModelForCausalLM
-    with quiet(), _loading(name, device):
-        config = transformers.AutoConfig.from_pretrained(folder, **_where(remote))
+    with quiet(), _loading(name, device), _files(path, remote) as (folder, where):
+        config = transformers.AutoConfig.from_pretrained(folder, **where)
         model, report = auto.from_pretrained(
             folder,
             config=config,
@@ -46,16 +59,20 @@ def read(
             use_safetensors=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
-            **_where(remote),
+            **where,
             **(placed if settings else {}),
         )
         if not settings:
             model = model.to(device)
-    return model, _check_report(report, name)
+    notes = _check_report(report, name)
+    if path.is_file():
+        from_gguf.forget_quantizer(model)
+        notes = (*from_gguf.notes(path, dtype), *notes)
+    return model, notes
 
 
 def fresh(
-    folder: Path, name: str, dtype: str, device: torch.device, remote: bool
+    path: Path, name: str, dtype: str, device: torch.device, remote: bool
 ) -> tuple[Any, tuple[str, ...]]:
     """Return the model of a configuration with random weights, and a note that says so.
 
@@ -64,7 +81,8 @@ def fresh(
     """
     auto: Any = transformers.AutoModelForCausalLM
     with quiet(), _loading(name, device), torch.random.fork_rng(devices=[]):
-        config = transformers.AutoConfig.from_pretrained(folder, **_where(remote))
+        with _files(path, remote) as (folder, where):
+            config = transformers.AutoConfig.from_pretrained(folder, **where)
         torch.manual_seed(modelfiles.UNTRAINED_SEED)
         model = auto.from_config(
             config,
@@ -72,28 +90,42 @@ def fresh(
             attn_implementation=attention_implementation(config),
             trust_remote_code=remote,
         )
-        if (folder / "generation_config.json").is_file():
-            generation = transformers.GenerationConfig.from_pretrained(folder)
+        if (path / "generation_config.json").is_file():
+            generation = transformers.GenerationConfig.from_pretrained(path)
             model.generation_config = generation
         model = model.to(device)
     seed = modelfiles.UNTRAINED_SEED
     return model, (f"Its weights are random (untrained, seed {seed}); only its shape is as named.",)
 
 
-def read_tokenizer(folder: Path, name: str, remote: bool) -> Any:
-    """Return the tokenizer as transformers reads it."""
+def read_tokenizer(path: Path, name: str, remote: bool) -> Any:
+    """Return the tokenizer of a folder or a GGUF file as transformers reads it."""
     try:
-        with quiet():
-            return transformers.AutoTokenizer.from_pretrained(folder, **_where(remote))
+        with quiet(), _files(path, remote) as (folder, where):
+            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **where)
     except _LOADING_ERRORS as error:
         raise UserError(
             f"the tokenizer of '{name}' cannot be loaded ({first_sentence(error)}); expected the "
             "files tokenizer.save_pretrained writes: save or download them again."
         ) from error
+    if path.is_file():
+        from_gguf.split_digits(tokenizer, path)
+    return tokenizer
 
 
-def _where(remote: bool) -> dict[str, bool]:
-    return {"trust_remote_code": remote, "local_files_only": True}
+@contextlib.contextmanager
+def _files(path: Path, remote: bool) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield the folder that transformers is to read, and how.
+
+    A GGUF file is put into a folder of its own, so that no file beside it has a say.
+    """
+    where = {"trust_remote_code": remote, "local_files_only": True}
+    if path.is_dir():
+        yield path, where
+        return
+    with tempfile.TemporaryDirectory() as alone, from_gguf.without_bar():
+        (Path(alone) / "model.gguf").symlink_to(path.resolve())
+        yield Path(alone), {**where, "gguf_file": "model.gguf"}
 
 
 @contextlib.contextmanager

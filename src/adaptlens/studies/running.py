@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptlens import registry, tasks, zoo
+from adaptlens import modelfiles, registry, tasks, zoo
 from adaptlens.canonical import digest
 from adaptlens.engines import Engine, Outcome, Reporter
 from adaptlens.engines import Silent as Silent
@@ -49,18 +49,11 @@ class Studied:
 
 
 def shown_names(names: Iterable[str]) -> dict[str, str]:
-    """Return each model's name for tables: of a folder its last part, unless two would be alike."""
+    """Return each model's name for tables: of a path its last part, unless two would be alike."""
     names = list(names)
-    shown = {name: _shown(name) for name in names}
+    shown = {name: modelfiles.label(name) for name in names}
     alike = Counter(shown.values())
     return {name: name if alike[own] > 1 else own for name, own in shown.items()}
-
-
-def _shown(name: str) -> str:
-    """Return the last part of a folder's path, or else the name; a prefix stays before it."""
-    prefix, colon, rest = name.rpartition(":")
-    path = Path(rest).expanduser()
-    return prefix + colon + path.resolve().name if path.is_dir() else name
 
 
 def load_task(settings: str | Mapping[str, Any], config: "Single") -> Task:
