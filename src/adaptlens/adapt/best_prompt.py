@@ -142,14 +142,14 @@ class BestPrompt:
         else:
             best = templates[0].tried
             way = _Way(lm, written(task, templates[0].template))
-        accuracy, _, rule = search.quality(best)
+        found = search.found(best)
         return way, {
             "prompt": best.name,
             "template": asdict(way.written.task.template),
             "order": way.order,
-            "rule": rule,
-            "validation_accuracy": accuracy,
-            "items": len(best.loglik),
+            "rule": found.rule,
+            "validation_accuracy": found.accuracy,
+            "items": found.items,
             "reads": search.reads,
             "tokens": search.tokens,
             "templates": [one.template.name for one in templates],

@@ -1,5 +1,6 @@
 """A search among prompts that reads few of them often: successive halving on labelled items."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -39,22 +40,18 @@ class Tried:
     sizes: list[np.ndarray] = field(default_factory=list)
     prior: np.ndarray | None = None
 
-    def quality(self, golds: np.ndarray, rules: Sequence[Rule]) -> "Found":
-        """Return accuracy, and mean log-probability of the right answer, under the best rule.
-
-        The first of equally accurate rules.
-        """
+    def qualities(self, golds: np.ndarray, rules: Sequence[Rule]) -> list["Found"]:
+        """Return how good the candidate is under each rule that can be judged by now."""
         arrays = self._arrays(golds)
-        best = Found(-1.0, -np.inf, rules[0])
+        found = []
         for rule in rules:
             if rule == "calibrated" and len(self.loglik) < LEAST_CALIBRATED:
                 continue
             scores = compare.choice_scores(arrays, rule)
             right = float(compare.correct(arrays, rule).mean())
             sure = float(compare.choice_loglik(scores, arrays["gold"]).mean())
-            if right > best.accuracy:
-                best = Found(right, sure, rule)
-        return best
+            found.append(Found(right, sure, rule, len(self.loglik)))
+        return found
 
     def _arrays(self, golds: np.ndarray) -> dict[str, np.ndarray]:
         most = max(len(row) for row in self.loglik)
@@ -72,11 +69,42 @@ class Tried:
 
 @dataclass(frozen=True)
 class Found:
-    """How good a candidate is: accuracy, mean log-probability of the right answer, and the rule."""
+    """How good a candidate is: accuracy, mean log-probability of the right answer, and the rule.
+
+    `items` is how many items that rests on.
+    """
 
     accuracy: float
     loglik: float
     rule: Rule
+    items: int
+
+    @property
+    def error(self) -> float:
+        """The standard error of the accuracy."""
+        return math.sqrt(self.accuracy * (1 - self.accuracy) / self.items)
+
+
+def ranked(found: Sequence[Sequence[Found]]) -> list[tuple[int, Found]]:
+    """Return candidates, best first, each with the best rule for it.
+
+    Accuracies within a standard error of the best one tell nothing: those candidates, and rules,
+    are told apart by the log-probability of the right answer; the others come after, by accuracy.
+    The first of equals. Source: the one-standard-error rule of Breiman et al. 1984.
+
+    Args:
+        found: of each candidate, what `Tried.qualities` says.
+    """
+    best = max((one for own in found for one in own), key=lambda one: one.accuracy)
+    least = best.accuracy - best.error
+
+    def key(one: Found) -> tuple[bool, float, float]:
+        good = one.accuracy >= least
+        return good, one.loglik if good else one.accuracy, one.loglik
+
+    chosen = [max(own, key=key) for own in found]
+    order = sorted(range(len(found)), key=lambda i: key(chosen[i]), reverse=True)
+    return [(i, chosen[i]) for i in order]
 
 
 class Search:
@@ -129,14 +157,13 @@ class Search:
             self._read(left, each if number < rounds - 1 else max(each, len(self.items)))
             if progress:
                 progress(min(self.reads - start, budget), budget)
-            order = sorted(range(len(left)), key=lambda i: self.quality(left[i])[:2], reverse=True)
-            left = [left[i] for i in order[: sizes[min(number + 1, len(sizes) - 1)]]]
+            order = ranked([one.qualities(self._golds, self._rules) for one in left])
+            left = [left[i] for i, _ in order[: sizes[min(number + 1, len(sizes) - 1)]]]
         return left
 
-    def quality(self, one: Tried) -> tuple[float, float, Rule]:
-        """Return accuracy, mean log-probability of the right answer, and the rule they are by."""
-        found = one.quality(self._golds, self._rules)
-        return found.accuracy, found.loglik, found.rule
+    def found(self, one: Tried) -> Found:
+        """Return how good a candidate is under the best rule for it."""
+        return ranked([one.qualities(self._golds, self._rules)])[0][1]
 
     def _read(self, candidates: Sequence[Tried], more: int) -> None:
         """Read every candidate on so many more items, as far as there are some."""
