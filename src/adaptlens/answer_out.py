@@ -13,7 +13,7 @@ import numpy as np
 from adaptlens.similarity import MEASURES, Compared, num_rows, paired_cosines
 
 MOST_ALONE = 0.2
-"""Where more queries than this share are alone with their answer, nothing is said within answers."""
+"""Where a larger share of queries is alone with its answer, nothing is said within answers."""
 
 MOST_DIRECTIONS = 0.5
 """Where the answers' directions span more of the width than this share, too little is left."""
@@ -76,7 +76,7 @@ def _across(states: np.ndarray, readout: np.ndarray) -> np.ndarray:
 
 
 def directions(readout: np.ndarray) -> np.ndarray:
-    """Return an orthonormal basis [width, rank] of the differences between vectors [answers, width].
+    """Return an orthonormal basis [width, rank] of the differences of vectors [answers, width].
 
     Rank 0 where all are equal.
     """
@@ -89,9 +89,10 @@ def directions(readout: np.ndarray) -> np.ndarray:
 def within_answers(
     x: np.ndarray, y: np.ndarray, x_answers: np.ndarray, y_answers: np.ndarray
 ) -> Compared:
-    """Return how alike states are within the answers each condition gives: the cosine of residuals.
+    """Return how alike states are within the answers each condition gives.
 
-    Each side's class means are those of its own answers (`class_means_out`). Where a query is
+    The cosine of what is left of either when the class means of its own answers are taken out
+    (`class_means_out`). Where a query is
     alone with its answer on either side, nothing is known of it; it gets the mean of the repeat's
     other queries, so that it speaks for no one. NaN everywhere in a repeat in which more than
     `MOST_ALONE` of them are alone.

@@ -52,8 +52,9 @@ class Judged:
     line: str
 
     def undecided(self, reason: str) -> "Judged":
-        """Return it as not decided, for a reason that is none of its numbers; itself without one."""
-        return replace(self, state="not decided", line=f"{reason}; {self.line}") if reason else self
+        """Return it as not decided for a reason other than its numbers; itself without one."""
+        line = f"{reason}; {self.line}"
+        return replace(self, state="not decided", line=line) if reason else self
 
 
 def judged(statements: Sequence[Statement], *, margin: float, alpha: float = 0.05) -> list[Judged]:
@@ -158,10 +159,10 @@ class Claim:
 
     `effect`, `low`, `high` are the excess that decides, in the last layer before the final norm:
     the one most clearly below the margin of a claim refuted, else the least; `decides` has it
-    whole, and is None where nothing was defined. `p` is one-sided, of the cluster of layers around it, `p_holm` that of the last layer
-    corrected over layers, each the largest over all excesses. `reason` is why the numbers were not
-    looked at, or empty. `layers` has the least excess of every layer, `excesses` every one in the
-    last.
+    whole, and is None where nothing was defined. `p` is one-sided, of the cluster of layers around
+    it, `p_holm` that of the last layer corrected over layers, each the largest over all excesses.
+    `reason` is why the numbers were not looked at, or empty. `layers` has the least excess of every
+    layer, `excesses` every one in the last.
     """
 
     state: State
@@ -230,7 +231,9 @@ def implicit_tuning(
             if all(np.isfinite(one.values[layer]).all() for one in given)]  # fmt: skip
     queries, drawn = icl_it.values.shape[2], icl_it.drawn
     if not draws or len(icl_it.values) - 2 not in kept or queries < 2:
-        nothing = "the similarities are not all defined in the last layer, in two queries and a draw"
+        nothing = (
+            "the similarities are not all defined in the last layer, in two queries and a draw"
+        )
         nan = math.nan
         counted = (queries, len(draws))
         return Claim("not decided", nothing, nan, nan, nan, 1.0, 1.0, *counted, reason=nothing)
@@ -256,8 +259,9 @@ def implicit_tuning(
             state = "refuted"
             decides = min(excesses, key=lambda one: one.p_below).layers[-1]
     line = (
-        f"ICL ~ IT less {decides.over}: {interval(decides)}, of {len(excesses)} excesses (margin {margin:g}), "
-        f"p {_p(p)} over layers, p(Holm) {_p(p_holm)} in the last, {queries} queries x {len(draws)} draws"
+        f"ICL ~ IT less {decides.over}: {interval(decides)}, of {len(excesses)} excesses "
+        f"(margin {margin:g}), p {_p(p)} over layers, p(Holm) {_p(p_holm)} in the last, "
+        f"{queries} queries x {len(draws)} draws"
     )
     return Claim(
         state,

@@ -51,8 +51,8 @@ SHOWN = ("cosine", "centred", "within", "projected")
 """The measures of the figures of pairs: the paper's, and with the answer taken out."""
 
 KNOWN = {
-    "implicit", "claims", "pairs", "factors", "u_shape", "regression", "behaviour", "pair_behaviour", "lens",
-    "models",
+    "implicit", "claims", "pairs", "factors", "u_shape", "regression", "behaviour",
+    "pair_behaviour", "lens", "models",
 }  # fmt: skip
 """The tables that the page has sections for."""
 

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+
 from adaptlens import claims, layered
 from adaptlens.claims import Claim, Statement
 from adaptlens.studies.convergence_pairs import Compared, Rows
@@ -52,7 +54,9 @@ def implicit_tuning(compared: Compared) -> tuple[Rows, Rows]:
             ends = {"excess": one.value, "low": one.low, "high": one.high, "p_holm": one.p_holm}
             counted = {"queries": found.queries, "draws": found.draws}
             rows.append({**about, "over": one.over, "counts": "yes", **ends, **counted})
-        if (full := compared.label("full")) not in routes_of(compared) and compared.inside.has(full):
+        if (full := compared.label("full")) not in routes_of(compared) and compared.inside.has(
+            full
+        ):
             rows.append({**about, "counts": "no", **_beside(compared, full, measure)})
     return judged, rows
 
@@ -124,7 +128,9 @@ def headline(compared: Compared, found: Claim) -> str:
     """
     icl, it = (compared.label(name) for name in ("icl", "it"))
     rule = compared.settings["claim"]
-    said = f"prompt and tuning agree on answers ({compared.inside.agreement(icl, it):.3f} of queries)"
+    said = (
+        f"prompt and tuning agree on answers ({compared.inside.agreement(icl, it):.3f} of queries)"
+    )
     states = WHERE.get(rule["measure"], "their states, answer and all,")
     if found.decides is None:
         return f"{said}; of {states} nothing can be said: {found.reason}"
@@ -137,7 +143,7 @@ def headline(compared: Compared, found: Claim) -> str:
         control = compared.label("it", rule["control"])
         whose += f", by more than tuning on the control ({control}) explains"
     if found.state == "supported":
-        whose = f"any they were compared with, least clearly than {whose}"
+        whose = f"those of every pair they are held against, the nearest being {whose[9:]}"
     return f"{said}; {states} {SAID[found.state]} {whose}: {claims.interval(found.decides)}"
 
 
@@ -146,7 +152,8 @@ def against_untrained(own: Compared, copy: Compared) -> claims.Judged | None:
 
     In the last layer before the final norm, by the measure of the main claim. Not decided where in
     either model prompting or tuning is not shown to have changed the states: they are alike then
-    for having done nothing. None where a condition is missing.
+    for having done nothing. None where a condition is missing, or the
+    likeness undefined.
     """
     rule = own.settings["claim"]
     icl, it = (own.label(name) for name in ("icl", "it"))
@@ -161,12 +168,14 @@ def against_untrained(own: Compared, copy: Compared) -> claims.Judged | None:
     trained, untrained = (
         both.values[LAST][[both.draws.index(d) for d in draws]] for both, *_ in found
     )
+    if not np.isfinite(trained - untrained).all():
+        return None
     mean = layered.mean(trained - untrained, drawn=True, flips=layered.FLIPS)
     claim = "ICL and IT are more alike than in an untrained copy of the model"
     judged = claims.judged([Statement(8, claim, 1, mean)], margin=rule["margin"])[0]
     reasons = [
         f"{one.inside.model}: {reason}"
-        for one, (_, *moved) in zip((own, copy), found, strict=True)
-        if (reason := claims.no_effect(*moved, rule["margin"]))
+        for one, (_, icl_moved, it_moved) in zip((own, copy), found, strict=True)
+        if (reason := claims.no_effect(icl_moved, it_moved, rule["margin"]))
     ]
     return judged.undecided("; ".join(reasons))

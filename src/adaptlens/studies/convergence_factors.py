@@ -209,8 +209,8 @@ class Factors:
     def labels(self) -> tuple[Rows, list[Statement]]:
         """Return similarity by share of wrong labels; the paper says it barely changes.
 
-        With the answers left in, it follows how often prompt and tuning still answer alike, as wrong
-        labels pull them apart; `agreement` stands beside it.
+        With the answers left in, it follows how often prompt and tuning still answer alike, which
+        wrong labels change; `agreement` stands beside it.
         """
         shares = [0.0, *self.compared.settings["wrong"]]
         known: list[tuple[float, str, str]] = []

@@ -108,7 +108,7 @@ class Inside:
         return found if draws is None else _of_draws(found, one.draws, draws)
 
     def agreement(self, left: str, right: str) -> float:
-        """Return the share of queries and draws that two conditions answer alike; NaN if unknown."""
+        """Return the share of queries and draws two conditions answer alike; NaN if unknown."""
         own, other, _ = self._draw_by_draw(left, right)
         x, y = self.answers(left, own), self.answers(right, other)
         return float("nan") if x is None or y is None else float(np.mean(x == y))
@@ -180,15 +180,14 @@ class Inside:
         if measure not in ANSWER_OUT:
             return similarity.MEASURES[measure](*_same_queries(x, y))
         own, other, _ = self._draw_by_draw(left, right, position)
-        known: list[np.ndarray | None]
         if measure == WITHIN:
-            known, take_out = [self.answers(left, own), self.answers(right, other)], within_answers
+            known = self.answers(left, own), self.answers(right, other)
         else:
-            known = [self._readout(left, layer, own), self._readout(right, layer, other)]
-            take_out = answers_projected_out
+            known = self._readout(left, layer, own), self._readout(right, layer, other)
         if known[0] is None or known[1] is None or 1 in (x.shape[1], y.shape[1]):
             nothing = np.full((max(len(x), len(y)), max(x.shape[1], y.shape[1])), np.nan)
             return similarity.Compared(nothing, nothing)
+        take_out = within_answers if measure == WITHIN else answers_projected_out
         return take_out(x, y, known[0], known[1])
 
     def steer(self, tuned: str) -> None:

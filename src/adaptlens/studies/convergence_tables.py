@@ -31,7 +31,8 @@ ASKED = {WITHIN: ", within an answer", PROJECTED: ", with the answer projected o
 """What a claim is about, by the measure that judges it; else about states, answer and all."""
 
 TABLES = (
-    "implicit", "pairs", "u_shape", "factors", "regression", "behaviour", "pair_behaviour", "lens", "models",
+    "implicit", "pairs", "u_shape", "factors", "regression", "behaviour", "pair_behaviour", "lens",
+    "models",
 )  # fmt: skip
 
 
@@ -195,7 +196,11 @@ def _models(pairs: Rows, judged: Rows) -> Rows:
     """Return the main pairs at the last layer and the main claim, one row per model and task."""
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for row in pairs:
-        if row["role"] != "main" or row["is_final"] or row["measure"] not in (WITHIN, "cosine", "centred"):
+        if (
+            row["role"] != "main"
+            or row["is_final"]
+            or row["measure"] not in (WITHIN, "cosine", "centred")
+        ):
             continue
         own = rows.setdefault((row["model"], row["task"]), {"model": row["model"],
                                                             "task": row["task"]})  # fmt: skip
