@@ -180,7 +180,7 @@ def _full_draws(model: str, config: ConvergenceConfig, notes: list[str]) -> int:
     """Return in how many draws all weights are tuned: a control of small models, unless asked."""
     if config.full is not None:
         return config.draws if config.full else 0
-    size = modelshape.num_parameters(modelfiles.folder(model))
+    size = modelshape.num_parameters(modelfiles.locate(model))
     if config.quantize or config.dtype == "float16":
         why = "is not loaded as it could be trained"
     elif not 0 < size <= MOST_FULLY_TUNED:
