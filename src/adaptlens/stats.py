@@ -84,6 +84,8 @@ class Difference:
     supports_claims: bool = True
     warnings: tuple[str, ...] = ()
     templates: int = 1
+    needed_draws: int | None = None
+    needed_queries: int | None = None
 
 
 def estimate(scores: Scores, *, level: float = 0.95, seed: int = 0, flips: int = FLIPS) -> Estimate:
