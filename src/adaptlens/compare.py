@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-Rule = Literal["raw", "bytes", "tokens", "corrected"]
-RULES: tuple[Rule, ...] = ("raw", "bytes", "tokens", "corrected")
+Rule = Literal["raw", "bytes", "tokens", "corrected", "calibrated"]
+RULES: tuple[Rule, ...] = ("raw", "bytes", "tokens", "corrected", "calibrated")
 
 CALIBRATION_BINS = 10
 
@@ -34,6 +34,8 @@ def choice_scores(arrays: Mapping[str, np.ndarray], rule: Rule = "raw") -> np.nd
         return loglik / np.maximum(arrays["answer_tokens"], 1)
     if rule == "corrected":
         return loglik - arrays["prior_loglik"]
+    if rule == "calibrated":
+        return loglik - np.log(probabilities(loglik).mean(axis=-2, keepdims=True))
     return loglik
 
 

@@ -14,9 +14,11 @@ POINTS = {"chrf": 1.0}
 """How many points one unit of a metric is worth; 100 for metrics that are fractions."""
 
 METRICS = {
+    "judged": "score, %",
     "accuracy": "accuracy, %",
     "accuracy_normalised": "accuracy, length-normalised, %",
     "accuracy_corrected": "accuracy, prior-corrected, %",
+    "accuracy_calibrated": "accuracy, batch-calibrated, %",
     "chrf": "chrF, 0–100",
     "exact": "exact match, %",
 }
@@ -24,6 +26,8 @@ METRICS = {
 SIMILARITIES = {
     "cosine": "raw cosine",
     "centred": "centred cosine",
+    "within": "within answers",
+    "projected": "answers projected out",
     "standardised": "standardised cosine",
     "distance": "relative distance",
     "cka": "CKA, debiased",
@@ -53,6 +57,10 @@ ADAPTATIONS = {
     "icl": Look(
         "icl", "in-context learning: demonstrations in the prompt, weights untouched",
         "#2f7fe0", "#3d8cf7", "circle",
+    ),
+    "best_prompt": Look(
+        "best prompt", "the prompt that did best on labelled items: template, words, examples",
+        "#00798c", "#3fc1d6", "triangle-down", (4, 2),
     ),
     "it": Look(
         "it", "instruction tuning: LoRA on instruction, input and answer; no demonstrations",

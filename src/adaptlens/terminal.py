@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 PIPED_WIDTH = 140
 
 HEADINGS = {
+    "judged": "score, %",
     "accuracy": "accuracy, %",
     "accuracy_normalised": "by length, %",
     "accuracy_corrected": "less prior, %",
@@ -176,8 +177,12 @@ def show_report(report: "Report", console: Console) -> None:
 
 
 def _scores(report: "Report", model: str, task: str, rows: "pd.DataFrame") -> Table:
-    metrics = list(dict.fromkeys(rows["metric"]))
-    cost = report.tables["cost"]
+    """Return one row per arm: its score, the worst and the best template, and what it costs.
+
+    The score is by the rule that judges the arm, the mean over templates and draws.
+    """
+    metric = rows["metric"].iloc[0]
+    others = [name for name in dict.fromkeys(rows["metric"]) if name == "exact"]
     table = Table(
         title=f"{task} on {model}",
         title_justify="left",
@@ -186,27 +191,45 @@ def _scores(report: "Report", model: str, task: str, rows: "pd.DataFrame") -> Ta
         padding=(0, 1, 0, 0),
     )
     table.add_column("condition", overflow="fold")
-    for metric in metrics:
-        table.add_column(HEADINGS.get(metric, metric), justify="right", overflow="fold")
-    for heading in ("queries x draws", "prompt tokens", "train FLOPs"):
+    for name in (metric, *others):
+        table.add_column(HEADINGS.get(name, name), justify="right", overflow="fold")
+    for heading in ("rule", "worst template", "best template"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("templates x draws x queries", "prompt tokens", "train FLOPs"):
         table.add_column(heading, justify="right", overflow="fold")
+    cost = _of(report.tables["cost"], model, task)
+    templates = _of(report.tables["templates"], model, task)
     for condition, found in rows.groupby("condition", sort=False):
         by_metric = {row.metric: row for row in found.itertuples()}
-        one = next(iter(by_metric.values()))
-        paid = cost[
-            (cost.model == model) & (cost.task == task) & (cost.condition == condition)
-        ].iloc[0]
+        one, paid = by_metric[metric], cost[cost.condition == condition].iloc[0]
         table.add_row(
             str(condition),
-            *(score(m, by_metric[m]) if m in by_metric else "" for m in metrics),
-            f"{one.queries} x {one.draws}",
+            *(score(m, by_metric[m]) if m in by_metric else "" for m in (metric, *others)),
+            str(one.rule),
+            *_extremes(metric, templates, str(condition)),
+            f"{one.templates} x {one.draws} x {one.queries}",
             f"{paid.query_tokens:.0f}",
             f"{paid.training_flops:.1e}" if paid.training_flops > 0 else "-",
         )
     baselines = report.tables["baselines"]
-    for row in baselines[(baselines.task == task) & (baselines.metric == metrics[0])].itertuples():
-        table.add_row(f"({row.name})", f"{scale(metrics[0]) * row.value:.1f}", style="dim")
+    for row in baselines[(baselines.task == task) & (baselines.metric == metric)].itertuples():
+        table.add_row(f"({row.name})", f"{scale(metric) * row.value:.1f}", style="dim")
     return table
+
+
+def _of(table: "pd.DataFrame", model: str, task: str) -> "pd.DataFrame":
+    """Return the rows of one model and task; all of an empty table."""
+    return table if table.empty else table[(table.model == model) & (table.task == task)]
+
+
+def _extremes(metric: str, templates: "pd.DataFrame", condition: str) -> tuple[str, str]:
+    """Return a condition's worst and best template, each with its score."""
+    own = templates if templates.empty else templates[templates.condition == condition]
+    if len(own) < 2:
+        return "", ""
+    ends = own.loc[own["value"].idxmin()], own.loc[own["value"].idxmax()]
+    worst, best = (f"{row['template']} {scale(metric) * row['value']:.1f}" for row in ends)
+    return worst, best
 
 
 def scale(metric: str) -> float:

@@ -1,6 +1,6 @@
 """A model name becomes a language model that is ready to be read: checked, described, frozen."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +16,12 @@ from adaptlens.lm.weights import (
     find_device,
     first_sentence,
     fresh,
+    opened,
     quantization,
     read,
     read_tokenizer,
 )
+from adaptlens.values import Template
 
 _UNLIMITED_TOKENS = 2**31
 
@@ -89,16 +91,24 @@ class LM:
                 )
         return rows
 
+    def chat_of(self, template: Template) -> Callable[[list[dict[str, str]]], str] | None:
+        """Return what writes messages for prompts under a template; None for the plain layout."""
+        return self.render_chat if self.chat or template.chat else None
+
     def render_chat(self, messages: Sequence[dict[str, str]]) -> str:
         """Return messages ({"role", "content"}) as the chat template writes them, answer open.
+
+        Where `encode` puts BOS before every text, a template's own BOS is left to it.
 
         Raises:
             UserError: the template refuses them (some take no system message, or only turns).
         """
         try:
-            return self.tokenizer.apply_chat_template(
+            text = self.tokenizer.apply_chat_template(
                 list(messages), tokenize=False, add_generation_prompt=True
             )
+            begins = self.prefix_ids == (self.tokenizer.bos_token_id,)
+            return text.removeprefix(self.tokenizer.bos_token) if begins else text
         except jinja2.TemplateError as error:
             roles = ", ".join(message["role"] for message in messages)
             raise UserError(
@@ -116,17 +126,18 @@ def load(
     quantize: str | None = None,
     allow_remote_code: bool = False,
 ) -> LM:
-    """Return the language model a hub id, a local folder or a shipped name stands for.
+    """Return the language model a hub id, a folder, a GGUF file or a shipped name stands for.
 
-    Only safetensors are read, and no code that comes with the model is run unless allowed.
+    Only safetensors and GGUF files are read, and no code that comes with the model is run unless
+    allowed.
 
     Args:
-        name: "reference", a folder, or a Hugging Face id; "untrained:NAME" has random weights,
-            "chat:NAME" its chat template (`modelfiles.PREFIXES`).
+        name: "reference", "smollm2", a folder, a GGUF file, or a Hugging Face id; "untrained:NAME"
+            has random weights, "chat:NAME" its chat template (`modelfiles.PREFIXES`).
         dtype: "float32", "bfloat16" or "float16".
         device: "auto" (cuda, else mps, else cpu), "cpu", "cuda", "cuda:N" or "mps".
         chat: write prompts with the tokenizer's chat template.
-        quantize: "8bit" or "4bit", through bitsandbytes.
+        quantize: "8bit" or "4bit", through bitsandbytes; not of a GGUF file.
         allow_remote_code: run Python files that come with the model.
 
     Raises:
@@ -141,17 +152,22 @@ def load(
             f"model '{name}' was asked for in {quantize}, but random weights cannot be quantized; "
             "leave out quantize, or the untrained model."
         )
-    settings = quantization(quantize, dtype)
-    folder = modelfiles.folder(name, allow_remote_code=allow_remote_code)
-    if asked.untrained:
-        model, notes = fresh(folder, name, dtype, place, allow_remote_code)
-    else:
-        model, notes = read(folder, name, dtype, place, settings, allow_remote_code)
+    modelfiles.check_quantize(name, quantize)
+    quantized = quantization(quantize, dtype)
+    path = modelfiles.locate(name, allow_remote_code=allow_remote_code)
+    with opened(path, allow_remote_code) as source:
+        if asked.untrained:
+            model, notes = fresh(source, name, dtype, place)
+        else:
+            model, notes = read(source, name, dtype, place, quantized)
+        tokenizer = read_tokenizer(source, name)
+    if found_alone := modelfiles.found_alone(name):
+        notes = (found_alone, *notes)
     return assemble(
         model,
-        read_tokenizer(folder, name, allow_remote_code),
+        tokenizer,
         name=name,
-        digest=modelfiles.digest(folder, untrained=asked.untrained),
+        digest=modelfiles.digest(path, untrained=asked.untrained),
         dtype=dtype,
         chat=chat or asked.chat,
         quantize=quantize,

@@ -12,7 +12,7 @@
 """
 
 import difflib
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,8 @@ def load(name: str, *, references: str | None = None, **settings: Any) -> Task:
         references: the file whose line n answers line n of `name`.
         settings: the fields of `Settings`: input and target (columns, by name or 0-based number),
             choices ("a,b" or "0=a,1=b"), instruction, kind, max_new_tokens, seed, limit_train,
-            limit_validation, limit_test, header, drop_empty, max_file_bytes, difficulty.
+            limit_validation, limit_test, header, drop_empty, max_file_bytes, difficulty, templates
+            (`templates.parse`), label_words ("0=bad,1=good"), group (a column).
 
     Returns:
         The task; its `notes` say everything that was decided, cut or left out.
@@ -126,9 +127,10 @@ def _bundled(name: str, wishes: Settings) -> Task:
     from adaptlens.tasks import implicit, microworld
 
     allowed = {"instruction", "seed", "limit_train", "limit_validation", "limit_test"}
+    allowed |= {"templates"}
     if _has_shortcut(name):
         allowed |= {"difficulty"}
-    for key, default in vars(Settings()).items():
+    for key, default in asdict(Settings()).items():
         if key not in allowed and getattr(wishes, key) != default:
             raise UserError(
                 f"{key}={getattr(wishes, key)!r} was given for the bundled task '{name}', whose "
@@ -147,7 +149,7 @@ def _bundled(name: str, wishes: Settings) -> Task:
         task = microworld.task(name, seed=wishes.seed, **sizes)
     if wishes.instruction is not None:
         task = replace(task, instruction=wishes.instruction)
-    return task
+    return replace(task, templates=wishes.asked)
 
 
 def describe(task: Task, num_examples: int = 3) -> str:
