@@ -189,9 +189,15 @@ def claim(factor: int, text: str, state: str, effect: float, **more) -> dict:
 
 def claims() -> list[dict]:
     return [
-        claim(1, "in-context learning is implicit instruction tuning", "supported", 0.65,
-              headline="prompt and tuning agree on answers (0.950 of queries); within an answer "
-              "their states are more alike", detail="ICL ~ IT less ICL ~ SL: +0.65"),
+        claim(
+            1,
+            "in-context learning is implicit instruction tuning",
+            "supported",
+            0.65,
+            headline="prompt and tuning agree on answers (0.950 of queries); within an answer "
+            "their states are more alike",
+            detail="ICL ~ IT less ICL ~ SL: +0.65",
+        ),
         claim(1, "ICL is more like IT than like SL", "not decided", -0.01, p_holm=1.0),
         claim(2, "over the layers, ICL ~ IT is U-shaped", "refuted", -0.02),
         claim(3, "ICL and IT grow more alike with more demonstrations", "supported", 0.1),

@@ -196,7 +196,9 @@ def test_another_route_to_the_same_answers_must_be_exceeded_too(route, state):
 def test_a_refuted_claim_names_what_it_is_clearly_below():
     # The least excess by far is uncertain; the one surely below the margin is that over the route.
     given = [likeness(np.full((4, 8, 20), one)) for one in (0.8, 0.3, 0.3, 0.1, 0.3)]
-    wide = likeness(0.8 + 2 * np.random.default_rng(0).normal(size=(4, 8, 1)) + np.zeros((4, 8, 20)))
+    wide = likeness(
+        0.8 + 2 * np.random.default_rng(0).normal(size=(4, 8, 1)) + np.zeros((4, 8, 20))
+    )
     found = implicit_tuning(
         *given, routes={"wide": wide, "equal": given[0]}, margin=MARGIN, flips=99
     )

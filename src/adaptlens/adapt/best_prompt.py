@@ -153,6 +153,7 @@ class BestPrompt:
             "reads": search.reads,
             "tokens": search.tokens,
             "templates": [one.template.name for one in templates],
+            "sent": way.prompt(task.test[0]).text,
         }
 
     def _items(self, task: Task, demos: Sequence[Example]) -> tuple[Sequence[Example], Shown]:
