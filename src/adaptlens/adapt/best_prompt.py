@@ -153,6 +153,7 @@ class BestPrompt:
             "reads": bare.num_reads + search.reads,
             "tokens": bare.num_tokens + search.tokens,
             "templates": [template.name for template in bare.templates],
+            "sent": way.prompt(task.test[0]).text,
         }
 
     def _items(self, task: Task, demos: Sequence[Example]) -> tuple[Sequence[Example], Shown]:

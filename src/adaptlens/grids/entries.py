@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from adaptlens.looks import unsigned_zeros
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -72,7 +74,7 @@ def number(value: float, factor: float = 1, form: str = ",.4g") -> Entry:
         return Entry("–")
     if math.isinf(value):
         return Entry("∞" if value > 0 else "−∞", value)
-    return Entry(f"{value * factor:{form}}".replace("-", "−"), value)
+    return Entry(unsigned_zeros(f"{value * factor:{form}}").replace("-", "−"), value)
 
 
 def row_by_row(
