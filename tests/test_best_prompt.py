@@ -72,8 +72,8 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[Prompt]:
     return sent
 
 
-def rank(write: Any, items: Any, task: Task, lm: Any) -> tuple[float, float]:
-    """Accuracy under the best rule, then the gold answer's log-probability, all items read."""
+def seen(write: Any, items: Any, task: Task, lm: Any) -> list[tuple[float, float]]:
+    """Accuracy and the gold answer's log-probability under every rule, all items read."""
     golds = np.array([(item.choices or task.choices).index(item.target) for item in items])
     sent = [write(item) for item in items]
     sizes = [
@@ -90,14 +90,27 @@ def rank(write: Any, items: Any, task: Task, lm: Any) -> tuple[float, float]:
         "answer_tokens": np.array([sizes[1]]),
         "gold": golds,
     }
-    found = []
-    for rule in compare.RULES:
-        if rule != "calibrated" or len(items) >= LEAST_CALIBRATED:
-            scores = compare.choice_scores(arrays, rule)
-            right = compare.correct(arrays, rule).mean()
-            found.append((right, compare.choice_loglik(scores, golds).mean()))
-    best = max(right for right, _ in found)
-    return next(one for one in found if one[0] == best)
+    return [
+        (
+            float(compare.correct(arrays, rule).mean()),
+            float(compare.choice_loglik(compare.choice_scores(arrays, rule), golds).mean()),
+        )
+        for rule in compare.RULES
+        if rule != "calibrated" or len(items) >= LEAST_CALIBRATED
+    ]
+
+
+def in_order(qualities: list[list[tuple[float, float]]], num_items: int) -> list[int]:
+    """Numbers of candidates, best first, by the rule of one standard error."""
+    top = max(right for own in qualities for right, _ in own)
+    bar = top - (top * (1 - top) / num_items) ** 0.5
+
+    def key(one: tuple[float, float]) -> tuple[bool, float, float]:
+        right, sure = one
+        return (True, sure, 0.0) if right >= bar else (False, right, sure)
+
+    best = [max(map(key, own)) for own in qualities]
+    return sorted(range(len(best)), key=lambda i: best[i], reverse=True)
 
 
 def naive(task: Task, demos: Any, lm: Any) -> tuple[str, str]:
@@ -114,8 +127,7 @@ def naive(task: Task, demos: Any, lm: Any) -> tuple[str, str]:
         return write
 
     def best(candidates: list[Any], keep: int) -> list[Any]:
-        ranked = [rank(writer(*one), items, task, lm) for one in candidates]
-        order = sorted(range(len(candidates)), key=lambda i: (*(-x for x in ranked[i]), i))
+        order = in_order([seen(writer(*one), items, task, lm) for one in candidates], len(items))
         return [candidates[i] for i in order[:keep]]
 
     kept = best([(template,) for template in templates_to_try(task)], WIDE)
@@ -241,7 +253,7 @@ def test_candidates_are_compared_on_the_same_items(lm: Any, read: Any) -> None:
     halving.score.score = score
     search = Search(lm, queries, lambda _: ("a", "b"), ("raw",))
     (old,) = search.halve([Tried("old", right_until(2))], 10)
-    assert len(old.reads) == 10 and search.quality(old)[0] == 0.2
+    assert len(old.reads) == 10 and search.found(old).accuracy == 0.2
     new = Tried("new", right_until(2))
     assert [one.name for one in search.halve([new, old], 2, 2)] == ["new", "old"]
 

@@ -13,8 +13,8 @@ from adaptlens.errors import UserError
 from adaptlens.resampling import interval
 from adaptlens.shift import distance
 from adaptlens.shift_claims import (
-    LARGEST_MARGIN,
-    margin,
+    draws_needed,
+    no_shift,
     shift_claim,
     shifted,
     shifted_more,
@@ -167,13 +167,6 @@ def test_one_repeat_cannot_be_exchanged():
     assert math.isnan(exchange_test(zero, icl, zero))
 
 
-def test_a_margin_is_never_so_large_that_noise_passes_for_sameness():
-    rng = np.random.default_rng(0)
-    quiet, loud = noisy(rng, TRUTH), noisy(rng, TRUTH, noise=3.0)
-    assert 0 < margin([quiet]) < LARGEST_MARGIN
-    assert margin([quiet, loud]) == LARGEST_MARGIN
-
-
 def state(icl, tuning, *, seed=0, **given) -> State:
     found = three(np.random.default_rng(seed), icl, tuning, **given)
     return shift_claim(*found, margin=0.1, **QUICK).state
@@ -211,6 +204,51 @@ def test_a_shift_that_any_prompt_makes_refutes_the_claim():
     claim = shift_claim(zero, icl, it, margin=0.2, controls={"neutral prefix": neutral}, **QUICK)
     assert claim.state == "refuted"
     assert [one.state for one in claim.parts] == ["supported", "refuted"]
+
+
+def test_equal_circuits_are_shown_to_be_equal_and_others_not():
+    rng = np.random.default_rng(0)
+    zero = patched(TRUTH + 0.1 * rng.normal(size=(1, 40, 20)), name="zero-shot")
+    repeats = draws_needed(0.1, 0.05 / 2)
+    adapted = {
+        "same": noisy(rng, TRUTH, repeats=repeats, draws=tuple(range(repeats))),
+        "other": noisy(rng, ELSEWHERE, repeats=repeats, draws=tuple(range(100, 100 + repeats))),
+    }
+    same, other = no_shift(zero, adapted, margin=0.1, **QUICK)
+    assert (same.state, other.state) == ("supported", "refuted")
+
+
+def test_draws_not_seen_leave_sameness_undecided_and_the_line_says_how_many_are_needed():
+    rng = np.random.default_rng(0)
+    zero, icl, _ = three(rng, TRUTH, TRUTH, noise=0.1)
+    (one,) = no_shift(zero, {"the same": icl}, margin=0.1, **QUICK)
+    assert one.state == "not decided"
+    assert "within 0.1 of none" in one.line
+    assert one.line.endswith("; 14 draws are needed, or draws not seen may have another circuit")
+
+
+def test_a_condition_without_a_circuit_is_neither_the_same_nor_another():
+    zero, icl, it = three(np.random.default_rng(0), TRUTH, ELSEWHERE)
+    why = {"icl": "no gap", "it": ""}
+    first, second = no_shift(zero, {"a": icl, "b": it}, margin=0.1, reasons=why, **QUICK)
+    assert (first.state, first.line) == ("not decided", "undefined: no gap")
+    assert second.state == "refuted"
+    nothing = no_shift(zero, {"a": icl}, margin=0.1, reasons={"zero-shot": "at chance"}, **QUICK)
+    assert nothing[0].line == "undefined: at chance"
+
+
+@pytest.mark.parametrize("margin", [0.02, 0.1, 0.5])
+@pytest.mark.parametrize("alpha", [0.05, 0.01])
+def test_the_draws_needed_are_the_fewest_that_keep_the_mean_within_the_margin(margin, alpha):
+    def away(repeats: int) -> float:
+        share = 1 - alpha ** (1 / repeats)
+        usual, other = np.array([1.0, 0.0]), np.array([0.0, 1.0])
+        mean = (1 - share) * usual + share * other
+        return 2 * np.square(usual - mean).sum() / (1 + np.square(mean).sum())
+
+    found = draws_needed(margin, alpha)
+    assert away(found) <= margin < away(found - 1)
+    assert draws_needed(2.0, alpha) == 1
 
 
 def test_false_claims_are_rare():

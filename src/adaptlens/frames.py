@@ -22,12 +22,15 @@ class Joined(Mapping[str, np.ndarray]):
     Those of a condition with doses or templates are [repeats, doses or templates, ...].
     """
 
-    def __init__(self, rows: Sequence[tuple[Record, int]], inner: int) -> None:
+    def __init__(
+        self, rows: Sequence[tuple[Record, int]], inner: int, *, in_turn: bool = False
+    ) -> None:
         """Say where each draw is, a record and the draw's place in it, and how many doses it has.
 
-        `inner` is the number of doses or templates, 0 for neither.
+        `inner` is the number of doses or templates, 0 for neither; `in_turn` says that these are
+        templates, which take turns over the validation split.
         """
-        self._rows, self._inner = rows, inner
+        self._rows, self._inner, self._in_turn = rows, inner, in_turn
         self._kept: dict[str, np.ndarray] = {}
 
     def __getitem__(self, name: str) -> np.ndarray:
@@ -43,7 +46,9 @@ class Joined(Mapping[str, np.ndarray]):
         if last.removeprefix("validation_").removeprefix("pipeline_") in WITHOUT_REPEATS:
             return self._rows[0][0].arrays[name]
         loaded = {record.id: record.arrays[name] for record, _ in self._rows}
-        if self._inner:
+        # Of several templates, validation queries are read under one each.
+        in_turn = self._in_turn and last.startswith("validation_")
+        if self._inner and not in_turn:
             # Stored dose by dose, the draws of the record repeating.
             loaded = {
                 id: array.reshape(
@@ -137,7 +142,7 @@ def _join(spec: Mapping[str, Any], draws: Iterable[int], records: Sequence[Recor
         adaptation=spec["adaptation"]["name"],
         arguments=spec["adaptation"]["arguments"],
         draws=tuple(order),
-        arrays=Joined([source[d] for d in order], doses or len(read)),
+        arrays=Joined([source[d] for d in order], doses or len(read), in_turn=bool(read)),
         numbers=_numbers(used, [source[d][0].id for d in order]),
         cells=tuple(source[d][0].id for d in order),
         outputs=outputs if any(outputs) else (),

@@ -26,6 +26,8 @@ METRICS = {
 SIMILARITIES = {
     "cosine": "raw cosine",
     "centred": "centred cosine",
+    "within": "within answers",
+    "projected": "answers projected out",
     "standardised": "standardised cosine",
     "distance": "relative distance",
     "cka": "CKA, debiased",

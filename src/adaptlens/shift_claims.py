@@ -4,7 +4,7 @@ Rules are fixed before the data are seen; docs/methods.md states them and how of
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from adaptlens.circuits import Patched
@@ -12,23 +12,7 @@ from adaptlens.claims import MINIMUM_DRAWS, Judged, State, Statement, judged
 from adaptlens.layered import FLIPS, Mean
 from adaptlens.resampling import BOOTSTRAPS, interval
 from adaptlens.shift import distance
-from adaptlens.shift_tests import exchange_test, noise_floor
-
-LARGEST_MARGIN = 0.2
-"""Profiles that correlate at 0.9 and are equally strong are so far apart.
-
-A noise floor above it says that the data are too noisy to show sameness, not that all is the same.
-"""
-
-
-def margin(conditions: Sequence[Patched], *, seed: int = 0) -> float:
-    """Return the smallest distance that counts: more than halves of any one condition show (N0).
-
-    The largest limit of their noise floors, and never more than 0.2. It comes from differences
-    within conditions alone, before any two are compared.
-    """
-    limit = max(noise_floor(one, seed=seed).limit for one in conditions)
-    return min(LARGEST_MARGIN, limit)
+from adaptlens.shift_tests import exchange_test
 
 
 def shifted(
@@ -70,6 +54,81 @@ def shifted_more(
     )
     exact = exchange_test(reference, more, less, seed=seed)
     return replace(found, p=max(found.p, exact)) if math.isfinite(exact) else found
+
+
+def no_shift(
+    reference: Patched,
+    adapted: Mapping[str, Patched],
+    *,
+    margin: float,
+    reasons: Mapping[str, str] | None = None,
+    factor: int = 0,
+    alpha: float = 0.05,
+    bootstraps: int = BOOTSTRAPS,
+    flips: int = FLIPS,
+    seed: int = 0,
+) -> list[Judged]:
+    """Return whether adaptations leave the circuit of a reference as it is, each on its own line.
+
+    - supported: the distance is shown to lie within the margin (two one-sided tests), and there are
+      so many draws that those not seen cannot move it beyond (`draws_needed`);
+    - refuted: it is above 0, and not shown to lie within the margin;
+    - not decided: else. Also without looking: fewer than 5 draws; a condition without a circuit.
+
+    The chance of any false answer is at most alpha (`claims.judged`).
+
+    Args:
+        reference: zero-shot, or what stands in for it.
+        adapted: what is claimed, in words, to a condition on the same queries.
+        margin: the smallest distance that counts, fixed beforehand.
+        reasons: condition name to why it has no circuit (`circuits.gate`); empty for those with.
+        factor: number of the factor of the study.
+        alpha: chance of any false answer.
+        bootstraps: resamples behind each interval.
+        flips: sign flips behind each interval.
+        seed: of both.
+    """
+    settings = {"bootstraps": bootstraps, "flips": flips, "seed": seed}
+    why = reasons or {}
+    undefined = {
+        claim: "; ".join(dict.fromkeys(why[c.name] for c in (reference, one) if why.get(c.name)))
+        for claim, one in adapted.items()
+    }
+    statements = [
+        Statement(factor, claim, 0, _undefined(one, len(one.draws)) if undefined[claim]
+                  else shifted(reference, one, level=1 - alpha, **settings))
+        for claim, one in adapted.items()
+    ]  # fmt: skip
+    wanted = draws_needed(margin, alpha / max(1, len(adapted)))
+    return [
+        _stays(one, adapted[one.statement.claim], undefined[one.statement.claim], wanted, margin)
+        for one in judged(statements, margin=margin, alpha=alpha)
+    ]
+
+
+def _stays(one: Judged, condition: Patched, undefined: str, wanted: int, margin: float) -> Judged:
+    """Return a judged statement of no shift with what draws not seen do to it."""
+    if undefined:
+        return replace(one, state="not decided", line=f"undefined: {undefined}")
+    line = f"distance (margin {margin:g}) {one.line}"
+    if one.state != "supported" or len(condition.draws) >= wanted:
+        return replace(one, line=line)
+    line += f"; {wanted} draws are needed, or draws not seen may have another circuit"
+    return replace(one, state="not decided", line=line)
+
+
+def draws_needed(margin: float, alpha: float = 0.05) -> int:
+    """Return from how many draws on those not seen cannot move a profile beyond the margin.
+
+    Where none of R draws differs, up to a share `s = 1 - alpha^(1/R)` of all may (Clopper and
+    Pearson's bound). If these have a profile as strong as the others', with nothing in common, the
+    mean profile is `2 s^2 / (1 - s + s^2)` away.
+    """
+    if margin >= 2:
+        return 1
+    power = 2 - margin
+    share = (math.sqrt(margin**2 + 4 * power * margin) - margin) / (2 * power)
+    return math.ceil(math.log(alpha) / math.log1p(-share))
 
 
 @dataclass(frozen=True)

@@ -142,14 +142,14 @@ class BestPrompt:
         else:
             way = self._bare(lm, task, bare.templates[0])
             best = replace(way.tried(), reads=bare.best)
-        accuracy, _, rule = search.quality(best)
+        found = search.found(best)
         return way, {
             "prompt": best.name,
             "template": asdict(way.written.task.template),
             "order": way.order,
-            "rule": rule,
-            "validation_accuracy": accuracy,
-            "items": len(best.reads),
+            "rule": found.rule,
+            "validation_accuracy": found.accuracy,
+            "items": found.items,
             "reads": bare.num_reads + search.reads,
             "tokens": bare.num_tokens + search.tokens,
             "templates": [template.name for template in bare.templates],

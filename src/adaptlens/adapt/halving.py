@@ -1,5 +1,6 @@
 """A search among prompts that reads few of them often: successive halving on labelled items."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -54,17 +55,15 @@ class Tried:
     reads: list[Read] = field(default_factory=list)
     priors: dict[tuple[str, tuple[str, ...]], np.ndarray] = field(default_factory=dict)
 
-    def quality(self, golds: np.ndarray, rules: Sequence[Rule]) -> "Found":
-        """Return accuracy, and mean log-probability of the right answer, under the best rule.
-
-        The first of equally accurate rules.
+    def qualities(self, golds: np.ndarray, rules: Sequence[Rule]) -> list["Found"]:
+        """Return how good the candidate is under each rule that can be judged by now.
 
         Args:
             golds: the places of the right answers of the first items, [items]; no others count.
-            rules: to choose among, the preferred first.
+            rules: the preferred first.
         """
         arrays = self._arrays(golds)
-        best = Found(-1.0, -np.inf, rules[0])
+        found = []
         for rule in rules:
             if rule == "calibrated" and len(golds) < LEAST_CALIBRATED:
                 continue
@@ -72,10 +71,9 @@ class Tried:
                 continue
             scores = compare.choice_scores(arrays, rule)
             right = float(compare.correct(arrays, rule).mean())
-            sure = float(compare.choice_loglik(scores, golds).mean())
-            if right > best.accuracy:
-                best = Found(right, sure, rule)
-        return best
+            sure = round(float(compare.choice_loglik(scores, golds).mean()), _DIGITS)
+            found.append(Found(right, sure, rule, len(golds)))
+        return found
 
     def _arrays(self, golds: np.ndarray) -> dict[str, np.ndarray]:
         reads = self.reads[: len(golds)]
@@ -93,11 +91,42 @@ class Tried:
 
 @dataclass(frozen=True)
 class Found:
-    """How good a candidate is: accuracy, mean log-probability of the right answer, and the rule."""
+    """How good a candidate is: accuracy, mean log-probability of the right answer, and the rule.
+
+    `items` is how many items that rests on.
+    """
 
     accuracy: float
     loglik: float
     rule: Rule
+    items: int
+
+    @property
+    def error(self) -> float:
+        """The standard error of the accuracy."""
+        return math.sqrt(self.accuracy * (1 - self.accuracy) / self.items)
+
+
+def ranked(found: Sequence[Sequence[Found]]) -> list[tuple[int, Found]]:
+    """Return candidates, best first, each with the best rule for it.
+
+    Accuracies within a standard error of the best one tell nothing: those candidates, and rules,
+    are told apart by the log-probability of the right answer; the others come after, by accuracy.
+    The first of equals. Source: the one-standard-error rule of Breiman et al. 1984.
+
+    Args:
+        found: of each candidate, what `Tried.qualities` says.
+    """
+    best = max((one for own in found for one in own), key=lambda one: one.accuracy)
+    least = best.accuracy - best.error
+
+    def key(one: Found) -> tuple[bool, float, float]:
+        good = one.accuracy >= least
+        return good, one.loglik if good else one.accuracy, one.loglik
+
+    chosen = [max(own, key=key) for own in found]
+    order = sorted(range(len(found)), key=lambda i: key(chosen[i]), reverse=True)
+    return [(i, chosen[i]) for i in order]
 
 
 class Search:
@@ -154,24 +183,16 @@ class Search:
             spent += cost
             if progress:
                 progress(min(spent, budget), budget)
-            left = self._ranked(left, level)[: sizes[min(number + 1, len(sizes) - 1)]]
+            # In the order they were given, so that the first of equals is always the same.
+            left.sort(key=lambda numbered: numbered[0])
+            golds = self._golds[:level]
+            order = ranked([one.qualities(golds, self._rules) for _, one in left])
+            left = [left[i] for i, _ in order[: sizes[min(number + 1, len(sizes) - 1)]]]
         return [one for _, one in left]
 
-    def quality(self, one: Tried) -> tuple[float, float, Rule]:
-        """Return accuracy, mean log-probability of the right answer, and the rule they are by."""
-        found = one.quality(self._golds[: len(one.reads)], self._rules)
-        return found.accuracy, found.loglik, found.rule
-
-    def _ranked(
-        self, candidates: Sequence[tuple[int, Tried]], level: int
-    ) -> list[tuple[int, Tried]]:
-        """Return numbered candidates by what they do on the first items, the best first."""
-
-        def rank(numbered: tuple[int, Tried]) -> tuple[float, float, int]:
-            found = numbered[1].quality(self._golds[:level], self._rules)
-            return -found.accuracy, -round(found.loglik, _DIGITS), numbered[0]
-
-        return sorted(candidates, key=rank)
+    def found(self, one: Tried) -> Found:
+        """Return how good a candidate is under the best rule for it, on all it was read on."""
+        return ranked([one.qualities(self._golds[: len(one.reads)], self._rules)])[0][1]
 
     def _level(self, candidates: Sequence[Tried], budget: int) -> tuple[int, int]:
         """Return on how many items all can have been read for a budget, and what it takes."""

@@ -1,7 +1,6 @@
 """What all ways of tuning share: arguments, the examples they see, the candidates they try."""
 
 import itertools
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -16,10 +15,8 @@ from adaptlens.adapt.prompting import fit
 from adaptlens.errors import UserError, unknown
 from adaptlens.lm.load import LM
 from adaptlens.tasks import templates
+from adaptlens.tuning_steps import LEAST_STEPS, usual_steps
 from adaptlens.values import Example, Prompt, Task
-
-LEAST_STEPS = 30
-LEAST_PASSES = 3
 
 START, ORDER = 1, 2
 """What a seed is drawn for: an adapter's start, or the order of its examples."""
@@ -143,9 +140,8 @@ class Tuning:
 
     def candidates(self, usual_rate: float) -> list[Candidate]:
         """Return the rates and steps to try, most steps first, as the training loop wants them."""
-        passes = math.ceil(LEAST_PASSES * self.examples / self.batch)
         rates = _several(self.rate) or tuple(usual_rate * t for t in _several(self.rate_times))
-        steps = _several(self.steps) or (max(LEAST_STEPS, passes),)
+        steps = _several(self.steps) or (usual_steps(self.examples, self.batch),)
         found = list(dict.fromkeys(itertools.product(rates, steps)))
         return sorted(found, key=lambda candidate: -candidate[1])
 

@@ -92,7 +92,7 @@ class CompareConfig:
     search_draw_reads: Count = 640
     true_few_shot: bool = False
     queries: Count | None = 200
-    validation: Count | None = 100
+    validation: Count | None = 200
     selection: Literal["random", "balanced", "similar", "embedding"] = "random"
     seed: Seed = 0
     chat: bool = False

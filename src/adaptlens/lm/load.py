@@ -16,6 +16,7 @@ from adaptlens.lm.weights import (
     find_device,
     first_sentence,
     fresh,
+    opened,
     quantization,
     read,
     read_tokenizer,
@@ -160,17 +161,19 @@ def load(
             "leave out quantize, or the untrained model."
         )
     modelfiles.check_quantize(name, quantize)
-    settings = quantization(quantize, dtype)
+    quantized = quantization(quantize, dtype)
     path = modelfiles.locate(name, allow_remote_code=allow_remote_code)
-    if asked.untrained:
-        model, notes = fresh(path, name, dtype, place, allow_remote_code)
-    else:
-        model, notes = read(path, name, dtype, place, settings, allow_remote_code)
+    with opened(path, allow_remote_code) as source:
+        if asked.untrained:
+            model, notes = fresh(source, name, dtype, place)
+        else:
+            model, notes = read(source, name, dtype, place, quantized)
+        tokenizer = read_tokenizer(source, name)
     if found_alone := modelfiles.found_alone(name):
         notes = (found_alone, *notes)
     return assemble(
         model,
-        read_tokenizer(path, name, allow_remote_code),
+        tokenizer,
         name=name,
         digest=modelfiles.digest(path, untrained=asked.untrained),
         dtype=dtype,

@@ -32,7 +32,7 @@ def difference(left: Answered, right: Answered) -> layered.Mean:
 
 
 def paired(left: Answered, right: Answered) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
-    """Return rows of the same draws; one without draws keeps its one row."""
+    """Return rows of the same draws, in order; one without draws keeps its one row."""
     if not left.drawn or not right.drawn:
         x, y = left.values, right.values
         rows = max(len(x), len(y))
@@ -41,7 +41,7 @@ def paired(left: Answered, right: Answered) -> tuple[np.ndarray, np.ndarray, tup
             np.broadcast_to(y, (rows, y.shape[1])),
             max(left.draws, right.draws),
         )
-    draws = tuple(d for d in left.draws if d in set(right.draws))
+    draws = tuple(sorted(set(left.draws) & set(right.draws)))
     return (
         left.values[[left.draws.index(d) for d in draws]],
         right.values[[right.draws.index(d) for d in draws]],
@@ -50,13 +50,13 @@ def paired(left: Answered, right: Answered) -> tuple[np.ndarray, np.ndarray, tup
 
 
 def in_common(several: Sequence[Answered]) -> list[Answered]:
-    """Return each with the draws that all have; what has no draws stays whole."""
+    """Return each with the draws that all have, in order; what has no draws stays whole."""
     drawn = [set(one.draws) for one in several if one.drawn]
     common = set.intersection(*drawn) if drawn else set()
     found = []
     for one in several:
-        rows = [i for i, draw in enumerate(one.draws) if draw in common or not one.drawn]
-        found.append(Answered(one.values[rows], tuple(one.draws[i] for i in rows)))
+        draws = tuple(sorted(common)) if one.drawn else one.draws
+        found.append(Answered(one.values[[one.draws.index(draw) for draw in draws]], draws))
     return found
 
 

@@ -300,10 +300,59 @@ class CircuitTables:
         ]
 
     def claims(self) -> Rows:
-        """Return the claims about circuits: that ICL shifts them more than tuning, each way."""
+        """Return the claims about circuits: ICL shifts them more than tuning; each leaves them."""
+        if "zero-shot" not in self.of.found:
+            return []
+        return [*self._shifted_more(), *self._left_alone()]
+
+    def _left_alone(self) -> Rows:
+        """Return the claims that an adaptation leaves the circuit of zero-shot as it is."""
+        ways = {"icl": "in-context learning", **TUNINGS}
+        adapted = {
+            f"{name} leaves the circuit as it is": self.of.conditions[label]
+            for way, name in ways.items()
+            if (label := self.of.label(way))
+        }
+        judged = shift_claims.no_shift(
+            self.of.conditions["zero-shot"],
+            adapted,
+            margin=self.of.settings["circuits"]["margin"],
+            reasons=self.of.reasons,
+            factor=6,
+            seed=self.of.seed,
+        )
+        tested = "two one-sided tests, bound on draws not seen; bootstrap"
+        return [
+            self._claim(one.statement.claim, one.state, one.line, one.statement.mean, one.p_holm,
+                        tested)
+            for one in judged
+        ]  # fmt: skip
+
+    def _claim(
+        self, claim: str, state: str, line: str, mean: layered.Mean, p_holm: float, test: str
+    ) -> dict[str, Any]:
+        return {
+            "model": self.of.model,
+            "task": self.of.family,
+            "factor": 6,
+            "claim": claim,
+            "state": state,
+            "line": line,
+            "effect": mean.value,
+            "low": mean.low,
+            "high": mean.high,
+            "p": mean.p,
+            "p_holm": p_holm,
+            "test": test,
+            "queries": mean.queries,
+            "draws": mean.draws,
+        }
+
+    def _shifted_more(self) -> Rows:
+        """Return the claims that ICL shifts the circuit more than tuning does, each way."""
         rows: Rows = []
         icl = self.of.label("icl")
-        if not icl or "zero-shot" not in self.of.found:
+        if not icl:
             return rows
         neutral = next((c for c in self.of.controls() if c == f"{icl}-neutral"), "")
         shuffled = next((c for c in self.of.controls() if c == f"{icl}-shuffled"), "")
@@ -324,22 +373,14 @@ class CircuitTables:
             )
             first = found.parts[0].statement.mean if found.parts else found.apart
             rows.append(
-                {
-                    "model": self.of.model,
-                    "task": self.of.family,
-                    "factor": 6,
-                    "claim": f"in-context learning shifts the circuit more than {name} does",
-                    "state": found.state,
-                    "line": found.line,
-                    "effect": first.value,
-                    "low": first.low,
-                    "high": first.high,
-                    "p": first.p,
-                    "p_holm": found.parts[0].p_holm if found.parts else math.nan,
-                    "test": "intersection-union over tuning and controls; bootstrap, exchange test",
-                    "queries": first.queries,
-                    "draws": first.draws,
-                }
+                self._claim(
+                    f"in-context learning shifts the circuit more than {name} does",
+                    found.state,
+                    found.line,
+                    first,
+                    found.parts[0].p_holm if found.parts else math.nan,
+                    "intersection-union over tuning and controls; bootstrap, exchange test",
+                )
             )
         return rows
 

@@ -57,8 +57,9 @@ class Arm:
 class Reading:
     """The scores of one condition: by metric, by rule, by template, on both splits.
 
-    All arrays are [templates, repeats, queries]; a condition that chose its own template, or was
-    read under the task's alone, has one template.
+    Test scores are [templates, repeats, queries]; a condition that chose its own template, or was
+    read under the task's alone, has one template. Validation scores are [repeats, queries]: of
+    several templates, each draw read each query under one, in turn.
     """
 
     def __init__(self, condition: Condition, task: Mapping[str, Any]) -> None:
@@ -79,19 +80,25 @@ class Reading:
                 continue
             array = one.arrays[name]
             short = name.removeprefix(start)
-            if one.templates and short not in ("gold", "target_tokens"):
+            if one.templates and not split and short not in ("gold", "target_tokens"):
                 array = np.moveaxis(array, 1, 0).reshape(-1, *array.shape[2:])
             found[short] = array
         return found
 
     def values(self, metric: str, rule: Rule = "raw", split: str = "") -> np.ndarray:
-        """Return scores from 0 to 1 [templates, repeats, queries]; `metric` is for generation."""
+        """Return scores from 0 to 1; `metric` is for generation."""
         arrays = self.arrays(split)
         if self.is_choice:
             found = compare.correct(arrays, rule)
         else:
             found = arrays[metric] / (100 if metric == "chrf" else 1)
+        if split:
+            return found
         return found.reshape(len(self.condition.templates) or 1, -1, found.shape[-1])
+
+    def template_of(self, draw: int) -> np.ndarray:
+        """Return the template [validation queries] under which a draw read each query."""
+        return (np.arange(self.num_validation) + draw) % max(1, len(self.condition.templates))
 
     def shaped(self, metric: str, rule: Rule = "raw") -> np.ndarray:
         """Return test scores as `stats.Scores` has them: no templates axis where there are none."""
@@ -102,16 +109,17 @@ class Reading:
         """Return the rules there are; calibration over the queries needs options they share."""
         return tuple(rule for rule in RULES if rule != "calibrated" or self._task["choices"])
 
-    def chosen_rule(self, draws: slice = slice(None)) -> Rule:
+    def chosen_rule(self) -> Rule:
         """Return the rule with the best accuracy on the choosing half; the first of equals."""
-        half = self._half()
+        half = self.half
         means = {
-            rule: self.values("accuracy", rule, "validation_")[:, draws, :half].mean()
+            rule: self.values("accuracy", rule, "validation_")[..., :half].mean()
             for rule in self.rules()
         }
         return max(means, key=lambda rule: (round(means[rule], 9), -self.rules().index(rule)))
 
-    def _half(self) -> int:
+    @property
+    def half(self) -> int:
         """Return how many validation items choose rules and templates."""
         return (self.num_validation + 1) // 2
 
@@ -141,53 +149,55 @@ def arms(
     return found
 
 
-def _rules(reading: Reading, settings: Mapping[str, Any], *, by_draw: bool) -> tuple[Rule, ...]:
-    """Return the rule that judges a condition, or one a draw where each draw has its own prompt."""
+def _rules(reading: Reading, settings: Mapping[str, Any]) -> tuple[Rule, ...]:
+    """Return the rule that judges each draw: one for all, but that of its prompt if searched."""
     if not reading.is_choice:
         return ()
     draws = range(len(reading.condition.draws))
     asked = settings["scoring"]
     rule: Rule = next((known for known in reading.rules() if known == asked), "raw")
+    if asked == "validation" and reading.condition.searches:
+        return tuple(found["rule"] for found in reading.condition.searches)
     if asked == "validation" and reading.can_choose and not settings["true_few_shot"]:
-        if by_draw:
-            return tuple(reading.chosen_rule(slice(draw, draw + 1)) for draw in draws)
         rule = reading.chosen_rule()
     return (rule,) * len(draws)
 
 
 def _by_draw(reading: Reading, rules: Sequence[Rule], metric: str, split: str = "") -> np.ndarray:
-    """Return [templates, repeats, queries], each draw by its own rule."""
+    """Return scores of a split, each draw by its own rule."""
     if not rules:
         return reading.values(metric, split=split)
     by_rule = {rule: reading.values(metric, rule, split) for rule in dict.fromkeys(rules)}
-    return np.stack([by_rule[rule][:, draw] for draw, rule in enumerate(rules)], axis=1)
+    rows = [by_rule[rule][..., draw, :] for draw, rule in enumerate(rules)]
+    return np.stack(rows, axis=-2)
 
 
 def _as_measured(reading: Reading, settings: Mapping[str, Any], metric: str) -> Arm:
     one = reading.condition
-    rules = _rules(reading, settings, by_draw=one.adaptation == "best_prompt")
+    rules = _rules(reading, settings)
     values = _by_draw(reading, rules, metric)
     held_out = None
     if reading.num_validation >= LEAST_CHOOSING:
-        held_out = _by_draw(reading, rules, metric, "validation_")[..., reading._half() :].mean(0)
+        held_out = _by_draw(reading, rules, metric, "validation_")[:, reading.half :]
     scores = _scores(reading, settings, values, held_out, one.templates)
     return Arm(one.label, one, scores, rules)
 
 
 def _at_best_template(reading: Reading, settings: Mapping[str, Any], metric: str) -> Arm:
-    """Return a tuned condition at the template that does best on the choosing half, draw by draw.
+    """Return a tuned condition at the template that does best on the choosing half.
 
-    The first of equals.
+    One template for all draws, since each draw read each validation query under one of them; the
+    first of equals.
     """
-    one, half = reading.condition, reading._half()
-    rules = _rules(reading, settings, by_draw=False)
+    one, half = reading.condition, reading.half
+    rules = _rules(reading, settings)
     held_out = _by_draw(reading, rules, metric, "validation_")
-    best = held_out[..., :half].mean(-1).argmax(0)
-    draws = np.arange(len(one.draws))
-    values = _by_draw(reading, rules, metric)[best, draws]
-    scores = _scores(reading, settings, values[None], held_out[best, draws][:, half:], ())
-    chosen = tuple(one.templates[place] for place in best)
-    return Arm(f"best-{one.label}", one, scores, rules, chosen)
+    read = np.stack([reading.template_of(draw) for draw in one.draws])[:, :half]
+    seen = [held_out[:, :half][read == place] for place in range(len(one.templates))]
+    best = int(np.argmax([round(own.mean(), 9) if own.size else -1.0 for own in seen]))
+    values = _by_draw(reading, rules, metric)[best]
+    scores = _scores(reading, settings, values[None], held_out[:, half:], ())
+    return Arm(f"best-{one.label}", one, scores, rules, (one.templates[best],) * len(one.draws))
 
 
 def _scores(

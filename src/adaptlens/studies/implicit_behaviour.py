@@ -1,8 +1,9 @@
 """Who uses the shortcut, who relies on it, and how many samples it takes: tables and claims."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from adaptlens.studies.answered import (
     points,
     samples_needed,
 )
+from adaptlens.studies.implicit_choice import Chosen, Samples, assembled, chosen, over_views
 from adaptlens.tasks.implicit import BROKEN, KINDS, MIXED, PATTERN
 
 Rows = list[dict[str, Any]]
@@ -68,23 +70,35 @@ class Behaved:
         """Return the numbers of samples of a way of adapting."""
         return sorted({n for _, m, n, _ in self.found if m == method})
 
-    def chosen(self, method: str, learnt: str) -> int | None:
+    def chosen(self, method: str, learnt: str) -> Chosen | None:
         """Return the number of samples that did best on validation items like the learnt ones.
 
-        The fewest of equals. Nobody who learns from one kind has the other to choose by.
+        Nobody who learns from one kind has the other to choose by.
         """
-        best: tuple[float, int] | None = None
-        for samples in self.samples(method):
-            one = self.validated.get((learnt, method, samples, learnt))
-            if one is not None and (best is None or one.values.mean() > best[0] + 1e-12):
-                best = (float(one.values.mean()), samples)
-        return best[1] if best else None
+        return chosen(
+            {
+                samples: one
+                for (of, by, samples, read), one in self.validated.items()
+                if (of, by, read) == (learnt, method, learnt)
+            }
+        )
+
+    def answered(self, learnt: str, method: str, samples: Samples, read: str) -> Answered | None:
+        """Return the right answers with one number of samples, or with each draw's own."""
+        if isinstance(samples, int):
+            return self.found.get((learnt, method, samples, read))
+        found = {
+            size: one
+            for (of, by, size, on), one in self.found.items()
+            if (of, by, on) == (learnt, method, read)
+        }
+        return assembled(found, samples)
 
     def curves(self) -> Rows:
         """Return accuracy in points by condition, method and samples, with intervals."""
         rows: Rows = []
         best: dict[tuple[str, str], int | None] = {
-            (learnt, method): self.chosen(method, learnt)
+            (learnt, method): self._shown(method, learnt)
             for learnt in KINDS
             for method in self.methods()
         }
@@ -110,7 +124,11 @@ class Behaved:
             )
         return rows
 
-    def used(self, method: str, samples: int) -> layered.Mean | None:
+    def _shown(self, method: str, learnt: str) -> int | None:
+        found = self.chosen(method, learnt)
+        return found.overall if found else None
+
+    def used(self, method: str, samples: Samples) -> layered.Mean | None:
         """Return the shortcut use: the gain on pattern items beyond the gain on plain ones.
 
         Each gain is over the model's own zero-shot on the same items. Pattern and broken items are
@@ -118,24 +136,24 @@ class Behaved:
         """
         gains = []
         for kind in KINDS:
-            one = self.found.get((kind, method, samples, kind))
+            one = self.answered(kind, method, samples, kind)
             anchor = self.found.get((PATTERN, ZERO, 0, kind))
             if one is None or anchor is None:
                 return None
             gains.append(replace(one, values=one.values - anchor.values))
         return difference(gains[0], gains[1])
 
-    def relied(self, method: str, samples: int) -> layered.Mean | None:
+    def relied(self, method: str, samples: Samples) -> layered.Mean | None:
         """Return the over-reliance: plain accuracy minus misleading accuracy, on the same items."""
-        plain = self.found.get((BROKEN, method, samples, BROKEN))
-        misled = self.found.get((PATTERN, method, samples, BROKEN))
+        plain = self.answered(BROKEN, method, samples, BROKEN)
+        misled = self.answered(PATTERN, method, samples, BROKEN)
         return None if plain is None or misled is None else difference(plain, misled)
 
     def shortcut(self) -> Rows:
         """Return shortcut use and over-reliance in points, by method and samples."""
         rows: Rows = []
         for method in self.methods():
-            best = self.chosen(method, PATTERN)
+            best = self._shown(method, PATTERN)
             for samples in self.samples(method):
                 for quantity, found in (
                     ("shortcut use", self.used(method, samples)),
@@ -162,85 +180,60 @@ class Behaved:
     def needed(self) -> Rows:
         """Return how many samples tuning needs for what prompting reaches, and the ratio.
 
-        Prompting counts with the number of demonstrations chosen on validation; tuning needs the
-        fewest samples at which its curve, made to rise from zero-shot on and straight in the
-        logarithm of samples + 1, reaches that accuracy. Intervals: percentiles over draws and
-        queries drawn anew; a bound that is not reached within the sizes tried is infinite. Where
-        prompting is not shown to gain anything over zero-shot there is nothing to reach: nan.
+        Prompting counts with the number of demonstrations chosen on validation, cross-fitted over
+        draws; the interval covers that of the overall choice, and the ratio's bounds all numbers
+        chosen. Tuning needs the fewest samples at which its curve, made to rise from zero-shot on
+        and straight in the logarithm of samples + 1, reaches that accuracy. Intervals: percentiles
+        over draws and queries drawn anew; a bound that is not reached within the sizes tried is
+        infinite. Where prompting is not shown to gain anything over zero-shot there is nothing to
+        reach: nan.
         """
         rows: Rows = []
         for learnt, read in ((PATTERN, PATTERN), (BROKEN, BROKEN)):
             shots = self.chosen(ICL, learnt)
-            if shots is None:
-                continue
             anchor = self.found.get((PATTERN, ZERO, 0, read))
-            if anchor is None:
+            if shots is None or anchor is None:
                 continue
+            prompted = [self.answered(learnt, ICL, view, read) for view in shots.views]
             for method in (m for m in self.methods() if m != ICL):
-                sizes = [n for n in self.samples(method) if (learnt, method, n, read) in self.found]
-                tuned = [self.found[learnt, method, n, read] for n in sizes]
-                prompted = self.found[learnt, ICL, shots, read]
-                target, *curve = in_common([prompted, anchor, *tuned])
-                if not sizes or not target.draws:
-                    continue
-                gain = points(difference(target, anchor))
-                low, value, high = math.nan, math.nan, math.nan
-                if gain.low > 0:
-                    low, value, high = samples_needed(target, curve, [0, *sizes], self.seed)
-                rows.append(
-                    {
-                        **self.about,
-                        "condition": CONDITIONS[learnt, read],
-                        "target": 100 * float(target.values.mean()),
-                        "gain": gain.value,
-                        "gain_low": gain.low,
-                        "gain_high": gain.high,
-                        "icl_samples": shots,
-                        "method": method,
-                        "samples": value,
-                        "low": low,
-                        "high": high,
-                        "ratio": value / shots,
-                        "ratio_low": low / shots,
-                        "ratio_high": high / shots,
-                        "most": sizes[-1],
-                        "queries": target.values.shape[1],
-                        "draws": len(target.draws),
-                    }
-                )
+                curve = {
+                    n: one
+                    for n in self.samples(method)
+                    if (one := self.found.get((learnt, method, n, read))) is not None
+                }
+                views = [[one, anchor, *curve.values()] for one in prompted if one is not None]
+                if row := _needed([in_common(view) for view in views], [*curve], shots, self.seed):
+                    about = {"condition": CONDITIONS[learnt, read], "method": method}
+                    rows.append({**self.about, **about, **row})
         return rows
 
     def statements(self) -> Iterator[Statement]:
-        """Yield the claims of the paper about this family."""
+        """Yield the claims of the paper about this family.
+
+        In-context learning is judged with the number of demonstrations chosen on validation,
+        tuning with the most samples, which nobody chose.
+        """
         shots = self.chosen(ICL, PATTERN)
         if shots is None:
             return
-        if (used := self.used(ICL, shots)) is not None:
-            yield Statement(1, "in-context learning uses the shortcut", 1, points(used))
+
+        def views(of: Callable[[Samples], layered.Mean | None]) -> layered.Mean | None:
+            means = [mean for view in shots.views if (mean := of(view)) is not None]
+            return points(over_views(means)) if means else None
+
+        if (used := views(lambda view: self.used(ICL, view))) is not None:
+            yield Statement(1, "in-context learning uses the shortcut", 1, used)
         for method in (m for m in self.methods() if m != ICL):
             most = self.samples(method)[-1]
-            name = NAMES[method]
-            mine, theirs = (
-                self.found.get((PATTERN, m, n, PATTERN)) for m, n in ((ICL, shots), (method, most))
-            )
-            if mine is not None and theirs is not None:
-                yield Statement(
-                    1,
-                    f"in-context learning reads pattern items better than {name} on "
-                    f"{most:,} samples",
-                    1,
-                    points(difference(mine, theirs)),
-                )
-            uses = [self._uses(m, n) for m, n in ((ICL, shots), (method, most))]
-            if uses[0] is not None and uses[1] is not None:
-                yield Statement(
-                    1,
-                    f"in-context learning uses the shortcut more than {name} on {most:,} samples",
-                    1,
-                    points(difference(uses[0], uses[1])),
-                )
-        if (relied := self.relied(ICL, shots)) is not None:
-            yield Statement(2, "in-context learning relies on the shortcut", 1, points(relied))
+            for claim, of in (
+                ("reads pattern items better than", self._read),
+                ("uses the shortcut more than", self._uses),
+            ):
+                if (mean := views(partial(_less, of, method, most))) is not None:
+                    claimed = f"in-context learning {claim} {NAMES[method]} on {most:,} samples"
+                    yield Statement(1, claimed, 1, mean)
+        if (relied := views(lambda view: self.relied(ICL, view))) is not None:
+            yield Statement(2, "in-context learning relies on the shortcut", 1, relied)
 
     def frugality(self, times: float) -> Rows:
         """Return the claims that tuning needs many times more samples than prompting.
@@ -290,10 +283,14 @@ class Behaved:
             )
         return rows
 
-    def _uses(self, method: str, samples: int) -> Answered | None:
+    def _read(self, method: str, samples: Samples) -> Answered | None:
+        """Return the right answers on pattern items after learning from pattern items."""
+        return self.answered(PATTERN, method, samples, PATTERN)
+
+    def _uses(self, method: str, samples: Samples) -> Answered | None:
         """Return the shortcut use of every draw and pair of items, before the mean."""
-        pattern = self.found.get((PATTERN, method, samples, PATTERN))
-        plain = self.found.get((BROKEN, method, samples, BROKEN))
+        pattern = self.answered(PATTERN, method, samples, PATTERN)
+        plain = self.answered(BROKEN, method, samples, BROKEN)
         anchors = [self.found.get((PATTERN, ZERO, 0, kind)) for kind in KINDS]
         if pattern is None or plain is None or anchors[0] is None or anchors[1] is None:
             return None
@@ -301,6 +298,53 @@ class Behaved:
         num = min(x.shape[1], y.shape[1])
         values = x[:, :num] - anchors[0].values[:, :num] - y[:, :num] + anchors[1].values[:, :num]
         return Answered(values, draws)
+
+
+def _less(
+    of: Callable[[str, Samples], Answered | None], method: str, most: int, view: Samples
+) -> layered.Mean | None:
+    """Return how much more in-context learning has of something than a way of tuning."""
+    left, right = of(ICL, view), of(method, most)
+    return None if left is None or right is None else difference(left, right)
+
+
+def _needed(
+    views: Sequence[Sequence[Answered]], sizes: Sequence[int], shots: Chosen, seed: int
+) -> dict[str, Any] | None:
+    """Return a row of `Behaved.needed`; None where nothing was read in common.
+
+    Args:
+        views: for each view of prompting: it, zero-shot, and tuning at each size.
+        sizes: of tuning.
+        shots: what was chosen.
+        seed: of resampling.
+    """
+    if not views or not sizes or not views[0][0].draws:
+        return None
+    target = views[0][0]
+    gain = points(over_views([difference(view[0], view[1]) for view in views]))
+    low, value, high = math.nan, math.nan, math.nan
+    if gain.low > 0:
+        found = [samples_needed(view[0], view[1:], [0, *sizes], seed) for view in views]
+        value = found[0][1]
+        low, high = min(one[0] for one in found), max(one[2] for one in found)
+    numbers = {shots.overall, *shots.by_draw.values()}
+    return {
+        "target": 100 * float(target.values.mean()),
+        "gain": gain.value,
+        "gain_low": gain.low,
+        "gain_high": gain.high,
+        "icl_samples": shots.overall,
+        "samples": value,
+        "low": low,
+        "high": high,
+        "ratio": value / shots.overall,
+        "ratio_low": low / max(numbers),
+        "ratio_high": high / min(numbers),
+        "most": sizes[-1],
+        "queries": target.values.shape[1],
+        "draws": len(target.draws),
+    }
 
 
 def behaved(
