@@ -72,7 +72,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[Prompt]:
     return sent
 
 
-def rank(write: Any, items: Any, task: Task, lm: Any) -> list[tuple[float, float]]:
+def seen(write: Any, items: Any, task: Task, lm: Any) -> list[tuple[float, float]]:
     """Accuracy and the gold answer's log-probability under every rule, all items read."""
     golds = np.array([(item.choices or task.choices).index(item.target) for item in items])
     sent = [write(item) for item in items]
@@ -90,13 +90,27 @@ def rank(write: Any, items: Any, task: Task, lm: Any) -> list[tuple[float, float
         "answer_tokens": np.array([sizes[1]]),
         "gold": golds,
     }
-    found = []
-    for rule in compare.RULES:
-        if rule != "calibrated" or len(items) >= LEAST_CALIBRATED:
-            scores = compare.choice_scores(arrays, rule)
-            right = compare.correct(arrays, rule).mean()
-            found.append((right, round(compare.choice_loglik(scores, golds).mean(), 6)))
-    return found
+    return [
+        (
+            float(compare.correct(arrays, rule).mean()),
+            float(compare.choice_loglik(compare.choice_scores(arrays, rule), golds).mean()),
+        )
+        for rule in compare.RULES
+        if rule != "calibrated" or len(items) >= LEAST_CALIBRATED
+    ]
+
+
+def in_order(qualities: list[list[tuple[float, float]]], num_items: int) -> list[int]:
+    """Numbers of candidates, best first, by the rule of one standard error."""
+    top = max(right for own in qualities for right, _ in own)
+    bar = top - (top * (1 - top) / num_items) ** 0.5
+
+    def key(one: tuple[float, float]) -> tuple[bool, float, float]:
+        right, sure = one
+        return (True, sure, 0.0) if right >= bar else (False, right, sure)
+
+    best = [max(map(key, own)) for own in qualities]
+    return sorted(range(len(best)), key=lambda i: best[i], reverse=True)
 
 
 def naive(task: Task, demos: Any, lm: Any) -> tuple[str, str]:
@@ -113,15 +127,7 @@ def naive(task: Task, demos: Any, lm: Any) -> tuple[str, str]:
         return write
 
     def best(candidates: list[Any], keep: int) -> list[Any]:
-        ranked = [rank(writer(*one), items, task, lm) for one in candidates]
-        top = max(right for rules in ranked for right, _ in rules)
-        least = top - (top * (1 - top) / len(items)) ** 0.5
-
-        def worth(right: float, sure: float) -> tuple[bool, float, float]:
-            return (True, sure, sure) if right >= least else (False, right, sure)
-
-        worths = [max(worth(*rule) for rule in rules) for rules in ranked]
-        order = sorted(range(len(candidates)), key=lambda i: worths[i], reverse=True)
+        order = in_order([seen(writer(*one), items, task, lm) for one in candidates], len(items))
         return [candidates[i] for i in order[:keep]]
 
     kept = best([(template,) for template in templates_to_try(task)], WIDE)

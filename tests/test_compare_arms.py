@@ -76,8 +76,8 @@ def test_the_rule_is_chosen_on_the_first_half_and_the_arm_scored_on_the_second()
 
 
 def test_with_an_odd_number_the_choosing_half_has_one_more() -> None:
-    one = condition([[1]], [[1, 1, 0, 0, 1]])
-    assert arm_of(one, stored(5, 1)).scores.validation.tolist() == [[0, 1]]
+    one = condition([[1, 1]], [[1, 1, 0, 0, 1]])
+    assert arm_of(one, stored(5, 2)).scores.validation.tolist() == [[0, 1]]
 
 
 @pytest.mark.parametrize("rule", ["raw", "bytes", "tokens", "corrected", "calibrated"])
@@ -109,26 +109,26 @@ def test_options_that_items_do_not_share_are_not_calibrated_over_a_batch() -> No
     assert arm_of(one, task, scoring="calibrated").rule == "raw"
 
 
-def test_each_draw_of_a_searched_prompt_has_a_rule_of_its_own() -> None:
+def test_each_draw_of_a_searched_prompt_has_the_rule_that_was_found_with_it() -> None:
     # Draw 0 is right as it is; draw 1 after correction.
     one = condition(
         [[1, 1], [0, 0]], [[1] * 8, [0] * 8], prior=2.0, held_prior=2.0, adaptation="best_prompt",
-        label="best-prompt-4",
+        label="best-prompt-4", searches=({"rule": "raw"}, {"rule": "corrected"}),
     )  # fmt: skip
     arm = arm_of(one, stored(8, 2))
     assert arm.rules == ("raw", "corrected") and arm.rule == "raw, corrected"
     assert arm.scores.values.tolist() == [[1, 1], [1, 1]]
+    assert arm.scores.validation.tolist() == [[1] * 4, [1] * 4]
+    assert arm_of(one, stored(8, 2), scoring="raw").rules == ("raw", "raw")
     # What is tuned or shown has one rule for all draws.
     both = condition([[1, 1], [0, 0]], [[1] * 8, [0] * 8], prior=2.0, held_prior=2.0)
     assert arm_of(both, stored(8, 2)).rules == ("raw", "raw")
 
 
-# Two draws under two templates, [repeats, templates, queries].
-HELD = [
-    [[1, 1, 0, 0, 0, 1, 1, 0], [1, 1, 1, 0, 0, 0, 0, 1]],
-    [[1, 1, 1, 1, 1, 1, 1, 1], [0, 0, 0, 0, 1, 1, 1, 1]],
-]
+# Two draws, 0 and 1, under two templates: test [repeats, templates, queries], and validation
+# [repeats, queries], where draw d reads query q under template (q + d) modulo 2.
 TEST = [[[1, 0, 0], [0, 1, 1]], [[1, 1, 1], [0, 0, 1]]]
+HELD = [[0, 1, 0, 1, 1, 1, 0, 0], [1, 0, 1, 1, 0, 0, 1, 1]]
 
 
 def templated(**changes: Any) -> Condition:
@@ -139,40 +139,49 @@ def test_scores_under_templates_are_templates_by_repeats_by_queries() -> None:
     arm = arm_of(templated(), stored(8, 3))
     assert arm.scores.templates == ("plain", "named")
     assert arm.scores.values.tolist() == [[[1, 0, 0], [1, 1, 1]], [[0, 1, 1], [0, 0, 1]]]
-    # The second half, the mean over templates.
-    assert arm.scores.validation.tolist() == [[0, 0.5, 0.5, 0.5], [1, 1, 1, 1]]
+    assert arm.scores.validation.tolist() == [[1, 1, 0, 0], [0, 0, 1, 1]]
 
 
-def test_a_tuned_arm_is_judged_again_at_the_template_that_validation_chooses_by_draw() -> None:
+def test_a_tuned_arm_is_judged_again_at_the_template_that_validation_chooses() -> None:
     found = arms([templated()], stored(8, 3), SETTINGS, "chrf")
     assert [arm.label for arm in found] == ["it-4", "best-it-4"]
     best = found[1]
-    # First halves: draw 0 has 2 and 3 of 4 right, draw 1 has 4 and 0.
-    assert best.templates == ("named", "plain")
+    # Of the first four, plain was asked 0 and 0 of draw 0, 0 and 1 of draw 1; named 1, 1; 1, 1.
+    assert best.templates == ("named", "named")
     assert best.scores.templates == ()
-    assert best.scores.values.tolist() == [[0, 1, 1], [1, 1, 1]]
-    assert best.scores.validation.tolist() == [[0, 0, 0, 1], [1, 1, 1, 1]]
+    assert best.scores.values.tolist() == [[0, 1, 1], [0, 0, 1]]
+
+
+def test_the_turns_go_by_the_numbers_of_the_draws() -> None:
+    # Draws 1 and 2: what was draw 0's row above is now draw 2's, and draw 1's stays.
+    one = condition(TEST[::-1], HELD[::-1], templates=("plain", "named"), draws=(1, 2))
+    assert arm_of(one, stored(8, 3), 1).templates == ("named", "named")
 
 
 def test_equally_good_templates_leave_the_first() -> None:
-    one = condition([[[1], [0]]], [[[1] * 8, [1] * 8]], templates=("plain", "named"))
-    assert arm_of(one, stored(8, 1), 1).templates == ("plain",)
+    one = condition([[[1, 1], [0, 0]]], [[1] * 8], templates=("plain", "named"))
+    assert arm_of(one, stored(8, 2), 1).templates == ("plain",)
+
+
+def test_a_template_that_no_validation_query_was_read_under_is_not_chosen() -> None:
+    # One draw, two choosing queries, three templates: the third was read by nobody.
+    one = condition([[[1, 1]] * 3], [[0] * 4], templates=("a", "b", "c"))
+    assert arm_of(one, stored(4, 2), 1).templates == ("a",)
 
 
 @pytest.mark.parametrize(
-    ("one", "validation", "settings"),
+    ("one", "validation"),
     [
-        (templated(adaptation="icl", label="icl-4"), 8, {}),
-        (condition([[1, 0]], [[0] * 8]), 8, {}),
-        (condition([[[1], [0]]], [[[1] * 3, [1] * 3]], templates=("a", "b")), 3, {}),
-        (templated(), 8, {"true_few_shot": True}),
+        (templated(adaptation="icl", label="icl-4"), 8),
+        (condition([[1, 0]], [[0] * 8]), 8),
+        (condition([[[1, 1], [0, 0]]], [[1] * 3], templates=("a", "b")), 3),
     ],
 )
 def test_no_template_is_chosen_for_prompts_nor_without_validation(
-    one: Condition, validation: int, settings: Any
+    one: Condition, validation: int
 ) -> None:
     num_test = one.arrays["behaviour.loglik"].shape[-2]
-    assert len(arms([one], stored(validation, num_test), {**SETTINGS, **settings}, "chrf")) == 1
+    assert len(arms([one], stored(validation, num_test), SETTINGS, "chrf")) == 1
 
 
 def test_an_arm_says_its_cost_floor_groups_and_pool() -> None:
@@ -187,7 +196,7 @@ def test_an_arm_says_its_cost_floor_groups_and_pool() -> None:
 
 
 def test_what_is_retrieved_or_shows_nothing_draws_from_no_pool() -> None:
-    retrieved = condition([[1, 0]], [[0] * 8], adaptation="icl", draws=(-1,))
+    retrieved = condition([[1, 0]], [[0] * 8], adaptation="icl", draws=(-1,), label="icl-4")
     nothing = condition(
         [[1, 0]], [[0] * 8], adaptation="zero_shot", arguments={}, draws=(-1,), label="zero-shot"
     )

@@ -60,7 +60,7 @@ class Tried:
 
         Args:
             golds: the places of the right answers of the first items, [items]; no others count.
-            rules: to choose among, the preferred first.
+            rules: the preferred first.
         """
         arrays = self._arrays(golds)
         found = []
@@ -71,8 +71,8 @@ class Tried:
                 continue
             scores = compare.choice_scores(arrays, rule)
             right = float(compare.correct(arrays, rule).mean())
-            sure = float(compare.choice_loglik(scores, golds).mean())
-            found.append(Found(right, round(sure, _DIGITS), rule, len(golds)))
+            sure = round(float(compare.choice_loglik(scores, golds).mean()), _DIGITS)
+            found.append(Found(right, sure, rule, len(golds)))
         return found
 
     def _arrays(self, golds: np.ndarray) -> dict[str, np.ndarray]:
@@ -183,21 +183,16 @@ class Search:
             spent += cost
             if progress:
                 progress(min(spent, budget), budget)
-            left = self._ranked(left, level)[: sizes[min(number + 1, len(sizes) - 1)]]
+            # In the order they were given, so that the first of equals is always the same.
+            left.sort(key=lambda numbered: numbered[0])
+            golds = self._golds[:level]
+            order = ranked([one.qualities(golds, self._rules) for _, one in left])
+            left = [left[i] for i, _ in order[: sizes[min(number + 1, len(sizes) - 1)]]]
         return [one for _, one in left]
 
     def found(self, one: Tried) -> Found:
-        """Return how good a candidate is, on the items it was read on, by the best rule for it."""
+        """Return how good a candidate is under the best rule for it, on all it was read on."""
         return ranked([one.qualities(self._golds[: len(one.reads)], self._rules)])[0][1]
-
-    def _ranked(
-        self, candidates: Sequence[tuple[int, Tried]], level: int
-    ) -> list[tuple[int, Tried]]:
-        """Return numbered candidates by what they do on the first items, the best first."""
-        in_order = sorted(candidates, key=lambda numbered: numbered[0])
-        golds = self._golds[:level]
-        found = ranked([one.qualities(golds, self._rules) for _, one in in_order])
-        return [in_order[place] for place, _ in found]
 
     def _level(self, candidates: Sequence[Tried], budget: int) -> tuple[int, int]:
         """Return on how many items all can have been read for a budget, and what it takes."""

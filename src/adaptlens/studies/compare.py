@@ -82,9 +82,9 @@ def plan(config: CompareConfig) -> Study:
             name, dtype=config.dtype, chat=config.chat, quantize=config.quantize
         )
         model["name"] = shown
-        chat = bool(model["chat"]) or modelfiles.has_chat_template(name)
+        offered = modelfiles.has_chat_template(name)
         for plain in loaded:
-            task = _templated(plain, config, chat)
+            task = _templated(plain, config, bool(plain.instruction) if model["chat"] else offered)
             digests[task_digest(task)] = task
             _check_sizes(task, config)
             described = {
