@@ -33,6 +33,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import click
+
 from published import Code, Command, published
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -50,7 +51,8 @@ LEFT_OUT = {
 SMALL = {
     "compare": "--shots 0,2 --tuning it --draws 1 --queries 8 --set validation=8 "
     "--set tune.steps=2",
-    "study convergence": "--draws 2 --queries 6 --shots 2 --counts 1,2 --set tune.steps=2",
+    "study convergence": "--factors pairs,demonstrations --draws 2 --queries 6 --shots 2 "
+    "--counts 1,2 --set tune.steps=2",
     "study implicit": "--quick --draws 1 --queries 4 --families boolean --set circuits.items=8 "
     "--set tune.steps=2",
     "study limits": "--quick --draws 1 --queries 4 --mixtures default --set tune.steps=2",
@@ -68,7 +70,7 @@ PARSED = {
 
 RUNS = {
     "compare": "adaptlens compare --model reference --task sentiment-novel --shots 0,2 --tuning it",
-    "convergence": "adaptlens study convergence --model reference --factors pairs",
+    "convergence": "adaptlens study convergence --model reference",
 }
 """What makes the runs that commands about a run are given."""
 
@@ -302,7 +304,7 @@ class Runner:
             path = own / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(content, encoding="utf-8")
-        own.mkdir(exist_ok=True)
+        own.mkdir(parents=True, exist_ok=True)
         return self._finished(words, own)
 
     def _given(self, word: str) -> str:
