@@ -5,7 +5,7 @@ import pytest
 
 from adaptlens import claims
 from adaptlens.frames import Condition
-from adaptlens.studies.convergence_claim import against_untrained, implicit_tuning
+from adaptlens.studies.convergence_claim import against_untrained, alone, implicit_tuning
 from adaptlens.studies.convergence_factors import Factors
 from adaptlens.studies.convergence_layers import thirds
 from adaptlens.studies.convergence_pairs import Compared
@@ -121,6 +121,15 @@ def test_a_u_is_judged_by_its_upper_side_against_controls(lower, upper, control,
     assert own["p"] == statements[0].mean.at_least()
     if control:
         assert own["excess_over"] in ("icl ~ it-4-unrelated", "icl ~ it-4-shuffled")
+
+
+def test_queries_alone_with_their_answer_are_told():
+    one = compared({})
+    assert alone(one) == ""
+    loglik = one.inside.find("it-4").arrays["behaviour.loglik"]
+    loglik[:, :, :] = [0.0, -5.0]
+    loglik[:3, 7] = [-5.0, 0.0]
+    assert "(it-4 2.1%)" in alone(one)  # 3 of 6 x 24.
 
 
 def test_the_embedding_is_no_layer_of_a_u():
