@@ -5,7 +5,7 @@ down: prompts without demonstrations, each followed by its answer.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -54,41 +54,95 @@ class InstructionTuning(Tuning):
     def adapt(
         self, lm: LM, task: Task, draws: Sequence[int], *, progress: Progress | None = None
     ) -> Adapted:
-        """Return one adapter per draw, all trained in one pass, candidates of a search too."""
+        """Return one adapter per draw, all trained in one pass; of a search, those chosen."""
         candidates = self.candidates(LORA_RATE_TIMES_WIDTH / width(lm))
-        steps = sorted({steps for _, steps in candidates})
-        trained, doses = candidates, tuple[int, ...]()
-        if len(steps) > 1 and self.keeps_path:
-            # Fewer steps are a stop on the way of more.
-            trained = [candidate for candidate in candidates if candidate[1] == steps[-1]]
-            candidates = [(rate, stop) for stop in steps for rate, _ in trained]
-            doses = tuple(steps)
-        bank, history, kept = self.train(lm, task, draws, trained, progress, doses)
-        bank = bank.stacked(kept) if doses else bank
-        losses = np.concatenate([history.losses] * (len(doses) or 1), axis=1)
-        found: dict[str, Any] = {}
-        if len(candidates) > 1:
-            held_out = self.held_out(lm, task)
-            validation = loop.evaluate(lm, bank, held_out, bank.num_variants)
-            by_draw = validation.reshape(len(candidates), len(draws)).T
-            chosen = by_draw.argmin(1).tolist()
-            found = choice_made(candidates, by_draw, chosen)
-            picked = [c * len(draws) + d for d, c in enumerate(chosen)]
-            bank, losses = bank.pick(picked), losses[:, picked].copy()
-            for d, c in enumerate(chosen):
-                losses[candidates[c][1] :, d] = np.nan
-        training = account(lm, [history], losses, bank.num_parameters, len(draws), full=False)
+        if len(candidates) == 1:
+            bank, history, _ = self.train(lm, task, draws, candidates, progress)
+            chosen = Chosen(bank, history.losses, [history])
+        elif self.keeps_path and len({steps for _, steps in candidates}) > 1:
+            chosen = self._halved(lm, task, draws, candidates, progress)
+        else:
+            chosen = self._best(lm, task, draws, candidates, progress)
+        training = account(
+            lm, chosen.histories, chosen.losses, chosen.bank.num_parameters, len(draws), full=False
+        )
         ways = len(task.templates) or 1
         return Adapted(
             self.label,
             tuple(draws) * ways,
             writer(lm, task, self.instruction, len(draws)),
-            weights=bank,
+            weights=chosen.bank,
             shares_prompts=True,
-            training={**training, **found},
+            training={**training, **chosen.found},
             examples=tuple(self.drawn(task, draw) for draw in draws) * ways,
             templates=names_of(task),
         )
+
+    def _best(
+        self,
+        lm: LM,
+        task: Task,
+        draws: Sequence[int],
+        candidates: Sequence[Candidate],
+        progress: Progress | None,
+    ) -> "Chosen":
+        """Return each draw's best candidate, all of them trained to their end."""
+        bank, history, _ = self.train(lm, task, draws, candidates, progress)
+        by_draw = self._validated(lm, task, bank, len(draws))
+        best = by_draw.argmin(1).tolist()
+        picked = [c * len(draws) + d for d, c in enumerate(best)]
+        found = choice_made(candidates, by_draw, best)
+        return Chosen(bank.pick(picked), history.losses[:, picked], [history], found)
+
+    def _halved(
+        self,
+        lm: LM,
+        task: Task,
+        draws: Sequence[int],
+        candidates: Sequence[Candidate],
+        progress: Progress | None,
+    ) -> "Chosen":
+        """Return each draw's best rate and steps, by successive halving.
+
+        All rates are trained to the fewest steps; each draw's best one is trained to all of them,
+        the fewer steps being stops on the way.
+        """
+        stops = sorted({steps for _, steps in candidates})
+        rates = list(dict.fromkeys(rate for rate, _ in candidates))
+        first = [(rate, stops[0]) for rate in rates]
+        bank, started, _ = self.train(lm, task, draws, first, progress)
+        by_rate = self._validated(lm, task, bank, len(draws))
+        best = by_rate.argmin(1)
+        long = [(rates[c], stops[-1]) for c in best]
+        variants = [(candidate, draw) for draw, candidate in enumerate(long)]
+        bank, history, kept = self.train_variants(lm, task, draws, variants, progress, stops)
+        bank = bank.stacked(kept)
+        by_stop = self._validated(lm, task, bank, len(draws))
+        stop = by_stop.argmin(1)
+        losses = history.losses.copy()
+        for d, place in enumerate(stop):
+            losses[stops[place] :, d] = np.nan
+        known: list[dict[Candidate, float]] = [
+            {**dict(zip(first, rated, strict=True)), **dict(zip(
+                [(rate, at) for at in stops], stopped, strict=True))}
+            for rated, stopped, (rate, _) in zip(
+                by_rate.tolist(), by_stop.tolist(), long, strict=True)
+        ]  # fmt: skip
+        found = {
+            "candidates": [{"rate": rate, "steps": steps} for rate, steps in candidates],
+            "validation_losses": [[own.get(one) for one in candidates] for own in known],
+            "chosen": [
+                candidates.index((rate, stops[place]))
+                for (rate, _), place in zip(long, stop, strict=True)
+            ],
+        }
+        picked = [int(place) * len(draws) + d for d, place in enumerate(stop)]
+        return Chosen(bank.pick(picked), losses, [started, history], found)
+
+    def _validated(self, lm: LM, task: Task, bank: LoraBank, num_draws: int) -> np.ndarray:
+        """Return the loss on the items that choose, [draws, candidates]."""
+        losses = loop.evaluate(lm, bank, self.held_out(lm, task), bank.num_variants)
+        return losses.reshape(-1, num_draws).T
 
     def train(
         self,
@@ -100,8 +154,24 @@ class InstructionTuning(Tuning):
         doses: Sequence[int] = (),
     ) -> tuple[LoraBank, loop.History, list[Any]]:
         """Return the trained bank, candidate by candidate, and the adapters at each dose."""
-        lessons = [self.lessons(lm, task, self.drawn(task, draw)) for draw in draws]
         variants = [(c, d) for c in candidates for d in range(len(draws))]
+        return self.train_variants(lm, task, draws, variants, progress, doses)
+
+    def train_variants(
+        self,
+        lm: LM,
+        task: Task,
+        draws: Sequence[int],
+        variants: Sequence[tuple[Candidate, int]],
+        progress: Progress | None,
+        doses: Sequence[int] = (),
+    ) -> tuple[LoraBank, loop.History, list[Any]]:
+        """Return the bank of adapters, each a candidate trained on a draw (its place in `draws`).
+
+        Also returns what training did, and copies of all adapters after each number of steps in
+        `doses`.
+        """
+        lessons = [self.lessons(lm, task, self.drawn(task, draw)) for draw in draws]
         bank = LoraBank(
             lm,
             num_variants=len(variants),
@@ -128,6 +198,23 @@ class InstructionTuning(Tuning):
             progress=after,
         )
         return bank, history, kept
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The adapters that are kept, one a draw, and what was done to find them.
+
+    Attributes:
+        bank: the adapters.
+        losses: of training, [steps, draws]; NaN after an adapter's last step.
+        histories: of every training.
+        found: what was tried and chosen; empty where nothing was.
+    """
+
+    bank: LoraBank
+    losses: np.ndarray
+    histories: list[loop.History]
+    found: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
