@@ -6,7 +6,8 @@ Sixty draws of every arm on a bundled task are run once, on the shipped model (a
 Studies of 5, 10, 20 and 30 of these draws are then taken from them, and their 95% intervals held
 against the mean of all sixty on the same queries: scores of every arm by every scoring (over the
 templates that were read), and the differences of all tuned and prompted arms. As the queries stay,
-a sound interval covers more than 95%. The peer ("sampling") makes no allowance for draws that were not made.
+a sound interval covers more than 95%. The peer ("sampling") makes no allowance for draws that were
+not made.
 """
 
 import argparse
