@@ -267,7 +267,7 @@ def similarity(
 
 def unsigned_zeros(text: str) -> str:
     """Return text in which numbers that are printed as zero have no sign: "0.0" for "-0.0"."""
-    return re.sub(r"[+-](0(?:\.0+)?)(?![\d.,e])", r"\1", text)
+    return re.sub(r"(?<!\w)[+-](0(?:\.0+)?)(?!\d|[.,]\d|e)", r"\1", text)
 
 
 def p_value(p: float) -> str:

@@ -102,7 +102,7 @@ def accuracy_by_examples(
             .axis(values=sorted(set(rows["examples"].tolist())), grid=False, labelOverlap=True)
         )
         y = alt.Y("value:Q", title=None).scale(domain=[bottom, top], nice=False).axis(tickCount=6)
-        colour, base = _colour(present, 4 if width <= NARROW else 0), chart_of(dots)
+        colour, base = _colour(present, width), chart_of(dots)
         line = chart_of(floors)
         layers: list[Any] = [
             line.mark_rule(strokeDash=[5, 4], color=MUTED).encode(y=y, description="label:N"),
@@ -247,7 +247,7 @@ def reliability(bins: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart"
             for row in rows.to_dict("records")
         ]
         diagonal = chart_of([{"at": 0}, {"at": 100}])
-        base, colour = chart_of(dots), _colour(present)
+        base, colour = chart_of(dots), _colour(present, width)
         scale = alt.Scale(domain=[0, 100], nice=False)
         x = alt.X("confidence:Q", title="confidence, %", scale=scale).axis(tickCount=5)
         y = alt.Y("accuracy:Q", title="right, %", scale=scale).axis(tickCount=5)
@@ -322,7 +322,7 @@ def cost_by_queries(
             layers = [
                 chart_of(lines)
                 .mark_line(strokeWidth=2, aria=False)
-                .encode(x=x, y=y, color=_colour(present), strokeDash=dash),
+                .encode(x=x, y=y, color=_colour(present, width), strokeDash=dash),
                 dots.mark_point(size=90, color=INK, fill=PAPER, opacity=1, strokeWidth=1.75).encode(
                     description="label:N"
                 ),
@@ -436,12 +436,12 @@ def _decades(exponents: range) -> list[float]:
     return [10.0**i for i in exponents[:: -max(1, math.ceil(len(exponents) / 7))]]
 
 
-def _colour(present: list[str], in_a_row: int = 0) -> "alt.Color":
-    """Return the colours of adaptations, and a legend with so many in a row, 0 for all of them."""
+def _colour(present: list[str], width: int) -> "alt.Color":
+    """Return the colours of adaptations, with a legend that fits the width."""
     import altair as alt
 
     names, colours = [look(n).label for n in present], [look(n).light for n in present]
-    legend = alt.Legend(columns=in_a_row)
+    legend = alt.Legend(columns=3 if width <= NARROW else 0)
     return alt.Color("adaptation:N", title=None, legend=legend).scale(domain=names, range=colours)
 
 
