@@ -15,7 +15,7 @@ from adaptlens import compare, controls, prompts
 from adaptlens.adapt import Progress
 from adaptlens.adapt.halving import Read, Search, Tried
 from adaptlens.adapt.prompting import NO_DRAW, OVERFLOW, fit
-from adaptlens.adapt.recipes import choosing
+from adaptlens.adapt.recipes import choosing, parts
 from adaptlens.errors import UserError, unknown
 from adaptlens.lm.load import LM
 from adaptlens.tasks.template_space import templates_to_try, words_to_try
@@ -33,7 +33,6 @@ DRAW_READS = 640
 """Prompts that the search for demonstrations reads for each draw by default."""
 WIDE, NARROW = 6, 3
 """Templates that go on to be read with demonstrations; those of them read in several orders."""
-FOLDS = 4
 
 Shown = Callable[[Sequence[Example], Example], Sequence[Example]]
 """Which of the demonstrations may stand before a query."""
@@ -54,7 +53,7 @@ class BestPrompt:
         reads: prompts to read in the search for a template.
         draw_reads: prompts to read for each draw.
         true_few_shot: use no validation split: prompts are judged on the draw's own examples,
-            each with the others as demonstrations, in `FOLDS` parts (Perez et al. 2021,
+            each with the others as demonstrations, in `recipes.FOLDS` parts (Perez et al. 2021,
             arXiv 2105.11447).
         on_overflow: "error" or "drop-demos".
     """
@@ -166,7 +165,7 @@ class BestPrompt:
                     "one, or use --true-few-shot, which searches by the examples themselves."
                 )
             return items, _all
-        fold = {demo.id: place * FOLDS // len(demos) for place, demo in enumerate(demos)}
+        fold = dict(zip((demo.id for demo in demos), parts(len(demos)), strict=True))
 
         def others(shown: Sequence[Example], query: Example) -> Sequence[Example]:
             own = fold.get(query.id)

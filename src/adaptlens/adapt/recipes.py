@@ -21,6 +21,9 @@ from adaptlens.values import Example, Prompt, Task
 START, ORDER = 1, 2
 """What a seed is drawn for: an adapter's start, or the order of its examples."""
 
+FOLDS = 4
+"""Parts in which a draw's own examples judge, where no validation split does."""
+
 Candidate = tuple[float, int]
 """A rate and a number of steps."""
 
@@ -44,6 +47,9 @@ class Tuning:
         weight_decay: AdamW's.
         clip: largest gradient norm of a variant; None for no limit.
         validation_examples: of the items that choose, see `choosing`, the first this many do.
+        true_few_shot: use no validation split: rates and steps are chosen draw by draw by the loss
+            on the draw's own examples, each left out of training in one of `FOLDS` parts (Perez et
+            al. 2021, arXiv 2105.11447); what is chosen is then trained on all of them.
         seed: of the draws, of the start and of the order of examples.
         restart: another number starts and orders anew, on the same draws.
     """
@@ -60,6 +66,7 @@ class Tuning:
     weight_decay: float = 0.0
     clip: float | None = 1.0
     validation_examples: int = 64
+    true_few_shot: bool = False
     seed: int = 0
     restart: int = 0
 
@@ -92,6 +99,12 @@ class Tuning:
                 raise UserError(
                     f"{self.name}: {name} {getattr(self, name)} was given; it must be {expected}."
                 )
+        several = max(len(rates), len(_several(self.rate_times)), len(steps)) > 1
+        if self.true_few_shot and several and self.examples < 2:
+            raise UserError(
+                f"{self.name}: {self.examples} examples were given with true_few_shot, which "
+                "chooses among rates and steps on them; it needs at least 2, or one of each."
+            )
         if self.schedule not in SCHEDULES:
             raise unknown("schedule", self.schedule, SCHEDULES)
         if self.selection not in prompts.DRAWN:
@@ -131,6 +144,23 @@ class Tuning:
         for place, way in enumerate(ways):
             own = replace(task, templates=(way,))
             found += self.lessons(lm, own, items[place :: len(ways)])
+        return found
+
+    def folds(self, lm: LM, task: Task, draw: int) -> list[tuple[list[Lesson], list[Lesson]]]:
+        """Return the draw's lessons in as many ways as it has parts: all but a part, and the part.
+
+        Under every template, both.
+        """
+        examples = self.drawn(task, draw)
+        part = parts(len(examples))
+        found = []
+        for held in dict.fromkeys(part):
+            sides = [
+                [e for e, own in zip(examples, part, strict=True) if (own == held) == is_held]
+                for is_held in (False, True)
+            ]
+            taught, judged = (self.lessons(lm, task, side) for side in sides)
+            found.append((taught, judged))
         return found
 
     @property
@@ -180,6 +210,11 @@ def writer(
         return fit(lm, way, (), query, instruction=instruction, on_overflow="error")
 
     return write
+
+
+def parts(count: int) -> list[int]:
+    """Return for each of so many examples, in order, the part in which it is left out."""
+    return [place * FOLDS // count for place in range(count)]
 
 
 def choosing(task: Task) -> tuple[Example, ...]:

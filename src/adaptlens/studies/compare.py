@@ -105,7 +105,12 @@ def plan(config: CompareConfig) -> Study:
 
 
 def _templated(task: Task, config: CompareConfig, chat: bool) -> Task:
-    """Return the task with the templates it is read and tuned under: those given, or usual ones."""
+    """Return the task with the templates it is read and tuned under: those given, or usual ones.
+
+    Without its validation split, which a true few-shot setting does not have.
+    """
+    if config.true_few_shot:
+        task = replace(task, validation=())
     if task.templates:
         return task
     usual = templates.usual(task, chat=chat)
@@ -179,11 +184,12 @@ def _adaptations(config: CompareConfig, task: Task) -> list[tuple[Component, Any
 def _recipe(name: str, size: int, config: CompareConfig, task: Task) -> dict[str, Any]:
     """Return how to tune in one way on so many examples, what the settings do not say filled in.
 
-    Where there is a validation split, rates and steps are chosen on it. LoRA alone chooses steps:
-    fewer are a stop on the way of more.
+    Where there is a validation split, rates and steps are chosen on it; in a true few-shot setting,
+    on the examples themselves, if there are two. LoRA alone chooses steps: fewer are a stop on the
+    way of more.
     """
-    chooses = bool(task.validation) and not config.true_few_shot
-    usual: dict[str, Any] = {"batch": BATCH}
+    chooses = size >= 2 if config.true_few_shot else bool(task.validation)
+    usual: dict[str, Any] = {"batch": BATCH, "true_few_shot": config.true_few_shot}
     if chooses:
         usual["rate_times"] = RATE_TIMES
     if chooses and name != "full":
