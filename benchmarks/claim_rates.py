@@ -1,10 +1,11 @@
 """How often the convergence study's tests and claims are wrong, and what they can see.
 
-    python benchmarks/claim_rates.py [--runs 200]
+    python benchmarks/claim_rates.py [--runs 200] [--only answers]
 
 Similarities are simulated as a mean, an effect of the query (half of it common to all pairs of
 conditions), an effect of the draw and noise, each correlated over the layers; where it says
-states, hidden states are simulated and their centred cosine taken.
+states, hidden states are simulated and their centred cosine taken. Where it says answers, states
+have a strong part that is the answer given, and the claim is judged with it and without it.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import argparse
 import numpy as np
 
 from adaptlens import claims, layered, trends
+from adaptlens.answer_out import answers_projected_out, steered, within_answers
 from adaptlens.claims import Statement, implicit_tuning, judged
 from adaptlens.layered import Likeness
 from adaptlens.similarity import MEASURES
@@ -28,6 +30,19 @@ STATES = {
     "all the same way": ("states: ICL, IT and control move alike", "supported"),
     "the same": ("states: ICL and IT do the same", "refuted"),
 }
+ANSWERS = {
+    "nothing but the answer": ((), 0.0, False),
+    "the same, surer in some queries": ((), 0.0, True),
+    "ICL, IT and SL, all": (("icl", "it", "sl"), 1.0, False),
+    "the same, surer in some queries ": (("icl", "it", "sl"), 1.0, True),
+    "ICL and IT, a tenth": (("icl", "it"), 0.1, False),
+    "ICL and IT, a fifth": (("icl", "it"), 0.2, False),
+    "ICL and IT, all": (("icl", "it"), 1.0, False),
+    "the same, surer in some queries  ": (("icl", "it"), 1.0, True),
+}
+"""Who is alike within an answer, in how much of it, and whether the answer's part differs."""
+
+CLASSES, ANSWER_SIZE, GUESSED, ANSWER_LAYERS = 2, 12.0, 0.05, 3
 PAIRS = ("icl_it", "anchor_icl", "anchor_it", "icl_control", "anchor_control")
 FALSE = {
     "IT is no nearer than the control's tuning": ((0.6, 0.3, 0.3, 0.6, 0.3), "supported"),
@@ -94,6 +109,82 @@ def states(rng: np.random.Generator, draws: int, kind: str) -> list[Likeness]:
         parts = ("matched", "mismatched")
         out.append(likeness(*(np.stack([getattr(c, p) for c in compared]) for p in parts)))
     return out
+
+
+def answering(rng, draws: int, alike: tuple[str, ...], share: float, graded: bool):
+    """Similarities by three measures of conditions that answer alike, and of those that do not.
+
+    ICL, IT and SL give the right answer but to a share `GUESSED` of the queries, each to its own;
+    the anchor and the control guess always. States are the query's part, of which a share is common
+    to those alike and the rest each one's own; the part of the answer given, along one axis per
+    answer; and noise.
+    """
+    queries, layers = QUERIES, ANSWER_LAYERS
+    shape = (layers, draws, queries, WIDTH)
+    gold = rng.integers(CLASSES, size=queries)
+    axes = np.linalg.qr(rng.normal(size=(WIDTH, CLASSES)))[0].T * ANSWER_SIZE
+    size = np.exp(0.5 * rng.normal(size=queries)) if graded else np.ones(queries)
+    common = rng.normal(size=(layers, 1, queries, WIDTH))
+    found, answers = {}, {}
+    for name in ("anchor", "icl", "it", "sl", "control"):
+        guesses = name in ("anchor", "control")
+        given = rng.integers(CLASSES, size=(draws, queries))
+        if not guesses:
+            given = np.where(rng.random(given.shape) < GUESSED, given, gold)
+        own = rng.normal(size=(layers, 1, queries, WIDTH))
+        if name in alike:
+            own = np.sqrt(share) * common + np.sqrt(1 - share) * own
+        part = (0.2 if guesses else 1.0) * size[:, None] * axes[given]
+        found[name] = own + part + 0.5 * rng.normal(size=shape)
+        answers[name] = given
+    found["anchor"], answers["anchor"] = found["anchor"][:, :1], answers["anchor"][:1]
+    found["steered"] = np.stack([steered(a, t, answers["it"]) for a, t in
+                                 zip(found["anchor"], found["it"], strict=True)])  # fmt: skip
+    answers["steered"] = answers["it"]
+    readout = {name: np.stack([axes] * len(given)) for name, given in answers.items()}
+
+    def compared(measure: str, pair: str) -> Likeness:
+        a, b = pair.split("_")
+        how = {
+            "centred": MEASURES["centred"],
+            "within": lambda x, y: within_answers(x, y, answers[a], answers[b]),
+            "projected": lambda x, y: answers_projected_out(x, y, readout[a], readout[b]),
+        }[measure]
+        layers = [how(x, y) for x, y in zip(found[a], found[b], strict=True)]
+        return likeness(*(np.stack([getattr(one, part) for one in layers])
+                          for part in ("matched", "mismatched")))  # fmt: skip
+
+    return compared
+
+
+def answer_table(rng, runs: int) -> None:
+    agreeing = 1 - GUESSED + GUESSED**2 / 2
+    print(
+        f"\nConditions that agree on {agreeing:.0%} of answers: share of runs with each answer to "
+        "the claim, judged\nwith the answer in and no other route to it (centred), and with it out"
+    )
+    print(
+        f"{'alike within an answer':33} {'draws':>5} {'centred':>9} {'within':>17} "
+        f"{'projected':>17}"
+    )
+    print(f"{'':39} {'supported':>9} {'supported refuted':>17} {'supported refuted':>17}")
+    for draws in (5, 10):
+        for name, truth in ANSWERS.items():
+            found = {measure: [] for measure in ("centred", "within", "projected")}
+            for run in range(runs):
+                compared = answering(rng, draws, *truth)
+                for measure, states in found.items():
+                    pairs = [compared(measure, pair) for pair in PAIRS]
+                    routes = {} if measure == "centred" else {
+                        name: compared(measure, f"icl_{name}") for name in ("sl", "steered")
+                    }  # fmt: skip
+                    states.append(implicit_tuning(*pairs, routes=routes, margin=MARGIN,
+                                                  flips=FLIPS, seed=run).state)  # fmt: skip
+            share = {m: [s.count(x) / runs for x in ("supported", "refuted")]
+                     for m, s in found.items()}  # fmt: skip
+            print(f"{name:33} {draws:5} {share['centred'][0]:9.3f} "
+                  + " ".join(f"{share[m][0]:9.3f} {share[m][1]:7.3f}"
+                             for m in ("within", "projected")), flush=True)  # fmt: skip
 
 
 def claim_shares(rng, runs: int, simulate) -> dict[str, float]:
@@ -173,7 +264,7 @@ def statement_table(rng, runs: int) -> None:
 
 def test_table(rng, runs: int) -> None:
     print("\nNo effect: share with p <= 0.05; share of 95% intervals of means and bins that cover")
-    names = ("clusters", "U", "slope", "alone", "together", "within", "mean", "bins")
+    names = ("clusters", "upper", "slope", "alone", "together", "within", "mean", "bins")
     print(f"{'draws':>5} {'effects':>7} " + " ".join(f"{name:>8}" for name in names))
     for draws in (5, 10):
         for effects, size in EFFECTS.items():
@@ -187,8 +278,11 @@ def test_table(rng, runs: int) -> None:
 
 def one_run(rng, draws: int, effect: float, seed: int) -> dict[str, float]:
     values = table(rng, draws, effect)
-    # The null of a U that is easiest to mistake: one side is up, the other level with the middle.
-    one_sided = values + np.array([1.0, 0, 0, 0, 0])[:, None, None]
+    # The null of a U that is easiest to mistake: its upper side rises, as much as a control's.
+    rise = np.array([1.0, 0, 0, 0, 1.0])[:, None, None]
+    upper, control = (layered.outer_less_middle(one + rise)[1]
+                      for one in (values, table(rng, draws, effect)))  # fmt: skip
+    sides = [layered.mean(one, True).at_least() for one in (upper, upper - control)]
     y, x, other = (table(rng, draws, effect)[0] for _ in range(3))
     other = 0.6 * x + 0.8 * other
     alone, _ = trends.regression(y, {"x": x, "other": other})
@@ -197,7 +291,7 @@ def one_run(rng, draws: int, effect: float, seed: int) -> dict[str, float]:
     runs = layered.clusters(values, True, flips=FLIPS, seed=seed)
     return {
         "clusters": min((one.p for one in runs), default=1.0) <= 0.05,
-        "U": layered.u_shape(one_sided, True).is_u,
+        "upper": max(sides) <= 0.05,
         "slope": trends.slope(values, range(LAYERS)).p <= 0.05,
         "alone": alone.alone.p <= 0.05,
         "together": alone.together.p <= 0.05,
@@ -212,13 +306,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", choices=("tests", "claim", "answers", "power", "statements"))
     given = parser.parse_args()
-    rng = np.random.default_rng(given.seed)
     print(f"{given.runs} runs a row (simulation error of a share of 5%: "
           f"{2 * np.sqrt(0.05 * 0.95 / given.runs):.3f}), {QUERIES} queries, {LAYERS} layers, "
           f"at least {claims.MINIMUM_DRAWS} draws")  # fmt: skip
-    for part in (test_table, claim_table, power_table, statement_table):
-        part(rng, given.runs)
+    parts = {"tests": test_table, "claim": claim_table, "answers": answer_table,
+             "power": power_table, "statements": statement_table}  # fmt: skip
+    for place, (name, part) in enumerate(parts.items()):
+        if given.only in (None, name):
+            part(np.random.default_rng([given.seed, place]), given.runs)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ LEVEL = {
     ("zero-shot", "icl-16"): 0.10, ("zero-shot", "it-16"): 0.12, ("icl-16", "it-16"): 0.77,
     ("icl-16", "sl-16"): 0.70, ("zero-shot", "sl-16"): 0.15, ("it-16", "sl-16"): 0.84,
     ("icl-16", "it-16-unrelated"): 0.04, ("zero-shot", "icl-16-shuffled"): 0.21,
-    ("it-16", "it-16 other draw"): 0.83, ("it-16", "it-16-restart"): 0.91,
+    ("icl-16", "zero-shot steered"): 0.69, ("it-16", "it-16 other draw"): 0.83,
+    ("it-16", "it-16-restart"): 0.91,
 }  # fmt: skip
 """How alike the pairs of a trained model are in the last layer, centred."""
 
@@ -29,7 +30,8 @@ def cell_of(model: str, condition: str) -> str:
 def role(right: str) -> str:
     if "draw" in right or "restart" in right:
         return "floor"
-    return "control" if "unrelated" in right or "shuffled" in right else "main"
+    changed = ("unrelated", "shuffled", "steered")
+    return "control" if any(change in right for change in changed) else "main"
 
 
 def value_of(model: str, pair: tuple[str, str], measure: str, layer: int) -> float:
@@ -37,6 +39,8 @@ def value_of(model: str, pair: tuple[str, str], measure: str, layer: int) -> flo
     level = LEVEL[pair] * (1.0 if model == "reference" else 0.2)
     depth = layer / DEPTH
     curve = level + (1 - level) * (1 - 2 * depth) ** 2 * (1 - depth)
+    if measure in ("within", "projected"):
+        return curve / 2
     return curve if measure == "centred" else 0.4 + 0.6 * curve
 
 
@@ -52,7 +56,7 @@ def pairs() -> pd.DataFrame:
     rows = []
     for model in MODELS:
         for pair in LEVEL:
-            for measure in ("cosine", "centred"):
+            for measure in ("cosine", "centred", "within", "projected"):
                 for layer in range(DEPTH + 2):
                     is_final = layer == DEPTH + 1
                     value = value_of(model, pair, measure, min(layer, DEPTH))
@@ -63,7 +67,7 @@ def pairs() -> pd.DataFrame:
                             is_final=is_final, left=pair[0], right=pair[1], role=kind,
                             measure=measure, floor=math.nan if kind == "floor" else 0.83,
                             cell=" ".join(dict.fromkeys(cell_of(model, c) for c in pair)),
-                            **numbers(value, 0.0 if measure == "centred" else 0.4),
+                            **numbers(value, 0.4 if measure == "cosine" else 0.0),
                         )
                     )  # fmt: skip
     return pd.DataFrame(rows)
@@ -73,15 +77,15 @@ def level_rows(factor: str, levels: list[tuple[str, float, float]], names: list[
     rows = []
     for level, x, value in levels:
         for i, name in enumerate(names):
-            for measure in ("cosine", "centred"):
-                known = numbers(value / (1 + 2 * i), 0.0 if measure == "centred" else 0.3)
+            for measure in ("cosine", "centred", "within"):
+                known = numbers(value / (1 + 2 * i), 0.3 if measure == "cosine" else 0.0)
                 left, right = name.split(" ~ ")
                 label = {"zero": "zero-shot"}
                 rows.append(
                     dict(
                         model="reference", task=TASK, factor=factor, level=level, x=x, pair=name,
                         left=label.get(left, f"{left}-16"), right=f"{right}-16", measure=measure,
-                        layer=DEPTH, floor=0.83, **known,
+                        layer=DEPTH, floor=0.83, agreement=0.9, **known,
                     )
                 )  # fmt: skip
     return [{k: v for k, v in row.items() if not k.startswith("above")} for row in rows]
@@ -110,24 +114,42 @@ def factors() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def implicit() -> pd.DataFrame:
+    over = {"anchor ~ ICL": 0.28, "anchor ~ IT": 0.3, "ICL ~ SL": 0.03, "ICL ~ full tuning": -0.1}
+    return pd.DataFrame(
+        [dict(model="reference", task=TASK, measure=measure, judges=judges, state=state,
+              icl_it=0.36 * times, over=name, excess=value * times, low=value * times - 0.08,
+              high=value * times + 0.08, p_holm=0.01, queries=60, draws=8,
+              counts="no" if "full" in name else "yes")
+         for measure, judges, state, times in (("within", "yes", "not decided", 1),
+                                               ("centred", "no", "supported", 2))
+         for name, value in over.items()]
+    )  # fmt: skip
+
+
 def tables() -> dict[str, pd.DataFrame]:
     about = dict(model="reference", task=TASK)
     ends = {"_low": -0.1, "": 0.0, "_high": 0.1}
     u = {f"lower_minus_middle{end}": 0.2 + by for end, by in ends.items()}
     u |= {f"upper_minus_middle{end}": -0.1 + by for end, by in ends.items()}
+    u |= {f"upper_excess{end}": -0.15 + by for end, by in ends.items()}
     coefficient = {f"alone{end}": 0.006 + by / 20 for end, by in ends.items()}
     coefficient |= {f"together{end}": 0.002 + by / 8 for end, by in ends.items()}
     coefficient |= dict(alone_p=0.016, together_p=0.78)
     both = [
         dict(model=model, task=TASK, left=a, right=b, role=role(b), agreement=0.5 + level / 2,
-             kappa=level, kl=8 * (1 - level), similarity=0.4 + 0.6 * level, centred=level)
-        for model in MODELS for (a, b), level in LEVEL.items() if "draw" not in b
+             kappa=level, kl=8 * (1 - level), similarity=0.4 + 0.6 * level, centred=level,
+             within=level / 2, projected=level / 2)
+        for model in MODELS for (a, b), level in LEVEL.items()
+        if "draw" not in b and "steered" not in b
     ]  # fmt: skip
     return {
+        "implicit": implicit(),
         "pairs": pairs(),
         "factors": factors(),
         "u_shape": pd.DataFrame(
-            [dict(**about, pair="icl-16 ~ it-16", measure="centred", **u, p=0.9, shape="neither")]
+            [dict(**about, pair="icl-16 ~ it-16", measure="centred", **u, p=0.9,
+                  excess_over="icl ~ it-16-unrelated")]
         ),
         "regression": pd.DataFrame(
             [dict(**about, measure="centred", predictor=name, **coefficient, partial_r2=0.01 * i,
@@ -169,7 +191,15 @@ def claim(factor: int, text: str, state: str, effect: float, **more) -> dict:
 
 def claims() -> list[dict]:
     return [
-        claim(1, "in-context learning is implicit instruction tuning", "supported", 0.65),
+        claim(
+            1,
+            "in-context learning is implicit instruction tuning",
+            "supported",
+            0.65,
+            headline="prompt and tuning agree on answers (0.950 of queries); within an answer "
+            "their states are more alike",
+            detail="ICL ~ IT less ICL ~ SL: +0.65",
+        ),
         claim(1, "ICL is more like IT than like SL", "not decided", -0.01, p_holm=1.0),
         claim(2, "over the layers, ICL ~ IT is U-shaped", "refuted", -0.02),
         claim(3, "ICL and IT grow more alike with more demonstrations", "supported", 0.1),
@@ -211,7 +241,7 @@ def sample() -> ConvergenceReport:
                  answers=[" dax", " wug"], gold=" wug")
             for name in ("zero-shot", "icl-16", "icl-16-shuffled")
         ],
-        settings={"shots": 16, "claim": {"measure": "centred", "margin": 0.05}},
+        settings={"shots": 16, "claim": {"measure": "within", "margin": 0.05}},
         versions={"adaptlens": "0.1.0"},
         notes=["Weights of untrained:reference are random; only its shape is as named."],
         cells=pd.DataFrame(

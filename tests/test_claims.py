@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adaptlens.claims import Statement, implicit_tuning, judged
+from adaptlens.claims import Statement, implicit_tuning, judged, no_effect
 from adaptlens.layered import Likeness, Mean, of_draws
 from adaptlens.layered import mean as mean_of
 from adaptlens.similarity import MEASURES
@@ -173,6 +173,59 @@ def test_the_effect_is_the_excess_over_the_larger_similarity_less_the_controls()
     assert found.effect == pytest.approx(0.4 - 0.1)
     assert (found.low, found.high) == pytest.approx((0.3, 0.3))
     assert found.state == "supported" and found.queries == 8 and found.draws == 6
+
+
+@pytest.mark.parametrize(
+    ("route", "state"), [(0.2, "supported"), (0.8, "refuted"), (0.72, "not decided")]
+)
+def test_another_route_to_the_same_answers_must_be_exceeded_too(route, state):
+    rng = np.random.default_rng(20)
+    given = similarities(rng, (0.8, 0.4, 0.3, 0.1, 0.4))
+    found = implicit_tuning(
+        *given,
+        routes={"SL": similarities(rng, (route,))[0], "a head": similarities(rng, (0.3,))[0]},
+        margin=MARGIN,
+        flips=199,
+    )
+    assert found.state == state
+    assert [one.over for one in found.excesses][4:] == ["ICL ~ SL", "ICL ~ a head"]
+    if state != "supported":
+        assert found.decides.over == "ICL ~ SL" and found.effect == found.decides.value
+
+
+def test_a_refuted_claim_names_what_it_is_clearly_below():
+    # The least excess by far is uncertain; the one surely below the margin is that over the route.
+    given = [likeness(np.full((4, 8, 20), one)) for one in (0.8, 0.3, 0.3, 0.1, 0.3)]
+    wide = likeness(
+        0.8 + 2 * np.random.default_rng(0).normal(size=(4, 8, 1)) + np.zeros((4, 8, 20))
+    )
+    found = implicit_tuning(
+        *given, routes={"wide": wide, "equal": given[0]}, margin=MARGIN, flips=99
+    )
+    assert found.state == "refuted"
+    assert found.decides.over == "ICL ~ equal" and found.effect == pytest.approx(0)
+    assert found.layers[-1].over == "ICL ~ wide"
+
+
+def test_nothing_is_said_where_the_last_layer_is_undefined():
+    given = similarities(np.random.default_rng(21), (0.8, 0.4, 0.3, 0.1, 0.4))
+    given[1].values[-2] = np.nan
+    found = implicit_tuning(*given, margin=MARGIN, flips=99)
+    assert found.state == "not decided" and found.decides is None and found.reason == found.line
+
+
+def test_no_effect_is_named_by_who_had_none():
+    moved, still = similarities(np.random.default_rng(22), (0.3, 1.0))
+    assert no_effect(moved, moved, MARGIN) == ""
+    assert no_effect(still, moved, MARGIN).startswith("no effect: prompting")
+    assert no_effect(moved, still, MARGIN).startswith("no effect: tuning")
+
+
+def test_a_verdict_is_withdrawn_for_a_reason():
+    (one,) = judged([Statement(8, "", 1, normal(0.5))], margin=MARGIN)
+    assert one.undecided("") is one and one.state == "supported"
+    assert one.undecided("why").state == "not decided"
+    assert one.undecided("why").line == f"why; {one.line}"
 
 
 def test_an_excess_of_about_the_margin_is_not_decided():

@@ -19,7 +19,9 @@ from adaptlens.config import (
 from adaptlens.config.convergence import PLACEHOLDERS
 from adaptlens.errors import UserError
 
-CLAIM = {"measure": "centred", "control": "unrelated", "margin": 0.05}
+CLAIM = {
+    "measure": "within", "control": "unrelated", "routes": ["sl", "steered"], "margin": 0.05,
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -43,7 +45,7 @@ def test_the_defaults_are_the_whole_study():
         30,
         10,
     )
-    assert (len(config.factors), len(config.measures), config.validation) == (11, 7, 0)
+    assert (len(config.factors), len(config.measures), config.validation) == (11, 9, 0)
     assert config.claim == CLAIM
 
 
@@ -62,7 +64,7 @@ def test_a_file_gives_every_kind_of_setting(load):
         rates: 1e-3
         positions: [labels, last]
         wordings: {mine: "{instruction} One of {choices}, after {cue}."}
-        measures: cosine, centred
+        measures: cosine, within
         keep: float16
         claim: {margin: 0.1}
         tune: {steps: 30}
@@ -81,7 +83,7 @@ def test_a_file_gives_every_kind_of_setting(load):
         rates=(0.001,),
         positions=("labels", "last"),
         wordings={"mine": "{instruction} One of {choices}, after {cue}."},
-        measures=("cosine", "centred"),
+        measures=("cosine", "within"),
         keep="float16",
         claim={**CLAIM, "margin": 0.1},
         tune={"steps": [30]},
@@ -93,6 +95,8 @@ def test_a_file_gives_every_kind_of_setting(load):
     [
         ("claim.measure=cosine", "claim", {**CLAIM, "measure": "cosine"}),
         ("claim=null", "claim", CLAIM),
+        ("claim.routes=sl", "claim", {**CLAIM, "routes": ["sl"]}),
+        ("claim.routes=[steered, sl]", "claim", {**CLAIM, "routes": ["steered", "sl"]}),
         ("wordings.mine=Be brief.", "wordings", {"mine": "Be brief."}),
         ("wordings=null", "wordings", {}),
         ("unrelated=topic", "unrelated", {"path": "topic"}),
@@ -152,7 +156,7 @@ WRONG = {
     ),
     "a claim by a measure left out": (
         "measures: [cosine]\nclaim: {control: neutral}",
-        "claim.measure: given 'centred', but measures has cosine; ",
+        "claim.measure: given 'within', but measures has cosine; ",
     ),
     "a margin of none": ("claim: {margin: 0}", "claim.margin: given 0; expected a number above 0"),
     "an unknown placeholder": (
@@ -243,7 +247,7 @@ def test_the_analysis_of_a_run_can_be_changed():
         ("factors=pairs,labels", "factors: 'labels' was not measured in this run, which has pairs"),
         ("clam.measure=cosine", "unknown key 'clam'; did you mean 'claim'?"),
         ("claim.measure", "expected PATH=VALUE"),
-        ("measures=cosine", "claim.measure: given 'centred', but measures has cosine"),
+        ("measures=cosine", "claim.measure: given 'within', but measures has cosine"),
     ],
 )
 def test_what_was_measured_cannot(override, words):

@@ -9,11 +9,14 @@ import torch
 
 import tiny
 from adaptlens import prompts, tasks
+from adaptlens.answer_out import answers_projected_out, class_means_out, within_answers
 from adaptlens.config import convergence_config
 from adaptlens.errors import UserError
+from adaptlens.frames import conditions
 from adaptlens.lm.load import load
 from adaptlens.store import Run
 from adaptlens.studies import convergence
+from adaptlens.studies.convergence_states import Inside
 from adaptlens.studies.convergence_tables import analyse
 from adaptlens.studies.running import Silent, execute, write_plan
 
@@ -55,7 +58,7 @@ def test_every_factor_has_its_conditions(llama: Path):
     study = convergence.plan(settings(llama))
     labels = {cell.label for cell in study.cells if not str(cell.model["name"]).startswith("un")}
     assert {
-        "zero-shot", "icl-2", "it-2", "sl-2", "icl-2-shuffled", "it-2-shuffled",
+        "zero-shot", "icl-2", "it-2", "sl-2", "full-2", "icl-2-shuffled", "it-2-shuffled",
         "icl-2-unrelated", "it-2-unrelated", "icl-2-neutral", "it-2-neutral", "it-2-restart",
         "icl-1", "it-1", "icl-2-wrong-100", "it-2-wrong-100", "zero-shot-description",
         "zero-shot-format", "zero-shot-options", "zero-shot-chain", "it-2-path",
@@ -72,7 +75,7 @@ def test_every_factor_has_its_conditions(llama: Path):
 def test_a_study_of_one_factor_has_no_conditions_of_others(llama: Path):
     study = convergence.plan(settings(llama, factors=["pairs"]))
     assert {cell.label for cell in study.cells} == {
-        "zero-shot", "icl-2", "it-2", "sl-2", "icl-2-shuffled", "it-2-shuffled",
+        "zero-shot", "icl-2", "it-2", "sl-2", "full-2", "icl-2-shuffled", "it-2-shuffled",
         "icl-2-unrelated", "it-2-unrelated", "icl-2-neutral", "it-2-neutral", "it-2-restart",
     }  # fmt: skip
 
@@ -83,7 +86,7 @@ def test_the_bytes_planned_are_those_stored(llama: Path, finished: Run):
         array.nbytes
         for record in finished.records()
         for name, array in record.arrays.items()
-        if name.startswith("hidden.") and not name.endswith("lens")
+        if name.startswith("hidden.") and name.count(".") == 2
     )
     planned = sum(row["state_bytes"] for row in rows)
     # Instruction and labels are planned for every query and stored once where all share them.
@@ -124,6 +127,62 @@ def test_pairs_are_cosines_of_hugging_faces_states(llama: Path, finished: Run):
     before_norm = found[~found.is_final].sort_values("layer").value.to_numpy()
     np.testing.assert_allclose(before_norm[:-1], wanted[:-1], atol=1e-5)
     np.testing.assert_allclose(found[found.is_final].value, wanted[-1], atol=1e-5)
+
+
+def test_answers_are_the_texts_chosen_and_out_of_the_states(finished: Run):
+    study, task = finished.read_json("study.json"), tasks.load("sentiment-novel", seed=0)
+    found = [c for c in conditions(finished, study["cells"]) if c.model == "llama-0"]
+    members = [c for c in found if c.task == "sentiment-novel"]
+    options = [task.choices[::-1]] * 3 + [task.choices] * 3  # As if three queries named them so.
+    inside, turned = (Inside("m", "t", members, given) for given in ([task.choices] * 6, options))
+    chosen = members[0].arrays["behaviour.loglik"].argmax(-1)
+    same, other = (one.answers("zero-shot") for one in (inside, turned))
+    np.testing.assert_array_equal(same == same[:, 4:5], chosen == chosen[:, 4:5])
+    flipped = np.where(np.arange(6) < 3, 1 - chosen, chosen)
+    np.testing.assert_array_equal(other == other[:, 4:5], flipped == flipped[:, 4:5])
+    x, y, _ = inside.both("icl-2", "it-2 other draw", "02")
+    np.testing.assert_array_equal(y[0], inside.states("it-2", "02")[1])
+    own, others = (inside.answers(label) for label in ("icl-2", "it-2"))
+    wanted = within_answers(x, y, own, others[::-1]).matched
+    values = inside.likeness("icl-2", "it-2 other draw", "within").values[2]
+    np.testing.assert_array_equal(values, wanted)
+    read = members[0].arrays["hidden.readout"]
+    wanted = answers_projected_out(x, y, read.repeat(2, 0), read.repeat(2, 0)).matched
+    values = inside.likeness("icl-2", "it-2 other draw", "projected").values[2]
+    np.testing.assert_allclose(values, wanted, rtol=0, atol=1e-12)
+
+
+def test_the_steered_anchor_agrees_with_tuning_and_is_the_anchor_within_its_answers(finished: Run):
+    study = finished.read_json("study.json")
+    members = [c for c in conditions(finished, study["cells"])
+               if (c.model, c.task) == ("llama-0", "sentiment-novel")]  # fmt: skip
+    inside = Inside("m", "t", members, [("dax", "wug")] * 6)
+    inside.steer("it-2")
+    assert inside.agreement("zero-shot steered", "it-2") == 1
+    moved = class_means_out(inside.states("zero-shot steered", "02"), inside.answers("it-2"))
+    anchor = inside.states("zero-shot", "02").repeat(2, 0)
+    np.testing.assert_allclose(moved, class_means_out(anchor, inside.answers("it-2")), atol=1e-6)
+
+
+def test_the_headline_names_what_was_compared(finished: Run):
+    (found,) = [claim for claim in analyse(finished).claims if "headline" in claim]
+    assert found["claim"] == "in-context learning is implicit instruction tuning"
+    assert found["headline"].startswith("prompt and tuning agree on answers (")
+    assert "within an answer" in found["headline"] and "fewer than 5 draws" in found["headline"]
+    assert found["line"] == f"{found['headline']}; {found['detail']}"
+
+
+def test_the_main_claim_is_shown_by_every_measure_against_every_route(finished: Run):
+    rows = analyse(finished).tables["implicit"]
+    assert list(dict.fromkeys(rows.measure)) == ["within", "projected", "centred", "cosine"]
+    for measure, own in rows.groupby("measure"):
+        assert list(own.over) == [
+            "anchor ~ ICL", "anchor ~ IT", "anchor ~ ICL, less the control's",
+            "anchor ~ IT, less the control's", "ICL ~ SL", "ICL ~ the steered anchor",
+            "ICL ~ full tuning",
+        ]  # fmt: skip
+        assert set(own.judges) == {"yes" if measure == "within" else "no"}
+        assert list(own.counts) == ["yes"] * 6 + ["no"]
 
 
 def test_tuning_of_no_steps_is_the_anchor_to_rounding(finished: Run):
@@ -190,7 +249,10 @@ def test_other_architectures_are_studied_in_all_their_layers(arch: str, tmp_path
     layers = load(str(folder)).anatomy.num_layers
     assert set(pairs[~pairs.is_final].layer) == set(range(layers + 1))
     if arch != "gpt2":  # There, what enters layer 0 depends on the token's place, too.
-        same = pairs[(pairs.layer == 0) & (pairs.measure == "cosine") & (pairs.left == "zero-shot")]
+        same = pairs[
+            (pairs.layer == 0) & (pairs.measure == "cosine") & (pairs.left == "zero-shot")
+            & (pairs.right != "full-2")  # Which tunes the embedding, too.
+        ]  # fmt: skip
         np.testing.assert_allclose(same.value, 1, atol=1e-6)
     assert set(report.tables["factors"].level) == {
         "last", "separator", "instruction", "labels ~ last",

@@ -8,11 +8,12 @@ import torch
 
 import tiny
 from adaptlens import prompts
+from adaptlens.adapt.full_tuning import FullTuning
 from adaptlens.adapt.prompting import InContext, ZeroShot
 from adaptlens.adapt.tuning import InstructionTuning
 from adaptlens.errors import UserError
-from adaptlens.lm.states import Place, lens, states_at
-from adaptlens.measure.hidden import POSITIONS, Hidden
+from adaptlens.lm.states import Place, lens, readout, states_at
+from adaptlens.measure.hidden import POSITIONS, Hidden, _lens_tokens
 from adaptlens.measure.resemblance import Resemblance
 from test_controls import task
 
@@ -98,6 +99,45 @@ def test_the_lens_of_the_last_layer_is_the_models_own_next_token():
             logits = lm.model(torch.tensor([lm.encode(adapted.write(0, query).text)])).logits[0, -1]
         wanted = logits.log_softmax(-1)[sorted(first)].numpy()
         np.testing.assert_allclose(found[0, q, -1, :-1], wanted, atol=2e-5)
+
+
+@pytest.mark.parametrize("arch", ["llama", "gpt2", "gemma3", "opt", "olmo2"])
+def test_the_readout_is_what_tells_logits_apart_through_the_final_norm(arch):
+    lm = tiny.tiny_lm(arch)
+    draw = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in lm.model.parameters():  # Norms at their start scale by 1 and add 0.
+            parameter += 0.1 * torch.randn(parameter.shape, generator=draw)
+    parts, tokens = lm.anatomy, [3, 7, 9]
+    states = 3 * torch.randn(5, parts.width, generator=draw)
+    inside, final = readout(lm, tokens)
+    with torch.no_grad():
+        logits, at_zero = (
+            parts.unembed(parts.final_norm(x))[:, tokens].numpy() for x in (states, 0 * states)
+        )
+        normed = parts.final_norm(states).numpy()
+    told = logits - at_zero  # Less what biases add.
+    told, read = (one[:, 1:] - one[:, :1] for one in (told, states.numpy() @ inside.T))
+    ratio = told / read
+    assert (ratio > 0).all()
+    np.testing.assert_allclose(ratio[:, 0], ratio[:, 1], rtol=1e-3)
+    after = normed @ (final[1:] - final[:1]).T
+    bias = parts.unembed.bias
+    add = 0 if bias is None else (bias[tokens[1:]] - bias[tokens[:1]]).detach().numpy()
+    np.testing.assert_allclose(after + add, logits[:, 1:] - logits[:, :1], atol=1e-4)
+
+
+def test_a_fully_tuned_model_is_read_through_its_own_head():
+    lm = tiny.tiny_lm("llama")
+    tuned = FullTuning(2, steps=2, rate=0.05).adapt(lm, task(), (0, 1))
+    found = Hidden().measure(lm, task(), tuned).arrays
+    with tuned.weights.routed([1]):
+        tokens = _lens_tokens(lm, task())
+        own = readout(lm, tokens)[0]
+        lens_own = lens(lm, np.stack([found["last.00"][1], found["last.01"][1]], 1), tokens)
+    np.testing.assert_array_equal(found["readout"][1], own)
+    np.testing.assert_array_equal(found["lens"][1, :, :2], lens_own)
+    assert np.abs(found["readout"][1] - readout(lm, tokens)[0]).max() > 1e-3
 
 
 def test_a_lens_in_chunks_is_the_same_lens():

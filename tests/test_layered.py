@@ -96,8 +96,6 @@ def test_turning_every_sign_turns_the_result(seed):
     found, turned = (layered.clusters(y, drawn=True, flips=99) for y in (values, -values))
     assert [(c.first, c.last, c.p) for c in found] == [(c.first, c.last, c.p) for c in turned]
     assert [c.mass for c in turned] == pytest.approx([-c.mass for c in found])
-    u, inverted = layered.u_shape(values, drawn=True), layered.u_shape(-values, drawn=True)
-    assert (u.is_u, u.is_inverted) == (inverted.is_inverted, inverted.is_u)
 
 
 def test_one_sided_tests_about_a_bound_add_up_to_one():
@@ -284,47 +282,11 @@ def test_a_cluster_anywhere_is_as_rare_as_its_p_value_says(repeats, by_draw):
 
 def test_thirds_of_seven_layers_are_two_three_and_two():
     values = np.array([5.0, 3, 1, 1, 1, 4, 6])[:, None, None] + np.zeros((7, 2, 8))
-    found = layered.u_shape(values, drawn=True)
-    assert found.lower_minus_middle.value == pytest.approx(4 - 1)
-    assert found.upper_minus_middle.value == pytest.approx(5 - 1)
-    assert found.is_u and not found.is_inverted
-
-
-@pytest.mark.parametrize(
-    ("means", "is_u", "is_inverted"),
-    [
-        ((1, 1, 0, 0, 1, 1), True, False),
-        ((-1, -1, 0, 0, -1, -1), False, True),
-        ((0, 0, 1, 1, 2, 2), False, False),
-        ((1, 1, 0, 0, 0, 0), False, False),
-    ],
-)
-def test_both_sides_of_a_u_must_stand_out(means, is_u, is_inverted):
-    rng = np.random.default_rng(3)
-    values = np.array(means, float)[:, None, None] + 0.3 * table(rng, layers=6, queries=60)
-    found = layered.u_shape(values, drawn=True)
-    assert (found.is_u, found.is_inverted) == (is_u, is_inverted)
-
-
-def test_the_weaker_side_of_a_u_is_the_one_that_decides():
-    rng = np.random.default_rng(4)
-    values = np.array([2.0, 0, 0.1])[:, None, None] + table(rng, layers=3)
-    found = layered.u_shape(values, drawn=True)
-    assert found.weaker is found.upper_minus_middle
-    assert found.p == pytest.approx(found.weaker.at_least())
-
-
-def test_one_high_side_is_not_taken_for_a_u_more_often_than_it_may():
-    rng = np.random.default_rng(5)
-    false = sum(
-        layered.u_shape(
-            table(rng, layers=3) + np.array([2.0, 0, 0])[:, None, None], drawn=True
-        ).is_u
-        for _ in range(MANY)
-    )
-    assert false / MANY <= 0.05 + SLACK
+    lower, upper = layered.outer_less_middle(values)
+    assert lower.shape == upper.shape == (2, 8)
+    assert set(lower.ravel()) == {4 - 1} and set(upper.ravel()) == {5 - 1}
 
 
 def test_two_layers_have_no_thirds():
     with pytest.raises(ValueError, match="2 layers have no thirds"):
-        layered.u_shape(np.zeros((2, 3, 4)), drawn=True)
+        layered.outer_less_middle(np.zeros((2, 3, 4)))

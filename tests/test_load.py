@@ -364,7 +364,7 @@ def test_prefixes_stand_together_in_any_order(prefixes, templated):
 def test_a_folder_that_looks_prefixed_is_given_as_a_path(llama, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(llama, tmp_path / "chat:tiny")
-    assert modelfiles.folder("./chat:tiny").name == "chat:tiny"
+    assert modelfiles.locate("./chat:tiny").name == "chat:tiny"
     assert not modelfiles.parse("./chat:tiny").chat
 
 
@@ -399,8 +399,8 @@ def test_the_weights_of_an_untrained_hub_model_are_not_fetched(llama, monkeypatc
         "snapshot_download",
         lambda name, allow_patterns, ignore_patterns: asked.append(allow_patterns) or str(llama),
     )
-    modelfiles.folder("untrained:someone/something")
-    modelfiles.folder("someone/something")
+    modelfiles.locate("untrained:someone/something")
+    modelfiles.locate("someone/something")
     assert ["*.safetensors" in patterns for patterns in asked] == [False, True]
 
 
@@ -486,7 +486,7 @@ SPOILED = {
     ),
     "a shard short": (shard_missing, "model-00001-of-00002.safetensors", "missing"),
     "an adapter": (adapter_instead, "PEFT adapter", "org/base"),
-    "gguf": (gguf_instead, "GGUF", "original model's folder"),
+    "a gguf cut off": (gguf_instead, "is cut off after 4 bytes", "download it again"),
 }
 
 
@@ -538,7 +538,7 @@ def test_quantization_without_its_package_names_the_command(llama, monkeypatch):
 def test_a_file_is_not_a_model(llama):
     with pytest.raises(UserError) as error:
         load(str(llama / "model.safetensors"))
-    assert_one_line(error, "is a file", f"give the folder, {llama}")
+    assert_one_line(error, "is a file", "not a GGUF file", f"give the folder, {llama}")
 
 
 @pytest.mark.parametrize(

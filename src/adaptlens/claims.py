@@ -5,8 +5,9 @@ them, and how often they err.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -49,6 +50,11 @@ class Judged:
     state: State
     p_holm: float
     line: str
+
+    def undecided(self, reason: str) -> "Judged":
+        """Return it as not decided for a reason other than its numbers; itself without one."""
+        line = f"{reason}; {self.line}"
+        return replace(self, state="not decided", line=line) if reason else self
 
 
 def judged(statements: Sequence[Statement], *, margin: float, alpha: float = 0.05) -> list[Judged]:
@@ -108,7 +114,7 @@ def _corrected(there: Sequence[float], within: Sequence[float]) -> tuple[list[fl
 
 
 def _line(mean: Mean, p_holm: float, is_within: bool, margin: float) -> str:
-    said = f"{_interval(mean)}, p(Holm) {_p(p_holm)}"
+    said = f"{interval(mean)}, p(Holm) {_p(p_holm)}"
     if is_within:
         said += f", within {margin:g} of none"
     said += f", {mean.queries} queries x {mean.draws} draws"
@@ -117,7 +123,8 @@ def _line(mean: Mean, p_holm: float, is_within: bool, margin: float) -> str:
     return said
 
 
-def _interval(mean: "Mean | Excess") -> str:
+def interval(mean: "Mean | Excess") -> str:
+    """Return a mean, or what stands for one, as "+0.103 [-0.002, 0.208]"."""
     return f"{mean.value:+.3f} [{mean.low:.3f}, {mean.high:.3f}]"
 
 
@@ -150,9 +157,12 @@ class Excess:
 class Claim:
     """What becomes of the claim that in-context learning is implicit instruction tuning.
 
-    `effect`, `low`, `high` are the least excess in the last layer before the final norm; `p` is
-    one-sided, of the cluster of layers around it, `p_holm` that of the last layer corrected over
-    layers, each the largest over all excesses. `layers` has the least excess of every layer.
+    `effect`, `low`, `high` are the excess that decides, in the last layer before the final norm:
+    the one most clearly below the margin of a claim refuted, else the least; `decides` has it
+    whole, and is None where nothing was defined. `p` is one-sided, of the cluster of layers around
+    it, `p_holm` that of the last layer corrected over layers, each the largest over all excesses.
+    `reason` is why the numbers were not looked at, or empty. `layers` has the least excess of every
+    layer, `excesses` every one in the last.
     """
 
     state: State
@@ -164,7 +174,10 @@ class Claim:
     p_holm: float
     queries: int
     draws: int
+    decides: Excess | None = None
+    reason: str = ""
     layers: tuple[Excess, ...] = ()
+    excesses: tuple[Excess, ...] = ()
 
 
 def implicit_tuning(
@@ -174,6 +187,7 @@ def implicit_tuning(
     icl_control: Likeness,
     anchor_control: Likeness,
     *,
+    routes: Mapping[str, Likeness] = MappingProxyType({}),
     margin: float,
     alpha: float = 0.05,
     flips: int = layered.FLIPS,
@@ -182,16 +196,17 @@ def implicit_tuning(
     """Return whether ICL brings the states to where tuning on the same examples brings them.
 
     In the last layer before the final norm ICL and IT must be more alike, by more than the margin,
-    than the anchor and ICL; than the anchor and IT; and their excess over either must be larger,
-    by more than the margin, than the excess of the control, which is that of ICL and the control's
-    tuning over the larger of its two anchor similarities. Which of these is the larger is not
-    looked up in the data: an excess over the control's holds if it holds for one of the two, at
-    half the level.
+    than the anchor and ICL; than the anchor and IT; than ICL and every other route to the same
+    answers; and their excess over either anchor similarity must be larger, by more than the margin,
+    than the excess of the control, which is that of ICL and the control's tuning over the larger of
+    its two anchor similarities. Which of these is the larger is not looked up in the data: an
+    excess over the control's holds if it holds for one of the two, at half the level.
 
     - supported: every excess's interval lies above the margin, and its p-values, of the cluster of
       layers that ends in the last one and of the last layer after Holm's correction over layers,
       are below alpha (an intersection-union test).
-    - refuted: some excess is below the margin, at a quarter of alpha as there are four.
+    - refuted: some excess is below the margin, at alpha divided by their number, four and one for
+      each route.
     - not decided: else. Also without looking: with fewer than 5 draws; where prompting or tuning
       is not shown to have moved the states by more than the margin; where no two conditions are
       more alike on the same query than on different ones.
@@ -202,6 +217,7 @@ def implicit_tuning(
         anchor_it: of the anchor and IT.
         icl_control: of ICL and the control's tuning.
         anchor_control: of the anchor and the control's tuning.
+        routes: of ICL and other conditions that answer as IT does, by name.
         margin: the smallest excess that counts.
         alpha: chance of a false answer.
         flips: sign flips behind intervals and clusters.
@@ -209,23 +225,29 @@ def implicit_tuning(
 
     Source: the criterion is ours; the claim is that of Duan et al. 2023 (arXiv 2311.10367).
     """
-    given = (icl_it, anchor_icl, anchor_it, icl_control, anchor_control)
+    given = (icl_it, anchor_icl, anchor_it, icl_control, anchor_control, *routes.values())
     draws = [d for d in icl_it.draws if all(d in one.draws or not one.drawn for one in given)]
     kept = [layer for layer in range(len(icl_it.values) - 1)
             if all(np.isfinite(one.values[layer]).all() for one in given)]  # fmt: skip
     queries, drawn = icl_it.values.shape[2], icl_it.drawn
-    if not draws or not kept or queries < 2:
-        nothing = "no draw, no layer or no second query in which all similarities are defined"
+    if not draws or len(icl_it.values) - 2 not in kept or queries < 2:
+        nothing = (
+            "the similarities are not all defined in the last layer, in two queries and a draw"
+        )
         nan = math.nan
-        return Claim("not decided", nothing, nan, nan, nan, 1.0, 1.0, queries, len(draws))
+        counted = (queries, len(draws))
+        return Claim("not decided", nothing, nan, nan, nan, 1.0, 1.0, *counted, reason=nothing)
     rows = [_of(one, draws, kept) for one in given]
+    wanted = _excesses(*(values for values, _ in rows[:5]))
+    for name, (values, _) in zip(routes, rows[5:], strict=True):
+        wanted[f"ICL ~ {name}"] = [rows[0][0] - values]
     excesses = [
         _tested(over, alternatives, kept, drawn, margin, alpha, flips, seed)
-        for over, alternatives in _excesses(*(values for values, _ in rows)).items()
+        for over, alternatives in wanted.items()
     ]
     by_layer = [min(layer, key=lambda one: one.low)
                 for layer in zip(*(found.layers for found in excesses), strict=True)]  # fmt: skip
-    least = by_layer[-1]
+    decides = by_layer[-1]
     p = max(found.p_cluster for found in excesses)
     p_holm = max(found.layers[-1].p_holm for found in excesses)
     state: State = "not decided"
@@ -235,22 +257,26 @@ def implicit_tuning(
             state = "supported"
         elif len(excesses) * min(one.p_below for one in excesses) < alpha:
             state = "refuted"
+            decides = min(excesses, key=lambda one: one.p_below).layers[-1]
     line = (
-        f"ICL ~ IT less {least.over}: {_interval(least)}, the least of {len(excesses)} excesses "
+        f"ICL ~ IT less {decides.over}: {interval(decides)}, of {len(excesses)} excesses "
         f"(margin {margin:g}), p {_p(p)} over layers, p(Holm) {_p(p_holm)} in the last, "
         f"{queries} queries x {len(draws)} draws"
     )
     return Claim(
         state,
         f"{reason}; {line}" if reason else line,
-        least.value,
-        least.low,
-        least.high,
+        decides.value,
+        decides.low,
+        decides.high,
         p,
         p_holm,
         queries,
         len(draws),
+        decides,
+        reason,
         tuple(by_layer),
+        tuple(found.layers[-1] for found in excesses),
     )
 
 
@@ -336,13 +362,33 @@ def _reason_not_to_look(
     """Return why ICL ~ IT, anchor ~ ICL and anchor ~ IT can decide nothing, or ""."""
     if not drawn or draws < MINIMUM_DRAWS:
         return f"fewer than {MINIMUM_DRAWS} draws decide nothing"
-    for (values, _), name in ((given[2], "tuning"), (given[1], "prompting")):
-        if layered.mean(values[-1], len(values[-1]) > 1).high > 1 - margin:
-            return f"no effect: {name} is not shown to have changed the states"
+    if reason := _no_effect(given[1][0][-1], given[2][0][-1], margin):
+        return reason
     above = [
         layered.mean(values[-1] - baseline[-1], len(values[-1]) > 1).at_least()
         for values, baseline in given
     ]
     if min(holm([p if math.isfinite(p) else 1.0 for p in above])) >= alpha:
         return "no signal: no two conditions are more alike on the same query than on others"
+    return ""
+
+
+def no_effect(anchor_icl: Likeness, anchor_it: Likeness, margin: float) -> str:
+    """Return why nothing can be said of a model in which prompting or tuning did nothing, or "".
+
+    Two conditions that left the states as they were are alike for that reason alone. They are
+    judged in the last layer before the final norm.
+
+    Args:
+        anchor_icl: similarity of the anchor and ICL, 1 where states are equal.
+        anchor_it: of the anchor and IT.
+        margin: the smallest change that counts.
+    """
+    return _no_effect(anchor_icl.values[-2], anchor_it.values[-2], margin)
+
+
+def _no_effect(anchor_icl: np.ndarray, anchor_it: np.ndarray, margin: float) -> str:
+    for values, name in ((anchor_it, "tuning"), (anchor_icl, "prompting")):
+        if not layered.mean(values, len(values) > 1).high <= 1 - margin:
+            return f"no effect: {name} is not shown to have changed the states"
     return ""

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from adaptlens import __version__
+from adaptlens.cli_models import models
 from adaptlens.cli_options import (
     COMPARE_OPTIONS,
     CONVERGENCE_OPTIONS,
@@ -319,5 +320,6 @@ def check(run: Path, as_json: bool) -> None:
         sys.exit(2)
 
 
+main.add_command(models)
 main.add_command(tasks)
 main.add_command(zoo)

@@ -74,13 +74,23 @@ READING = (
                  help="The answers there are, or raw=word pairs: 0=negative,1=positive."),
     click.option("--references", metavar="FILE", help="Line-aligned file of answers to the task."),
     click.option("--instruction", metavar="TEXT", help="Instruction written before the items."),
+    click.option("--template", "templates", multiple=True, metavar="TEXT",
+                 help="How items are written: 'Review: {input}\\nSentiment: {target}', or a file "
+                 "of Jinja. Repeatable; default: several usual ways."),
+    click.option("--fields", metavar="A,B", help="What templates call text and answer."),
+    click.option("--label-words", metavar="0=bad,1=good", help="Words for the raw answers."),
+    click.option("--group", metavar="COLUMN",
+                 help="Column that says which items belong together (a passage, a user)."),
 )  # fmt: skip
 """How a task is read."""
 
 _ENGINE = {"engine": "name", "workers": "workers", "address": "address"}
 """Options of the engine, and its settings that they give."""
 
-_READING = ("input", "target", "choices", "references", "instruction")
+_READING = (
+    "input", "target", "choices", "references", "instruction", "templates", "fields",
+    "label_words", "group",
+)  # fmt: skip
 
 
 def _what(model: str) -> Options:
@@ -89,8 +99,9 @@ def _what(model: str) -> Options:
         click.option("--config", "config_file", type=click.Path(path_type=Path), metavar="FILE",
                      help="YAML or .py file with the settings; options given here override it."),
         click.option("--model", "--models", "models", multiple=True, metavar="NAME",
-                     help=f"Hub id, folder, or a shipped model (default: {model}); untrained:NAME "
-                     "has random weights, chat:NAME its chat template. Repeatable."),
+                     help="Hub id, folder, GGUF file, or a model of `adaptlens models list` "
+                     f"(default: {model}); untrained:NAME has random weights, chat:NAME its chat "
+                     "template. Repeatable."),
         click.option("--task", "tasks", multiple=True, metavar="TASK",
                      help="Bundled name, file, folder, hf:NAME[:CONFIG], or lm-eval YAML. "
                      "Repeatable."),
@@ -114,6 +125,12 @@ _COMPARISON = (
     click.option("--tuning", callback=_words, metavar="it,sl,full", help="Ways of tuning."),
     click.option("--sizes", callback=_numbers, metavar="4,16",
                  help="Training examples for tuning (default: the shots)."),
+    click.option("--validation", type=int, metavar="N", help="Validation items, which choose."),
+    click.option("--scoring", metavar="RULE",
+                 help="raw, bytes, tokens, corrected or calibrated (default: validation chooses)."),
+    click.option("--search/--no-search", default=None, help="Look for the best prompt, or do not."),
+    click.option("--true-few-shot", is_flag=True, default=None,
+                 help="Choose prompts by the examples shown alone, without a validation split."),
 )  # fmt: skip
 
 _CONVERGENCE = (
@@ -199,9 +216,18 @@ PLAN_OPTIONS: Options = (
 """What any study takes; those that mean nothing to the one planned are refused."""
 
 
-def reading(given: Mapping[str, Any]) -> dict[str, str]:
+_OPTION = {"templates": "template", "label_words": "label-words"}
+"""Options that are not called what their setting is."""
+
+
+def reading(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return those of the options that say how to read a task that were given."""
-    return {name: given[name] for name in _READING if given.get(name) is not None}
+    found = {name: given[name] for name in _READING if given.get(name) not in (None, ())}
+    if "templates" in found:
+        found["templates"] = list(found["templates"])
+    if "fields" in found:
+        found["fields"] = [word.strip() for word in found["fields"].split(",")]
+    return found
 
 
 def study_config(
@@ -227,9 +253,8 @@ def study_config(
         if given.get(name) is not None
     ]
     if about and "tasks" not in settings:
-        raise UserError(
-            f"--{next(iter(about))} says how to read a task, but no --task was given; add --task."
-        )
+        option = _OPTION.get(first := next(iter(about)), first)
+        raise UserError(f"--{option} says how to read a task, but no --task was given; add --task.")
     for name in settings:
         if name not in schema.known(""):
             raise UserError(

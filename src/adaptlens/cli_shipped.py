@@ -8,7 +8,14 @@ from typing import Any
 
 import click
 
-from adaptlens.cli_options import DIFFICULTY, READING, json_option, user_errors, with_options
+from adaptlens.cli_options import (
+    DIFFICULTY,
+    READING,
+    json_option,
+    reading,
+    user_errors,
+    with_options,
+)
 from adaptlens.errors import UserError
 
 
@@ -40,7 +47,7 @@ def tasks_show(name: str, **given: Any) -> None:
     """Show a task: splits, choices, examples, and what was done to the data."""
     from adaptlens import tasks as known
 
-    about = {k: v for k, v in given.items() if v is not None}
+    about = {**reading(given), "difficulty": given["difficulty"]}
     click.echo(known.describe(known.load(name, **about)))
 
 

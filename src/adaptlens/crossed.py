@@ -1,11 +1,13 @@
-"""The error of a mean over queries x draws, two crossed random factors, and its sign flips."""
+"""The error of a mean over crossed queries, draws and templates, and its sign flips."""
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from adaptlens.distributions import t_quantile, t_tail
+from adaptlens.template_effects import TemplateEffects
 
 Number = float | np.ndarray
 
@@ -16,6 +18,43 @@ CHUNK_CELLS = 4_000_000
 """Sign patterns are tried in chunks of about this many numbers, to bound memory."""
 
 
+@dataclass(frozen=True)
+class MeanSquares:
+    """The mean squares of crossed random effects, each divided by its number of cells.
+
+    Attributes:
+        queries: how many.
+        draws: how many, of each block.
+        by_query: of what queries differ by.
+        by_draw: of what the draws of each block differ by.
+        by_rest: of what is left in each block.
+        of_templates: what the choice of templates adds to the variance of the mean.
+        templates_spread: their part of the sum in Satterthwaite's approximation.
+    """
+
+    queries: int
+    draws: tuple[int, ...]
+    by_query: float
+    by_draw: tuple[float, ...]
+    by_rest: tuple[float, ...]
+    of_templates: float = 0.0
+    templates_spread: float = 0.0
+
+    @property
+    def variance(self) -> float:
+        """The variance of the mean."""
+        found = float(_variance(self.by_query, self.by_draw, self.by_rest))
+        return found + self.of_templates
+
+    @property
+    def freedom(self) -> float:
+        """The degrees of freedom of `variance`. Source: Satterthwaite 1946."""
+        spread = self.by_query**2 / (self.queries - 1)
+        for many, draws, rest in zip(self.draws, self.by_draw, self.by_rest, strict=True):
+            spread += (draws**2 + rest**2 / (self.queries - 1)) / (many - 1)
+        return self.variance**2 / (spread + self.templates_spread)
+
+
 class Crossed:
     """The error of a mean over queries x draws, and how it varies under sign flips.
 
@@ -24,6 +63,9 @@ class Crossed:
     flips keep each draw's effect, each query's effect and what is left, and flip their signs
     (left over: the product of the two), which is a two-way wild bootstrap with the null imposed.
     `centre` takes the mean out first. Without flips, Student's t stands in for them.
+
+    Where conditions were read under several templates, `blocks` are means over the templates and
+    `templates` holds what each set of templates adds; its effects flip too.
 
     Source: Cornfield and Tukey 1956 (mean squares), Satterthwaite 1946, MacKinnon, Nielsen and
     Webb 2021 (wild bootstrap with multiway clustering).
@@ -37,8 +79,10 @@ class Crossed:
         seed: int,
         flips: int,
         centre: bool = False,
+        templates: Sequence[TemplateEffects] = (),
     ) -> None:
-        self.drawn = drawn
+        self.cautious = drawn or bool(templates)
+        self._templates = templates
         columns = np.sum([block.mean(0) for block in blocks], axis=0)
         self.mean = float(columns.mean())
         self.queries = columns.size
@@ -49,15 +93,19 @@ class Crossed:
         by_draw = [draws / size for (draws, _), size in zip(squares, shape, strict=True)]
         by_rest = [rest / size for (_, rest), size in zip(squares, shape, strict=True)]
         by_query = float(columns.var(ddof=1)) / self.queries
-        variance = float(_variance(by_query, by_draw, by_rest))
+        self.squares = MeanSquares(
+            self.queries,
+            tuple(len(rows) for rows, _ in self._effects),
+            by_query,
+            tuple(by_draw),
+            tuple(by_rest),
+            sum(one.variance for one in templates),
+            sum(one.spread for one in templates),
+        )
         scale = max(1e-300, float(np.square(columns).mean()), *(b.max() ** 2 for b in blocks))
+        variance = self.squares.variance
         self.error = math.sqrt(variance) if variance > 1e-24 * scale else 0.0
-        self.freedom = float(self.queries - 1)
-        if self.error > 0:
-            spread = by_query**2 / (self.queries - 1)
-            for (rows, _), draws, rest in zip(self._effects, by_draw, by_rest, strict=True):
-                spread += (draws**2 + rest**2 / (self.queries - 1)) / (len(rows) - 1)
-            self.freedom = variance**2 / spread
+        self.freedom = self.squares.freedom if self.error > 0 else float(self.queries - 1)
         self._flip(seed, flips)
 
     def _flip(self, seed: int, flips: int) -> None:
@@ -66,6 +114,7 @@ class Crossed:
         Two of the same shape and seed flip by the same patterns in the same order.
         """
         bits = self.queries + sum(len(rows) for rows, _ in self._effects)
+        bits += sum(len(one.effects) for one in self._templates)
         self.enumerated = flips > 0 and bits <= ENUMERATED_BITS
         total = 2**bits if self.enumerated else flips
         rng = np.random.default_rng(seed)
@@ -103,6 +152,11 @@ class Crossed:
             by_rest.append(np.maximum(0.0, left_over) / freedom / rest.size)
         variance = _variance(columns.var(1, ddof=1) / self.queries, by_draw, by_rest)
         mean = columns.mean(1)
+        for one in self._templates:
+            many = len(one.effects)
+            own, rest_of_signs = rest_of_signs[:, :many], rest_of_signs[:, many:]
+            shift, added = one.flipped(own)
+            mean, variance = mean + shift, variance + added
         size = max(1e-150, float(np.sqrt(np.square(self._columns).mean())))
         constant = variance <= (1e-12 * size) ** 2
         unbounded = np.where(np.abs(mean) <= 1e-12 * size, 0.0, np.inf)
@@ -111,8 +165,8 @@ class Crossed:
     def tail(self, x: float, *, cautious: bool = False) -> float:
         """Return the chance, one-sided, of a studentised mean of at least x with no effect.
 
-        With draws, or if `cautious`, never below Student's t: flips of few draws, and of few
-        queries that differ, reach few values.
+        With draws or templates, or if `cautious`, never below Student's t: flips of few draws,
+        and of few queries that differ, reach few values.
         """
         if x < 0:
             return 1 - self.tail(-x, cautious=cautious)
@@ -122,7 +176,7 @@ class Crossed:
         share = above / self.flipped.size
         if not self.enumerated:
             share = (above + 1) / (self.flipped.size + 1)
-        return max(share / 2, t_tail(x, self.freedom)) if self.drawn or cautious else share / 2
+        return max(share / 2, t_tail(x, self.freedom)) if self.cautious or cautious else share / 2
 
     def critical(self, alpha: float, *, cautious: bool = False) -> float:
         """Return the studentised mean at or below which the two-sided p-value exceeds alpha."""
@@ -134,7 +188,7 @@ class Crossed:
         if above < 0:
             return math.inf
         flipped = float(self.flipped[::-1][min(above, size - 1)])
-        if self.drawn or cautious:
+        if self.cautious or cautious:
             return max(flipped, t_quantile(alpha / 2, self.freedom))
         return flipped
 

@@ -10,13 +10,22 @@ def exact_interval(successes: int, trials: int, level: float = 0.95) -> tuple[fl
     Source: Clopper and Pearson 1934.
     """
     tail = (1 - level) / 2
-    low = high = 0.0
+    low = 0.0
     if successes > 0:
         low = _solve(lambda p: incomplete_beta(successes, trials - successes + 1, p) - tail)
-    high = 1.0
-    if successes < trials:
-        high = _solve(lambda p: incomplete_beta(successes + 1, trials - successes, p) - 1 + tail)
-    return low, high
+    return low, upper_share(successes, trials, tail)
+
+
+def upper_share(successes: float, trials: float, tail: float) -> float:
+    """Return Clopper and Pearson's upper bound on a proportion; too low with chance `tail`.
+
+    Counts need not be whole. Source: Clopper and Pearson 1934.
+    """
+    if successes <= 0:
+        return 1 - tail ** (1 / trials)
+    if successes >= trials:
+        return 1.0
+    return _solve(lambda p: incomplete_beta(successes + 1, trials - successes, p) - 1 + tail)
 
 
 def t_tail(x: float, freedom: float) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 from adaptlens.store import Record, Run
 from adaptlens.study import group
 
-WITHOUT_REPEATS = ("answer_tokens", "answer_bytes", "gold", "target_tokens", "chance")
+WITHOUT_REPEATS = ("gold", "target_tokens", "chance")
 """Arrays that do not depend on the variant, by the last part of their name."""
 
 KEPT_BYTES = 2**26
@@ -19,12 +19,18 @@ KEPT_BYTES = 2**26
 class Joined(Mapping[str, np.ndarray]):
     """The arrays of a condition by name, joined along `repeats` when asked for.
 
-    Those of a condition with doses are [repeats, doses, ...].
+    Those of a condition with doses or templates are [repeats, doses or templates, ...].
     """
 
-    def __init__(self, rows: Sequence[tuple[Record, int]], doses: int) -> None:
-        """Say where each draw is: a record, and the draw's place in it."""
-        self._rows, self._doses = rows, doses
+    def __init__(
+        self, rows: Sequence[tuple[Record, int]], inner: int, *, in_turn: bool = False
+    ) -> None:
+        """Say where each draw is, a record and the draw's place in it, and how many doses it has.
+
+        `inner` is the number of doses or templates, 0 for neither; `in_turn` says that these are
+        templates, which take turns over the validation split.
+        """
+        self._rows, self._inner, self._in_turn = rows, inner, in_turn
         self._kept: dict[str, np.ndarray] = {}
 
     def __getitem__(self, name: str) -> np.ndarray:
@@ -40,11 +46,13 @@ class Joined(Mapping[str, np.ndarray]):
         if last.removeprefix("validation_").removeprefix("pipeline_") in WITHOUT_REPEATS:
             return self._rows[0][0].arrays[name]
         loaded = {record.id: record.arrays[name] for record, _ in self._rows}
-        if self._doses:
+        # Of several templates, validation queries are read under one each.
+        in_turn = self._in_turn and last.startswith("validation_")
+        if self._inner and not in_turn:
             # Stored dose by dose, the draws of the record repeating.
             loaded = {
                 id: array.reshape(
-                    self._doses, len(array) // self._doses, *array.shape[1:]
+                    self._inner, len(array) // self._inner, *array.shape[1:]
                 ).swapaxes(0, 1)
                 for id, array in loaded.items()
             }
@@ -63,7 +71,9 @@ class Condition:
 
     `arrays` are the stored ones joined along `repeats`; `numbers` are means over cells weighted
     by their draws, except `peak_bytes` (the maximum); `cells` names the cell of each draw;
-    `texts` are those of the first cell.
+    `searches` is what a search found for each draw, `chosen` the candidate (rate and steps) that
+    tuning chose for each, empty where there was no choice; `texts` are those of the first cell;
+    `templates` names those it was read under.
     """
 
     model: str
@@ -81,6 +91,9 @@ class Condition:
     training: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     texts: Mapping[str, Any] = field(default_factory=dict)
+    templates: tuple[str, ...] = ()
+    searches: Sequence[Mapping[str, Any]] = ()
+    chosen: Sequence[Mapping[str, Any]] = ()
 
     @property
     def examples(self) -> int:
@@ -119,6 +132,7 @@ def _join(spec: Mapping[str, Any], draws: Iterable[int], records: Sequence[Recor
     used = list({source[draw][0].id: source[draw][0] for draw in order}.values())
     texts = {record.id: record.texts for record in used}
     doses = len(spec["adaptation"]["arguments"].get("doses", ()))
+    read = tuple(used[0].result.get("templates", ()))
     outputs = [
         texts[source[d][0].id].get("outputs", [[]] * len(order))[source[d][1]] for d in order
     ]
@@ -130,7 +144,7 @@ def _join(spec: Mapping[str, Any], draws: Iterable[int], records: Sequence[Recor
         adaptation=spec["adaptation"]["name"],
         arguments=spec["adaptation"]["arguments"],
         draws=tuple(order),
-        arrays=Joined([source[d] for d in order], doses),
+        arrays=Joined([source[d] for d in order], doses or len(read), in_turn=bool(read)),
         numbers=_numbers(used, [source[d][0].id for d in order]),
         cells=tuple(source[d][0].id for d in order),
         outputs=outputs if any(outputs) else (),
@@ -138,6 +152,19 @@ def _join(spec: Mapping[str, Any], draws: Iterable[int], records: Sequence[Recor
         training=used[0].result.get("training", {}),
         notes=tuple(dict.fromkeys(note for r in used for note in r.result.get("notes", ()))),
         texts=texts[used[0].id],
+        templates=read,
+        searches=tuple(
+            record.result["training"]["search"][place]
+            for record, place in (source[draw] for draw in order)
+            if "search" in record.result.get("training", {})
+        ),
+        chosen=tuple(
+            made["candidates"][made["chosen"][place]]
+            for made, place in (
+                (source[draw][0].result.get("training", {}), source[draw][1]) for draw in order
+            )
+            if "chosen" in made
+        ),
     )
 
 

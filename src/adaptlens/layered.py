@@ -1,4 +1,4 @@
-"""Inference on values over layers x draws x queries: means, clusters of layers, the U-shape.
+"""Inference on values over layers x draws x queries: means, clusters of layers, thirds of them.
 
 Values are similarities, or differences of them, of any size. Draws and queries are two crossed
 random factors (`crossed`); the same draws and queries stand behind every layer.
@@ -260,33 +260,14 @@ def _runs(deviates: np.ndarray, limit: float, side: Side) -> list[tuple[int, int
     return runs
 
 
-@dataclass(frozen=True)
-class UShape:
-    """Whether values are high in the lower and the upper layers and low between.
-
-    `p` is the larger of the two one-sided p-values, so that both sides must stand out, in the
-    direction in which it is smaller: of a U, or of a U upside down.
-    """
-
-    lower_minus_middle: Mean
-    upper_minus_middle: Mean
-    p: float
-    is_u: bool
-    is_inverted: bool
-
-    @property
-    def weaker(self) -> Mean:
-        """The side that stands out less clearly above the middle; it decides about a U."""
-        return max(self.lower_minus_middle, self.upper_minus_middle, key=Mean.at_least)
-
-
-def u_shape(values: np.ndarray, drawn: bool, *, alpha: float = 0.05, flips: int = 0) -> UShape:
-    """Return the test for a U over values [layers, repeats, queries] of at least 3 layers.
+def outer_less_middle(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return how far the lower and the upper layers lie above the middle ones [repeats, queries].
 
     The lower and the upper third are a third of the layers each, rounded down; the middle is the
-    rest: of 7 layers 2, 3 and 2. Each direction has the level alpha.
+    rest: of 7 layers 2, 3 and 2.
 
-    Source: intersection-union test, Berger 1982.
+    Args:
+        values: [layers, repeats, queries].
 
     Raises:
         ValueError: fewer than 3 layers.
@@ -296,10 +277,4 @@ def u_shape(values: np.ndarray, drawn: bool, *, alpha: float = 0.05, flips: int 
         raise ValueError(f"{layers} layers have no thirds; at least 3 are needed")
     third = layers // 3
     middle = values[third : layers - third].mean(0)
-    sides = [
-        mean(side.mean(0) - middle, drawn, flips=flips)
-        for side in (values[:third], values[layers - third :])
-    ]
-    up = max(side.at_least() for side in sides)
-    down = max(side.at_most() for side in sides)
-    return UShape(sides[0], sides[1], min(up, down), up < alpha, down < alpha)
+    return values[:third].mean(0) - middle, values[layers - third :].mean(0) - middle

@@ -11,7 +11,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from adaptlens.errors import UserError, unknown
+from adaptlens.errors import UserError, first_line, unknown
+from adaptlens.models import gguf_file, hub, obtainable
 
 PREFIXES = {
     "untrained": "the same architecture and tokenizer with random weights",
@@ -36,8 +37,6 @@ _DESCRIPTIONS = (
     *_TOKENIZERS,
 )
 _INDEX = "model.safetensors.index.json"
-_HUB_ID_LENGTH = 96
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _PREFIXED = re.compile(r"([A-Za-z_-]{2,}):.*", re.DOTALL)
 
 
@@ -46,7 +45,8 @@ class ModelName:
     """A model's name taken apart: "untrained:chat:NAME" is NAME with both properties.
 
     Attributes:
-        source: the name without prefixes: a shipped model, a folder, or a hub id.
+        source: the name without prefixes: a shipped or an obtainable model, a folder, a GGUF file,
+            or a hub id.
         untrained: see `PREFIXES`.
         chat: see `PREFIXES`.
     """
@@ -81,24 +81,30 @@ def identify(
     """Return what a cell's specification says of its model: name, digest, dtype, chat.
 
     `quantize` is named only where it is asked for.
+
+    Raises:
+        UserError: see `locate`; or `quantize` is asked for of a GGUF file.
     """
     asked = parse(name)
+    check_quantize(name, quantize)
     spec: dict[str, str | bool] = {
         "name": name,
-        "digest": digest(folder(name), untrained=asked.untrained),
+        "digest": digest(locate(name), untrained=asked.untrained),
         "dtype": dtype,
         "chat": chat or asked.chat,
     }
     return spec | ({"quantize": quantize} if quantize else {})
 
 
-def folder(name: str, *, allow_remote_code: bool = False) -> Path:
-    """Return the folder with the files of a model, after checking that they can be used.
+def locate(name: str, *, allow_remote_code: bool = False) -> Path:
+    """Return where a model's files are, after checking that they can be used: a folder, or a file.
+
+    A file is a GGUF file, which holds weights, configuration and tokenizer.
 
     Args:
-        name: a shipped model ("reference"), a local folder, or a hub id, in this order, with
-            any `PREFIXES`. A hub id is downloaded into the hub's cache, or found there; an
-            untrained model needs no weights.
+        name: a shipped model ("reference"), an obtainable one ("smollm2"), a local folder, a GGUF
+            file, or a hub id, in this order, with any `PREFIXES`. A hub id is downloaded into the
+            hub's cache, or found there; an untrained model needs no weights.
         allow_remote_code: download the Python files of a hub model too.
 
     Raises:
@@ -108,38 +114,149 @@ def folder(name: str, *, allow_remote_code: bool = False) -> Path:
 
     asked = parse(name)
     name = asked.source
-    path = Path(os.path.expanduser(name))
+    if file := _gguf(name):
+        gguf_file.read(file, name)
+        return file
+    path = _expanded(name)
     if name in zoo.names():
         path = zoo.folder(name)
     elif os.path.isfile(path):
         raise UserError(
-            f"model '{name}' is a file; a model is a folder with config.json, *.safetensors and "
-            f"the tokenizer's files: give the folder, {path.parent}."
+            f"model '{name}' is a file, but not a GGUF file; a model is a folder with config.json, "
+            f"*.safetensors and the tokenizer's files: give the folder, {path.parent}."
         )
     elif not (name and os.path.isdir(path)):
-        path = _from_hub(name, allow_remote_code, weights=not asked.untrained)
+        if prefixed := _PREFIXED.fullmatch(name):
+            raise unknown("model prefix", prefixed[1], PREFIXES)
+        path = hub.download(
+            name,
+            shipped=zoo.names(),
+            allow_remote_code=allow_remote_code,
+            weights=not asked.untrained,
+        )
     _check_description(path, name)
     if not asked.untrained:
         _check_weights(path, name)
     return path
 
 
-def digest(folder: Path, *, untrained: bool = False) -> str:
+def is_local(source: str) -> bool:
+    """Whether a name without prefixes stands for a folder or file of this machine by its path."""
+    from adaptlens import zoo
+
+    named = source in zoo.names() or source in obtainable.names()
+    return not named and bool(source) and os.path.exists(_expanded(source))
+
+
+def label(name: str) -> str:
+    """Return a model's name for tables: of a path its last part, without .gguf; prefixes stay."""
+    source = parse(name).source
+    if not is_local(source):
+        return name
+    last = _expanded(source).resolve().name.removesuffix(".gguf")
+    return name.removesuffix(source) + last
+
+
+def absolute(name: str) -> str:
+    """Return a model's name with a path made absolute; prefixes stay."""
+    source = parse(name).source
+    if not is_local(source):
+        return name
+    return name.removesuffix(source) + str(_expanded(source).resolve())
+
+
+def check_quantize(name: str, quantize: str | None) -> None:
+    """Refuse to quantize the weights of a GGUF file, which are dequantised as they are read.
+
+    Raises:
+        UserError: `quantize` is asked for of one.
+    """
+    if quantize and _gguf(parse(name).source):
+        raise UserError(
+            f"model '{name}' was asked for in {quantize}, but it is a GGUF file, whose weights are "
+            "quantised as they are; leave out quantize, or give the original model's folder or "
+            "hub id."
+        )
+
+
+def found_alone(name: str) -> str:
+    """Return a note where a folder was named and the one GGUF file in it is read; else nothing."""
+    source = parse(name).source
+    file = _gguf(source)
+    if not file or not is_local(source) or _expanded(source).is_file():
+        return ""
+    return f"Its folder holds no config.json; the one GGUF file in it is read, {file.name}."
+
+
+def _gguf(source: str) -> Path | None:
+    """Return the GGUF file that a name without prefixes stands for, or None.
+
+    Raises:
+        UserError: it stands for a folder with several, or for an obtainable model that is missing.
+    """
+    from adaptlens import zoo
+
+    if source in zoo.names():
+        return None
+    if source in obtainable.names():
+        return obtainable.located(source)
+    path = _expanded(source)
+    if not source or not os.path.exists(path):
+        return None
+    if path.is_file():
+        return path if gguf_file.is_gguf(path) else None
+    if (path / "config.json").exists():
+        return None
+    files = sorted(path.glob("*.gguf"))
+    if len(files) > 1:
+        raise UserError(
+            f"'{source}' holds {len(files)} GGUF files ({', '.join(f.name for f in files[:3])}"
+            f"{', ...' if len(files) > 3 else ''}); expected one: give the file, for example "
+            f"{files[0]}."
+        )
+    return files[0] if files else None
+
+
+def _expanded(source: str) -> Path:
+    return Path(os.path.expanduser(source))
+
+
+def has_chat_template(name: str) -> bool:
+    """Return whether a model's tokenizer brings a template for chat messages."""
+    path = locate(name)
+    if path.is_file():
+        return bool(gguf_file.read(path, name).metadata.get("tokenizer.chat_template"))
+    if any((path / file).is_file() for file in ("chat_template.jinja", "chat_template.json")):
+        return True
+    settings = path / "tokenizer_config.json"
+    return settings.is_file() and bool(_json(settings).get("chat_template"))
+
+
+def digest(path: Path, *, untrained: bool = False) -> str:
     """Return the sha256, in hex, over names and bytes of weights, configuration and tokenizer.
 
-    For an untrained model the seed of its weights stands in their place.
+    Of a GGUF file it is over all of its bytes. For an untrained model the seed of its weights
+    stands in their place; of a GGUF file, what stands before the weights is left.
     """
     total = hashlib.sha256()
-    paths = [folder / name for name in _DESCRIPTIONS]
     if untrained:
         total.update(f"untrained, seed {UNTRAINED_SEED}\0".encode())
-    else:
-        paths += weight_files(folder)
-    for path in sorted(path for path in paths if path.is_file()):
-        stat = path.stat()
-        total.update(path.name.encode() + b"\0")
-        total.update(_file_digest(path.resolve(), stat.st_size, stat.st_mtime_ns))
+    if path.is_file():
+        total.update(b"gguf\0")
+        total.update(gguf_file.head(path) if untrained else _digest_of(path))
+        return total.hexdigest()
+    paths = [path / name for name in _DESCRIPTIONS]
+    if not untrained:
+        paths += weight_files(path)
+    for file in sorted(file for file in paths if file.is_file()):
+        total.update(file.name.encode() + b"\0")
+        total.update(_digest_of(file))
     return total.hexdigest()
+
+
+def _digest_of(file: Path) -> bytes:
+    stat = file.stat()
+    return _file_digest(file.resolve(), stat.st_size, stat.st_mtime_ns)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -155,7 +272,12 @@ def _file_digest(path: Path, size_bytes: int, modified_ns: int) -> bytes:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """Return the safetensors files transformers reads for a folder, empty where it has none."""
+    """Return the files transformers reads weights from, empty where there are none.
+
+    They are the safetensors files of a folder; a GGUF file stands for itself.
+    """
+    if folder.is_file():
+        return [folder]
     if (folder / "model.safetensors").is_file():
         return [folder / "model.safetensors"]
     if not (folder / _INDEX).is_file():
@@ -202,11 +324,6 @@ def _not_a_model(folder: Path, name: str) -> UserError:
             f"'{name}' holds a PEFT adapter, not a model; expected the base model"
             f"{f' ({base})' if base else ''}: give that, or merge the adapter and save the result."
         )
-    if next(folder.glob("*.gguf"), None):
-        return UserError(
-            f"'{name}' holds GGUF files; expected config.json and *.safetensors: give the original "
-            "model's folder or hub id."
-        )
     return UserError(
         f"'{name}' has no config.json, so it is not a model folder ({folder}); expected "
         "config.json, *.safetensors and the tokenizer's files, as save_pretrained writes them."
@@ -214,6 +331,11 @@ def _not_a_model(folder: Path, name: str) -> UserError:
 
 
 def _no_weights(folder: Path, name: str) -> UserError:
+    if file := next(iter(sorted(folder.glob("*.gguf"))), None):
+        return UserError(
+            f"model '{name}' has a config.json but no *.safetensors; expected those beside it: to "
+            f"read the weights of the GGUF file, give the file, {file}."
+        )
     pickles = [p.name for end in ("bin", "pt", "pth", "ckpt") for p in folder.glob(f"*.{end}")]
     if pickles:
         return UserError(
@@ -240,7 +362,7 @@ def _check_safetensors(path: Path, name: str) -> None:
             pass
     except (SafetensorError, OSError) as error:
         raise UserError(
-            f"model '{name}': {path.name} cannot be read ({_first_line(error)}); expected a whole "
+            f"model '{name}': {path.name} cannot be read ({first_line(error)}); expected a whole "
             "safetensors file: download or save the model again."
         ) from error
 
@@ -250,69 +372,9 @@ def _json(path: Path) -> dict:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{path} cannot be read ({_first_line(error)}); expected JSON as save_pretrained "
+            f"{path} cannot be read ({first_line(error)}); expected JSON as save_pretrained "
             "writes it: download or save the model again."
         ) from error
     if not isinstance(found, dict):
         raise UserError(f"{path} holds a JSON {type(found).__name__}; expected an object.")
     return found
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-def _from_hub(name: str, allow_remote_code: bool, weights: bool) -> Path:
-    """Return the cached folder of a hub model, downloaded first where it can be."""
-    from adaptlens import zoo
-
-    if prefixed := _PREFIXED.fullmatch(name):
-        raise unknown("model prefix", prefixed[1], PREFIXES)
-    if not _HUB_ID.fullmatch(name) or len(name) > _HUB_ID_LENGTH:
-        raise UserError(
-            f"no model folder '{name}'; expected an existing folder, a Hugging Face id such as "
-            f"Qwen/Qwen3-0.6B, or a shipped model ({', '.join(zoo.names())})."
-        )
-    from huggingface_hub import errors, snapshot_download
-
-    patterns = ["*.json", "*.txt", "*.model", "*.jinja"]
-    patterns += ["*.safetensors"] if weights else []
-    patterns += ["*.py"] if allow_remote_code else []
-    try:
-        path = snapshot_download(
-            name,
-            allow_patterns=patterns,
-            ignore_patterns=["*/*", "consolidated*"],
-        )
-    except errors.GatedRepoError as error:
-        raise UserError(
-            f"model '{name}' is gated on the Hugging Face hub; expected an account with access: "
-            "ask for it on the model's page, then log in with `hf auth login`."
-        ) from error
-    except errors.RepositoryNotFoundError as error:
-        raise UserError(
-            f"no model '{name}': no such folder, and the Hugging Face hub knows no public model of "
-            f"this name{_nearest(name)}; for a private one log in with `hf auth login`."
-        ) from error
-    # Which HTTP library raises depends on the version of huggingface_hub; `errors` has its base.
-    except (errors.LocalEntryNotFoundError, ConnectionError, errors.HTTPError) as error:
-        raise UserError(
-            f"no model '{name}': no such folder, not in the Hugging Face cache, and the hub cannot "
-            f"be reached{_nearest(name)}; give a folder, go online, or use a shipped model "
-            f"({', '.join(zoo.names())})."
-        ) from error
-    except (OSError, errors.HFValidationError) as error:
-        raise UserError(
-            f"model '{name}' could not be fetched from the Hugging Face hub "
-            f"({_first_line(error)}); check the name, and room and rights in its cache (HF_HOME)."
-        ) from error
-    return Path(path)
-
-
-def _nearest(name: str) -> str:
-    import difflib
-
-    from adaptlens import zoo
-
-    near = difflib.get_close_matches(name, zoo.names(), n=1)
-    return f"; did you mean '{near[0]}'?" if near else ""

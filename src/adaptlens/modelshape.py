@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from adaptlens import modelfiles
+from adaptlens.models import gguf_file
 
 _CONTEXT = ("max_position_embeddings", "n_positions", "seq_length", "max_seq_len")
 _LAYERS = ("num_hidden_layers", "n_layer", "num_layers")
@@ -38,23 +39,25 @@ def described(model: str) -> dict[str, Any]:
 
     The family is the architecture's name; of a shipped model, and the exposure, what its card says.
     """
-    folder = modelfiles.folder(model)
-    path = folder / "card.json"
+    found = modelfiles.locate(model)
+    path = found / "card.json"
     card = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     return {
         "family": str(card.get("family") or _config(model).get("model_type", "")),
-        "parameters": num_parameters(folder),
+        "parameters": num_parameters(found),
         "exposure": str(card.get("exposure", "")),
     }
 
 
-def num_parameters(folder: Path) -> int:
-    """Return how many numbers the weight files of a folder hold, tied ones once."""
+def num_parameters(path: Path) -> int:
+    """Return how many numbers the weights of a folder or GGUF file are, tied ones once."""
+    if path.is_file():
+        return gguf_file.read(path).num_parameters
     from safetensors import safe_open
 
     total = 0
-    for path in modelfiles.weight_files(folder):
-        with safe_open(path, framework="numpy") as file:
+    for part in modelfiles.weight_files(path):
+        with safe_open(part, framework="numpy") as file:
             for name in file.keys():  # noqa: SIM118 (no mapping)
                 total += math.prod(file.get_slice(name).get_shape())
     return total
@@ -73,34 +76,55 @@ def num_heads(model: str) -> int:
 def lora_numbers(model: str, rank: int, targets: Sequence[str] | None = None) -> int:
     """Return about how many numbers one LoRA adapter of the model has.
 
-    Every target is taken for a square matrix; without targets, queries and values are adapted.
+    Every target is taken for a square matrix; without targets, queries and values are adapted;
+    "all-linear" counts as seven, which a layer of a gated model has.
     """
     width = _stated(_config(model), _WIDTH) or 0
-    return num_layers(model) * (len(targets) if targets else 2) * 2 * width * rank
+    each = 7 if targets and tuple(targets) == ("all-linear",) else len(targets or "qv")
+    return num_layers(model) * each * 2 * width * rank
 
 
 def token_counts(model: str, texts: Sequence[str]) -> list[int]:
     """Return how many tokens each text has, without special tokens.
 
-    Where the model has no tokenizer.json, the number of bytes, which no text exceeds.
+    Where there is neither a tokenizer.json nor a byte-level vocabulary in a GGUF file, the number
+    of bytes, which no text exceeds. The counts of a GGUF file may be off by a few tokens: its words
+    are cut as GPT-2 cuts them, whatever it was made for.
     """
-    path = modelfiles.folder(model) / "tokenizer.json"
-    if not path.is_file():
+    path = modelfiles.locate(model)
+    found = _from_gguf(path) if path.is_file() else _from_json(path / "tokenizer.json")
+    if found is None:
         return [len(text.encode()) for text in texts]
-    found = _tokenizer(str(path)).encode_batch(list(texts), add_special_tokens=False)
-    return [len(one.ids) for one in found]
+    return [len(one.ids) for one in found.encode_batch(list(texts), add_special_tokens=False)]
 
 
 @functools.lru_cache(maxsize=2)
-def _tokenizer(path: str) -> Any:
+def _from_json(path: Path) -> Any:
     from tokenizers import Tokenizer
 
-    return Tokenizer.from_file(path)
+    return Tokenizer.from_file(str(path)) if path.is_file() else None
+
+
+@functools.lru_cache(maxsize=2)
+def _from_gguf(path: Path) -> Any:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    metadata = gguf_file.read(path).metadata
+    tokens, merges = (metadata.get(f"tokenizer.ggml.{key}") for key in ("tokens", "merges"))
+    if metadata.get("tokenizer.ggml.model") != "gpt2" or not tokens or merges is None:
+        return None
+    pairs = [tuple(merge.split(" ")) for merge in merges]
+    tokenizer = Tokenizer(models.BPE({token: i for i, token in enumerate(tokens)}, pairs))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    return tokenizer
 
 
 @functools.lru_cache(maxsize=64)
 def _config(model: str) -> dict[str, Any]:
-    path = modelfiles.folder(model) / "config.json"
+    found = modelfiles.locate(model)
+    if found.is_file():
+        return gguf_file.read(found).configuration
+    path = found / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     return config.get("text_config", config)
 

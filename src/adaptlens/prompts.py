@@ -44,7 +44,9 @@ def demonstrations(
     if selection == "random":
         return tuple(order[:size])
     if selection == "balanced":
-        return tuple(_take_turns(order, generator)[:size])
+        targets = sorted({example.target for example in order})
+        turns = [targets[i] for i in generator.permutation(len(targets))]
+        return tuple(take_turns(order, turns)[:size])
     raise unknown("selection", selection, DRAWN)
 
 
@@ -56,13 +58,15 @@ def _check_size(task: Task, size: int) -> None:
         )
 
 
-def _take_turns(order: Sequence[Example], generator: np.random.Generator) -> list[Example]:
-    """Return the examples so that each target's n-th example precedes any target's n+1-th."""
+def take_turns(order: Sequence[Example], turns: Sequence[str] = ()) -> list[Example]:
+    """Return the examples so that each target's n-th example precedes any target's n+1-th.
+
+    Targets follow each other as `turns` says, or as they first come.
+    """
     by_target: dict[str, list[Example]] = {}
     for example in order:
         by_target.setdefault(example.target, []).append(example)
-    targets = sorted(by_target)
-    targets = [targets[i] for i in generator.permutation(len(targets))]
+    targets = turns or list(by_target)
     longest = max(map(len, by_target.values()), default=0)
     return [by_target[t][n] for n in range(longest) for t in targets if n < len(by_target[t])]
 
@@ -138,7 +142,8 @@ def render(
         parts = _plain_parts(task, demos, query, instruction)
     else:
         parts = _chat_parts(task, demos, query, instruction, chat)
-    return Prompt(tuple(p for p in parts if p.text), answers, query.id)
+    target = answer(task, query.target, chat=chat is not None)
+    return Prompt(tuple(p for p in parts if p.text), answers, query.id, target=target)
 
 
 def _plain_parts(
@@ -219,6 +224,7 @@ def content_free(query: Example) -> Example:
 
     The log-likelihood of each choice after it is the prior that prior-corrected accuracy
     subtracts (Zhao et al. 2021, arXiv 2102.09690, section 5, with "N/A" as the only content-free
-    text).
+    text). Fields that templates name lose their text likewise.
     """
-    return replace(query, input=CONTENT_FREE)
+    fields = tuple((name, CONTENT_FREE) for name, _ in query.fields)
+    return replace(query, input=CONTENT_FREE, fields=fields)

@@ -13,6 +13,7 @@ TABLE: dict[str, dict[str, str]] = {
         "sl": "adaptlens.adapt.tuning:SupervisedTuning",
         "it_path": "adaptlens.adapt.tuning:TuningPath",
         "full": "adaptlens.adapt.full_tuning:FullTuning",
+        "best_prompt": "adaptlens.adapt.best_prompt:BestPrompt",
         "base": "adaptlens.adapt.mixed:Base",
         "gold": "adaptlens.adapt.mixed:Gold",
         "regular_tuned": "adaptlens.adapt.mixed:RegularTuned",

@@ -68,8 +68,9 @@ def _run(cell: Cell, task: Task, lm: LM, claim: Claim, progress: Progress) -> No
     curves = {k: v for k, v in adapted.training.items() if not isinstance(v, (int, float))}
     claim.finish(
         {
-            "draws": list(cell.draws if adapted.doses else adapted.draws),
+            "draws": list(dict.fromkeys(adapted.draws)),
             "numbers": numbers,
+            "templates": list(adapted.templates),
             "training": curves,
             "notes": list(lm.notes),
         },
@@ -79,9 +80,9 @@ def _run(cell: Cell, task: Task, lm: LM, claim: Claim, progress: Progress) -> No
 
 
 def _names(adapted: Adapted) -> list[str]:
-    """Return what to call the weights of every variant."""
+    """Return what to call each set of weights: the draw's number, and the dose where it has one."""
     names = [f"draw={draw}" for draw in adapted.draws]
     if not adapted.doses:
-        return names
+        return list(dict.fromkeys(names))
     each = len(names) // len(adapted.doses)
     return [f"{name},dose={adapted.doses[i // each]}" for i, name in enumerate(names)]

@@ -149,7 +149,7 @@ def change_cosine(
     Raises:
         ValueError: Shapes do not fit, or the anchors are equal and `shared` is not given.
     """
-    found = [_cosines(*changes) for changes in _changes(x, x_anchor, y, y_anchor, shared)]
+    found = [paired_cosines(*changes) for changes in _changes(x, x_anchor, y, y_anchor, shared)]
     return Compared(np.stack([one[0] for one in found]), np.stack([one[1] for one in found]))
 
 
@@ -238,7 +238,11 @@ def _standardise(x: Row, y: Row) -> Pair:
     return _ratio(x, spread, 0.0), _ratio(y, spread, 0.0)
 
 
-def _cosines(x: Row, y: Row) -> Pair:
+def paired_cosines(x: Row, y: Row) -> Pair:
+    """Return the cosine [queries] of x and y of each query, and its mean with y of all others.
+
+    NaN where one is zero; a zero y of another query does not count.
+    """
     xx, yy = np.square(x).sum(axis=-1), np.square(y).sum(axis=-1)
     # The root of the product, not the product of roots: exactly 1 when y is x.
     matched = _ratio((x * y).sum(axis=-1), np.sqrt(xx * yy))
@@ -302,9 +306,9 @@ def _normalised(logs: np.ndarray) -> np.ndarray:
 
 
 MEASURES: dict[str, Measure] = {
-    "cosine": Measure(_as_they_are, _cosines),
-    "centred": Measure(_centre, _cosines),
-    "standardised": Measure(_standardise, _cosines),
+    "cosine": Measure(_as_they_are, paired_cosines),
+    "centred": Measure(_centre, paired_cosines),
+    "standardised": Measure(_standardise, paired_cosines),
     "distance": Measure(_as_they_are, _distances, is_distance=True),
 }
 """The measures of states in a shared basis, by name; the first is the paper's."""

@@ -9,90 +9,37 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Literal
+from operator import itemgetter
 
 import numpy as np
 
-from adaptlens.crossed import Crossed
+from adaptlens.difference_tests import DifferenceTest, unseen_queries
 from adaptlens.errors import UserError, unknown
-
-Family = Literal["prompt", "tune", "none"]
+from adaptlens.paired import tables_between, tables_of
+from adaptlens.sample_size import SampleSize
+from adaptlens.scores import NO_DRAWS as NO_DRAWS
+from adaptlens.scores import Family as Family
+from adaptlens.scores import Scores as Scores
+from adaptlens.training_pool import MOST_OF_POOL
+from adaptlens.unseen_draws import unseen_draws
 
 MINIMUM_DRAWS = 5
 """Fewer draws support no claim: their spread, and so the error of their mean, is barely known."""
 
-NO_DRAWS = (-1,)
+MINIMUM_GROUPS = 5
+"""Fewer clusters of queries support no claim, for the same reason."""
+
 FLIPS = 4999
-
-
-@dataclass(frozen=True, eq=False)
-class Scores:
-    """What one condition scored, query by query, once for every draw and every template.
-
-    Attributes:
-        values: [repeats, queries], or [templates, repeats, queries] where `templates` are named;
-            each between 0 and 1 (chrF: divided by 100).
-        draws: the draw behind each row; (-1,) where the adaptation draws nothing.
-        family: "prompt" or "tune"; "none" for the unadapted model and for baselines.
-        validation: [repeats, queries of the validation split], on which arms are chosen.
-        templates: names of the templates it was read under; empty where it has one way of asking.
-        cost: of one query, in any unit that all conditions share; ties go to the cheaper.
-        floor: what a draw that fails scores (chance).
-        groups: [queries], which cluster each query belongs to (a passage, a user); None where
-            queries are independent.
-        examples: how many training examples a draw has.
-        pool: how many training examples draws are taken from; None for a pool without end.
-    """
-
-    values: np.ndarray
-    draws: tuple[int, ...] = NO_DRAWS
-    family: Family = "none"
-    validation: np.ndarray | None = None
-    templates: tuple[str, ...] = ()
-    cost: float = 0.0
-    floor: float = 0.0
-    groups: np.ndarray | None = None
-    examples: int = 0
-    pool: int | None = None
-
-    def __post_init__(self) -> None:
-        """Check shapes and range.
-
-        Raises:
-            UserError: scores that are missing, outside 0 to 1, or not one row a draw.
-        """
-        of_templates = (len(self.templates),) if self.templates else ()
-        for split, array, outer in (
-            ("test", self.values, of_templates),
-            ("validation", self.validation, ()),
-        ):
-            if array is None:
-                continue
-            wanted = (*outer, len(self.draws))
-            if array.ndim != len(wanted) + 1 or array.shape[:-1] != wanted or array.shape[-1] < 2:
-                named = f"{len(self.templates)} templates and " if outer else ""
-                axes = "[templates, draws, queries]" if outer else "[draws, queries]"
-                raise UserError(
-                    f"{split} scores of shape {list(array.shape)} were given for {named}"
-                    f"{len(self.draws)} draws; expected {axes} with at least 2 queries."
-                )
-            if not np.all((array >= 0) & (array <= 1)):
-                raise UserError(
-                    f"{split} scores between {np.min(array)} and {np.max(array)} were given; "
-                    "expected fractions from 0 to 1 without gaps (divide chrF by 100)."
-                )
-        if len(set(self.draws)) != len(self.draws):
-            raise UserError(f"the draws {list(self.draws)} repeat; give each draw once.")
-
-    @property
-    def is_drawn(self) -> bool:
-        """Whether another draw would have given other scores."""
-        return self.draws != NO_DRAWS
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """The mean score of one condition, and the interval that would cover it."""
+    """The mean score of one condition, and the interval that would cover it.
+
+    `worst_draw` and `best_draw` are means of single draws, None without draws; `collapsed` is the
+    share of draws nearer to the floor than to the median draw. `worst_template` and
+    `best_template` are names with means, None without templates.
+    """
 
     value: float
     low: float
@@ -101,6 +48,12 @@ class Estimate:
     queries: int
     draws: int
     warnings: tuple[str, ...] = ()
+    templates: int = 1
+    worst_draw: float | None = None
+    best_draw: float | None = None
+    collapsed: float = 0.0
+    worst_template: tuple[str, float] | None = None
+    best_template: tuple[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -110,7 +63,11 @@ class Difference:
     `p` is two-sided and for this pair alone, `p_holm` covers all pairs tested with it.
     `equivalence_p` is small when the difference is shown to lie within `margin`. `detectable` is
     the true difference this design would find in 80 of 100 runs. `supports_claims` is false with
-    too few draws, whatever the p-values; `warnings` says why.
+    too few draws or clusters, whatever the p-values; `warnings` says why, and what else a reader
+    must know. `needed_draws` (with these queries) and `needed_queries` (with these draws) are the
+    least numbers that would decide if more looked like those seen: for a difference of at least
+    the margin, that there is one; for a smaller one, that it lies within the margin. None where
+    no number up to 1,000 draws or 100,000 queries does. They are for this pair alone.
     """
 
     left: str
@@ -130,32 +87,45 @@ class Difference:
     correction: str = "none"
     supports_claims: bool = True
     warnings: tuple[str, ...] = ()
+    templates: int = 1
+    needed_draws: int | None = None
+    needed_queries: int | None = None
 
 
 def estimate(scores: Scores, *, level: float = 0.95, seed: int = 0, flips: int = FLIPS) -> Estimate:
-    """Return the mean over queries and draws with an interval within 0 to 1.
+    """Return the mean over queries, draws and templates with an interval within 0 to 1.
 
     Wilson's interval at the effective number of queries, value (1 - value) / variance, its
     critical value from the same studentised sign flips as the tests. Where all scores are equal,
-    the exact binomial bound on what unseen queries may do.
+    the exact binomial bound on what unseen queries may do. The lower end also allows for draws
+    that were not seen to fail (`unseen_draws`).
 
     Source: Wilson 1927; effective sample size as in Korn and Graubard 1998.
     """
-    mean, queries = float(scores.values.mean()), scores.values.shape[1]
-    found = Crossed([_by_draw(scores)], scores.is_drawn, centre=True, seed=seed, flips=flips)
+    found = tables_of(scores).crossed(seed=seed, flips=flips, centre=True)
+    unseen, mean = unseen_draws(scores), found.mean
     if found.error == 0:
-        low, high = _unseen(mean, queries, 1 - level, 0.0, 1.0)
+        low, high = unseen_queries(mean, found.queries, 1 - level, 0.0)
     else:
-        critical = found.critical(1 - level, cautious=True)
-        effective = mean * (1 - mean) / found.error**2
-        if math.isinf(critical):
-            low, high = 0.0, 1.0
-        else:
-            spread = critical**2 / effective
-            middle = (mean + spread / 2) / (1 + spread)
-            half = math.sqrt(mean * (1 - mean) * spread + spread**2 / 4) / (1 + spread)
-            low, high = max(0.0, middle - half), min(1.0, middle + half)
-    return Estimate(mean, low, high, level, queries, len(scores.draws), _draw_warnings(scores))
+        low, high = _wilson(mean, found.error, found.critical(1 - level, cautious=True))
+    low = max(0.0, mean - math.hypot(mean - low, unseen.fall((1 - level) / 2)))
+    by_draw = scores.by_draw if scores.is_drawn else None
+    by_template = scores.by_template
+    return Estimate(
+        mean,
+        low,
+        high,
+        level,
+        scores.queries,
+        len(scores.draws),
+        (*_too_few(scores), *_reach(scores)),
+        templates=max(1, len(by_template)),
+        worst_draw=None if by_draw is None else float(by_draw.min()),
+        best_draw=None if by_draw is None else float(by_draw.max()),
+        collapsed=unseen.share,
+        worst_template=min(by_template.items(), key=itemgetter(1), default=None),
+        best_template=max(by_template.items(), key=itemgetter(1), default=None),
+    )
 
 
 def difference(
@@ -168,15 +138,18 @@ def difference(
     seed: int = 0,
     flips: int = FLIPS,
 ) -> Difference:
-    """Return how far `left` is above `right` on the same queries, tested over queries and draws.
+    """Return how far `left` is above `right` on the same queries, over queries, draws, templates.
 
-    Draws are paired where both conditions have the same ones (in any order) and independent
-    otherwise; a condition that draws nothing is compared with every draw of the other.
+    Draws, and templates, are paired where both conditions have the same ones (in any order) and
+    independent otherwise; a condition without is compared with every one of the other.
 
     The p-value is the larger of a studentised sign-flip permutation test, in which the effects of
-    draws, of queries and what is left flip together, and Student's t with Satterthwaite's degrees
-    of freedom. Without draws it is the classical paired permutation test alone (all sign patterns
-    where there are at most 4,096).
+    draws, of templates, of queries and what is left flip together, and Student's t with
+    Satterthwaite's degrees of freedom. Without draws and templates it is the classical paired
+    permutation test alone (all sign patterns where there are at most 4,096).
+
+    Interval and p-value allow for failed draws that were not seen, at most `MOST_COLLAPSING` of
+    all; `equivalence_p` allows for any share of them.
 
     Args:
         left: scores on the same queries, in the same order, as `right`.
@@ -188,51 +161,45 @@ def difference(
         flips: how many of them.
 
     Raises:
-        UserError: different numbers of queries.
+        UserError: different numbers of queries, or different groups of them.
     """
-    queries = left.values.shape[1]
-    if right.values.shape[1] != queries:
+    if right.queries != left.queries:
         raise UserError(
-            f"{names[0]} has {queries} queries and {names[1]} has {right.values.shape[1]}; a "
+            f"{names[0]} has {left.queries} queries and {names[1]} has {right.queries}; a "
             "paired comparison needs the same queries on both sides."
         )
-    blocks, drawn = _paired(left, right)
-    found = Crossed(blocks, drawn, seed=seed, flips=flips)
-    mean, alpha = found.mean, 1 - level
+    tables = tables_between(left, right)
+    found = tables.crossed(seed=seed, flips=flips)
     binary = all(np.all((s.values == 0) | (s.values == 1)) for s in (left, right))
-    if found.error == 0:
-        low, high = _unseen(mean, queries, alpha, -1.0, 1.0)
-        p = 2 * found.tail(math.inf) if mean else 1.0
-        hidden = (margin - abs(mean)) / (1 - abs(mean)) if abs(mean) < margin else 0.0
-        equivalence_p = (1 - hidden) ** queries
-    else:
-        p = min(1.0, 2 * found.tail(abs(mean) / found.error))
-        half = found.critical(alpha, cautious=p > alpha) * found.error
-        low, high = max(-1.0, mean - half), min(1.0, mean + half)
-        error = max(found.error, math.sqrt(margin * (1 - margin) / queries) if binary else 0.0)
-        equivalence_p = found.tail((margin - abs(mean)) / error, cautious=True)
-    reach = found.critical(alpha, cautious=True) + found.critical(0.4, cautious=True)
-    detectable = reach * found.error
-    if binary:
-        detectable = max(detectable, reach**2 / (queries + reach**2))
-    warnings = tuple(dict.fromkeys((*_draw_warnings(left), *_draw_warnings(right))))
+    tested = DifferenceTest(
+        found, unseen_draws(left), unseen_draws(right), margin, 1 - level, binary
+    )
+    low, high = tested.interval()
+    size = SampleSize(tested, max(left.pool_share, right.pool_share))
+    clusters = size.queries()
+    short = tuple(dict.fromkeys((*_too_few(left), *_too_few(right))))
+    reach = tuple(dict.fromkeys((*_reach(left), *_reach(right))))
+    factors = ["queries", *["draws"] * tables.drawn, *["templates"] * bool(tables.templates)]
     return Difference(
         *names,
-        difference=mean,
+        difference=found.mean,
         low=low,
         high=high,
         level=level,
-        p=p,
-        p_holm=p,
-        equivalence_p=equivalence_p,
+        p=tested.p,
+        p_holm=tested.p,
+        equivalence_p=tested.equivalence_p,
         margin=margin,
-        detectable=min(1.0, detectable),
-        queries=queries,
+        detectable=tested.detectable,
+        queries=left.queries,
         draws=min((len(s.draws) for s in (left, right) if s.is_drawn), default=1),
-        test="sign-flip permutation over queries"
-        + (" and draws, studentised, with Satterthwaite's t" if drawn else ""),
-        supports_claims=not warnings,
-        warnings=warnings,
+        test=f"sign-flip permutation over {_listed(factors)}"
+        + (", studentised, with Satterthwaite's t" if len(factors) > 1 else ""),
+        supports_claims=not short,
+        warnings=(*short, *reach),
+        templates=min((len(s.templates) for s in (left, right) if s.templates), default=1),
+        needed_draws=size.draws(MINIMUM_DRAWS),
+        needed_queries=clusters and math.ceil(clusters * left.queries / found.queries),
     )
 
 
@@ -302,38 +269,52 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def _draw_warnings(scores: Scores) -> tuple[str, ...]:
+def _too_few(scores: Scores) -> tuple[str, ...]:
+    """Return why scores support no claim."""
+    found = []
     count = len(scores.draws)
-    if not scores.is_drawn or count >= MINIMUM_DRAWS:
-        return ()
-    if count == 1:
-        return (
+    if scores.is_drawn and count == 1:
+        found.append(
             "one draw: how much scores differ from draw to draw is unknown, so interval and test "
-            f"hold for this draw only; at least {MINIMUM_DRAWS} draws support a claim",
+            f"hold for this draw only; at least {MINIMUM_DRAWS} draws support a claim"
         )
-    return (f"{count} draws support no claim; at least {MINIMUM_DRAWS} do",)
+    elif scores.is_drawn and count < MINIMUM_DRAWS:
+        found.append(f"{count} draws support no claim; at least {MINIMUM_DRAWS} do")
+    if scores.groups is not None and (count := len(set(scores.groups.tolist()))) < MINIMUM_GROUPS:
+        found.append(
+            f"{count} group{'s' * (count != 1)} of queries support no claim; at least "
+            f"{MINIMUM_GROUPS} do"
+        )
+    return tuple(found)
 
 
-def _unseen(
-    mean: float, queries: int, alpha: float, lowest: float, highest: float
-) -> tuple[float, float]:
-    """Return where the mean may be when every query seen scored `mean`.
-
-    With confidence 1 - alpha / 2 at most a share 1 - (alpha / 2)^(1 / queries) of all queries is
-    of a kind that was not seen (Clopper and Pearson's bound at zero successes); those may score
-    anything.
-    """
-    share = 1 - (alpha / 2) ** (1 / queries)
-    return (1 - share) * mean + share * lowest, (1 - share) * mean + share * highest
-
-
-def _paired(left: Scores, right: Scores) -> tuple[list[np.ndarray], bool]:
-    """Return blocks [repeats, queries] whose means add up to the difference; and if draws count."""
-    if left.is_drawn and right.is_drawn and set(left.draws) != set(right.draws):
-        return [_by_draw(left), -_by_draw(right)], True
-    return [_by_draw(left) - _by_draw(right)], left.is_drawn or right.is_drawn
+def _reach(scores: Scores) -> tuple[str, ...]:
+    """Return what an interval does not reach beyond, though it is sound as far as it goes."""
+    found = []
+    if len(scores.templates) == 1:
+        found.append(
+            "one template: how much scores differ from wording to wording is unknown, so interval "
+            f"and test hold for '{scores.templates[0]}' only"
+        )
+    if scores.pool_share > MOST_OF_POOL:
+        found.append(
+            f"each draw is {scores.examples} of {scores.pool} training examples: the result holds "
+            f"for these {scores.pool} only, not for new ones"
+        )
+    return tuple(found)
 
 
-def _by_draw(scores: Scores) -> np.ndarray:
-    """Return the values in order of the draws, so that no result depends on how they were read."""
-    return scores.values[np.argsort(scores.draws)]
+def _listed(names: Sequence[str]) -> str:
+    """Return names as a list in words."""
+    if len(names) < 3:
+        return " and ".join(names)
+    return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _wilson(mean: float, error: float, critical: float) -> tuple[float, float]:
+    if math.isinf(critical):
+        return 0.0, 1.0
+    spread = critical**2 * error**2 / (mean * (1 - mean))
+    middle = (mean + spread / 2) / (1 + spread)
+    half = math.sqrt(mean * (1 - mean) * spread + spread**2 / 4) / (1 + spread)
+    return max(0.0, middle - half), min(1.0, middle + half)

@@ -39,16 +39,29 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """The fixed texts between the parts of a prompt.
+    """How items are written: the fixed texts between the parts of a prompt.
 
     An item reads `before_input + input + before_target`, and its answer `target_prefix + target`;
     items, and the instruction before them, are joined by `between`.
+
+    Attributes:
+        name: what tables call it.
+        instruction: the text before the items; None for the task's own.
+        item: sandboxed Jinja over an item's `input`, fields and `options`, which takes the place
+            of its input; empty for the input as it is.
+        chat: whether prompts are messages, written by the tokenizer's chat template.
+        words: (answer, word) pairs: the word is written where the answer is meant.
     """
 
     before_input: str = "Input: "
     before_target: str = "\nOutput:"
     target_prefix: str = " "
     between: str = "\n\n"
+    name: str = "plain"
+    instruction: str | None = None
+    item: str = ""
+    chat: bool = False
+    words: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +78,10 @@ class Task:
     `cluster` names the kind of task, and `wordings` are ways to ask an item: sandboxed Jinja over
     its fields, `input` and `options`. A mixture of tasks has their items, each with its task's name
     as group; `pool` holds those that are shown as examples and never trained on.
+
+    `templates` are the ways of writing it that a comparison reads and tunes under; empty for
+    `template` alone. `columns` are what the data call the input and the answer; `clustered_by`
+    is the column that says which items belong together (their `group`), where there is one.
     """
 
     name: str
@@ -83,6 +100,9 @@ class Task:
     cluster: str = ""
     wordings: tuple[str, ...] = ()
     pool: tuple[Example, ...] = ()
+    templates: tuple[Template, ...] = ()
+    columns: tuple[str, ...] = ()
+    clustered_by: str = ""
 
     def __post_init__(self) -> None:
         """Check that every choice item's target is one of its options."""
@@ -110,13 +130,15 @@ class Prompt:
     """What is sent to the model, part by part, and the answers that may follow it.
 
     `answers` are the exact strings appended to `text` when scored (they carry their leading
-    space). `dropped_demos` counts demonstrations left out to fit the context.
+    space); `target` is the right one of them, or the text wanted, likewise. `dropped_demos` counts
+    demonstrations left out to fit the context.
     """
 
     parts: tuple[Part, ...]
     answers: tuple[str, ...] = ()
     query_id: str = ""
     dropped_demos: int = 0
+    target: str = ""
 
     @property
     def text(self) -> str:
@@ -159,7 +181,10 @@ class Adapted:
     it does not depend on i. `draws[i]` is the demonstration draw that variant i came from; an
     adaptation that uses no demonstrations has the single draw -1. `examples[i]` are the training
     examples variant i was shown or tuned on, in order. With `doses` the variants are
-    the draws after each of these numbers of training steps: dose by dose, `draws` repeating.
+    the draws after each of these numbers of training steps: dose by dose, `draws` repeating. With
+    `templates` they are the draws as each of these templates writes them, template by template;
+    prompts that are shared then depend on the template alone, and variant i has the weights number
+    i modulo `weights.num_variants`.
     """
 
     adaptation: str
@@ -170,6 +195,7 @@ class Adapted:
     training: Mapping[str, Any] = field(default_factory=dict)
     examples: tuple[tuple[Example, ...], ...] = ()
     doses: tuple[int, ...] = ()
+    templates: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

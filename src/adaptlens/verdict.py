@@ -7,12 +7,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from adaptlens.stats import FLIPS, MINIMUM_DRAWS, Difference, Scores, difference, holm
+from adaptlens.arm_choice import Choice, can_choose, cheaper, choose
+from adaptlens.scores import Scores
+from adaptlens.stats import FLIPS, Difference, difference, holm
 from adaptlens.values import Kind
+from adaptlens.verdict_words import Finding, WorstCase, line, worst_case
 
 State = Literal["tune", "prompt", "no difference", "undecided", "neither"]
-
-UNITS = {"choice": "points", "generation": "chrF points"}
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,13 @@ class Verdict:
         line: the claim as one sentence with its numbers.
         prompt: the prompting arm that was judged; empty without one.
         tuned: the same for tuning.
-        primary: tuning against prompting.
-        tests: `primary` and each arm against the baselines, corrected together.
+        primary: tuning against prompting: the pair's own difference, as any table has it.
+        procedure: the same where each half of the draws is judged by the arms that the other half
+            would have chosen; None where those are the same.
+        p: of the claim that the two differ: the larger of both, corrected with `tests`.
+        equivalence_p: of the claim that they do not.
+        tests: what was corrected together: the pair, and each arm against its hardest baseline.
+        worst: where the arm that is ahead is least so.
         selection: how the arms were chosen, one sentence.
         warnings: what a reader must know before believing the line.
     """
@@ -35,7 +41,11 @@ class Verdict:
     prompt: str = ""
     tuned: str = ""
     primary: Difference | None = None
+    procedure: Difference | None = None
+    p: float = 1.0
+    equivalence_p: float = 1.0
     tests: tuple[Difference, ...] = ()
+    worst: WorstCase | None = None
     selection: str = ""
     warnings: tuple[str, ...] = ()
 
@@ -54,22 +64,22 @@ def verdict(
 
     The first rule that applies decides:
 
-    1. undecided: a side is missing, or an arm has fewer than `MINIMUM_DRAWS` draws;
+    1. undecided: a side is missing, or an arm has too few draws;
     2. neither: neither arm is shown to beat every baseline;
     3. no difference: the difference lies within `margin` (two one-sided tests);
     4. tune or prompt: the difference is not zero (two-sided);
     5. undecided.
 
-    The arms are chosen on the validation scores. Validation has other queries but the same draws,
-    so where another half of the draws would have chosen another arm, a second, cross-fitted
-    judgement is made, each half of the draws with the arm that the other half chose: its
-    difference is the one reported (it is unbiased), and a claim must hold in both. Without
-    validation scores, or where conditions were run on different draws, the arms with the best
-    scores are judged, and tests and interval are corrected for all pairs they were chosen from.
+    The arms are chosen on the validation scores (`arm_choice.choose`). Validation has other queries
+    but the same draws, so a claim must hold twice: for the pair of arms that is named, and for the
+    procedure that chose them, in which no draw judges what it chose. The line prints the pair's own
+    difference. Without validation scores, or where conditions were run on different draws, the
+    arms with the best scores are judged, and the claim is corrected for all pairs they were chosen
+    from.
 
     Args:
         conditions: label to scores on the same queries. Prompting is family "prompt" and the
-            unadapted model ("none": a prompt without demonstrations).
+            unadapted model ("none": a prompt without demonstrations). Their order is of no effect.
         kind: names the unit in the line.
         baselines: name ("majority 'negative'") to the score [queries] of answering without
             reading.
@@ -86,218 +96,147 @@ def verdict(
     if not prompts or not tunings:
         found = f"only {'prompting' if prompts else 'tuning'} was" if conditions else "nothing was"
         return Verdict("undecided", f"undecided: {found} measured, so there is nothing to compare")
-    arms = _choose(prompts, tunings)
     settings: dict[str, Any] = {"margin": margin / 100, "seed": seed, "flips": flips}
-    settings["level"] = 1 - alpha / len(arms.pairs)
-    tests = [_tested(arms.judged, pair, settings) for pair in arms.pairs]
-    known = {
-        name: (Scores(np.asarray(values, float)[None]),)
-        for name, values in (baselines or {}).items()
-    }
-    if known:
-        settings["level"] = 1 - alpha
-        tests += [_hardest(arm, arms.judged, known, settings) for arm in arms.judged]
-    adjusted = holm([one.p for one in tests])
-    said = f"Holm over {len(tests)} tests" if len(tests) > 1 else "none: one test"
-    tests = [replace(t, p_holm=p, correction=said) for t, p in zip(tests, adjusted, strict=True)]
-    place = arms.pairs.index((arms.tuned, arms.prompt))
-    equivalence_p = min(1.0, tests[place].equivalence_p * len(arms.pairs))
-    tests[place] = replace(tests[place], equivalence_p=equivalence_p)
-    against = [t for t in tests[len(arms.pairs) :] if t.left in (arms.tuned, arms.prompt)]
-    state = _state(tests[place], against, alpha)
+    settings["level"] = 1 - alpha
+    arms = _choose(prompts, tunings, margin / 100)
+    known = {name: _flat(values, arms.tuned.scores) for name, values in (baselines or {}).items()}
+    own = _between(arms.tuned, arms.prompt, settings)
+    procedure = _procedure(arms, settings)
+    pairs = [_held(own, procedure), *(_between(t, p, settings) for t, p in arms.others)]
+    against = [_hardest(arm, known, settings) for arm in (arms.tuned, arms.prompt) if known]
+    adjusted = holm([test.p for test in (*pairs, *against)])
+    said = f"Holm over {len(adjusted)} tests" if len(adjusted) > 1 else "none: one test"
+    tests = [
+        replace(test, p_holm=p, correction=said)
+        for test, p in zip((*pairs, *against), adjusted, strict=True)
+    ]
+    same = min(1.0, pairs[0].equivalence_p * len(pairs))
+    state = _state(own, tests[0].p_holm, same, tests[len(pairs) :], alpha)
+    scores = {arms.tuned.label: arms.tuned.scores, arms.prompt.label: arms.prompt.scores}
+    ahead = list(scores.values())[:: 1 if own.difference >= 0 else -1]
+    finding = Finding(
+        state, own, tests[0].p_holm, same, procedure, tests[len(pairs) :], scores, kind
+    )
     return Verdict(
         state,
-        _line(state, tests[place], against, UNITS[kind], _size(arms)),
-        arms.prompt,
-        arms.tuned,
-        tests[place],
+        line(finding),
+        arms.prompt.label,
+        arms.tuned.label,
+        own,
+        procedure,
+        tests[0].p_holm,
+        same,
         tuple(tests),
+        worst_case(*ahead),
         arms.selection,
-        tests[place].warnings,
+        own.warnings,
     )
 
 
 @dataclass(frozen=True)
 class _Arms:
-    """Who is judged. `judged` holds each arm's views: cross-fitted first, as chosen last."""
+    """Who is judged, what else the claim must cover, and how they were chosen."""
 
-    prompt: str
-    tuned: str
-    pairs: list[tuple[str, str]]
-    judged: dict[str, tuple[Scores, ...]]
+    prompt: Choice
+    tuned: Choice
     selection: str
+    others: tuple[tuple[Choice, Choice], ...] = ()
 
 
-def _choose(prompts: Mapping[str, Scores], tunings: Mapping[str, Scores]) -> _Arms:
-    """Return the two arms to judge, and all pairs that a claim about them must cover."""
+def _choose(prompts: Mapping[str, Scores], tunings: Mapping[str, Scores], margin: float) -> _Arms:
+    """Return the two arms to judge, and all other pairs that a claim about them must cover."""
     everyone = [*prompts.values(), *tunings.values()]
     draws = {frozenset(scores.draws) for scores in everyone if scores.is_drawn}
-    if len(everyone) > 2 and (len(draws) > 1 or not all(map(_can_choose, (prompts, tunings)))):
-        pairs = list(product(tunings, prompts))
+    if len(everyone) > 2 and (len(draws) > 1 or not (can_choose(prompts) and can_choose(tunings))):
+        best = [_best(arms) for arms in (tunings, prompts)]
+        pairs = [
+            (Choice(t, tunings[t]), Choice(p, prompts[p]))
+            for t, p in product(sorted(tunings), sorted(prompts))
+        ]
+        others = tuple(pair for pair in pairs if [one.label for one in pair] != best)
         return _Arms(
-            max(prompts, key=lambda label: prompts[label].values.mean()),
-            max(tunings, key=lambda label: tunings[label].values.mean()),
-            pairs,
-            {label: (scores,) for label, scores in (*tunings.items(), *prompts.items())},
-            f"arms chosen by their test scores; tests and interval cover all {len(pairs)} pairs",
+            Choice(best[1], prompts[best[1]]),
+            Choice(best[0], tunings[best[0]]),
+            f"arms chosen by their test scores; the claim covers all {len(pairs)} pairs",
+            others,
         )
-    common = sorted(next(iter(draws), ())) if len(draws) == 1 else []
-    prompt, prompted = _chosen(prompts, common)
-    tuned, tuning = _chosen(tunings, common)
+    common = sorted(next(iter(draws), ()))
+    prompt, tuned = choose(prompts, common, margin), choose(tunings, common, margin)
     selection = "arms chosen on the validation split"
     if len(everyone) == 2:
         selection = "one arm on each side, so none was chosen"
-    elif len(prompted) + len(tuning) > 2:
-        selection += ", cross-fitted over halves of the draws, which would choose other arms"
-    judged = {tuned: tuning, prompt: prompted}
-    return _Arms(prompt, tuned, [(tuned, prompt)], judged, selection)
+    elif prompt.crossed is not None or tuned.crossed is not None:
+        selection += "; halves of the draws would choose other arms, so claims must hold for these"
+    return _Arms(prompt, tuned, selection)
 
 
-def _can_choose(arms: Mapping[str, Scores]) -> bool:
-    return len(arms) == 1 or all(scores.validation is not None for scores in arms.values())
+def _best(arms: Mapping[str, Scores]) -> str:
+    """Return the arm with the best test score; the cheaper of equals."""
+    means = {label: round(float(scores.values.mean()), 12) for label, scores in arms.items()}
+    return min(arms, key=lambda label: (-means[label], cheaper(arms, label)))
 
 
-def _chosen(arms: Mapping[str, Scores], draws: Sequence[int]) -> tuple[str, tuple[Scores, ...]]:
-    """Return the arm with the best validation score, and its views.
+def _flat(values: np.ndarray, like: Scores) -> Choice:
+    """Return a baseline as an arm without draws, its queries grouped as the arms' are."""
+    return Choice("", Scores(np.asarray(values, float)[None], groups=like.groups))
 
-    The first of equally good arms is chosen.
+
+def _between(left: Choice, right: Choice, settings: Mapping[str, Any]) -> Difference:
+    return difference(left.scores, right.scores, names=(left.label, right.label), **settings)
+
+
+def _procedure(arms: _Arms, settings: Mapping[str, Any]) -> Difference | None:
+    """Return the difference of the arms that other draws chose; None where they are the same."""
+    if arms.tuned.crossed is None and arms.prompt.crossed is None:
+        return None
+    names = (arms.tuned.label, arms.prompt.label)
+    return difference(arms.tuned.of_procedure, arms.prompt.of_procedure, names=names, **settings)
+
+
+def _held(own: Difference, procedure: Difference | None) -> Difference:
+    """Return a difference with the p-values that hold for the pair and for the procedure.
+
+    The larger ones; 1 where the two differ in sign.
     """
-    if len(arms) == 1:
-        ((label, scores),) = arms.items()
-        return label, (scores,)
-
-    def best(some: Sequence[int]) -> str:
-        return max(arms, key=lambda label: _validation(arms[label], some))
-
-    label = best(draws)
-    halves = [draws[0::2], draws[1::2]] if len(draws) >= MINIMUM_DRAWS else []
-    rows = {
-        draw: _row(arms[best(other)], draw)
-        for half, other in zip(halves, reversed(halves), strict=True)
-        for draw in half
-    }
-    if all(best(half) == label for half in halves):
-        return label, (arms[label],)
-    crossed = Scores(np.stack(list(rows.values())), tuple(rows), arms[label].family)
-    return label, (crossed, arms[label])
-
-
-def _validation(scores: Scores, draws: Sequence[int]) -> float:
-    assert scores.validation is not None
-    if not scores.is_drawn:
-        return float(scores.validation.mean())
-    return float(scores.validation[[scores.draws.index(draw) for draw in draws]].mean())
-
-
-def _row(scores: Scores, draw: int) -> np.ndarray:
-    return scores.values[scores.draws.index(draw) if scores.is_drawn else 0]
-
-
-def _tested(
-    judged: Mapping[str, tuple[Scores, ...]], pair: tuple[str, str], settings: Mapping[str, Any]
-) -> Difference:
-    """Return the test of a pair that holds in every view of it, with the first view's difference.
-
-    The larger p-values, an interval around both, 1 where the views differ in sign.
-    """
-    left, right = (judged[name] for name in pair)
-    views = max(len(left), len(right))
-    tests = [
-        difference(
-            left[min(i, len(left) - 1)], right[min(i, len(right) - 1)], names=pair, **settings
-        )
-        for i in range(views)
-    ]
-    agree = len({test.difference > 0 for test in tests}) == 1
+    if procedure is None:
+        return own
+    agree = (own.difference > 0) == (procedure.difference > 0)
     return replace(
-        tests[0],
-        low=min(test.low for test in tests),
-        high=max(test.high for test in tests),
-        p=max(test.p for test in tests) if agree else 1.0,
-        equivalence_p=max(test.equivalence_p for test in tests),
-        detectable=max(test.detectable for test in tests),
+        own,
+        p=max(own.p, procedure.p) if agree else 1.0,
+        equivalence_p=max(own.equivalence_p, procedure.equivalence_p),
+        detectable=max(own.detectable, procedure.detectable),
     )
 
 
 def _hardest(
-    arm: str,
-    judged: Mapping[str, tuple[Scores, ...]],
-    baselines: Mapping[str, tuple[Scores, ...]],
-    settings: Mapping[str, Any],
+    arm: Choice, baselines: Mapping[str, Choice], settings: Mapping[str, Any]
 ) -> Difference:
     """Return the test against the baseline that is hardest to beat; p is 1 where it wins.
 
-    An arm beats every baseline when it beats this one (intersection-union test).
+    An arm beats every baseline when it beats this one (intersection-union test, Berger 1982).
     """
-    everyone = {**baselines, arm: judged[arm]}
-    tests = [_tested(everyone, (arm, name), settings) for name in baselines]
-    tests = [test if test.difference > 0 else replace(test, p=1.0) for test in tests]
+    tests = []
+    for name, baseline in sorted(baselines.items()):
+        views = [
+            difference(scores, baseline.scores, names=(arm.label, name), **settings)
+            for scores in dict.fromkeys((arm.scores, arm.of_procedure))
+        ]
+        test = _held(views[0], views[1] if len(views) > 1 else None)
+        tests.append(test if test.difference > 0 else replace(test, p=1.0))
     hardest = max(tests, key=lambda test: (test.p, -test.difference))
     return replace(hardest, test=f"{hardest.test}; 1 where not above")
 
 
-def _state(first: Difference, against: Sequence[Difference], alpha: float) -> State:
-    if not first.supports_claims:
+def _state(
+    own: Difference, p: float, same: float, against: Sequence[Difference], alpha: float
+) -> State:
+    if not own.supports_claims:
         return "undecided"
     if against and all(test.p_holm > alpha for test in against):
         return "neither"
-    if first.equivalence_p <= alpha:
+    if same <= alpha:
         return "no difference"
-    if first.p_holm <= alpha:
-        return "tune" if first.difference > 0 else "prompt"
+    if p <= alpha:
+        return "tune" if own.difference > 0 else "prompt"
     return "undecided"
-
-
-def _size(arms: _Arms) -> str:
-    sides = [arms.judged[arms.tuned][-1], arms.judged[arms.prompt][-1]]
-    counts = list(dict.fromkeys(len(side.draws) for side in sides if side.is_drawn))
-    queries = f"{sides[0].values.shape[1]} queries"
-    if not counts:
-        return queries
-    return f"{queries} x {' and '.join(map(str, counts))} draw{'s' * (counts != [1])}"
-
-
-def _line(
-    state: State, first: Difference, against: Sequence[Difference], unit: str, size: str
-) -> str:
-    left, right = first.left, first.right
-    gap = f"{100 * first.difference:+.1f} {unit} {_interval(first)}"
-    chance = f"p(Holm){_p(first.p_holm)}"
-    reach = f"smallest detectable difference {100 * first.detectable:.1f} {unit}"
-    if state == "tune":
-        gap = f"{100 * first.difference:.1f} {unit} {_interval(first)}"
-        return f"tune: {left} beats {right} by {gap}, {chance}, {size}"
-    if state == "prompt":
-        gap = f"{-100 * first.difference:.1f} {unit} {_interval(first, -1)}"
-        return f"prompt: {right} beats {left} by {gap}, {chance}, {size}"
-    if state == "no difference":
-        return (
-            f"no difference: {left} and {right} are equivalent within {100 * first.margin:g} "
-            f"{unit} ({gap}), p{_p(first.equivalence_p)}, {size}"
-        )
-    if state == "neither":
-        names = " or ".join(dict.fromkeys(_phrase(test.right) for test in against))
-        gaps = ", ".join(
-            f"{test.left} {100 * test.difference:+.1f} {unit} {_interval(test)}" for test in against
-        )
-        most = 100 * max(test.detectable for test in against)
-        return (
-            f"neither beats {names}: {gaps}; smallest detectable difference {most:.1f} {unit}, "
-            f"{size}"
-        )
-    if not first.supports_claims:
-        return f"undecided: {first.warnings[0]}; {left} against {right} {gap}, {size}"
-    return f"undecided: {left} against {right} {gap}, {chance}; {reach}, {size}"
-
-
-def _phrase(baseline: str) -> str:
-    return baseline.replace("majority ", "always answering ", 1)
-
-
-def _interval(test: Difference, sign: int = 1) -> str:
-    low, high = sorted((sign * 100 * test.low, sign * 100 * test.high))
-    return f"[{low:.1f}, {high:.1f}]"
-
-
-def _p(value: float) -> str:
-    return "<0.001" if value < 0.001 else f"={value:.3f}"

@@ -8,6 +8,7 @@ import numpy as np
 
 from adaptlens.adapt import Progress, loop
 from adaptlens.adapt.account import account
+from adaptlens.adapt.prompting import names_of
 from adaptlens.adapt.recipes import Tuning, choice_made, width, writer
 from adaptlens.adapt.tuning import LORA_RATE_TIMES_WIDTH
 from adaptlens.lm.full import FullParameters, FullVariants
@@ -78,12 +79,14 @@ class FullTuning(Tuning):
         training = account(lm, histories, losses, size, len(draws), full=True)
         if held_out:
             training |= choice_made(candidates, validation, chosen)
+        ways = len(task.templates) or 1
         return Adapted(
             self.label,
-            tuple(draws),
-            writer(lm, task, self.instruction),
+            tuple(draws) * ways,
+            writer(lm, task, self.instruction, len(draws)),
             weights=FullVariants(lm, variants, keep=self.keep),
             shares_prompts=True,
             training=training,
-            examples=tuple(self.drawn(task, draw) for draw in draws),
+            examples=tuple(self.drawn(task, draw) for draw in draws) * ways,
+            templates=names_of(task),
         )

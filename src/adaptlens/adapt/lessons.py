@@ -12,6 +12,7 @@ from adaptlens.adapt.batches import Lesson
 from adaptlens.errors import UserError
 from adaptlens.lm.load import LM
 from adaptlens.lm.trie import common
+from adaptlens.tasks.templates import Written, ways
 from adaptlens.values import Example, Task
 
 
@@ -20,21 +21,19 @@ def lessons_for(
 ) -> list[Lesson]:
     """Return the training texts of these examples in tokens, with where their answers begin.
 
-    A text is tokenised as a whole; its answer begins at the first token that differs from the
-    prompt's own tokenisation.
+    Under each of the task's templates, template by template; texts that would be the same under
+    several are there once. A text is tokenised as a whole; its answer begins at the first token
+    that differs from the prompt's own tokenisation.
 
     Raises:
         UserError: a text is longer than the model's context, or its answer is empty.
     """
-    chat = lm.render_chat if lm.chat else None
-    asked = [prompts.render(task, (), e, instruction=instruction, chat=chat).text for e in examples]
-    ending = ""
-    if task.kind == "generation":
-        ending = (lm.tokenizer.eos_token or "") if lm.chat else task.template.between
-    answers = [prompts.answer(task, e.target, chat=lm.chat) + ending for e in examples]
-    whole = lm.encode_all([a + b for a, b in zip(asked, answers, strict=True)])
+    written = [text for way in ways(task) for text in _texts(lm, way, examples, instruction)]
+    written = list(dict.fromkeys(written))
+    whole = lm.encode_all([asked + answer for _, asked, answer in written])
+    alone = lm.encode_all([asked for _, asked, _ in written])
     lessons = []
-    for example, prompt_ids, ids in zip(examples, lm.encode_all(asked), whole, strict=True):
+    for (example, _, _), prompt_ids, ids in zip(written, alone, whole, strict=True):
         excess = len(ids) - lm.context_tokens
         if excess > 0:
             raise UserError(
@@ -50,3 +49,20 @@ def lessons_for(
             )
         lessons.append(lesson)
     return lessons
+
+
+def _texts(
+    lm: LM, way: Written, examples: Sequence[Example], instruction: bool
+) -> list[tuple[Example, str, str]]:
+    """Return each example with its prompt and its answer, as a template writes them."""
+    task, chat = way.task, lm.chat_of(way.task.template)
+    ending = ""
+    if task.kind == "generation":
+        ending = (lm.tokenizer.eos_token or "") if chat else task.template.between
+    found = []
+    for example in examples:
+        shown = way.example(example)
+        asked = prompts.render(task, (), shown, instruction=instruction, chat=chat).text
+        answer = prompts.answer(task, shown.target, chat=chat is not None)
+        found.append((example, asked, answer + ending))
+    return found

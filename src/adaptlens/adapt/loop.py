@@ -31,6 +31,7 @@ from adaptlens.values import Weights
 _STATM = Path("/proc/self/statm")
 _MOST_BLOCK_TOKENS = {"cpu": 4096}
 _MOST_BLOCK_TOKENS_ACCELERATOR = 32768
+_MOST_KEPT_BYTES = 2 * 2**30
 
 
 class Trainable(Protocol):
@@ -246,7 +247,7 @@ def default_block_tokens(lm: LM) -> int:
 
     Half of the memory beside the model is counted on, from the machine's size rather than from
     what happens to be free, so that the same machine always cuts alike. On a CPU, more than a few
-    thousand tokens gain nothing.
+    thousand tokens gain nothing, nor do more than `_MOST_KEPT_BYTES`.
     """
     size = sum(p.numel() * p.element_size() for p in lm.model.parameters())
     if lm.device.type == "cuda":
@@ -257,6 +258,8 @@ def default_block_tokens(lm: LM) -> int:
     # Backward keeps what goes into and comes out of each linear map (parameters / width), and
     # about eight more vectors a layer for norms, activations and the residual stream.
     kept = 2 * size / config.hidden_size + 4 * 8 * config.hidden_size * config.num_hidden_layers
-    fitting = max(0.5 * (memory - size) / kept, 1.0)
+    room = 0.5 * (memory - size)
+    room = min(room, _MOST_KEPT_BYTES) if lm.device.type == "cpu" else room
+    fitting = max(room / kept, 1.0)
     most = _MOST_BLOCK_TOKENS.get(lm.device.type, _MOST_BLOCK_TOKENS_ACCELERATOR)
     return min(2 ** int(math.log2(fitting)), most)

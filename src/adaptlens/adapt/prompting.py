@@ -9,6 +9,8 @@ from adaptlens.adapt import Progress
 from adaptlens.errors import UserError, unknown
 from adaptlens.lm.encoder import DEFAULT_ENCODER, cosine_similarity
 from adaptlens.lm.load import LM
+from adaptlens.tasks import templates
+from adaptlens.tasks.templates import Written
 from adaptlens.values import Adapted, Example, Part, Prompt, Task
 
 NO_DRAW = (-1,)
@@ -46,11 +48,18 @@ class ZeroShot:
     ) -> Adapted:
         """Return one variant: there are no demonstrations to draw, so `draws` is not used."""
         read = controls.worded(task, self.wording, self.text) if self.wording else task
+        ways = templates.ways(read)
 
-        def write(_: int, query: Example) -> Prompt:
-            return fit(lm, read, (), query, on_overflow="error")
+        def write(variant: int, query: Example) -> Prompt:
+            return fit(lm, ways[variant], (), query, on_overflow="error")
 
-        return Adapted(self.label, NO_DRAW, write, shares_prompts=True)
+        return Adapted(
+            self.label,
+            NO_DRAW * len(ways),
+            write,
+            shares_prompts=True,
+            templates=names_of(task),
+        )
 
 
 @dataclass(frozen=True)
@@ -102,6 +111,7 @@ class InContext:
         self, lm: LM, task: Task, draws: Sequence[int], *, progress: Progress | None = None
     ) -> Adapted:
         """Return one variant per draw: the same draws that tuning trains on."""
+        ways = templates.ways(task)
         if self.selection in prompts.RETRIEVED:
             similarity = (
                 prompts.bm25 if self.selection == "similar" else cosine_similarity(self.encoder)
@@ -109,10 +119,17 @@ class InContext:
             queries = (*task.test, *task.validation)
             near = prompts.nearest(task, queries, self.examples, similarity)
 
-            def write_near(_: int, query: Example) -> Prompt:
-                return fit(lm, task, near[query.id], query, on_overflow=self.on_overflow)
+            def write_near(variant: int, query: Example) -> Prompt:
+                way = ways[variant]
+                return fit(lm, way, near[query.id], query, on_overflow=self.on_overflow)
 
-            return Adapted(self.label, NO_DRAW, write_near, shares_prompts=True)
+            return Adapted(
+                self.label,
+                NO_DRAW * len(ways),
+                write_near,
+                shares_prompts=True,
+                templates=names_of(task),
+            )
 
         own = controls.NONE if self.change == controls.NEUTRAL else self.change
         drawn = tuple(
@@ -122,6 +139,7 @@ class InContext:
             for draw in draws
         )
         if self.change == controls.NEUTRAL:
+            check_one_way(task, self.label)
             fillers = [
                 _filler(lm, task, demos, draw, self.seed)
                 for demos, draw in zip(drawn, draws, strict=True)
@@ -133,14 +151,39 @@ class InContext:
             return Adapted(self.label, tuple(draws), write_filler)
 
         def write(variant: int, query: Example) -> Prompt:
-            return fit(lm, task, drawn[variant], query, on_overflow=self.on_overflow)
+            way, draw = divmod(variant, len(drawn))
+            return fit(lm, ways[way], drawn[draw], query, on_overflow=self.on_overflow)
 
-        return Adapted(self.label, tuple(draws), write, examples=drawn)
+        return Adapted(
+            self.label,
+            tuple(draws) * len(ways),
+            write,
+            examples=drawn * len(ways),
+            templates=names_of(task),
+        )
+
+
+def names_of(task: Task) -> tuple[str, ...]:
+    """Return the names of the templates that variants are read under; none for the task's own."""
+    return tuple(template.name for template in task.templates)
+
+
+def check_one_way(task: Task, label: str) -> None:
+    """Raise where an adaptation that writes a task in one way alone was given several.
+
+    Raises:
+        UserError: the task has templates.
+    """
+    if task.templates:
+        raise UserError(
+            f"{label} writes prompts under the task's own template, and task '{task.name}' came "
+            f"with {len(task.templates)} others; leave those out."
+        )
 
 
 def fit(
     lm: LM,
-    task: Task,
+    task: Task | Written,
     demos: Sequence[Example],
     query: Example,
     *,
@@ -149,11 +192,16 @@ def fit(
 ) -> Prompt:
     """Return the prompt, having made sure that it and its answer fit the model's context.
 
+    A task as a template writes it is given as `Written`; a plain one is written under its own.
+
     Raises:
         UserError: if it does not fit and `on_overflow` is "error", or if it does not even fit
             without demonstrations. The message names the example and the excess in tokens.
     """
-    chat = lm.render_chat if lm.chat else None
+    way = task if isinstance(task, Written) else templates.written(task)
+    task, query = way.task, way.example(query)
+    demos = [way.example(demo) for demo in demos]
+    chat = lm.chat_of(task.template)
     prompt = prompts.render(task, demos, query, instruction=instruction, chat=chat)
     dropped = 0
     while (excess := _excess_tokens(lm, task, query, prompt)) > 0:
@@ -213,7 +261,8 @@ def _excess_tokens(lm: LM, task: Task, query: Example, prompt: Prompt) -> int:
     A byte is the least text a token can stand for, so a text with fewer bytes than the context
     has tokens always fits and need not be tokenised.
     """
-    options = prompt.answers or (prompts.answer(task, query.target, chat=lm.chat),)
+    chat = lm.chat_of(task.template) is not None
+    options = prompt.answers or (prompts.answer(task, query.target, chat=chat),)
     longest = max((option for option in options), key=lambda option: len(option.encode()))
     reserve = 0 if task.kind == "choice" else task.max_new_tokens
     margin = 4  # beginning- and end-of-text tokens

@@ -1,9 +1,8 @@
 """What all ways of tuning share: arguments, the examples they see, the candidates they try."""
 
 import itertools
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,10 +14,9 @@ from adaptlens.adapt.optimiser import SCHEDULES, Recipe, Schedule
 from adaptlens.adapt.prompting import fit
 from adaptlens.errors import UserError, unknown
 from adaptlens.lm.load import LM
+from adaptlens.tasks import templates
+from adaptlens.tuning_steps import LEAST_STEPS, usual_steps
 from adaptlens.values import Example, Prompt, Task
-
-LEAST_STEPS = 30
-LEAST_PASSES = 3
 
 START, ORDER = 1, 2
 """What a seed is drawn for: an adapter's start, or the order of its examples."""
@@ -37,6 +35,7 @@ class Tuning:
         change: what is changed about the examples, see `controls.drawn`.
         rate: learning rate; several are tried, and the validation split chooses, draw by draw;
             None for the default of the way of tuning.
+        rate_times: multiples of that default to try, where no rate is given.
         steps: optimiser steps; several are tried likewise; None for as many as make 3 passes over
             the examples, and at least 30.
         batch: examples a step.
@@ -44,7 +43,7 @@ class Tuning:
         warmup_steps: over which the rate rises from 0.
         weight_decay: AdamW's.
         clip: largest gradient norm of a variant; None for no limit.
-        validation_examples: the first this many of the validation split choose.
+        validation_examples: of the items that choose, see `choosing`, the first this many do.
         seed: of the draws, of the start and of the order of examples.
         restart: another number starts and orders anew, on the same draws.
     """
@@ -53,6 +52,7 @@ class Tuning:
     selection: str = "random"
     change: str = controls.NONE
     rate: float | tuple[float, ...] | None = None
+    rate_times: float | tuple[float, ...] = 1.0
     steps: int | tuple[int, ...] | None = None
     batch: int = 32
     schedule: Schedule = "constant"
@@ -69,7 +69,7 @@ class Tuning:
 
     def __post_init__(self) -> None:
         """Check the arguments."""
-        for name in ("rate", "steps"):
+        for name in ("rate", "rate_times", "steps"):
             given = getattr(self, name)
             if isinstance(given, list):
                 object.__setattr__(self, name, tuple(given))
@@ -78,6 +78,7 @@ class Tuning:
         rules = [
             ("examples", self.examples >= 1, "at least 1"),
             ("rate", all(rate > 0 for rate in rates), "above 0"),
+            ("rate_times", all(times > 0 for times in _several(self.rate_times)), "above 0"),
             ("steps", all(step >= 1 for step in steps), "at least 1"),
             ("batch", self.batch >= 1, "at least 1"),
             ("weight_decay", self.weight_decay >= 0, "at least 0"),
@@ -114,7 +115,7 @@ class Tuning:
         return lessons_for(lm, task, examples, instruction=self.instruction)
 
     def held_out(self, lm: LM, task: Task) -> list[Lesson]:
-        """Return the lessons that choose among candidates.
+        """Return the lessons that choose among candidates, the templates taking turns.
 
         Raises:
             UserError: the task has no validation split.
@@ -124,13 +125,23 @@ class Tuning:
                 f"{self.label} was given several rates or steps, but task '{task.name}' has no "
                 "validation split to choose by; give one rate and one number of steps, or a split."
             )
-        return self.lessons(lm, task, task.validation[: self.validation_examples])
+        items = choosing(task)[: self.validation_examples]
+        ways = task.templates or (task.template,)
+        found = []
+        for place, way in enumerate(ways):
+            own = replace(task, templates=(way,))
+            found += self.lessons(lm, own, items[place :: len(ways)])
+        return found
+
+    @property
+    def keeps_path(self) -> bool:
+        """Whether fewer steps are the beginning of more: with a constant rate they are."""
+        return self.schedule == "constant"
 
     def candidates(self, usual_rate: float) -> list[Candidate]:
         """Return the rates and steps to try, most steps first, as the training loop wants them."""
-        passes = math.ceil(LEAST_PASSES * self.examples / self.batch)
-        rates = _several(self.rate) or (usual_rate,)
-        steps = _several(self.steps) or (max(LEAST_STEPS, passes),)
+        rates = _several(self.rate) or tuple(usual_rate * t for t in _several(self.rate_times))
+        steps = _several(self.steps) or (usual_steps(self.examples, self.batch),)
         found = list(dict.fromkeys(itertools.product(rates, steps)))
         return sorted(found, key=lambda candidate: -candidate[1])
 
@@ -140,7 +151,7 @@ class Tuning:
             rates=tuple(rate for rate, _ in candidates),
             steps=tuple(steps for _, steps in candidates),
             order_seeds=tuple(self.seed_for(draw, ORDER) for draw in draws),
-            batch=self.batch,
+            batch=min(self.batch, self.examples),
             schedule=self.schedule,
             warmup_steps=self.warmup_steps,
             weight_decay=self.weight_decay,
@@ -158,13 +169,26 @@ class Tuning:
         return f"{self.label}, draw {draw} (rate {candidate[0]:g}, {candidate[1]} steps)"
 
 
-def writer(lm: LM, task: Task, instruction: bool) -> Callable[[int, Example], Prompt]:
-    """Return what writes a tuned model's prompts: no demonstrations, whichever the variant."""
+def writer(
+    lm: LM, task: Task, instruction: bool, num_draws: int
+) -> Callable[[int, Example], Prompt]:
+    """Return what writes a tuned model's prompts: no demonstrations, template by template."""
+    ways = templates.ways(task)
 
-    def write(_: int, query: Example) -> Prompt:
-        return fit(lm, task, (), query, instruction=instruction, on_overflow="error")
+    def write(variant: int, query: Example) -> Prompt:
+        way = ways[variant // num_draws % len(ways)]
+        return fit(lm, way, (), query, instruction=instruction, on_overflow="error")
 
     return write
+
+
+def choosing(task: Task) -> tuple[Example, ...]:
+    """Return the labelled items that choose rates, templates, prompts and rules.
+
+    They are the first half of the validation split. The other half chooses among the arms, so that
+    no arm is judged by the items it was made by.
+    """
+    return task.validation[: (len(task.validation) + 1) // 2]
 
 
 def width(lm: LM) -> int:

@@ -8,8 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+
 from adaptlens.adapt import Progress, loop
 from adaptlens.adapt.account import account
+from adaptlens.adapt.prompting import check_one_way, names_of
 from adaptlens.adapt.recipes import START, Candidate, Tuning, choice_made, width, writer
 from adaptlens.errors import UserError
 from adaptlens.lm.bank import LoraBank
@@ -53,8 +56,16 @@ class InstructionTuning(Tuning):
     ) -> Adapted:
         """Return one adapter per draw, all trained in one pass, candidates of a search too."""
         candidates = self.candidates(LORA_RATE_TIMES_WIDTH / width(lm))
-        bank, history, _ = self.train(lm, task, draws, candidates, progress)
-        losses = history.losses
+        steps = sorted({steps for _, steps in candidates})
+        trained, doses = candidates, tuple[int, ...]()
+        if len(steps) > 1 and self.keeps_path:
+            # Fewer steps are a stop on the way of more.
+            trained = [candidate for candidate in candidates if candidate[1] == steps[-1]]
+            candidates = [(rate, stop) for stop in steps for rate, _ in trained]
+            doses = tuple(steps)
+        bank, history, kept = self.train(lm, task, draws, trained, progress, doses)
+        bank = bank.stacked(kept) if doses else bank
+        losses = np.concatenate([history.losses] * (len(doses) or 1), axis=1)
         found: dict[str, Any] = {}
         if len(candidates) > 1:
             held_out = self.held_out(lm, task)
@@ -63,16 +74,20 @@ class InstructionTuning(Tuning):
             chosen = by_draw.argmin(1).tolist()
             found = choice_made(candidates, by_draw, chosen)
             picked = [c * len(draws) + d for d, c in enumerate(chosen)]
-            bank, losses = bank.pick(picked), losses[:, picked]
+            bank, losses = bank.pick(picked), losses[:, picked].copy()
+            for d, c in enumerate(chosen):
+                losses[candidates[c][1] :, d] = np.nan
         training = account(lm, [history], losses, bank.num_parameters, len(draws), full=False)
+        ways = len(task.templates) or 1
         return Adapted(
             self.label,
-            tuple(draws),
-            writer(lm, task, self.instruction),
+            tuple(draws) * ways,
+            writer(lm, task, self.instruction, len(draws)),
             weights=bank,
             shares_prompts=True,
             training={**training, **found},
-            examples=tuple(self.drawn(task, draw) for draw in draws),
+            examples=tuple(self.drawn(task, draw) for draw in draws) * ways,
+            templates=names_of(task),
         )
 
     def train(
@@ -165,6 +180,7 @@ class TuningPath(InstructionTuning):
         self, lm: LM, task: Task, draws: Sequence[int], *, progress: Progress | None = None
     ) -> Adapted:
         """Return the adapters of every draw after each dose, dose by dose."""
+        check_one_way(task, self.label)
         rate = self.rate or self.times * LORA_RATE_TIMES_WIDTH / width(lm)
         assert not isinstance(rate, tuple)
         candidates = [(rate, self.doses[-1])]
@@ -176,7 +192,7 @@ class TuningPath(InstructionTuning):
         return Adapted(
             self.label,
             tuple(draws) * len(self.doses),
-            writer(lm, task, self.instruction),
+            writer(lm, task, self.instruction, len(draws)),
             weights=bank.stacked(kept),
             shares_prompts=True,
             training=training,

@@ -50,6 +50,15 @@ class CompareConfig:
         tuning: ways of tuning.
         sizes: numbers of training examples for tuning; None means the shots above 0.
         draws: draws of demonstrations, the same for prompting and tuning.
+        num_templates: how many of the usual templates every arm is read and tuned under, where the
+            task was given none.
+        scoring: the rule answers are chosen by; "validation" lets the validation split choose,
+            arm by arm.
+        search: also look for the best prompt at every number of shots.
+        search_reads: prompts to read in the search for a template.
+        search_draw_reads: prompts to read in the search for a draw's demonstrations.
+        true_few_shot: choose prompts by the draw's own examples and nothing else by any, without a
+            validation split.
         queries: at most this many test items; None means all.
         validation: at most this many validation items; None means all.
         selection: how demonstrations are chosen.
@@ -74,8 +83,16 @@ class CompareConfig:
     tuning: tuple[Literal["it", "sl", "full"], ...] = ("it", "sl", "full")
     sizes: tuple[Count, ...] | None = None
     draws: Count = 10
+    num_templates: Count = 6
+    scoring: Literal["validation", "raw", "bytes", "tokens", "corrected", "calibrated"] = (
+        "validation"
+    )
+    search: bool = True
+    search_reads: Count = 2400
+    search_draw_reads: Count = 640
+    true_few_shot: bool = False
     queries: Count | None = 200
-    validation: Count | None = 100
+    validation: Count | None = 200
     selection: Literal["random", "balanced", "similar", "embedding"] = "random"
     seed: Seed = 0
     chat: bool = False
@@ -108,6 +125,12 @@ COMPARISON = Schema(
         "sizes": ("whole numbers of at least 1, or null for the shots", "sizes: [16, 64]"),
         "draws": ("a whole number of at least 1", "draws: 10"),
         "validation": ("a whole number of at least 1, or null for all", "validation: 100"),
+        "num_templates": ("a whole number of at least 1", "num_templates: 6"),
+        "scoring": ("a scoring rule, or validation", "scoring: calibrated"),
+        "search": ("true or false", "search: false"),
+        "search_reads": ("a whole number of at least 1", "search_reads: 2400"),
+        "search_draw_reads": ("a whole number of at least 1", "search_draw_reads: 640"),
+        "true_few_shot": ("true or false", "true_few_shot: true"),
         "selection": ("random, balanced, similar or embedding", "selection: balanced"),
         "margin": ("a number of points above 0", "margin: 2.0"),
         "prices": ("prices", "prices: {gpu_hour: 2.5}"),

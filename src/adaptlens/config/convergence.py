@@ -39,7 +39,18 @@ Factor = Literal[
     "dose",
 ]
 Position = Literal["last", "separator", "instruction", "labels", "answer_first", "answer_mean"]
-Measure = Literal["cosine", "centred", "standardised", "distance", "cka", "procrustes", "rsa"]
+Measure = Literal[
+    "within",
+    "projected",
+    "cosine",
+    "centred",
+    "standardised",
+    "distance",
+    "cka",
+    "procrustes",
+    "rsa",
+]
+Route = Literal["sl", "steered", "full"]
 Share = Annotated[float, Ge(0), Le(1)]
 
 FACTORS: tuple[Factor, ...] = Factor.__args__  # type: ignore[attr-defined]
@@ -51,18 +62,26 @@ PLACEHOLDERS = ("instruction", "choices", "cue")
 class Claim(TypedDict, total=False):
     """By what "in-context learning is implicit tuning" is judged; a checked one has every key.
 
-    `measure` is of two states in the same basis; `control` is the condition whose excess is taken
-    off; an excess within `margin` counts as none.
+    `measure` is of two states in the same basis, "within" and "projected" with the answer taken
+    out; `control` is the condition whose excess is taken off; `routes` are other ways to the same
+    answers, which ICL must be less like than it is like IT; an excess within `margin` counts as
+    none.
     """
 
     __pydantic_config__ = STRICT  # type: ignore[misc]
 
-    measure: Literal["cosine", "centred", "standardised"]
+    measure: Literal["within", "projected", "cosine", "centred", "standardised"]
     control: Literal["unrelated", "neutral", "shuffled"]
+    routes: Annotated[list[Route], MinLen(1)]
     margin: Positive
 
 
-CLAIM: Claim = {"measure": "centred", "control": "unrelated", "margin": 0.05}
+CLAIM: Claim = {
+    "measure": "within",
+    "control": "unrelated",
+    "routes": ["sl", "steered"],
+    "margin": 0.05,
+}
 
 
 @dataclass(frozen=True)
@@ -80,7 +99,7 @@ class ConvergenceConfig:
         queries: at most this many test items; None means all.
         validation: at most this many validation items are scored; None means all.
         unrelated: the task whose examples are the unrelated ones; None picks one.
-        full: tune all weights, too.
+        full: tune all weights, too; None does where the model has at most a billion of them.
         untrained: add an untrained copy of every model.
         factors: what is varied.
         wrong: shares of wrong labels; whole percents.
@@ -116,7 +135,7 @@ class ConvergenceConfig:
     queries: Count | None = 200
     validation: Annotated[int, Ge(0)] | None = 0
     unrelated: TaskSource | None = None
-    full: bool = False
+    full: bool | None = None
     untrained: bool = True
     factors: tuple[Factor, ...] = FACTORS
     wrong: Annotated[tuple[Share, ...], MinLen(1)] = (0.25, 0.5, 0.75, 1.0)
@@ -150,6 +169,8 @@ def _filled(settings: Mapping[str, Any]) -> Mapping[str, Any]:
     out = dict(settings)
     if isinstance(claim := out.get("claim"), dict):
         out["claim"] = {**CLAIM, **{k: v for k, v in claim.items() if v is not None}}
+        if isinstance(routes := out["claim"]["routes"], str):
+            out["claim"]["routes"] = [word.strip() for word in routes.split(",")]
     draws = out.get("draws")
     if "factor_draws" not in out and type(draws) is int:
         out["factor_draws"] = min(FACTOR_DRAWS, draws)
@@ -176,6 +197,10 @@ def _conflict(config: ConvergenceConfig) -> Conflict | None:
     if "last" not in config.positions:
         return ("positions",), (
             f"given {', '.join(config.positions)}; the study compares the last token: add 'last'."
+        )
+    if "full" in config.claim["routes"] and config.full is not True:
+        return ("claim", "routes"), (
+            "given full, but full is not true; add `full: true`, or leave full out of the routes."
         )
     if config.claim["measure"] not in config.measures:
         return ("claim", "measure"), (
@@ -225,6 +250,7 @@ CONVERGENCE = Schema(
         "rates",
         "positions",
         "measures",
+        "claim.routes",
     ),
     sources=("tasks", "unrelated"),
     tables={
@@ -248,7 +274,7 @@ CONVERGENCE = Schema(
         "validation": ("a whole number of at least 0, or null for all", "validation: 0"),
         "unrelated": ("the name or file of a task, or null to pick one", "unrelated: translation"),
         **{f"unrelated.{name}": words for name, words in SOURCE_EXPECTED.items()},
-        "full": ("true or false", "full: true"),
+        "full": ("true, false, or null for small models only", "full: true"),
         "untrained": ("true or false", "untrained: false"),
         "factors": ("names of factors", "factors: [pairs, layers]"),
         "wrong": ("shares from 0 to 1", "wrong: [0.25, 1]"),
@@ -262,9 +288,13 @@ CONVERGENCE = Schema(
         "measures": ("measures of similarity", "measures: [cosine, centred]"),
         "encoder": ("the name or folder of a sentence encoder", "encoder: all-MiniLM-L6-v2"),
         "keep": ("float32 or float16", "keep: float16"),
-        "claim": ("settings of the claim", "claim: {measure: centred, margin: 0.05}"),
-        "claim.measure": ("cosine, centred or standardised", "measure: centred"),
+        "claim": ("settings of the claim", "claim: {measure: within, margin: 0.05}"),
+        "claim.measure": (
+            "within, projected, cosine, centred or standardised",
+            "measure: within",
+        ),
         "claim.control": ("unrelated, neutral or shuffled", "control: unrelated"),
+        "claim.routes": ("other ways to the same answers", "routes: [sl, steered]"),
         "claim.margin": ("a number above 0", "margin: 0.05"),
         "selection": ("random or balanced", "selection: balanced"),
     },

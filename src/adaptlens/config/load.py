@@ -176,7 +176,7 @@ def _checked(value: dict[str, Any], sources: Sources, schema: Schema[Config]) ->
     except pydantic.ValidationError as error:
         found = error.errors(include_url=False)
         raise wording.first_error(value, found, sources, schema) from None
-    for name in (*schema.lists, "tune.rate", "tune.steps"):
+    for name in (*schema.lists, "tune.rate", "tune.rate_times", "tune.steps"):
         top, _, inner = name.partition(".")
         setting = getattr(config, top)
         items: Any = (setting.get(inner) if inner else setting) or ()

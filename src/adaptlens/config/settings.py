@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Required
 
-from annotated_types import Ge, Gt, Le, Lt, MinLen
+from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from typing_extensions import TypedDict
 
 STRICT = {"extra": "forbid", "strict": True}
@@ -40,12 +40,17 @@ class TaskSource(TypedDict, total=False):
     max_file_bytes: Count
     difficulty: Literal["small", "paper"]
     cluster: Text
+    templates: Annotated[list[Text], MinLen(1)]
+    fields: Annotated[list[Text], MinLen(2), MaxLen(2)]
+    label_words: Text | dict[str, Text]
+    group: Text
 
 
 class Tune(TypedDict, total=False):
     """How to tune; only the keys that were given, the rest are the tuning's own defaults.
 
     Several rates or numbers of steps are tried, and one is chosen on the validation split.
+    `rate_times` are rates as multiples of the way's own.
     """
 
     __pydantic_config__ = STRICT  # type: ignore[misc]
@@ -55,6 +60,7 @@ class Tune(TypedDict, total=False):
     targets: Annotated[list[Text], MinLen(1)]
     dropout: Annotated[float, Ge(0), Lt(1)]
     rate: Annotated[list[Positive], MinLen(1)]
+    rate_times: Annotated[list[Positive], MinLen(1)]
     steps: Annotated[list[Count], MinLen(1)]
     batch: Count
     schedule: Literal["constant", "linear", "cosine"]
@@ -94,6 +100,16 @@ SOURCE_EXPECTED = {
     "max_file_bytes": ("a whole number of at least 1", "max_file_bytes: 1000000000"),
     "difficulty": ("small or paper, of a task with a shortcut", "difficulty: paper"),
     "cluster": ("a text that names the kind of task", "cluster: nli"),
+    "templates": (
+        "templates that end in {target}",
+        'templates: ["Review: {input}\\nSentiment: {target}"]',
+    ),
+    "fields": ("two names, of the text and of the answer", "fields: [Review, Sentiment]"),
+    "label_words": (
+        "raw labels and their words; quote true and false",
+        "label_words: {'0': bad, '1': good}",
+    ),
+    "group": ("a column that says which items belong together", "group: passage"),
 }
 """What is expected of each key of a `TaskSource`, and an example of it."""
 
@@ -118,9 +134,10 @@ EXPECTED = {
     "engine.gpus": ("a number above 0", "gpus: 0.5"),
     "tune.rank": ("a whole number of at least 1", "rank: 8"),
     "tune.alpha": ("a number above 0", "alpha: 16"),
-    "tune.targets": ("names of modules", "targets: [q_proj, v_proj]"),
+    "tune.targets": ("names of modules, or all-linear", "targets: [q_proj, v_proj]"),
     "tune.dropout": ("a number from 0 up to, not including, 1", "dropout: 0.1"),
     "tune.rate": ("numbers above 0", "rate: [0.001, 0.005]"),
+    "tune.rate_times": ("numbers above 0", "rate_times: [0.25, 1, 4]"),
     "tune.steps": ("whole numbers of at least 1", "steps: 30"),
     "tune.batch": ("a whole number of at least 1", "batch: 16"),
     "tune.schedule": ("constant, linear or cosine", "schedule: cosine"),

@@ -54,7 +54,7 @@ def spread(value: dict[str, Any], schema: Schema[Any]) -> dict[str, Any]:
         elif isinstance(given := out.get(name), dict):
             out[name] = {k: v for k, v in given.items() if v is not None}
     if isinstance(tune := out.get("tune"), dict):
-        several = ("rate", "steps", "targets")
+        several = ("rate", "rate_times", "steps", "targets")
         out["tune"] = {
             k: [v] if k in several and not isinstance(v, list) else v for k, v in tune.items()
         }
@@ -72,9 +72,14 @@ def _task(given: Any) -> Any:
         return given
     # Labels and columns are often numbers; 0 and "0" mean the same there.
     task = {k: v for k, v in given.items() if v is not None}
-    for name in ("input", "target"):
+    for name in ("input", "target", "group"):
         if name in task:
             task[name] = _label(task[name])
+    for name in ("templates", "fields"):
+        if isinstance(text := task.get(name), str):
+            task[name] = [text] if name == "templates" else [w.strip() for w in text.split(",")]
+    if isinstance(words := task.get("label_words"), dict):
+        task["label_words"] = {raw: _label(word) for raw, word in words.items()}
     if isinstance(choices := task.get("choices"), list):
         task["choices"] = [_label(choice) for choice in choices]
     if isinstance(choices, dict):

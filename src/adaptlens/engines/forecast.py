@@ -85,7 +85,7 @@ def forecast(
 
 
 def _pace(model: str, cells: Sequence[Cell], study: Study, config: Any) -> Pace:
-    size = sum(path.stat().st_size for path in modelfiles.weight_files(modelfiles.folder(model)))
+    size = sum(path.stat().st_size for path in modelfiles.weight_files(modelfiles.locate(model)))
     if size > MOST_TRIED_BYTES:
         device, dtype = find_device(config.device), DTYPES[config.dtype]
         flops, bandwidth = device_speed(device, dtype)

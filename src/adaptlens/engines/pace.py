@@ -13,6 +13,7 @@ from adaptlens.lm import score
 from adaptlens.lm.load import LM
 from adaptlens.lm.walk import Work as Counted
 from adaptlens.measure.cost import PeakMemory
+from adaptlens.models import gguf_file
 from adaptlens.study import Cell
 from adaptlens.values import Part, Prompt, Task, Weights
 from adaptlens.workload import Work
@@ -124,7 +125,7 @@ def from_shape(model: str, *, bytes_each: float, flops: float, bandwidth: float)
         flops: operations a second that the device does in matrix products.
         bandwidth: bytes a second that it reads.
     """
-    numbers = modelshape.num_parameters(modelfiles.folder(model))
+    numbers = modelshape.num_parameters(modelfiles.locate(model))
     return paced(numbers, bytes_each=bytes_each, flops=flops, bandwidth=bandwidth)
 
 
@@ -159,8 +160,12 @@ def device_speed(device: torch.device, dtype: torch.dtype) -> tuple[float, float
 
 def shape(model: str) -> str:
     """Return a text that is the same for bases of the same shape."""
-    path = modelfiles.folder(model) / "config.json"
-    config = json.loads(path.read_text(encoding="utf-8"))
+    found = modelfiles.locate(model)
+    if found.is_file():
+        header = gguf_file.read(found)
+        tensors = [(tensor.name, tensor.shape) for tensor in header.tensors]
+        return json.dumps([header.configuration, tensors], sort_keys=True)
+    config = json.loads((found / "config.json").read_text(encoding="utf-8"))
     return json.dumps({k: v for k, v in config.items() if not k.startswith("_")}, sort_keys=True)
 
 

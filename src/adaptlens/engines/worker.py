@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from adaptlens import modelfiles
 from adaptlens.engines import LoadModel, Outcome, Reporter
 from adaptlens.engines.drain import drain
 from adaptlens.errors import UserError
@@ -37,10 +38,10 @@ def work(folder: str | Path, reporter: Reporter, *, device: str | None = None) -
 def loading(models: Mapping[str, str], config: Any) -> dict[str, Any]:
     """Return what `LOADING_FILE` holds: each model's source by its name in cells, and how to load.
 
-    Folders are written as absolute paths, so that a worker may run anywhere on the same disks.
+    Paths are written as absolute ones, so that a worker may run anywhere on the same disks.
     """
     return {
-        "models": {shown: _absolute(source) for shown, source in models.items()},
+        "models": {shown: modelfiles.absolute(source) for shown, source in models.items()},
         "dtype": config.dtype,
         "device": config.device,
         "chat": config.chat,
@@ -112,7 +113,9 @@ def _task(stored: Any) -> Task:
     given = _tuples(stored)
     for split in ("train", "validation", "test", "unrelated", "pool"):
         given[split] = tuple(Example(**example) for example in given[split])
-    return Task(**{**given, "template": Template(**given["template"])})
+    given["template"] = Template(**given["template"])
+    given["templates"] = tuple(Template(**one) for one in given["templates"])
+    return Task(**given)
 
 
 def _tuples(value: Any) -> Any:
@@ -122,16 +125,6 @@ def _tuples(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _tuples(item) for key, item in value.items()}
     return value
-
-
-def _absolute(source: str) -> str:
-    from adaptlens import zoo
-
-    prefix, colon, rest = source.rpartition(":")
-    path = Path(rest).expanduser()
-    if rest in zoo.names() or not path.is_dir():
-        return source
-    return prefix + colon + str(path.resolve())
 
 
 def _unplanned(run: Run) -> UserError:

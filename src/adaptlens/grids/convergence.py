@@ -71,6 +71,31 @@ def claims(rows: Sequence[Mapping[str, Any]]) -> Grid | None:
     return Grid("claims", "All claims", headings, tuple(map(entries, ordered)))
 
 
+def implicit(tables: Tables) -> Grid | None:
+    """Return the main claim by every measure: each comparison, and what the claim would be."""
+    headings = (
+        ("measure", False), ("judges", False), ("verdict by it", False), ("ICL ~ IT", True),
+        ("less", False), ("excess", True), ("p (Holm, layers)", True), ("counts", False), *_COUNTS,
+    )  # fmt: skip
+
+    def entries(row: Mapping[Any, Any]) -> list[Entry]:
+        return [
+            _measure(row["measure"]),
+            Entry(row["judges"], row["judges"]),
+            _verdict(row["state"]),
+            _plain(row["icl_it"]),
+            Entry(row["over"], row["over"]),
+            _effect(row["excess"], row["low"], row["high"]),
+            Entry(p_value(row["p_holm"]), _sortable(row["p_holm"])),
+            Entry(row["counts"], row["counts"]),
+            *_counts(row),
+        ]
+
+    used = "measure judges state icl_it over excess low high p_holm counts queries draws"
+    caption = "ICL ~ IT against every other pair in the last layer, by each measure"
+    return row_by_row(tables, "implicit", caption, headings, entries, used)
+
+
 def pairs(rows: "pd.DataFrame", name: str, caption: str, cells: Cells) -> Grid | None:
     """Return the similarity of pairs with its interval, beside its baseline and its noise floor."""
     headings = (
@@ -101,9 +126,10 @@ def pairs(rows: "pd.DataFrame", name: str, caption: str, cells: Cells) -> Grid |
 def factor(rows: "pd.DataFrame", name: str, caption: str, cells: Cells) -> Grid | None:
     """Return the similarity of pairs at every level of a factor."""
     kinds = rows["kind"].nunique() > 1 if len(rows) else False
+    agreeing = (("same answer, %", True),) if "agreement" in rows else ()
     headings = (
         *((("by", False),) if kinds else ()), ("level", False), ("left", False), ("right", False),
-        ("measure", False), *_SIMILAR, ("noise floor", True), *_COUNTS,
+        ("measure", False), *_SIMILAR, ("noise floor", True), *agreeing, *_COUNTS,
     )  # fmt: skip
     numbered = bool(len(rows)) and rows["x"].notna().all()
 
@@ -117,6 +143,7 @@ def factor(rows: "pd.DataFrame", name: str, caption: str, cells: Cells) -> Grid 
             Entry(similarity(row["value"], row["low"], row["high"]), _sortable(row["value"])),
             _plain(row["baseline"]),
             _plain(row["floor"]),
+            *(number(row["agreement"], 100, ".1f") for _ in agreeing),
             *_counts(row),
         ]
 
@@ -124,7 +151,7 @@ def factor(rows: "pd.DataFrame", name: str, caption: str, cells: Cells) -> Grid 
         sides = rows["pair"].str.split(" ~ ", expand=True)
         rows = rows.assign(left=sides[0], right=sides[1])
     used = "factor kind level left right pair measure layer value low high baseline floor "
-    used += "queries draws" + (" x" if not numbered or not kinds else "")
+    used += "agreement queries draws" + (" x" if not numbered or not kinds else "")
     return row_by_row({name: rows}, name, caption, headings, entries, used)
 
 
@@ -132,22 +159,27 @@ def u_shape(tables: Tables) -> Grid | None:
     """Return, of every pair, how far its lower and upper layers lie above the middle ones."""
     headings = (
         ("pair", False), ("measure", False), ("lower − middle", True), ("upper − middle", True),
-        ("p", True), ("shape", False),
+        ("upper side, least excess", True), ("over", False), ("p", True),
     )  # fmt: skip
 
     def entries(row: Mapping[Any, Any]) -> list[Entry]:
-        sides = ("lower_minus_middle", "upper_minus_middle")
+        sides = ("lower_minus_middle", "upper_minus_middle", "upper_excess")
         return [
             Entry(row["pair"], row["pair"]),
             _measure(row["measure"]),
-            *(_effect(row[s], row.get(f"{s}_low"), row.get(f"{s}_high")) for s in sides),
+            *(_effect(row[s], row.get(f"{s}_low"), row.get(f"{s}_high")) for s in sides[:2]),
+            _effect(row[sides[2]], row.get(f"{sides[2]}_low"), row.get(f"{sides[2]}_high")),
+            Entry(row["excess_over"], row["excess_over"]),
             Entry(p_value(row["p"]), _sortable(row["p"])),
-            Entry(row["shape"], row["shape"]),
         ]
 
-    used = "pair measure lower_minus_middle lower_minus_middle_low lower_minus_middle_high "
-    used += "upper_minus_middle upper_minus_middle_low upper_minus_middle_high p shape"
-    caption = "Test for a U over the layers: thirds of the layers against the middle one"
+    sides = ("lower_minus_middle", "upper_minus_middle", "upper_excess")
+    used = " ".join(f"{side}{end}" for side in sides for end in ("", "_low", "_high"))
+    caption = (
+        "Thirds of the layers without the embedding; the upper side decides about a U, the lower "
+        "one is high in any pair, as all prompts end in one token"
+    )
+    used += " pair measure excess_over p"
     return row_by_row(tables, "u_shape", caption, headings, entries, used)
 
 
@@ -204,16 +236,19 @@ def pair_behaviour(tables: Tables, cells: Cells) -> Grid | None:
     headings = (
         ("left", False), ("right", False), ("same answer, %", True), ("kappa", True),
         ("KL of answers, nats", True), ("raw cosine", True), ("centred cosine", True),
+        ("within answers", True), ("answers projected out", True),
     )  # fmt: skip
+
+    inside = ("similarity", "centred", "within", "projected")
 
     def entries(row: Mapping[Any, Any]) -> list[Entry]:
         return [
             *(_condition(row, row[side], cells) for side in ("left", "right")),
             number(row["agreement"], 100, ".1f"),
-            *(_plain(row.get(c, math.nan)) for c in ("kappa", "kl", "similarity", "centred")),
+            *(_plain(row.get(c, math.nan)) for c in ("kappa", "kl", *inside)),
         ]
 
-    used = "left right agreement kappa kl similarity centred"
+    used = f"left right agreement kappa kl {' '.join(inside)}"
     caption = "Agreement of answers beside similarity of states in the last layer"
     return row_by_row(tables, "pair_behaviour", caption, headings, entries, used)
 

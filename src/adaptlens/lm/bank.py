@@ -38,6 +38,10 @@ class Site:
     b_start: int
 
 
+ALL_LINEAR = "all-linear"
+"""PEFT's name for every linear map but the output head."""
+
+
 class LoraBank:
     """R LoRA adapters over one base model, which is untouched outside `routed`.
 
@@ -51,8 +55,9 @@ class LoraBank:
         num_variants: how many adapters.
         rank: width of the adapters' bottleneck.
         alpha: the update is scaled by alpha / rank.
-        targets: names, or last parts of names, of the modules to adapt, as in PEFT; None for the
-            family's query and value projections (or its fused projection).
+        targets: names, or last parts of names, of the modules to adapt, as in PEFT; "all-linear"
+            alone for every linear map but the output head; None for the family's query and value
+            projections (or its fused projection).
         dropout: share of each target's inputs dropped on the adapter's way while training.
         seeds: one seed per variant for the start of A; None for 0, 1, 2, ...
 
@@ -80,7 +85,7 @@ class LoraBank:
         self.num_variants, self.rank, self.alpha, self.dropout = num_variants, rank, alpha, dropout
         self.scale = alpha / rank
         self.base_name = lm.name
-        self.targets = tuple(targets) if targets is not None else _usual_targets(lm)
+        self.targets = _named_targets(lm, targets)
         self.sites = _find_sites(lm.model, self.targets, rank)
         size = self.sites[-1].b_start + self.sites[-1].out_width * rank
         self.masters = torch.zeros(num_variants, size, device=lm.device)
@@ -247,6 +252,21 @@ class LoraBank:
                         )
                     mine.copy_(theirs)
         return bank
+
+
+def _named_targets(lm: LM, targets: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the names of the modules to adapt, "all-linear" written out."""
+    if targets is None:
+        return _usual_targets(lm)
+    if tuple(targets) != (ALL_LINEAR,):
+        return tuple(targets)
+    head = lm.model.get_output_embeddings()
+    linear = [
+        name.rpartition(".")[2]
+        for name, module in lm.model.named_modules()
+        if _widths(module) is not None and module is not head
+    ]
+    return tuple(sorted(set(linear)))
 
 
 def _usual_targets(lm: LM) -> tuple[str, ...]:

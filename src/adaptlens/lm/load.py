@@ -1,6 +1,6 @@
 """A model name becomes a language model that is ready to be read: checked, described, frozen."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +16,12 @@ from adaptlens.lm.weights import (
     find_device,
     first_sentence,
     fresh,
+    opened,
     quantization,
     read,
     read_tokenizer,
 )
+from adaptlens.values import Template
 
 _UNLIMITED_TOKENS = 2**31
 
@@ -43,6 +45,8 @@ class LM:
             separate forwards give; where false every sequence must run in a row of its own.
         notes: what a reader of the results should know about the model, in sentences.
         prefix_ids: the tokens the tokenizer puts before every text (BOS, or none).
+        chat_start: what the chat template writes first; a text that begins so gets no prefix, as
+            `apply_chat_template` gives it none. Empty where prefix and template do not conflict.
         pad_id: an id to fill rows with; a mask hides it, so any will do where there is no own.
         eos_ids: the tokens that end a generated text.
     """
@@ -59,6 +63,7 @@ class LM:
     shares_prefix: bool = False
     notes: tuple[str, ...] = ()
     prefix_ids: tuple[int, ...] = ()
+    chat_start: str = ""
     pad_id: int = 0
     eos_ids: tuple[int, ...] = ()
 
@@ -78,7 +83,7 @@ class LM:
         if not texts:
             return []
         bare = self.tokenizer(list(texts), add_special_tokens=False, verbose=False).input_ids
-        rows = [[*self.prefix_ids, *ids] for ids in bare]
+        rows = [[*self.prefix_of(text), *ids] for text, ids in zip(texts, bare, strict=True)]
         known = self.model.get_input_embeddings().num_embeddings
         for ids in rows:
             if max(ids, default=0) >= known:
@@ -89,16 +94,29 @@ class LM:
                 )
         return rows
 
+    def prefix_of(self, text: str) -> tuple[int, ...]:
+        """Return the tokens that stand before those of a text: `prefix_ids`, or none."""
+        written = self.chat_start and text.startswith(self.chat_start)
+        return () if written else self.prefix_ids
+
+    def chat_of(self, template: Template) -> Callable[[list[dict[str, str]]], str] | None:
+        """Return what writes messages for prompts under a template; None for the plain layout."""
+        return self.render_chat if self.chat or template.chat else None
+
     def render_chat(self, messages: Sequence[dict[str, str]]) -> str:
         """Return messages ({"role", "content"}) as the chat template writes them, answer open.
+
+        Where `encode` puts BOS before every text, a template's own BOS is left to it.
 
         Raises:
             UserError: the template refuses them (some take no system message, or only turns).
         """
         try:
-            return self.tokenizer.apply_chat_template(
+            text = self.tokenizer.apply_chat_template(
                 list(messages), tokenize=False, add_generation_prompt=True
             )
+            begins = self.prefix_ids == (self.tokenizer.bos_token_id,)
+            return text.removeprefix(self.tokenizer.bos_token) if begins else text
         except jinja2.TemplateError as error:
             roles = ", ".join(message["role"] for message in messages)
             raise UserError(
@@ -116,17 +134,18 @@ def load(
     quantize: str | None = None,
     allow_remote_code: bool = False,
 ) -> LM:
-    """Return the language model a hub id, a local folder or a shipped name stands for.
+    """Return the language model a hub id, a folder, a GGUF file or a shipped name stands for.
 
-    Only safetensors are read, and no code that comes with the model is run unless allowed.
+    Only safetensors and GGUF files are read, and no code that comes with the model is run unless
+    allowed.
 
     Args:
-        name: "reference", a folder, or a Hugging Face id; "untrained:NAME" has random weights,
-            "chat:NAME" its chat template (`modelfiles.PREFIXES`).
+        name: "reference", "smollm2", a folder, a GGUF file, or a Hugging Face id; "untrained:NAME"
+            has random weights, "chat:NAME" its chat template (`modelfiles.PREFIXES`).
         dtype: "float32", "bfloat16" or "float16".
         device: "auto" (cuda, else mps, else cpu), "cpu", "cuda", "cuda:N" or "mps".
         chat: write prompts with the tokenizer's chat template.
-        quantize: "8bit" or "4bit", through bitsandbytes.
+        quantize: "8bit" or "4bit", through bitsandbytes; not of a GGUF file.
         allow_remote_code: run Python files that come with the model.
 
     Raises:
@@ -141,17 +160,22 @@ def load(
             f"model '{name}' was asked for in {quantize}, but random weights cannot be quantized; "
             "leave out quantize, or the untrained model."
         )
-    settings = quantization(quantize, dtype)
-    folder = modelfiles.folder(name, allow_remote_code=allow_remote_code)
-    if asked.untrained:
-        model, notes = fresh(folder, name, dtype, place, allow_remote_code)
-    else:
-        model, notes = read(folder, name, dtype, place, settings, allow_remote_code)
+    modelfiles.check_quantize(name, quantize)
+    quantized = quantization(quantize, dtype)
+    path = modelfiles.locate(name, allow_remote_code=allow_remote_code)
+    with opened(path, allow_remote_code) as source:
+        if asked.untrained:
+            model, notes = fresh(source, name, dtype, place)
+        else:
+            model, notes = read(source, name, dtype, place, quantized)
+        tokenizer = read_tokenizer(source, name)
+    if found_alone := modelfiles.found_alone(name):
+        notes = (found_alone, *notes)
     return assemble(
         model,
-        read_tokenizer(folder, name, allow_remote_code),
+        tokenizer,
         name=name,
-        digest=modelfiles.digest(folder, untrained=asked.untrained),
+        digest=modelfiles.digest(path, untrained=asked.untrained),
         dtype=dtype,
         chat=chat or asked.chat,
         quantize=quantize,
@@ -185,6 +209,7 @@ def assemble(
     context_tokens, limits = _context(model.config, tokenizer)
     eos_ids = _eos_ids(model, tokenizer)
     pad_id = tokenizer.pad_token_id
+    prefix_ids = () if chat else _prefix_ids(tokenizer)
     return LM(
         name=name,
         model=model,
@@ -197,7 +222,8 @@ def assemble(
         chat=chat,
         shares_prefix=shares_prefix,
         notes=(*notes, *found, *limits),
-        prefix_ids=() if chat else _prefix_ids(tokenizer),
+        prefix_ids=prefix_ids,
+        chat_start=_chat_start(tokenizer, prefix_ids),
         pad_id=(eos_ids[0] if eos_ids else 0) if pad_id is None else pad_id,
         eos_ids=eos_ids,
     )
@@ -231,6 +257,22 @@ def _prefix_ids(tokenizer: Any) -> tuple[int, ...]:
     whole, bare = tokenizer("a").input_ids, tokenizer("a", add_special_tokens=False).input_ids
     starts = range(len(whole) - len(bare) + 1)
     return tuple(whole[: next(i for i in starts if whole[i : i + len(bare)] == bare)])
+
+
+def _chat_start(tokenizer: Any, prefix_ids: tuple[int, ...]) -> str:
+    """Return what messages begin with where that is not the tokenizer's own prefix; else ""."""
+    if not prefix_ids or not getattr(tokenizer, "chat_template", None):
+        return ""
+    content = "content"
+    try:
+        text = tokenizer.apply_chat_template(
+            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+        )
+    except jinja2.TemplateError:
+        return ""
+    if prefix_ids == (tokenizer.bos_token_id,) and text.startswith(tokenizer.bos_token):
+        return ""
+    return text.partition(content)[0]
 
 
 def _eos_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:

@@ -17,7 +17,7 @@ _GIB = 2**30
 def default_budget(device: torch.device) -> int:
     """Return the bytes forward passes may use where the user names no budget.
 
-    Half of what is free, rounded down to a power of two and at most 2 GiB (16 GiB on an
+    Half of what is free, rounded down to a power of two and at most 1 GiB (16 GiB on an
     accelerator), so that the same machine plans the same chunks.
     """
     if device.type == "cuda":
@@ -25,7 +25,7 @@ def default_budget(device: torch.device) -> int:
     elif device.type == "mps":
         free, most = torch.mps.recommended_max_memory(), 4 * _GIB
     else:
-        free, most = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), 2 * _GIB
+        free, most = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), _GIB
     return min(1 << max(int(free // 2).bit_length() - 1, 26), most)
 
 

@@ -1,6 +1,7 @@
-"""Hidden states at chosen tokens of each prompt, in every layer."""
+"""Hidden states at chosen tokens of each prompt, in every layer, and how answers are read there."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -143,3 +144,47 @@ def lens(
         others = logs.index_fill(1, wanted, -torch.inf).logsumexp(-1, keepdim=True)
         found.append(torch.cat([chosen, others], -1).cpu().numpy())
     return np.concatenate(found).reshape(*residual.shape[:-1], len(wanted) + 1)
+
+
+@torch.inference_mode()
+def readout(lm: LM, tokens: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the vectors that the logits of some tokens are read with.
+
+    The first, [tokens, width], are those in the residual stream out of the last layer: the logits
+    of two tokens at a state x differ by the difference of their vectors times x, up to a factor
+    above 0 that depends on x (the final norm divides by the size of x) and a constant (its bias
+    and the unembedding's). The second are those after the final norm: rows of the unembedding.
+    Where the norm takes the mean off, so do the first. Both are float32. A cap on the logits
+    keeps their order, so it changes nothing here.
+    """
+    assert lm.anatomy is not None
+    parts = lm.anatomy
+    rows = parts.unembed.get_parameter("weight")[list(tokens)].float()
+    if parts.final_norm is None:
+        return rows.cpu().numpy(), rows.cpu().numpy()
+    probe = torch.ones(parts.width, device=lm.device)
+    probe[::2] = -1
+    probe -= probe.mean()  # Of odd width, too, so that a norm that takes off the mean does not.
+
+    def normed(states: torch.Tensor) -> torch.Tensor:
+        assert parts.final_norm is not None
+        return parts.final_norm(states.to(parts.dtype)).float()
+
+    scaled = (normed(probe) - normed(-probe)) / 2 / probe * rows
+    centres = torch.allclose(normed(probe + 1), normed(probe), rtol=1e-2, atol=1e-2)
+    if centres:
+        scaled = scaled - scaled.mean(-1, keepdim=True)
+    return scaled.cpu().numpy(), rows.cpu().numpy()
+
+
+@contextlib.contextmanager
+def whole_variant(weights: Weights | None, variant: int) -> Iterator[None]:
+    """Run the model as a variant of complete sets of weights; leave it as it is for adapters.
+
+    Adapters are added to maps inside the layers, so norm and unembedding are the base model's.
+    """
+    if weights is None or weights.mixes_rows:
+        yield
+    else:
+        with weights.routed([variant]):
+            yield

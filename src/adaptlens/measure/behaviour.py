@@ -1,7 +1,7 @@
 """What an adapted model does: log-likelihood of every choice, or the text it generates."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -20,11 +20,12 @@ SHOWN_PROMPTS = 3
 class Behaviour:
     """Scores the test and the validation queries under every variant.
 
-    Choice tasks give `loglik` and `prior_loglik` [repeats, queries, choices], `answer_tokens` and
-    `answer_bytes` [queries, choices] and `gold` [queries]; generation tasks give `exact`, `chrf`
+    Choice tasks give `loglik`, `prior_loglik`, `answer_tokens` and `answer_bytes` [repeats,
+    queries, choices] and `gold` [queries]; generation tasks give `exact`, `chrf`
     and `target_loglik` [repeats, queries] and the generated `outputs`. The same names with the
     prefix `validation_` hold the validation split, on which choices such as the best shot count
-    are made.
+    are made. Where variants are draws under several templates, each draw reads each validation
+    query under one of them, in turn: the arrays then have one row a draw.
     """
 
     name: ClassVar[str] = "behaviour"
@@ -33,21 +34,17 @@ class Behaviour:
         self, lm: LM, task: Task, adapted: Adapted, *, progress: Progress | None = None
     ) -> Measured:
         """Return the arrays above, and the first prompts as actually sent."""
-        queries = (*task.test, *task.validation)
-        sent, work = _written(adapted, queries), Work()
+        test = Rows(task.test, _written(adapted, task.test), tuple(range(len(adapted.draws))))
+        splits = {"": test}
+        if task.validation:
+            splits["validation_"] = _in_turn(adapted, task.validation)
+        work = Work()
+        texts: dict[str, object] = {}
         if task.kind == "choice":
-            arrays = _choices(lm, task, adapted, queries, sent, progress, work)
-            texts: dict[str, object] = {}
+            arrays = _choices(lm, task, adapted, splits, progress, work)
         else:
-            arrays, outputs = _generation(lm, task, adapted, queries, sent, progress, work)
-            texts = {"outputs": [row[: len(task.test)] for row in outputs]}
-        test = slice(0, len(task.test))
-        rest = slice(len(task.test), None)
-        split = {
-            prefix + name: np.ascontiguousarray(_queries(name, array, part))
-            for prefix, part in (("", test), ("validation_", rest))
-            for name, array in arrays.items()
-        }
+            arrays, outputs = _generation(lm, task, adapted, splits, progress, work)
+            texts["outputs"] = outputs
         texts["prompts"] = [
             {
                 "query_id": prompt.query_id,
@@ -55,145 +52,202 @@ class Behaviour:
                 "parts": [[part.role, part.text] for part in prompt.parts],
                 "answers": list(prompt.answers),
             }
-            for prompt, query in zip(sent[0][:SHOWN_PROMPTS], task.test, strict=False)
+            for prompt, query in zip(test.sent[0][:SHOWN_PROMPTS], task.test, strict=False)
         ]
-        dropped = sum(prompt.dropped_demos for row in sent for prompt in row)
+        sent = [prompt for rows in splits.values() for row in rows.sent for prompt in row]
         counts = {
-            "dropped_demos": float(dropped),
+            "dropped_demos": float(sum(prompt.dropped_demos for prompt in sent)),
             "unshared_sequences": float(work.unshared),
             "seams_moved": float(work.seams_moved),
         }
-        return Measured(counts, split, texts)
+        return Measured(counts, arrays, texts)
 
 
-def _queries(name: str, array: np.ndarray, part: slice) -> np.ndarray:
-    """Return the part of the array's queries axis, which follows `repeats` where there is one."""
-    if name in ("answer_tokens", "answer_bytes", "gold", "target_tokens"):
-        return array[part]
-    return array[:, part]
+@dataclass(frozen=True)
+class Rows:
+    """What is read of one split.
+
+    Attributes:
+        queries: of the split.
+        sent: prompts [rows][queries].
+        variants: who reads each row.
+    """
+
+    queries: Sequence[Example]
+    sent: list[list[Prompt]]
+    variants: tuple[int, ...]
+
+
+def _in_turn(adapted: Adapted, queries: Sequence[Example]) -> Rows:
+    """Return the validation split: all variants, or each draw with its templates taking turns."""
+    sent = _written(adapted, queries)
+    if not adapted.templates:
+        return Rows(queries, sent, tuple(range(len(sent))))
+    ways = len(adapted.templates)
+    draws = adapted.draws[: len(sent) // ways]
+    rows = [
+        [sent[(q + draw) % ways * len(draws) + place][q] for q in range(len(queries))]
+        for place, draw in enumerate(draws)
+    ]
+    return Rows(queries, rows, tuple(range(len(draws))))
 
 
 def _written(adapted: Adapted, queries: Sequence[Example]) -> list[list[Prompt]]:
     """Return the prompts [repeats][queries], written once where variants share them."""
     repeats = len(adapted.draws)
     if adapted.shares_prompts:
-        return [[adapted.write(0, query) for query in queries]] * repeats
+        each = repeats // (len(adapted.templates) or 1)
+        firsts = range(0, repeats, each)
+        return [row for i in firsts for row in [[adapted.write(i, q) for q in queries]] * each]
     return [[adapted.write(i, query) for query in queries] for i in range(repeats)]
 
 
 def _scored(
-    lm: LM, adapted: Adapted, sent: list[list[Prompt]], progress: Progress | None, work: Work
-) -> list[list[np.ndarray]]:
-    """Return the log-likelihoods of every prompt's answers, [repeats][queries] of [choices].
+    lm: LM, adapted: Adapted, parts: Sequence[Rows], progress: Progress | None, work: Work
+) -> list[list[list[np.ndarray]]]:
+    """Return the log-likelihoods of every prompt's answers, [parts][rows][queries] of [choices].
 
-    Equal prompts of one variant are scored once.
+    Equal prompts of one set of weights are scored once.
     """
     places: dict[tuple[int, str, tuple[str, ...]], int] = {}
     unique: list[Prompt] = []
-    variants: list[int] = []
+    owners: list[int] = []
     where = []
-    for variant, row in enumerate(sent):
-        own = variant if adapted.weights is not None else 0
-        for prompt in row:
-            key = (own, prompt.text, prompt.answers)
-            if key not in places:
-                places[key] = len(unique)
-                unique.append(prompt)
-                variants.append(own)
-            where.append(places[key])
-    requests = score.encode(lm, unique, variants, work=work)
+    for part in parts:
+        for variant, row in zip(part.variants, part.sent, strict=True):
+            own = _owner(adapted, variant)
+            for prompt in row:
+                key = (own, prompt.text, prompt.answers)
+                if key not in places:
+                    places[key] = len(unique)
+                    unique.append(prompt)
+                    owners.append(own)
+                where.append(places[key])
+    requests = score.encode(lm, unique, owners, work=work)
     found = score.score(lm, requests, adapted.weights, progress=progress, work=work)
-    width = len(sent[0])
-    return [
-        [found[i] for i in where[start : start + width]] for start in range(0, len(where), width)
-    ]
+    each = iter(where)
+    return [[[found[next(each)] for _ in row] for row in part.sent] for part in parts]
+
+
+def _owner(adapted: Adapted, variant: int) -> int:
+    """Return the number of the weights that read a variant's prompts."""
+    return variant % adapted.weights.num_variants if adapted.weights is not None else 0
 
 
 def _choices(
     lm: LM,
     task: Task,
     adapted: Adapted,
-    queries: Sequence[Example],
-    sent: list[list[Prompt]],
+    splits: Mapping[str, Rows],
     progress: Progress | None,
     work: Work,
 ) -> dict[str, np.ndarray]:
-    free = _written(adapted, [prompts.content_free(query) for query in queries])
-    both = _scored(lm, adapted, [a + b for a, b in zip(sent, free, strict=True)], progress, work)
-    options = [query.choices or task.choices for query in queries]
-    most = max(map(len, options))
-    padded = np.full((len(sent), 2 * len(queries), most), np.nan)
-    for repeat, row in enumerate(both):
+    free = [_free(adapted, rows, prefix) for prefix, rows in splits.items()]
+    both = _scored(lm, adapted, [*splits.values(), *free], progress, work)
+    arrays: dict[str, np.ndarray] = {}
+    for (prefix, rows), found, prior in zip(
+        splits.items(), both[: len(splits)], both[len(splits) :], strict=True
+    ):
+        options = [query.choices or task.choices for query in rows.queries]
+        golds = [o.index(q.target) for o, q in zip(options, rows.queries, strict=True)]
+        tokens, size = _sizes(lm, rows)
+        own = {
+            "loglik": _padded(found),
+            "prior_loglik": _padded(prior),
+            "answer_tokens": tokens,
+            "answer_bytes": size,
+            "gold": np.array(golds),
+        }
+        arrays |= {prefix + name: array for name, array in own.items()}
+    return arrays
+
+
+def _free(adapted: Adapted, rows: Rows, prefix: str) -> Rows:
+    """Return the same prompts with queries that say nothing."""
+    queries = [prompts.content_free(query) for query in rows.queries]
+    if prefix:
+        return _in_turn(adapted, queries)
+    return Rows(queries, _written(adapted, queries), rows.variants)
+
+
+def _padded(found: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
+    """Return log-likelihoods [rows, queries, choices], NaN where a query has fewer choices."""
+    most = max(len(logliks) for row in found for logliks in row)
+    padded = np.full((len(found), len(found[0]), most), np.nan)
+    for repeat, row in enumerate(found):
         for position, logliks in enumerate(row):
             padded[repeat, position, : len(logliks)] = logliks
-    tokens = np.zeros((len(queries), most), np.int64)
-    size = np.zeros((len(queries), most), np.int64)
-    for position, answers in enumerate(options):
-        for choice, option in enumerate(answers):
-            text = prompts.answer(task, option, chat=lm.chat)
-            tokens[position, choice] = len(lm.tokenizer(text, add_special_tokens=False).input_ids)
-            size[position, choice] = len(text.encode())
-    return {
-        "loglik": padded[:, : len(queries)],
-        "prior_loglik": padded[:, len(queries) :],
-        "answer_tokens": tokens,
-        "answer_bytes": size,
-        "gold": np.array([o.index(q.target) for o, q in zip(options, queries, strict=True)]),
-    }
+    return padded
+
+
+def _sizes(lm: LM, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+    """Return tokens and bytes of the answers as they were scored, [rows, queries, choices]."""
+    texts = dict.fromkeys(a for row in rows.sent for prompt in row for a in prompt.answers)
+    counts = {text: len(lm.tokenizer(text, add_special_tokens=False).input_ids) for text in texts}
+    most = max(len(prompt.answers) for row in rows.sent for prompt in row)
+    tokens, size = np.zeros((2, len(rows.sent), len(rows.queries), most), np.int64)
+    for repeat, row in enumerate(rows.sent):
+        for position, prompt in enumerate(row):
+            num = len(prompt.answers)
+            tokens[repeat, position, :num] = [counts[answer] for answer in prompt.answers]
+            size[repeat, position, :num] = [len(answer.encode()) for answer in prompt.answers]
+    return tokens, size
 
 
 def _generation(
     lm: LM,
     task: Task,
     adapted: Adapted,
-    queries: Sequence[Example],
-    sent: list[list[Prompt]],
+    splits: Mapping[str, Rows],
     progress: Progress | None,
     work: Work,
 ) -> tuple[dict[str, np.ndarray], list[list[str]]]:
+    """Return the arrays, and what was written for the test queries."""
     from sacrebleu.metrics import CHRF
 
-    repeats = len(sent)
-    targets = [prompts.answer(task, query.target, chat=lm.chat) for query in queries]
-    with_target = [
-        [Prompt(p.parts, (t,), p.query_id) for p, t in zip(row, targets, strict=True)]
-        for row in sent
+    targets = [
+        replace(
+            rows,
+            sent=[[Prompt(p.parts, (p.target,), p.query_id) for p in row] for row in rows.sent],
+        )
+        for rows in splits.values()
     ]
-    loglik = _scored(lm, adapted, with_target, None, work)
-    variants = [i if adapted.weights is not None else 0 for i in range(repeats) for _ in queries]
-    flat = [prompt for row in sent for prompt in row]
-    requests = score.encode(lm, flat, variants)
-    generated = score.generate(
-        lm,
-        requests,
-        task.max_new_tokens,
-        stop=stops(task),
-        weights=adapted.weights,
-        progress=progress,
-        work=work,
+    logliks = _scored(lm, adapted, targets, None, work)
+    flat = [prompt for rows in splits.values() for row in rows.sent for prompt in row]
+    owners = [
+        _owner(adapted, variant)
+        for rows in splits.values()
+        for variant in rows.variants
+        for _ in rows.queries
+    ]
+    generated = iter(
+        score.generate(
+            lm,
+            score.encode(lm, flat, owners),
+            task.max_new_tokens,
+            stop=stops(task),
+            weights=adapted.weights,
+            progress=progress,
+            work=work,
+        )
     )
-    outputs = [
-        [text.strip() for text in generated[start : start + len(queries)]]
-        for start in range(0, len(generated), len(queries))
-    ]
     chrf = CHRF()
-    wanted = [query.target for query in queries]
-    arrays = {
-        "exact": np.array(
-            [[float(o == w.strip()) for o, w in zip(row, wanted, strict=True)] for row in outputs]
-        ),
-        "chrf": np.array(
-            [
-                [chrf.sentence_score(o, [w]).score for o, w in zip(row, wanted, strict=True)]
-                for row in outputs
-            ]
-        ),
-        "target_loglik": np.array([[float(one[0]) for one in row] for row in loglik]),
-        "target_tokens": np.array(
-            [len(lm.tokenizer(t, add_special_tokens=False).input_ids) for t in targets]
-        ),
-    }
-    return arrays, outputs
+    arrays: dict[str, np.ndarray] = {}
+    outputs: dict[str, list[list[str]]] = {}
+    for (prefix, rows), loglik in zip(splits.items(), logliks, strict=True):
+        texts = [[next(generated).strip() for _ in row] for row in rows.sent]
+        outputs[prefix] = texts
+        wanted = [query.target for query in rows.queries]
+        pairs = [list(zip(row, wanted, strict=True)) for row in texts]
+        tokens = [lm.tokenizer(p.target, add_special_tokens=False) for p in rows.sent[0]]
+        own = {
+            "exact": np.array([[float(o == w.strip()) for o, w in row] for row in pairs]),
+            "chrf": np.array([[chrf.sentence_score(o, [w]).score for o, w in r] for r in pairs]),
+            "target_loglik": np.array([[float(one[0]) for one in row] for row in loglik]),
+            "target_tokens": np.array([len(one.input_ids) for one in tokens]),
+        }
+        arrays |= {prefix + name: array for name, array in own.items()}
+    return arrays, outputs[""]
 
 
 def stops(task: Task) -> tuple[str, ...]:

@@ -14,7 +14,6 @@ from typing import ClassVar
 
 import torch
 
-from adaptlens import prompts
 from adaptlens.lm import score
 from adaptlens.lm.flops import attention_flops, matrix_parameters
 from adaptlens.lm.load import LM
@@ -46,10 +45,7 @@ class Cost:
         queries = task.test[: SAMPLE_QUERIES + 1]
         sent = [adapted.write(0, query) for query in queries]
         asked = [
-            prompt
-            if prompt.answers
-            else Prompt(prompt.parts, (prompts.answer(task, query.target, chat=lm.chat),))
-            for prompt, query in zip(sent, queries, strict=True)
+            prompt if prompt.answers else Prompt(prompt.parts, (prompt.target,)) for prompt in sent
         ]
         requests = score.encode(lm, asked, [0] * len(asked))
         ids = [list(request.prompt_ids) for request in requests]

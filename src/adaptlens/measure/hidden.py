@@ -12,7 +12,7 @@ from adaptlens import prompts
 from adaptlens.errors import UserError, unknown
 from adaptlens.lm import seams
 from adaptlens.lm.load import LM
-from adaptlens.lm.states import Place, lens, states_at
+from adaptlens.lm.states import Place, lens, readout, states_at, whole_variant
 from adaptlens.measure import Progress
 from adaptlens.values import Adapted, Example, Measured, Part, Prompt, Role, Task
 
@@ -30,7 +30,9 @@ class Hidden:
     width] where all queries share the tokens, as they do those of the instruction and the
     demonstrations. `lens` [repeats, queries, layers + 1, answers + 1]: log-probabilities of the
     answers' first tokens, and of all other tokens together, at the last token. Answers that begin
-    with the same token are not told apart by it.
+    with the same token are not told apart by it. `readout` [repeats, answers, width]: the vectors
+    by whose differences the residual stream tells these tokens apart, and `readout_final` the
+    same after the final norm, both of the variant's own norm and unembedding (`lm.states.readout`).
 
     Attributes:
         positions: where to read. last: the prompt's last token, from which the answer is
@@ -79,7 +81,7 @@ class Hidden:
                 arrays[f"{position}.{layer:02d}"] = self._kept(residual[:, :, layer])
             arrays[f"{position}.final"] = self._kept(found.final.reshape(*shape, -1))
             if position == "last":
-                arrays["lens"] = lens(lm, residual, _lens_tokens(lm, task))
+                arrays |= _read_out(lm, adapted, residual, _lens_tokens(lm, task))
         return Measured(arrays=arrays)
 
     def _kept(self, states: np.ndarray) -> np.ndarray:
@@ -92,6 +94,20 @@ class Hidden:
                 "float32 (keep)."
             )
         return states.astype(np.float16)
+
+
+def _read_out(
+    lm: LM, adapted: Adapted, residual: np.ndarray, tokens: Sequence[int]
+) -> dict[str, np.ndarray]:
+    """Return what each variant's own head reads in states [repeats, queries, layers + 1, width]."""
+    found: dict[str, list[np.ndarray]] = {"lens": [], "readout": [], "readout_final": []}
+    for variant, states in enumerate(residual):
+        with whole_variant(adapted.weights, variant):
+            found["lens"].append(lens(lm, states, tokens))
+            inside, final = readout(lm, tokens)
+        found["readout"].append(inside)
+        found["readout_final"].append(final)
+    return {name: np.stack(rows) for name, rows in found.items()}
 
 
 @dataclass(frozen=True)

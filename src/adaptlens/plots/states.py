@@ -224,7 +224,7 @@ def heat(
                 title,
                 size,
                 alt.Step(18),
-                f"{SIMILARITIES.get(measure, measure)}, mismatched queries subtracted",
+                f"{SIMILARITIES.get(measure, measure)}, above mismatched",
             )
         )
     return figure(panels, 1)
@@ -281,7 +281,7 @@ def agreement(rows: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
 
     panels: list[Any] = []
     rows = of_pairs(rows).dropna(subset=["agreement"])
-    measures = [("similarity", "raw cosine"), ("centred", "centred cosine")]
+    measures = [("centred", "centred cosine"), ("within", "within answers")]
     measures = [(column, name) for column, name in measures if column in rows]
     columns, size = spread(len(measures), rows.groupby(["task", "model"]).ngroups, width)
     present = [p for p in PAIRS if p in set(rows.loc[rows["role"] == "main", "pair"])]

@@ -47,9 +47,12 @@ TITLES = {
 }
 """The headings of the factors' sections, in their order on the page."""
 
+SHOWN = ("cosine", "centred", "within", "projected")
+"""The measures of the figures of pairs: the paper's, and with the answer taken out."""
+
 KNOWN = {
-    "claims", "pairs", "factors", "u_shape", "regression", "behaviour", "pair_behaviour", "lens",
-    "models",
+    "implicit", "claims", "pairs", "factors", "u_shape", "regression", "behaviour",
+    "pair_behaviour", "lens", "models",
 }  # fmt: skip
 """The tables that the page has sections for."""
 
@@ -70,7 +73,7 @@ class ConvergenceReport(StudyReport):
     @property
     def measure(self) -> str:
         """The measure by which the claims are judged."""
-        return str(self.settings.get("claim", {}).get("measure", "centred"))
+        return str(self.settings.get("claim", {}).get("measure", "within"))
 
 
 def write(report: ConvergenceReport, path: Path | str, *, formats: Iterable[str] = FORMATS) -> Path:
@@ -111,21 +114,35 @@ def wanted(report: ConvergenceReport) -> Iterator[Wanted]:
     """Yield the figures that the report has rows for."""
     measures = tuple(dict.fromkeys(("cosine", report.measure)))
     judged = SIMILARITIES.get(report.measure, report.measure)
+    if (implicit := report.table("implicit")) is not None and implicit["excess"].notna().any():
+        margin = report.settings["claim"]["margin"]
+        yield Wanted(
+            "implicit",
+            "How much more alike ICL and IT are in the last layer than the pairs they are held "
+            f"against, with 95% intervals, by the measure that judges ({judged}) and by others. "
+            f"The line is the margin, {margin:g}: the claim needs every interval beyond it. The "
+            "steered anchor is the anchor's states moved, for each answer, by the mean change of "
+            "tuning: IT's answers and nothing else of IT. Hollow: beside, not "
+            f"counted. {_n(implicit)}",
+            partial(plots.excesses, implicit, margin=margin),
+        )
     if (pairs := report.table("pairs")) is not None:
+        shown = [one for one in SHOWN if one in set(pairs["measure"])]
         main = pairs[pairs["role"] == "main"]
         if len(last := plots.last_layer(plots.of_pairs(main))):
             yield Wanted(
                 "pairs",
                 "How alike the states of two conditions are, out of the last layer and before the "
                 f"final norm: mean over queries and draws with 95% intervals. {TICKS} {_n(last)}",
-                partial(plots.bars, pairs, measures=measures),
+                partial(plots.bars, pairs, measures=shown),
             )
             yield Wanted(
                 "layers",
-                "The same over all layers; layer 0 is the embedding, the hollow marks are after "
-                f"the final norm. Bands: 95% intervals. {LINES} Where all states are equal, a "
-                f"centred cosine is undefined and left out. {_n(main)}",
-                partial(plots.over_layers, pairs, measures=measures),
+                "The same over all layers; layer 0 is the embedding of the last token, which all "
+                "prompts share, so that the lower layers are alike in any pair; the hollow marks "
+                f"are after the final norm. Bands: 95% intervals. {LINES} Where all states are "
+                f"equal, a centred cosine is undefined and left out. {_n(main)}",
+                partial(plots.over_layers, pairs, measures=shown),
             )
             tuned = ("icl ~ it", "icl ~ sl")
             if set(tuned) <= set(last["pair"]):
@@ -215,6 +232,7 @@ def _grids(report: ConvergenceReport) -> dict[str, Any]:
     tables, cells = report.tables, tabled.cells_by_condition(report.cells)
     found: dict[str, Any] = {
         "claims": tabled.claims(report.claims),
+        "implicit": tabled.implicit(tables),
         "u_shape": tabled.u_shape(tables),
         "regression": tabled.regression(tables),
         "behaviour": tabled.behaviour(tables, cells),

@@ -1,6 +1,6 @@
 """The main job: prompt or tune? A grid of adaptations over one model's and one task's draws."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,8 @@ from adaptlens.studies.running import (
     write_tables,
 )
 from adaptlens.study import Cell, Component, Study, cut, resolve, task_digest
+from adaptlens.tasks import templates
+from adaptlens.tuning_steps import usual_steps
 from adaptlens.values import Task
 
 if TYPE_CHECKING:
@@ -28,7 +30,11 @@ if TYPE_CHECKING:
 
     from adaptlens.report import Report
 
-PROMPTING, TUNING = ("zero_shot", "icl"), ("it", "sl", "full")
+TUNING = ("it", "sl", "full")
+
+BATCH = 8
+RATE_TIMES = (0.25, 1.0, 4.0)
+"""How tuning is done where the settings do not say: see docs/methods.md, section 9."""
 
 
 @dataclass(frozen=True)
@@ -70,12 +76,16 @@ def plan(config: CompareConfig) -> Study:
     """
     loaded = [load_task(settings, config) for settings in config.tasks]
     cells = []
+    digests = {}
     for name, shown in shown_names(config.models).items():
         model = modelfiles.identify(
             name, dtype=config.dtype, chat=config.chat, quantize=config.quantize
         )
         model["name"] = shown
-        for task in loaded:
+        offered = modelfiles.has_chat_template(name)
+        for plain in loaded:
+            task = _templated(plain, config, bool(plain.instruction) if model["chat"] else offered)
+            digests[task_digest(task)] = task
             _check_sizes(task, config)
             described = {
                 "name": task.name,
@@ -85,14 +95,26 @@ def plan(config: CompareConfig) -> Study:
                 "seed": config.seed,
             }
             measurements = tuple(resolve("measurement", m)[0] for m in ("behaviour", "cost"))
-            for component, made in _adaptations(config):
+            for component, made in _adaptations(config, task):
                 draws = tuple(range(config.draws)) if _uses_draws(component) else (-1,)
                 cell = Cell(
                     model, described, component, made.label, measurements, draws, config.seed
                 )
                 cells += cut(cell, made.draws_per_cell)
-    digests = {task_digest(task): task for task in loaded}
     return Study("compare", asdict(config), tuple(cells), digests)
+
+
+def _templated(task: Task, config: CompareConfig, chat: bool) -> Task:
+    """Return the task with the templates it is read and tuned under: those given, or usual ones."""
+    if task.templates:
+        return task
+    usual = templates.usual(task, chat=chat)
+    if config.num_templates > len(usual):
+        raise UserError(
+            f"num_templates {config.num_templates}: task '{task.name}' has {len(usual)} usual "
+            "templates; ask for fewer, or give your own with --template."
+        )
+    return replace(task, templates=usual[: config.num_templates])
 
 
 def _check_sizes(task: Task, config: CompareConfig) -> None:
@@ -106,11 +128,12 @@ def _check_sizes(task: Task, config: CompareConfig) -> None:
 
 def _uses_draws(component: Component) -> bool:
     retrieved = component.arguments.get("selection") in prompts.RETRIEVED
-    return component.name != "zero_shot" and not retrieved
+    drawn = component.name != "best_prompt" or component.arguments["examples"]
+    return component.name != "zero_shot" and not retrieved and bool(drawn)
 
 
-def _adaptations(config: CompareConfig) -> list[tuple[Component, Any]]:
-    """Return the grid: zero-shot, ICL at every shot count, each way of tuning at every size."""
+def _adaptations(config: CompareConfig, task: Task) -> list[tuple[Component, Any]]:
+    """Return the grid: prompts with every number of shots, each way of tuning at every size."""
     found = []
     for shots in config.shots:
         if shots == 0:
@@ -127,19 +150,55 @@ def _adaptations(config: CompareConfig) -> list[tuple[Component, Any]]:
                 )
             )
     drawn = "random" if config.selection in prompts.RETRIEVED else config.selection
+    for shots in config.shots if _searches(config, task) else ():
+        if not (config.true_few_shot and shots < 2):
+            found.append(
+                resolve(
+                    "adaptation",
+                    "best_prompt",
+                    examples=shots,
+                    selection=drawn,
+                    seed=config.seed,
+                    reads=config.search_reads,
+                    draw_reads=config.search_draw_reads,
+                    true_few_shot=config.true_few_shot,
+                    on_overflow=config.on_overflow,
+                )
+            )
     for name in config.tuning:
-        given = {key: value for key, value in config.tune.items() if value is not None}
-        if name == "full":
-            given = {
-                k: v for k, v in given.items() if k not in ("rank", "alpha", "targets", "dropout")
-            }
         for size in config.tuning_sizes:
+            given = _recipe(name, size, config, task)
             found.append(
                 resolve(
                     "adaptation", name, examples=size, selection=drawn, seed=config.seed, **given
                 )
             )
     return found
+
+
+def _recipe(name: str, size: int, config: CompareConfig, task: Task) -> dict[str, Any]:
+    """Return how to tune in one way on so many examples, what the settings do not say filled in.
+
+    Where there is a validation split, rates and steps are chosen on it. LoRA alone chooses steps:
+    fewer are a stop on the way of more.
+    """
+    chooses = bool(task.validation) and not config.true_few_shot
+    usual: dict[str, Any] = {"batch": BATCH}
+    if chooses:
+        usual["rate_times"] = RATE_TIMES
+    if chooses and name != "full":
+        most = usual_steps(size, config.tune.get("batch", BATCH))
+        usual["steps"] = (most // 3, most)
+    given = {**usual, **{key: value for key, value in config.tune.items() if value is not None}}
+    if name == "full":
+        lora = ("rank", "alpha", "targets", "dropout")
+        given = {key: value for key, value in given.items() if key not in lora}
+    return given
+
+
+def _searches(config: CompareConfig, task: Task) -> bool:
+    """Return whether prompts are searched: for choices, with labels to choose by."""
+    return config.search and task.kind == "choice" and bool(task.validation or config.true_few_shot)
 
 
 def planned_work(study: Study, out: str | Path | None) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """From stored cells to the tables, verdicts and page of a comparison; needs no model."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,8 +9,11 @@ import numpy as np
 from adaptlens import compare
 from adaptlens.errors import UserError
 from adaptlens.frames import Condition, conditions
-from adaptlens.stats import Family, Scores, comparisons, estimate
+from adaptlens.stats import comparisons, estimate
 from adaptlens.store import Run
+from adaptlens.studies import compare_searches
+from adaptlens.studies.compare_allowed import allowed
+from adaptlens.studies.compare_arms import Arm, Reading, arms
 from adaptlens.studies.running import STUDY_FILE, cell_rows, unfinished
 from adaptlens.verdict import Verdict, verdict
 
@@ -20,21 +23,19 @@ if TYPE_CHECKING:
     from adaptlens.report import Report
 
 MOST_ROWS = 20_000
-FAMILY: dict[str, Family] = {
-    "zero_shot": "none",
-    "icl": "prompt",
-    "it": "tune",
-    "sl": "tune",
-    "full": "tune",
-}
 CHOICE_METRICS: dict[str, compare.Rule] = {
     "accuracy": "raw",
     "accuracy_normalised": "bytes",
     "accuracy_corrected": "corrected",
+    "accuracy_calibrated": "calibrated",
 }
+JUDGED = "judged"
+"""The metric of choice tasks that the verdict is about: accuracy by the rule that each arm has."""
 
 TABLES = [
     "accuracy",
+    "templates",
+    "searches",
     "baselines",
     "differences",
     "calibration",
@@ -117,8 +118,10 @@ class Judged:
         self.model, self.name, self.task, self.settings = model, name, task, settings
         self.members = list(members)
         self.is_choice = task["kind"] == "choice"
-        self.metric = "accuracy" if self.is_choice else "chrf"
-        self.scores = {one.label: self._scores(one, self.metric) for one in self.members}
+        self.metric = JUDGED if self.is_choice else "chrf"
+        self.readings = {one.label: Reading(one, task) for one in self.members}
+        self.arms = arms(self.members, task, settings, "chrf")
+        self.scores = {arm.label: arm.scores for arm in self.arms}
         self.baselines = self._baselines()
         self.verdict: Verdict = verdict(
             self.scores,
@@ -129,26 +132,7 @@ class Judged:
         )
 
     def _arrays(self, one: Condition, split: str = "") -> dict[str, np.ndarray]:
-        start = f"behaviour.{split}"
-        names = [name for name in one.arrays if name.startswith(start)]
-        return {
-            name.removeprefix(start): one.arrays[name]
-            for name in names
-            if split or not name.startswith("behaviour.validation_")
-        }
-
-    def _values(self, arrays: Mapping[str, np.ndarray], metric: str) -> np.ndarray:
-        if self.is_choice:
-            return compare.correct(arrays, CHOICE_METRICS[metric])
-        return arrays[metric] / (100 if metric == "chrf" else 1)
-
-    def _scores(self, one: Condition, metric: str) -> Scores:
-        held_out = None
-        if len(self.task["validation"]) >= 2:
-            held_out = self._values(self._arrays(one, "validation_"), metric)
-        return Scores(
-            self._values(self._arrays(one), metric), one.draws, FAMILY[one.adaptation], held_out
-        )
+        return self.readings[one.label].arrays(split)
 
     def _baselines(self) -> dict[str, np.ndarray]:
         """Return what answering without reading, or without changing the text, scores."""
@@ -168,6 +152,8 @@ class Judged:
         """Return the rows of this model and task for every table of the report."""
         found = {
             "accuracy": self._accuracy(),
+            "templates": self._templates(),
+            "searches": self._searches(),
             "baselines": [
                 {
                     "task": self.name,
@@ -180,7 +166,7 @@ class Judged:
             "differences": self._differences(),
             "calibration": [],
             "reliability": [],
-            "cost": [self._cost(one) for one in self.members],
+            "cost": [{**self._cost(arm.condition), "condition": arm.label} for arm in self.arms],
             "break_even": self._break_even(),
         }
         if self.is_choice:
@@ -198,26 +184,75 @@ class Judged:
         return 100.0 if metric == "chrf" else 1.0
 
     def _accuracy(self) -> Rows:
+        return [row for arm in self.arms for row in self._scored(arm)]
+
+    def _scored(self, arm: Arm) -> Rows:
+        """Return an arm's score by the rule that judges it, and by every other rule."""
+        one, reading = arm.condition, self.readings[arm.condition.label]
+        by_metric = {self.metric: arm.scores}
+        if self.is_choice and not arm.templates:
+            rules = reading.rules()
+            fixed = {name: rule for name, rule in CHOICE_METRICS.items() if rule in rules}
+            for name, rule in fixed.items():
+                by_metric[name] = replace(arm.scores, values=reading.shaped("accuracy", rule))
+        elif not self.is_choice:
+            by_metric["exact"] = replace(arm.scores, values=reading.shaped("exact"))
         rows = []
-        for one in self.members:
-            for metric in CHOICE_METRICS if self.is_choice else ("chrf", "exact"):
-                found = estimate(self._scores(one, metric), seed=self.settings["seed"])
-                scale = self._scale(metric)
+        for metric, scores in by_metric.items():
+            found = estimate(scores, seed=self.settings["seed"])
+            scale, worst = self._scale(metric), found.worst_draw
+            rows.append(
+                {
+                    **self._about(one),
+                    "condition": arm.label,
+                    "adaptation": f"best_{one.adaptation}" if arm.templates else one.adaptation,
+                    "examples": one.examples,
+                    "metric": metric,
+                    "value": found.value * scale,
+                    "low": found.low * scale,
+                    "high": found.high * scale,
+                    "rule": arm.rule if metric == self.metric else CHOICE_METRICS.get(metric, ""),
+                    "queries": found.queries,
+                    "draws": found.draws,
+                    "templates": len(scores.templates) or 1,
+                    "template": ", ".join(dict.fromkeys(arm.templates)),
+                    "worst_draw": np.nan if worst is None else worst * scale,
+                    "collapsed": found.collapsed,
+                    "cell": " ".join(dict.fromkeys(one.cells)),
+                }
+            )
+        return rows
+
+    def _templates(self) -> Rows:
+        """Return every arm's score under each template, by the rule that judges the arm."""
+        rows = []
+        for arm in self.arms:
+            for place, name in enumerate(arm.scores.templates):
+                alone = replace(arm.scores, values=arm.scores.values[place], templates=())
+                found = estimate(alone, seed=self.settings["seed"])
+                scale = self._scale(self.metric)
                 rows.append(
                     {
-                        **self._about(one),
-                        "adaptation": one.adaptation,
-                        "examples": one.examples,
-                        "metric": metric,
+                        **self._about(arm.condition),
+                        "template": name,
+                        "metric": self.metric,
+                        "rule": arm.rule,
                         "value": found.value * scale,
                         "low": found.low * scale,
                         "high": found.high * scale,
-                        "queries": found.queries,
                         "draws": found.draws,
-                        "cell": " ".join(dict.fromkeys(one.cells)),
+                        "queries": found.queries,
                     }
                 )
         return rows
+
+    def _searches(self) -> Rows:
+        """Return what each search for a prompt chose, and what it cost."""
+        return [
+            {**self._about(one), **row}
+            for one in self.members
+            for row in compare_searches.rows(one, self.task, self.settings)
+        ]
 
     def _differences(self) -> Rows:
         settings = self.settings
@@ -242,12 +277,13 @@ class Judged:
         arrays = self._arrays(one)
         loglik, gold = arrays["loglik"], arrays["gold"]
         stated, right = compare.confidence(loglik), compare.correct(arrays)
-        by_draw = [compare.calibration(s, r) for s, r in zip(stated, right, strict=True)]
+        found = compare.calibration(stated, right, seed=self.settings["seed"])
         row = {
             **self._about(one),
             "brier": float(compare.brier(loglik, gold).mean()),
-            "ece": float(np.mean([c.ece for c in by_draw])),
-            "ece_if_calibrated": float(np.mean([c.ece_if_calibrated for c in by_draw])),
+            "ece": found.ece,
+            "ece_if_calibrated": found.ece_if_calibrated,
+            "ece_p": found.ece_p,
             "answer_loglik": float(compare.answer_loglik(loglik, gold).mean()),
         }
         bins = [{**self._about(one), **b} for b in compare.reliability(stated, right)]
@@ -341,6 +377,7 @@ class Judged:
             "line": self.verdict.line,
             "state": self.verdict.state,
             "selection": self.verdict.selection,
+            "allowed": allowed(self.members, self.task, self.settings),
         }
 
     def notes(self) -> list[str]:
@@ -370,16 +407,19 @@ class Judged:
         return [{**self._about(one), **prompt} for one in self.members for prompt in one.prompts]
 
     def answers(self) -> Rows:
-        """Return one row per condition, draw and query."""
+        """Return one row per condition, template, draw and query."""
         rows = []
         for one in self.members:
             given = list(self._choices(one) if self.is_choice else self._texts(one))
-            for position, draw in enumerate(one.draws):
-                for place, example in enumerate(self.task["test"]):
-                    answer, right, margin = given[position][place]
+            read = [(name, draw) for name in one.templates or ("",) for draw in one.draws]
+            for (template, draw), answers in zip(read, given, strict=False):
+                for example, (answer, right, margin) in zip(
+                    self.task["test"], answers, strict=True
+                ):
                     rows.append(
                         {
                             **self._about(one),
+                            "template": template,
                             "draw": draw,
                             "query": example["id"],
                             "input": example["input"],
@@ -392,6 +432,7 @@ class Judged:
         return rows
 
     def _choices(self, one: Condition) -> Iterable[list[tuple[str, bool, float]]]:
+        """Yield what was answered by log-likelihood as it is, template by template."""
         arrays = self._arrays(one)
         options = [example["choices"] or self.task["choices"] for example in self.task["test"]]
         chosen, margin = compare.predictions(arrays), compare.margins(arrays)
@@ -402,8 +443,9 @@ class Judged:
             ]
 
     def _texts(self, one: Condition) -> Iterable[list[tuple[str, bool, float]]]:
+        """Yield what was written under the first template."""
         arrays = self._arrays(one)
-        for outputs, exact, chrf in zip(one.outputs, arrays["exact"], arrays["chrf"], strict=True):
+        for outputs, exact, chrf in zip(one.outputs, arrays["exact"], arrays["chrf"], strict=False):
             yield [
                 (text, bool(e), round(float(c), 2))
                 for text, e, c in zip(outputs, exact, chrf, strict=True)

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from adaptlens.report import ConvergenceReport
 
 GENERATION = "translation"
+MOST_FULLY_TUNED = 10**9
+"""Models with more parameters are fully tuned only where that is asked for."""
+
 UNRELATED = {"choice": "translation", "generation": "sentiment"}
 """The task whose examples are unrelated ones, unless another is asked for."""
 
@@ -88,7 +91,8 @@ def plan(config: ConvergenceConfig) -> Study:
         for task in (*loaded, *([] if few else extra)):
             light = few or task in extra
             _check_sizes(task, config, light)
-            wanted = _main(task, config, config.factor_draws if light else config.draws, light)
+            full = 0 if light else _full_draws(name, config, notes)
+            wanted = _main(task, config, config.factor_draws if light else config.draws, full)
             if not light:
                 counts = _that_fit(name, task, config, notes)
                 wanted += [*_controls(config), *_factors(task, config, counts, measures)]
@@ -172,16 +176,35 @@ def _that_fit(
     return tuple(fit)
 
 
-def _main(task: Task, config: ConvergenceConfig, draws: int, light: bool) -> list[Wanted]:
-    """Return the anchor, ICL, IT and SL, and full tuning where it was asked for."""
+def _full_draws(model: str, config: ConvergenceConfig, notes: list[str]) -> int:
+    """Return in how many draws all weights are tuned: a control of small models, unless asked."""
+    if config.full is not None:
+        return config.draws if config.full else 0
+    size = modelshape.num_parameters(modelfiles.locate(model))
+    if config.quantize or config.dtype == "float16":
+        why = "is not loaded as it could be trained"
+    elif not 0 < size <= MOST_FULLY_TUNED:
+        why = f"has more than {MOST_FULLY_TUNED:,} parameters, or does not say how many"
+    else:
+        return config.factor_draws
+    notes.append(f"full tuning, a control, was left out: '{model}' {why} (full: true takes it in)")
+    return 0
+
+
+def _main(task: Task, config: ConvergenceConfig, draws: int, full: int) -> list[Wanted]:
+    """Return the anchor, ICL, IT and SL, and full tuning in its own number of draws."""
     positions = ["last"]
     if task.kind == "generation":
         positions += ["answer_first", "answer_mean"]
     measured = (BEHAVIOUR, _hidden(config, positions))
-    names = ["icl", "it", "sl", *(["full"] if config.full and not light else [])]
+    conditions = {"icl": draws, "it": draws, "sl": draws, "full": full}
     return [
         Wanted("zero_shot", {}, 1, measured),
-        *(Wanted(name, {"examples": config.shots}, draws, measured) for name in names),
+        *(
+            Wanted(name, {"examples": config.shots}, count, measured)
+            for name, count in conditions.items()
+            if count
+        ),
     ]
 
 

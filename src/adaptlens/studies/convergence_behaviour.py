@@ -9,7 +9,7 @@ from adaptlens import compare, layered, similarity
 from adaptlens.frames import Condition
 from adaptlens.stats import Scores, estimate
 from adaptlens.studies.convergence_pairs import Compared, Pair, Rows
-from adaptlens.studies.convergence_states import FINAL
+from adaptlens.studies.convergence_states import ANSWER_OUT, FINAL, STEERED
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Behaving:
         """Return the score of every condition: accuracy in points, or chrF."""
         rows: Rows = []
         for one in self.compared.inside.members:
-            if not self._behaves(one) or "doses" in one.arguments:
+            if not self._behaves(one) or "doses" in one.arguments or one.label == STEERED:
                 continue
             values = self._values(one)
             found = estimate(Scores(values, one.draws), seed=self.compared.settings["seed"])
@@ -56,7 +56,7 @@ class Behaving:
         """Return, of every pair, whether it answers alike beside how alike it is inside."""
         rows: Rows = []
         for pair in self.compared.pairs:
-            if pair.role == "floor" and pair.right.endswith("draw"):
+            if pair.right == STEERED or (pair.role == "floor" and pair.right.endswith("draw")):
                 continue
             left, right = (self.compared.inside.behaving(c) for c in (pair.left, pair.right))
             if left is None or right is None or not (self._behaves(left) and self._behaves(right)):
@@ -93,10 +93,10 @@ class Behaving:
 
     def _inside(self, pair: Pair) -> dict[str, float]:
         found = {}
-        for name, measure in (("similarity", "cosine"), ("centred", "centred")):
-            if measure in similarity.MEASURES:
-                likeness = self.compared.inside.likeness(pair.left, pair.right, measure)
-                found[name] = float(np.mean(likeness.values[-2]))
+        named = {"similarity": "cosine", "centred": "centred"} | {one: one for one in ANSWER_OUT}
+        for name, measure in named.items():
+            likeness = self.compared.inside.likeness(pair.left, pair.right, measure)
+            found[name] = float(np.mean(likeness.values[-2]))
         return found
 
     def _kl(self, pair: Pair) -> tuple[np.ndarray, tuple[int, ...]] | None:

@@ -6,12 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from adaptlens import layered, similarity, trends
+from adaptlens import layered, trends
 from adaptlens.claims import Statement
 from adaptlens.frames import Condition
-from adaptlens.layered import Likeness, Mean
-from adaptlens.studies.convergence_pairs import Compared, Rows, finite_layers, interval
-from adaptlens.studies.convergence_states import ANCHOR, OTHER_DRAW, at_doses
+from adaptlens.layered import Likeness
+from adaptlens.studies.convergence_pairs import Compared, Rows, interval
+from adaptlens.studies.convergence_states import (
+    ANCHOR,
+    OTHER_DRAW,
+    STEERED,
+    at_doses,
+    is_distance,
+)
 
 BINS = 5
 RESEMBLANCE = {
@@ -71,6 +77,7 @@ class Factors:
                     **interval(mean),
                     "baseline": float(baseline.mean()),
                     "floor": self._floor(left, right, measure, position),
+                    "agreement": inside.agreement(left, right),
                     "queries": mean.queries,
                     "draws": mean.draws,
                 }
@@ -84,63 +91,25 @@ class Factors:
                 other = f"{label} {OTHER_DRAW}"
                 likeness = inside.likeness(label, other, measure, position)
                 found.append(float(likeness.values[self.last].mean()))
-        worst = max if similarity.MEASURES[measure].is_distance else min
+        worst = max if is_distance(measure) else min
         return worst(found, default=float("nan"))
 
     def pairs(self) -> Iterator[Statement]:
-        """Yield the paper's main claims, at the last layer."""
-        icl, it, sl = (self.compared.label(name) for name in ("icl", "it", "sl"))
+        """Yield the paper's main claims, at the last layer, and ICL ~ IT against other routes."""
+        icl, it, sl, full = (self.compared.label(name) for name in ("icl", "it", "sl", "full"))
         if not self.has(ANCHOR, icl, it):
             return
-        both = self.at_last(icl, it)
-        for other, name in ((icl, "the anchor and ICL"), (it, "the anchor and IT")):
-            yield self.statement(
-                1, f"ICL and IT are more alike than {name}", 1, both - self.at_last(ANCHOR, other)
-            )
-        if self.has(sl):
-            yield self.statement(
-                1, "ICL is more like IT than like SL", 1, both - self.at_last(icl, sl)
-            )
-
-    def layers(self) -> tuple[Rows, list[Statement]]:
-        """Return the test for a U over layers, for every main pair, and the paper's claim."""
-        rows, statements = [], []
-        for pair in (pair for pair in self.compared.pairs if pair.role == "main"):
-            for measure in self.compared.fixed:
-                likeness = self.compared.inside.likeness(pair.left, pair.right, measure)
-                kept = finite_layers(likeness.values)
-                if len(kept) < 3:
-                    continue
-                values = likeness.values[kept]
-                sign = -1 if similarity.MEASURES[measure].is_distance else 1
-                found = layered.u_shape(sign * values, likeness.drawn)
-                shape = "U" if found.is_u else "inverted U" if found.is_inverted else "neither"
-                rows.append(
-                    {
-                        **self.compared.about,
-                        "pair": pair.name,
-                        "measure": measure,
-                        **_sides("lower_minus_middle", found.lower_minus_middle),
-                        **_sides("upper_minus_middle", found.upper_minus_middle),
-                        "p": found.p,
-                        "shape": shape,
-                    }
-                )
-                is_claims = (pair.left, pair.right) == (
-                    self.compared.label("icl"), self.compared.label("it"),
-                )  # fmt: skip
-                if is_claims and measure == self.measure:
-                    statements.append(
-                        Statement(
-                            2,
-                            "over the layers, ICL ~ IT is U-shaped: its lower and its upper third "
-                            "lie above the middle",
-                            1,
-                            found.weaker,
-                            among=2,
-                        )
-                    )
-        return rows, statements
+        claims = {
+            "ICL and IT are more alike than the anchor and ICL": (ANCHOR, icl),
+            "ICL and IT are more alike than the anchor and IT": (ANCHOR, it),
+            "ICL is more like IT than like SL": (icl, sl),
+            "ICL is more like IT than like full tuning": (icl, full),
+            "ICL is more like IT than like the anchor steered to IT's answers": (icl, STEERED),
+        }
+        for claim, other in claims.items():
+            if self.has(*other):
+                levels = self._common([(icl, it), other])
+                yield self.statement(1, claim, 1, levels[0] - levels[1])
 
     def demonstrations(self) -> tuple[Rows, list[Statement]]:
         """Return similarity by number of demonstrations, and whether it rises."""
@@ -175,6 +144,8 @@ class Factors:
         likeness = self.likeness(icl, it)
         own = [likeness.draws.index(d) for d in source.draws]
         y = likeness.values[self.last][own]
+        if not np.isfinite(y).all():
+            return [], [], []
         predictors = {
             name: source.arrays[f"resemblance.{name}"]
             for name in RESEMBLANCE
@@ -236,7 +207,11 @@ class Factors:
         )  # fmt: skip
 
     def labels(self) -> tuple[Rows, list[Statement]]:
-        """Return similarity by share of wrong labels; the paper says it barely changes."""
+        """Return similarity by share of wrong labels; the paper says it barely changes.
+
+        With the answers left in, it follows how often prompt and tuning still answer alike, which
+        wrong labels change; `agreement` stands beside it.
+        """
         shares = [0.0, *self.compared.settings["wrong"]]
         known: list[tuple[float, str, str]] = []
         for share in sorted(set(shares)):
@@ -408,10 +383,6 @@ class Factors:
 def _from_0_to_1(levels: np.ndarray) -> np.ndarray:
     """Return levels scaled so that a slope on them is the change from the first to the last."""
     return (levels - levels.min()) / (levels.max() - levels.min())
-
-
-def _sides(name: str, found: Mean) -> dict[str, float]:
-    return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
 
 
 def _coefficient(name: str, found: Any) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """Every pair of conditions in every layer, beside its baseline and its noise floor."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -9,7 +9,16 @@ import numpy as np
 
 from adaptlens import geometry, layered, similarity
 from adaptlens.layered import Mean
-from adaptlens.studies.convergence_states import ANCHOR, FINAL, OTHER_DRAW, Inside, plain
+from adaptlens.studies.convergence_states import (
+    ANCHOR,
+    ANSWER_OUT,
+    FINAL,
+    OTHER_DRAW,
+    STEERED,
+    Inside,
+    is_distance,
+    plain,
+)
 
 Rows = list[dict[str, Any]]
 
@@ -56,7 +65,8 @@ class Compared:
     @property
     def fixed(self) -> list[str]:
         """The measures of states in the shared basis that were asked for."""
-        return [name for name in self.settings["measures"] if name in similarity.MEASURES]
+        known = {*similarity.MEASURES, *ANSWER_OUT}
+        return [name for name in self.settings["measures"] if name in known]
 
     @cached_property
     def pairs(self) -> list[Pair]:
@@ -73,6 +83,8 @@ class Compared:
             for left, right in ((icl, other_it), (other_icl, it), (other_icl, other_it),
                                 (ANCHOR, other_icl), (ANCHOR, other_it)):  # fmt: skip
                 yield Pair(left, right, "control")
+        for label in (icl, it, ANCHOR):
+            yield Pair(label, STEERED, "control")
         for label in (icl, it, sl, full):
             yield Pair(label, f"{label} {OTHER_DRAW}", "floor")
         yield Pair(it, self.label("it", "restart"), "floor")
@@ -131,7 +143,8 @@ class Compared:
         if len(worded) < 2:
             return []
         layers, rows = inside.layers(), []
-        for pair in (pair for pair in self.pairs if ANCHOR not in (pair.left, pair.right)):
+        changed = [one for one in self.pairs if not {ANCHOR, STEERED} & {one.left, one.right}]
+        for pair in changed:
             for place, layer in enumerate(layers):
                 x, y, draws = inside.both(pair.left, pair.right, layer)
                 first, second = (inside.states(label, layer) for label in worded[:2])
@@ -161,7 +174,7 @@ class Compared:
             for label in (pair.left, pair.right)
             if len(self.inside.draws(label)) > 1
         ]
-        worst = max if similarity.MEASURES[measure].is_distance else min
+        worst = max if is_distance(measure) else min
         return worst(found, default=float("nan"))
 
     def _set_rows(self) -> Rows:
@@ -227,14 +240,13 @@ def interval(found: Mean) -> dict[str, float]:
 
 
 def finite_layers(*values: np.ndarray) -> list[int]:
-    """Return the layers before the final norm in which all of these are defined."""
+    """Return the layers between embedding and final norm in which all of these are defined.
+
+    What enters layer 0 is the embedding of a last token that all prompts share: raw cosine is 1
+    there (nearly, where the embedding was tuned, too), and centred measures are undefined.
+    """
     return [
         layer
-        for layer in range(len(values[0]) - 1)
+        for layer in range(1, len(values[0]) - 1)
         if all(np.isfinite(one[layer]).all() for one in values)
     ]
-
-
-def columns(rows: Iterable[Mapping[str, Any]], **more: Any) -> Rows:
-    """Return the rows with the same columns added to each."""
-    return [{**row, **more} for row in rows]

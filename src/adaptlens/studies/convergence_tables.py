@@ -1,35 +1,38 @@
 """From stored states to the tables, claims and page of the convergence study; needs no model."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from adaptlens import claims, layered
-from adaptlens.claims import Statement
+from adaptlens import claims
+from adaptlens.claims import Judged, Statement
 from adaptlens.config import CONVERGENCE, reanalysed
 from adaptlens.errors import UserError
 from adaptlens.frames import Condition, conditions
-from adaptlens.layered import Likeness
 from adaptlens.store import Run
+from adaptlens.studies import convergence_layers
 from adaptlens.studies.convergence_behaviour import Behaving
+from adaptlens.studies.convergence_claim import CLAIM, against_untrained, implicit_tuning
 from adaptlens.studies.convergence_factors import Factors
 from adaptlens.studies.convergence_pairs import Compared, Rows
-from adaptlens.studies.convergence_states import ANCHOR, Inside
+from adaptlens.studies.convergence_states import PROJECTED, WITHIN, Inside
 from adaptlens.studies.running import STUDY_FILE, UNTRAINED, cell_rows, unfinished
 
 if TYPE_CHECKING:
     from adaptlens.report import ConvergenceReport
 
-LAST = -2
-"""The last layer before the final norm."""
-
 TESTS = {
-    2: "intersection-union over thirds of the layers, Student's t",
+    2: "intersection-union over the upper third less the middle and controls, sign flips",
     4: "regression, two-way jackknife, Student's t",
 }
 """How the claims of a factor are tested, where it is not by sign flips over queries and draws."""
 
+ASKED = {WITHIN: ", within an answer", PROJECTED: ", with the answer projected out"}
+"""What a claim is about, by the measure that judges it; else about states, answer and all."""
+
 TABLES = (
-    "pairs", "u_shape", "factors", "regression", "behaviour", "pair_behaviour", "lens", "models",
+    "implicit", "pairs", "u_shape", "factors", "regression", "behaviour", "pair_behaviour", "lens",
+    "models",
 )  # fmt: skip
 
 
@@ -74,7 +77,8 @@ def analyse(run: Run, overrides: Sequence[str] = ()) -> "ConvergenceReport":
     notes = [*study.get("notes", ()), *unfinished(study["cells"], found)]
     for (model, name, digest), members in groups.items():
         task = run.read_json(f"tasks/{digest[:20]}.json")
-        analysed = OneTask(Compared(Inside(model, name, members), settings), task)
+        inside = Inside(model, name, members, options_of(task))
+        analysed = OneTask(Compared(inside, settings), task)
         for table, rows in analysed.tables().items():
             tables[table] += rows
         judged += analysed.claims
@@ -110,6 +114,7 @@ class OneTask:
     def __init__(self, compared: Compared, task: Mapping[str, Any]) -> None:
         """Name what is analysed; the tables are made when asked for."""
         self.compared, self.task = compared, task
+        compared.inside.steer(compared.label("it"))
         self.behaving = Behaving(compared, task["kind"] == "choice")
         self.claims: Rows = []
 
@@ -118,10 +123,11 @@ class OneTask:
         settings, compared = self.compared.settings, self.compared
         wanted = set(settings["factors"])
         factors = Factors(compared, settings["claim"]["measure"])
-        tables: dict[str, Rows] = {"pairs": compared.table(), "factors": []}
+        main, beside = implicit_tuning(compared)
+        tables: dict[str, Rows] = {"implicit": beside, "pairs": compared.table(), "factors": []}
         statements: list[Statement] = list(factors.pairs()) if "pairs" in wanted else []
         if "layers" in wanted:
-            tables["u_shape"], more = factors.layers()
+            tables["u_shape"], more = convergence_layers.thirds(factors)
             statements += more
         if "resemblance" in wanted:
             bins, tables["regression"], more = factors.resemblance()
@@ -137,35 +143,23 @@ class OneTask:
         tables["behaviour"] = self.behaving.scores()
         tables["pair_behaviour"] = self.behaving.pairs()
         tables["lens"] = self.behaving.lens()
-        self.claims = [*self._implicit_tuning(), *self.judged(statements)]
+        margin = settings["claim"]["margin"]
+        defined = [one for one in statements if math.isfinite(one.mean.value)]
+        self.claims = [*main, *self.judged(claims.judged(defined, margin=margin))]
         return tables
 
     def map(self) -> Rows:
         """Return the points of the map of states."""
         return self.behaving.map(dict(self.task))
 
-    def excess(self) -> Likeness | None:
-        """Return how much more alike ICL and IT are than the anchor and the nearer of the two."""
-        icl, it = (self.compared.label(name) for name in ("icl", "it"))
-        if not self.compared.inside.has(ANCHOR, icl, it):
-            return None
-        measure = self.compared.settings["claim"]["measure"]
-        both, *anchored = (
-            self.compared.inside.likeness(left, right, measure)
-            for left, right in ((icl, it), (ANCHOR, icl), (ANCHOR, it))
-        )
-        nearer = max(anchored, key=lambda one: float(one.values[LAST].mean()))
-        values = both.values - nearer.values
-        return Likeness(values, both.baseline, both.draws)
-
-    def judged(self, statements: Sequence[Statement]) -> Rows:
+    def judged(self, judged: Sequence[Judged]) -> Rows:
         """Return the rows of judged statements about this model and task."""
-        margin = self.compared.settings["claim"]["margin"]
+        asked = ASKED.get(self.compared.settings["claim"]["measure"], "")
         return [
             {
                 **self.compared.about,
                 "factor": one.statement.factor,
-                "claim": one.statement.claim,
+                "claim": one.statement.claim + asked,
                 "state": one.state,
                 "line": one.line,
                 "effect": one.statement.mean.value,
@@ -177,55 +171,24 @@ class OneTask:
                 "queries": one.statement.mean.queries,
                 "draws": one.statement.mean.draws,
             }
-            for one in claims.judged(statements, margin=margin)
+            for one in judged
         ]
 
-    def _implicit_tuning(self) -> Rows:
-        """Return the main claim, judged over the layers."""
-        icl, it = (self.compared.label(name) for name in ("icl", "it"))
-        rule = self.compared.settings["claim"]
-        control = self.compared.label("it", rule["control"])
-        if not self.compared.inside.has(ANCHOR, icl, it, control):
-            return []
-        measure = rule["measure"]
-        pairs = [(icl, it), (ANCHOR, icl), (ANCHOR, it), (icl, control), (ANCHOR, control)]
-        likeness = [self.compared.inside.likeness(a, b, measure) for a, b in pairs]
-        found = claims.implicit_tuning(*likeness, margin=rule["margin"])
-        return [
-            {
-                **self.compared.about,
-                "factor": 1,
-                "claim": "in-context learning is implicit instruction tuning",
-                "state": found.state,
-                "line": found.line,
-                "effect": found.effect,
-                "low": found.low,
-                "high": found.high,
-                "p": found.p,
-                "p_holm": found.p_holm,
-                "test": f"{measure} similarity, control {control}; clusters over layers",
-                "queries": found.queries,
-                "draws": found.draws,
-            }
-        ]
+
+def options_of(task: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Return the answers every test query may be given; none of a task whose answers are text."""
+    if task["kind"] != "choice":
+        return []
+    return [tuple(query["choices"] or task["choices"]) for query in task["test"]]
 
 
 def _against_untrained(studied: Mapping[tuple[str, str], OneTask]) -> Rows:
     """Return whether training is what makes ICL and IT alike: models against untrained copies."""
     rows: Rows = []
     for (model, digest), own in studied.items():
-        copy = studied.get((f"{UNTRAINED}{model}", digest))
-        trained, untrained = own.excess(), copy.excess() if copy else None
-        if trained is None or untrained is None:
-            continue
-        draws = [d for d in trained.draws if d in untrained.draws]
-        effect = (
-            trained.values[LAST][[trained.draws.index(d) for d in draws]]
-            - untrained.values[LAST][[untrained.draws.index(d) for d in draws]]
-        )
-        claim = "the excess of ICL ~ IT over the anchor is larger than in an untrained copy"
-        mean = layered.mean(effect, drawn=True, flips=layered.FLIPS)
-        rows += own.judged([Statement(8, claim, 1, mean)])
+        if copy := studied.get((f"{UNTRAINED}{model}", digest)):
+            found = against_untrained(own.compared, copy.compared)
+            rows += own.judged([found]) if found else []
     return rows
 
 
@@ -233,14 +196,18 @@ def _models(pairs: Rows, judged: Rows) -> Rows:
     """Return the main pairs at the last layer and the main claim, one row per model and task."""
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for row in pairs:
-        if row["role"] != "main" or row["is_final"] or row["measure"] not in ("cosine", "centred"):
+        if (
+            row["role"] != "main"
+            or row["is_final"]
+            or row["measure"] not in (WITHIN, "cosine", "centred")
+        ):
             continue
         own = rows.setdefault((row["model"], row["task"]), {"model": row["model"],
                                                             "task": row["task"]})  # fmt: skip
         name = f"{row['left'].split('-')[0]} ~ {row['right'].split('-')[0]}"
         own[f"{name}, {row['measure']}"] = row["value"]  # Layers come in order: the last stays.
     for row in judged:
-        if row["claim"].startswith("in-context learning is implicit"):
+        if row["claim"] == CLAIM:
             about = (row["model"], row["task"])
             if about in rows:
                 rows[about] |= {"claim": row["state"], "effect": row["effect"]}

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptlens import registry, tasks, zoo
+from adaptlens import modelfiles, registry, tasks, zoo
 from adaptlens.canonical import digest
 from adaptlens.engines import Engine, Outcome, Reporter
 from adaptlens.engines import Silent as Silent
@@ -49,22 +49,33 @@ class Studied:
 
 
 def shown_names(names: Iterable[str]) -> dict[str, str]:
-    """Return each model's name for tables: of a folder its last part, unless two would be alike."""
+    """Return each model's name for tables: of a path its last part, unless two would be alike."""
     names = list(names)
-    shown = {name: _shown(name) for name in names}
+    shown = {name: modelfiles.label(name) for name in names}
     alike = Counter(shown.values())
     return {name: name if alike[own] > 1 else own for name, own in shown.items()}
 
 
-def _shown(name: str) -> str:
-    """Return the last part of a folder's path, or else the name; a prefix stays before it."""
-    prefix, colon, rest = name.rpartition(":")
-    path = Path(rest).expanduser()
-    return prefix + colon + path.resolve().name if path.is_dir() else name
-
-
 def load_task(settings: str | Mapping[str, Any], config: "Single") -> Task:
-    """Return the task, its test and validation splits cut to the number of queries asked for."""
+    """Return the task, its test and validation splits cut to the number of queries asked for.
+
+    Studies other than the comparison write it under one template, the one given.
+    """
+    task = _cut(settings, config)
+    if not task.templates or hasattr(config, "num_templates"):
+        return task
+    template = task.templates[0]
+    if len(task.templates) > 1 or template.item:
+        raise UserError(
+            f"task '{task.name}': this study takes one template over {{input}}, and "
+            f"{', '.join(repr(one.name) for one in task.templates)} was given; give one, or use "
+            "`adaptlens compare`, which takes several and any column."
+        )
+    instruction = task.instruction if template.instruction is None else template.instruction
+    return replace(task, template=template, instruction=instruction, templates=())
+
+
+def _cut(settings: str | Mapping[str, Any], config: "Single") -> Task:
     given = {"path": settings} if isinstance(settings, str) else dict(settings)
     name, cluster = given.pop("path"), given.pop("cluster", "")
     task = tasks.load(name, seed=config.seed, **given)

@@ -12,11 +12,12 @@
 """
 
 import difflib
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from adaptlens.errors import UserError, unknown
+from adaptlens.tasks import templates
 from adaptlens.tasks.assembly import Settings
 from adaptlens.values import Example, Task
 
@@ -52,7 +53,8 @@ def load(name: str, *, references: str | None = None, **settings: Any) -> Task:
         references: the file whose line n answers line n of `name`.
         settings: the fields of `Settings`: input and target (columns, by name or 0-based number),
             choices ("a,b" or "0=a,1=b"), instruction, kind, max_new_tokens, seed, limit_train,
-            limit_validation, limit_test, header, drop_empty, max_file_bytes, difficulty.
+            limit_validation, limit_test, header, drop_empty, max_file_bytes, difficulty, templates
+            (`templates.parse`), label_words ("0=bad,1=good"), group (a column).
 
     Returns:
         The task; its `notes` say everything that was decided, cut or left out.
@@ -70,6 +72,12 @@ def load(name: str, *, references: str | None = None, **settings: Any) -> Task:
             f"difficulty='{wishes.difficulty}' was given for '{name}', whose items are not made "
             "here; expected it only with a bundled task with a shortcut; leave it out."
         )
+    task = _loaded(name, references, wishes)
+    templates.check_columns(task)
+    return task
+
+
+def _loaded(name: str, references: str | None, wishes: Settings) -> Task:
     if references is not None:
         return _aligned(name, references, wishes)
     if name.startswith("hf:"):
@@ -126,9 +134,10 @@ def _bundled(name: str, wishes: Settings) -> Task:
     from adaptlens.tasks import implicit, microworld
 
     allowed = {"instruction", "seed", "limit_train", "limit_validation", "limit_test"}
+    allowed |= {"templates"}
     if _has_shortcut(name):
         allowed |= {"difficulty"}
-    for key, default in vars(Settings()).items():
+    for key, default in asdict(Settings()).items():
         if key not in allowed and getattr(wishes, key) != default:
             raise UserError(
                 f"{key}={getattr(wishes, key)!r} was given for the bundled task '{name}', whose "
@@ -147,7 +156,7 @@ def _bundled(name: str, wishes: Settings) -> Task:
         task = microworld.task(name, seed=wishes.seed, **sizes)
     if wishes.instruction is not None:
         task = replace(task, instruction=wishes.instruction)
-    return task
+    return replace(task, templates=wishes.asked)
 
 
 def describe(task: Task, num_examples: int = 3) -> str:
@@ -170,8 +179,14 @@ def describe(task: Task, num_examples: int = 3) -> str:
     elif task.kind == "choice":
         lines.append("choices      each item brings its own")
     lines.append(f"instruction  {task.instruction or '(none)'}")
+    if task.clustered_by:
+        groups = len({example.group for example in task.test})
+        lines.append(f"groups       {groups:,} in test, by '{task.clustered_by}'")
     for number, example in enumerate(task.train[:num_examples], 1):
-        lines += ["", f"train example {number} ({example.id})", *_shown(task, example)]
+        for way in templates.ways(task):
+            named = f", template {way.task.template.name}" if task.templates else ""
+            shown = _shown(way.task, way.example(example))
+            lines += ["", f"train example {number} ({example.id}){named}", *shown]
     if task.notes:
         lines += ["", "notes", *(f"- {note}" for note in task.notes)]
     return "\n".join(lines)

@@ -33,13 +33,17 @@ def aligned_task(source: Path, references: Path, settings: Settings) -> Task:
         UserError: if the files have different numbers of lines, or lines are empty and
             `drop_empty` is false.
     """
-    for option, value in (("--input", settings.input), ("--target", settings.target)):
+    for option, value in (
+        ("--input", settings.input),
+        ("--target", settings.target),
+        ("--group", settings.group),
+    ):
         if value is not None:
             raise UserError(
                 f"{option} {value} was given with two line-aligned files, which have no columns; "
                 "expected either a table or two files; leave it out."
             )
-    if settings.choices is not None or settings.kind == "choice":
+    if settings.options is not None or settings.kind == "choice":
         raise UserError(
             "choices were asked for with two line-aligned files, which make a generation task; "
             "expected either; give a table of inputs and labels, or leave the choices out."
@@ -69,14 +73,16 @@ def aligned_task(source: Path, references: Path, settings: Settings) -> Task:
         )
     if empty:
         notes.append(f"{len(empty)} pairs with an empty line left out (lines {some(empty)}).")
+    languages = [LANGUAGES.get(path.suffix[1:].casefold(), "") for path in (source, references)]
     heads = [path.name.split(".")[0] for path in (source, references)]
-    return assemble(
+    task = assemble(
         heads[0] if heads[0] == heads[1] else "-".join(heads),
         {"train": [item for item in pairs if item.input and item.target]},
         replace(settings, kind="generation"),
         default_instruction=_instruction(source, references),
         notes=notes,
     )
+    return replace(task, columns=task.columns or tuple(languages))
 
 
 def _lines(path: Path, max_file_bytes: int) -> list[str]:

@@ -1,19 +1,25 @@
 """From items to a task: answers settled, duplicates and leaks out, splits made, limits kept."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from adaptlens.errors import UserError, unknown
-from adaptlens.tasks import answers, split
+from adaptlens.tasks import answers, split, templates
 from adaptlens.tasks.files import MAX_FILE_BYTES, SUFFIXES, Table, read_tables
 from adaptlens.tasks.records import Item, Layout, items, layout
-from adaptlens.values import Example, Kind, Task
+from adaptlens.values import Example, Kind, Task, Template
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a user may say about the data; every None is decided from the data and noted."""
+    """What a user may say about the data; every None is decided from the data and noted.
+
+    `templates` are texts for `templates.parse`; `fields` what templates call text and answer;
+    `label_words` as `choices`, with a word for every raw answer; `group` is the column that says
+    which items belong together.
+    """
 
     input: str | None = None
     target: str | None = None
@@ -29,17 +35,54 @@ class Settings:
     drop_empty: bool = False
     max_file_bytes: int = MAX_FILE_BYTES
     difficulty: str | None = None
+    templates: tuple[str, ...] = ()
+    fields: tuple[str, ...] = ()
+    label_words: str | Mapping[str, str] | None = None
+    group: str | None = None
 
     def __post_init__(self) -> None:
         """Check the numbers and the kind."""
+        for name in ("templates", "fields"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         for name in ("limit_train", "limit_validation", "limit_test", "max_new_tokens"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(
                     f"{name} is {value}; expected at least 1; leave it out or raise it."
                 )
+        if self.fields and (len(self.fields) != 2 or not all(self.fields)):
+            raise UserError(
+                f"--fields {','.join(self.fields)}: expected two names, of the text and of the "
+                "answer, as Review,Sentiment."
+            )
+        if self.label_words is not None and self.choices is not None:
+            raise UserError(
+                "--choices and --label-words were both given; expected one of them: both say which "
+                "answers there are and the words for them."
+            )
         if self.kind not in (None, "choice", "generation"):
             raise unknown("kind of task", self.kind, ("choice", "generation"))
+
+    @property
+    def options(self) -> answers.Choices | None:
+        """The answers there are, or raw answers and the words for them; None where not said.
+
+        Raises:
+            UserError: label words without a raw answer before each.
+        """
+        words = self.label_words
+        if isinstance(words, str) and not all("=" in word for word in words.split(",")):
+            raise UserError(
+                f"--label-words {words}: expected a word for each raw answer, as 0=bad,1=good; "
+                "write them so, or use --choices for answers that stay as they are."
+            )
+        return self.choices if words is None else words
+
+    @functools.cached_property
+    def asked(self) -> tuple[Template, ...]:
+        """The templates given; the task's instruction stands before them if one was given."""
+        instructed = bool(self.instruction)
+        return templates.parse_all(self.templates, instructed=instructed)
 
     def limit(self, name: str) -> int | None:
         """Return the most items wanted of a split; None means all."""
@@ -105,7 +148,9 @@ def _read(path: Path, settings: Settings) -> dict[str, Table]:
     return read_tables(
         path,
         header=settings.header,
-        named=[name for name in (settings.input, settings.target) if name is not None],
+        named=[
+            name for name in (settings.input, settings.target, settings.group) if name is not None
+        ],
         max_file_bytes=settings.max_file_bytes,
     )
 
@@ -157,7 +202,8 @@ def tables_task(
 ) -> Task:
     """Return the task of tables by split; the training table decides how rows are read."""
     first = tables.get("train") or next(iter(tables.values()))
-    how = layout(first, settings.input, settings.target)
+    named = dict.fromkeys(c for t in settings.asked for c in templates.columns_named(t))
+    how = layout(first, settings.input, settings.target, fields=list(named), group=settings.group)
     collected = [*notes, *first.notes, how.note]
     splits: dict[str, list[Item]] = {}
     for label, table in tables.items():
@@ -166,7 +212,12 @@ def tables_task(
             collected += table.notes
         splits[label], found = items(table, how, drop_empty=settings.drop_empty)
         collected += found
-    return assemble(name, splits, settings, notes=collected)
+    task = assemble(name, splits, settings, notes=collected)
+    return replace(
+        task,
+        columns=task.columns or how.columns[:2],
+        clustered_by="" if settings.group is None else how.columns[-1],
+    )
 
 
 def _check_same_columns(first: Table, table: Table, how: Layout) -> None:
@@ -202,7 +253,7 @@ def assemble(
             items remain.
     """
     collected = list(notes)
-    splits, kind, options, found = answers.settle(name, splits, settings.kind, settings.choices)
+    splits, kind, options, found = answers.settle(name, splits, settings.kind, settings.options)
     collected += found
     splits, instruction, found = answers.instruct(
         splits, kind, options, settings.instruction, default_instruction
@@ -236,7 +287,15 @@ def assemble(
             )
             wanted = wanted[:limit]
         examples[label] = tuple(
-            Example(split.digest(item), item.input, item.target, item.choices, item.instruction)
+            Example(
+                split.digest(item),
+                item.input,
+                item.target,
+                item.choices,
+                item.instruction,
+                item.group,
+                item.fields,
+            )
             for item in wanted
         )
     if shell is None:
@@ -258,5 +317,7 @@ def assemble(
         instruction=instruction,
         choices=options,
         max_new_tokens=settings.max_new_tokens or shell.max_new_tokens,
+        templates=settings.asked,
+        columns=settings.fields,
         notes=tuple(collected),
     )

@@ -29,9 +29,9 @@ def question(item: Item) -> str:
 
     Runs of blanks count as one space.
     """
-    return json.dumps(
-        [item.instruction, " ".join(item.input.split()), item.choices], ensure_ascii=False
-    )
+    parts: list[object] = [item.instruction, " ".join(item.input.split()), item.choices]
+    parts += [[list(field) for field in item.fields]] if item.fields else []
+    return json.dumps(parts, ensure_ascii=False)
 
 
 def digest(item: Item) -> str:

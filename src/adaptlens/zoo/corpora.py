@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from adaptlens.errors import UserError
 from adaptlens.zoo import check as microworld_check
 from adaptlens.zoo import formal, formal_check, ladder_check, ladder_corpus, microworld
 from adaptlens.zoo.about import FORMAL, LADDER, MICROWORLD, About
@@ -80,7 +81,12 @@ def check(name: str = "reference", queries: int = 200, seed: int = 0) -> dict[st
 
     from adaptlens import modelfiles
 
-    folder = modelfiles.folder(name)
+    folder = modelfiles.locate(name)
+    if folder.is_file():
+        raise UserError(
+            f"'{name}' is a GGUF file; the held-out check is of models made by `adaptlens zoo "
+            "train`: give a shipped name or a folder."
+        )
     card = folder / "card.json"
     recipe = json.loads(card.read_text(encoding="utf-8"))["recipe"] if card.exists() else {}
     corpus = CORPORA[recipe.get("corpus", "microworld")]
