@@ -214,7 +214,8 @@ def per_query(rows: int) -> pd.DataFrame:
         records.append(
             dict(
                 task="sentiment-novel", model="reference", condition=condition,
-                draw=-1 if condition in ("zero-shot", "best-prompt-0") else row // (200 * len(CONDITIONS)) % 10, query=f"test-{query}",
+                draw=-1 if condition in ("zero-shot", "best-prompt-0")
+                else row // (200 * len(CONDITIONS)) % 10, query=f"test-{query}",
                 input=texts[query], gold=gold,
                 answer=gold if right else ("wug", "dax")[query % 2], correct=right,
                 margin=math.nan if row == 3 else chance.gauss(1.2 if right else -0.8, 0.7),

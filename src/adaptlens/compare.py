@@ -53,8 +53,9 @@ def choice_scores(arrays: Mapping[str, np.ndarray], rule: Rule = "raw") -> np.nd
 def _batch_calibrated(loglik: np.ndarray) -> np.ndarray:
     if np.isnan(loglik).any():
         raise UserError(
-            "queries with different numbers of choices were given to the scoring rule 'calibrated', "
-            "which needs choices that all queries share; use raw, bytes, tokens or corrected."
+            "queries with different numbers of choices were given to the scoring rule "
+            "'calibrated', which needs choices that all queries share; use raw, bytes, tokens or "
+            "corrected."
         )
     # In logs throughout: a choice that is never likely must not come to have a prior of 0.
     shares = loglik - np.logaddexp.reduce(loglik, axis=-1, keepdims=True)
