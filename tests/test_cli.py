@@ -58,8 +58,10 @@ def first(folder):
 
 def test_every_condition_is_scored_with_an_interval(first):
     accuracy = pd.DataFrame(first["tables"]["accuracy"])
-    assert set(accuracy["condition"]) == {"zero-shot", "icl-2", "it-2", "full-2"}
-    assert set(accuracy["metric"]) == {"accuracy", "accuracy_normalised", "accuracy_corrected"}
+    prompted = {"zero-shot", "icl-2", "best-prompt-0", "best-prompt-2"}
+    assert set(accuracy["condition"]) == prompted | {"it-2", "best-it-2", "full-2", "best-full-2"}
+    fixed = {"accuracy", "accuracy_normalised", "accuracy_corrected", "accuracy_calibrated"}
+    assert set(accuracy["metric"]) == {"judged", *fixed}
     assert (accuracy["low"] <= accuracy["value"]).all()
     assert (accuracy["value"] <= accuracy["high"]).all()
 
@@ -79,7 +81,7 @@ def test_two_draws_are_said_to_support_no_claim(first):
 
 def test_the_same_command_does_nothing_again_and_prints_the_same(folder, first):
     again = compare(folder, "run", "--json")
-    assert "5 of 5 cells were done before" in " ".join(again.stderr.split())
+    assert "7 of 7 cells were done before" in " ".join(again.stderr.split())
     assert json.loads(again.stdout)["tables"]["accuracy"] == first["tables"]["accuracy"]
 
 
@@ -90,6 +92,7 @@ def test_a_larger_command_adds_only_what_is_missing(folder, first):
     specs = [json.loads((folder / "run/cells" / c / "spec.json").read_text()) for c in added]
     assert {(s["adaptation"]["label"], tuple(s["draws"])) for s in specs} == {
         ("icl-2", (2,)),
+        ("best-prompt-2", (2,)),
         ("it-2", (2,)),
         ("full-2", (2,)),
     }
@@ -97,8 +100,12 @@ def test_a_larger_command_adds_only_what_is_missing(folder, first):
     assert accuracy.set_index("condition")["draws"].to_dict() == {
         "zero-shot": 1,
         "icl-2": 3,
+        "best-prompt-0": 1,
+        "best-prompt-2": 3,
         "it-2": 3,
+        "best-it-2": 3,
         "full-2": 3,
+        "best-full-2": 3,
     }
 
 
@@ -181,7 +188,13 @@ def test_an_untrained_copy_runs_beside_its_model(folder):
     tiny = str(folder / "tiny")
     models = [tiny, f"untrained:{tiny}"]
     config = compare_config(
-        models=models, tasks=str(folder / "rows.json"), shots=0, tuning=[], queries=5, validation=1
+        models=models,
+        tasks=str(folder / "rows.json"),
+        shots=0,
+        tuning=[],
+        queries=5,
+        validation=1,
+        search=False,
     )
     study = comparison.plan(config)
     run = Run.open(folder / "both", create=True)
