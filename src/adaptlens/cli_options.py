@@ -130,7 +130,7 @@ _COMPARISON = (
                  help="raw, bytes, tokens, corrected or calibrated (default: validation chooses)."),
     click.option("--search/--no-search", default=None, help="Look for the best prompt, or do not."),
     click.option("--true-few-shot", is_flag=True, default=None,
-                 help="Choose prompts by the examples shown alone, without a validation split."),
+                 help="Use no validation split: the examples themselves choose prompts and rates."),
 )  # fmt: skip
 
 _CONVERGENCE = (

@@ -11,8 +11,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from adaptlens.errors import UserError, unknown
-from adaptlens.models import gguf_file, obtainable
+from adaptlens.errors import UserError, first_line, unknown
+from adaptlens.models import gguf_file, hub, obtainable
 
 PREFIXES = {
     "untrained": "the same architecture and tokenizer with random weights",
@@ -37,8 +37,6 @@ _DESCRIPTIONS = (
     *_TOKENIZERS,
 )
 _INDEX = "model.safetensors.index.json"
-_HUB_ID_LENGTH = 96
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _PREFIXED = re.compile(r"([A-Za-z_-]{2,}):.*", re.DOTALL)
 
 
@@ -128,7 +126,14 @@ def locate(name: str, *, allow_remote_code: bool = False) -> Path:
             f"*.safetensors and the tokenizer's files: give the folder, {path.parent}."
         )
     elif not (name and os.path.isdir(path)):
-        path = _from_hub(name, allow_remote_code, weights=not asked.untrained)
+        if prefixed := _PREFIXED.fullmatch(name):
+            raise unknown("model prefix", prefixed[1], PREFIXES)
+        path = hub.download(
+            name,
+            shipped=zoo.names(),
+            allow_remote_code=allow_remote_code,
+            weights=not asked.untrained,
+        )
     _check_description(path, name)
     if not asked.untrained:
         _check_weights(path, name)
@@ -357,7 +362,7 @@ def _check_safetensors(path: Path, name: str) -> None:
             pass
     except (SafetensorError, OSError) as error:
         raise UserError(
-            f"model '{name}': {path.name} cannot be read ({_first_line(error)}); expected a whole "
+            f"model '{name}': {path.name} cannot be read ({first_line(error)}); expected a whole "
             "safetensors file: download or save the model again."
         ) from error
 
@@ -367,69 +372,9 @@ def _json(path: Path) -> dict:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{path} cannot be read ({_first_line(error)}); expected JSON as save_pretrained "
+            f"{path} cannot be read ({first_line(error)}); expected JSON as save_pretrained "
             "writes it: download or save the model again."
         ) from error
     if not isinstance(found, dict):
         raise UserError(f"{path} holds a JSON {type(found).__name__}; expected an object.")
     return found
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-def _from_hub(name: str, allow_remote_code: bool, weights: bool) -> Path:
-    """Return the cached folder of a hub model, downloaded first where it can be."""
-    from adaptlens import zoo
-
-    if prefixed := _PREFIXED.fullmatch(name):
-        raise unknown("model prefix", prefixed[1], PREFIXES)
-    if not _HUB_ID.fullmatch(name) or len(name) > _HUB_ID_LENGTH:
-        raise UserError(
-            f"no model folder '{name}'; expected an existing folder, a Hugging Face id such as "
-            f"Qwen/Qwen3-0.6B, a GGUF file, or a shipped model ({', '.join(zoo.names())})."
-        )
-    from huggingface_hub import errors, snapshot_download
-
-    patterns = ["*.json", "*.txt", "*.model", "*.jinja"]
-    patterns += ["*.safetensors"] if weights else []
-    patterns += ["*.py"] if allow_remote_code else []
-    try:
-        path = snapshot_download(
-            name,
-            allow_patterns=patterns,
-            ignore_patterns=["*/*", "consolidated*"],
-        )
-    except errors.GatedRepoError as error:
-        raise UserError(
-            f"model '{name}' is gated on the Hugging Face hub; expected an account with access: "
-            "ask for it on the model's page, then log in with `hf auth login`."
-        ) from error
-    except errors.RepositoryNotFoundError as error:
-        raise UserError(
-            f"no model '{name}': no such folder, and the Hugging Face hub knows no public model of "
-            f"this name{_nearest(name)}; for a private one log in with `hf auth login`."
-        ) from error
-    # Which HTTP library raises depends on the version of huggingface_hub; `errors` has its base.
-    except (errors.LocalEntryNotFoundError, ConnectionError, errors.HTTPError) as error:
-        raise UserError(
-            f"no model '{name}': no such folder, not in the Hugging Face cache, and the hub cannot "
-            f"be reached{_nearest(name)}; give a folder, go online, or use a shipped model "
-            f"({', '.join(zoo.names())})."
-        ) from error
-    except (OSError, errors.HFValidationError) as error:
-        raise UserError(
-            f"model '{name}' could not be fetched from the Hugging Face hub "
-            f"({_first_line(error)}); check the name, and room and rights in its cache (HF_HOME)."
-        ) from error
-    return Path(path)
-
-
-def _nearest(name: str) -> str:
-    import difflib
-
-    from adaptlens import zoo
-
-    near = difflib.get_close_matches(name, [*zoo.names(), *obtainable.names()], n=1)
-    return f"; did you mean '{near[0]}'?" if near else ""

@@ -14,6 +14,7 @@ from adaptlens import modelshape, prompts
 from adaptlens.config.implicit import METRICS
 from adaptlens.formats import layout
 from adaptlens.study import Cell
+from adaptlens.tuning_steps import usual_steps
 from adaptlens.values import Example, Task
 
 _GROUPS = 8
@@ -118,8 +119,7 @@ def _trained(cell: Cell, task: Task, model: str) -> Work:
     else:
         rows = int(given["examples"])
         steps = [given["doses"][-1]] if "doses" in given else _several(given["steps"])
-        # As adapt.recipes has it, where none is given.
-        steps = steps or [max(30, math.ceil(3 * rows / given["batch"]))]
+        steps = steps or [usual_steps(rows, given["batch"])]
     rates = len(_several(given["rate"])) or 1
     texts = [_lesson(cell, task, row) for row in _spread(task.train, 2 * _GROUPS)]
     sizes = modelshape.token_counts(model, texts)

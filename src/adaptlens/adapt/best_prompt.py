@@ -4,7 +4,7 @@ On the labels that tuning gets: the draw's own examples, and the part of the val
 chooses rates of tuning, too.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
@@ -13,9 +13,9 @@ import numpy as np
 
 from adaptlens import compare, controls, prompts
 from adaptlens.adapt import Progress
-from adaptlens.adapt.halving import Search, Tried
+from adaptlens.adapt.halving import Read, Search, Tried
 from adaptlens.adapt.prompting import NO_DRAW, OVERFLOW, fit
-from adaptlens.adapt.recipes import choosing
+from adaptlens.adapt.recipes import choosing, parts
 from adaptlens.errors import UserError, unknown
 from adaptlens.lm.load import LM
 from adaptlens.tasks.template_space import templates_to_try, words_to_try
@@ -33,7 +33,6 @@ DRAW_READS = 640
 """Prompts that the search for demonstrations reads for each draw by default."""
 WIDE, NARROW = 6, 3
 """Templates that go on to be read with demonstrations; those of them read in several orders."""
-FOLDS = 4
 
 Shown = Callable[[Sequence[Example], Example], Sequence[Example]]
 """Which of the demonstrations may stand before a query."""
@@ -54,7 +53,7 @@ class BestPrompt:
         reads: prompts to read in the search for a template.
         draw_reads: prompts to read for each draw.
         true_few_shot: use no validation split: prompts are judged on the draw's own examples,
-            each with the others as demonstrations, in `FOLDS` parts (Perez et al. 2021,
+            each with the others as demonstrations, in `recipes.FOLDS` parts (Perez et al. 2021,
             arXiv 2105.11447).
         on_overflow: "error" or "drop-demos".
     """
@@ -123,8 +122,8 @@ class BestPrompt:
             write,
             training={
                 "search": records,
-                "search_reads": float(sum(r["reads"] for r in records)),
-                "search_tokens": float(sum(r["tokens"] for r in records)),
+                "search_reads": sum(r["reads"] for r in records) / len(records),
+                "search_tokens": sum(r["tokens"] for r in records) / len(records),
             },
             examples=tuple(drawn) if self.examples else (),
         )
@@ -134,14 +133,14 @@ class BestPrompt:
     ) -> tuple["_Way", dict[str, Any]]:
         """Return the best way of writing prompts with a draw's examples, and what was found."""
         items, shown = self._items(task, demos)
-        search = Search(lm, items, lambda item: item.choices or task.choices, _rules(task))
-        templates = self._templates(lm, task, search, told.part(self.reads))
+        bare = self._templates(lm, task, items, told.part(self.reads))
+        search = _search(lm, task, items)
         if demos:
             part = told.part(self.draw_reads)
-            best, way = self._demonstrations(lm, task, search, templates, demos, shown, part)
+            way, best = self._demonstrations(lm, task, search, bare, demos, shown, part)
         else:
-            best = templates[0].tried
-            way = _Way(lm, written(task, templates[0].template))
+            way = self._bare(lm, task, bare.templates[0])
+            best = replace(way.tried(), reads=bare.best)
         found = search.found(best)
         return way, {
             "prompt": best.name,
@@ -150,9 +149,9 @@ class BestPrompt:
             "rule": found.rule,
             "validation_accuracy": found.accuracy,
             "items": found.items,
-            "reads": search.reads,
-            "tokens": search.tokens,
-            "templates": [one.template.name for one in templates],
+            "reads": bare.num_reads + search.reads,
+            "tokens": bare.num_tokens + search.tokens,
+            "templates": [template.name for template in bare.templates],
             "sent": way.prompt(task.test[0]).text,
         }
 
@@ -166,7 +165,7 @@ class BestPrompt:
                     "one, or use --true-few-shot, which searches by the examples themselves."
                 )
             return items, _all
-        fold = {demo.id: place * FOLDS // len(demos) for place, demo in enumerate(demos)}
+        fold = dict(zip((demo.id for demo in demos), parts(len(demos)), strict=True))
 
         def others(shown: Sequence[Example], query: Example) -> Sequence[Example]:
             own = fold.get(query.id)
@@ -175,79 +174,69 @@ class BestPrompt:
         return demos, others
 
     def _templates(
-        self, lm: LM, task: Task, search: Search, progress: Progress
-    ) -> Sequence["_Template"]:
+        self, lm: LM, task: Task, items: Sequence[Example], progress: Progress
+    ) -> "_Bare":
         """Return the best templates without demonstrations, with their label words, best first.
 
         Where they are judged on the validation split they are the same for every draw and every
         number of examples, and are searched once for a model and a task.
         """
-        key = (task.name, task.templates, search.items, self.reads, self.on_overflow)
+        about = replace(task, train=(), validation=(), test=(), unrelated=(), pool=())
+        key = (about, tuple(items), self.reads, self.on_overflow)
         kept = _SEARCHED.setdefault(lm, {})
         if key not in kept:
-            kept[key] = self._search_templates(lm, task, search, progress)
+            kept[key] = self._search_templates(lm, task, items, progress)
         progress(1, 1)
         return kept[key]
 
     def _search_templates(
-        self, lm: LM, task: Task, search: Search, progress: Progress
-    ) -> Sequence["_Template"]:
-        def tried(template: Template) -> Tried:
-            return _Way(lm, written(task, template), on_overflow=self.on_overflow).tried()
-
-        known = {template.name: template for template in templates_to_try(task)}
-        first = [tried(template) for template in known.values()]
-        best = search.halve(first, self.reads * 2 // 3, WIDE, progress)
-        words = [words for words in words_to_try(task.choices) if words]
+        self, lm: LM, task: Task, items: Sequence[Example], progress: Progress
+    ) -> "_Bare":
+        search = _search(lm, task, items)
+        first = _candidates(
+            (self._bare(lm, task, template) for template in templates_to_try(task)), items
+        )
+        best = _halved(search, first, self.reads * 2 // 3, WIDE, progress)
         worded = [
-            replace(known[one.name], name=f"{one.name}, {_said(own)}", words=own)
-            for one in best
-            for own in words
+            replace(way.template, name=f"{way.template.name}, {_said(words)}", words=words)
+            for way, _ in best
+            for words in words_to_try(task.choices)
+            if words
         ]
-        known |= {template.name: template for template in worded}
-        again = search.halve([*best, *map(tried, worded)], self.reads // 3, WIDE, progress)
-        return [_Template(known[one.name], one) for one in again]
+        more = _candidates((self._bare(lm, task, template) for template in worded), items, best)
+        again = _halved(search, [*best, *more], self.reads // 3, WIDE, progress)
+        templates = tuple(way.template for way, _ in again)
+        return _Bare(templates, again[0][1].reads, search.reads, search.tokens)
+
+    def _bare(self, lm: LM, task: Task, template: Template) -> "_Way":
+        """Return how a template writes prompts without demonstrations."""
+        return _Way(lm, written(task, template), on_overflow=self.on_overflow)
 
     def _demonstrations(
         self,
         lm: LM,
         task: Task,
         search: Search,
-        templates: Sequence["_Template"],
+        bare: "_Bare",
         demos: Sequence[Example],
         shown: Shown,
         progress: Progress,
-    ) -> tuple[Tried, "_Way"]:
-        """Return the best candidate with demonstrations, and how it writes."""
-        own = {template.name: template for template in task.templates}
-        known = {**own, **{one.template.name: one.template for one in templates}}
-        drawn = [
+    ) -> "_Candidate":
+        """Return the best candidate with demonstrations."""
+        ways = (
             _Way(lm, written(task, template), demos, "drawn", shown, self.on_overflow)
-            for template in known.values()
+            for template in (*task.templates, *bare.templates)
+        )
+        drawn = _candidates(ways, search.items)
+        kept = _halved(search, drawn, self.draw_reads // 3, NARROW, progress)
+        # Prompts with the nearest examples share no prefix, so they are tried once.
+        more = [
+            replace(way, order=order)
+            for place, (way, _) in enumerate(kept)
+            for order in (ORDERS[1:] if place == 0 else ORDERS[1:-1])
         ]
-        ways = {way.name: way for way in drawn}
-        kept = search.halve([way.tried() for way in drawn], self.draw_reads // 3, NARROW, progress)
-        more = []
-        for place, one in enumerate(kept):
-            # Prompts with the nearest examples share no prefix, so they are tried once.
-            for order in ORDERS[1:] if place == 0 else ORDERS[1:-1]:
-                way = replace(ways[one.name], order=order)
-                ways[way.name] = way
-                more.append(way.tried())
-        best = search.halve([*kept, *more], self.draw_reads * 2 // 3, 1, progress)[0]
-        return best, ways[best.name]
-
-
-@dataclass(frozen=True)
-class _Template:
-    """A template that the search without demonstrations kept, and what it was found to do."""
-
-    template: Template
-    tried: Tried
-
-
-_SEARCHED: WeakKeyDictionary[LM, dict[Any, Sequence[_Template]]] = WeakKeyDictionary()
-"""Templates found for a model that is loaded, by what the search depended on."""
+        again = [*kept, *_candidates(more, search.items, kept)]
+        return _halved(search, again, self.draw_reads * 2 // 3, 1, progress)[0]
 
 
 def _all(shown: Sequence[Example], _: Example) -> Sequence[Example]:
@@ -267,15 +256,80 @@ class _Way:
 
     @property
     def name(self) -> str:
-        template = self.written.task.template.name
-        return f"{template}; {self.order}" if self.demos else template
+        name = self.template.name
+        return f"{name}; {self.order}" if self.demos else name
 
     def prompt(self, query: Example) -> Prompt:
         shown = arranged(self.shown(self.demos, query), self.order, query)
         return fit(self.lm, self.written, shown, query, on_overflow=self.on_overflow)
 
+    @property
+    def template(self) -> Template:
+        """How items are written."""
+        return self.written.task.template
+
     def tried(self) -> Tried:
+        """Return it as a candidate that nobody has read."""
         return Tried(self.name, self.prompt, lambda item: self.prompt(prompts.content_free(item)))
+
+
+_Candidate = tuple[_Way, Tried]
+
+
+@dataclass(frozen=True)
+class _Bare:
+    """What a search without demonstrations kept and took. It must not hold the model: it is kept.
+
+    Attributes:
+        templates: the best, best first.
+        best: what the first of them was found to do.
+        num_reads: prompts read.
+        num_tokens: tokens computed.
+    """
+
+    templates: Sequence[Template]
+    best: list[Read]
+    num_reads: int
+    num_tokens: int
+
+
+_SEARCHED: WeakKeyDictionary[LM, dict[Any, _Bare]] = WeakKeyDictionary()
+"""Templates found for a model that is loaded, by what the search depended on."""
+
+
+def _candidates(
+    ways: Iterable[_Way], items: Sequence[Example], known: Sequence[_Candidate] = ()
+) -> list[_Candidate]:
+    """Return ways to be tried, without those that write every item as an earlier one does."""
+
+    def texts(way: _Way) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        sent = (way.prompt(item) for item in items)
+        return tuple((prompt.text, prompt.answers) for prompt in sent)
+
+    seen = {texts(way) for way, _ in known}
+    found = []
+    for way in ways:
+        if (own := texts(way)) not in seen:
+            seen.add(own)
+            found.append((way, way.tried()))
+    return found
+
+
+def _halved(
+    search: Search,
+    candidates: Sequence[_Candidate],
+    budget: int,
+    keep: int,
+    progress: Progress,
+) -> list[_Candidate]:
+    """Return the best candidates, see `Search.halve`."""
+    ways = {id(one): way for way, one in candidates}
+    best = search.halve([one for _, one in candidates], budget, keep, progress)
+    return [(ways[id(one)], one) for one in best]
+
+
+def _search(lm: LM, task: Task, items: Sequence[Example]) -> Search:
+    return Search(lm, items, lambda item: item.choices or task.choices, _rules(task))
 
 
 def arranged(demos: Sequence[Example], order: str, query: Example) -> tuple[Example, ...]:

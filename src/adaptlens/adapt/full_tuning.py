@@ -1,6 +1,7 @@
 """The adaptation that trains all weights."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -8,8 +9,9 @@ import numpy as np
 
 from adaptlens.adapt import Progress, loop
 from adaptlens.adapt.account import account
+from adaptlens.adapt.batches import Lesson
 from adaptlens.adapt.prompting import names_of
-from adaptlens.adapt.recipes import Tuning, choice_made, width, writer
+from adaptlens.adapt.recipes import Candidate, Tuning, choice_made, parts, width, writer
 from adaptlens.adapt.tuning import LORA_RATE_TIMES_WIDTH
 from adaptlens.lm.full import FullParameters, FullVariants
 from adaptlens.lm.load import LM
@@ -37,36 +39,27 @@ class FullTuning(Tuning):
     ) -> Adapted:
         """Return one set of weights per draw; of a search, only the chosen one is kept."""
         candidates = self.candidates(FULL_RATE_TIMES_WIDTH / width(lm))
-        held_out = self.held_out(lm, task) if len(candidates) > 1 else []
-        total = len(draws) * sum(steps for _, steps in candidates)
-        done = 0
-        variants, histories, curves, chosen = [], [], [], []
+        folded = self.true_few_shot and len(candidates) > 1
+        held_out = self.held_out(lm, task) if len(candidates) > 1 and not folded else []
+        rounds = len(set(parts(self.examples))) + 1 if folded else 1
+        total = len(draws) * rounds * sum(steps for _, steps in candidates)
+        trainer = _Trainer(self, lm, progress, total)
+        variants, curves, chosen = [], [], []
         validation = np.zeros((len(draws), len(candidates)))
         for d, draw in enumerate(draws):
             lessons = self.lessons(lm, task, self.drawn(task, draw))
+            tried = list(enumerate(candidates))
+            if folded:
+                folds = self.folds(lm, task, draw)
+                validation[d] = [trainer.left_out(draw, one, folds) for one in candidates]
+                tried = [tried[int(validation[d].argmin())]]
             best: tuple[float, int, Any, np.ndarray] | None = None
-            for c, candidate in enumerate(candidates):
-
-                def report(step: int, _: int, before: int = done) -> None:
-                    if progress:
-                        progress(before + step, total)
-
-                parameters = FullParameters(lm)
-                with parameters.opened():
-                    history = loop.train(
-                        lm,
-                        parameters,
-                        [lessons],
-                        self.recipe([candidate], [draw]),
-                        names=[self.told(draw, candidate)],
-                        progress=report,
-                    )
+            for c, candidate in tried:
+                with trainer.trained(draw, candidate, lessons) as (parameters, losses):
                     if held_out:
                         validation[d, c] = loop.evaluate(lm, None, held_out, 1)[0]
                     if best is None or validation[d, c] < best[0]:
-                        best = (validation[d, c], c, parameters.trained(), history.losses)
-                done += candidate[1]
-                histories.append(history)
+                        best = (validation[d, c], c, parameters.trained(), losses)
             assert best is not None
             chosen.append(best[1])
             variants.append(best[2])
@@ -76,8 +69,8 @@ class FullTuning(Tuning):
         for d, curve in enumerate(curves):
             losses[: len(curve), d] = curve[:, 0]
         size = parameters.masters.shape[1]
-        training = account(lm, histories, losses, size, len(draws), full=True)
-        if held_out:
+        training = account(lm, trainer.histories, losses, size, len(draws), full=True)
+        if len(candidates) > 1:
             training |= choice_made(candidates, validation, chosen)
         ways = len(task.templates) or 1
         return Adapted(
@@ -90,3 +83,56 @@ class FullTuning(Tuning):
             examples=tuple(self.drawn(task, draw) for draw in draws) * ways,
             templates=names_of(task),
         )
+
+
+class _Trainer:
+    """Trains all weights, one run after another, and keeps their histories.
+
+    Attributes:
+        histories: of the runs so far.
+    """
+
+    def __init__(self, how: FullTuning, lm: LM, progress: Progress | None, total: int) -> None:
+        """Say how to train what, and whom to tell of the steps, which are `total` in all."""
+        self._how, self._lm, self._progress, self._total = how, lm, progress, total
+        self._done = 0
+        self.histories: list[loop.History] = []
+
+    @contextmanager
+    def trained(
+        self, draw: int, candidate: Candidate, lessons: Sequence[Lesson]
+    ) -> Iterator[tuple[FullParameters, np.ndarray]]:
+        """Run the model with weights trained so inside this context; also gives the losses."""
+
+        def report(step: int, _: int) -> None:
+            if self._progress:
+                self._progress(min(self._done + step, self._total), self._total)
+
+        parameters = FullParameters(self._lm)
+        with parameters.opened():
+            history = loop.train(
+                self._lm,
+                parameters,
+                [lessons],
+                self._how.recipe([candidate], [draw]),
+                names=[self._how.told(draw, candidate)],
+                progress=report,
+            )
+            self._done += candidate[1]
+            self.histories.append(history)
+            yield parameters, history.losses
+
+    def left_out(
+        self,
+        draw: int,
+        candidate: Candidate,
+        folds: Sequence[tuple[Sequence[Lesson], Sequence[Lesson]]],
+    ) -> float:
+        """Return the loss per label token on lessons that were left out of training."""
+        losses, labels = 0.0, 0
+        for taught, judged in folds:
+            size = sum(lesson.num_labels for lesson in judged)
+            with self.trained(draw, candidate, taught):
+                losses += size * float(loop.evaluate(self._lm, None, judged, 1)[0])
+            labels += size
+        return losses / labels

@@ -18,6 +18,23 @@ LEAST_CALIBRATED = 16
 """With fewer items there is no batch to calibrate over."""
 KEPT = 3
 """One candidate in so many goes on to the next round."""
+_DIGITS = 6
+"""Log-probabilities that agree to so many decimals are equal: batches round differently."""
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A candidate on one item, as read.
+
+    Attributes:
+        loglik: of the options, [choices].
+        prior: of the same options without content, [choices]; None where it was not read.
+        sizes: of the options, in bytes and in tokens [2, choices].
+    """
+
+    loglik: np.ndarray
+    prior: np.ndarray | None
+    sizes: np.ndarray
 
 
 @dataclass(eq=False)
@@ -27,44 +44,49 @@ class Tried:
     Attributes:
         name: what to call it in the record.
         write: a query's prompt.
-        free: a prompt without content, for the prior; None where there is none.
-        loglik: of the options, one array [choices] for each item read so far.
-        sizes: of the same answers, in bytes and in tokens [2, choices].
-        prior: of the options without content, [choices]; None until read.
+        free: the same without content, for the prior; None where there is none.
+        reads: the items read so far, in their order.
+        priors: what was read without content, by text and options: most items share one.
     """
 
     name: str
     write: Callable[[Example], Prompt]
     free: Callable[[Example], Prompt] | None = None
-    loglik: list[np.ndarray] = field(default_factory=list)
-    sizes: list[np.ndarray] = field(default_factory=list)
-    prior: np.ndarray | None = None
+    reads: list[Read] = field(default_factory=list)
+    priors: dict[tuple[str, tuple[str, ...]], np.ndarray] = field(default_factory=dict)
 
     def qualities(self, golds: np.ndarray, rules: Sequence[Rule]) -> list["Found"]:
-        """Return how good the candidate is under each rule that can be judged by now."""
+        """Return how good the candidate is under each rule that can be judged by now.
+
+        Args:
+            golds: the places of the right answers of the first items, [items]; no others count.
+            rules: the preferred first.
+        """
         arrays = self._arrays(golds)
         found = []
         for rule in rules:
-            if rule == "calibrated" and len(self.loglik) < LEAST_CALIBRATED:
+            if rule == "calibrated" and len(golds) < LEAST_CALIBRATED:
+                continue
+            if rule == "corrected" and self.free is None:
                 continue
             scores = compare.choice_scores(arrays, rule)
             right = float(compare.correct(arrays, rule).mean())
-            sure = float(compare.choice_loglik(scores, arrays["gold"]).mean())
-            found.append(Found(right, sure, rule, len(self.loglik)))
+            sure = round(float(compare.choice_loglik(scores, golds).mean()), _DIGITS)
+            found.append(Found(right, sure, rule, len(golds)))
         return found
 
     def _arrays(self, golds: np.ndarray) -> dict[str, np.ndarray]:
-        most = max(len(row) for row in self.loglik)
-        loglik = np.full((1, len(self.loglik), most), np.nan)
+        reads = self.reads[: len(golds)]
+        most = max(len(read.loglik) for read in reads)
+        loglik, prior = (np.full((1, len(reads), most), np.nan) for _ in range(2))
         sizes = np.zeros((2, *loglik.shape))
-        for place, (row, own) in enumerate(zip(self.loglik, self.sizes, strict=True)):
-            loglik[0, place, : len(row)] = row
-            sizes[:, 0, place, : len(row)] = own
-        arrays = {"loglik": loglik, "gold": golds[: len(self.loglik)]}
-        arrays |= {"answer_bytes": sizes[0], "answer_tokens": sizes[1]}
-        if self.prior is not None:
-            arrays["prior_loglik"] = np.broadcast_to(self.prior, loglik.shape)
-        return arrays
+        for place, read in enumerate(reads):
+            loglik[0, place, : len(read.loglik)] = read.loglik
+            sizes[:, 0, place, : len(read.loglik)] = read.sizes
+            if read.prior is not None:
+                prior[0, place, : len(read.loglik)] = read.prior
+        arrays = {"loglik": loglik, "gold": golds, "prior_loglik": prior}
+        return arrays | {"answer_bytes": sizes[0], "answer_tokens": sizes[1]}
 
 
 @dataclass(frozen=True)
@@ -108,14 +130,14 @@ def ranked(found: Sequence[Sequence[Found]]) -> list[tuple[int, Found]]:
 
 
 class Search:
-    """Reads candidates on labelled items, a few more each round, and keeps the best.
+    """Reads candidates on labelled items, more each round, and keeps the best.
 
     Source: Jamieson and Talwalkar 2016 (arXiv 1502.07943), successive halving: every round spends
     an equal share of the budget, and one candidate in `KEPT` goes on.
 
     Attributes:
         items: the labelled items.
-        reads: prompts read so far.
+        reads: prompts read so far, those without content too.
         tokens: tokens computed so far.
     """
 
@@ -139,8 +161,10 @@ class Search:
     ) -> list[Tried]:
         """Return the best candidates, best first, having read about `budget` more prompts.
 
-        Every candidate is read on at least as many items as a round's share allows; those that are
-        left at the end, on all items where the budget reaches.
+        In every round all candidates are read on the same first items, as many as the budget left
+        and the rounds to come allow, and judged on those alone. What a round leaves over (there are
+        no more items) the next ones have. Every candidate is read on one item at least, whatever
+        the budget; prompts without content come on top, as a rule one a candidate.
 
         Args:
             candidates: in order of preference: the first of equally good ones is kept.
@@ -148,44 +172,82 @@ class Search:
             keep: how many to return.
             progress: called with (prompts read, budget).
         """
-        left, sizes = list(candidates), [len(candidates)]
+        left, sizes = list(enumerate(candidates)), [len(candidates)]
         while sizes[-1] > keep:
             sizes.append(max(keep, -(-sizes[-1] // KEPT)))
-        rounds, start = max(1, len(sizes) - 1), self.reads
+        rounds, spent = max(1, len(sizes) - 1), 0
         for number in range(rounds):
-            each = max(1, budget // rounds // len(left))
-            self._read(left, each if number < rounds - 1 else max(each, len(self.items)))
+            tried = [one for _, one in left]
+            level, cost = self._level(tried, (budget - spent) // (rounds - number))
+            self._read(tried, level)
+            spent += cost
             if progress:
-                progress(min(self.reads - start, budget), budget)
-            order = ranked([one.qualities(self._golds, self._rules) for one in left])
+                progress(min(spent, budget), budget)
+            # In the order they were given, so that the first of equals is always the same.
+            left.sort(key=lambda numbered: numbered[0])
+            golds = self._golds[:level]
+            order = ranked([one.qualities(golds, self._rules) for _, one in left])
             left = [left[i] for i, _ in order[: sizes[min(number + 1, len(sizes) - 1)]]]
-        return left
+        return [one for _, one in left]
 
     def found(self, one: Tried) -> Found:
-        """Return how good a candidate is under the best rule for it."""
-        return ranked([one.qualities(self._golds, self._rules)])[0][1]
+        """Return how good a candidate is under the best rule for it, on all it was read on."""
+        return ranked([one.qualities(self._golds[: len(one.reads)], self._rules)])[0][1]
 
-    def _read(self, candidates: Sequence[Tried], more: int) -> None:
-        """Read every candidate on so many more items, as far as there are some."""
-        wanted: list[tuple[Tried, Prompt]] = []
+    def _level(self, candidates: Sequence[Tried], budget: int) -> tuple[int, int]:
+        """Return on how many items all can have been read for a budget, and what it takes."""
+
+        def cost(level: int) -> int:
+            return sum(max(0, level - len(one.reads)) for one in candidates)
+
+        level = 1
+        while level < len(self.items) and cost(level + 1) <= budget:
+            level += 1
+        return level, cost(level)
+
+    def _read(self, candidates: Sequence[Tried], level: int) -> None:
+        """Read every candidate on the first items, as far as it has not been."""
+        prompts: list[Prompt] = []
+        places: dict[tuple[int, str, tuple[str, ...]], int] = {}
+
+        def place(one: Tried, prompt: Prompt) -> int:
+            key = (id(one), prompt.text, prompt.answers)
+            if key not in places:
+                places[key] = len(prompts)
+                prompts.append(prompt)
+            return places[key]
+
+        wanted: list[tuple[Tried, int, Prompt | None]] = []
         for one in candidates:
-            done = len(one.loglik)
-            if one.prior is None and one.free is not None and "corrected" in self._rules:
-                wanted.append((one, one.free(self.items[0])))
-                one.prior = np.zeros(0)
-            wanted += [(one, one.write(item)) for item in self.items[done : done + more]]
+            for item in self.items[len(one.reads) : level]:
+                free = None
+                if one.free is not None and "corrected" in self._rules:
+                    free = one.free(item)
+                    if (free.text, free.answers) not in one.priors:
+                        place(one, free)
+                wanted.append((one, place(one, one.write(item)), free))
+        if not wanted:
+            return
         work = Work()
-        requests = score.encode(self._lm, [prompt for _, prompt in wanted])
-        logliks = score.score(self._lm, requests, work=work)
-        texts = dict.fromkeys(answer for _, prompt in wanted for answer in prompt.answers)
-        tokens = dict(zip(texts, map(len, self._lm.tokenizer(
-            list(texts), add_special_tokens=False).input_ids), strict=True))  # fmt: skip
-        for (one, prompt), found in zip(wanted, logliks, strict=True):
-            if one.prior is not None and not one.prior.size:
-                one.prior = found
-                continue
-            one.loglik.append(found)
-            size = [(len(answer.encode()), tokens[answer]) for answer in prompt.answers]
-            one.sizes.append(np.array(size).T)
-        self.reads += len(wanted)
+        logliks = score.score(self._lm, score.encode(self._lm, prompts), work=work)
+        sizes = self._sizes(prompts)
+        for one, number, free in wanted:
+            prior = None
+            if free is not None:
+                key = (free.text, free.answers)
+                if key not in one.priors:
+                    one.priors[key] = logliks[places[id(one), *key]]
+                prior = one.priors[key]
+            one.reads.append(Read(logliks[number], prior, sizes[number]))
+        self.reads += len(prompts)
         self.tokens += work.tokens_computed
+
+    def _sizes(self, prompts: Sequence[Prompt]) -> list[np.ndarray]:
+        """Return the bytes and tokens [2, choices] of each prompt's answers."""
+        texts = list(dict.fromkeys(answer for prompt in prompts for answer in prompt.answers))
+        ids = self._lm.tokenizer(texts, add_special_tokens=False).input_ids
+        tokens = dict(zip(texts, map(len, ids), strict=True))
+        return [
+            np.array([(len(answer.encode()), tokens[answer]) for answer in prompt.answers]).T
+            for prompt in prompts
+        ]

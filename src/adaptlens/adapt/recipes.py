@@ -1,7 +1,6 @@
 """What all ways of tuning share: arguments, the examples they see, the candidates they try."""
 
 import itertools
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -16,13 +15,14 @@ from adaptlens.adapt.prompting import fit
 from adaptlens.errors import UserError, unknown
 from adaptlens.lm.load import LM
 from adaptlens.tasks import templates
+from adaptlens.tuning_steps import LEAST_STEPS, usual_steps
 from adaptlens.values import Example, Prompt, Task
-
-LEAST_STEPS = 30
-LEAST_PASSES = 3
 
 START, ORDER = 1, 2
 """What a seed is drawn for: an adapter's start, or the order of its examples."""
+
+FOLDS = 4
+"""Parts in which a draw's own examples judge, where no validation split does."""
 
 Candidate = tuple[float, int]
 """A rate and a number of steps."""
@@ -47,6 +47,9 @@ class Tuning:
         weight_decay: AdamW's.
         clip: largest gradient norm of a variant; None for no limit.
         validation_examples: of the items that choose, see `choosing`, the first this many do.
+        true_few_shot: use no validation split: rates and steps are chosen draw by draw by the loss
+            on the draw's own examples, each left out of training in one of `FOLDS` parts (Perez et
+            al. 2021, arXiv 2105.11447); what is chosen is then trained on all of them.
         seed: of the draws, of the start and of the order of examples.
         restart: another number starts and orders anew, on the same draws.
     """
@@ -63,6 +66,7 @@ class Tuning:
     weight_decay: float = 0.0
     clip: float | None = 1.0
     validation_examples: int = 64
+    true_few_shot: bool = False
     seed: int = 0
     restart: int = 0
 
@@ -95,6 +99,12 @@ class Tuning:
                 raise UserError(
                     f"{self.name}: {name} {getattr(self, name)} was given; it must be {expected}."
                 )
+        several = max(len(rates), len(_several(self.rate_times)), len(steps)) > 1
+        if self.true_few_shot and several and self.examples < 2:
+            raise UserError(
+                f"{self.name}: {self.examples} examples were given with true_few_shot, which "
+                "chooses among rates and steps on them; it needs at least 2, or one of each."
+            )
         if self.schedule not in SCHEDULES:
             raise unknown("schedule", self.schedule, SCHEDULES)
         if self.selection not in prompts.DRAWN:
@@ -136,6 +146,23 @@ class Tuning:
             found += self.lessons(lm, own, items[place :: len(ways)])
         return found
 
+    def folds(self, lm: LM, task: Task, draw: int) -> list[tuple[list[Lesson], list[Lesson]]]:
+        """Return the draw's lessons in as many ways as it has parts: all but a part, and the part.
+
+        Under every template, both.
+        """
+        examples = self.drawn(task, draw)
+        part = parts(len(examples))
+        found = []
+        for held in dict.fromkeys(part):
+            sides = [
+                [e for e, own in zip(examples, part, strict=True) if (own == held) == is_held]
+                for is_held in (False, True)
+            ]
+            taught, judged = (self.lessons(lm, task, side) for side in sides)
+            found.append((taught, judged))
+        return found
+
     @property
     def keeps_path(self) -> bool:
         """Whether fewer steps are the beginning of more: with a constant rate they are."""
@@ -143,9 +170,8 @@ class Tuning:
 
     def candidates(self, usual_rate: float) -> list[Candidate]:
         """Return the rates and steps to try, most steps first, as the training loop wants them."""
-        passes = math.ceil(LEAST_PASSES * self.examples / self.batch)
         rates = _several(self.rate) or tuple(usual_rate * t for t in _several(self.rate_times))
-        steps = _several(self.steps) or (max(LEAST_STEPS, passes),)
+        steps = _several(self.steps) or (usual_steps(self.examples, self.batch),)
         found = list(dict.fromkeys(itertools.product(rates, steps)))
         return sorted(found, key=lambda candidate: -candidate[1])
 
@@ -184,6 +210,11 @@ def writer(
         return fit(lm, way, (), query, instruction=instruction, on_overflow="error")
 
     return write
+
+
+def parts(count: int) -> list[int]:
+    """Return for each of so many examples, in order, the part in which it is left out."""
+    return [place * FOLDS // count for place in range(count)]
 
 
 def choosing(task: Task) -> tuple[Example, ...]:

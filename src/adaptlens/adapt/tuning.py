@@ -12,6 +12,7 @@ import numpy as np
 
 from adaptlens.adapt import Progress, loop
 from adaptlens.adapt.account import account
+from adaptlens.adapt.batches import Lesson
 from adaptlens.adapt.prompting import check_one_way, names_of
 from adaptlens.adapt.recipes import START, Candidate, Tuning, choice_made, width, writer
 from adaptlens.errors import UserError
@@ -56,28 +57,16 @@ class InstructionTuning(Tuning):
     ) -> Adapted:
         """Return one adapter per draw, all trained in one pass, candidates of a search too."""
         candidates = self.candidates(LORA_RATE_TIMES_WIDTH / width(lm))
-        steps = sorted({steps for _, steps in candidates})
-        trained, doses = candidates, tuple[int, ...]()
-        if len(steps) > 1 and self.keeps_path:
-            # Fewer steps are a stop on the way of more.
-            trained = [candidate for candidate in candidates if candidate[1] == steps[-1]]
-            candidates = [(rate, stop) for stop in steps for rate, _ in trained]
-            doses = tuple(steps)
-        bank, history, kept = self.train(lm, task, draws, trained, progress, doses)
-        bank = bank.stacked(kept) if doses else bank
-        losses = np.concatenate([history.losses] * (len(doses) or 1), axis=1)
-        found: dict[str, Any] = {}
-        if len(candidates) > 1:
-            held_out = self.held_out(lm, task)
-            validation = loop.evaluate(lm, bank, held_out, bank.num_variants)
-            by_draw = validation.reshape(len(candidates), len(draws)).T
-            chosen = by_draw.argmin(1).tolist()
-            found = choice_made(candidates, by_draw, chosen)
-            picked = [c * len(draws) + d for d, c in enumerate(chosen)]
-            bank, losses = bank.pick(picked), losses[:, picked].copy()
-            for d, c in enumerate(chosen):
-                losses[candidates[c][1] :, d] = np.nan
-        training = account(lm, [history], losses, bank.num_parameters, len(draws), full=False)
+        lessons = [self.lessons(lm, task, self.drawn(task, draw)) for draw in draws]
+        if len(candidates) > 1 and self.true_few_shot:
+            bank, histories, losses, found = self._chosen_by_folds(
+                lm, task, draws, lessons, candidates, progress
+            )
+        else:
+            bank, histories, losses, found = self._chosen(
+                lm, task, draws, lessons, candidates, progress
+            )
+        training = account(lm, histories, losses, bank.num_parameters, len(draws), full=False)
         ways = len(task.templates) or 1
         return Adapted(
             self.label,
@@ -90,18 +79,149 @@ class InstructionTuning(Tuning):
             templates=names_of(task),
         )
 
-    def train(
+    def _chosen(
         self,
         lm: LM,
         task: Task,
         draws: Sequence[int],
+        lessons: Sequence[Sequence[Lesson]],
         candidates: Sequence[Candidate],
+        progress: Progress | None,
+    ) -> "_Chosen":
+        """Return each draw's adapter, the validation split having chosen if there is a choice."""
+        held_out = self.held_out(lm, task) if len(candidates) > 1 else []
+        parts = list(zip(draws, lessons, strict=True))
+        if self.keeps_path and all(len(set(one)) > 1 for one in zip(*candidates, strict=True)):
+            return self._halved(lm, held_out, parts, candidates, progress)
+        bank, candidates, history = self._tried(lm, parts, candidates, progress)
+        if not held_out:
+            return bank, [history], history.losses, {}
+        validation = loop.evaluate(lm, bank, held_out, bank.num_variants)
+        by_draw = validation.reshape(len(candidates), len(draws)).T
+        chosen = by_draw.argmin(1).tolist()
+        rates = history.losses.shape[1] // len(draws)
+        picked = [c * len(draws) + d for d, c in enumerate(chosen)]
+        losses = history.losses[:, [p % (rates * len(draws)) for p in picked]]
+        for d, c in enumerate(chosen):
+            losses[candidates[c][1] :, d] = np.nan
+        return bank.pick(picked), [history], losses, choice_made(candidates, by_draw, chosen)
+
+    def _halved(
+        self,
+        lm: LM,
+        held_out: Sequence[Lesson],
+        parts: Sequence[tuple[int, Sequence[Lesson]]],
+        candidates: Sequence[Candidate],
+        progress: Progress | None,
+    ) -> "_Chosen":
+        """Return each draw's adapter, its rate and steps found by successive halving.
+
+        All rates are trained to the fewest steps; each draw's best one is trained to the most, the
+        fewer steps being stops on the way. What was not tried has no validation loss.
+        """
+
+        def validated(bank: LoraBank) -> np.ndarray:
+            losses = loop.evaluate(lm, bank, held_out, bank.num_variants)
+            return losses.reshape(-1, len(parts)).T
+
+        stops = sorted({steps for _, steps in candidates})
+        first = [(rate, stops[0]) for rate in dict.fromkeys(rate for rate, _ in candidates)]
+        variants = [(candidate, *part) for candidate in first for part in parts]
+        bank, started, _ = self._trained(lm, variants, progress)
+        by_rate = validated(bank)
+        rates = [first[place][0] for place in by_rate.argmin(1)]
+        variants = [((rate, stops[-1]), *part) for rate, part in zip(rates, parts, strict=True)]
+        bank, history, kept = self._trained(lm, variants, progress, stops)
+        bank = bank.stacked(kept)
+        by_stop = validated(bank)
+        best = by_stop.argmin(1).tolist()
+        losses = history.losses.copy()
+        known = []
+        for d, (place, rate) in enumerate(zip(best, rates, strict=True)):
+            losses[stops[place] :, d] = np.nan
+            own = dict(zip(first, by_rate[d].tolist(), strict=True))
+            own |= {(rate, stop): float(by_stop[d, n]) for n, stop in enumerate(stops)}
+            known.append([own.get(candidate) for candidate in candidates])
+        chosen = [candidates.index((r, stops[n])) for r, n in zip(rates, best, strict=True)]
+        found = {
+            "candidates": [{"rate": rate, "steps": steps} for rate, steps in candidates],
+            "validation_losses": known,
+            "chosen": chosen,
+        }
+        picked = [place * len(parts) + d for d, place in enumerate(best)]
+        return bank.pick(picked), [started, history], losses, found
+
+    def _chosen_by_folds(
+        self,
+        lm: LM,
+        task: Task,
+        draws: Sequence[int],
+        lessons: Sequence[Sequence[Lesson]],
+        candidates: Sequence[Candidate],
+        progress: Progress | None,
+    ) -> "_Chosen":
+        """Return each draw's adapter, trained as does best on parts of its examples left out."""
+        folds = [
+            (place, *fold)
+            for place, draw in enumerate(draws)
+            for fold in self.folds(lm, task, draw)
+        ]
+        parts = [(draws[place], taught) for place, taught, _ in folds]
+        bank, candidates, tried = self._tried(lm, parts, candidates, progress)
+        summed, labels = np.zeros((len(draws), len(candidates))), np.zeros((len(draws), 1))
+        for number, (place, _, held_out) in enumerate(folds):
+            own = bank.pick([c * len(parts) + number for c in range(len(candidates))])
+            size = sum(lesson.num_labels for lesson in held_out)
+            summed[place] += size * loop.evaluate(lm, own, held_out, len(candidates))
+            labels[place] += size
+        chosen = (summed / labels).argmin(1).tolist()
+        # The training loop wants those with the most steps first.
+        order = sorted(range(len(draws)), key=lambda place: -candidates[chosen[place]][1])
+        variants = [(candidates[chosen[p]], draws[p], lessons[p]) for p in order]
+        trained, history, _ = self._trained(lm, variants, progress)
+        back = np.argsort(order).tolist()
+        found = choice_made(candidates, summed / labels, chosen)
+        return trained.pick(back), [tried, history], history.losses[:, back], found
+
+    def _tried(
+        self,
+        lm: LM,
+        parts: Sequence[tuple[int, Sequence[Lesson]]],
+        candidates: Sequence[Candidate],
+        progress: Progress | None,
+    ) -> tuple[LoraBank, list[Candidate], loop.History]:
+        """Return adapters, candidate by candidate, for each draw and its lessons.
+
+        With a constant rate, fewer steps are a stop on the way of more, and the candidates come
+        fewest steps first; the history is that of the trainings with the most.
+        """
+        steps = sorted({steps for _, steps in candidates})
+        candidates, doses = list(candidates), tuple[int, ...]()
+        longest = candidates
+        if len(steps) > 1 and self.keeps_path:
+            longest = [candidate for candidate in candidates if candidate[1] == steps[-1]]
+            candidates = [(rate, stop) for stop in steps for rate, _ in longest]
+            doses = tuple(steps)
+        variants = [(candidate, *part) for candidate in longest for part in parts]
+        bank, history, kept = self._trained(lm, variants, progress, doses)
+        return bank.stacked(kept) if doses else bank, candidates, history
+
+    def _trained(
+        self,
+        lm: LM,
+        variants: Sequence[tuple[Candidate, int, Sequence[Lesson]]],
         progress: Progress | None,
         doses: Sequence[int] = (),
     ) -> tuple[LoraBank, loop.History, list[Any]]:
-        """Return the trained bank, candidate by candidate, and the adapters at each dose."""
-        lessons = [self.lessons(lm, task, self.drawn(task, draw)) for draw in draws]
-        variants = [(c, d) for c in candidates for d in range(len(draws))]
+        """Return a bank trained side by side, and its numbers at each dose.
+
+        Args:
+            lm: the model.
+            variants: how to train each, of which draw, and on what; the most steps first.
+            progress: told of the steps.
+            doses: numbers of steps after which copies are kept.
+        """
+        draws = [draw for _, draw, _ in variants]
         bank = LoraBank(
             lm,
             num_variants=len(variants),
@@ -109,7 +229,7 @@ class InstructionTuning(Tuning):
             alpha=self.alpha,
             targets=self.targets,
             dropout=self.dropout,
-            seeds=[self.seed_for(draws[d], START) for _, d in variants],
+            seeds=[self.seed_for(draw, START) for draw in draws],
         )
         kept: list[Any] = [bank.masters.clone()] if 0 in doses else []
 
@@ -122,12 +242,16 @@ class InstructionTuning(Tuning):
         history = loop.train(
             lm,
             bank,
-            [lessons[d] for _, d in variants],
-            self.recipe([c for c, _ in variants], [draws[d] for _, d in variants]),
-            names=[self.told(draws[d], c) for c, d in variants],
+            [lessons for *_, lessons in variants],
+            self.recipe([candidate for candidate, *_ in variants], draws),
+            names=[self.told(draw, candidate) for candidate, draw, _ in variants],
             progress=after,
         )
         return bank, history, kept
+
+
+_Chosen = tuple[LoraBank, list[loop.History], np.ndarray, dict[str, Any]]
+"""One adapter a draw, what was trained, the losses of those kept [steps, draws], the record."""
 
 
 @dataclass(frozen=True)
@@ -183,8 +307,11 @@ class TuningPath(InstructionTuning):
         check_one_way(task, self.label)
         rate = self.rate or self.times * LORA_RATE_TIMES_WIDTH / width(lm)
         assert not isinstance(rate, tuple)
-        candidates = [(rate, self.doses[-1])]
-        bank, history, kept = self.train(lm, task, draws, candidates, progress, self.doses)
+        variants = [
+            ((rate, self.doses[-1]), draw, self.lessons(lm, task, self.drawn(task, draw)))
+            for draw in draws
+        ]
+        bank, history, kept = self._trained(lm, variants, progress, self.doses)
         training = account(
             lm, [history], history.losses, bank.num_parameters, len(draws), full=False
         )

@@ -57,8 +57,8 @@ class CompareConfig:
         search: also look for the best prompt at every number of shots.
         search_reads: prompts to read in the search for a template.
         search_draw_reads: prompts to read in the search for a draw's demonstrations.
-        true_few_shot: choose prompts by the draw's own examples and nothing else by any, without a
-            validation split.
+        true_few_shot: use no validation split: prompts, and rates and steps of tuning, are chosen
+            by the draw's own examples, each left out in turn.
         queries: at most this many test items; None means all.
         validation: at most this many validation items; None means all.
         selection: how demonstrations are chosen.

@@ -16,7 +16,8 @@ Tables = Mapping[str, "pd.DataFrame"]
 NUMBERS: dict[str, tuple[str, float, str]] = {
     "brier": ("Brier", 1, ".3f"),
     "ece": ("ECE", 1, ".3f"),
-    "ece_if_calibrated": ("ECE if calibrated", 1, ".3f"),
+    "ece_if_calibrated": ("ECE if calibrated", 1, ".3g"),
+    "ece_p": ("p (calibrated)", 1, ".3f"),
     "answer_loglik": ("answer log-likelihood", 1, ".3f"),
     "bin_confidence": ("confidence, %", 100, ".1f"),
     "bin_accuracy": ("right, %", 100, ".1f"),

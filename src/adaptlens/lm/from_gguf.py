@@ -11,20 +11,61 @@ from tokenizers import pre_tokenizers
 
 from adaptlens.models import gguf_file
 
+# The names of pre-tokenizers that are GPT-2's, and of those that are so after single digits are cut
+# off. Source: llama.cpp, src/llama-vocab.cpp.
+_GPT2 = ("gpt-2", "phi-2", "mpt", "olmo", "jais")
 _SINGLE_DIGITS = ("smollm", "starcoder", "refact", "command-r", "codeshell")
 
 
 def notes(path: Path, dtype: str) -> tuple[str, ...]:
-    """Return a note that names how the weights were quantised; none where they were not."""
-    types = gguf_file.read(path).types
-    quantised = [kind for kind in types if kind not in gguf_file.UNQUANTIZED]
+    """Return what a reader of the results should know of how the file was read, in sentences."""
+    header = gguf_file.read(path)
+    return tuple(filter(None, (_quantised(header, dtype), _positions(header), _words(header))))
+
+
+def _quantised(header: gguf_file.Header, dtype: str) -> str:
+    quantised = [kind for kind in header.types if kind not in gguf_file.UNQUANTIZED]
     if not quantised:
-        return ()
-    beside = [kind for kind in types if kind != quantised[0]]
+        return ""
+    beside = [kind for kind in header.types if kind != quantised[0]]
     with_others = f", with {' and '.join(beside)} for some" if beside else ""
     return (
         f"Its weights were stored quantised ({quantised[0]}{with_others}) and are used "
-        f"dequantised, in {dtype}: they are not exactly those of the model before quantisation.",
+        f"dequantised, in {dtype}: they are not exactly those of the model before quantisation."
+    )
+
+
+def _positions(header: gguf_file.Header) -> str:
+    """Return a note where the file scales rotary positions, which transformers leaves out."""
+    scaled = [tensor.name for tensor in header.tensors if tensor.name.startswith("rope_f")]
+    key = f"{header.architecture}.rope.scaling.type"
+    if header.metadata.get(key, "none") != "none":
+        scaled.append(key)
+    if not scaled or header.architecture == "gpt-oss":
+        return ""
+    return (
+        f"Its file scales the rotary positions ({', '.join(scaled)}), which Transformers leaves "
+        "out: its scores are not exactly those of the model as it was made; give the original."
+    )
+
+
+def _words(header: gguf_file.Header) -> str:
+    """Return a note where transformers does not know how the tokenizer cuts text into words."""
+    pre = header.metadata.get("tokenizer.ggml.pre", "none named")
+    if header.metadata.get("tokenizer.ggml.model") != "gpt2" or pre in (*_GPT2, *_SINGLE_DIGITS):
+        return ""
+    try:
+        mapping: Any = importlib.import_module(
+            "transformers.integrations.gguf.gguf_tokenizer_mapping"
+        )
+        known = mapping.GGUF_PRE_TOKENIZER_SPLITS
+    except (ImportError, AttributeError):
+        known = ()
+    if pre in known:
+        return ""
+    return (
+        f"Its tokenizer's way of cutting words ({pre}) is not known to Transformers; text is cut "
+        "as GPT-2's does, and numbers or white space may come out as other tokens than in training."
     )
 
 
@@ -47,8 +88,7 @@ def split_digits(tokenizer: Any, path: Path) -> None:
 
     Transformers 5.23 reads these pre-tokenizers as GPT-2's. Numbers come out alike, as no merge
     joins digits, but the white space before one does not: of two line breaks before a digit GPT-2's
-    makes two tokens, the model's own makes one. Source: llama.cpp, src/llama-vocab.cpp, which
-    splits at every digit before GPT-2's pattern for these.
+    makes two tokens, the model's own makes one.
     """
     if gguf_file.read(path).metadata.get("tokenizer.ggml.pre") not in _SINGLE_DIGITS:
         return
@@ -60,15 +100,24 @@ def split_digits(tokenizer: Any, path: Path) -> None:
 
 
 @contextlib.contextmanager
-def without_bar() -> Iterator[None]:
-    """Keep away the progress bar that transformers draws for GGUF tensors, terminal or not."""
-    module: Any = importlib.import_module("transformers.modeling_gguf_pytorch_utils")
-    bar = getattr(module, "tqdm", None)
-    if bar is None:
-        yield
-        return
-    module.tqdm = functools.partial(bar, disable=True)
+def quick() -> Iterator[None]:
+    """Let transformers parse a GGUF file once inside, and draw no progress bar for its tensors.
+
+    It parses the header three times over (configuration, weights, tokenizer), seconds each, and
+    builds the table of tensor names once for every module of the model.
+    """
+    reading: Any = importlib.import_module("transformers.modeling_gguf_pytorch_utils")
+    package: Any = importlib.import_module("gguf")
+    replaced = [
+        (reading, "tqdm", functools.partial(reading.tqdm, disable=True)),
+        (package, "GGUFReader", functools.lru_cache(maxsize=1)(package.GGUFReader)),
+        (package, "get_tensor_name_map", functools.lru_cache()(package.get_tensor_name_map)),
+    ]
+    before = [(module, name, getattr(module, name)) for module, name, _ in replaced]
     try:
+        for module, name, value in replaced:
+            setattr(module, name, value)
         yield
     finally:
-        module.tqdm = bar
+        for module, name, value in before:
+            setattr(module, name, value)

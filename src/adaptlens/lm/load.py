@@ -16,6 +16,7 @@ from adaptlens.lm.weights import (
     find_device,
     first_sentence,
     fresh,
+    opened,
     quantization,
     read,
     read_tokenizer,
@@ -44,6 +45,8 @@ class LM:
             separate forwards give; where false every sequence must run in a row of its own.
         notes: what a reader of the results should know about the model, in sentences.
         prefix_ids: the tokens the tokenizer puts before every text (BOS, or none).
+        chat_start: what the chat template writes first; a text that begins so gets no prefix, as
+            `apply_chat_template` gives it none. Empty where prefix and template do not conflict.
         pad_id: an id to fill rows with; a mask hides it, so any will do where there is no own.
         eos_ids: the tokens that end a generated text.
     """
@@ -60,6 +63,7 @@ class LM:
     shares_prefix: bool = False
     notes: tuple[str, ...] = ()
     prefix_ids: tuple[int, ...] = ()
+    chat_start: str = ""
     pad_id: int = 0
     eos_ids: tuple[int, ...] = ()
 
@@ -79,7 +83,7 @@ class LM:
         if not texts:
             return []
         bare = self.tokenizer(list(texts), add_special_tokens=False, verbose=False).input_ids
-        rows = [[*self.prefix_ids, *ids] for ids in bare]
+        rows = [[*self.prefix_of(text), *ids] for text, ids in zip(texts, bare, strict=True)]
         known = self.model.get_input_embeddings().num_embeddings
         for ids in rows:
             if max(ids, default=0) >= known:
@@ -89,6 +93,11 @@ class LM:
                     f"the model has {known} tokens; use the tokenizer the model was made with."
                 )
         return rows
+
+    def prefix_of(self, text: str) -> tuple[int, ...]:
+        """Return the tokens that stand before those of a text: `prefix_ids`, or none."""
+        written = self.chat_start and text.startswith(self.chat_start)
+        return () if written else self.prefix_ids
 
     def chat_of(self, template: Template) -> Callable[[list[dict[str, str]]], str] | None:
         """Return what writes messages for prompts under a template; None for the plain layout."""
@@ -152,17 +161,19 @@ def load(
             "leave out quantize, or the untrained model."
         )
     modelfiles.check_quantize(name, quantize)
-    settings = quantization(quantize, dtype)
+    quantized = quantization(quantize, dtype)
     path = modelfiles.locate(name, allow_remote_code=allow_remote_code)
-    if asked.untrained:
-        model, notes = fresh(path, name, dtype, place, allow_remote_code)
-    else:
-        model, notes = read(path, name, dtype, place, settings, allow_remote_code)
+    with opened(path, allow_remote_code) as source:
+        if asked.untrained:
+            model, notes = fresh(source, name, dtype, place)
+        else:
+            model, notes = read(source, name, dtype, place, quantized)
+        tokenizer = read_tokenizer(source, name)
     if found_alone := modelfiles.found_alone(name):
         notes = (found_alone, *notes)
     return assemble(
         model,
-        read_tokenizer(path, name, allow_remote_code),
+        tokenizer,
         name=name,
         digest=modelfiles.digest(path, untrained=asked.untrained),
         dtype=dtype,
@@ -198,6 +209,7 @@ def assemble(
     context_tokens, limits = _context(model.config, tokenizer)
     eos_ids = _eos_ids(model, tokenizer)
     pad_id = tokenizer.pad_token_id
+    prefix_ids = () if chat else _prefix_ids(tokenizer)
     return LM(
         name=name,
         model=model,
@@ -210,7 +222,8 @@ def assemble(
         chat=chat,
         shares_prefix=shares_prefix,
         notes=(*notes, *found, *limits),
-        prefix_ids=() if chat else _prefix_ids(tokenizer),
+        prefix_ids=prefix_ids,
+        chat_start=_chat_start(tokenizer, prefix_ids),
         pad_id=(eos_ids[0] if eos_ids else 0) if pad_id is None else pad_id,
         eos_ids=eos_ids,
     )
@@ -244,6 +257,22 @@ def _prefix_ids(tokenizer: Any) -> tuple[int, ...]:
     whole, bare = tokenizer("a").input_ids, tokenizer("a", add_special_tokens=False).input_ids
     starts = range(len(whole) - len(bare) + 1)
     return tuple(whole[: next(i for i in starts if whole[i : i + len(bare)] == bare)])
+
+
+def _chat_start(tokenizer: Any, prefix_ids: tuple[int, ...]) -> str:
+    """Return what messages begin with where that is not the tokenizer's own prefix; else ""."""
+    if not prefix_ids or not getattr(tokenizer, "chat_template", None):
+        return ""
+    content = "content"
+    try:
+        text = tokenizer.apply_chat_template(
+            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+        )
+    except jinja2.TemplateError:
+        return ""
+    if prefix_ids == (tokenizer.bos_token_id,) and text.startswith(tokenizer.bos_token):
+        return ""
+    return text.partition(content)[0]
 
 
 def _eos_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:

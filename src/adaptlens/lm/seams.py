@@ -149,7 +149,9 @@ def _by_tails(lm: LM, texts: list[str], shared: int) -> list[list[int]] | None:
         stretch = ids[i : agreed[-1] + 1] if agreed else []
         if not stretch or any(tail[: len(stretch)] != stretch for tail in tails):
             return None
-        whole = [[*lm.prefix_ids, *ids[:i], *tail] for tail in tails]
+        whole = [
+            [*lm.prefix_of(text), *ids[:i], *tail] for text, tail in zip(texts, tails, strict=True)
+        ]
         known = lm.model.get_input_embeddings().num_embeddings
         if max(map(max, whole)) >= known or (len(texts) > 3 and lm.encode(texts[-1]) != whole[-1]):
             return None

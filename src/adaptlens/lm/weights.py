@@ -5,6 +5,7 @@ import importlib.util
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,47 +33,86 @@ _LOADING_ERRORS = (
 )
 
 
+@dataclass(frozen=True)
+class Source:
+    """A model's files, and how transformers is to read them.
+
+    Attributes:
+        path: the folder, or the GGUF file, as `modelfiles.locate` found it.
+        folder: what transformers is given.
+        settings: further arguments of every `from_pretrained`.
+    """
+
+    path: Path
+    folder: Path
+    settings: dict[str, Any]
+
+    @property
+    def is_gguf(self) -> bool:
+        """Whether it is a single GGUF file."""
+        return self.path.is_file()
+
+
+@contextlib.contextmanager
+def opened(path: Path, remote: bool) -> Iterator[Source]:
+    """Yield a model's files as a source to read from.
+
+    A GGUF file is given to transformers in a folder of its own, so that no file beside it has a
+    say, and its header is parsed once for all that is read inside.
+
+    Args:
+        path: the folder, or the GGUF file.
+        remote: run Python files that come with the model.
+    """
+    settings = {"trust_remote_code": remote, "local_files_only": True}
+    if path.is_dir():
+        yield Source(path, path, settings)
+        return
+    with tempfile.TemporaryDirectory() as alone, from_gguf.quick():
+        (Path(alone) / "model.gguf").symlink_to(path.resolve())
+        yield Source(path, Path(alone), {**settings, "gguf_file": "model.gguf"})
+
+
 def read(
-    path: Path, name: str, dtype: str, device: torch.device, settings: Any, remote: bool
+    source: Source, name: str, dtype: str, device: torch.device, quantized: Any
 ) -> tuple[Any, tuple[str, ...]]:
     """Return the model as transformers reads it, and notes on what was unexpected.
 
     The weights of a GGUF file are dequantised.
 
     Args:
-        path: its folder or GGUF file.
+        source: its files.
         name: what the user called it.
         dtype: one of `DTYPES`.
         device: where to put it.
-        settings: of `quantization`.
-        remote: run Python files that come with the model.
+        quantized: what `quantization` returned.
     """
-    placed = {"quantization_config": settings, "device_map": {"": device}}
+    placed = {"quantization_config": quantized, "device_map": {"": device}}
     auto: Any = transformers.AutoModelForCausalLM
-    with quiet(), _loading(name, device), _files(path, remote) as (folder, where):
-        config = transformers.AutoConfig.from_pretrained(folder, **where)
+    with quiet(), _loading(name, device):
+        config = transformers.AutoConfig.from_pretrained(source.folder, **source.settings)
         model, report = auto.from_pretrained(
-            folder,
+            source.folder,
             config=config,
             dtype=DTYPES[dtype],
             attn_implementation=attention_implementation(config),
             use_safetensors=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
-            **where,
-            **(placed if settings else {}),
+            **source.settings,
+            **(placed if quantized else {}),
         )
-        if not settings:
+        if not quantized:
             model = model.to(device)
     notes = _check_report(report, name)
-    if path.is_file():
+    if source.is_gguf:
         from_gguf.forget_quantizer(model)
-        notes = (*from_gguf.notes(path, dtype), *notes)
+        notes = (*from_gguf.notes(source.path, dtype), *notes)
     return model, notes
 
 
 def fresh(
-    path: Path, name: str, dtype: str, device: torch.device, remote: bool
+    source: Source, name: str, dtype: str, device: torch.device
 ) -> tuple[Any, tuple[str, ...]]:
     """Return the model of a configuration with random weights, and a note that says so.
 
@@ -81,51 +121,35 @@ def fresh(
     """
     auto: Any = transformers.AutoModelForCausalLM
     with quiet(), _loading(name, device), torch.random.fork_rng(devices=[]):
-        with _files(path, remote) as (folder, where):
-            config = transformers.AutoConfig.from_pretrained(folder, **where)
+        config = transformers.AutoConfig.from_pretrained(source.folder, **source.settings)
         torch.manual_seed(modelfiles.UNTRAINED_SEED)
         model = auto.from_config(
             config,
             dtype=DTYPES[dtype],
             attn_implementation=attention_implementation(config),
-            trust_remote_code=remote,
+            trust_remote_code=source.settings["trust_remote_code"],
         )
-        if (path / "generation_config.json").is_file():
-            generation = transformers.GenerationConfig.from_pretrained(path)
+        if (source.folder / "generation_config.json").is_file():
+            generation = transformers.GenerationConfig.from_pretrained(source.folder)
             model.generation_config = generation
         model = model.to(device)
     seed = modelfiles.UNTRAINED_SEED
     return model, (f"Its weights are random (untrained, seed {seed}); only its shape is as named.",)
 
 
-def read_tokenizer(path: Path, name: str, remote: bool) -> Any:
-    """Return the tokenizer of a folder or a GGUF file as transformers reads it."""
+def read_tokenizer(source: Source, name: str) -> Any:
+    """Return the tokenizer as transformers reads it; of a GGUF file, see `from_gguf`."""
     try:
-        with quiet(), _files(path, remote) as (folder, where):
-            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **where)
+        with quiet():
+            tokenizer = transformers.AutoTokenizer.from_pretrained(source.folder, **source.settings)
     except _LOADING_ERRORS as error:
         raise UserError(
             f"the tokenizer of '{name}' cannot be loaded ({first_sentence(error)}); expected the "
             "files tokenizer.save_pretrained writes: save or download them again."
         ) from error
-    if path.is_file():
-        from_gguf.split_digits(tokenizer, path)
+    if source.is_gguf:
+        from_gguf.split_digits(tokenizer, source.path)
     return tokenizer
-
-
-@contextlib.contextmanager
-def _files(path: Path, remote: bool) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Yield the folder that transformers is to read, and how.
-
-    A GGUF file is put into a folder of its own, so that no file beside it has a say.
-    """
-    where = {"trust_remote_code": remote, "local_files_only": True}
-    if path.is_dir():
-        yield path, where
-        return
-    with tempfile.TemporaryDirectory() as alone, from_gguf.without_bar():
-        (Path(alone) / "model.gguf").symlink_to(path.resolve())
-        yield Path(alone), {**where, "gguf_file": "model.gguf"}
 
 
 @contextlib.contextmanager

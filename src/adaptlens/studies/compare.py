@@ -22,6 +22,7 @@ from adaptlens.studies.running import (
 )
 from adaptlens.study import Cell, Component, Study, cut, resolve, task_digest
 from adaptlens.tasks import templates
+from adaptlens.tuning_steps import usual_steps
 from adaptlens.values import Task
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 TUNING = ("it", "sl", "full")
 
-RECIPE = {"batch": 8}
+BATCH = 8
 RATE_TIMES = (0.25, 1.0, 4.0)
 """How tuning is done where the settings do not say: see docs/methods.md, section 9."""
 
@@ -81,9 +82,9 @@ def plan(config: CompareConfig) -> Study:
             name, dtype=config.dtype, chat=config.chat, quantize=config.quantize
         )
         model["name"] = shown
-        chat = bool(model["chat"]) or modelfiles.has_chat_template(name)
+        offered = modelfiles.has_chat_template(name)
         for plain in loaded:
-            task = _templated(plain, config, chat)
+            task = _templated(plain, config, bool(plain.instruction) if model["chat"] else offered)
             digests[task_digest(task)] = task
             _check_sizes(task, config)
             described = {
@@ -104,7 +105,12 @@ def plan(config: CompareConfig) -> Study:
 
 
 def _templated(task: Task, config: CompareConfig, chat: bool) -> Task:
-    """Return the task with the templates it is read and tuned under: those given, or usual ones."""
+    """Return the task with the templates it is read and tuned under: those given, or usual ones.
+
+    Without its validation split, which a true few-shot setting does not have.
+    """
+    if config.true_few_shot:
+        task = replace(task, validation=())
     if task.templates:
         return task
     usual = templates.usual(task, chat=chat)
@@ -164,21 +170,36 @@ def _adaptations(config: CompareConfig, task: Task) -> list[tuple[Component, Any
                     on_overflow=config.on_overflow,
                 )
             )
-    chooses = bool(task.validation) and not config.true_few_shot
-    usual = {**RECIPE, **({"rate_times": RATE_TIMES} if chooses else {})}
     for name in config.tuning:
-        given = {**usual, **{k: v for k, v in config.tune.items() if v is not None}}
-        if name == "full":
-            given = {
-                k: v for k, v in given.items() if k not in ("rank", "alpha", "targets", "dropout")
-            }
         for size in config.tuning_sizes:
+            given = _recipe(name, size, config, task)
             found.append(
                 resolve(
                     "adaptation", name, examples=size, selection=drawn, seed=config.seed, **given
                 )
             )
     return found
+
+
+def _recipe(name: str, size: int, config: CompareConfig, task: Task) -> dict[str, Any]:
+    """Return how to tune in one way on so many examples, what the settings do not say filled in.
+
+    Where there is a validation split, rates and steps are chosen on it; in a true few-shot setting,
+    on the examples themselves, if there are two. LoRA alone chooses steps: fewer are a stop on the
+    way of more.
+    """
+    chooses = size >= 2 if config.true_few_shot else bool(task.validation)
+    usual: dict[str, Any] = {"batch": BATCH, "true_few_shot": config.true_few_shot}
+    if chooses:
+        usual["rate_times"] = RATE_TIMES
+    if chooses and name != "full":
+        most = usual_steps(size, config.tune.get("batch", BATCH))
+        usual["steps"] = (most // 3, most)
+    given = {**usual, **{key: value for key, value in config.tune.items() if value is not None}}
+    if name == "full":
+        lora = ("rank", "alpha", "targets", "dropout")
+        given = {key: value for key, value in given.items() if key not in lora}
+    return given
 
 
 def _searches(config: CompareConfig, task: Task) -> bool:

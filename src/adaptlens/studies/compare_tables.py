@@ -277,12 +277,13 @@ class Judged:
         arrays = self._arrays(one)
         loglik, gold = arrays["loglik"], arrays["gold"]
         stated, right = compare.confidence(loglik), compare.correct(arrays)
-        by_draw = [compare.calibration(s, r) for s, r in zip(stated, right, strict=True)]
+        found = compare.calibration(stated, right, seed=self.settings["seed"])
         row = {
             **self._about(one),
             "brier": float(compare.brier(loglik, gold).mean()),
-            "ece": float(np.mean([c.ece for c in by_draw])),
-            "ece_if_calibrated": float(np.mean([c.ece_if_calibrated for c in by_draw])),
+            "ece": found.ece,
+            "ece_if_calibrated": found.ece_if_calibrated,
+            "ece_p": found.ece_p,
             "answer_loglik": float(compare.answer_loglik(loglik, gold).mean()),
         }
         bins = [{**self._about(one), **b} for b in compare.reliability(stated, right)]

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from adaptlens.errors import UserError, unknown
+from adaptlens.tasks import templates
 from adaptlens.tasks.assembly import Settings
 from adaptlens.values import Example, Task
 
@@ -71,6 +72,12 @@ def load(name: str, *, references: str | None = None, **settings: Any) -> Task:
             f"difficulty='{wishes.difficulty}' was given for '{name}', whose items are not made "
             "here; expected it only with a bundled task with a shortcut; leave it out."
         )
+    task = _loaded(name, references, wishes)
+    templates.check_columns(task)
+    return task
+
+
+def _loaded(name: str, references: str | None, wishes: Settings) -> Task:
     if references is not None:
         return _aligned(name, references, wishes)
     if name.startswith("hf:"):
@@ -172,8 +179,14 @@ def describe(task: Task, num_examples: int = 3) -> str:
     elif task.kind == "choice":
         lines.append("choices      each item brings its own")
     lines.append(f"instruction  {task.instruction or '(none)'}")
+    if task.clustered_by:
+        groups = len({example.group for example in task.test})
+        lines.append(f"groups       {groups:,} in test, by '{task.clustered_by}'")
     for number, example in enumerate(task.train[:num_examples], 1):
-        lines += ["", f"train example {number} ({example.id})", *_shown(task, example)]
+        for way in templates.ways(task):
+            named = f", template {way.task.template.name}" if task.templates else ""
+            shown = _shown(way.task, way.example(example))
+            lines += ["", f"train example {number} ({example.id}){named}", *shown]
     if task.notes:
         lines += ["", "notes", *(f"- {note}" for note in task.notes)]
     return "\n".join(lines)

@@ -82,7 +82,7 @@ class Settings:
     def asked(self) -> tuple[Template, ...]:
         """The templates given; the task's instruction stands before them if one was given."""
         instructed = bool(self.instruction)
-        return tuple(templates.parse(text, instructed=instructed) for text in self.templates)
+        return templates.parse_all(self.templates, instructed=instructed)
 
     def limit(self, name: str) -> int | None:
         """Return the most items wanted of a split; None means all."""

@@ -60,14 +60,15 @@ def layout(
         table: the (training) table whose columns decide.
         input: column of the text, by name or 0-based number; None looks for a usual name.
         target: column of the answer, likewise.
-        fields: further columns to keep, which templates name.
+        fields: further columns to keep, which templates name; the first of them is the text where
+            none has a usual name.
         group: column that says which rows belong together, likewise by name or number.
 
     Raises:
         UserError: if a named column does not exist, or no column can be recognised.
     """
-    found = _layout(table, input, target)
-    kept = {name: _named(table, name) for name in fields}
+    kept = {name: _named(table, name, "--template") for name in fields}
+    found = _layout(table, input, target, list(kept.values()))
     cluster = None if group is None else _named(table, group, "--group")
     if not kept and cluster is None:
         return found
@@ -88,7 +89,9 @@ def layout(
     return replace(found, note=note, columns=(*found.columns, *more), read=read)
 
 
-def _layout(table: Table, input: str | None, target: str | None) -> Layout:
+def _layout(
+    table: Table, input: str | None, target: str | None, fields: Sequence[str] = ()
+) -> Layout:
     if input is None and target is None:
         folded = {column.casefold(): column for column in table.columns}
         talk = folded.get("messages") or folded.get("conversations")
@@ -115,7 +118,12 @@ def _layout(table: Table, input: str | None, target: str | None) -> Layout:
                 (folded["instruction"], folded["output"]),
                 lambda row, place: _alpaca(row, folded, place),
             )
-    source, answer = columns(table, input, target)
+    source, answer = columns(table, input, target, fields)
+    if answer in fields:
+        raise UserError(
+            f"a template shows the column '{answer}' of {table.name}, which holds the answers; "
+            "expected {target} alone to give them away; name another column, or another --target."
+        )
     options = next((c for c in table.columns if c.casefold() in CHOICES_NAMES), None)
     if options in (source, answer) or not _holds_lists(table, options):
         options = None
@@ -134,7 +142,9 @@ def _layout(table: Table, input: str | None, target: str | None) -> Layout:
     return Layout(note, (source, answer), read)
 
 
-def columns(table: Table, input: str | None, target: str | None) -> tuple[str, str]:
+def columns(
+    table: Table, input: str | None, target: str | None, fields: Sequence[str] = ()
+) -> tuple[str, str]:
     """Return the names of the text column and of the answer column."""
     source = _named(table, input) if input is not None else None
     answer = _named(table, target) if target is not None else None
@@ -142,6 +152,8 @@ def columns(table: Table, input: str | None, target: str | None) -> tuple[str, s
         source = _usual(table, INPUT_NAMES, answer)
     if answer is None:
         answer = _usual(table, TARGET_NAMES, source)
+    if source is None:
+        source = next((field for field in fields if field != answer), None)
     others = [c for c in table.columns if c not in (source, answer) and c.casefold() != "split"]
     if source is None and answer is None and len(others) == 2:
         few = [len({str(row.get(c)) for row in table.rows}) for c in others]
@@ -166,9 +178,10 @@ def _named(table: Table, name: str, options: str = "--input and --target") -> st
         return table.columns[int(name)]
     nearest = difflib.get_close_matches(name, table.columns, n=1, cutoff=0.5)
     hint = f" (did you mean '{nearest[0]}'?)" if nearest else ""
+    by_number = ", or a number counted from 0"
     raise UserError(
         f"{table.name} has no column '{name}'{hint}; its columns are {', '.join(table.columns)}; "
-        f"give {options} one of these names, or a number counted from 0."
+        f"give {options} one of these names{'' if options == '--template' else by_number}."
     )
 
 

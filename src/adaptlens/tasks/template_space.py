@@ -40,9 +40,10 @@ def templates_to_try(task: Task) -> tuple[Template, ...]:
         found.append(replace(fields, name=f"{text}/{label}, bare", instruction=""))
         if task.instruction:
             found.append(replace(fields, name=f"{text}/{label}"))
-    return tuple({replace(template, name=""): template for template in reversed(found)}.values())[
-        ::-1
-    ]
+    alike: dict[Template, Template] = {}
+    for template in found:
+        alike.setdefault(replace(template, name=""), template)
+    return tuple(alike.values())
 
 
 def words_to_try(choices: Sequence[str]) -> Iterator[tuple[tuple[str, str], ...]]:

@@ -1,7 +1,8 @@
 """Ways of writing a task's items: a user's own, the usual ones, and what each makes of an item."""
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ _EXPRESSION = re.compile(r"\{[{%]")
 _NAMED = re.compile(r"\{\{ (\w+) \}\}")
 _TARGET = re.compile(r"(\s*)(?:\{\{-?\s*target\s*-?\}\}|\{target\})\s*\Z")
 _SHOWN = 48
+_NUMBER = " #"
 
 
 def parse(text: str, *, instructed: bool = False) -> Template:
@@ -90,6 +92,45 @@ def _written(template: Template) -> str:
     return f"{body}{template.target_prefix}{{target}}"
 
 
+def parse_all(texts: Sequence[str], *, instructed: bool = False) -> tuple[Template, ...]:
+    """Return the templates that a user wrote, each under a name of its own.
+
+    Raises:
+        UserError: see `parse`; or two of them are the same.
+    """
+    found: list[Template] = []
+    for text in texts:
+        template = parse(text, instructed=instructed)
+        alike = [one for one in found if one.name.partition(_NUMBER)[0] == template.name]
+        if any(replace(one, name="") == replace(template, name="") for one in alike):
+            raise UserError(
+                f"template {template.name!r} was given twice; expected templates that differ; give "
+                "it once."
+            )
+        if alike:
+            template = replace(template, name=f"{template.name}{_NUMBER}{len(alike) + 1}")
+        found.append(template)
+    return tuple(found)
+
+
+def check_columns(task: Task) -> None:
+    """Check that a task's items have what its templates name.
+
+    Raises:
+        UserError: a template is not Jinja, or names what the items do not have.
+    """
+    known = [name for name, _ in task.train[0].fields]
+    for template in task.templates:
+        for name in columns_named(template):
+            if name not in known:
+                columns = "".join(f", {{{one}}}" for one in known)
+                raise UserError(
+                    f"template {template.name!r} names '{name}', which the items of task "
+                    f"'{task.name}' do not have; expected {{input}}, {{options}}{columns}; correct "
+                    "the template."
+                )
+
+
 def _from_file(name: str) -> str:
     path = Path(name).expanduser()
     try:
@@ -108,7 +149,7 @@ def _short(text: str) -> str:
 
 
 def columns_named(template: Template) -> tuple[str, ...]:
-    """Return the names that a template's Jinja refers to, `input` and `options` left out."""
+    """Return the names that a template's Jinja refers to, in order, but `input` and `options`."""
     from jinja2 import TemplateSyntaxError, meta
     from jinja2.sandbox import SandboxedEnvironment
 
@@ -119,7 +160,7 @@ def columns_named(template: Template) -> tuple[str, ...]:
             f"template {template.name!r} is not Jinja ({error.message}, line {error.lineno}); "
             "expected for example 'Review: {{ input }}'; correct it."
         ) from None
-    return tuple(sorted(names - {"input", "options"}))
+    return tuple(sorted(names - {"input", "options"}, key=lambda n: (template.item.find(n), n)))
 
 
 def field_names(task: Task) -> tuple[str, str]:
@@ -138,13 +179,16 @@ def usual(task: Task, *, chat: bool) -> tuple[Template, ...]:
     """Return the ways a task may well be written: with and without instruction, and in other forms.
 
     plain: the task's own template. named: fields called as the file's columns are, after the
-    instruction; named-bare: without it. question: the options in a question after the item.
-    bare: the item, a line break, the answer. chat: the tokenizer's chat template; without one,
-    options: the options before the answer. Bundled tasks have wordings of their own instead.
+    instruction; named-bare: without it (answer: called Question and Answer, where there is none).
+    question: the options in a question after the item. bare: the item, a line break, the answer.
+    chat: the tokenizer's chat template; without one, options: the options before the answer, or
+    quoted: the item in quotation marks. Bundled tasks have wordings of their own instead. No two
+    write the same prompt.
 
     Args:
         task: to be written.
-        chat: whether the tokenizer has a chat template.
+        chat: whether messages are one of the ways. Where all prompts are messages they are another
+            way only after an instruction.
     """
     plain = replace(task.template, name=PLAIN)
     if task.wordings:
@@ -155,35 +199,47 @@ def usual(task: Task, *, chat: bool) -> tuple[Template, ...]:
         return (plain, *worded)
     text, label = field_names(task)
     fields = Template(f"{text}: ", f"\n{label}:", between=plain.between, name="named")
-    listed = ", ".join(task.choices)
-    question = f"Which is it: {listed}?" if task.choices else "What is the answer?"
-    if task.kind == "generation":
-        question = task.instruction or question
     silent = replace(fields, instruction="")
-    last = replace(silent, name="options", before_target=f"\nOptions: {listed}\n{label}:")
+    choice = task.kind == "choice"
+    # What stands after the input is part of the item, so that a chat message has it, too.
+    asked = "Which is it: {{ options }}?" if choice else "What is the answer?"
+    if not choice and task.instruction:
+        asked = _literal(task.instruction)
     if chat:
         last = replace(fields, name=CHAT, before_input="", before_target="", chat=True)
-    elif not task.choices:
-        last = replace(silent, name="quoted", before_input='"', before_target=f'"\n{label}:')
+    elif choice:
+        item = "{{ input }}\nOptions: {{ options }}"
+        last = replace(silent, name="options", item=item)
+    else:
+        last = replace(silent, name="quoted", before_input="", item='"{{ input }}"')
+    third = replace(silent, name="named-bare")
+    if not task.instruction:
+        third = replace(silent, name="answer", before_input="Question: ", before_target="\nAnswer:")
     return (
         plain,
         fields,
-        replace(silent, name="named-bare"),
+        third,
         replace(
             silent,
             name="question",
             before_input="",
-            before_target=f"\nQuestion: {question}\nAnswer:",
+            before_target="\nAnswer:",
+            item=f"{{{{ input }}}}\nQuestion: {asked}",
         ),
         replace(
             silent,
             name="bare",
             before_input="",
-            before_target="\n" if task.kind == "choice" else " =>",
-            target_prefix="" if task.kind == "choice" else " ",
+            before_target="\n" if choice else " =>",
+            target_prefix="" if choice else " ",
         ),
         last,
     )
+
+
+def _literal(text: str) -> str:
+    """Return Jinja that writes a text as it is."""
+    return f"{{{{ {json.dumps(text, ensure_ascii=False)} }}}}" if "{" in text else text
 
 
 @dataclass(frozen=True)

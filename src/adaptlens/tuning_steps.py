@@ -1,0 +1,11 @@
+"""How many steps tuning takes where the settings do not say; free of torch, for planning."""
+
+import math
+
+LEAST_STEPS = 30
+LEAST_PASSES = 3
+
+
+def usual_steps(examples: int, batch: int) -> int:
+    """Return as many steps as make `LEAST_PASSES` passes over the examples, and `LEAST_STEPS`."""
+    return max(LEAST_STEPS, math.ceil(LEAST_PASSES * examples / batch))

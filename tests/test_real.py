@@ -1,0 +1,188 @@
+"""On a small real model, SmolLM2-135M-Instruct: `make test-real`."""
+
+import hashlib
+import json
+
+import numpy as np
+import peft
+import pytest
+import torch
+import transformers
+from click.testing import CliRunner
+
+from adaptlens import modelfiles
+from adaptlens.adapt import loop
+from adaptlens.adapt.batches import Lesson
+from adaptlens.adapt.optimiser import Recipe
+from adaptlens.cli import main
+from adaptlens.lm.bank import LoraBank
+from adaptlens.lm.load import load
+from adaptlens.lm.score import Request, score
+from adaptlens.models import obtainable
+
+NAME = "smollm2"
+PATH = obtainable.place(NAME)
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.skipif(
+        not PATH.is_file(), reason=f"{NAME} is not here: get it with `adaptlens models get {NAME}`"
+    ),
+]
+
+PROMPTS = {
+    "The capital of France is": (" Paris", " Berlin", " a large city"),
+    "Review: a dull and lifeless film\nSentiment:": (" negative", " positive"),
+    "Review: warm, funny and moving\nSentiment:": (" negative", " positive"),
+    "2, 4, 6, 8,": (" 10", " 11", " 12"),
+    "Q: How many legs has a spider?\n\n8 legs.\n\nQ: And an ant?\n\n": ("6 legs.", "4 legs."),
+}
+
+
+@pytest.fixture(scope="module")
+def lm():
+    return load(NAME, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def plain():
+    """The model as transformers alone reads it."""
+    return transformers.AutoModelForCausalLM.from_pretrained(
+        PATH.parent, gguf_file=PATH.name, dtype=torch.float32
+    ).eval()
+
+
+def test_the_file_is_the_one_that_is_pinned(lm):
+    content = PATH.read_bytes()
+    model = obtainable.MODELS[NAME]
+    assert len(content) == model.size_bytes
+    assert hashlib.sha256(content).hexdigest() == model.sha256
+    assert lm.digest == modelfiles.digest(PATH) == modelfiles.identify(NAME)["digest"]
+
+
+def test_what_is_said_of_it_holds(lm):
+    assert sum(p.numel() for p in lm.model.parameters()) == obtainable.MODELS[NAME].parameters
+    assert (lm.shares_prefix, lm.context_tokens, lm.eos_ids) == (True, 8192, (2,))
+    assert "stored quantised (Q4_1, with Q8_0 and F32 for some)" in lm.notes[0]
+
+
+def test_log_likelihoods_are_those_of_a_plain_forward(lm, plain):
+    ids = {
+        prompt: [lm.tokenizer(answer).input_ids for answer in answers]
+        for prompt, answers in PROMPTS.items()
+    }
+    asked = [
+        Request(tuple(lm.encode(prompt)), tuple(map(tuple, answers)))
+        for prompt, answers in ids.items()
+    ]
+    for (prompt, answers), found in zip(ids.items(), score(lm, asked), strict=True):
+        start = lm.tokenizer(prompt).input_ids
+        for answer, value in zip(answers, found, strict=True):
+            with torch.no_grad():
+                logits = plain(torch.tensor([start + answer])).logits[0].log_softmax(-1)
+            naive = sum(float(logits[len(start) - 1 + i, t]) for i, t in enumerate(answer))
+            assert value == pytest.approx(naive, abs=1e-4)
+
+
+def test_it_knows_what_a_language_model_knows(lm):
+    """Weights in the wrong order would still pass for a model; they would not know this."""
+    first = {
+        "The capital of France is": " Paris",
+        "2, 4, 6, 8,": " ",
+        "Once upon a": " time",
+    }
+    for prompt, wanted in first.items():
+        with torch.no_grad():
+            best = lm.model(torch.tensor([lm.encode(prompt)])).logits[0, -1].argmax()
+        assert lm.tokenizer.decode(best) == wanted
+
+
+def test_the_chat_template_comes_through():
+    lm = load(f"chat:{NAME}", device="cpu")
+    assert lm.render_chat([{"role": "user", "content": "Hi"}]) == (
+        "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face"
+        "<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+    )
+
+
+def lessons(lm):
+    made = []
+    for review, answer in (("dull and lifeless", " negative"), ("warm and funny", " positive")):
+        prompt = lm.encode(f"Review: {review}\nSentiment:")
+        made.append(Lesson((*prompt, *lm.tokenizer(answer).input_ids), len(prompt)))
+    return made
+
+
+def test_a_step_of_the_bank_is_a_step_of_peft(lm, plain):
+    """The gradient's direction, which the first step of AdamW takes, is the same everywhere."""
+    rate, taught = 1e-3, lessons(lm)
+    bank = LoraBank(lm, num_variants=2, rank=4, alpha=8, seeds=(5, 6))
+    start = {name: [w.clone() for w in pair] for name, pair in bank.matrices(1).items()}
+    model = peft.get_peft_model(
+        plain,
+        peft.LoraConfig(
+            r=4, lora_alpha=8, target_modules=list(bank.targets), task_type="CAUSAL_LM"
+        ),
+    ).eval()
+    sites = {
+        name.removeprefix("base_model.model."): [
+            m.lora_A["default"].weight,
+            m.lora_B["default"].weight,
+        ]
+        for name, m in model.named_modules()
+        if hasattr(m, "lora_A")
+    }
+    with torch.no_grad():
+        for name, pair in start.items():
+            for weight, value in zip(sites[name], pair, strict=True):
+                weight.copy_(value)
+    loop.train(lm, bank, [taught, taught], Recipe((rate,) * 2, (1,) * 2, (0, 1), weight_decay=0.0))
+    loss = torch.zeros(())
+    tokens = sum(len(lesson.ids) - lesson.prompt_tokens for lesson in taught)
+    for lesson in taught:
+        ids = torch.tensor([lesson.ids])
+        logits = model(input_ids=ids).logits[0].log_softmax(-1)
+        for at in range(lesson.prompt_tokens, len(lesson.ids)):
+            loss = loss - logits[at - 1, ids[0, at]] / tokens
+    weights = [weight for pair in sites.values() for weight in pair]
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(weights, 1.0)
+    torch.optim.AdamW(weights, lr=rate, weight_decay=0.0).step()
+    moved = 0
+    for name, pair in bank.matrices(1).items():
+        for own, other, before in zip(pair, sites[name], start[name], strict=True):
+            firm = (
+                other.grad.abs() > 1e-5
+            )  # AdamW divides by the gradient: where it is nothing, noise
+            moved += int(firm.sum())
+            np.testing.assert_allclose(own[firm], other.detach()[firm], atol=1e-5)
+            assert not torch.equal(own, before) or not firm.any()
+    assert moved > 1000
+
+
+WORDS = {
+    "positive": ("lovely", "wonderful", "charming", "brilliant", "delightful", "superb"),
+    "negative": ("awful", "dreadful", "boring", "terrible", "clumsy", "tedious"),
+}
+
+
+def reviews(num_rows: int) -> str:
+    """Return a file of made-up reviews, half of them good."""
+    rows = ["text\tlabel"]
+    for i in range(num_rows):
+        label = ("negative", "positive")[i % 2]
+        rows.append(f"number {i} was {WORDS[label][i // 2 % 6]}\t{label}")
+    return "\n".join(rows) + "\n"
+
+
+def test_a_comparison_runs_end_to_end(tmp_path):
+    (tmp_path / "reviews.tsv").write_text(reviews(40))
+    words = ["compare", "--model", NAME, "--task", str(tmp_path / "reviews.tsv"), "--shots", "0,2"]
+    words += ["--tuning", "it", "--draws", "2", "--queries", "10", "--set", "validation=6"]
+    words += ["--device", "cpu", "--out", str(tmp_path / "run"), "--json"]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 0, (result.output, result.exception)
+    found = json.loads(result.stdout)
+    arms = {row["condition"] for row in found["tables"]["accuracy"]}
+    assert {"zero-shot", "icl-2", "it-2"} <= arms
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "stored quantised (Q4_1" in page
