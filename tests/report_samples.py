@@ -16,6 +16,7 @@ CONDITIONS = (
     "best-prompt-16",
 )
 ARMS = (*CONDITIONS, "best-it-16")
+UNDRAWN = ("zero-shot", "best-prompt-0")
 TEMPLATES = {"plain": -0.01, "named": 0.02, "question": -0.03, "bare": 0.02}
 """What reading an arm under a template adds to its score; 0 on the whole."""
 
@@ -64,7 +65,7 @@ def tables() -> dict[str, pd.DataFrame]:
                 else ("chrf", "exact")
             )
             several = choice and not name.startswith("best")
-            drawn = condition not in ("zero-shot", "best-prompt-0")
+            drawn = condition not in UNDRAWN
             if name == "best_it":
                 metrics = ("judged",)
             for i, metric in enumerate(metrics):
@@ -214,8 +215,8 @@ def per_query(rows: int) -> pd.DataFrame:
         records.append(
             dict(
                 task="sentiment-novel", model="reference", condition=condition,
-                draw=-1 if condition in ("zero-shot", "best-prompt-0")
-                else row // (200 * len(CONDITIONS)) % 10, query=f"test-{query}",
+                draw=-1 if condition in UNDRAWN else row // (200 * len(CONDITIONS)) % 10,
+                query=f"test-{query}",
                 input=texts[query], gold=gold,
                 answer=gold if right else ("wug", "dax")[query % 2], correct=right,
                 margin=math.nan if row == 3 else chance.gauss(1.2 if right else -0.8, 0.7),

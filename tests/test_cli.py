@@ -28,7 +28,10 @@ ROWS = [
     {"text": f"{i} the {'put' if i % 2 else 'at'}", "label": "pos" if i % 2 else "neg"}
     for i in range(60)
 ]
-WORDS = ("--shots", "0,2", "--tuning", "it,full", "--draws", "2", "--set", "tune.steps=2")
+WORDS = (
+    "--shots", "0,2", "--tuning", "it,full", "--draws", "2", "--set", "tune.steps=2",
+    "--set", "search_reads=60", "--set", "search_draw_reads=30",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +61,11 @@ def first(folder):
 
 def test_every_condition_is_scored_with_an_interval(first):
     accuracy = pd.DataFrame(first["tables"]["accuracy"])
-    prompted = {"zero-shot", "icl-2", "best-prompt-0", "best-prompt-2"}
-    assert set(accuracy["condition"]) == prompted | {"it-2", "best-it-2", "full-2", "best-full-2"}
-    fixed = {"accuracy", "accuracy_normalised", "accuracy_corrected", "accuracy_calibrated"}
+    assert set(accuracy["condition"]) == {
+        "zero-shot", "icl-2", "best-prompt-0", "best-prompt-2", "it-2", "best-it-2", "full-2",
+        "best-full-2",
+    }  # fmt: skip
+    fixed = {f"accuracy{rule}" for rule in ("", "_normalised", "_corrected", "_calibrated")}
     assert set(accuracy["metric"]) == {"judged", *fixed}
     assert (accuracy["low"] <= accuracy["value"]).all()
     assert (accuracy["value"] <= accuracy["high"]).all()
@@ -83,6 +88,18 @@ def test_the_same_command_does_nothing_again_and_prints_the_same(folder, first):
     again = compare(folder, "run", "--json")
     assert "7 of 7 cells were done before" in " ".join(again.stderr.split())
     assert json.loads(again.stdout)["tables"]["accuracy"] == first["tables"]["accuracy"]
+
+
+def test_what_a_search_found_is_stored_with_the_run_and_told(folder, first):
+    found = pd.DataFrame(first["tables"]["searches"])
+    stored = pd.read_parquet(folder / "run" / "tables" / "searches.parquet")
+    assert found["options"].tolist() == stored["options"].tolist()
+    assert found["condition"].tolist() == ["best-prompt-0", "best-prompt-2", "best-prompt-2"]
+    # Each prompt asks about the same item; only those with examples show examples.
+    assert all(found["options"].str.startswith("--template '"))
+    assert (found["sent"].str.len()[1:] > len(found["sent"][0])).all()
+    said = first["verdicts"][0]["allowed"]
+    assert "Tuning: it, LoRA" in said and "full, all weights" in said
 
 
 def test_a_larger_command_adds_only_what_is_missing(folder, first):
@@ -149,6 +166,8 @@ def test_python_does_what_the_command_line_does(folder, first):
         tuning=["it", "full"],
         draws=2,
         tune={"steps": 2},
+        search_reads=60,
+        search_draw_reads=30,
         out=folder / "python",
     )
     wanted = pd.DataFrame(first["tables"]["accuracy"])
@@ -188,13 +207,7 @@ def test_an_untrained_copy_runs_beside_its_model(folder):
     tiny = str(folder / "tiny")
     models = [tiny, f"untrained:{tiny}"]
     config = compare_config(
-        models=models,
-        tasks=str(folder / "rows.json"),
-        shots=0,
-        tuning=[],
-        queries=5,
-        validation=1,
-        search=False,
+        models=models, tasks=str(folder / "rows.json"), shots=0, tuning=[], queries=5, validation=1
     )
     study = comparison.plan(config)
     run = Run.open(folder / "both", create=True)
