@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from adaptlens.adapt import Progress, loop
-from adaptlens.adapt.account import account
+from adaptlens.adapt.account import Chosen, account
+from adaptlens.adapt.batches import Counts
 from adaptlens.adapt.prompting import names_of
 from adaptlens.adapt.recipes import Tuning, choice_made, width, writer
 from adaptlens.adapt.tuning import LORA_RATE_TIMES_WIDTH
@@ -40,11 +41,12 @@ class FullTuning(Tuning):
         held_out = self.held_out(lm, task) if len(candidates) > 1 else []
         total = len(draws) * sum(steps for _, steps in candidates)
         done = 0
-        variants, histories, curves, chosen = [], [], [], []
+        variants, histories, runs, chosen = [], [], [], []
+        choosing = Counts()
         validation = np.zeros((len(draws), len(candidates)))
         for d, draw in enumerate(draws):
             lessons = self.lessons(lm, task, self.drawn(task, draw))
-            best: tuple[float, int, Any, np.ndarray] | None = None
+            best: tuple[float, int, Any, loop.History] | None = None
             for c, candidate in enumerate(candidates):
 
                 def report(step: int, _: int, before: int = done) -> None:
@@ -62,21 +64,22 @@ class FullTuning(Tuning):
                         progress=report,
                     )
                     if held_out:
-                        validation[d, c] = loop.evaluate(lm, None, held_out, 1)[0]
+                        losses_found, counts = loop.evaluate(lm, None, held_out, 1)
+                        validation[d, c] = losses_found[0]
+                        choosing = Counts(*np.add(choosing, counts))
                     if best is None or validation[d, c] < best[0]:
-                        best = (validation[d, c], c, parameters.trained(), history.losses)
+                        best = (validation[d, c], c, parameters.trained(), history)
                 done += candidate[1]
                 histories.append(history)
             assert best is not None
             chosen.append(best[1])
             variants.append(best[2])
-            curves.append(best[3])
-        steps = max(len(curve) for curve in curves)
-        losses = np.full((steps, len(draws)), np.nan, np.float32)
-        for d, curve in enumerate(curves):
-            losses[: len(curve), d] = curve[:, 0]
+            runs.append(Chosen(best[3], 0, candidates[best[1]][1]))
+        losses = np.full((max(run.steps for run in runs), len(draws)), np.nan, np.float32)
+        for d, run in enumerate(runs):
+            losses[: run.steps, d] = run.history.losses[:, 0]
         size = parameters.masters.shape[1]
-        training = account(lm, histories, losses, size, len(draws), full=True)
+        training = account(lm, histories, losses, size, runs, full=True, choosing=choosing)
         if held_out:
             training |= choice_made(candidates, validation, chosen)
         ways = len(task.templates) or 1

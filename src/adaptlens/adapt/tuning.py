@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from adaptlens.adapt import Progress, loop
-from adaptlens.adapt.account import account
+from adaptlens.adapt.account import Chosen, account
+from adaptlens.adapt.batches import Counts
 from adaptlens.adapt.prompting import check_one_way, names_of
 from adaptlens.adapt.recipes import START, Candidate, Tuning, choice_made, width, writer
 from adaptlens.errors import UserError
@@ -67,9 +68,10 @@ class InstructionTuning(Tuning):
         bank = bank.stacked(kept) if doses else bank
         losses = np.concatenate([history.losses] * (len(doses) or 1), axis=1)
         found: dict[str, Any] = {}
+        chosen, choosing = [0] * len(draws), Counts()
         if len(candidates) > 1:
             held_out = self.held_out(lm, task)
-            validation = loop.evaluate(lm, bank, held_out, bank.num_variants)
+            validation, choosing = loop.evaluate(lm, bank, held_out, bank.num_variants)
             by_draw = validation.reshape(len(candidates), len(draws)).T
             chosen = by_draw.argmin(1).tolist()
             found = choice_made(candidates, by_draw, chosen)
@@ -77,7 +79,14 @@ class InstructionTuning(Tuning):
             bank, losses = bank.pick(picked), losses[:, picked].copy()
             for d, c in enumerate(chosen):
                 losses[candidates[c][1] :, d] = np.nan
-        training = account(lm, [history], losses, bank.num_parameters, len(draws), full=False)
+        # Stops on the way come dose by dose, over the same trained variants.
+        runs = [
+            Chosen(history, c % len(trained) * len(draws) + d, candidates[c][1])
+            for d, c in enumerate(chosen)
+        ]
+        training = account(
+            lm, [history], losses, bank.num_parameters, runs, full=False, choosing=choosing
+        )
         ways = len(task.templates) or 1
         return Adapted(
             self.label,
@@ -185,9 +194,8 @@ class TuningPath(InstructionTuning):
         assert not isinstance(rate, tuple)
         candidates = [(rate, self.doses[-1])]
         bank, history, kept = self.train(lm, task, draws, candidates, progress, self.doses)
-        training = account(
-            lm, [history], history.losses, bank.num_parameters, len(draws), full=False
-        )
+        runs = [Chosen(history, d, self.doses[-1]) for d in range(len(draws))]
+        training = account(lm, [history], history.losses, bank.num_parameters, runs, full=False)
         examples = tuple(self.drawn(task, draw) for draw in draws)
         return Adapted(
             self.label,
