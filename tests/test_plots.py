@@ -295,6 +295,7 @@ def cost_table() -> pd.DataFrame:
 
 def test_break_even_is_marked_where_the_lines_cross():
     even = {"task": "t", "model": "m", "unit": "FLOP", "serving": "uncached"}
+    even |= {"trainer": "plain PEFT", "counted": "one run"}
     even |= {"prompt_condition": "icl-8", "tuned_condition": "it-8", "queries": 100.0}
     chart = plots.cost_by_queries(cost_table(), pd.DataFrame([even]))
     rings = [row for row in drawn(chart) if "tuned" in row]
@@ -309,6 +310,7 @@ def test_break_even_is_marked_where_the_lines_cross():
 
 def test_a_break_even_that_never_comes_is_not_marked():
     even = {"task": "t", "model": "m", "unit": "FLOP", "serving": "uncached"}
+    even |= {"trainer": "plain PEFT", "counted": "one run"}
     even |= {"prompt_condition": "icl-8", "tuned_condition": "it-8", "queries": math.inf}
     chart = plots.cost_by_queries(cost_table(), pd.DataFrame([even]))
     assert not any("tuned" in row for row in drawn(chart))

@@ -66,8 +66,8 @@ def test_trained_tokens_are_those_that_training_computes(done, folder):
     found = works(study, folder)
     for record in run.records():
         label, numbers = record.spec["adaptation"]["label"], record.result["numbers"]
-        if "training_tokens_computed" in numbers:
-            computed = numbers["training_tokens_computed"] * len(record.spec["draws"])
+        if "training_tried_tokens_computed" in numbers:
+            computed = numbers["training_tried_tokens_computed"] * len(record.spec["draws"])
             # How rows are filled up is not foreseen.
             assert computed == pytest.approx(found[label].trained_tokens, rel=0.35)
             assert found[label].steps == 3 * len(record.spec["draws"])

@@ -5,14 +5,14 @@ down: prompts without demonstrations, each followed by its answer.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
 
 from adaptlens.adapt import Progress, loop
-from adaptlens.adapt.account import account
-from adaptlens.adapt.batches import Lesson
+from adaptlens.adapt.account import NOTHING, Chosen, account
+from adaptlens.adapt.batches import Counts, Lesson
 from adaptlens.adapt.prompting import check_one_way, names_of
 from adaptlens.adapt.recipes import START, Candidate, Tuning, choice_made, width, writer
 from adaptlens.errors import UserError
@@ -58,23 +58,27 @@ class InstructionTuning(Tuning):
         """Return one adapter per draw, all trained in one pass, candidates of a search too."""
         candidates = self.candidates(LORA_RATE_TIMES_WIDTH / width(lm))
         lessons = [self.lessons(lm, task, self.drawn(task, draw)) for draw in draws]
+        choose = self._chosen
         if len(candidates) > 1 and self.true_few_shot:
-            bank, histories, losses, found = self._chosen_by_folds(
-                lm, task, draws, lessons, candidates, progress
-            )
-        else:
-            bank, histories, losses, found = self._chosen(
-                lm, task, draws, lessons, candidates, progress
-            )
-        training = account(lm, histories, losses, bank.num_parameters, len(draws), full=False)
+            choose = self._chosen_by_folds
+        found = choose(lm, task, draws, lessons, candidates, progress)
+        training = account(
+            lm,
+            found.histories,
+            found.losses,
+            found.bank.num_parameters,
+            found.runs,
+            full=False,
+            choosing=found.choosing,
+        )
         ways = len(task.templates) or 1
         return Adapted(
             self.label,
             tuple(draws) * ways,
             writer(lm, task, self.instruction, len(draws)),
-            weights=bank,
+            weights=found.bank,
             shares_prompts=True,
-            training={**training, **found},
+            training={**training, **found.record},
             examples=tuple(self.drawn(task, draw) for draw in draws) * ways,
             templates=names_of(task),
         )
@@ -87,7 +91,7 @@ class InstructionTuning(Tuning):
         lessons: Sequence[Sequence[Lesson]],
         candidates: Sequence[Candidate],
         progress: Progress | None,
-    ) -> "_Chosen":
+    ) -> "_Found":
         """Return each draw's adapter, the validation split having chosen if there is a choice."""
         held_out = self.held_out(lm, task) if len(candidates) > 1 else []
         parts = list(zip(draws, lessons, strict=True))
@@ -95,16 +99,20 @@ class InstructionTuning(Tuning):
             return self._halved(lm, held_out, parts, candidates, progress)
         bank, candidates, history = self._tried(lm, parts, candidates, progress)
         if not held_out:
-            return bank, [history], history.losses, {}
-        validation = loop.evaluate(lm, bank, held_out, bank.num_variants)
+            runs = [Chosen(history, d, candidates[0][1]) for d in range(len(draws))]
+            return _Found(bank, [history], runs)
+        validation, choosing = loop.evaluate(lm, bank, held_out, bank.num_variants)
         by_draw = validation.reshape(len(candidates), len(draws)).T
         chosen = by_draw.argmin(1).tolist()
-        rates = history.losses.shape[1] // len(draws)
         picked = [c * len(draws) + d for d, c in enumerate(chosen)]
-        losses = history.losses[:, [p % (rates * len(draws)) for p in picked]]
-        for d, c in enumerate(chosen):
-            losses[candidates[c][1] :, d] = np.nan
-        return bank.pick(picked), [history], losses, choice_made(candidates, by_draw, chosen)
+        # Stops on the way come dose by dose, over the same trained variants.
+        trained = history.losses.shape[1]
+        runs = [
+            Chosen(history, place % trained, candidates[c][1])
+            for place, c in zip(picked, chosen, strict=True)
+        ]
+        record = choice_made(candidates, by_draw, chosen)
+        return _Found(bank.pick(picked), [history], runs, record, choosing)
 
     def _halved(
         self,
@@ -113,15 +121,17 @@ class InstructionTuning(Tuning):
         parts: Sequence[tuple[int, Sequence[Lesson]]],
         candidates: Sequence[Candidate],
         progress: Progress | None,
-    ) -> "_Chosen":
+    ) -> "_Found":
         """Return each draw's adapter, its rate and steps found by successive halving.
 
         All rates are trained to the fewest steps; each draw's best one is trained to the most, the
         fewer steps being stops on the way. What was not tried has no validation loss.
         """
+        read = []
 
         def validated(bank: LoraBank) -> np.ndarray:
-            losses = loop.evaluate(lm, bank, held_out, bank.num_variants)
+            losses, counts = loop.evaluate(lm, bank, held_out, bank.num_variants)
+            read.append(counts)
             return losses.reshape(-1, len(parts)).T
 
         stops = sorted({steps for _, steps in candidates})
@@ -135,21 +145,21 @@ class InstructionTuning(Tuning):
         bank = bank.stacked(kept)
         by_stop = validated(bank)
         best = by_stop.argmin(1).tolist()
-        losses = history.losses.copy()
         known = []
-        for d, (place, rate) in enumerate(zip(best, rates, strict=True)):
-            losses[stops[place] :, d] = np.nan
+        for d, rate in enumerate(rates):
             own = dict(zip(first, by_rate[d].tolist(), strict=True))
             own |= {(rate, stop): float(by_stop[d, n]) for n, stop in enumerate(stops)}
             known.append([own.get(candidate) for candidate in candidates])
         chosen = [candidates.index((r, stops[n])) for r, n in zip(rates, best, strict=True)]
-        found = {
+        record = {
             "candidates": [{"rate": rate, "steps": steps} for rate, steps in candidates],
             "validation_losses": known,
             "chosen": chosen,
         }
         picked = [place * len(parts) + d for d, place in enumerate(best)]
-        return bank.pick(picked), [started, history], losses, found
+        runs = [Chosen(history, d, stops[place]) for d, place in enumerate(best)]
+        choosing = Counts(*np.sum(read, axis=0))
+        return _Found(bank.pick(picked), [started, history], runs, record, choosing)
 
     def _chosen_by_folds(
         self,
@@ -159,7 +169,7 @@ class InstructionTuning(Tuning):
         lessons: Sequence[Sequence[Lesson]],
         candidates: Sequence[Candidate],
         progress: Progress | None,
-    ) -> "_Chosen":
+    ) -> "_Found":
         """Return each draw's adapter, trained as does best on parts of its examples left out."""
         folds = [
             (place, *fold)
@@ -169,10 +179,13 @@ class InstructionTuning(Tuning):
         parts = [(draws[place], taught) for place, taught, _ in folds]
         bank, candidates, tried = self._tried(lm, parts, candidates, progress)
         summed, labels = np.zeros((len(draws), len(candidates))), np.zeros((len(draws), 1))
+        choosing = Counts()
         for number, (place, _, held_out) in enumerate(folds):
             own = bank.pick([c * len(parts) + number for c in range(len(candidates))])
             size = sum(lesson.num_labels for lesson in held_out)
-            summed[place] += size * loop.evaluate(lm, own, held_out, len(candidates))
+            losses, counts = loop.evaluate(lm, own, held_out, len(candidates))
+            summed[place] += size * losses
+            choosing = Counts(*np.add(choosing, counts))
             labels[place] += size
         chosen = (summed / labels).argmin(1).tolist()
         # The training loop wants those with the most steps first.
@@ -180,8 +193,11 @@ class InstructionTuning(Tuning):
         variants = [(candidates[chosen[p]], draws[p], lessons[p]) for p in order]
         trained, history, _ = self._trained(lm, variants, progress)
         back = np.argsort(order).tolist()
-        found = choice_made(candidates, summed / labels, chosen)
-        return trained.pick(back), [tried, history], history.losses[:, back], found
+        runs = [
+            Chosen(history, place, candidates[c][1]) for place, c in zip(back, chosen, strict=True)
+        ]
+        record = choice_made(candidates, summed / labels, chosen)
+        return _Found(trained.pick(back), [tried, history], runs, record, choosing)
 
     def _tried(
         self,
@@ -250,8 +266,31 @@ class InstructionTuning(Tuning):
         return bank, history, kept
 
 
-_Chosen = tuple[LoraBank, list[loop.History], np.ndarray, dict[str, Any]]
-"""One adapter a draw, what was trained, the losses of those kept [steps, draws], the record."""
+@dataclass(frozen=True)
+class _Found:
+    """The adapters that are kept, one a draw, and what was done to find them.
+
+    Attributes:
+        bank: the adapters.
+        histories: of all training.
+        runs: the training that each draw's adapter comes from.
+        record: what was tried and chosen; empty where nothing was.
+        choosing: what was read to choose.
+    """
+
+    bank: LoraBank
+    histories: list[loop.History]
+    runs: list[Chosen]
+    record: dict[str, Any] = field(default_factory=dict)
+    choosing: Counts = NOTHING
+
+    @property
+    def losses(self) -> np.ndarray:
+        """The losses of the runs, [steps, draws]; NaN after a run's last step."""
+        losses = np.full((max(run.steps for run in self.runs), len(self.runs)), np.nan, np.float32)
+        for d, run in enumerate(self.runs):
+            losses[: run.steps, d] = run.history.losses[: run.steps, run.variant]
+        return losses
 
 
 @dataclass(frozen=True)
@@ -312,9 +351,8 @@ class TuningPath(InstructionTuning):
             for draw in draws
         ]
         bank, history, kept = self._trained(lm, variants, progress, self.doses)
-        training = account(
-            lm, [history], history.losses, bank.num_parameters, len(draws), full=False
-        )
+        runs = [Chosen(history, d, self.doses[-1]) for d in range(len(draws))]
+        training = account(lm, [history], history.losses, bank.num_parameters, runs, full=False)
         examples = tuple(self.drawn(task, draw) for draw in draws)
         return Adapted(
             self.label,
