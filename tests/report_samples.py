@@ -274,6 +274,7 @@ def sample(rows: int = 400) -> Report:
                 line="prompt: icl-16 beats it-16 by 4.0 points [0.3, 8.1], p(Holm)=0.031, "
                 "200 queries × 10 draws; tuning never becomes cheaper with a cached prompt",
                 allowed="Both sides: the same 10 draws of 1, 4 or 16 labelled examples of 512.",
+                break_even="no break-even: icl-16 is better than it-16",
             ),
             dict(
                 task="translation", model="reference", state="undecided",

@@ -324,6 +324,11 @@ def test_the_page_says_what_each_side_was_allowed(written):
     assert "best-it-16 is it-16 read under its best template alone." in text
 
 
+def test_the_page_says_when_tuning_pays_or_why_it_does_not(written):
+    text = written.read_text("utf-8")
+    assert "sentiment-novel: no break-even: icl-16 is better than it-16.</p>" in text
+
+
 def test_several_models_are_kept_apart():
     found = tables()
     other = {name: table.assign(model="other") for name, table in found.items()}

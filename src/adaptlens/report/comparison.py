@@ -49,7 +49,7 @@ class Report:
 
     Attributes:
         verdicts: for each task and model, `state` (a key of `STATES`), `line`, the sentence, and
-            `allowed`, what each side could try.
+            `allowed`, what each side could try, and `break_even`, when tuning pays, a sentence.
         tables: tidy tables, one number a row, with the columns of `COLUMNS`; scores are fractions
             (chrF: 0-100), and `cell` is a cell's id or several. A table that was not measured is
             left out or empty.
