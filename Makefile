@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test test-real check fix bench clean
+.PHONY: demo test test-real check docs-check fix bench clean
 
 demo: .venv/installed ## compare the ways of adapting the reference model on two tasks, offline
 	$(BIN)/adaptlens compare --model reference --task sentiment-novel --task translation \
@@ -21,6 +21,9 @@ check: .venv/installed-check ## formatter, linter, types, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs-check: .venv/installed-test ## every command that the documentation names, in a small form
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python docs/check.py
 
 fix: .venv/installed-check ## format, and fix what the linter can
 	$(BIN)/ruff format .

@@ -1,6 +1,7 @@
 """R LoRA adapters trained in one pass, against a loop over PEFT that keeps the base in memory.
 
-    python benchmarks/bank.py [--json] [--model reference|llama-18m ...] [--adapters 1,4,16,30]
+    python benchmarks/bank.py [--quick] [--json] [--model reference|llama-18m ...]
+        [--adapters 1,4,16,30]
 
 Needs the `bench` extra (peft). Both sides start each adapter from the same weights and train it on
 the same examples of the bundled task `sentiment-novel` for the same steps: AdamW, gradient norm
@@ -163,6 +164,9 @@ def compare(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--quick", action="store_true", help="the reference model, two adapters, one repeat"
+    )
     parser.add_argument("--model", nargs="*", default=["reference", "llama-18m"])
     parser.add_argument("--adapters", default="1,4,16,30")
     parser.add_argument("--examples", default="1,8,32")
@@ -171,6 +175,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
+    if given.quick:
+        given.model, given.adapters, given.examples = ["reference"], "1,2", "1"
+        given.solo, given.repeats = 1, 1
     torch.set_num_threads(given.threads)
     machine = f"{platform.machine()}, {given.threads} threads, torch {torch.__version__}"
     print(f"{machine}, transformers {transformers.__version__}, peft {peft.__version__}",

@@ -122,10 +122,10 @@ def coverage_table(runs: int) -> None:
 
 
 def equivalence_table(runs: int) -> None:
-    print("\nFalse 'no difference' (within 2 points): share of runs with equivalence p <= 0.05;")
-    print("one arm collapses just often enough to make the true difference")
+    print("\n'No difference' (within 2 points): share of runs with equivalence p <= 0.05; one arm")
+    print("collapses just often enough to make the true difference. False but in the rows of 0.")
     print(f"{'true points':>12}{'draws':>6}{SIZES}")
-    for points in (2, 3, 5, 10):
+    for points in (0, 2, 3, 5, 10):
         share = points / 100 / (GOOD - CHANCE)
         for repeats in (*ALL_DRAWS, 100):
             rates = []

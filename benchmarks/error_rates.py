@@ -4,7 +4,9 @@
 
 Scores are simulated as right or wrong answers of two conditions on 200 queries: a hidden sum of a
 query's ease (shared), the condition's own ease on that query, the quality of its draw, and noise,
-right where it is above a threshold. The peer is the usual practice: a sign-flip test over queries
+right where it is above a threshold. No draw has anything to lose (the floor is 1), so that the
+sampling of queries and draws is tested alone; `collapse_rates.py` tests what draws that were not
+made may do. The peer is the usual practice: a sign-flip test over queries
 on the means over draws, and the percentile bootstrap over queries and draws.
 """
 
@@ -22,9 +24,6 @@ NULLS = {
     "mild draw effects": {"left": 0.3, "right": 0.3},
     "heavy draw effects": {"left": 1.0, "right": 1.0},
     "near the ceiling (98%)": {"left": 0.3, "right": 0.3, "level": 2.0},
-    "* draws matter on one side only": {"left": 1.0, "right": 0.0},
-    "* the same near the ceiling": {"left": 1.0, "right": 0.0, "level": 2.0},
-    "* one draw in ten collapses": {"collapse": 0.1},
 }
 
 
@@ -32,35 +31,24 @@ def normal_cdf(x: float) -> float:
     return (1 + math.erf(x / math.sqrt(2))) / 2
 
 
-def answers(rng, repeats, ease, spread, level, collapse=0.0) -> np.ndarray:
+def answers(rng, repeats, ease, spread, level) -> np.ndarray:
     """Right or wrong [repeats, queries], right with chance normal_cdf(level) over everything."""
     quality = rng.normal(size=(repeats, 1)) * spread
     hidden = ease + rng.normal(size=ease.size) * 0.5 + quality
     hidden = hidden + rng.normal(size=(repeats, ease.size))
     right = hidden / math.sqrt(1 + 0.25 + spread**2 + 1) + level > 0
-    if collapse:
-        lost = rng.random((repeats, 1)) < collapse
-        right &= ~lost | (rng.random(right.shape) < 0.5 / normal_cdf(level))
     return right.astype(float)
 
 
-def pair(rng, repeats, left=0.0, right=0.0, level=1.0, gap=0.0, collapse=0.0):
+def scores(values, family="none", validation=None) -> Scores:
+    return Scores(values, tuple(range(len(values))), family, validation, floor=1.0)
+
+
+def pair(rng, repeats, left=0.0, right=0.0, level=1.0, gap=0.0):
     """Scores of two conditions, the left one better by `gap` on the hidden scale."""
-    ease, draws = rng.normal(size=QUERIES), tuple(range(repeats))
-    first = answers(rng, repeats, ease, left, level + gap, collapse)
-    if collapse:
-        mean = (1 - collapse) * normal_cdf(level) + collapse * 0.5
-        level = -math.sqrt(2) * _inverse_erfc(2 * mean)
-    second = answers(rng, repeats, ease, right, level)
-    return Scores(first, draws, "tune"), Scores(second, draws, "prompt")
-
-
-def _inverse_erfc(y: float) -> float:
-    low, high = -6.0, 6.0
-    for _ in range(80):
-        middle = (low + high) / 2
-        low, high = (middle, high) if math.erfc(middle) > y else (low, middle)
-    return low
+    ease = rng.normal(size=QUERIES)
+    first = answers(rng, repeats, ease, left, level + gap)
+    return scores(first, "tune"), scores(answers(rng, repeats, ease, right, level), "prompt")
 
 
 def queries_only(gaps: np.ndarray, rng) -> bool:
@@ -86,8 +74,7 @@ def percentile_covers(gaps: np.ndarray, truth: float, rng) -> bool:
 
 def null_table(runs: int) -> None:
     print("\nNo true difference: share of runs with p <= 0.05, and coverage of 95% intervals")
-    print(f"(simulation error {1.96 * math.sqrt(0.05 * 0.95 / runs):.3f}; rows with * are outside")
-    print("the guarantee: draw effects are skewed)")
+    print(f"(simulation error {1.96 * math.sqrt(0.05 * 0.95 / runs):.3f})")
     print(
         f"{'scenario':34}{'draws':>6}{'ours':>8}{'queries only':>14}{'covers':>8}{'percentile':>12}"
     )
@@ -136,14 +123,12 @@ def field(rng, repeats, spread, prompts, tunings, level=0.3, gap=0.0):
     for family, count, shift in (("prompt", prompts, 0.0), ("tune", tunings, gap)):
         for i in range(count):
             right = answers(rng, repeats, ease, spread, level + shift)
-            found[f"{family}-{i}"] = Scores(
-                right[:, :QUERIES], tuple(range(repeats)), family, right[:, QUERIES:]
-            )
+            found[f"{family}-{i}"] = scores(right[:, :QUERIES], family, right[:, QUERIES:])
     return found
 
 
 def without_validation(conditions):
-    return {label: Scores(s.values, s.draws, s.family) for label, s in conditions.items()}
+    return {label: scores(s.values, s.family) for label, s in conditions.items()}
 
 
 def best_uncorrected(conditions, seed) -> bool:
@@ -230,10 +215,7 @@ def equivalence_table(runs: int) -> None:
                         up = rng.random((repeats, queries))
                         left = (up > (share - true) / 2).astype(float)
                         right = (up < 1 - (share + true) / 2).astype(float)
-                        draws = tuple(range(repeats))
-                        found = difference(
-                            Scores(left, draws), Scores(right, draws), seed=run, flips=FLIPS
-                        )
+                        found = difference(scores(left), scores(right), seed=run, flips=FLIPS)
                         counts[place] += found.equivalence_p <= 0.05
                 wrong, right_claims = counts / runs
                 print(f"{queries:8}{repeats:6}{share:21.2f}{wrong:15.3f}{right_claims:9.3f}")

@@ -57,6 +57,8 @@ LLAMAS = {
     "8b": {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32},
 }
 
+TINY = {"n_layer": 2, "n_head": 2, "n_embd": 32}
+
 Patch = tuple[int, int, int]
 """(place, layer, head)."""
 
@@ -65,8 +67,9 @@ def model(shape: str, device: str, dtype: str) -> LM:
     """Return a model with random weights, made where it runs."""
     transformers.set_seed(0)
     config: Any
-    if shape == "gpt2":
-        config = transformers.GPT2Config(bos_token_id=0, eos_token_id=0)
+    if shape in ("gpt2", "tiny"):
+        smaller = TINY if shape == "tiny" else {}
+        config = transformers.GPT2Config(bos_token_id=0, eos_token_id=0, **smaller)
     else:
         config = transformers.LlamaConfig(
             vocab_size=128256,
@@ -295,20 +298,21 @@ def measure(side: str, case: str, given: argparse.Namespace) -> dict[str, Any]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="one prompt, one repeat, 4 patches")
+    parser.add_argument("--quick", action="store_true", help="a tiny model, one case, one repeat")
     parser.add_argument("--prompts", type=int, default=2)
     parser.add_argument("--sample", type=int, default=12, help="patches the peers are timed on")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--dtype", choices=tuple(DTYPES), default="float32")
-    parser.add_argument("--shape", choices=("gpt2", *LLAMAS), default="gpt2")
+    parser.add_argument("--shape", choices=("gpt2", "tiny", *LLAMAS), default="gpt2")
     parser.add_argument("--cases", nargs="+", choices=CASES, default=CASES)
     parser.add_argument("--memory", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.quick:
-        given.prompts, given.sample, given.repeats = 1, 4, 1
+        given.prompts, given.sample, given.repeats, given.shape = 1, 2, 1, "tiny"
+        given.cases = given.cases[:1]
     if given.side:
         print(json.dumps(measure(given.side, given.cases[0], given)))
         return

@@ -1,6 +1,6 @@
 """What `adaptlens plan` predicts of a study, against what the study then takes.
 
-    python benchmarks/plan.py [--study NAME] [--json]
+    python benchmarks/plan.py [--study NAME] [--quick] [--json]
 
 A small study on the reference model; by default a comparison, with all ways of adapting, of a
 choice task and a generation task. Plan and study are processes of their own, so that memory is each
@@ -29,6 +29,8 @@ WORDS = {
     "limits": "--mixtures default,no-coreference --draws 2 --queries 12 --variations unified "
     "--set size=300 --set gold_draws=2",
 }
+
+QUICK = "--draws 1 --queries 8"
 
 
 def adaptlens(*words: str) -> str:
@@ -62,9 +64,11 @@ def main() -> None:
     """Predict, run, and print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument("--quick", action="store_true", help="one draw, eight queries")
     parser.add_argument("--study", default="compare", choices=WORDS)
     given = parser.parse_args()
     words = ["--model", "reference", *WORDS[given.study].split(), "--device", "cpu"]
+    words += QUICK.split() if given.quick else []
     verb = ["compare"] if given.study == "compare" else ["study", given.study]
     with tempfile.TemporaryDirectory() as made:
         out = Path(made) / "run"

@@ -4,9 +4,10 @@
 
 Sixty draws of every arm on a bundled task are run once, on the shipped model (a few minutes).
 Studies of 5, 10, 20 and 30 of these draws are then taken from them, and their 95% intervals held
-against the mean of all sixty on the same queries: scores of every arm by every scoring, and the
-differences of all tuned and prompted arms. As the queries stay, a sound interval covers more than
-95%. The peer ("sampling") makes no allowance for draws that were not made.
+against the mean of all sixty on the same queries: scores of every arm by every scoring (over the
+templates that were read), and the differences of all tuned and prompted arms. As the queries stay,
+a sound interval covers more than 95%. The peer ("sampling") makes no allowance for draws that were
+not made.
 """
 
 import argparse
@@ -22,12 +23,12 @@ from adaptlens.frames import conditions
 from adaptlens.scores import Scores
 from adaptlens.stats import difference, estimate, pairs_of_interest
 from adaptlens.store import Run
-from adaptlens.studies.compare_tables import FAMILY
+from adaptlens.studies.compare_arms import FAMILY, Reading
 from adaptlens.studies.running import STUDY_FILE
 
 COMMAND = [
     *("compare", "--model", "reference", "--task", "sentiment-novel", "--draws", "60"),
-    *("--shots", "0,2,4,8,16", "--tuning", "it,sl"),
+    *("--shots", "0,2,4,8,16", "--tuning", "it,sl", "--no-search"),
 ]
 RULES = ("raw", "bytes", "corrected")
 SIZES = (5, 10, 20, 30)
@@ -44,17 +45,11 @@ def sixty(folder: Path) -> dict[tuple[str, str], Scores]:
     study = run.read_json(STUDY_FILE)
     found = {}
     for one in conditions(run, study["cells"]):
-        prefix = "behaviour."
-        arrays = {
-            name.removeprefix(prefix): one.arrays[name]
-            for name in one.arrays
-            if name.startswith(prefix) and "validation_" not in name
-        }
-        floor = float(compare.chance(arrays["loglik"]).mean())
+        reading = Reading(one, run.read_json(f"tasks/{one.task_digest[:20]}.json"))
+        floor = float(compare.chance(reading.arrays()["loglik"]).mean())
         for rule in RULES:
-            found[one.label, rule] = Scores(
-                compare.correct(arrays, rule), one.draws, FAMILY[one.adaptation], floor=floor
-            )
+            values = reading.values("accuracy", rule).mean(0)
+            found[one.label, rule] = Scores(values, one.draws, FAMILY[one.adaptation], floor=floor)
     return found
 
 

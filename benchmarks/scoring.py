@@ -163,6 +163,9 @@ def by_shots(lm: LM, shots: dict[int, list[str]], repeats: int) -> dict[str, Any
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument(
+        "--quick", action="store_true", help="the reference model, four queries, one repeat"
+    )
     options.add_argument("--data", type=Path, help="lines of text<TAB>0|1; default: made-up text")
     options.add_argument("--model", help="a hub id, folder or zoo name; default: a random Llama")
     options.add_argument("--queries", type=int, default=128)
@@ -171,6 +174,8 @@ def main() -> None:
     options.add_argument("--only", help="run the cases whose name contains this")
     options.add_argument("--json", type=Path, help="also write the result here")
     given = options.parse_args()
+    if given.quick:
+        given.queries, given.repeats, given.model = 4, 1, given.model or "reference"
     torch.set_num_threads(given.threads)
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     pairs = rows(given.data)

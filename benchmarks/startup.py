@@ -1,6 +1,6 @@
 """How long `adaptlens` takes to answer, against an empty Python, and whether it loads torch.
 
-    python benchmarks/startup.py
+    python benchmarks/startup.py [--quick]
 
 Claim: `adaptlens --help` answers within 0.3 seconds and without torch; `status` and `report` do
 without torch too. The peer is `python -c pass`: what no Python program can be faster than.
@@ -45,10 +45,13 @@ def small_run(folder: Path) -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="run each command once")
     parser.add_argument("--run", type=Path, help="a finished run (default: a small one is made)")
     parser.add_argument("--repeats", type=int, default=10, help="times each command is run")
     parser.add_argument("--json", action="store_true", help="print as JSON")
     options = parser.parse_args()
+    if options.quick:
+        options.repeats = 1
     with tempfile.TemporaryDirectory() as scratch:
         run = str(options.run or small_run(Path(scratch) / "run"))
         empty = median_seconds([sys.executable, "-c", "pass"], options.repeats)

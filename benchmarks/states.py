@@ -1,6 +1,6 @@
 """Hidden states of all layers: adaptlens against `output_hidden_states=True`.
 
-    python benchmarks/states.py [--queries 48] [--tokens 24] [--repeats 3]
+    python benchmarks/states.py [--quick] [--queries 48] [--tokens 24] [--repeats 3]
 
 Both sides read the last token's states in every layer of the same prompts, 16 demonstrations and a
 query, from a model of GPT-2 small's shape with random weights in float32. The peer runs whole
@@ -35,10 +35,13 @@ BATCH_SIZES = (1, 4, 8, 16)
 TARGETS = {"ratio": 8.0, "memory": 0.1, "difference": 1e-5}
 
 
-def model() -> LM:
-    """Return a model of GPT-2 small's shape with random weights."""
+TINY = {"n_layer": 2, "n_head": 2, "n_embd": 32}
+
+
+def model(quick: bool) -> LM:
+    """Return a model of GPT-2 small's shape with random weights, or a tiny one."""
     transformers.set_seed(0)
-    config = transformers.GPT2Config(bos_token_id=0, eos_token_id=0)
+    config = transformers.GPT2Config(bos_token_id=0, eos_token_id=0, **(TINY if quick else {}))
     made = transformers.GPT2LMHeadModel(config)
     words = Tokenizer(models.WordLevel({str(i): i for i in range(config.vocab_size)}, "0"))
     tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=words, eos_token="0")
@@ -98,6 +101,7 @@ def seconds(run: Any) -> float:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a tiny model, two items, one repeat")
     parser.add_argument("--queries", type=int, default=48)
     parser.add_argument("--tokens", type=int, default=24, help="tokens of an item")
     parser.add_argument("--repeats", type=int, default=3)
@@ -105,8 +109,10 @@ def main() -> None:
     parser.add_argument("--side", choices=("ours", "peer"), help=argparse.SUPPRESS)
     parser.add_argument("--batch", type=int, default=1, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.quick:
+        given.queries, given.tokens, given.repeats = 2, 2, 1
     torch.set_num_threads(given.threads)
-    lm, asked = model(), prompts(given.queries, given.tokens)
+    lm, asked = model(given.quick), prompts(given.queries, given.tokens)
     if given.side:
         print(rise_bytes(given.side, lm, asked, given.batch))
         return
@@ -125,7 +131,7 @@ def main() -> None:
     for side in ("ours", "peer"):
         command = [sys.executable, __file__, "--side", side, "--batch", str(best)]
         command += ["--queries", str(given.queries), "--tokens", str(given.tokens)]
-        command += ["--threads", str(given.threads)]
+        command += ["--threads", str(given.threads), *(["--quick"] if given.quick else [])]
         rises[side] = int(subprocess.run(command, check=True, capture_output=True).stdout)
     found = {
         "model": lm.name,

@@ -1,6 +1,6 @@
 """A whole study: `make demo` against the pipeline a person would write today.
 
-    python benchmarks/study.py
+    python benchmarks/study.py [--quick]
 
 The pipeline runs one process per cell: lm-evaluation-harness for prompting; a PEFT training script
 and then lm-evaluation-harness for tuning (benchmarks/pipeline_train.py). The demo's grid has 162
@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -27,6 +28,7 @@ from adaptlens.values import Task
 
 TASKS = ("sentiment-novel", "translation")
 SHOTS = (4, 16)
+METHODS = ("it", "sl", "full")
 DRAWS = 10
 TARGET = 10.0
 
@@ -86,20 +88,28 @@ def evaluate(folder: Path, task: str, model_args: str, shots: int, out: str) -> 
     )
 
 
-def peer_cells(task: Task, folder: Path, model: Path) -> list[tuple[str, int, float]]:
-    """Time one cell of every kind: (condition, how many the demo has, seconds)."""
+def peer_cells(
+    task: Task,
+    folder: Path,
+    model: Path,
+    *,
+    shots: Sequence[int],
+    methods: Sequence[str],
+    draws: int,
+) -> list[tuple[str, int, float]]:
+    """Time one cell of every kind: (condition, how many the study has, seconds)."""
     base = f"pretrained={model},dtype=float32"
     found = [("zero-shot", 1, evaluate(folder, task.name, base, 0, f"{task.name}-zero"))]
-    for shots in SHOTS:
-        seconds = evaluate(folder, task.name, base, shots, f"{task.name}-icl-{shots}")
-        found.append((f"icl-{shots}", DRAWS, seconds))
+    for count in shots:
+        seconds = evaluate(folder, task.name, base, count, f"{task.name}-icl-{count}")
+        found.append((f"icl-{count}", draws, seconds))
         rows = [
             json.dumps({"input": e.input, "target": e.target})
-            for e in prompts.demonstrations(task, 0, shots)
+            for e in prompts.demonstrations(task, 0, count)
         ]
         (folder / "rows.jsonl").write_text("\n".join(rows))
-        for method in ("it", "sl", "full"):
-            out = folder / f"{task.name}-{method}-{shots}"
+        for method in methods:
+            out = folder / f"{task.name}-{method}-{count}"
             words = [sys.executable, str(Path(__file__).with_name("pipeline_train.py"))]
             words += ["--model", str(model), "--rows", str(folder / "rows.jsonl")]
             words += ["--out", str(out)]
@@ -109,7 +119,7 @@ def peer_cells(task: Task, folder: Path, model: Path) -> list[tuple[str, int, fl
             args = f"pretrained={out},dtype=float32" if method == "full" else f"{base},peft={out}"
             name = f"{task.name}-bare" if method == "sl" else task.name
             read = evaluate(folder, name, args, 0, f"{out.name}-scores")
-            found.append((f"{method}-{shots}", DRAWS, trained + read))
+            found.append((f"{method}-{count}", draws, trained + read))
     return found
 
 
@@ -124,21 +134,28 @@ def main() -> None:
     """Time both and print the ratio."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument("--quick", action="store_true", help="one task, two arms, two draws")
     given = parser.parse_args()
+    names, shots, methods, draws = TASKS, SHOTS, METHODS, DRAWS
+    if given.quick:
+        names, shots, methods, draws = TASKS[:1], SHOTS[:1], METHODS[:1], 2
     model = zoo.folder("reference")
     cells = []
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
-        words = ["compare", "--model", "reference", "--shots", "0,4,16", "--draws", "10"]
-        words += [word for name in TASKS for word in ("--task", name)]
+        words = ["compare", "--model", "reference", "--draws", str(draws)]
+        words += ["--shots", ",".join(map(str, (0, *shots))), "--tuning", ",".join(methods)]
+        words += [word for name in names for word in ("--task", name)]
         out = folder / "run"
         ours = timed([sys.executable, "-m", "adaptlens", *words, "--out", str(out)])
         accuracy = pd.read_parquet(out / "tables" / "accuracy.parquet")
         difference = 0.0
-        for name in TASKS:
+        for name in names:
             task = tasks.load(name)
             write_task(task, folder)
-            for condition, count, seconds in peer_cells(task, folder, model):
+            for condition, count, seconds in peer_cells(
+                task, folder, model, shots=shots, methods=methods, draws=draws
+            ):
                 cells.append(
                     {"task": name, "condition": condition, "cells": count, "seconds": seconds}
                 )

@@ -5,7 +5,8 @@
 Right or wrong answers of two equally good conditions on 200 queries: a hidden sum of a query's
 ease, what the draw and the template do to all queries, what the template does to one query and to
 one draw, and noise, right where it is above a threshold. Both conditions are read under the same
-templates. Half of what a template does is common to both. The peer averages over templates first
+templates. Half of what a template does is common to both. No draw has anything to lose (the floor
+is 1), so that sampling is tested alone. The peer averages over templates first
 and takes those that were used for the only ones there are.
 """
 
@@ -44,7 +45,8 @@ def pair(rng, templates: int, repeats: int, effect: float) -> tuple[Scores, Scor
     draws = tuple(range(repeats)) if drawn else (-1,)
     names = tuple(f"t{i}" for i in range(templates))
     sides = [answers(rng, ease, common, repeats, effect, drawn) for _ in range(2)]
-    return Scores(sides[0], draws, templates=names), Scores(sides[1], draws, templates=names)
+    left, right = (Scores(side, draws, templates=names, floor=1.0) for side in sides)
+    return left, right
 
 
 def table(runs: int) -> None:
@@ -65,7 +67,7 @@ def table(runs: int) -> None:
                 for run in range(runs):
                     sides = pair(rng, templates, repeats, effect)
                     found = difference(*sides, seed=run, flips=FLIPS)
-                    fixed = [Scores(s.values.mean(0), s.draws) for s in sides]
+                    fixed = [Scores(s.values.mean(0), s.draws, floor=1.0) for s in sides]
                     score = estimate(sides[0], seed=run, flips=FLIPS)
                     counts += (
                         found.p <= 0.05,

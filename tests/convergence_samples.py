@@ -13,7 +13,8 @@ LEVEL = {
     ("zero-shot", "icl-16"): 0.10, ("zero-shot", "it-16"): 0.12, ("icl-16", "it-16"): 0.77,
     ("icl-16", "sl-16"): 0.70, ("zero-shot", "sl-16"): 0.15, ("it-16", "sl-16"): 0.84,
     ("icl-16", "it-16-unrelated"): 0.04, ("zero-shot", "icl-16-shuffled"): 0.21,
-    ("icl-16", "zero-shot steered"): 0.69, ("it-16", "it-16 other draw"): 0.83, ("it-16", "it-16-restart"): 0.91,
+    ("icl-16", "zero-shot steered"): 0.69, ("it-16", "it-16 other draw"): 0.83,
+    ("it-16", "it-16-restart"): 0.91,
 }  # fmt: skip
 """How alike the pairs of a trained model are in the last layer, centred."""
 
@@ -139,7 +140,8 @@ def tables() -> dict[str, pd.DataFrame]:
         dict(model=model, task=TASK, left=a, right=b, role=role(b), agreement=0.5 + level / 2,
              kappa=level, kl=8 * (1 - level), similarity=0.4 + 0.6 * level, centred=level,
              within=level / 2, projected=level / 2)
-        for model in MODELS for (a, b), level in LEVEL.items() if "draw" not in b and "steered" not in b
+        for model in MODELS for (a, b), level in LEVEL.items()
+        if "draw" not in b and "steered" not in b
     ]  # fmt: skip
     return {
         "implicit": implicit(),

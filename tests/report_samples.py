@@ -9,8 +9,25 @@ import pandas as pd
 from adaptlens.report import Report
 
 TASKS = ("sentiment-novel", "translation")
-CONDITIONS = ("zero-shot", *(f"{a}-{k}" for k in (1, 4, 16) for a in ("icl", "it", "sl", "full")))
+CONDITIONS = (
+    "zero-shot",
+    *(f"{a}-{k}" for k in (1, 4, 16) for a in ("icl", "it", "sl", "full")),
+    "best-prompt-0",
+    "best-prompt-16",
+)
+ARMS = (*CONDITIONS, "best-it-16")
+TEMPLATES = {"plain": -0.01, "named": 0.02, "question": -0.03, "bare": 0.02}
+"""What reading an arm under a template adds to its score; 0 on the whole."""
+
 SCRIPT = "</script><script>document.title='owned'</script><b onclick=alert(1)>bold</b> & \"q\""
+
+
+RULES = {
+    "judged": "calibrated, raw",
+    "accuracy": "raw",
+    "accuracy_normalised": "bytes",
+    "accuracy_corrected": "corrected",
+}
 
 
 def cell_of(task: str, condition: str) -> str:
@@ -20,31 +37,36 @@ def cell_of(task: str, condition: str) -> str:
 def split(condition: str) -> tuple[str, int]:
     if condition == "zero-shot":
         return "zero_shot", 0
-    name, k = condition.split("-")
-    return name, int(k)
+    name, _, k = condition.rpartition("-")
+    return name.replace("-", "_"), int(k)
 
 
 def score(task: str, condition: str) -> float:
     name, k = split(condition)
-    rise = {"zero_shot": 0.0, "icl": 0.44, "it": 0.40, "sl": 0.33, "full": 0.30}[name]
+    rises = {"zero_shot": 0.0, "icl": 0.44, "best_prompt": 0.42, "it": 0.40, "best_it": 0.41}
+    rise = {**rises, "sl": 0.33, "full": 0.30}[name]
     level = 0.51 if task == "sentiment-novel" else 0.22
     return level + rise * math.log2(1 + k) / math.log2(17)
 
 
 def tables() -> dict[str, pd.DataFrame]:
     accuracy, baselines, calibration, reliability, cost = [], [], [], [], []
-    differences, break_even = [], []
+    differences, break_even, templates = [], [], []
     model = "reference"
     for task in TASKS:
         choice = task == "sentiment-novel"
         scale = {"chrf": 100.0}
-        for condition in CONDITIONS:
+        for condition in ARMS if choice else CONDITIONS[:-2]:
             name, k = split(condition)
             metrics = (
-                ("accuracy", "accuracy_normalised", "accuracy_corrected")
+                ("judged", "accuracy", "accuracy_normalised", "accuracy_corrected")
                 if choice
                 else ("chrf", "exact")
             )
+            several = choice and not name.startswith("best")
+            drawn = condition not in ("zero-shot", "best-prompt-0")
+            if name == "best_it":
+                metrics = ("judged",)
             for i, metric in enumerate(metrics):
                 value = (score(task, condition) - 0.015 * i) * scale.get(metric, 1.0)
                 half = (0.055 - 0.002 * k) * scale.get(metric, 1.0)
@@ -52,10 +74,23 @@ def tables() -> dict[str, pd.DataFrame]:
                     dict(
                         task=task, model=model, condition=condition, adaptation=name, examples=k,
                         metric=metric, value=value, low=value - half, high=value + half,
-                        queries=200, draws=1 if k == 0 else 10, cell=cell_of(task, condition),
+                        rule=RULES.get(metric, ""), queries=200, draws=10 if drawn else 1,
+                        templates=len(TEMPLATES) if several else 1,
+                        template="named" if name == "best_it" else "",
+                        worst_draw=value - half if drawn else math.nan,
+                        cell=cell_of(task, condition),
                     )
                 )  # fmt: skip
-            tuned = name in ("it", "sl", "full")
+            for template, more in TEMPLATES.items() if several else ():
+                value = score(task, condition) + more
+                templates.append(
+                    dict(
+                        task=task, model=model, condition=condition, template=template,
+                        metric="judged", rule="calibrated", value=value, low=value - 0.05,
+                        high=value + 0.05, draws=10 if drawn else 1, queries=200,
+                    )
+                )  # fmt: skip
+            tuned = name in ("it", "sl", "full", "best_it")
             per_query = 4.1e7 * (1 if tuned or k == 0 else 1 + 0.9 * k)
             cost.append(
                 dict(
@@ -67,7 +102,7 @@ def tables() -> dict[str, pd.DataFrame]:
                     peak_bytes=3.1e8 + 1e7 * k, trainable=16384 if tuned else 0,
                 )
             )  # fmt: skip
-            if choice:
+            if choice and name != "best_it":
                 calibration.append(
                     dict(
                         task=task, model=model, condition=condition, brier=0.31 - 0.006 * k,
@@ -84,8 +119,8 @@ def tables() -> dict[str, pd.DataFrame]:
                             count=40 + 90 * b,
                         )
                     )  # fmt: skip
-        for metric in ("accuracy", "chrf"):
-            if (metric == "accuracy") == choice:
+        for metric in ("judged", "chrf"):
+            if (metric == "judged") == choice:
                 unit = scale.get(metric, 1.0)
                 chance = 0.5 if choice else 0.08
                 baselines.append(dict(task=task, metric=metric, name="chance", value=chance * unit))
@@ -131,6 +166,8 @@ def tables() -> dict[str, pd.DataFrame]:
                 )  # fmt: skip
     return {
         "accuracy": pd.DataFrame(accuracy),
+        "templates": pd.DataFrame(templates),
+        "searches": pd.DataFrame(searches()),
         "baselines": pd.DataFrame(baselines),
         "differences": pd.DataFrame(differences),
         "calibration": pd.DataFrame(calibration),
@@ -138,6 +175,27 @@ def tables() -> dict[str, pd.DataFrame]:
         "cost": pd.DataFrame(cost),
         "break_even": pd.DataFrame(break_even),
     }
+
+
+def searches() -> list[dict]:
+    """Two searches; what the first found is full of markup."""
+    common = dict(task="sentiment-novel", model="reference", validation_accuracy=0.875, items=32)
+    return [
+        dict(
+            common, condition="best-prompt-0", draw=-1, prompt=f"Text/{SCRIPT}",
+            template="Text: {input}\\nLabel: {target}", label_words="dax/wug", order="",
+            rule="raw", reads=2400, tokens=36000,
+            options="--template 'Text: {input}\\nLabel: {target}'",
+            sent=f"Text: {SCRIPT}\nLabel:",
+        ),
+        dict(
+            common, condition="best-prompt-16", draw=3, prompt="named; half",
+            template="Text: {input}\\nLabel: {target}", label_words="Dax/Wug", order="half",
+            rule="calibrated", reads=640, tokens=9100,
+            options="--template 'Text: {input}\\nLabel: {target}' --label-words 'dax=Dax,wug=Wug'",
+            sent="Text: the soup was warm\nLabel: Dax\n\nText: the road felt long\nLabel:",
+        ),
+    ]  # fmt: skip
 
 
 def per_query(rows: int) -> pd.DataFrame:
@@ -156,7 +214,7 @@ def per_query(rows: int) -> pd.DataFrame:
         records.append(
             dict(
                 task="sentiment-novel", model="reference", condition=condition,
-                draw=-1 if condition == "zero-shot" else row // 2600 % 10, query=f"test-{query}",
+                draw=-1 if condition in ("zero-shot", "best-prompt-0") else row // (200 * len(CONDITIONS)) % 10, query=f"test-{query}",
                 input=texts[query], gold=gold,
                 answer=gold if right else ("wug", "dax")[query % 2], correct=right,
                 margin=math.nan if row == 3 else chance.gauss(1.2 if right else -0.8, 0.7),
@@ -211,6 +269,7 @@ def sample(rows: int = 400) -> Report:
                 task="sentiment-novel", model="reference", state="prompt",
                 line="prompt: icl-16 beats it-16 by 4.0 points [0.3, 8.1], p(Holm)=0.031, "
                 "200 queries × 10 draws; tuning never becomes cheaper with a cached prompt",
+                allowed="Both sides: the same 10 draws of 1, 4 or 16 labelled examples of 512.",
             ),
             dict(
                 task="translation", model="reference", state="undecided",

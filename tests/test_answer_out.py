@@ -1,4 +1,4 @@
-"""States with the answer taken out: worked by hand, what leaves them as they are, and what is left."""
+"""States with the answer taken out: by hand, what leaves them as they are, and what is left."""
 
 import numpy as np
 import pytest

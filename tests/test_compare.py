@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adaptlens import compare
+from adaptlens.errors import UserError
 
 NAN = math.nan
 ARRAYS = {
@@ -34,6 +35,35 @@ def test_lengths_divide_the_log_likelihood():
 def test_the_corrected_rule_takes_out_how_likely_an_answer_is_anyway():
     # Query 0: -6+4, -5+1, -9+9 and then -4+4 (first of a tie with -9+9); query 1: -2+1, -1+3.
     assert compare.predictions(ARRAYS, "corrected").tolist() == [[2, 1], [0, 1]]
+
+
+def test_batch_calibration_by_hand():
+    # Probabilities of the second answer 0.6, 0.7, 0.8, 0.9, mean 0.75: the first is found by
+    # 0.4/0.25 > 0.6/0.75 and 0.3/0.25 > 0.7/0.75, but not by 0.2/0.25 > 0.8/0.75.
+    second = np.array([0.6, 0.7, 0.8, 0.9])
+    loglik = np.log(np.stack([1 - second, second], axis=-1))[None]
+    arrays = {"loglik": loglik - np.array([1.0, 5.0, 2.0, 9.0])[:, None]}
+    assert compare.predictions(arrays, "calibrated").tolist() == [[0, 0, 1, 1]]
+    scores = compare.choice_scores({"loglik": loglik}, "calibrated")
+    assert np.allclose(np.exp(scores), np.stack([(1 - second) / 0.25, second / 0.75], axis=-1))
+
+
+def test_each_repeat_is_a_batch_of_its_own():
+    rng = np.random.default_rng(0)
+    loglik = rng.normal(size=(3, 20, 4))
+    together = compare.choice_scores({"loglik": loglik}, "calibrated")
+    alone = [compare.choice_scores({"loglik": loglik[i : i + 1]}, "calibrated") for i in range(3)]
+    assert np.allclose(together, np.concatenate(alone))
+
+
+def test_an_answer_that_is_never_likely_is_still_none_after_batch_calibration():
+    loglik = np.array([[[-1.0, -2.0, -3000.0], [-2.0, -1.0, -3000.0], [-2.0, -1.0, -3001.0]]])
+    assert compare.predictions({"loglik": loglik}, "calibrated").tolist() == [[0, 1, 1]]
+
+
+def test_batch_calibration_needs_choices_that_all_queries_share():
+    with pytest.raises(UserError, match="different numbers of choices"):
+        compare.choice_scores(ARRAYS, "calibrated")
 
 
 def test_correct_compares_with_the_gold_answer():
@@ -70,24 +100,63 @@ def test_choice_loglik_is_the_log_of_the_normalised_probability():
 
 def test_calibration_error_by_hand():
     # Bins {0.5, 0.7} one of two right, {0.8, 1.0} both right: gaps 0.1 and 0.1.
-    stated, right = np.array([1.0, 0.5, 0.8, 0.7]), np.array([1.0, 0.0, 1.0, 1.0])
+    stated, right = np.array([[1.0, 0.5, 0.8, 0.7]]), np.array([[1.0, 0.0, 1.0, 1.0]])
     found = compare.calibration(stated, right, num_bins=2)
     assert found.ece == pytest.approx(0.1)
     # 0.5 * (0.01 - 0.25) + 0.5 * (0.01 - 0)
     assert found.squared == pytest.approx(-0.115)
+    # {0.5, 0.7}: 0, 1, 2 right in 0.15, 0.5, 0.35, off 1.2 by 1.2, 0.2, 0.8. {0.8, 1}: 1, 2 right
+    # in 0.2, 0.8, off 1.8 by 0.8, 0.2. So (0.18 + 0.1 + 0.28 + 0.16 + 0.16) / 4.
+    assert found.ece_if_calibrated == pytest.approx(0.22)
     bins = compare.reliability(stated, right, num_bins=2)
     assert [b["bin_confidence"] for b in bins] == pytest.approx([0.6, 0.9])
     assert [(b["bin_accuracy"], b["count"]) for b in bins] == [(0.5, 2), (1.0, 2)]
 
 
+def test_the_calibration_error_of_several_draws_is_their_mean():
+    stated = np.array([[1.0, 0.5, 0.8, 0.7], [0.5, 0.5, 0.5, 0.5]])
+    right = np.array([[1.0, 0.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0]])
+    assert compare.calibration(stated, right, num_bins=2).ece == pytest.approx((0.1 + 0.5) / 2)
+
+
+@pytest.mark.parametrize(("chance_right", "queries"), [(0.999, 30), (0.9999, 200), (0.6, 7)])
+def test_the_error_expected_at_the_ceiling_is_the_binomials(chance_right, queries):
+    # One bin: the mean distance of a binomial count from its mean.
+    expected = sum(
+        math.comb(queries, n)
+        * chance_right**n
+        * (1 - chance_right) ** (queries - n)
+        * abs(n - queries * chance_right)
+        for n in range(queries + 1)
+    )
+    stated = np.full((1, queries), chance_right)
+    found = compare.calibration(stated, np.ones_like(stated), num_bins=1)
+    assert found.ece_if_calibrated == pytest.approx(expected / queries, rel=1e-9)
+
+
+def test_one_wrong_answer_at_full_confidence_is_no_chance():
+    stated, right = np.full((1, 100), 0.9999), np.ones((1, 100))
+    # All right, as 99 calibrated models in 100 would be: no simulated error is smaller.
+    assert compare.calibration(stated, right, num_bins=1).ece_p == 1.0
+    right[0, :3] = 0.0
+    # Three wrong where 0.01 are expected: in 2 of 10 million models.
+    assert compare.calibration(stated, right, num_bins=1).ece_p == 1 / 500
+
+
 def test_a_calibrated_model_shows_the_error_that_is_foretold():
     rng = np.random.default_rng(0)
-    stated = rng.uniform(0.5, 1.0, 200)
+    stated = rng.uniform(0.5, 1.0, (1, 200))
     runs = [
-        compare.calibration(stated, (rng.random(200) < stated).astype(float)) for _ in range(2000)
+        compare.calibration(stated, (rng.random((1, 200)) < stated).astype(float), seed=seed)
+        for seed in range(1000)
     ]
-    # The expectation of an absolute normal deviate, against simulation: within 5%.
-    assert np.mean([run.ece for run in runs]) == pytest.approx(runs[0].ece_if_calibrated, rel=0.05)
+    errors = np.array([run.ece for run in runs])
+    off = errors.mean() - runs[0].ece_if_calibrated
+    assert abs(off) < 4 * errors.std() / math.sqrt(len(runs))
+    # A p-value is at most x in a share x of runs: within 4 standard errors.
+    for level in (0.05, 0.3):
+        share = np.mean([run.ece_p <= level for run in runs])
+        assert abs(share - level) < 4 * math.sqrt(level * (1 - level) / len(runs))
     # The debiased square is 0 on average: within 4 standard errors.
     squares = np.array([run.squared for run in runs])
     assert abs(squares.mean()) < 4 * squares.std() / math.sqrt(len(squares))

@@ -80,6 +80,19 @@ def test_a_study_of_one_factor_has_no_conditions_of_others(llama: Path):
     }  # fmt: skip
 
 
+def test_large_models_are_fully_tuned_only_where_asked(llama: Path, monkeypatch):
+    def labels(**changes):
+        study = convergence.plan(settings(llama, factors=["pairs"], **changes))
+        return {cell.label for cell in study.cells}, " ".join(study.notes)
+
+    assert "full-2" not in labels(full=False)[0]
+    monkeypatch.setattr(convergence, "MOST_FULLY_TUNED", 1000)
+    found, notes = labels()
+    assert "full-2" not in found
+    assert "full tuning, a control, was left out" in notes and "more than 1,000 param" in notes
+    assert "full-2" in labels(full=True)[0]
+
+
 def test_the_bytes_planned_are_those_stored(llama: Path, finished: Run):
     rows = convergence.planned_work(convergence.plan(settings(llama)), finished.folder)
     stored = sum(

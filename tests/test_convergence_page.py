@@ -25,8 +25,9 @@ from pages import (
 from report_samples import SCRIPT
 
 FIGURES = {
-    "implicit", "pairs", "layers", "it-against-sl", "heat", "models", "demonstrations", "resemblance", "labels",
-    "dose", "task", "generation", "prompt", "position", "regression", "agreement", "lens",
+    "implicit", "pairs", "layers", "it-against-sl", "heat", "models", "demonstrations",
+    "resemblance", "labels", "dose", "task", "generation", "prompt", "position", "regression",
+    "agreement", "lens",
 }  # fmt: skip
 
 

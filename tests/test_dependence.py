@@ -1,4 +1,4 @@
-"""Queries that share a passage and draws that share a training file: by hand, and by error rates."""
+"""Queries that share a passage, draws that share a training file: by hand, and by error rates."""
 
 import math
 

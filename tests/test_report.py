@@ -41,7 +41,7 @@ def bare(**parts) -> Report:
 
 def test_every_figure_lies_beside_the_page_in_three_formats(written):
     found = {file.name for file in (written.parent / "figures").iterdir()}
-    names = ("accuracy", "differences", "calibration", "cost", "seconds")
+    names = ("accuracy", "templates", "differences", "calibration", "cost", "seconds")
     assert found == {f"{name}.{format}" for name in names for format in ("svg", "png", "pdf")}
 
 
@@ -120,7 +120,7 @@ def test_headings_go_down_one_level_at_a_time(page):
 def test_every_table_has_a_caption_and_every_control_a_name(page):
     assert len(page.tagged("caption")) == len(page.tagged("table"))
     pictures = [a for a in page.tagged("svg") if a.get("role") == "img"]
-    assert len(pictures) == 10
+    assert len(pictures) == 12
     assert all(len(a["aria-label"]) > 60 for a in pictures)
     decorations = [a for a in page.tagged("svg") if a.get("role") != "img"]
     assert all(a["aria-hidden"] == "true" for a in decorations)
@@ -160,6 +160,7 @@ def test_the_verdicts_come_first(page):
     assert sections == [
         "verdict",
         "accuracy",
+        "searches",
         "differences",
         "calibration",
         "cost",
@@ -184,7 +185,7 @@ def test_a_table_the_report_does_not_know_is_shown_whole():
 
 
 def test_prompts_stand_as_sent_part_by_part(page):
-    sent = [text for text in page.texts["pre"]]
+    sent = page.texts["pre"][len(sample(1).tables["searches"]) :]
     first = sample(1).prompts[0]
     assert sent[0] == "".join(text for _, text in first["parts"])
     classes = [a["class"] for a in page.tagged("span") if a.get("class", "").startswith("part ")]
@@ -254,9 +255,73 @@ def test_scores_have_a_row_for_each_condition_and_link_to_all_their_cells():
     found["accuracy"]["cell"] = found["accuracy"]["cell"] + ", second"
     grid = grids.scores(found)[0]
     row = next(row for row in grid.rows if row[0].text == "it-16")
-    assert [entry.text for entry in row[1:4]] == ["16", "91.0 [88.7, 93.3]", "89.5 [87.2, 91.8]"]
+    # 91.0 under all templates: one point less, two more, three less and two more.
+    assert [entry.text for entry in row[1:6]] == [
+        "91.0 [88.7, 93.3]", "90.0", "question 88.0", "named 93.0", "88.7",
+    ]  # fmt: skip
+    assert [entry.text for entry in row[6:9]] == [
+        "batch-calibrated, raw", "4 templates", "4 × 10 × 200",
+    ]  # fmt: skip
     assert row[-1].links[1] == ("second", "second")
     assert [row[0].text for row in grid.rows[-2:]] == ["chance", "majority 'dax'"]
+
+
+def test_an_arm_with_one_way_of_asking_says_which():
+    rows = {row[0].text: row for row in grids.scores(tables())[0].rows}
+    texts = {name: [entry.text for entry in rows[name]] for name in ("best-it-16", "best-prompt-0")}
+    assert texts["best-it-16"][2:5] == ["–", "–", "–"]
+    assert texts["best-it-16"][7] == "named"
+    assert texts["best-prompt-0"][5:9] == [
+        "–", "batch-calibrated, raw", "the prompt found", "1 × 1 × 200",
+    ]  # fmt: skip
+
+
+def test_columns_in_which_no_arm_says_anything_are_left_out():
+    grid = grids.scores(tables())[1]
+    assert [text for text, _ in grid.headings] == [
+        "arm", "chrF, 0–100", "worst draw, 0–100", "read under", "templates × draws × queries",
+        "cell",
+    ]  # fmt: skip
+
+
+def test_the_same_rule_for_all_arms_has_a_table_of_its_own():
+    grid = grids.by_fixed_rule(tables())[0]
+    assert grid.caption == "sentiment-novel, by the same rule for all arms"
+    row = next(row for row in grid.rows if row[0].text == "it-16")
+    assert [entry.text for entry in row[1:]] == [
+        "89.5 [87.2, 91.8]", "88.0 [85.7, 90.3]", "86.5 [84.2, 88.8]",
+    ]  # fmt: skip
+    assert "best-it-16" not in [row[0].text for row in grid.rows]
+
+
+def test_every_template_has_a_column():
+    grid = grids.by_template(tables())[0]
+    assert [text for text, _ in grid.headings] == ["arm", "plain", "named", "question", "bare"]
+    row = next(row for row in grid.rows if row[0].text == "icl-16")
+    assert [entry.text[:4] for entry in row[1:]] == ["94.0", "97.0", "92.0", "97.0"]
+
+
+def test_a_search_is_shown_with_all_it_found():
+    rows = grids.searches(tables()).rows
+    assert [entry.text for entry in rows[1][1:]] == [
+        "best-prompt-16", "3", "Text: {input}\\nLabel: {target}", "Dax/Wug",
+        "the first half, answers taking turns", "batch-calibrated", "87.5", "32", "640", "9,100",
+        "--template 'Text: {input}\\nLabel: {target}' --label-words 'dax=Dax,wug=Wug'",
+    ]  # fmt: skip
+    assert rows[0][2].text == "–"
+
+
+def test_the_prompt_found_stands_as_it_was_sent(page):
+    sent = [text.replace("\n", "") for text in page.texts["pre"]]
+    assert f"Text: {SCRIPT}Label:" in sent
+    assert "Text: the soup was warmLabel: DaxText: the road felt longLabel:" in sent
+    assert "--template 'Text: {input}\\nLabel: {target}'" in page.texts["code"]
+
+
+def test_the_page_says_what_each_side_was_allowed(written):
+    text = written.read_text("utf-8")
+    assert "Both sides: the same 10 draws of 1, 4 or 16 labelled examples of 512." in text
+    assert "best-it-16 is it-16 read under its best template alone." in text
 
 
 def test_several_models_are_kept_apart():
@@ -309,7 +374,8 @@ def test_markdown_has_the_verdict_the_scores_and_the_differences():
     text = report.markdown(sample(1))
     assert "- **sentiment-novel**: prompt: icl-16 beats it-16 by 4.0 points [0.3, 8.1]" in text
     assert (
-        "| it-16 | 91.0 [88.7, 93.3] | 89.5 [87.2, 91.8] | 88.0 [85.7, 90.3] | 200 | 10 |" in text
+        "| it-16 | 91.0 [88.7, 93.3] | 90.0 | question 88.0 | named 93.0 | 88.7 | "
+        "batch-calibrated, raw | 4 templates | 4 × 10 × 200 |" in text
     )
     assert "| translation | it-16 | icl-16 | chrF | −4.0 [−8.5, 0.5] | 1.000 |" in text
 

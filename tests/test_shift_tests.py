@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import shift_rates
 from adaptlens.claims import State
 from adaptlens.crossed import Crossed
 from adaptlens.errors import UserError
@@ -274,6 +275,28 @@ def test_a_shift_that_is_there_is_found():
     a, b = noisy(rng, TRUTH), noisy(rng, ELSEWHERE, draws=OWN)
     found = shifted(a, b, **QUICK)
     assert found.p < 0.02 and found.low < 2 < found.high
+
+
+@pytest.mark.parametrize(
+    ("table", "rows"), [("equal", 12), ("known", 24), ("claim", 28), ("no-shift", 24),
+                        ("transfer", 12)],
+)  # fmt: skip
+def test_the_tables_of_the_benchmark_can_be_made(table, rows, capsys, monkeypatch):
+    monkeypatch.setattr(shift_rates, "FLIPS", 19)
+    monkeypatch.setattr(shift_rates, "BOOTSTRAPS", 20)
+    shift_rates.PARTS[table](np.random.default_rng(0), 1)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    header = next(i for i, line in enumerate(lines) if "draws" in line and "effects" in line)
+    assert len(lines[header + 1 :]) == rows
+
+
+def test_the_benchmark_judges_at_the_margin_of_the_study():
+    assert shift_rates.MARGIN == 0.1
+    near, far = (np.square(shift_rates.profile() - other).sum() for other in
+                 (shift_rates.mixed(3, 0.0), shift_rates.profile(9)))  # fmt: skip
+    assert near == 0
+    # Six members of 0.5, 0.3, 0.3, 0.2, 0.4, 0.6: nine places on none is where one was.
+    assert far == pytest.approx(2 * (0.25 + 0.09 + 0.09 + 0.04 + 0.16 + 0.36))
 
 
 def specifications() -> pd.DataFrame:

@@ -14,11 +14,13 @@ def stated(block: str) -> list[str]:
 
 
 def test_every_trap_of_the_page_has_its_example():
-    assert len(BLOCKS) == 5
+    assert len(BLOCKS) == 6
     assert all(stated(block) for block in BLOCKS)
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=["cosine", "anchor", "cka", "procrustes", "mantel"])
+@pytest.mark.parametrize(
+    "block", BLOCKS, ids=["cosine", "answers", "anchor", "cka", "procrustes", "mantel"]
+)
 def test_an_example_prints_what_the_page_says(block, capsys):
     exec(compile(block, str(PAGE), "exec"), {})
     assert capsys.readouterr().out.splitlines() == stated(block)

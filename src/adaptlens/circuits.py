@@ -201,7 +201,7 @@ def gate(
         how = "answers the corrupt prompts better" if gap.high < 0 else "does not tell them apart"
         return f"no clean-corrupt gap: {condition.name} {how} ({said})"
     if correct is not None and chance is not None:
-        scores = stats.Scores(np.asarray(correct, float), condition.draws)
+        scores = stats.Scores(np.asarray(correct, float), condition.draws, floor=chance)
         found = stats.estimate(scores, level=level, flips=0)
         if found.low <= chance:
             return (f"at chance: {condition.name} answers {found.value:.1%} rightly "

@@ -11,10 +11,13 @@ from typing import Any, Literal
 
 import numpy as np
 
+from adaptlens.errors import UserError
+
 Rule = Literal["raw", "bytes", "tokens", "corrected", "calibrated"]
 RULES: tuple[Rule, ...] = ("raw", "bytes", "tokens", "corrected", "calibrated")
 
 CALIBRATION_BINS = 10
+CALIBRATED_MODELS = 499
 
 
 def choice_scores(arrays: Mapping[str, np.ndarray], rule: Rule = "raw") -> np.ndarray:
@@ -22,10 +25,18 @@ def choice_scores(arrays: Mapping[str, np.ndarray], rule: Rule = "raw") -> np.nd
 
     raw: the log-likelihood; bytes, tokens: divided by the answer's length; corrected: less the
     log-likelihood of the same answer after a content-free query, which takes out how likely the
-    model finds an answer whatever is asked.
+    model finds an answer whatever is asked; calibrated: less the log of the answer's mean
+    probability over the queries, which takes out how often the model would give it to such
+    queries. No rule sees a label.
 
     Source: Gao et al. (lm-evaluation-harness) for raw and bytes (its `acc` and `acc_bytes`);
-    Holtzman et al. 2021 (domain-conditional PMI) and Zhao et al. 2021 (content-free queries).
+    Holtzman et al. 2021 (domain-conditional PMI) and Zhao et al. 2021 (content-free queries);
+    Zhou et al. 2024 (batch calibration, arXiv 2309.17249), with probabilities normalised over the
+    choices and the queries of a split, of one repeat, as the batch.
+
+    Raises:
+        UserError: "calibrated" for queries that have different numbers of choices, so that a
+            choice has no mean.
     """
     loglik = arrays["loglik"]
     if rule == "bytes":
@@ -35,8 +46,20 @@ def choice_scores(arrays: Mapping[str, np.ndarray], rule: Rule = "raw") -> np.nd
     if rule == "corrected":
         return loglik - arrays["prior_loglik"]
     if rule == "calibrated":
-        return loglik - np.log(probabilities(loglik).mean(axis=-2, keepdims=True))
+        return _batch_calibrated(loglik)
     return loglik
+
+
+def _batch_calibrated(loglik: np.ndarray) -> np.ndarray:
+    if np.isnan(loglik).any():
+        raise UserError(
+            "queries with different numbers of choices were given to the scoring rule 'calibrated', "
+            "which needs choices that all queries share; use raw, bytes, tokens or corrected."
+        )
+    # In logs throughout: a choice that is never likely must not come to have a prior of 0.
+    shares = loglik - np.logaddexp.reduce(loglik, axis=-1, keepdims=True)
+    prior = np.logaddexp.reduce(shares, axis=-2, keepdims=True) - math.log(loglik.shape[-2])
+    return loglik - prior
 
 
 def predictions(arrays: Mapping[str, np.ndarray], rule: Rule = "raw") -> np.ndarray:
@@ -96,16 +119,18 @@ def _gold(scores: np.ndarray, gold: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How far stated confidence is from accuracy, for one draw.
+    """How far stated confidence is from accuracy, a mean over draws.
 
     `ece` is never negative, so it exceeds 0 by chance alone: `ece_if_calibrated` is what a
     perfectly calibrated model with the same confidences would be expected to show on as many
-    queries. Read the two side by side. `squared` is the debiased mean squared gap, which is 0 on
-    average for a calibrated model and may be negative.
+    queries, exactly, and `ece_p` is the share of simulated such models whose ECE is as large.
+    `squared` is the debiased mean squared gap, which is 0 on average for a calibrated model and
+    may be negative.
     """
 
     ece: float
     ece_if_calibrated: float
+    ece_p: float
     squared: float
 
 
@@ -115,49 +140,80 @@ def confidence(loglik: np.ndarray) -> np.ndarray:
 
 
 def calibration(
-    stated: np.ndarray, right: np.ndarray, num_bins: int = CALIBRATION_BINS
+    stated: np.ndarray,
+    right: np.ndarray,
+    num_bins: int = CALIBRATION_BINS,
+    *,
+    simulations: int = CALIBRATED_MODELS,
+    seed: int = 0,
 ) -> Calibration:
-    """Return the calibration error over bins of equally many queries.
+    """Return the calibration error over bins of equally many queries, each draw by itself.
+
+    A calibrated model's answers are simulated as right with the confidence stated. All draws of
+    one simulation have the same luck with a query, as draws of one model have: independent luck
+    would make their mean vary less, and `ece_p` too small.
 
     Args:
-        stated: [queries], the confidence in the chosen answer.
-        right: [queries], 1.0 where it was correct.
+        stated: [repeats, queries], the confidence in the chosen answer.
+        right: [repeats, queries], 1.0 where it was correct.
         num_bins: how many bins; fewer where there are not two queries for each.
+        simulations: how many calibrated models are simulated for `ece_p`.
+        seed: of the simulation.
 
     Source: Naeini et al. 2015 and Guo et al. 2017 (ECE), Nguyen and O'Connor 2015 (equal mass),
-    Kumar et al. 2019 section 4 (debiased squared error).
+    Kumar et al. 2019 section 4 (debiased squared error), Vaicenavicius et al. 2019 section 5
+    (testing calibration by resampling the answers that it implies).
     """
-    gaps = expected = squared = 0.0
-    for own_stated, own_right in _bins(stated, right, num_bins):
-        count, share = len(own_stated), len(own_stated) / len(stated)
-        accuracy, gap = own_right.mean(), own_right.mean() - own_stated.mean()
-        gaps += share * abs(gap)
-        spread = math.sqrt(float((own_stated * (1 - own_stated)).sum())) / count
-        expected += share * spread * math.sqrt(2 / math.pi)
-        squared += share * (gap**2 - accuracy * (1 - accuracy) / max(1, count - 1))
-    return Calibration(float(gaps), float(expected), float(squared))
+    luck = np.random.default_rng(seed).random((stated.shape[1], simulations), dtype=np.float32)
+    found, simulated = [], np.zeros(simulations)
+    for own_stated, own_right in zip(stated, right, strict=True):
+        gaps = expected = squared = 0.0
+        for part in _bins(own_stated, num_bins):
+            claimed, count = own_stated[part], len(part)
+            share, accuracy = count / len(own_stated), own_right[part].mean()
+            gap = accuracy - claimed.mean()
+            gaps += share * abs(gap)
+            expected += share * _mean_absolute_gap(claimed) / count
+            squared += share * (gap**2 - accuracy * (1 - accuracy) / max(1, count - 1))
+            rights = (luck[part] < claimed.astype(np.float32)[:, None]).sum(0, dtype=np.int32)
+            simulated += np.abs(rights - claimed.sum()) / stated.size
+        found.append((gaps, expected, squared))
+    ece, if_calibrated, square = (float(value) for value in np.mean(found, axis=0))
+    # Equal errors come out of different sums, so rounding must not tell them apart.
+    as_large = int((simulated >= ece - 1e-9).sum())
+    return Calibration(ece, if_calibrated, (1 + as_large) / (1 + simulations), square)
+
+
+def _mean_absolute_gap(claimed: np.ndarray) -> float:
+    """Return the expected distance of the number of right answers from the sum of `claimed`.
+
+    Each answer is right with the chance it claims, so their number is Poisson-binomial.
+    """
+    shares = np.ones(1)
+    for chance_right in claimed:
+        shares = np.convolve(shares, (1 - chance_right, chance_right))
+    return float(np.abs(np.arange(len(shares)) - claimed.sum()) @ shares)
 
 
 def reliability(
     stated: np.ndarray, right: np.ndarray, num_bins: int = CALIBRATION_BINS
 ) -> list[dict[str, Any]]:
     """Return mean confidence, accuracy and count of each bin, all draws together."""
+    stated, right = stated.ravel(), right.ravel()
     return [
         {
-            "bin_confidence": float(own_stated.mean()),
-            "bin_accuracy": float(own_right.mean()),
-            "count": len(own_stated),
+            "bin_confidence": float(stated[part].mean()),
+            "bin_accuracy": float(right[part].mean()),
+            "count": len(part),
         }
-        for own_stated, own_right in _bins(stated.ravel(), right.ravel(), num_bins)
+        for part in _bins(stated, num_bins)
     ]
 
 
-def _bins(
-    stated: np.ndarray, right: np.ndarray, num_bins: int
-) -> list[tuple[np.ndarray, np.ndarray]]:
+def _bins(stated: np.ndarray, num_bins: int) -> list[np.ndarray]:
+    """Return the places of each bin's answers, from the least confident to the most."""
     order = np.argsort(stated, kind="stable")
-    num_bins = max(1, min(num_bins, len(order) // 2))
-    return [(stated[part], right[part]) for part in np.array_split(order, num_bins)]
+    return np.array_split(order, max(1, min(num_bins, len(order) // 2)))
 
 
 def agreement(left: np.ndarray, right: np.ndarray) -> float:

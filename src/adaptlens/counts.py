@@ -1,4 +1,6 @@
-"""How many, as it is printed: things with their noun, and parameters."""
+"""How many, as it is printed: things with their noun, and parameters, words in a row."""
+
+from collections.abc import Iterable
 
 
 def counted(number: int, noun: str) -> str:
@@ -13,3 +15,9 @@ def parameters(size: float) -> str:
             text = f"{size / unit:.1f}" if size < 9.95 * unit else f"{size / unit:.0f}"
             return text.removesuffix(".0") + letter
     return f"{size:.0f}"
+
+
+def listed(words: Iterable[str], last: str = "and") -> str:
+    """Return "a", "a and b" or "a, b and c"."""
+    *before, end = words
+    return f"{', '.join(before)} {last} {end}" if before else end

@@ -71,7 +71,8 @@ class Condition:
 
     `arrays` are the stored ones joined along `repeats`; `numbers` are means over cells weighted
     by their draws, except `peak_bytes` (the maximum); `cells` names the cell of each draw;
-    `searches` is what a search found for each draw; `texts` are those of the first cell;
+    `searches` is what a search found for each draw, `chosen` the candidate (rate and steps) that
+    tuning chose for each, empty where there was no choice; `texts` are those of the first cell;
     `templates` names those it was read under.
     """
 
@@ -92,6 +93,7 @@ class Condition:
     texts: Mapping[str, Any] = field(default_factory=dict)
     templates: tuple[str, ...] = ()
     searches: Sequence[Mapping[str, Any]] = ()
+    chosen: Sequence[Mapping[str, Any]] = ()
 
     @property
     def examples(self) -> int:
@@ -155,6 +157,13 @@ def _join(spec: Mapping[str, Any], draws: Iterable[int], records: Sequence[Recor
             record.result["training"]["search"][place]
             for record, place in (source[draw] for draw in order)
             if "search" in record.result.get("training", {})
+        ),
+        chosen=tuple(
+            made["candidates"][made["chosen"][place]]
+            for made, place in (
+                (source[draw][0].result.get("training", {}), source[draw][1]) for draw in order
+            )
+            if "chosen" in made
         ),
     )
 

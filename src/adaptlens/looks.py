@@ -10,6 +10,8 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from adaptlens.counts import counted
+
 POINTS = {"chrf": 1.0}
 """How many points one unit of a metric is worth; 100 for metrics that are fractions."""
 
@@ -22,6 +24,25 @@ METRICS = {
     "chrf": "chrF, 0–100",
     "exact": "exact match, %",
 }
+
+RULES = {
+    "raw": "raw",
+    "bytes": "per byte",
+    "tokens": "per token",
+    "corrected": "prior-corrected",
+    "calibrated": "batch-calibrated",
+}
+"""What each scoring rule is called."""
+
+ORDERS = {
+    "": "",
+    "drawn": "as drawn",
+    "reversed": "reversed",
+    "balanced": "answers taking turns",
+    "half": "the first half, answers taking turns",
+    "nearest": "the most like the query",
+}
+"""What each way of showing a draw's examples is called."""
 
 SIMILARITIES = {
     "cosine": "raw cosine",
@@ -59,8 +80,8 @@ ADAPTATIONS = {
         "#2f7fe0", "#3d8cf7", "circle",
     ),
     "best_prompt": Look(
-        "best prompt", "the prompt that did best on labelled items: template, words, examples",
-        "#00798c", "#3fc1d6", "triangle-down", (4, 2),
+        "best prompt", "the prompt a search found: template, label words, demonstrations and order",
+        "#6c18f0", "#783cfc", "triangle-down", (4, 2),
     ),
     "it": Look(
         "it", "instruction tuning: LoRA on instruction, input and answer; no demonstrations",
@@ -75,6 +96,17 @@ ADAPTATIONS = {
         "#6b2a85", "#eb9fe6", "cross", (12, 3, 2, 3),
     ),
 }  # fmt: skip
+CHOSEN = {
+    f"best_{name}": replace(
+        ADAPTATIONS[name],
+        label=f"best {name}",
+        meaning=f"{name}, read under the one template that did best on validation items",
+        shape=shape,
+    )
+    for name, shape in (("it", "triangle-right"), ("sl", "triangle-left"), ("full", "arrow"))
+}
+"""Tuned models at a chosen template: the colour of the tuning, a shape of their own."""
+
 SPARE = (
     ("#9a7400", "#e0b84a", "triangle-down"),
     ("#b3305e", "#f07ba3", "triangle-right"),
@@ -153,6 +185,25 @@ def examples_of(condition: str) -> int:
     return int(found[1]) if found else 0
 
 
+def in_words(arms: Iterable[str]) -> str:
+    """Return what the names of arms mean: "icl-16 shows 16 examples in its prompt; ..."."""
+    named: dict[str, str] = {}
+    for arm in sorted(arms, key=examples_of, reverse=True):
+        kind, k = adaptation_of(arm), counted(examples_of(arm), "example")
+        if kind == "icl":
+            named.setdefault("icl", f"{arm} shows {k} in its prompt")
+        elif kind == "best_prompt" and examples_of(arm):
+            named.setdefault("searched", f"{arm} is the best prompt that a search found with {k}")
+        elif kind == "best_prompt":
+            named.setdefault("searched", f"{arm} is the best prompt that a search found")
+        elif kind in CHOSEN:
+            tuned = arm.removeprefix("best-")
+            named.setdefault("chosen", f"{arm} is {tuned} read under its best template alone")
+        elif kind in ADAPTATIONS and examples_of(arm):
+            named.setdefault("tuned", f"{arm} is tuned on {k}")
+    return "; ".join(named[way] for way in ("icl", "searched", "tuned", "chosen") if way in named)
+
+
 def look(adaptation: str) -> Look:
     """Return the look of an adaptation; one the project does not know always gets the same spare.
 
@@ -161,6 +212,8 @@ def look(adaptation: str) -> Look:
     """
     if adaptation in ADAPTATIONS:
         return ADAPTATIONS[adaptation]
+    if adaptation in CHOSEN:
+        return CHOSEN[adaptation]
     if (controlled := _CONTROL.sub("", adaptation)) != adaptation and controlled in ADAPTATIONS:
         return replace(ADAPTATIONS[controlled], label=adaptation.replace("_", "-"))
     if adaptation.startswith("zero_shot_"):
@@ -172,7 +225,8 @@ def look(adaptation: str) -> Look:
 def in_order(adaptations: Iterable[str]) -> list[str]:
     """Return the adaptations once each: the project's own in their order, then the others."""
     named = set(adaptations)
-    return [name for name in ADAPTATIONS if name in named] + sorted(named - set(ADAPTATIONS))
+    own = [*ADAPTATIONS, *CHOSEN]
+    return [name for name in own if name in named] + sorted(named - set(own))
 
 
 def main_metric(metrics: Iterable[str]) -> str:
@@ -189,10 +243,9 @@ def points(metric: str, value: float) -> float:
 def interval(value: float, low: float, high: float, *, sign: bool = False) -> str:
     """Return "87.5 [84.1, 90.2]", or the value alone where the interval is undefined."""
     text = f"{value:{'+' if sign else ''}.1f}" if math.isfinite(value) else "undefined"
-    text = "0.0" if text in ("+0.0", "-0.0") else text
     if math.isfinite(low) and math.isfinite(high):
         text += f" [{low:.1f}, {high:.1f}]"
-    return text.replace("-", "−")
+    return unsigned_zeros(text).replace("-", "−")
 
 
 def similarity(
@@ -209,7 +262,12 @@ def similarity(
     text = f"{value:{'+' if sign else ''}.{digits}f}"
     if math.isfinite(low) and math.isfinite(high):
         text += f" [{low:.{digits}f}, {high:.{digits}f}]"
-    return re.sub(r"[+-](0\.0+)(?!\d)", r"\1", text).replace("-", "−")
+    return unsigned_zeros(text).replace("-", "−")
+
+
+def unsigned_zeros(text: str) -> str:
+    """Return text in which numbers that are printed as zero have no sign: "0.0" for "-0.0"."""
+    return re.sub(r"(?<!\w)[+-](0(?:\.0+)?)(?!\d|[.,]\d|e)", r"\1", text)
 
 
 def p_value(p: float) -> str:

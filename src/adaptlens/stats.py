@@ -16,6 +16,7 @@ import numpy as np
 from adaptlens.difference_tests import DifferenceTest, unseen_queries
 from adaptlens.errors import UserError, unknown
 from adaptlens.paired import tables_between, tables_of
+from adaptlens.sample_size import SampleSize
 from adaptlens.scores import NO_DRAWS as NO_DRAWS
 from adaptlens.scores import Family as Family
 from adaptlens.scores import Scores as Scores
@@ -63,7 +64,10 @@ class Difference:
     `equivalence_p` is small when the difference is shown to lie within `margin`. `detectable` is
     the true difference this design would find in 80 of 100 runs. `supports_claims` is false with
     too few draws or clusters, whatever the p-values; `warnings` says why, and what else a reader
-    must know.
+    must know. `needed_draws` (with these queries) and `needed_queries` (with these draws) are the
+    least numbers that would decide if more looked like those seen: for a difference of at least
+    the margin, that there is one; for a smaller one, that it lies within the margin. None where
+    no number up to 1,000 draws or 100,000 queries does. They are for this pair alone.
     """
 
     left: str
@@ -171,6 +175,8 @@ def difference(
         found, unseen_draws(left), unseen_draws(right), margin, 1 - level, binary
     )
     low, high = tested.interval()
+    size = SampleSize(tested, max(left.pool_share, right.pool_share))
+    clusters = size.queries()
     short = tuple(dict.fromkeys((*_too_few(left), *_too_few(right))))
     reach = tuple(dict.fromkeys((*_reach(left), *_reach(right))))
     factors = ["queries", *["draws"] * tables.drawn, *["templates"] * bool(tables.templates)]
@@ -192,6 +198,8 @@ def difference(
         supports_claims=not short,
         warnings=(*short, *reach),
         templates=min((len(s.templates) for s in (left, right) if s.templates), default=1),
+        needed_draws=size.draws(MINIMUM_DRAWS),
+        needed_queries=clusters and math.ceil(clusters * left.queries / found.queries),
     )
 
 

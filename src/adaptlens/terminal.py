@@ -23,6 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from adaptlens.counts import counted
+from adaptlens.terminal_scores import prompt_lines, scores_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,15 +32,6 @@ if TYPE_CHECKING:
     from adaptlens.study import Cell
 
 PIPED_WIDTH = 140
-
-HEADINGS = {
-    "judged": "score, %",
-    "accuracy": "accuracy, %",
-    "accuracy_normalised": "by length, %",
-    "accuracy_corrected": "less prior, %",
-    "chrf": "chrF",
-    "exact": "exact, %",
-}
 
 STATE_STYLE = {
     "tune": "bold dark_orange",
@@ -162,10 +154,12 @@ class Display:
 
 
 def show_report(report: "Report", console: Console) -> None:
-    """Print the scores, the paired differences against the verdict's pair, and the verdicts."""
+    """Print the scores, the prompts found, the verdicts, and when tuning has paid."""
     accuracy = report.tables["accuracy"]
     for (model, task), rows in accuracy.groupby(["model", "task"], sort=False):
-        console.print(_scores(report, str(model), str(task), rows))
+        console.print(scores_table(report, str(model), str(task), rows))
+        for line in prompt_lines(report, str(model), str(task)):
+            console.print(Text(line))
     for verdict in report.verdicts:
         said = Text(f"{verdict['model']}, {verdict['task']}: ")
         said.append(verdict["line"], style=STATE_STYLE.get(verdict["state"], "bold"))
@@ -174,75 +168,6 @@ def show_report(report: "Report", console: Console) -> None:
         console.print(Text(line))
     for note in report.notes:
         console.print(Text(f"note: {note}", style="dim"))
-
-
-def _scores(report: "Report", model: str, task: str, rows: "pd.DataFrame") -> Table:
-    """Return one row per arm: its score, the worst and the best template, and what it costs.
-
-    The score is by the rule that judges the arm, the mean over templates and draws.
-    """
-    metric = rows["metric"].iloc[0]
-    others = [name for name in dict.fromkeys(rows["metric"]) if name == "exact"]
-    table = Table(
-        title=f"{task} on {model}",
-        title_justify="left",
-        title_style="bold",
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-    )
-    table.add_column("condition", overflow="fold")
-    for name in (metric, *others):
-        table.add_column(HEADINGS.get(name, name), justify="right", overflow="fold")
-    for heading in ("rule", "worst template", "best template"):
-        table.add_column(heading, overflow="fold")
-    for heading in ("templates x draws x queries", "prompt tokens", "train FLOPs"):
-        table.add_column(heading, justify="right", overflow="fold")
-    cost = _of(report.tables["cost"], model, task)
-    templates = _of(report.tables["templates"], model, task)
-    for condition, found in rows.groupby("condition", sort=False):
-        by_metric = {row.metric: row for row in found.itertuples()}
-        one, paid = by_metric[metric], cost[cost.condition == condition].iloc[0]
-        table.add_row(
-            str(condition),
-            *(score(m, by_metric[m]) if m in by_metric else "" for m in (metric, *others)),
-            str(one.rule),
-            *_extremes(metric, templates, str(condition)),
-            f"{one.templates} x {one.draws} x {one.queries}",
-            f"{paid.query_tokens:.0f}",
-            f"{paid.training_flops:.1e}" if paid.training_flops > 0 else "-",
-        )
-    baselines = report.tables["baselines"]
-    for row in baselines[(baselines.task == task) & (baselines.metric == metric)].itertuples():
-        table.add_row(f"({row.name})", f"{scale(metric) * row.value:.1f}", style="dim")
-    return table
-
-
-def _of(table: "pd.DataFrame", model: str, task: str) -> "pd.DataFrame":
-    """Return the rows of one model and task; all of an empty table."""
-    return table if table.empty else table[(table.model == model) & (table.task == task)]
-
-
-def _extremes(metric: str, templates: "pd.DataFrame", condition: str) -> tuple[str, str]:
-    """Return a condition's worst and best template, each with its score."""
-    own = templates if templates.empty else templates[templates.condition == condition]
-    if len(own) < 2:
-        return "", ""
-    ends = own.loc[own["value"].idxmin()], own.loc[own["value"].idxmax()]
-    worst, best = (f"{row['template']} {scale(metric) * row['value']:.1f}" for row in ends)
-    return worst, best
-
-
-def scale(metric: str) -> float:
-    """Return how many points one unit of a stored score is."""
-    return 1.0 if metric == "chrf" else 100.0
-
-
-def score(metric: str, row: Any) -> str:
-    """Return "87.5 [84.1, 90.2]" in points."""
-    value, low, high = (scale(metric) * x for x in (row.value, row.low, row.high))
-    if math.isnan(low):
-        return f"{value:.1f}"
-    return f"{value:.1f} [{low:.1f}, {high:.1f}]"
 
 
 def break_even_lines(report: "Report") -> list[str]:

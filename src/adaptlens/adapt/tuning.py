@@ -4,8 +4,9 @@ They train on the same draws of examples that in-context learning shows, as `les
 down: prompts without demonstrations, each followed by its answer.
 """
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,6 +20,9 @@ from adaptlens.errors import UserError
 from adaptlens.lm.bank import LoraBank
 from adaptlens.lm.load import LM
 from adaptlens.values import Adapted, Task
+
+Variant = tuple[Candidate, int, Sequence[Lesson]]
+"""How to train an adapter, the number of its draw, and what on."""
 
 LORA_RATE_TIMES_WIDTH = 0.64
 """Default LoRA rate: 0.64 / width. 5e-3 at 128, 1.7e-3 at 384, 1.6e-4 at 4096 (a 7B model).
@@ -55,64 +59,103 @@ class InstructionTuning(Tuning):
     def adapt(
         self, lm: LM, task: Task, draws: Sequence[int], *, progress: Progress | None = None
     ) -> Adapted:
-        """Return one adapter per draw, all trained in one pass, candidates of a search too."""
+        """Return one adapter per draw, all trained in one pass; of a search, those chosen."""
         candidates = self.candidates(LORA_RATE_TIMES_WIDTH / width(lm))
-        lessons = [self.lessons(lm, task, self.drawn(task, draw)) for draw in draws]
-        if len(candidates) > 1 and self.true_few_shot:
-            bank, histories, losses, found = self._chosen_by_folds(
-                lm, task, draws, lessons, candidates, progress
-            )
+        if len(candidates) == 1:
+            bank, history, _ = self.train(lm, task, draws, candidates, progress)
+            chosen = Chosen(bank, history.losses, [history])
+        elif self.true_few_shot:
+            chosen = self._best_of_folds(lm, task, draws, candidates, progress)
+        elif self.keeps_path and len({steps for _, steps in candidates}) > 1:
+            chosen = self._halved(lm, task, draws, candidates, progress)
         else:
-            bank, histories, losses, found = self._chosen(
-                lm, task, draws, lessons, candidates, progress
-            )
-        training = account(lm, histories, losses, bank.num_parameters, len(draws), full=False)
+            chosen = self._best(lm, task, draws, candidates, progress)
+        training = account(
+            lm, chosen.histories, chosen.losses, chosen.bank.num_parameters, len(draws), full=False
+        )
         ways = len(task.templates) or 1
         return Adapted(
             self.label,
             tuple(draws) * ways,
             writer(lm, task, self.instruction, len(draws)),
-            weights=bank,
+            weights=chosen.bank,
             shares_prompts=True,
-            training={**training, **found},
+            training={**training, **chosen.found},
             examples=tuple(self.drawn(task, draw) for draw in draws) * ways,
             templates=names_of(task),
         )
 
-    def _chosen(
+    def _best(
         self,
         lm: LM,
         task: Task,
         draws: Sequence[int],
-        lessons: Sequence[Sequence[Lesson]],
         candidates: Sequence[Candidate],
         progress: Progress | None,
-    ) -> "_Chosen":
-        """Return each draw's adapter, the validation split having chosen if there is a choice."""
-        held_out = self.held_out(lm, task) if len(candidates) > 1 else []
-        parts = list(zip(draws, lessons, strict=True))
-        bank, candidates, history = self._tried(lm, parts, candidates, progress)
-        if not held_out:
-            return bank, [history], history.losses, {}
-        validation = loop.evaluate(lm, bank, held_out, bank.num_variants)
-        by_draw = validation.reshape(len(candidates), len(draws)).T
-        chosen = by_draw.argmin(1).tolist()
-        rates = history.losses.shape[1] // len(draws)
-        picked = [c * len(draws) + d for d, c in enumerate(chosen)]
-        losses = history.losses[:, [p % (rates * len(draws)) for p in picked]]
-        for d, c in enumerate(chosen):
-            losses[candidates[c][1] :, d] = np.nan
-        return bank.pick(picked), [history], losses, choice_made(candidates, by_draw, chosen)
+    ) -> "Chosen":
+        """Return each draw's best candidate, all of them trained to their end."""
+        held_out = self.held_out(lm, task)
+        bank, history, _ = self.train(lm, task, draws, candidates, progress)
+        by_draw = _losses(lm, bank, held_out, len(draws))
+        best = by_draw.argmin(1).tolist()
+        picked = [c * len(draws) + d for d, c in enumerate(best)]
+        found = choice_made(candidates, by_draw, best)
+        return Chosen(bank.pick(picked), history.losses[:, picked], [history], found)
 
-    def _chosen_by_folds(
+    def _halved(
         self,
         lm: LM,
         task: Task,
         draws: Sequence[int],
-        lessons: Sequence[Sequence[Lesson]],
         candidates: Sequence[Candidate],
         progress: Progress | None,
-    ) -> "_Chosen":
+    ) -> "Chosen":
+        """Return each draw's best rate and steps, by successive halving.
+
+        All rates are trained to the fewest steps; each draw's best one is trained to all of them,
+        the fewer steps being stops on the way.
+        """
+        held_out = self.held_out(lm, task)
+        stops = sorted({steps for _, steps in candidates})
+        rates = list(dict.fromkeys(rate for rate, _ in candidates))
+        first = [(rate, stops[0]) for rate in rates]
+        bank, started, _ = self.train(lm, task, draws, first, progress)
+        by_rate = _losses(lm, bank, held_out, len(draws))
+        best = by_rate.argmin(1)
+        long = [(rates[c], stops[-1]) for c in best]
+        variants = self._variants(lm, task, draws, long)
+        bank, history, kept = self.train_variants(lm, variants, progress, stops)
+        bank = bank.stacked(kept)
+        by_stop = _losses(lm, bank, held_out, len(draws))
+        stop = by_stop.argmin(1)
+        losses = history.losses.copy()
+        for d, place in enumerate(stop):
+            losses[stops[place] :, d] = np.nan
+        known: list[dict[Candidate, float]] = [
+            {**dict(zip(first, rated, strict=True)), **dict(zip(
+                [(rate, at) for at in stops], stopped, strict=True))}
+            for rated, stopped, (rate, _) in zip(
+                by_rate.tolist(), by_stop.tolist(), long, strict=True)
+        ]  # fmt: skip
+        found = {
+            "candidates": [{"rate": rate, "steps": steps} for rate, steps in candidates],
+            "validation_losses": [[own.get(one, math.nan) for one in candidates] for own in known],
+            "chosen": [
+                candidates.index((rate, stops[place]))
+                for (rate, _), place in zip(long, stop, strict=True)
+            ],
+        }
+        picked = [int(place) * len(draws) + d for d, place in enumerate(stop)]
+        return Chosen(bank.pick(picked), losses, [started, history], found)
+
+    def _best_of_folds(
+        self,
+        lm: LM,
+        task: Task,
+        draws: Sequence[int],
+        candidates: Sequence[Candidate],
+        progress: Progress | None,
+    ) -> "Chosen":
         """Return each draw's adapter, trained as does best on parts of its examples left out."""
         folds = [
             (place, *fold)
@@ -120,7 +163,7 @@ class InstructionTuning(Tuning):
             for fold in self.folds(lm, task, draw)
         ]
         parts = [(draws[place], taught) for place, taught, _ in folds]
-        bank, candidates, tried = self._tried(lm, parts, candidates, progress)
+        bank, candidates, tried = self._on_parts(lm, parts, candidates, progress)
         summed, labels = np.zeros((len(draws), len(candidates))), np.zeros((len(draws), 1))
         for number, (place, _, held_out) in enumerate(folds):
             own = bank.pick([c * len(parts) + number for c in range(len(candidates))])
@@ -128,15 +171,15 @@ class InstructionTuning(Tuning):
             summed[place] += size * loop.evaluate(lm, own, held_out, len(candidates))
             labels[place] += size
         chosen = (summed / labels).argmin(1).tolist()
+        variants = self._variants(lm, task, draws, [candidates[c] for c in chosen])
         # The training loop wants those with the most steps first.
         order = sorted(range(len(draws)), key=lambda place: -candidates[chosen[place]][1])
-        variants = [(candidates[chosen[p]], draws[p], lessons[p]) for p in order]
-        trained, history, _ = self._trained(lm, variants, progress)
+        trained, history, _ = self.train_variants(lm, [variants[p] for p in order], progress)
         back = np.argsort(order).tolist()
         found = choice_made(candidates, summed / labels, chosen)
-        return trained.pick(back), [tried, history], history.losses[:, back], found
+        return Chosen(trained.pick(back), history.losses[:, back], [tried, history], found)
 
-    def _tried(
+    def _on_parts(
         self,
         lm: LM,
         parts: Sequence[tuple[int, Sequence[Lesson]]],
@@ -156,23 +199,44 @@ class InstructionTuning(Tuning):
             candidates = [(rate, stop) for stop in steps for rate, _ in longest]
             doses = tuple(steps)
         variants = [(candidate, *part) for candidate in longest for part in parts]
-        bank, history, kept = self._trained(lm, variants, progress, doses)
+        bank, history, kept = self.train_variants(lm, variants, progress, doses)
         return bank.stacked(kept) if doses else bank, candidates, history
 
-    def _trained(
+    def _variants(
+        self, lm: LM, task: Task, draws: Sequence[int], candidates: Sequence[Candidate]
+    ) -> list["Variant"]:
+        """Return each draw with a candidate of its own, to be trained on all its examples."""
+        return [
+            (candidate, draw, self.lessons(lm, task, self.drawn(task, draw)))
+            for candidate, draw in zip(candidates, draws, strict=True)
+        ]
+
+    def train(
         self,
         lm: LM,
-        variants: Sequence[tuple[Candidate, int, Sequence[Lesson]]],
+        task: Task,
+        draws: Sequence[int],
+        candidates: Sequence[Candidate],
         progress: Progress | None,
         doses: Sequence[int] = (),
     ) -> tuple[LoraBank, loop.History, list[Any]]:
-        """Return a bank trained side by side, and its numbers at each dose.
+        """Return the trained bank, candidate by candidate, and the adapters at each dose."""
+        lessons = [self.lessons(lm, task, self.drawn(task, draw)) for draw in draws]
+        parts = list(zip(draws, lessons, strict=True))
+        variants = [(candidate, *part) for candidate in candidates for part in parts]
+        return self.train_variants(lm, variants, progress, doses)
 
-        Args:
-            lm: the model.
-            variants: how to train each, of which draw, and on what; the most steps first.
-            progress: told of the steps.
-            doses: numbers of steps after which copies are kept.
+    def train_variants(
+        self,
+        lm: LM,
+        variants: Sequence["Variant"],
+        progress: Progress | None,
+        doses: Sequence[int] = (),
+    ) -> tuple[LoraBank, loop.History, list[Any]]:
+        """Return the bank of adapters, one a variant, those with the most steps first.
+
+        Also returns what training did, and copies of all adapters after each number of steps in
+        `doses`.
         """
         draws = [draw for _, draw, _ in variants]
         bank = LoraBank(
@@ -203,8 +267,27 @@ class InstructionTuning(Tuning):
         return bank, history, kept
 
 
-_Chosen = tuple[LoraBank, list[loop.History], np.ndarray, dict[str, Any]]
-"""One adapter a draw, what was trained, the losses of those kept [steps, draws], the record."""
+def _losses(lm: LM, bank: LoraBank, held_out: Sequence[Lesson], num_draws: int) -> np.ndarray:
+    """Return the loss on the items that choose, [draws, candidates]."""
+    losses = loop.evaluate(lm, bank, held_out, bank.num_variants)
+    return losses.reshape(-1, num_draws).T
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The adapters that are kept, one a draw, and what was done to find them.
+
+    Attributes:
+        bank: the adapters.
+        losses: of training, [steps, draws]; NaN after an adapter's last step.
+        histories: of every training.
+        found: what was tried and chosen; empty where nothing was.
+    """
+
+    bank: LoraBank
+    losses: np.ndarray
+    histories: list[loop.History]
+    found: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -260,11 +343,8 @@ class TuningPath(InstructionTuning):
         check_one_way(task, self.label)
         rate = self.rate or self.times * LORA_RATE_TIMES_WIDTH / width(lm)
         assert not isinstance(rate, tuple)
-        variants = [
-            ((rate, self.doses[-1]), draw, self.lessons(lm, task, self.drawn(task, draw)))
-            for draw in draws
-        ]
-        bank, history, kept = self._trained(lm, variants, progress, self.doses)
+        candidates = [(rate, self.doses[-1])]
+        bank, history, kept = self.train(lm, task, draws, candidates, progress, self.doses)
         training = account(
             lm, [history], history.losses, bank.num_parameters, len(draws), full=False
         )

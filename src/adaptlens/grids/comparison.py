@@ -1,4 +1,4 @@
-"""The tables of a comparison's page."""
+"""The tables of a comparison's page: differences, calibration, cost, break-even."""
 
 import math
 import re
@@ -11,59 +11,10 @@ from adaptlens.grids.entries import (
     Grid,
     Tables,
     cells_of,
-    linked,
     number,
     row_by_row,
 )
 from adaptlens.looks import METRICS, adaptation_of, interval, p_value, points
-
-
-def scores(tables: Tables) -> list[Grid]:
-    """Return one table for each task and model: a condition a row, a metric a column."""
-    if (table := tables.get("accuracy")) is None or table.empty:
-        return []
-    grids: list[Grid] = []
-    several = table["model"].nunique() > 1
-    for (task, model), rows in table.groupby(["task", "model"], sort=False):
-        present = [str(metric) for metric in dict.fromkeys(rows["metric"])]
-        metrics = [m for m in METRICS if m in present] + [m for m in present if m not in METRICS]
-        found = []
-        for name, of_condition in rows.groupby("condition", sort=False):
-            first = of_condition.iloc[0]
-            condition, cells = str(name), cells_of(first["cell"])
-            by_metric = {row["metric"]: row for row in of_condition.to_dict("records")}
-            found.append(
-                (
-                    Entry(condition, condition, adaptation=first["adaptation"]),
-                    number(first["examples"], 1, ",.0f"),
-                    *(_score(by_metric.get(metric), cells) for metric in metrics),
-                    number(first["queries"], 1, ",.0f"),
-                    number(first["draws"], 1, ",.0f"),
-                    linked(cells),
-                )
-            )
-        for baseline, of_baseline in _baselines(tables, str(task)).items():
-            values = {row["metric"]: points(row["metric"], row["value"]) for row in of_baseline}
-            scored = [number(values.get(metric, math.nan), 1, ".1f") for metric in metrics]
-            found.append(
-                (Entry(baseline, baseline), Entry(""), *scored, Entry(""), Entry(""), Entry(""))
-            )
-        grids.append(
-            Grid(
-                f"scores-{len(grids)}",
-                f"{task} on {model}" if several else str(task),
-                (
-                    ("condition", False),
-                    ("examples", True),
-                    *((METRICS.get(metric, metric), True) for metric in metrics),
-                    ("queries", True),
-                    ("draws", True),
-                    ("cell", False),
-                ),
-                tuple(found),
-            )
-        )
-    return grids
 
 
 def differences(tables: Tables) -> Grid | None:
@@ -150,14 +101,6 @@ def measured(tables: Tables, name: str, caption: str) -> Grid | None:
     return row_by_row(tables, name, caption, headings, entries, " ".join(["condition", *columns]))
 
 
-def _score(row: Mapping[Any, Any] | None, cells: tuple[str, ...]) -> Entry:
-    if row is None:
-        return Entry("–")
-    value, low, high = (points(row["metric"], row[c]) for c in ("value", "low", "high"))
-    text = interval(value, low, high)
-    return Entry(text, value, ((text, cells[0]),) if cells else ())
-
-
 def _condition(row: Mapping[Any, Any], condition: str, cells: Mapping[Any, Any]) -> Entry:
     found = cells.get((row["task"], row["model"], condition), ())
     links = ((condition, found[0]),) if found else ()
@@ -171,12 +114,3 @@ def _cells_by_condition(tables: Tables) -> dict[tuple[str, str, str], tuple[str,
         (row["task"], row["model"], row["condition"]): cells_of(row["cell"])
         for row in table.to_dict("records")
     }
-
-
-def _baselines(tables: Tables, task: str) -> dict[str, list[dict[Any, Any]]]:
-    """Return the baselines of a task by name, in their order."""
-    found: dict[str, list[dict[Any, Any]]] = {}
-    if (table := tables.get("baselines")) is not None and not table.empty:
-        for row in table[table["task"] == task].to_dict("records"):
-            found.setdefault(str(row["name"]), []).append(row)
-    return found

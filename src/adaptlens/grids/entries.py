@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from adaptlens.looks import unsigned_zeros
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -14,7 +16,8 @@ Tables = Mapping[str, "pd.DataFrame"]
 NUMBERS: dict[str, tuple[str, float, str]] = {
     "brier": ("Brier", 1, ".3f"),
     "ece": ("ECE", 1, ".3f"),
-    "ece_if_calibrated": ("ECE if calibrated", 1, ".3f"),
+    "ece_if_calibrated": ("ECE if calibrated", 1, ".3g"),
+    "ece_p": ("p (calibrated)", 1, ".3f"),
     "answer_loglik": ("answer log-likelihood", 1, ".3f"),
     "bin_confidence": ("confidence, %", 100, ".1f"),
     "bin_accuracy": ("right, %", 100, ".1f"),
@@ -72,7 +75,7 @@ def number(value: float, factor: float = 1, form: str = ",.4g") -> Entry:
         return Entry("–")
     if math.isinf(value):
         return Entry("∞" if value > 0 else "−∞", value)
-    return Entry(f"{value * factor:{form}}".replace("-", "−"), value)
+    return Entry(unsigned_zeros(f"{value * factor:{form}}").replace("-", "−"), value)
 
 
 def row_by_row(

@@ -5,6 +5,7 @@ a pair of conditions, has the same colour and shape in all of them.
 """
 
 from adaptlens.plots.behaviour import chosen_bars, learning, needed, shortcuts, transfers
+from adaptlens.plots.by_template import scores_by_template
 from adaptlens.plots.chart import INK, LINE, MUTED, NARROW, PAPER, WIDE, NothingToDraw
 from adaptlens.plots.circuits import differences, gaps, profiles
 from adaptlens.plots.claim import excesses
@@ -85,6 +86,7 @@ __all__ = [
     "profiles",
     "regression",
     "reliability",
+    "scores_by_template",
     "scorings",
     "shares",
     "shortcuts",

@@ -127,6 +127,6 @@ def figure(panels: list[Any], columns: int, gap: int = 56) -> "alt.ConcatChart":
             axis=axis,
             axisY={"domain": False, "ticks": False},
             legend={"orient": "top", "labelColor": INK, "labelFontSize": 12}
-            | {"symbolSize": 70, "offset": 10},
+            | {"symbolSize": 70, "offset": 10, "columnPadding": 16},
         ),
     )

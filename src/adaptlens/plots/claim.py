@@ -44,7 +44,7 @@ def excesses(implicit: "pd.DataFrame", *, margin: float, width: int = WIDE) -> "
         dots,
         width=width,
         columns=1 if width <= NARROW else 2,
-        room=150 if width <= NARROW else 190,
+        room=176 if width <= NARROW else 190,
         title="ICL ~ IT, less",
         looks=LOOKS,
         reference=margin,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from adaptlens.looks import (
     ADAPTATIONS,
+    CHOSEN,
     METRICS,
     adaptation_of,
     equals,
@@ -53,8 +54,8 @@ def accuracy_by_examples(
     """Return the main score of every adaptation against its number of examples, with intervals.
 
     One panel for each task and model. The zero-shot score runs through as a dotted line, the
-    baselines as dashed ones. The axis is logarithmic in 1 + examples; points that share a number
-    of examples are set slightly apart.
+    baselines as dashed ones; a tuned model at its chosen template is dashed, too. The axis is
+    logarithmic in 1 + examples; points that share a number of examples are set slightly apart.
     """
     import altair as alt
 
@@ -101,7 +102,7 @@ def accuracy_by_examples(
             .axis(values=sorted(set(rows["examples"].tolist())), grid=False, labelOverlap=True)
         )
         y = alt.Y("value:Q", title=None).scale(domain=[bottom, top], nice=False).axis(tickCount=6)
-        colour, base = _colour(present), chart_of(dots)
+        colour, base = _colour(present, width), chart_of(dots)
         line = chart_of(floors)
         layers: list[Any] = [
             line.mark_rule(strokeDash=[5, 4], color=MUTED).encode(y=y, description="label:N"),
@@ -109,7 +110,7 @@ def accuracy_by_examples(
             .mark_rule(strokeDash=[1, 3], aria=False)
             .encode(y=y, color=colour),
             base.mark_line(strokeWidth=1.75, aria=False).encode(
-                x=x, y=y, color=colour, detail="series:N"
+                x=x, y=y, color=colour, strokeDash=_dashed(present), detail="series:N"
             ),
             base.mark_rule(strokeWidth=1.5, aria=False).encode(
                 x=x, y=alt.Y("low:Q", title=None), y2="high:Q", color=colour
@@ -246,7 +247,7 @@ def reliability(bins: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart"
             for row in rows.to_dict("records")
         ]
         diagonal = chart_of([{"at": 0}, {"at": 100}])
-        base, colour = chart_of(dots), _colour(present)
+        base, colour = chart_of(dots), _colour(present, width)
         scale = alt.Scale(domain=[0, 100], nice=False)
         x = alt.X("confidence:Q", title="confidence, %", scale=scale).axis(tickCount=5)
         y = alt.Y("accuracy:Q", title="right, %", scale=scale).axis(tickCount=5)
@@ -290,7 +291,7 @@ def cost_by_queries(
     training, known = COSTS[unit]
     servings = {serving: column for serving, column in known.items() if column in cost.columns}
     columns, size = _layout(cost, width, times=len(servings))
-    for _, title, group in groups(cost):
+    for _, title, group in groups(_once(cost, break_even)):
         drawn: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {}
         for serving, per_query in servings.items():
             rows = largest(group.dropna(subset=[training, per_query]))
@@ -321,7 +322,7 @@ def cost_by_queries(
             layers = [
                 chart_of(lines)
                 .mark_line(strokeWidth=2, aria=False)
-                .encode(x=x, y=y, color=_colour(present), strokeDash=dash),
+                .encode(x=x, y=y, color=_colour(present, width), strokeDash=dash),
                 dots.mark_point(size=90, color=INK, fill=PAPER, opacity=1, strokeWidth=1.75).encode(
                     description="label:N"
                 ),
@@ -343,6 +344,21 @@ def largest(rows: "pd.DataFrame") -> "pd.DataFrame":
         if examples_of(name) > examples_of(kept):
             conditions[adaptation_of(name)] = name
     return rows[rows["condition"].isin(conditions.values())]
+
+
+def _once(cost: "pd.DataFrame", break_even: "pd.DataFrame | None") -> "pd.DataFrame":
+    """Return the costs without a tuned model's second row, that of its chosen template.
+
+    Both cost the same; the second stays, and the first goes, where a break-even names it.
+    """
+    ringed = set() if break_even is None or break_even.empty else {*break_even["tuned_condition"]}
+    present = set(cost["condition"])
+    double = {
+        name if f"best-{name}" in ringed else f"best-{name}"
+        for name in present
+        if f"best-{name}" in present
+    }
+    return cost[~cost["condition"].isin(double)]
 
 
 def _layout(table: "pd.DataFrame", width: int, times: int = 1) -> tuple[int, int]:
@@ -420,11 +436,22 @@ def _decades(exponents: range) -> list[float]:
     return [10.0**i for i in exponents[:: -max(1, math.ceil(len(exponents) / 7))]]
 
 
-def _colour(present: list[str]) -> "alt.Color":
+def _colour(present: list[str], width: int) -> "alt.Color":
+    """Return the colours of adaptations, with a legend that fits the width."""
     import altair as alt
 
     names, colours = [look(n).label for n in present], [look(n).light for n in present]
-    return alt.Color("adaptation:N", title=None).scale(domain=names, range=colours)
+    legend = alt.Legend(columns=3 if width <= NARROW else 0)
+    return alt.Color("adaptation:N", title=None, legend=legend).scale(domain=names, range=colours)
+
+
+def _dashed(present: list[str]) -> "alt.StrokeDash":
+    """Return the dashes of lines: tuned models at a chosen template, which share their colour."""
+    import altair as alt
+
+    names = [look(n).label for n in present]
+    dashes = [[6, 3] if n in CHOSEN else [1, 0] for n in present]
+    return alt.StrokeDash("adaptation:N", title=None).scale(domain=names, range=dashes)
 
 
 def _shape(present: list[str]) -> "alt.Shape":

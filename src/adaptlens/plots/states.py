@@ -224,7 +224,7 @@ def heat(
                 title,
                 size,
                 alt.Step(18),
-                f"{SIMILARITIES.get(measure, measure)}, mismatched queries subtracted",
+                f"{SIMILARITIES.get(measure, measure)}, above mismatched",
             )
         )
     return figure(panels, 1)

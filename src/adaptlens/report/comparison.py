@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from adaptlens import grids, plots
 from adaptlens.figures import FORMATS, Figure, Wanted
-from adaptlens.looks import in_order, look
+from adaptlens.looks import ORDERS, RULES, in_order, in_words, look
 from adaptlens.report.page import check_prompts, other_tables, publish, render
 
 if TYPE_CHECKING:
@@ -25,7 +25,11 @@ STATES = {
 """What each verdict is called on the page, and a sign that does not depend on colour."""
 
 COLUMNS = {
-    "accuracy": "task model condition adaptation examples metric value low high queries draws cell",
+    "accuracy": "task model condition adaptation examples metric value low high rule queries draws "
+    "templates template worst_draw cell",
+    "templates": "task model condition template metric rule value low high queries draws",
+    "searches": "task model condition draw prompt template label_words order rule "
+    "validation_accuracy items reads tokens options sent",
     "baselines": "task metric name value",
     "differences": "task model left right metric difference low high p p_holm equivalence_p "
     "detectable queries draws test correction",
@@ -43,7 +47,8 @@ class Report:
     """Everything a report shows.
 
     Attributes:
-        verdicts: for each task and model, `state` (a key of `STATES`) and `line`, the sentence.
+        verdicts: for each task and model, `state` (a key of `STATES`), `line`, the sentence, and
+            `allowed`, what each side could try.
         tables: tidy tables, one number a row, with the columns of `COLUMNS`; scores are fractions
             (chrF: 0-100), and `cell` is a cell's id or several. A table that was not measured is
             left out or empty.
@@ -109,12 +114,35 @@ def html(report: Report, figures: Mapping[str, Figure]) -> str:
         report=report,
         grids=_grids(report),
         adaptations=[(name, look(name)) for name in named],
+        names_in_words=in_words([] if scores is None else dict.fromkeys(scores["condition"])),
         states=STATES,
+        searches=_searches(report),
         several_models=len({verdict["model"] for verdict in report.verdicts}) > 1,
         num_answers=len(answers),
         constant=constant,
         answers=Markup(grids.embedded(answers.drop(columns=list(constant)))),
     )
+
+
+def _searches(report: Report) -> dict[str, list[dict[Any, Any]]]:
+    """Return what every search found, in words, by task."""
+    found: dict[str, list[dict[Any, Any]]] = {}
+    table = report.table("searches")
+    for row in [] if table is None else table.to_dict("records"):
+        several = report.tables["searches"]["model"].nunique() > 1
+        task = f"{row['task']} on {row['model']}" if several else str(row["task"])
+        drawn = "" if row["draw"] < 0 else f", draw {row['draw']}"
+        shown = {
+            "label words": row["label_words"] or "the options of each item",
+            "demonstrations": ORDERS.get(row["order"], row["order"]) or "none",
+            "scoring rule": RULES.get(row["rule"], row["rule"]),
+            "right on labelled items": f"{100 * row['validation_accuracy']:.1f}% of {row['items']}",
+            "prompts read": f"{row['reads']:,}",
+        }
+        found.setdefault(task, []).append(
+            {**row, "name": f"{row['condition']}{drawn}", "facts": shown}
+        )
+    return found
 
 
 def wanted(tables: Mapping[str, "pd.DataFrame"]) -> Iterator[Wanted]:
@@ -125,8 +153,22 @@ def wanted(tables: Mapping[str, "pd.DataFrame"]) -> Iterator[Wanted]:
             "accuracy",
             "accuracy",
             partial(plots.accuracy_by_examples, baselines=tables.get("baselines")),
-            "Score against number of examples, with 95% intervals over queries and draws. Dotted: "
-            "zero-shot. Dashed: baselines that look at no query.",
+            "Score, by the rule that judges each arm, against number of examples, with 95% "
+            "intervals over queries, draws and templates. Dotted: zero-shot. Dashed, grey: "
+            "baselines that look at no query. Dashed, in colour: tuned models read under a chosen "
+            "template.",
+        ),
+        (
+            "templates",
+            "accuracy",
+            partial(
+                plots.scores_by_template,
+                templates=tables.get("templates"),
+                baselines=tables.get("baselines"),
+            ),
+            "Score of every arm by the rule that judges it. Hollow marks: one template each, over "
+            "all draws. Upright bar: the mean over templates and draws, with its 95% interval. An "
+            "arm without marks has one way of asking: a prompt found, or a chosen template.",
         ),
         (
             "differences",
@@ -168,7 +210,7 @@ def markdown(report: Report) -> str:
     for verdict in report.verdicts:
         lines.append(f"- **{_line(verdict['task'])}**: {_line(verdict['line'])}")
     for grid in grids.scores(report.tables):
-        kept = [i for i, (text, _) in enumerate(grid.headings) if text not in ("examples", "cell")]
+        kept = [i for i, (text, _) in enumerate(grid.headings) if text != "cell"]
         lines += ["", f"**{_line(grid.caption)}**", "", *_pipes(grid, kept)]
     if pairs := grids.differences(report.tables):
         kept = [i for i, (text, _) in enumerate(pairs.headings) if text not in ("test", "p")]
@@ -198,6 +240,9 @@ def _grids(report: Report) -> dict[str, Any]:
     tables = report.tables
     return {
         "scores": grids.scores(tables),
+        "rules": grids.by_fixed_rule(tables),
+        "templates": grids.by_template(tables),
+        "searches": grids.searches(tables),
         "differences": grids.differences(tables),
         "calibration": grids.measured(tables, "calibration", "Calibration by condition"),
         "reliability": grids.measured(tables, "reliability", "Reliability by confidence"),

@@ -38,15 +38,16 @@ OF_ALL: Mapping[str, tuple[str, Any, str]] = {
     ),
     "chosen": (
         "curves", plots.chosen_bars,
-        "Right answers, %, at the number of samples chosen on validation items. Full: pattern "
-        "(learnt and read with the shortcut); half: misleading (learnt with, read without); "
+        "Right answers, %, at the number of samples that all draws chose on validation items, which "
+        "flatters it a little; claims judge the choice on other draws. Full: pattern (learnt and read "
+        "with the shortcut); half: misleading (learnt with, read without); "
         f"hollow: plain (neither). Dark tick: zero-shot on the same items. {BARS}",
     ),
     "shortcut": (
         "shortcut", plots.shortcuts,
         "Shortcut use: the gain over zero-shot on pattern items beyond that on plain ones. "
-        "Over-reliance: plain less misleading. At the number of samples chosen on validation "
-        f"items. {BARS}",
+        "Over-reliance: plain less misleading. At the number of samples that all draws chose on "
+        f"validation items; claims judge the choice on other draws. {BARS}",
     ),
     "needed": (
         "needed", plots.needed,

@@ -8,7 +8,8 @@ import numpy as np
 
 from adaptlens import layered
 
-RESAMPLES = 2000
+ROUNDING = 1e-12
+"""Differences of shares above minus this much are not below 0."""
 
 
 @dataclass(frozen=True)
@@ -72,46 +73,35 @@ def points(mean: layered.Mean) -> layered.Mean:
 
 
 def samples_needed(
-    target: Answered, curve: Sequence[Answered], sizes: Sequence[int], seed: int
+    target: Answered, curve: Sequence[Answered], sizes: Sequence[int]
 ) -> tuple[float, float, float]:
     """Return low, value and high of the samples at which the curve reaches the target.
 
-    All with the same draws, or none; an item has the same place everywhere.
+    The curve is made to rise and runs straight in the logarithm of samples + 1; infinite where it
+    ends below. The interval has the samples at which the difference to the target may be 0: it
+    begins where the upper ends of the differences' intervals reach 0, and ends where the lower ends
+    do (a test inverted, after Fieller 1954).
+
+    Args:
+        target: right answers to be reached.
+        curve: right answers at each size; all with the same draws, or none, and the same items.
+        sizes: numbers of samples, rising.
     """
-    value = _reached(
-        np.array([float(target.values.mean())]),
-        np.array([[float(one.values.mean())] for one in curve]),
-        sizes,
-    )[0]
-    generator = np.random.default_rng([seed, 0x5A3])
-    num_draws, num_queries = target.values.shape
-    draws = generator.multinomial(num_draws, np.ones(num_draws) / num_draws, RESAMPLES) / num_draws
-    queries = (
-        generator.multinomial(num_queries, np.ones(num_queries) / num_queries, RESAMPLES)
-        / num_queries
-    )
-
-    def resampled(one: Answered) -> np.ndarray:
-        own = draws if one.drawn else np.ones((RESAMPLES, 1))
-        return np.einsum("rd,dq,rq->r", own, one.values, queries)
-
-    found = _reached(resampled(target), np.array([resampled(one) for one in curve]), sizes)
-    ordered = np.sort(found)
-    low, high = (ordered[round(share * (len(ordered) - 1))] for share in (0.025, 0.975))
-    return float(low), float(value), float(high)
+    found = [difference(one, target) for one in curve]
+    ends = ([one.high for one in found], [one.value for one in found], [one.low for one in found])
+    low, value, high = (_reached(differences, sizes) for differences in ends)
+    return low, value, high
 
 
-def _reached(targets: np.ndarray, curve: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
-    """Return [resamples] the samples at which a rising curve [sizes, resamples] meets a target.
-
-    The first size where the curve begins at the target or above; infinite where it ends below.
-    """
-    rising = np.maximum.accumulate(curve, axis=0)
-    logs = np.log1p(np.asarray(sizes, float))
-    found = np.where(rising[-1] >= targets, float(sizes[-1]), math.inf)
-    for i in range(len(sizes) - 1, 0, -1):
-        rise = np.maximum(rising[i] - rising[i - 1], 1e-12)
-        share = np.clip((targets - rising[i - 1]) / rise, 0, 1)
-        between = np.expm1(logs[i - 1] + share * (logs[i] - logs[i - 1]))
-        found = np.where(rising[i] >= targets, between, found)
-    return np.where(rising[0] >= targets, float(sizes[0]), found)
+def _reached(differences: Sequence[float], sizes: Sequence[int]) -> float:
+    """Return the samples at which differences, made to rise, meet 0; infinite where they do not."""
+    rising = np.maximum.accumulate(differences)
+    meeting = np.flatnonzero(rising >= -ROUNDING)
+    if not len(meeting):
+        return math.inf
+    place = int(meeting[0])
+    if not place:
+        return float(sizes[0])
+    logs = np.log1p(np.asarray(sizes[place - 1 : place + 1], float))
+    share = min(1.0, -rising[place - 1] / (rising[place] - rising[place - 1]))
+    return float(np.expm1(logs[0] + share * (logs[1] - logs[0])))

@@ -61,7 +61,8 @@ class CircuitTables:
         rows: Rows = []
         for label, one in self.of.conditions.items():
             gap = layered.mean(one.gap, one.drawn and len(one.draws) > 1)
-            accuracy = estimate(Scores(self.of.correct(label), one.draws), flips=0)
+            scores = Scores(self.of.correct(label), one.draws, floor=self.of.chance)
+            accuracy = estimate(scores, flips=0)
             rows.append(
                 {
                     **self.of.about,

@@ -11,6 +11,8 @@ from adaptlens.errors import UserError
 from adaptlens.frames import Condition, conditions
 from adaptlens.stats import comparisons, estimate
 from adaptlens.store import Run
+from adaptlens.studies import compare_searches
+from adaptlens.studies.compare_allowed import allowed
 from adaptlens.studies.compare_arms import Arm, Reading, arms
 from adaptlens.studies.running import STUDY_FILE, cell_rows, unfinished
 from adaptlens.verdict import Verdict, verdict
@@ -198,12 +200,12 @@ class Judged:
         rows = []
         for metric, scores in by_metric.items():
             found = estimate(scores, seed=self.settings["seed"])
-            scale = self._scale(metric)
+            scale, worst = self._scale(metric), found.worst_draw
             rows.append(
                 {
                     **self._about(one),
                     "condition": arm.label,
-                    "adaptation": one.adaptation,
+                    "adaptation": f"best_{one.adaptation}" if arm.templates else one.adaptation,
                     "examples": one.examples,
                     "metric": metric,
                     "value": found.value * scale,
@@ -213,6 +215,9 @@ class Judged:
                     "queries": found.queries,
                     "draws": found.draws,
                     "templates": len(scores.templates) or 1,
+                    "template": ", ".join(dict.fromkeys(arm.templates)),
+                    "worst_draw": np.nan if worst is None else worst * scale,
+                    "collapsed": found.collapsed,
                     "cell": " ".join(dict.fromkeys(one.cells)),
                 }
             )
@@ -244,14 +249,9 @@ class Judged:
     def _searches(self) -> Rows:
         """Return what each search for a prompt chose, and what it cost."""
         return [
-            {
-                **self._about(one),
-                "draw": draw,
-                **{name: found[name] for name in ("prompt", "rule", "validation_accuracy")},
-                **{name: found[name] for name in ("items", "reads", "tokens")},
-            }
+            {**self._about(one), **row}
             for one in self.members
-            for draw, found in zip(one.draws, one.searches, strict=False)
+            for row in compare_searches.rows(one, self.task, self.settings)
         ]
 
     def _differences(self) -> Rows:
@@ -277,12 +277,13 @@ class Judged:
         arrays = self._arrays(one)
         loglik, gold = arrays["loglik"], arrays["gold"]
         stated, right = compare.confidence(loglik), compare.correct(arrays)
-        by_draw = [compare.calibration(s, r) for s, r in zip(stated, right, strict=True)]
+        found = compare.calibration(stated, right, seed=self.settings["seed"])
         row = {
             **self._about(one),
             "brier": float(compare.brier(loglik, gold).mean()),
-            "ece": float(np.mean([c.ece for c in by_draw])),
-            "ece_if_calibrated": float(np.mean([c.ece_if_calibrated for c in by_draw])),
+            "ece": found.ece,
+            "ece_if_calibrated": found.ece_if_calibrated,
+            "ece_p": found.ece_p,
             "answer_loglik": float(compare.answer_loglik(loglik, gold).mean()),
         }
         bins = [{**self._about(one), **b} for b in compare.reliability(stated, right)]
@@ -376,6 +377,7 @@ class Judged:
             "line": self.verdict.line,
             "state": self.verdict.state,
             "selection": self.verdict.selection,
+            "allowed": allowed(self.members, self.task, self.settings),
         }
 
     def notes(self) -> list[str]:

@@ -26,7 +26,9 @@ class Behaving:
             if not self._behaves(one) or "doses" in one.arguments or one.label == STEERED:
                 continue
             values = self._values(one)
-            found = estimate(Scores(values, one.draws), seed=self.compared.settings["seed"])
+            floor = compare.chance(self._arrays(one)["loglik"]).mean() if self.is_choice else 0.0
+            scores = Scores(values, one.draws, floor=float(floor))
+            found = estimate(scores, seed=self.compared.settings["seed"])
             rows.append(
                 {
                     **self.compared.about,

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from adaptlens import claims, layered
+from adaptlens.answer_out import MOST_ALONE, is_alone
 from adaptlens.claims import Claim, Statement
 from adaptlens.studies.convergence_pairs import Compared, Rows
 from adaptlens.studies.convergence_states import ANCHOR, PROJECTED, STEERED, WITHIN
@@ -17,11 +18,8 @@ LAST = -2
 BESIDE = (WITHIN, PROJECTED, "centred", "cosine")
 """The measures the claim is shown by: two with the answer taken out, one centred, the paper's."""
 
-WHERE = {
-    WITHIN: "within an answer their states",
-    PROJECTED: "with the answer projected out their states",
-}
-"""How a headline names the states that a measure compares; else they are states, answer and all."""
+WHERE = {WITHIN: "within an answer", PROJECTED: "with the answer projected out"}
+"""What a headline is about, by the measure that judges; else it is states with the answer in."""
 
 SAID = {
     "supported": "are more alike than",
@@ -131,11 +129,9 @@ def headline(compared: Compared, found: Claim) -> str:
     said = (
         f"prompt and tuning agree on answers ({compared.inside.agreement(icl, it):.3f} of queries)"
     )
-    states = WHERE.get(rule["measure"], "their states, answer and all,")
-    if found.decides is None:
-        return f"{said}; of {states} nothing can be said: {found.reason}"
-    if found.reason:
-        return f"{said}; of {states} nothing is decided: {found.reason}"
+    where = WHERE.get(rule["measure"], "with the answer in")
+    if found.decides is None or found.reason:
+        return f"{said}; {where} nothing is decided: {found.reason}"
     left, is_control, _ = found.decides.over.partition(", less the control's")
     pair = left.replace("anchor ~ ", "the anchor and ").replace("ICL ~ ", "ICL and ")
     whose = f"those of {pair}"
@@ -144,7 +140,30 @@ def headline(compared: Compared, found: Claim) -> str:
         whose += f", by more than tuning on the control ({control}) explains"
     if found.state == "supported":
         whose = f"those of every pair they are held against, the nearest being {whose[9:]}"
-    return f"{said}; {states} {SAID[found.state]} {whose}: {claims.interval(found.decides)}"
+    excess = claims.interval(found.decides)
+    return f"{said}; {where} their states {SAID[found.state]} {whose}: {excess}"
+
+
+def alone(compared: Compared) -> str:
+    """Return a note on queries that are alone with their answer; empty where there are none.
+
+    Their similarity within answers is the mean of the draw's others (`answer_out.within_answers`).
+    """
+    rule = compared.settings["claim"]
+    labels = [ANCHOR, *map(compared.label, ("icl", "it")), compared.label("it", rule["control"])]
+    labels += [label for label in routes_of(compared) if label != STEERED]
+    shares = {}
+    for label in labels:
+        answers = compared.inside.answers(label)
+        if answers is not None and (share := float(np.mean([is_alone(row) for row in answers]))):
+            shares[label] = share
+    if not shares:
+        return ""
+    told = ", ".join(f"{label} {share:.1%}" for label, share in shares.items())
+    return (
+        f"queries to which no other got the same answer ({told}) have no similarity within answers "
+        f"and count as the mean of the others; above {MOST_ALONE:.0%} it is undefined"
+    )
 
 
 def against_untrained(own: Compared, copy: Compared) -> claims.Judged | None:

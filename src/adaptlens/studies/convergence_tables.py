@@ -12,7 +12,7 @@ from adaptlens.frames import Condition, conditions
 from adaptlens.store import Run
 from adaptlens.studies import convergence_layers
 from adaptlens.studies.convergence_behaviour import Behaving
-from adaptlens.studies.convergence_claim import CLAIM, against_untrained, implicit_tuning
+from adaptlens.studies.convergence_claim import CLAIM, against_untrained, alone, implicit_tuning
 from adaptlens.studies.convergence_factors import Factors
 from adaptlens.studies.convergence_pairs import Compared, Rows
 from adaptlens.studies.convergence_states import PROJECTED, WITHIN, Inside
@@ -89,7 +89,7 @@ def analyse(run: Run, overrides: Sequence[str] = ()) -> "ConvergenceReport":
             for c in members
             for prompt in c.prompts[:1]
         ]
-        notes += [f"{name}: {note}" for note in task["notes"]]
+        notes += [f"{name}: {note}" for note in (*task["notes"], alone(analysed.compared)) if note]
         notes += [f"{model}: {note}" for c in members for note in c.notes]
     if "models" in settings["factors"]:
         tables["models"] = _models(tables["pairs"], judged)

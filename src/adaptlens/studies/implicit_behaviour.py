@@ -182,11 +182,9 @@ class Behaved:
 
         Prompting counts with the number of demonstrations chosen on validation, cross-fitted over
         draws; the interval covers that of the overall choice, and the ratio's bounds all numbers
-        chosen. Tuning needs the fewest samples at which its curve, made to rise from zero-shot on
-        and straight in the logarithm of samples + 1, reaches that accuracy. Intervals: percentiles
-        over draws and queries drawn anew; a bound that is not reached within the sizes tried is
-        infinite. Where prompting is not shown to gain anything over zero-shot there is nothing to
-        reach: nan.
+        chosen. Tuning needs the fewest samples at which its curve, which begins with zero-shot,
+        reaches that accuracy (`samples_needed`); infinite where none within the sizes tried does.
+        Where prompting is not shown to gain anything over zero-shot there is nothing to reach: nan.
         """
         rows: Rows = []
         for learnt, read in ((PATTERN, PATTERN), (BROKEN, BROKEN)):
@@ -202,7 +200,7 @@ class Behaved:
                     if (one := self.found.get((learnt, method, n, read))) is not None
                 }
                 views = [[one, anchor, *curve.values()] for one in prompted if one is not None]
-                if row := _needed([in_common(view) for view in views], [*curve], shots, self.seed):
+                if row := _needed([in_common(view) for view in views], [*curve], shots):
                     about = {"condition": CONDITIONS[learnt, read], "method": method}
                     rows.append({**self.about, **about, **row})
         return rows
@@ -276,7 +274,7 @@ class Behaved:
                     "high": high,
                     "p": math.nan,
                     "p_holm": math.nan,
-                    "test": "percentiles over draws and items",
+                    "test": "crossed sign flips over items and draws, inverted",
                     "queries": row["queries"],
                     "draws": row["draws"],
                 }
@@ -309,7 +307,7 @@ def _less(
 
 
 def _needed(
-    views: Sequence[Sequence[Answered]], sizes: Sequence[int], shots: Chosen, seed: int
+    views: Sequence[Sequence[Answered]], sizes: Sequence[int], shots: Chosen
 ) -> dict[str, Any] | None:
     """Return a row of `Behaved.needed`; None where nothing was read in common.
 
@@ -317,7 +315,6 @@ def _needed(
         views: for each view of prompting: it, zero-shot, and tuning at each size.
         sizes: of tuning.
         shots: what was chosen.
-        seed: of resampling.
     """
     if not views or not sizes or not views[0][0].draws:
         return None
@@ -325,7 +322,7 @@ def _needed(
     gain = points(over_views([difference(view[0], view[1]) for view in views]))
     low, value, high = math.nan, math.nan, math.nan
     if gain.low > 0:
-        found = [samples_needed(view[0], view[1:], [0, *sizes], seed) for view in views]
+        found = [samples_needed(view[0], view[1:], [0, *sizes]) for view in views]
         value = found[0][1]
         low, high = min(one[0] for one in found), max(one[2] for one in found)
     numbers = {shots.overall, *shots.by_draw.values()}

@@ -31,7 +31,7 @@ def settle(
         UserError: if an answer is not among the options, or all answers are the same.
     """
     pool = [item for items in splits.values() for item in items]
-    words = _words(choices)
+    words = words_for(choices)
     if any(item.choices for item in pool):
         if words or kind == "generation":
             raise UserError(
@@ -75,7 +75,7 @@ def settle(
     return splits, "choice", tuple(distinct), notes
 
 
-def _words(choices: Choices | None) -> dict[str, str]:
+def words_for(choices: Choices | None) -> dict[str, str]:
     """Return raw answer -> word, from "a,b", "0=a,1=b", a list or a mapping."""
     if choices is None:
         return {}

@@ -15,6 +15,7 @@ TEMPLATE_FILES = (".jinja", ".jinja2", ".j2", ".txt")
 
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _EXPRESSION = re.compile(r"\{[{%]")
+_NAMED = re.compile(r"\{\{ (\w+) \}\}")
 _TARGET = re.compile(r"(\s*)(?:\{\{-?\s*target\s*-?\}\}|\{target\})\s*\Z")
 _SHOWN = 48
 _NUMBER = " #"
@@ -44,7 +45,12 @@ def parse(text: str, *, instructed: bool = False) -> Template:
     body, prefix = written[: ending.start()], ending[1]
     if "\n" in prefix:
         body, prefix = body + prefix, ""
-    name = _short(written)
+    found = _of_body(body, prefix, instructed, text)
+    return replace(found, name=_short(_written(found)))
+
+
+def _of_body(body: str, prefix: str, instructed: bool, text: str) -> Template:
+    """Return the template of what stands before the answer, in `text`; it has no name yet."""
     instruction = None if instructed else ""
     if not _EXPRESSION.search(body):
         names = _PLACEHOLDER.findall(body)
@@ -60,9 +66,30 @@ def parse(text: str, *, instructed: bool = False) -> Template:
             )
         if names == ["input"]:
             before, _, after = body.partition("{input}")
-            return Template(before, after, prefix, name=name, instruction=instruction)
+            return Template(before, after, prefix, instruction=instruction)
         body = _PLACEHOLDER.sub(r"{{ \1 }}", body)
-    return Template("", "", prefix, name=name, instruction=instruction, item=body)
+    return Template("", "", prefix, instruction=instruction, item=body)
+
+
+def as_text(template: Template) -> str:
+    r"""Return the text that `parse` reads as this template, on one line.
+
+    Of any text that `parse` has read it gives one that reads the same. What a text cannot say is
+    left out: the instruction, what stands between items, label words, and the chat template.
+    """
+    return _written(template).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def _written(template: Template) -> str:
+    """Return a template with its line breaks, `{name}` for the parts of an item."""
+    item = template.item
+    plain = _NAMED.sub(r"{\1}", item)
+    names = _PLACEHOLDER.findall(plain)
+    if plain != item and not _EXPRESSION.search(plain) and names != ["input"]:
+        same = _PLACEHOLDER.sub(r"{{ \1 }}", plain) == item
+        item = plain if same and not any(map(str.isdecimal, names)) else item
+    body = f"{template.before_input}{item or '{input}'}{template.before_target}"
+    return f"{body}{template.target_prefix}{{target}}"
 
 
 def parse_all(texts: Sequence[str], *, instructed: bool = False) -> tuple[Template, ...]:
