@@ -207,7 +207,13 @@ def test_an_untrained_copy_runs_beside_its_model(folder):
     tiny = str(folder / "tiny")
     models = [tiny, f"untrained:{tiny}"]
     config = compare_config(
-        models=models, tasks=str(folder / "rows.json"), shots=0, tuning=[], queries=5, validation=1
+        models=models,
+        tasks=str(folder / "rows.json"),
+        shots=0,
+        tuning=[],
+        queries=5,
+        validation=1,
+        search=False,
     )
     study = comparison.plan(config)
     run = Run.open(folder / "both", create=True)

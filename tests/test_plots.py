@@ -244,6 +244,7 @@ def test_a_tuned_model_at_a_chosen_template_costs_what_it_costs_and_is_drawn_onc
     even = {"task": "t", "model": "m", "unit": "FLOP", "serving": "uncached"}
     even |= {"trainer": "plain PEFT", "counted": "one run"}
     even |= {"prompt_condition": "icl-8", "queries": 100.0}
+    even |= {"trainer": "plain PEFT", "counted": "one run"}
     for tuned, name in (("it-8", "it"), ("best-it-8", "best_it")):
         chart = plots.cost_by_queries(both, pd.DataFrame([even | {"tuned_condition": tuned}]))
         assert {row["name"] for row in drawn(chart) if "cost" in row and "name" in row} == {

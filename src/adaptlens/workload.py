@@ -14,6 +14,8 @@ from adaptlens import modelshape, prompts
 from adaptlens.config.implicit import METRICS
 from adaptlens.formats import layout
 from adaptlens.study import Cell
+from adaptlens.tasks import templates
+from adaptlens.tasks.templates import Written
 from adaptlens.tuning_steps import usual_steps
 from adaptlens.values import Example, Task
 
@@ -26,6 +28,11 @@ _CELL_BYTES = 8_000
 
 LORA = ("it", "sl", "it_path", "regular_tuned", "samplegen_tuned")
 TUNED = (*LORA, "full")
+TEMPLATED = ("zero_shot", "icl", "it", "sl", "full")
+
+# A search for a prompt (adapt.best_prompt): about so many templates, so many ways with examples,
+# and parts of the examples where no validation split judges.
+_TEMPLATES, _ORDERED, _FOLDS = 64, 24, 4
 
 
 @dataclass(frozen=True)
@@ -83,16 +90,20 @@ class _Texts:
         return groups * self.shared + queries * (self.rest + after)
 
 
-def of_cell(cell: Cell, task: Task, model: str) -> Work:
+def of_cell(cell: Cell, task: Task, model: str, *, searched: bool = False) -> Work:
     """Return the work of a cell.
 
     Args:
         cell: the cell.
         task: it is of.
         model: the name that the cell's base model is found by.
+        searched: whether a cell before it has searched the templates of this model and task.
     """
-    found = _trained(cell, task, model)
     texts = _texts(cell, task, model)
+    if cell.adaptation.name == "best_prompt":
+        found = _searched(cell, task, model, texts, templates_known=searched)
+    else:
+        found = _trained(cell, task, model)
     doses = len(cell.adaptation.arguments.get("doses", (0,)))
     for measurement in cell.measurements:
         arguments = measurement.arguments
@@ -120,30 +131,97 @@ def _trained(cell: Cell, task: Task, model: str) -> Work:
         rows = int(given["examples"])
         steps = [given["doses"][-1]] if "doses" in given else _several(given["steps"])
         steps = steps or [usual_steps(rows, given["batch"])]
-    rates = len(_several(given["rate"])) or 1
-    texts = [_lesson(cell, task, row) for row in _spread(task.train, 2 * _GROUPS)]
-    sizes = modelshape.token_counts(model, texts)
-    shared = modelshape.token_counts(model, [_common(texts)])[0]
-    mean = sum(sizes) / len(sizes)
+    rates = len(_several(given["rate"])) or len(_several(given.get("rate_times"))) or 1
+    all_steps, read = _steps(cell, rates, steps)
+    ways = _ways(cell, task)
+    texts = [[_lesson(cell, way, row) for row in _spread(task.train, _GROUPS)] for way in ways]
+    flat = [text for own in texts for text in own]
+    sizes = modelshape.token_counts(model, [*flat, *map(_common, texts)])
+    mean = sum(sizes[: len(flat)]) / len(flat)
+    shared = sum(sizes[len(flat) :]) / len(ways)
     batch = min(given["batch"], rows)
     # A pass ends with a smaller batch where the rows do not divide.
     batch = rows / math.ceil(rows / batch)
-    tokens = shared + batch * (mean - shared) if shared < mean else batch * mean
+    # Lessons of one template share a beginning; so many templates are in a batch, on average.
+    beginnings = len(ways) * (1 - (1 - 1 / len(ways)) ** batch)
+    tokens = batch * (mean - shared) + beginnings * shared if shared < mean else batch * mean
     variants = len(cell.draws)
     adapters = len(cell.draws) if name in LORA else 0
     numbers = modelshape.lora_numbers(model, int(given.get("rank", 0)), given.get("targets"))
+    judging = 0 if "epochs" in given else _judging(cell, task)
     return Work(
-        prompts=float(rows * variants),
-        trained_tokens=variants * rates * sum(steps) * tokens,
-        steps=float(variants * rates * sum(steps)),
+        prompts=float(rows * variants * len(ways)),
+        read_tokens=variants * read * judging * mean,
+        trained_tokens=variants * all_steps * tokens,
+        steps=float(variants * all_steps),
         full=name == "full",
         disk_bytes=_CELL_BYTES + 4.0 * adapters * numbers * len(given.get("doses", (0,))),
     )
 
 
-def _lesson(cell: Cell, task: Task, row: Example) -> str:
+def _steps(cell: Cell, rates: int, steps: Sequence[int]) -> tuple[float, int]:
+    """Return the steps of everything that is trained for a draw, and how often it is judged."""
+    given = cell.adaptation.arguments
+    candidates = rates * len(steps)
+    if candidates == 1:
+        return sum(steps), 0
+    path = cell.adaptation.name in LORA and given["schedule"] == "constant" and len(steps) > 1
+    if given.get("true_few_shot"):
+        folds = min(_FOLDS, int(given["examples"]))
+        each = max(steps) if path else sum(steps)
+        return folds * rates * each + max(steps), candidates * folds
+    if path:
+        # All rates to the fewest steps, the best one to the most; the others are on its way.
+        return rates * min(steps) + max(steps), rates + len(steps)
+    return rates * sum(steps), candidates
+
+
+def _judging(cell: Cell, task: Task) -> float:
+    """Return how many texts choose among candidates at a time."""
+    given = cell.adaptation.arguments
+    if given.get("true_few_shot"):
+        return len(_ways(cell, task)) * int(given["examples"]) / _FOLDS
+    return min(given.get("validation_examples", 0), (len(task.validation) + 1) // 2)
+
+
+def _searched(
+    cell: Cell, task: Task, model: str, texts: "_Texts", *, templates_known: bool
+) -> Work:
+    """Return the work of the search for a prompt."""
+    given, variants = cell.adaptation.arguments, len(cell.draws)
+    shots, strict = int(given["examples"]), given["true_few_shot"]
+    items = shots if strict else (len(task.validation) + 1) // 2
+    searches = variants if strict else 0 if templates_known else 1
+    bare = replace(cell, adaptation=replace(cell.adaptation, arguments={**given, "examples": 0}))
+    alone = _texts(bare, task, model)
+    reads = min(given["reads"], _TEMPLATES * items)
+    work = Work(
+        prompts=float(searches * (reads + _TEMPLATES * (1 + items))),
+        read_tokens=searches
+        * (_TEMPLATES * (alone.shared + alone.rest) + reads * (alone.rest + alone.options)),
+    )
+    if not shots:
+        return work
+    own = min(given["draw_reads"], _ORDERED * items)
+    # One order in so many shows other examples to every item, and shares nothing.
+    read = (_ORDERED + own / _ORDERED) * texts.shared + own * (texts.rest + texts.options)
+    return replace(
+        work,
+        prompts=work.prompts + variants * (own + _ORDERED * (1 + items)),
+        read_tokens=work.read_tokens + variants * read,
+    )
+
+
+def _ways(cell: Cell, task: Task) -> tuple[Written, ...]:
+    """Return the task as every template writes it that a cell reads or tunes under."""
+    if cell.adaptation.name in TEMPLATED:
+        return templates.ways(task)
+    return (templates.written(task),)
+
+
+def _lesson(cell: Cell, way: Written, row: Example) -> str:
     """Return a training text."""
-    name = cell.adaptation.name
+    name, task, row = cell.adaptation.name, way.task, way.example(row)
     if name == "regular_tuned":
         return f"{layout.regular(row).text} {row.target}"
     if name == "samplegen_tuned":
@@ -152,8 +230,8 @@ def _lesson(cell: Cell, task: Task, row: Example) -> str:
     return asked + prompts.answer(task, row.target)
 
 
-def prompt_text(cell: Cell, task: Task, query: Example) -> str:
-    """Return a prompt of the first draw."""
+def prompt_text(cell: Cell, task: Task, query: Example, way: Written | None = None) -> str:
+    """Return a prompt of the first draw, as the task's first template writes it, or another."""
     name, given = cell.adaptation.name, cell.adaptation.arguments
     if name == "regular_tuned":
         return layout.regular(query).text
@@ -164,10 +242,10 @@ def prompt_text(cell: Cell, task: Task, query: Example) -> str:
     if name == "gold":
         shown = [e for e in task.pool if e.group == query.group][: int(given["examples"])]
         return layout.gold(query, shown).text
-    demos = prompts.demonstrations(
-        task, 0, int(given["examples"]) if name == "icl" else 0, seed=cell.seed
-    )
-    return prompts.render(task, demos, query, instruction=name != "sl").text
+    size = int(given["examples"]) if name in ("icl", "best_prompt") else 0
+    way = way or _ways(cell, task)[0]
+    demos = [way.example(e) for e in prompts.demonstrations(task, 0, size, seed=cell.seed)]
+    return prompts.render(way.task, demos, way.example(query), instruction=name != "sl").text
 
 
 def _response(task: Task, query: Example) -> str:
@@ -179,10 +257,16 @@ def _texts(cell: Cell, task: Task, model: str) -> _Texts:
     """Return the mean sizes over pairs of items of a few groups."""
     by_group: dict[str, list[Example]] = {}
     for query in task.test:
-        by_group.setdefault(query.group, []).append(query)
-    pairs = [own[:2] for own in _spread(list(by_group.values()), _GROUPS)]
-    asked = [[prompt_text(cell, task, query) for query in pair] for pair in pairs]
-    queries = [query for pair in pairs for query in pair]
+        # Rows that belong together have no prompt in common for it.
+        by_group.setdefault("" if task.clustered_by else query.group, []).append(query)
+    ways = _ways(cell, task)
+    pairs = [
+        (way, own[:2])
+        for way in ways
+        for own in _spread(list(by_group.values()), max(1, _GROUPS // len(ways)))
+    ]
+    asked = [[prompt_text(cell, task, query, way) for query in pair] for way, pair in pairs]
+    queries = [query for _, pair in pairs for query in pair]
     written = [_response(task, q) for q in queries] if _writes(cell) else []
     options = [query.choices or task.choices for query in queries]
     flat = [prompts.answer(task, option) for own in options for option in own]
@@ -221,13 +305,16 @@ def _writes(cell: Cell) -> bool:
 
 
 def _behaviour(texts: _Texts, cell: Cell, task: Task, given: Any, model: str) -> Work:
-    queries, variants = len(task.test) + len(task.validation), len(cell.draws)
+    ways, variants = len(_ways(cell, task)), len(cell.draws)
+    # Test queries under every template, validation queries under one each.
+    queries = ways * len(task.test) + len(task.validation)
+    texts = replace(texts, groups=ways * texts.groups)
     if task.kind == "choice":
         # Read again without content, options and all, of which few prompts differ.
         return Work(
             prompts=2.0 * variants * queries,
             read_tokens=variants * texts.read(queries, texts.options),
-            disk_bytes=_CELL_BYTES + 16.0 * variants * queries * texts.choices,
+            disk_bytes=_CELL_BYTES + 32.0 * variants * queries * texts.choices,
         )
     written = min(texts.answer + _STOP_TOKENS, task.max_new_tokens)
     # Models that were not tuned write more than was asked for.

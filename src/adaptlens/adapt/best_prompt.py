@@ -6,6 +6,7 @@ chooses rates of tuning, too.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
@@ -344,10 +345,15 @@ def arranged(demos: Sequence[Example], order: str, query: Example) -> tuple[Exam
         turns = prompts.take_turns(demos)
         return tuple(turns if order == "balanced" else turns[: max(1, len(demos) // 2)])
     if order == "nearest" and demos:
-        scores = prompts.bm25([query.input], [demo.input for demo in demos])[0]
-        best = np.argsort(-scores, kind="stable")[:NEAREST]
-        return tuple(demos[i] for i in best[::-1])
+        return tuple(demos[i] for i in _nearest(query.input, tuple(d.input for d in demos)))
     return tuple(demos)
+
+
+@lru_cache(maxsize=4096)
+def _nearest(query: str, texts: tuple[str, ...]) -> tuple[int, ...]:
+    """Return the places of the texts most like a query, the most similar last."""
+    scores = prompts.bm25([query], texts)[0]
+    return tuple(np.argsort(-scores, kind="stable")[:NEAREST][::-1].tolist())
 
 
 class _Told:

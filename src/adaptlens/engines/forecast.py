@@ -67,10 +67,14 @@ def forecast(
             tried[key] = _pace(models[name], cells, study, config)
         paces[name] = tried[key]
     rows: dict[str, dict[str, float]] = {}
+    searched: set[tuple[str, str]] = set()
     for cell in study.cells:
         pace = paces[str(cell.model["name"])]
         source = models[str(cell.model["name"])]
-        work = workload.of_cell(cell, study.tasks[cell.task["digest"]], source)
+        about = (source, str(cell.task["digest"]))
+        work = workload.of_cell(cell, study.tasks[about[1]], source, searched=about in searched)
+        if cell.adaptation.name == "best_prompt":
+            searched.add(about)
         row = rows.setdefault(
             group(cell.spec()), {"seconds": 0.0, "memory_bytes": 0.0, "disk_bytes": 0.0}
         )

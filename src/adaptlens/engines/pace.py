@@ -201,8 +201,10 @@ def _training(
 def _step_seconds(lm: LM, cell: Cell, task: Task) -> tuple[float, Weights | None]:
     """Return the seconds of a step of one variant, and what the last trial trained."""
     arguments = dict(cell.adaptation.arguments)
-    rate = arguments["rate"]
-    arguments["rate"] = rate[0] if isinstance(rate, tuple | list) else rate
+    for name in ("rate", "rate_times"):
+        given = arguments.get(name)
+        if isinstance(given, tuple | list):
+            arguments[name] = given[0]
     taken, adapted = [], None
     for steps in (TRIAL_STEPS[0], *TRIAL_STEPS):
         short: dict[str, Any] = {"steps": steps}
