@@ -60,7 +60,9 @@ def row(lm, task, given, targets, times, stops) -> None:
     )
     rates = [factor * LORA_RATE_TIMES_WIDTH / width(lm) for factor in times]
     draws = range(given.runs)
-    bank, _, kept = tuning.train(lm, task, draws, [(r, stops[-1]) for r in rates], None, stops)
+    lessons = {draw: tuning.lessons(lm, task, tuning.drawn(task, draw)) for draw in draws}
+    variants = [((rate, stops[-1]), draw, lessons[draw]) for rate in rates for draw in draws]
+    bank, _, kept = tuning.trained(lm, variants, None, stops)
     bank = bank.stacked(kept)
     ways = templates.ways(task)
     items = task.validation[: given.items]

@@ -180,7 +180,8 @@ def _adaptlens(words: list[str], flags: Iterable[str], command: Command) -> Job:
     if missing := _to_fetch(known, rest):
         _parsed(known, verb, rest)
         return Job("parsed", f"{missing} must be fetched")
-    files = {**_imagined(rest), **command.files}
+    settings = [word for text in command.files.values() for word in re.split(r"[\s,{}]+", text)]
+    files = {**_imagined([*rest, *settings]), **command.files}
     rest = _local(rest)
     if verb == "study limits" and "ladder" in rest:
         rest, verb = ["--study", "limits", *rest], "plan"

@@ -137,11 +137,11 @@ class InstructionTuning(Tuning):
         stops = sorted({steps for _, steps in candidates})
         first = [(rate, stops[0]) for rate in dict.fromkeys(rate for rate, _ in candidates)]
         variants = [(candidate, *part) for candidate in first for part in parts]
-        bank, started, _ = self._trained(lm, variants, progress)
+        bank, started, _ = self.trained(lm, variants, progress)
         by_rate = validated(bank)
         rates = [first[place][0] for place in by_rate.argmin(1)]
         variants = [((rate, stops[-1]), *part) for rate, part in zip(rates, parts, strict=True)]
-        bank, history, kept = self._trained(lm, variants, progress, stops)
+        bank, history, kept = self.trained(lm, variants, progress, stops)
         bank = bank.stacked(kept)
         by_stop = validated(bank)
         best = by_stop.argmin(1).tolist()
@@ -191,7 +191,7 @@ class InstructionTuning(Tuning):
         # The training loop wants those with the most steps first.
         order = sorted(range(len(draws)), key=lambda place: -candidates[chosen[place]][1])
         variants = [(candidates[chosen[p]], draws[p], lessons[p]) for p in order]
-        trained, history, _ = self._trained(lm, variants, progress)
+        trained, history, _ = self.trained(lm, variants, progress)
         back = np.argsort(order).tolist()
         runs = [
             Chosen(history, place, candidates[c][1]) for place, c in zip(back, chosen, strict=True)
@@ -219,10 +219,10 @@ class InstructionTuning(Tuning):
             candidates = [(rate, stop) for stop in steps for rate, _ in longest]
             doses = tuple(steps)
         variants = [(candidate, *part) for candidate in longest for part in parts]
-        bank, history, kept = self._trained(lm, variants, progress, doses)
+        bank, history, kept = self.trained(lm, variants, progress, doses)
         return bank.stacked(kept) if doses else bank, candidates, history
 
-    def _trained(
+    def trained(
         self,
         lm: LM,
         variants: Sequence[tuple[Candidate, int, Sequence[Lesson]]],
@@ -350,7 +350,7 @@ class TuningPath(InstructionTuning):
             ((rate, self.doses[-1]), draw, self.lessons(lm, task, self.drawn(task, draw)))
             for draw in draws
         ]
-        bank, history, kept = self._trained(lm, variants, progress, self.doses)
+        bank, history, kept = self.trained(lm, variants, progress, self.doses)
         runs = [Chosen(history, d, self.doses[-1]) for d in range(len(draws))]
         training = account(lm, [history], history.losses, bank.num_parameters, runs, full=False)
         examples = tuple(self.drawn(task, draw) for draw in draws)

@@ -204,7 +204,7 @@ class Judged:
             fixed = {name: rule for name, rule in CHOICE_METRICS.items() if rule in rules}
             for name, rule in fixed.items():
                 by_metric[name] = replace(arm.scores, values=reading.shaped("accuracy", rule))
-        elif not self.is_choice:
+        elif not self.is_choice and not arm.templates:
             by_metric["exact"] = replace(arm.scores, values=reading.shaped("exact"))
         rows = []
         for metric, scores in by_metric.items():
