@@ -207,6 +207,8 @@ def test_break_even_by_hand():
 def test_tuning_that_never_pays_breaks_even_never():
     assert compare.break_even(1000, 1, 1) == math.inf
     assert compare.break_even(1000, 1, 2) == math.inf
+    # The same cost, once as a mean of others: 0.30000000000000004 against 0.3.
+    assert compare.break_even(1000, 0.1 + 0.2, 0.3) == math.inf
     assert math.isnan(compare.break_even(math.nan, 2, 1))
 
 

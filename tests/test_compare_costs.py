@@ -43,8 +43,10 @@ def tuned(**changes):
     return arm("it-4", (5, 5), (5, 5), runs=runs, **numbers)
 
 
-def prompted(**changes):
-    return arm("icl-4", (95, 95), (15, 15), **{"query_seconds": 4.0, **changes})
+def prompted():
+    found = arm("icl-4", (95, 95), (15, 15), query_seconds=4.0)
+    found.condition.arrays["cost.query_tokens"] = np.full((2, 2), 30.0)
+    return found
 
 
 def judged(state, prompt="icl-4", tuned="it-4"):
@@ -85,14 +87,20 @@ def test_seconds_are_not_told_with_a_cached_prompt():
     assert found(rows, unit="seconds")[0] == 2.0  # 6 / (4 - 1)
 
 
+def test_prompts_of_nearly_one_length_are_not_told_apart_by_seconds():
+    short = prompted()
+    short.condition.arrays["cost.query_tokens"][:] = 29.0
+    even = BreakEven([tuned(), short], judged("tune"))
+    assert "seconds" not in {row["unit"] for row in even.rows}
+    assert "seconds" not in even.line
+
+
 def test_money_by_hand():
-    # A query reads 20 tokens and writes one; a cached prompt of 5 is cheaper by 5 - 5 * 0.1.
+    # A query of the tuned model reads 20 tokens, the prompt 30, and both write one.
     prices = {"gpu_hour": 3600.0, "input_million_tokens": 1e6, "cached_million_tokens": 1e5}
     prices["output_million_tokens"] = 1e6
-    pair = [tuned(), prompted()]
-    pair[1].condition.arrays["cost.query_tokens"] += 2
-    rows = BreakEven(pair, judged("tune"), prices).rows
-    assert found(rows, unit="money", serving="uncached")[0] == 3.0  # 6 / (23 - 21)
+    rows = BreakEven([tuned(), prompted()], judged("tune"), prices).rows
+    assert found(rows, unit="money", serving="uncached")[0] == pytest.approx(0.6)  # 6 / (31 - 21)
 
 
 @pytest.mark.parametrize(

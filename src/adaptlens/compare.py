@@ -19,6 +19,9 @@ RULES: tuple[Rule, ...] = ("raw", "bytes", "tokens", "corrected", "calibrated")
 CALIBRATION_BINS = 10
 CALIBRATED_MODELS = 499
 
+ROUNDING = 1e-9
+"""Costs of a query that differ by a smaller share are equal."""
+
 
 def choice_scores(arrays: Mapping[str, np.ndarray], rule: Rule = "raw") -> np.ndarray:
     """Return the score [repeats, queries, choices] whose largest entry is the prediction.
@@ -298,8 +301,10 @@ def break_even(
     if any(map(math.isnan, (training, prompt_query, tuned_query, prompt_setup))):
         return math.nan
     ahead = training - prompt_setup
-    if prompt_query <= tuned_query:
-        return 0.0 if ahead <= 0 and prompt_query == tuned_query else math.inf
+    # Equal costs that are means over draws differ by rounding, and a break-even would follow.
+    equal = math.isclose(prompt_query, tuned_query, rel_tol=ROUNDING)
+    if equal or prompt_query < tuned_query:
+        return 0.0 if ahead <= 0 and equal else math.inf
     return max(0.0, ahead / (prompt_query - tuned_query))
 
 

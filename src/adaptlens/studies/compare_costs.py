@@ -32,6 +32,9 @@ COSTS = (
 PEFT, HERE = "plain PEFT", "adaptlens"
 ONE_RUN, TRIED = "one run", "everything tried"
 
+TELLING = 1.5
+"""How many times the tokens of a tuned query a prompt must have for seconds to tell them apart."""
+
 Row = dict[str, Any]
 
 
@@ -88,7 +91,7 @@ class BreakEven:
         elif not self._measured():
             self.line = f"no break-even: the costs of {pair} are not in this run; run it again"
         else:
-            self.rows = [*self._in_flops(), self._in_seconds(), *self._in_money()]
+            self.rows = [*self._in_flops(), *self._in_seconds(), *self._in_money()]
             self.line = self._said()
             if found.state == "undecided":
                 self.line += "; it is not shown that tuning is as good"
@@ -134,11 +137,15 @@ class BreakEven:
             return queries, math.nan, math.nan
         return queries, min(single), max(single)
 
-    def _in_seconds(self) -> Row:
+    def _in_seconds(self) -> list[Row]:
+        """Return the break-even in seconds; none where timings differ by chance."""
+        read = [by_draw(arm, "query_tokens").mean() for arm in (self._prompt, self._tuned)]
+        if read[0] < TELLING * read[1]:
+            return []
         prompt, tuned = self._prompt.condition.numbers, self._tuned.condition.numbers
         training = tuned["training_seconds_amortised"]
         queries = compare.break_even(training, prompt["query_seconds"], tuned["query_seconds"])
-        return self._row("uncached", "seconds", HERE, ONE_RUN, queries)
+        return [self._row("uncached", "seconds", HERE, ONE_RUN, queries)]
 
     def _in_money(self) -> list[Row]:
         if not self._prices:
@@ -198,9 +205,12 @@ class BreakEven:
             f"counting everything tried on both sides: "
             f"{from_on('FLOP', PEFT, TRIED, 'uncached')}, "
             f"{from_on('FLOP', PEFT, TRIED, 'cached')} cached",
-            f"in seconds here, training shared among models trained together: "
-            f"{from_on('seconds', HERE, ONE_RUN, 'uncached')}",
         ]
+        if ("seconds", HERE, ONE_RUN, "uncached") in found:
+            said.append(
+                "in seconds here, training shared among models trained together: "
+                f"{from_on('seconds', HERE, ONE_RUN, 'uncached')}"
+            )
         if self._prices:
             said.append(
                 f"in money: {from_on('money', HERE, ONE_RUN, 'uncached')}, "
