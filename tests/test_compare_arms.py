@@ -172,12 +172,21 @@ def test_a_template_that_no_validation_query_was_read_under_is_not_chosen() -> N
 @pytest.mark.parametrize(
     ("one", "validation"),
     [
-        (templated(adaptation="icl", label="icl-4"), 8),
         (condition([[1, 0]], [[0] * 8]), 8),
         (condition([[[1, 1], [0, 0]]], [[1] * 3], templates=("a", "b")), 3),
     ],
 )
-def test_no_template_is_chosen_for_prompts_nor_without_validation(
+def test_prompts_choose_their_template_where_no_prompt_was_searched() -> None:
+    shown = templated(adaptation="icl", label="icl-4")
+    found = [condition([[1, 1]], [[0] * 8], adaptation="best_prompt", label="best-prompt-4",
+                       searches=({"rule": "raw"},))]  # fmt: skip
+    labels = [arm.label for arm in arms([shown], stored(8, 3), SETTINGS, "chrf")]
+    assert labels == ["icl-4", "best-icl-4"]
+    both = arms([shown, *found], stored(8, 2), SETTINGS, "chrf")
+    assert [arm.label for arm in both] == ["icl-4", "best-prompt-4"]
+
+
+def test_no_template_is_chosen_without_templates_or_validation(
     one: Condition, validation: int
 ) -> None:
     num_test = one.arrays["behaviour.loglik"].shape[-2]

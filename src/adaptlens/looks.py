@@ -103,9 +103,15 @@ CHOSEN = {
         meaning=f"{name}, read under the one template that did best on validation items",
         shape=shape,
     )
-    for name, shape in (("it", "triangle-right"), ("sl", "triangle-left"), ("full", "arrow"))
+    for name, shape in (
+        ("zero_shot", "triangle-up"),
+        ("icl", "diamond"),
+        ("it", "triangle-right"),
+        ("sl", "triangle-left"),
+        ("full", "arrow"),
+    )
 }
-"""Tuned models at a chosen template: the colour of the tuning, a shape of their own."""
+"""Arms at a chosen template: the colour of what they are, a shape of their own."""
 
 SPARE = (
     ("#9a7400", "#e0b84a", "triangle-down"),

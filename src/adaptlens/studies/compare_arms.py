@@ -141,10 +141,14 @@ def arms(
         metric: of generation tasks: "chrf" or "exact".
     """
     found = []
+    # A prompt that was searched is prompting at its best template; without one, prompts choose
+    # theirs as tuned models do.
+    searched = any(one.adaptation == "best_prompt" for one in members)
     for one in members:
         reading = Reading(one, task)
         found.append(_as_measured(reading, settings, metric))
-        if FAMILY[one.adaptation] == "tune" and len(one.templates) > 1 and reading.can_choose:
+        chooses = not searched or FAMILY[one.adaptation] == "tune"
+        if chooses and len(one.templates) > 1 and reading.can_choose:
             found.append(_at_best_template(reading, settings, metric))
     return found
 
