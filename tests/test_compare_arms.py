@@ -169,13 +169,6 @@ def test_a_template_that_no_validation_query_was_read_under_is_not_chosen() -> N
     assert arm_of(one, stored(4, 2), 1).templates == ("a",)
 
 
-@pytest.mark.parametrize(
-    ("one", "validation"),
-    [
-        (condition([[1, 0]], [[0] * 8]), 8),
-        (condition([[[1, 1], [0, 0]]], [[1] * 3], templates=("a", "b")), 3),
-    ],
-)
 def test_prompts_choose_their_template_where_no_prompt_was_searched() -> None:
     shown = templated(adaptation="icl", label="icl-4")
     found = [condition([[1, 1]], [[0] * 8], adaptation="best_prompt", label="best-prompt-4",
@@ -186,6 +179,13 @@ def test_prompts_choose_their_template_where_no_prompt_was_searched() -> None:
     assert [arm.label for arm in both] == ["icl-4", "best-prompt-4"]
 
 
+@pytest.mark.parametrize(
+    ("one", "validation"),
+    [
+        (condition([[1, 0]], [[0] * 8]), 8),
+        (condition([[[1, 1], [0, 0]]], [[1] * 3], templates=("a", "b")), 3),
+    ],
+)
 def test_no_template_is_chosen_without_templates_or_validation(
     one: Condition, validation: int
 ) -> None:
