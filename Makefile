@@ -5,8 +5,8 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --constraint constraints.txt
 .PHONY: demo test test-real check docs-check fix bench clean
 
 demo: .venv/installed ## compare the ways of adapting the reference model on two tasks, offline
-	$(BIN)/adaptlens compare --model reference --task sentiment-novel --task translation \
-		--shots 0,4,16 --draws 10 --out runs/demo
+	$(BIN)/adaptlens compare --model reference --task topic-novel --task translation \
+		--shots 0,2,8 --tuning it,sl --draws 10 --queries 100 --out runs/demo
 
 test: .venv/installed-test ## the whole test suite, offline
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest \

@@ -158,7 +158,7 @@ def compare(
         "peft_seconds": other,
         "ratio": other / own,
         "max_difference": difference,
-        "tokens_computed_share": history.tokens_computed / history.tokens_given,
+        "tokens_computed_share": history.total.tokens_computed / history.total.tokens_given,
     }
 
 

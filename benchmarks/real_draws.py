@@ -1,6 +1,6 @@
 """How often intervals from a few real draws cover the mean of sixty.
 
-    python benchmarks/real_draws.py [--runs 200] [--folder runs/real-draws]
+    python benchmarks/real_draws.py [--quick] [--runs 200] [--folder runs/real-draws]
 
 Sixty draws of every arm on a bundled task are run once, on the shipped model (a few minutes).
 Studies of 5, 10, 20 and 30 of these draws are then taken from them, and their 95% intervals held
@@ -30,16 +30,18 @@ COMMAND = [
     *("compare", "--model", "reference", "--task", "sentiment-novel", "--draws", "60"),
     *("--shots", "0,2,4,8,16", "--tuning", "it,sl", "--no-search"),
 ]
+QUICK = "--draws 6 --queries 8 --shots 0,2 --tuning it --set validation=8 --set tune.steps=2"
 RULES = ("raw", "bytes", "corrected")
 SIZES = (5, 10, 20, 30)
 FLIPS = 499
 
 
-def sixty(folder: Path) -> dict[tuple[str, str], Scores]:
+def sixty(folder: Path, more: str = "") -> dict[tuple[str, str], Scores]:
     """All draws of every (condition, scoring rule) that draws anything."""
     if not (folder / STUDY_FILE).exists():
         subprocess.run(
-            [sys.executable, "-m", "adaptlens", *COMMAND, "--out", str(folder)], check=True
+            [sys.executable, "-m", "adaptlens", *COMMAND, *more.split(), "--out", str(folder)],
+            check=True,
         )
     run = Run.open(folder)
     study = run.read_json(STUDY_FILE)
@@ -94,15 +96,15 @@ def covered(arms, size: int, runs: int) -> tuple[dict, dict]:
     )
 
 
-def table(folder: Path, runs: int) -> None:
-    arms = sixty(folder)
+def table(folder: Path, runs: int, quick: bool) -> None:
+    arms = sixty(folder, QUICK if quick else "")
     print("Coverage of the mean of sixty real draws by 95% intervals from a few of them")
     print(f"({runs} studies of each size; 'low' counts those covered in less than 90%)")
     print(
         f"{'what':12}{'draws':>6}{'number':>8}{'mean':>8}{'lowest':>8}{'low':>6}"
         f"{'sampling':>10}{'lowest':>8}{'low':>6}  lowest of ours"
     )
-    for size in SIZES:
+    for size in SIZES[:1] if quick else SIZES:
         for what, rates in zip(("scores", "differences"), covered(arms, size, runs), strict=True):
             both = np.array(list(rates.values()))
             worst = min(rates, key=lambda name: rates[name][0])
@@ -118,5 +120,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=200, help="studies of each size")
     parser.add_argument("--folder", type=Path, default=Path("runs/real-draws"))
+    parser.add_argument("--quick", action="store_true", help="six draws, two studies of five")
     given = parser.parse_args()
-    table(given.folder, given.runs)
+    table(given.folder, 2 if given.quick else given.runs, given.quick)

@@ -35,7 +35,11 @@ def main() -> None:
     parser.add_argument("--stops", default="10,30")
     parser.add_argument("--targets", default="usual,all-linear")
     parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--quick", action="store_true", help="two draws, two steps, eight items")
     given = parser.parse_args()
+    if given.quick:
+        given.runs, given.items, given.examples = 2, 8, 2
+        given.times, given.stops, given.targets = "1", "1,2", "usual"
     words = {"label_words": given.label_words} if given.label_words else {}
     task = tasks.load(given.task, **words)
     usual = templates.usual(task, chat=modelfiles.has_chat_template(given.model))
@@ -56,7 +60,9 @@ def row(lm, task, given, targets, times, stops) -> None:
     )
     rates = [factor * LORA_RATE_TIMES_WIDTH / width(lm) for factor in times]
     draws = range(given.runs)
-    bank, _, kept = tuning.train(lm, task, draws, [(r, stops[-1]) for r in rates], None, stops)
+    lessons = {draw: tuning.lessons(lm, task, tuning.drawn(task, draw)) for draw in draws}
+    variants = [((rate, stops[-1]), draw, lessons[draw]) for rate in rates for draw in draws]
+    bank, _, kept = tuning.trained(lm, variants, None, stops)
     bank = bank.stacked(kept)
     ways = templates.ways(task)
     items = task.validation[: given.items]

@@ -9,7 +9,8 @@ used of it:
 - small: run, with few queries, draws and steps, and small files in place of imagined ones;
 - planned: `adaptlens plan` of it, where the study is large whatever is asked;
 - parsed: flags and settings checked up to loading, where a model or data set must be fetched;
-- named: a command without arguments exists, or a target is in the Makefile;
+- named: a command without arguments, or with placeholders, exists and has the options; a target is
+  in the Makefile;
 - covered: what is run of another command is the same, or more of it;
 - left out: see `LEFT_OUT`, with the reason.
 
@@ -40,6 +41,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LEFT_OUT = {
     "make demo": "its recipe's command is run in a small form",
     "make test": "the suite, which .ci/run runs",
+    "make test-real": "the suite on a model that must be fetched",
     "make check": "the checks, which .ci/run runs",
     "make docs-check": "this",
     "make bench": "every benchmark in full; each is run here in its small form",
@@ -147,7 +149,10 @@ def _benchmark(
         return Job("covered", fuller[0])
     if not rest and command.text.startswith("benchmarks/"):
         return Job("covered", f"python {script}")
-    small = [option for option, has in (("--runs 2", "--runs"), ("--quick", "--quick"))
+    for model in _after(rest, ("--model",)):
+        if not _is_here(model):
+            return Job("parsed", f"{model} must be fetched")
+    small = [option for option, has in (("--quick", "--quick"), ("--runs 2", "--runs"))
              if f'"{has}"' in source]  # fmt: skip
     if not small and "Nothing is run." not in source:
         raise Uncovered(f"{script} has no small form; give it --quick, or --runs if it simulates")
@@ -165,6 +170,8 @@ def _adaptlens(words: list[str], flags: Iterable[str], command: Command) -> Job:
         if flag not in options:
             raise Uncovered(f"`adaptlens {verb}` has no option {flag}".replace("  ", " "))
     needs = any(p.required for p in known.params)
+    if any(re.fullmatch(r"[A-Z]+", word) and word != "RUN" for word in rest):
+        return Job("named", "a pattern")
     if rest == ["--help"] or (not rest and (needs or verb in SMALL or not verb)):
         return Job("named")
     if verb in PARSED:
@@ -173,7 +180,8 @@ def _adaptlens(words: list[str], flags: Iterable[str], command: Command) -> Job:
     if missing := _to_fetch(known, rest):
         _parsed(known, verb, rest)
         return Job("parsed", f"{missing} must be fetched")
-    files = {**_imagined(rest), **command.files}
+    settings = [word for text in command.files.values() for word in re.split(r"[\s,{}]+", text)]
+    files = {**_imagined([*rest, *settings]), **command.files}
     rest = _local(rest)
     if verb == "study limits" and "ladder" in rest:
         rest, verb = ["--study", "limits", *rest], "plan"
@@ -202,16 +210,24 @@ def _resolved(words: list[str]) -> tuple[click.Command, str, list[str]]:
 
 def _values(known: click.Command, rest: Sequence[str], name: str) -> list[str]:
     """Return what a command is given for an option, once or more."""
-    options = next((p.opts for p in known.params if p.name == name), [])
+    return _after(rest, next((p.opts for p in known.params if p.name == name), []))
+
+
+def _after(rest: Sequence[str], options: Sequence[str]) -> list[str]:
     return [value for option, value in itertools.pairwise(rest) if option in options]
+
+
+def _is_here(model: str) -> bool:
+    """Whether a model ships with the package."""
+    from adaptlens import zoo
+
+    return model.rpartition(":")[2] in (*zoo.names(), "ladder")
 
 
 def _to_fetch(known: click.Command, rest: Sequence[str]) -> str:
     """Return the first model or data set that is not on this machine, or ""."""
-    from adaptlens import zoo
-
     for model in _values(known, rest, "models"):
-        if model.rpartition(":")[2] not in (*zoo.names(), "ladder"):
+        if not _is_here(model):
             return model
     return next((task for task in _values(known, rest, "tasks") if task.startswith("hf:")), "")
 

@@ -28,7 +28,10 @@ ROWS = [
     {"text": f"{i} the {'put' if i % 2 else 'at'}", "label": "pos" if i % 2 else "neg"}
     for i in range(60)
 ]
-WORDS = ("--shots", "0,2", "--tuning", "it,full", "--draws", "2", "--set", "tune.steps=2")
+WORDS = (
+    "--shots", "0,2", "--tuning", "it,full", "--draws", "2", "--set", "tune.steps=2",
+    "--set", "search_reads=60", "--set", "search_draw_reads=30",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +61,12 @@ def first(folder):
 
 def test_every_condition_is_scored_with_an_interval(first):
     accuracy = pd.DataFrame(first["tables"]["accuracy"])
-    assert set(accuracy["condition"]) == {"zero-shot", "icl-2", "it-2", "full-2"}
-    assert set(accuracy["metric"]) == {"accuracy", "accuracy_normalised", "accuracy_corrected"}
+    assert set(accuracy["condition"]) == {
+        "zero-shot", "icl-2", "best-prompt-0", "best-prompt-2", "it-2", "best-it-2", "full-2",
+        "best-full-2",
+    }  # fmt: skip
+    fixed = {f"accuracy{rule}" for rule in ("", "_normalised", "_corrected", "_calibrated")}
+    assert set(accuracy["metric"]) == {"judged", *fixed}
     assert (accuracy["low"] <= accuracy["value"]).all()
     assert (accuracy["value"] <= accuracy["high"]).all()
 
@@ -79,8 +86,20 @@ def test_two_draws_are_said_to_support_no_claim(first):
 
 def test_the_same_command_does_nothing_again_and_prints_the_same(folder, first):
     again = compare(folder, "run", "--json")
-    assert "5 of 5 cells were done before" in " ".join(again.stderr.split())
+    assert "7 of 7 cells were done before" in " ".join(again.stderr.split())
     assert json.loads(again.stdout)["tables"]["accuracy"] == first["tables"]["accuracy"]
+
+
+def test_what_a_search_found_is_stored_with_the_run_and_told(folder, first):
+    found = pd.DataFrame(first["tables"]["searches"])
+    stored = pd.read_parquet(folder / "run" / "tables" / "searches.parquet")
+    assert found["options"].tolist() == stored["options"].tolist()
+    assert found["condition"].tolist() == ["best-prompt-0", "best-prompt-2", "best-prompt-2"]
+    # Each prompt asks about the same item; only those with examples show examples.
+    assert all(found["options"].str.startswith("--template '"))
+    assert (found["sent"].str.len()[1:] > len(found["sent"][0])).all()
+    said = first["verdicts"][0]["allowed"]
+    assert "Tuning: it, LoRA" in said and "full, all weights" in said
 
 
 def test_a_larger_command_adds_only_what_is_missing(folder, first):
@@ -90,6 +109,7 @@ def test_a_larger_command_adds_only_what_is_missing(folder, first):
     specs = [json.loads((folder / "run/cells" / c / "spec.json").read_text()) for c in added]
     assert {(s["adaptation"]["label"], tuple(s["draws"])) for s in specs} == {
         ("icl-2", (2,)),
+        ("best-prompt-2", (2,)),
         ("it-2", (2,)),
         ("full-2", (2,)),
     }
@@ -97,8 +117,12 @@ def test_a_larger_command_adds_only_what_is_missing(folder, first):
     assert accuracy.set_index("condition")["draws"].to_dict() == {
         "zero-shot": 1,
         "icl-2": 3,
+        "best-prompt-0": 1,
+        "best-prompt-2": 3,
         "it-2": 3,
+        "best-it-2": 3,
         "full-2": 3,
+        "best-full-2": 3,
     }
 
 
@@ -142,6 +166,8 @@ def test_python_does_what_the_command_line_does(folder, first):
         tuning=["it", "full"],
         draws=2,
         tune={"steps": 2},
+        search_reads=60,
+        search_draw_reads=30,
         out=folder / "python",
     )
     wanted = pd.DataFrame(first["tables"]["accuracy"])
@@ -181,7 +207,13 @@ def test_an_untrained_copy_runs_beside_its_model(folder):
     tiny = str(folder / "tiny")
     models = [tiny, f"untrained:{tiny}"]
     config = compare_config(
-        models=models, tasks=str(folder / "rows.json"), shots=0, tuning=[], queries=5, validation=1
+        models=models,
+        tasks=str(folder / "rows.json"),
+        shots=0,
+        tuning=[],
+        queries=5,
+        validation=1,
+        search=False,
     )
     study = comparison.plan(config)
     run = Run.open(folder / "both", create=True)

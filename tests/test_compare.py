@@ -56,6 +56,20 @@ def test_each_repeat_is_a_batch_of_its_own():
     assert np.allclose(together, np.concatenate(alone))
 
 
+@given(st.integers(2, 12), st.integers(2, 5), st.integers(0, 2**32 - 1))
+def test_batch_calibration_depends_on_neither_scale_nor_order(queries, choices, seed):
+    rng = np.random.default_rng(seed)
+    loglik = rng.normal(scale=3, size=(1, queries, choices))
+    scores = compare.choice_scores({"loglik": loglik}, "calibrated")
+    # What a query adds to all of its choices, such as the likelihood of its own words, is no prior.
+    shifted = loglik + rng.normal(size=(1, queries, 1))
+    moved = compare.choice_scores({"loglik": shifted}, "calibrated")
+    assert np.allclose(moved - moved[..., :1], scores - scores[..., :1])
+    some, other = rng.permutation(queries), rng.permutation(choices)
+    turned = compare.choice_scores({"loglik": loglik[:, some][..., other]}, "calibrated")
+    assert np.allclose(turned, scores[:, some][..., other])
+
+
 def test_an_answer_that_is_never_likely_is_still_none_after_batch_calibration():
     loglik = np.array([[[-1.0, -2.0, -3000.0], [-2.0, -1.0, -3000.0], [-2.0, -1.0, -3001.0]]])
     assert compare.predictions({"loglik": loglik}, "calibrated").tolist() == [[0, 1, 1]]
@@ -193,6 +207,8 @@ def test_break_even_by_hand():
 def test_tuning_that_never_pays_breaks_even_never():
     assert compare.break_even(1000, 1, 1) == math.inf
     assert compare.break_even(1000, 1, 2) == math.inf
+    # The same cost, once as a mean of others: 0.30000000000000004 against 0.3.
+    assert compare.break_even(1000, 0.1 + 0.2, 0.3) == math.inf
     assert math.isnan(compare.break_even(math.nan, 2, 1))
 
 

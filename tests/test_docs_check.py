@@ -99,6 +99,8 @@ def form(text: str) -> str:
         ("adaptlens plan --model reference --task hf:stanfordnlp/sst2", "parsed"),
         ("adaptlens study limits --models ladder", "planned"),
         ("python benchmarks/shift_rates.py [--runs 200]", "small"),
+        ("python benchmarks/recipe.py --model smollm2", "parsed"),
+        ("adaptlens compare --task TASK --draws R", "named"),
         ("make demo", "left out"),
         ("make clean", "named"),
     ],

@@ -53,6 +53,7 @@ def settings(folder: Path, **given):
         tasks=[{"path": f"{folder}/rows.json"}],
         shots=[0, 2],
         draws=2,
+        search=False,
         device="cpu",
         **{"tune": {"steps": [3]}, **given},
     )

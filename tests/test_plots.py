@@ -242,7 +242,9 @@ def test_a_tuned_model_at_a_chosen_template_costs_what_it_costs_and_is_drawn_onc
     table = cost_table()
     both = pd.concat([table, table[table["condition"] == "it-8"].assign(condition="best-it-8")])
     even = {"task": "t", "model": "m", "unit": "FLOP", "serving": "uncached"}
+    even |= {"trainer": "plain PEFT", "counted": "one run"}
     even |= {"prompt_condition": "icl-8", "queries": 100.0}
+    even |= {"trainer": "plain PEFT", "counted": "one run"}
     for tuned, name in (("it-8", "it"), ("best-it-8", "best_it")):
         chart = plots.cost_by_queries(both, pd.DataFrame([even | {"tuned_condition": tuned}]))
         assert {row["name"] for row in drawn(chart) if "cost" in row and "name" in row} == {
@@ -295,6 +297,7 @@ def cost_table() -> pd.DataFrame:
 
 def test_break_even_is_marked_where_the_lines_cross():
     even = {"task": "t", "model": "m", "unit": "FLOP", "serving": "uncached"}
+    even |= {"trainer": "plain PEFT", "counted": "one run"}
     even |= {"prompt_condition": "icl-8", "tuned_condition": "it-8", "queries": 100.0}
     chart = plots.cost_by_queries(cost_table(), pd.DataFrame([even]))
     rings = [row for row in drawn(chart) if "tuned" in row]
@@ -309,6 +312,7 @@ def test_break_even_is_marked_where_the_lines_cross():
 
 def test_a_break_even_that_never_comes_is_not_marked():
     even = {"task": "t", "model": "m", "unit": "FLOP", "serving": "uncached"}
+    even |= {"trainer": "plain PEFT", "counted": "one run"}
     even |= {"prompt_condition": "icl-8", "tuned_condition": "it-8", "queries": math.inf}
     chart = plots.cost_by_queries(cost_table(), pd.DataFrame([even]))
     assert not any("tuned" in row for row in drawn(chart))

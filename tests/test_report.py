@@ -324,6 +324,11 @@ def test_the_page_says_what_each_side_was_allowed(written):
     assert "best-it-16 is it-16 read under its best template alone." in text
 
 
+def test_the_page_says_when_tuning_pays_or_why_it_does_not(written):
+    text = written.read_text("utf-8")
+    assert "sentiment-novel: no break-even: icl-16 is better than it-16.</p>" in text
+
+
 def test_several_models_are_kept_apart():
     found = tables()
     other = {name: table.assign(model="other") for name, table in found.items()}
@@ -340,7 +345,7 @@ def test_several_models_are_kept_apart():
 
 def test_a_break_even_that_never_comes_is_never():
     rows = grids.break_evens(tables()).rows
-    never = [row for row in rows if row[-1].text == "never"]
+    never = [row for row in rows if row[-3].text == "never"]
     assert {(row[1].text, row[2].text) for row in never} == {("icl-1", "full-1")}
     assert {row[3].text for row in rows} == {"prompt cached", "prompt not cached"}
 

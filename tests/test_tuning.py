@@ -252,19 +252,57 @@ def test_validation_loss_is_the_mean_over_answer_tokens() -> None:
         for place in range(lesson.prompt_tokens, len(lesson.ids)):
             total -= float(logprob[place - 1, lesson.ids[place]])
             count += 1
-    assert loop.evaluate(lm, None, taught, 1)[0] == pytest.approx(total / count, abs=1e-5)
+    losses, counts = loop.evaluate(lm, None, taught, 1)
+    assert losses[0] == pytest.approx(total / count, abs=1e-5)
+    assert counts.tokens_given == sum(len(lesson.ids) for lesson in taught)
+    assert counts.labels == count
 
 
 def test_operations_are_counted_as_the_formula_says() -> None:
     lm = tiny.tiny_lm("llama")
     # Tiny Llama: width 32, 4 heads of 8, 2 key-value heads, inner width 48, 3 layers, vocab 320.
     matrices = 3 * (2 * 32 * 32 + 2 * 16 * 32 + 3 * 48 * 32)
-    history = loop.History(np.zeros((1, 1)), 0.0, 99, 10, 55, 3, 0)
     attention = 55 * 12 * 3 * 4 * 8
-    assert training_flops(lm, history) == 10 * 6 * matrices + attention + 3 * 6 * 320 * 32
-    assert training_flops(lm, history, 100) == (
+    assert training_flops(lm, 10, 55, 3) == 10 * 6 * matrices + attention + 3 * 6 * 320 * 32
+    assert training_flops(lm, 10, 55, 3, 100) == (
         10 * (4 * matrices + 600) + attention + 3 * 4 * 320 * 32
     )
+
+
+@pytest.mark.parametrize("kind", [InstructionTuning, FullTuning])
+def test_one_run_is_counted_as_the_texts_that_a_plain_trainer_would_read(kind: Any) -> None:
+    lm, parity = tiny.tiny_lm("llama"), task()
+    draws = (0, 1)
+    made = kind(4, steps=(2, 3), rate=(1e-3, 1e-2), batch=4)
+    training = made.adapt(lm, parity, draws).training
+    adapter = 0 if kind is FullTuning else training["trained_parameters"]
+    for place, draw in enumerate(draws):
+        # Four examples a batch of four: every step reads each of them whole.
+        sizes = [len(one.ids) for one in made.lessons(lm, parity, made.drawn(parity, draw))]
+        run = training["runs"][place]
+        assert run["steps"] == training["candidates"][training["chosen"][place]]["steps"]
+        assert run["tokens_given"] == run["steps"] * sum(sizes)
+        pairs = run["steps"] * sum(n * (n + 1) / 2 for n in sizes)
+        read = run["tokens_given"]
+        assert run["flops"] == pytest.approx(training_flops(lm, read, pairs, read, adapter))
+    assert training["flops"] == pytest.approx(np.mean([run["flops"] for run in training["runs"]]))
+    # Instruction tuning takes both rates to 2 steps and the better one to 3, with a stop at 2; full
+    # tuning starts anew: two rates of 2 and of 3.
+    trained = 7 if kind is InstructionTuning else 10
+    held_out = sum(len(one.ids) for one in made.held_out(lm, parity))
+    tokens = [
+        sum(len(one.ids) for one in made.lessons(lm, parity, made.drawn(parity, d))) for d in draws
+    ]
+    assert training["tried_tokens_given"] == trained * np.mean(tokens) + 4 * held_out
+    assert training["tried_flops"] > 2 * training["flops"]
+
+
+def test_a_run_costs_the_same_whatever_was_trained_beside_it() -> None:
+    lm, parity = tiny.tiny_lm("llama"), task()
+    kind = InstructionTuning(4, steps=3)
+    alone = kind.adapt(lm, parity, (1,)).training["runs"][0]
+    beside = kind.adapt(lm, parity, (0, 1, 2)).training["runs"][1]
+    assert (alone["flops"], alone["tokens_given"]) == (beside["flops"], beside["tokens_given"])
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ choice, NaN where a query has fewer choices. Formulas and sources: docs/methods.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,6 +18,9 @@ RULES: tuple[Rule, ...] = ("raw", "bytes", "tokens", "corrected", "calibrated")
 
 CALIBRATION_BINS = 10
 CALIBRATED_MODELS = 499
+
+ROUNDING = 1e-9
+"""Costs of a query that differ by a smaller share are equal."""
 
 
 def choice_scores(arrays: Mapping[str, np.ndarray], rule: Rule = "raw") -> np.ndarray:
@@ -53,8 +56,9 @@ def choice_scores(arrays: Mapping[str, np.ndarray], rule: Rule = "raw") -> np.nd
 def _batch_calibrated(loglik: np.ndarray) -> np.ndarray:
     if np.isnan(loglik).any():
         raise UserError(
-            "queries with different numbers of choices were given to the scoring rule 'calibrated', "
-            "which needs choices that all queries share; use raw, bytes, tokens or corrected."
+            "queries with different numbers of choices were given to the scoring rule "
+            "'calibrated', which needs choices that all queries share; use raw, bytes, tokens or "
+            "corrected."
         )
     # In logs throughout: a choice that is never likely must not come to have a prior of 0.
     shares = loglik - np.logaddexp.reduce(loglik, axis=-1, keepdims=True)
@@ -164,35 +168,53 @@ def calibration(
     Kumar et al. 2019 section 4 (debiased squared error), Vaicenavicius et al. 2019 section 5
     (testing calibration by resampling the answers that it implies).
     """
-    luck = np.random.default_rng(seed).random((stated.shape[1], simulations), dtype=np.float32)
-    found, simulated = [], np.zeros(simulations)
-    for own_stated, own_right in zip(stated, right, strict=True):
-        gaps = expected = squared = 0.0
-        for part in _bins(own_stated, num_bins):
-            claimed, count = own_stated[part], len(part)
-            share, accuracy = count / len(own_stated), own_right[part].mean()
-            gap = accuracy - claimed.mean()
-            gaps += share * abs(gap)
-            expected += share * _mean_absolute_gap(claimed) / count
-            squared += share * (gap**2 - accuracy * (1 - accuracy) / max(1, count - 1))
-            rights = (luck[part] < claimed.astype(np.float32)[:, None]).sum(0, dtype=np.int32)
-            simulated += np.abs(rights - claimed.sum()) / stated.size
-        found.append((gaps, expected, squared))
-    ece, if_calibrated, square = (float(value) for value in np.mean(found, axis=0))
+    bins = np.stack([_padded(_bins(own, num_bins)) for own in stated])
+    held = bins >= 0
+    claimed = np.where(held, np.take_along_axis(stated[:, None], bins, axis=-1), 0.0)
+    answered = np.where(held, np.take_along_axis(right[:, None], bins, axis=-1), 0.0)
+    counts, sums = held.sum(-1), claimed.sum(-1)
+    shares, accuracy = counts / stated.shape[1], answered.sum(-1) / counts
+    gaps = accuracy - sums / counts
+    noise = accuracy * (1 - accuracy) / np.maximum(1, counts - 1)
+    ece = float((shares * np.abs(gaps)).sum(-1).mean())
+    by_chance = float(_mean_absolute_gap(claimed).sum() / stated.size)
     # Equal errors come out of different sums, so rounding must not tell them apart.
+    simulated = _simulated_errors(claimed, bins, sums, simulations, seed) / stated.size
     as_large = int((simulated >= ece - 1e-9).sum())
-    return Calibration(ece, if_calibrated, (1 + as_large) / (1 + simulations), square)
+    squared = float((shares * (gaps**2 - noise)).sum(-1).mean())
+    return Calibration(ece, by_chance, (1 + as_large) / (1 + simulations), squared)
 
 
-def _mean_absolute_gap(claimed: np.ndarray) -> float:
+def _mean_absolute_gap(claimed: np.ndarray) -> np.ndarray:
     """Return the expected distance of the number of right answers from the sum of `claimed`.
 
-    Each answer is right with the chance it claims, so their number is Poisson-binomial.
+    Each answer [..., answers] is right with the chance it claims, so their number is
+    Poisson-binomial; its distribution is built up answer by answer.
     """
-    shares = np.ones(1)
-    for chance_right in claimed:
-        shares = np.convolve(shares, (1 - chance_right, chance_right))
-    return float(np.abs(np.arange(len(shares)) - claimed.sum()) @ shares)
+    size = claimed.shape[-1]
+    chances = np.zeros((*claimed.shape[:-1], size + 1))
+    chances[..., 0] = 1.0
+    for place in range(size):
+        own = claimed[..., place, None]
+        risen = chances[..., :-1] * own
+        chances *= 1 - own
+        chances[..., 1:] += risen
+    away = np.abs(np.arange(size + 1) - claimed.sum(-1, keepdims=True))
+    return (chances * away).sum(-1)
+
+
+def _simulated_errors(
+    claimed: np.ndarray, bins: np.ndarray, sums: np.ndarray, simulations: int, seed: int
+) -> np.ndarray:
+    """Return distances [simulations] of right answers from claims, over all draws and bins."""
+    num_queries = int(bins.max()) + 1
+    luck = np.random.default_rng(seed).random((num_queries + 1, simulations), dtype=np.float32)
+    found = np.zeros(simulations)
+    for own_claimed, own_bins, own_sums in zip(claimed.astype(np.float32), bins, sums, strict=True):
+        # Filling, numbered -1, claims 0 and is never right.
+        rights = (luck[own_bins] < own_claimed[..., None]).sum(1, dtype=np.int32)
+        found += np.abs(rights - own_sums[:, None]).sum(0)
+    return found
 
 
 def reliability(
@@ -214,6 +236,14 @@ def _bins(stated: np.ndarray, num_bins: int) -> list[np.ndarray]:
     """Return the places of each bin's answers, from the least confident to the most."""
     order = np.argsort(stated, kind="stable")
     return np.array_split(order, max(1, min(num_bins, len(order) // 2)))
+
+
+def _padded(bins: Sequence[np.ndarray]) -> np.ndarray:
+    """Return bins as rows [bins, answers] of the longest, filled with -1."""
+    found = np.full((len(bins), max(map(len, bins))), -1)
+    for row, own in zip(found, bins, strict=True):
+        row[: len(own)] = own
+    return found
 
 
 def agreement(left: np.ndarray, right: np.ndarray) -> float:
@@ -271,8 +301,10 @@ def break_even(
     if any(map(math.isnan, (training, prompt_query, tuned_query, prompt_setup))):
         return math.nan
     ahead = training - prompt_setup
-    if prompt_query <= tuned_query:
-        return 0.0 if ahead <= 0 and prompt_query == tuned_query else math.inf
+    # Equal costs that are means over draws differ by rounding, and a break-even would follow.
+    equal = math.isclose(prompt_query, tuned_query, rel_tol=ROUNDING)
+    if equal or prompt_query < tuned_query:
+        return 0.0 if ahead <= 0 and equal else math.inf
     return max(0.0, ahead / (prompt_query - tuned_query))
 
 

@@ -72,7 +72,8 @@ class Condition:
     `arrays` are the stored ones joined along `repeats`; `numbers` are means over cells weighted
     by their draws, except `peak_bytes` (the maximum); `cells` names the cell of each draw;
     `searches` is what a search found for each draw, `chosen` the candidate (rate and steps) that
-    tuning chose for each, empty where there was no choice; `texts` are those of the first cell;
+    tuning chose for each, empty where there was no choice, and `runs` what each draw's training
+    took, empty where nothing was trained; `texts` are those of the first cell;
     `templates` names those it was read under.
     """
 
@@ -94,6 +95,7 @@ class Condition:
     templates: tuple[str, ...] = ()
     searches: Sequence[Mapping[str, Any]] = ()
     chosen: Sequence[Mapping[str, Any]] = ()
+    runs: Sequence[Mapping[str, float]] = ()
 
     @property
     def examples(self) -> int:
@@ -165,6 +167,11 @@ def _join(spec: Mapping[str, Any], draws: Iterable[int], records: Sequence[Recor
                 (source[draw][0].result.get("training", {}), source[draw][1]) for draw in order
             )
             if "chosen" in made
+        ),
+        runs=tuple(
+            record.result["training"]["runs"][place]
+            for record, place in (source[draw] for draw in order)
+            if "runs" in record.result.get("training", {})
         ),
     )
 

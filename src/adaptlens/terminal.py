@@ -171,29 +171,12 @@ def show_report(report: "Report", console: Console) -> None:
 
 
 def break_even_lines(report: "Report") -> list[str]:
-    """Return one sentence per verdict's pair: after how many queries tuning has paid."""
-    table = report.tables["break_even"]
-    lines = []
-    for (model, task), rows in table.groupby(["model", "task"], sort=False):
-        for (prompted, tuned), pair in rows.groupby(
-            ["prompt_condition", "tuned_condition"], sort=False
-        ):
-            said = [
-                f"{_queries(queries)} ({unit}, {serving})"
-                for queries, unit, serving in zip(
-                    pair["queries"], pair["unit"], pair["serving"], strict=True
-                )
-            ]
-            lines.append(
-                f"{model}, {task}: {tuned} costs less than {prompted} after " + "; ".join(said)
-            )
-    return lines
-
-
-def _queries(number: float) -> str:
-    if math.isinf(number) or math.isnan(number):
-        return "never"
-    return f"{math.ceil(number):,} queries"
+    """Return one sentence per verdict: from how many queries on tuning has paid, or why never."""
+    return [
+        f"{verdict['model']}, {verdict['task']}: {verdict['break_even']}"
+        for verdict in report.verdicts
+        if verdict.get("break_even")
+    ]
 
 
 def show_convergence(report: Any, console: Console) -> None:

@@ -1,13 +1,31 @@
-"""What training took: operations, seconds, tokens, memory."""
+"""What training took: operations, seconds, tokens, memory; of one run, and of all that was tried.
+
+Two counts stand side by side. *Given* is what a plain PEFT trainer reads for the same steps: every
+token of every example, padding left out, logits at each of them. *Computed* is what was run here:
+prefixes that examples share once, padding included, logits where a label is predicted.
+"""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from adaptlens.adapt.batches import Counts
 from adaptlens.adapt.loop import History
 from adaptlens.lm.flops import attention_flops, matrix_parameters
 from adaptlens.lm.load import LM
+
+NOTHING = Counts()
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The training that a draw's weights come from: which variant of which history, how far."""
+
+    history: History
+    variant: int
+    steps: int
 
 
 def account(
@@ -15,46 +33,106 @@ def account(
     histories: Sequence[History],
     losses: np.ndarray,
     num_parameters: int,
-    num_draws: int,
+    chosen: Sequence[Chosen],
     *,
     full: bool,
+    choosing: Counts = NOTHING,
 ) -> dict[str, Any]:
-    """Return what training took, per draw: everything tried for a draw counts.
+    """Return what training took, as means over draws, and in `runs` draw by draw.
 
-    `seconds`, `tokens_*`, `flops` are per draw; `losses` is [draws][steps].
+    Names without `tried_` are about one run, that with the chosen rate and steps: `flops` and
+    `tokens_given` as a plain PEFT trainer would do it, `flops_computed` and `tokens_computed` as
+    done here. `tried_` is everything tried for a draw, reading the items that choose included.
+    Models that are trained together have no seconds of their own: `seconds_amortised` are those of
+    all together, shared out by tokens computed.
+
+    Args:
+        lm: the model.
+        histories: all training there was.
+        losses: [steps, draws], of the chosen runs.
+        num_parameters: trained in each run.
+        chosen: the run of each draw.
+        full: all weights were trained, not an adapter.
+        choosing: what was read to choose among candidates.
     """
-    computed = sum(history.tokens_computed for history in histories)
-    flops = sum(training_flops(lm, history, 0 if full else num_parameters) for history in histories)
+    num_draws = len(chosen)
+    adapter = 0 if full else num_parameters
+    runs = [_run(lm, one, adapter) for one in chosen]
+    total = Counts(*np.sum([history.total for history in histories], axis=0))
+    tried = {
+        "flops": training_flops(lm, *_given(total), adapter) + reading_flops(lm, *_given(choosing)),
+        "flops_computed": training_flops(lm, *_computed(total), adapter)
+        + reading_flops(lm, *_computed(choosing)),
+        "tokens_given": total.tokens_given + choosing.tokens_given,
+        "tokens_computed": total.tokens_computed + choosing.tokens_computed,
+        "seconds_amortised": sum(history.seconds for history in histories),
+    }
     return {
-        "seconds": sum(history.seconds for history in histories) / num_draws,
-        "flops": flops / num_draws,
-        "tokens_given": sum(history.tokens_given for history in histories) / num_draws,
-        "tokens_computed": computed / num_draws,
+        **{name: sum(run[name] for run in runs) / num_draws for name in tried},
+        **{f"tried_{name}": value / num_draws for name, value in tried.items()},
         "trained_parameters": num_parameters,
         "peak_bytes": max(history.peak_bytes for history in histories),
+        "runs": runs,
         "losses": [[round(float(x), 6) for x in own[~np.isnan(own)]] for own in losses.T],
     }
 
 
-def training_flops(lm: LM, history: History, adapter_parameters: int = 0) -> float:
-    """Return the floating-point operations of training, shared tokens once, padding included.
+def _run(lm: LM, chosen: Chosen, adapter_parameters: int) -> dict[str, float]:
+    """Return what one run took."""
+    history = chosen.history
+    counts = history.of_run(chosen.variant, chosen.steps)
+    return {
+        "steps": chosen.steps,
+        "flops": training_flops(lm, *_given(counts), adapter_parameters),
+        "flops_computed": training_flops(lm, *_computed(counts), adapter_parameters),
+        "tokens_given": counts.tokens_given,
+        "tokens_computed": counts.tokens_computed,
+        "seconds_amortised": history.seconds
+        * counts.tokens_computed
+        / max(1.0, history.total.tokens_computed),
+    }
+
+
+def _given(counts: Counts) -> tuple[float, float, float]:
+    # Transformers computes the logits of every token, whatever the loss is taken on.
+    return counts.tokens_given, counts.pairs_given, counts.tokens_given
+
+
+def _computed(counts: Counts) -> tuple[float, float, float]:
+    return counts.tokens_computed, counts.pairs_computed, counts.labels
+
+
+def training_flops(
+    lm: LM, tokens: float, pairs: float, logits: float, adapter_parameters: int = 0
+) -> float:
+    """Return the floating-point operations of training.
 
     Per token and weight matrix number: 2 forward and 2 backward for the activations, and 2 more
     for its own gradient where it is trained: 6 for full tuning (Kaplan et al. 2020, arXiv
     2001.08361, section 2.1), 4 under LoRA plus 6 per adapter number. Per query-key pair, layer and
-    unit of heads' width: 4 forward (scores, weighted values), 8 backward. The unembedding is paid
-    for label tokens alone. Norms, activations and the optimiser are not counted.
+    unit of heads' width: 4 forward (scores, weighted values), 8 backward. Norms, activations and
+    the optimiser are not counted.
 
     Args:
         lm: the model.
-        history: what was run.
+        tokens: read.
+        pairs: query-key pairs that see each other.
+        logits: tokens whose logits are computed, which pay for the unembedding.
         adapter_parameters: numbers of one adapter; 0 for full tuning.
     """
     each = 4 if adapter_parameters else 6
-    matrices = matrix_parameters(lm)
-    unembedding = lm.model.get_output_embeddings().weight.numel()
     return (
-        history.tokens_computed * (each * matrices + 6.0 * adapter_parameters)
-        + 3 * attention_flops(lm, history.pairs_computed)
-        + history.label_tokens * float(each) * unembedding
+        tokens * (each * matrix_parameters(lm) + 6.0 * adapter_parameters)
+        + 3 * attention_flops(lm, pairs)
+        + logits * float(each) * _unembedding(lm)
     )
+
+
+def reading_flops(lm: LM, tokens: float, pairs: float, logits: float) -> float:
+    """Return the floating-point operations of reading alone, adapters merged; see above."""
+    matrices = 2.0 * tokens * matrix_parameters(lm)
+    return matrices + attention_flops(lm, pairs) + 2.0 * logits * _unembedding(lm)
+
+
+def _unembedding(lm: LM) -> int:
+    return int(lm.model.get_output_embeddings().weight.numel())

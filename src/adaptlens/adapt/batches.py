@@ -7,6 +7,7 @@ gradients flow as if each lesson had been run alone.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -43,6 +44,44 @@ class Lesson:
         return len(self.ids) - self.prompt_tokens
 
 
+class Counts(NamedTuple):
+    """How much was read in training, for operations to be counted from.
+
+    Attributes:
+        tokens_given: tokens of the lessons, each read by itself and whole, without padding.
+        pairs_given: query-key pairs that see each other in these.
+        tokens_computed: tokens run, shared ones once, padding included.
+        pairs_computed: query-key pairs that see each other, as run.
+        labels: tokens the loss was taken on.
+    """
+
+    tokens_given: float = 0.0
+    pairs_given: float = 0.0
+    tokens_computed: float = 0.0
+    pairs_computed: float = 0.0
+    labels: float = 0.0
+
+
+def counts_of(batches: Sequence[Sequence[Lesson]], blocks: Sequence["Block"]) -> np.ndarray:
+    """Return the `Counts` of each variant [variants, counts]; a block's variants share it evenly.
+
+    Args:
+        batches: the lessons, one batch per variant.
+        blocks: as they were laid out.
+    """
+    found = np.zeros((len(batches), len(Counts._fields)))
+    for own, batch in zip(found, batches, strict=True):
+        sizes = [len(lesson.ids) for lesson in batch]
+        own[0] = sum(sizes)
+        own[1] = sum(size * (size + 1) // 2 for size in sizes)
+        own[4] = sum(lesson.num_labels for lesson in batch)
+    for block in blocks:
+        rows = found[block.first : block.last]
+        rows[:, 2] += block.tokens_computed / len(rows)
+        rows[:, 3] += block.pairs_computed / len(rows)
+    return found
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Block:
     """Rows of the variants first to last - 1, equally many each, and the labels in them.
@@ -56,8 +95,6 @@ class Block:
         targets: int64 [labels], the labels.
         owners: int64 [labels], the variant each belongs to, counted from `first`.
         weights: float32 [labels], one over the number of labels of its variant in the whole batch.
-        tokens_given: tokens of the lessons as separate texts, the last of each not counted (it
-            is never read).
         tokens_computed: batch x seq.
         pairs_computed: query-key pairs that see each other, padding included.
     """
@@ -71,7 +108,6 @@ class Block:
     targets: Tensor
     owners: Tensor
     weights: Tensor
-    tokens_given: int
     tokens_computed: int
     pairs_computed: int
     kept_mask: list[Tensor | dict[str, Tensor]] = field(default_factory=list)
@@ -195,7 +231,6 @@ def _block(
     positions = np.broadcast_to(np.minimum(np.arange(seq), last), shape).copy()
     ends = positions + 1
     places, targets, owners, weights = [], [], [], []
-    given = 0
     for v, (batch, packed) in enumerate(zip(batches, laid, strict=True)):
         own_rows, own_seq = packed.ids[low:high, :seq].shape
         ids[v, :own_rows, :own_seq] = packed.ids[low:high, :seq]
@@ -211,7 +246,6 @@ def _block(
             targets.append(lesson.ids[lesson.prompt_tokens :])
             owners.append(np.full(lesson.num_labels, v))
             weights.append(np.full(lesson.num_labels, 1 / num_labels, np.float32))
-            given += len(lesson.ids) - 1
     chain = all(packed.is_chain for packed in laid)
     return Block(
         first=first,
@@ -223,7 +257,6 @@ def _block(
         targets=torch.from_numpy(np.concatenate(targets).astype(np.int64)),
         owners=torch.from_numpy(np.concatenate(owners)),
         weights=torch.from_numpy(np.concatenate(weights)),
-        tokens_given=given,
         tokens_computed=ids.size,
         pairs_computed=int((ends - np.arange(seq)).sum()),
     )
@@ -245,7 +278,6 @@ def _to(block: Block, device: torch.device | str) -> Block:
         first=block.first,
         last=block.last,
         ends=ends,
-        tokens_given=block.tokens_given,
         tokens_computed=block.tokens_computed,
         pairs_computed=block.pairs_computed,
         **moved,

@@ -18,6 +18,7 @@ from adaptlens.adapt.halving import Read, Search, Tried
 from adaptlens.adapt.prompting import NO_DRAW, OVERFLOW, fit
 from adaptlens.adapt.recipes import choosing, parts
 from adaptlens.errors import UserError, unknown
+from adaptlens.lm.flops import matrix_parameters
 from adaptlens.lm.load import LM
 from adaptlens.tasks.template_space import templates_to_try, words_to_try
 from adaptlens.tasks.templates import Written, written
@@ -125,6 +126,7 @@ class BestPrompt:
                 "search": records,
                 "search_reads": sum(r["reads"] for r in records) / len(records),
                 "search_tokens": sum(r["tokens"] for r in records) / len(records),
+                "search_flops": sum(r["flops"] for r in records) / len(records),
             },
             examples=tuple(drawn) if self.examples else (),
         )
@@ -152,6 +154,8 @@ class BestPrompt:
             "items": found.items,
             "reads": bare.num_reads + search.reads,
             "tokens": bare.num_tokens + search.tokens,
+            # Attention and unembedding are left out, so this is the least that it takes.
+            "flops": 2.0 * matrix_parameters(lm) * (bare.num_tokens + search.tokens),
             "templates": [template.name for template in bare.templates],
             "sent": way.prompt(task.test[0]).text,
         }

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from adaptlens.adapt import Progress, loop
-from adaptlens.adapt.account import account
-from adaptlens.adapt.batches import Lesson
+from adaptlens.adapt.account import Chosen, account
+from adaptlens.adapt.batches import Counts, Lesson
 from adaptlens.adapt.prompting import names_of
 from adaptlens.adapt.recipes import Candidate, Tuning, choice_made, parts, width, writer
 from adaptlens.adapt.tuning import LORA_RATE_TIMES_WIDTH
@@ -44,7 +44,7 @@ class FullTuning(Tuning):
         rounds = len(set(parts(self.examples))) + 1 if folded else 1
         total = len(draws) * rounds * sum(steps for _, steps in candidates)
         trainer = _Trainer(self, lm, progress, total)
-        variants, curves, chosen = [], [], []
+        variants, runs, chosen = [], [], []
         validation = np.zeros((len(draws), len(candidates)))
         for d, draw in enumerate(draws):
             lessons = self.lessons(lm, task, self.drawn(task, draw))
@@ -53,23 +53,24 @@ class FullTuning(Tuning):
                 folds = self.folds(lm, task, draw)
                 validation[d] = [trainer.left_out(draw, one, folds) for one in candidates]
                 tried = [tried[int(validation[d].argmin())]]
-            best: tuple[float, int, Any, np.ndarray] | None = None
+            best: tuple[float, int, Any, loop.History] | None = None
             for c, candidate in tried:
-                with trainer.trained(draw, candidate, lessons) as (parameters, losses):
+                with trainer.trained(draw, candidate, lessons) as parameters:
                     if held_out:
-                        validation[d, c] = loop.evaluate(lm, None, held_out, 1)[0]
+                        validation[d, c] = trainer.judged(held_out)
                     if best is None or validation[d, c] < best[0]:
-                        best = (validation[d, c], c, parameters.trained(), losses)
+                        best = (validation[d, c], c, parameters.trained(), trainer.histories[-1])
             assert best is not None
             chosen.append(best[1])
             variants.append(best[2])
-            curves.append(best[3])
-        steps = max(len(curve) for curve in curves)
-        losses = np.full((steps, len(draws)), np.nan, np.float32)
-        for d, curve in enumerate(curves):
-            losses[: len(curve), d] = curve[:, 0]
+            runs.append(Chosen(best[3], 0, candidates[best[1]][1]))
+        losses = np.full((max(run.steps for run in runs), len(draws)), np.nan, np.float32)
+        for d, run in enumerate(runs):
+            losses[: run.steps, d] = run.history.losses[:, 0]
         size = parameters.masters.shape[1]
-        training = account(lm, trainer.histories, losses, size, len(draws), full=True)
+        training = account(
+            lm, trainer.histories, losses, size, runs, full=True, choosing=trainer.choosing
+        )
         if len(candidates) > 1:
             training |= choice_made(candidates, validation, chosen)
         ways = len(task.templates) or 1
@@ -90,6 +91,7 @@ class _Trainer:
 
     Attributes:
         histories: of the runs so far.
+        choosing: what was read to judge them.
     """
 
     def __init__(self, how: FullTuning, lm: LM, progress: Progress | None, total: int) -> None:
@@ -97,12 +99,13 @@ class _Trainer:
         self._how, self._lm, self._progress, self._total = how, lm, progress, total
         self._done = 0
         self.histories: list[loop.History] = []
+        self.choosing = Counts()
 
     @contextmanager
     def trained(
         self, draw: int, candidate: Candidate, lessons: Sequence[Lesson]
-    ) -> Iterator[tuple[FullParameters, np.ndarray]]:
-        """Run the model with weights trained so inside this context; also gives the losses."""
+    ) -> Iterator[FullParameters]:
+        """Run the model with weights trained so inside this context."""
 
         def report(step: int, _: int) -> None:
             if self._progress:
@@ -120,7 +123,7 @@ class _Trainer:
             )
             self._done += candidate[1]
             self.histories.append(history)
-            yield parameters, history.losses
+            yield parameters
 
     def left_out(
         self,
@@ -133,6 +136,12 @@ class _Trainer:
         for taught, judged in folds:
             size = sum(lesson.num_labels for lesson in judged)
             with self.trained(draw, candidate, taught):
-                losses += size * float(loop.evaluate(self._lm, None, judged, 1)[0])
+                losses += size * self.judged(judged)
             labels += size
         return losses / labels
+
+    def judged(self, lessons: Sequence[Lesson]) -> float:
+        """Return the loss per label token of the weights that are in place."""
+        losses, counts = loop.evaluate(self._lm, None, lessons, 1)
+        self.choosing = Counts(*np.add(self.choosing, counts))
+        return float(losses[0])

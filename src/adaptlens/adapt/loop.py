@@ -21,7 +21,15 @@ import torch
 from torch import Tensor
 
 from adaptlens.adapt import Progress
-from adaptlens.adapt.batches import PLAIN, Block, Lesson, choose_width, lay_out
+from adaptlens.adapt.batches import (
+    PLAIN,
+    Block,
+    Counts,
+    Lesson,
+    choose_width,
+    counts_of,
+    lay_out,
+)
 from adaptlens.adapt.optimiser import AdamW, Recipe
 from adaptlens.errors import UserError
 from adaptlens.lm.forward import is_out_of_memory
@@ -63,21 +71,24 @@ class History:
     Attributes:
         losses: float32 [steps, variants], before each step; NaN after a variant's last.
         seconds: wall time.
-        tokens_given: tokens read, had every example been run by itself.
-        tokens_computed: tokens run, shared ones once, padding included.
-        pairs_computed: query-key pairs that see each other, as run.
-        label_tokens: tokens the loss was taken on.
+        counts: float64 [steps, variants, counts], see `Counts`; 0 after a variant's last step.
         peak_bytes: the most memory held between a forward pass and its backward pass: allocated
             on an accelerator, resident on a CPU.
     """
 
     losses: np.ndarray
     seconds: float
-    tokens_given: int
-    tokens_computed: int
-    pairs_computed: int
-    label_tokens: int
+    counts: np.ndarray
     peak_bytes: int
+
+    @property
+    def total(self) -> Counts:
+        """What all variants read in all steps."""
+        return Counts(*self.counts.sum((0, 1)))
+
+    def of_run(self, variant: int, steps: int) -> Counts:
+        """Return what one variant read in its first steps."""
+        return Counts(*self.counts[:steps, variant].sum(0))
 
 
 def batches_of(count: int, batch: int, seed: int) -> Iterator[tuple[int, ...]]:
@@ -130,7 +141,7 @@ def train(
     ]
     optimiser = AdamW(trainable.masters, recipe)
     curve = np.full((num_steps, num_variants), np.nan, np.float32)
-    totals = np.zeros(4, int)
+    counts = np.zeros((num_steps, num_variants, len(Counts._fields)))
     peak_bytes = 0
     chosen: list[tuple[int, ...]] = []
     blocks: list[Block] = []
@@ -156,17 +167,13 @@ def train(
         optimiser.step(step, active)
         trainable.publish()
         peak_bytes = max(peak_bytes, held_bytes)
-        for block in blocks:
-            totals += (
-                block.tokens_given, block.tokens_computed, block.pairs_computed, len(block.targets)
-            )  # fmt: skip
+        counts[step, :active] = counts_of(batches, blocks)
         if progress:
             progress(step + 1, num_steps)
     finite = trainable.masters.isfinite().all(1).cpu().numpy()
     _check_finite(finite, num_steps - 1, names, recipe)
     seconds = time.perf_counter() - started
-    given, computed, pairs, labels = totals.tolist()
-    return History(curve, seconds, given, computed, pairs, labels, peak_bytes)
+    return History(curve, seconds, counts, peak_bytes)
 
 
 def _backward(
@@ -224,22 +231,27 @@ def evaluate(
     num_variants: int,
     *,
     block_tokens: int | None = None,
-) -> np.ndarray:
-    """Return the mean loss per label token of each variant on the same lessons, [variants]."""
+) -> tuple[np.ndarray, Counts]:
+    """Return the mean loss per label token of each variant on the same lessons, [variants].
+
+    And what all of them read.
+    """
     block_tokens = block_tokens or default_block_tokens(lm)
     width = choose_width(lm, [lessons])
     mixes = weights is None or weights.mixes_rows
     groups = [range(num_variants)] if mixes else [range(v, v + 1) for v in range(num_variants)]
     found = np.zeros(num_variants)
+    counts = np.zeros(len(Counts._fields))
     for group in groups:
         blocks = lay_out([lessons] * len(group), width, block_tokens=block_tokens, device=lm.device)
+        counts += counts_of([lessons] * len(group), blocks).sum(0)
         for block in blocks:
             each = len(block.ids) // (block.last - block.first)
             rows = [group[v] for v in range(block.first, block.last) for _ in range(each)]
             with torch.no_grad(), weights.routed(rows) if weights else nullcontext():
                 own = block.per_variant(block.losses(lm))
             found[group[block.first] : group[block.last - 1] + 1] += own.cpu().numpy()
-    return found
+    return found, Counts(*counts)
 
 
 def default_block_tokens(lm: LM) -> int:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from adaptlens.adapt import Progress, loop
-from adaptlens.adapt.account import account
+from adaptlens.adapt.account import Chosen, account
 from adaptlens.adapt.batches import PLAIN, Lesson, choose_width
 from adaptlens.adapt.optimiser import SCHEDULES, Recipe, Schedule
 from adaptlens.adapt.prompting import NO_DRAW
@@ -141,9 +141,8 @@ class MixtureTuning:
             block_tokens=_block_tokens(lm),
             width=row_width(lm, lessons, self.batch),
         )
-        training = account(
-            lm, [history], history.losses, bank.num_parameters, len(draws), full=False
-        )
+        runs = [Chosen(history, d, steps) for d in range(len(draws))]
+        training = account(lm, [history], history.losses, bank.num_parameters, runs, full=False)
         read = self.variation if self.variation in READ[self.system] else ""
         return Adapted(
             self.label,

@@ -4,7 +4,6 @@ They train on the same draws of examples that in-context learning shows, as `les
 down: prompts without demonstrations, each followed by its answer.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -12,17 +11,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from adaptlens.adapt import Progress, loop
-from adaptlens.adapt.account import account
-from adaptlens.adapt.batches import Lesson
+from adaptlens.adapt.account import NOTHING, Chosen, account
+from adaptlens.adapt.batches import Counts, Lesson
 from adaptlens.adapt.prompting import check_one_way, names_of
 from adaptlens.adapt.recipes import START, Candidate, Tuning, choice_made, width, writer
 from adaptlens.errors import UserError
 from adaptlens.lm.bank import LoraBank
 from adaptlens.lm.load import LM
 from adaptlens.values import Adapted, Task
-
-Variant = tuple[Candidate, int, Sequence[Lesson]]
-"""How to train an adapter, the number of its draw, and what on."""
 
 LORA_RATE_TIMES_WIDTH = 0.64
 """Default LoRA rate: 0.64 / width. 5e-3 at 128, 1.7e-3 at 384, 1.6e-4 at 4096 (a 7B model).
@@ -59,103 +55,121 @@ class InstructionTuning(Tuning):
     def adapt(
         self, lm: LM, task: Task, draws: Sequence[int], *, progress: Progress | None = None
     ) -> Adapted:
-        """Return one adapter per draw, all trained in one pass; of a search, those chosen."""
+        """Return one adapter per draw, all trained in one pass, candidates of a search too."""
         candidates = self.candidates(LORA_RATE_TIMES_WIDTH / width(lm))
-        if len(candidates) == 1:
-            bank, history, _ = self.train(lm, task, draws, candidates, progress)
-            chosen = Chosen(bank, history.losses, [history])
-        elif self.true_few_shot:
-            chosen = self._best_of_folds(lm, task, draws, candidates, progress)
-        elif self.keeps_path and len({steps for _, steps in candidates}) > 1:
-            chosen = self._halved(lm, task, draws, candidates, progress)
-        else:
-            chosen = self._best(lm, task, draws, candidates, progress)
+        lessons = [self.lessons(lm, task, self.drawn(task, draw)) for draw in draws]
+        choose = self._chosen
+        if len(candidates) > 1 and self.true_few_shot:
+            choose = self._chosen_by_folds
+        found = choose(lm, task, draws, lessons, candidates, progress)
         training = account(
-            lm, chosen.histories, chosen.losses, chosen.bank.num_parameters, len(draws), full=False
+            lm,
+            found.histories,
+            found.losses,
+            found.bank.num_parameters,
+            found.runs,
+            full=False,
+            choosing=found.choosing,
         )
         ways = len(task.templates) or 1
         return Adapted(
             self.label,
             tuple(draws) * ways,
             writer(lm, task, self.instruction, len(draws)),
-            weights=chosen.bank,
+            weights=found.bank,
             shares_prompts=True,
-            training={**training, **chosen.found},
+            training={**training, **found.record},
             examples=tuple(self.drawn(task, draw) for draw in draws) * ways,
             templates=names_of(task),
         )
 
-    def _best(
+    def _chosen(
         self,
         lm: LM,
         task: Task,
         draws: Sequence[int],
+        lessons: Sequence[Sequence[Lesson]],
         candidates: Sequence[Candidate],
         progress: Progress | None,
-    ) -> "Chosen":
-        """Return each draw's best candidate, all of them trained to their end."""
-        held_out = self.held_out(lm, task)
-        bank, history, _ = self.train(lm, task, draws, candidates, progress)
-        by_draw = _losses(lm, bank, held_out, len(draws))
-        best = by_draw.argmin(1).tolist()
-        picked = [c * len(draws) + d for d, c in enumerate(best)]
-        found = choice_made(candidates, by_draw, best)
-        return Chosen(bank.pick(picked), history.losses[:, picked], [history], found)
+    ) -> "_Found":
+        """Return each draw's adapter, the validation split having chosen if there is a choice."""
+        held_out = self.held_out(lm, task) if len(candidates) > 1 else []
+        parts = list(zip(draws, lessons, strict=True))
+        if self.keeps_path and all(len(set(one)) > 1 for one in zip(*candidates, strict=True)):
+            return self._halved(lm, held_out, parts, candidates, progress)
+        bank, candidates, history = self._tried(lm, parts, candidates, progress)
+        if not held_out:
+            runs = [Chosen(history, d, candidates[0][1]) for d in range(len(draws))]
+            return _Found(bank, [history], runs)
+        validation, choosing = loop.evaluate(lm, bank, held_out, bank.num_variants)
+        by_draw = validation.reshape(len(candidates), len(draws)).T
+        chosen = by_draw.argmin(1).tolist()
+        picked = [c * len(draws) + d for d, c in enumerate(chosen)]
+        # Stops on the way come dose by dose, over the same trained variants.
+        trained = history.losses.shape[1]
+        runs = [
+            Chosen(history, place % trained, candidates[c][1])
+            for place, c in zip(picked, chosen, strict=True)
+        ]
+        record = choice_made(candidates, by_draw, chosen)
+        return _Found(bank.pick(picked), [history], runs, record, choosing)
 
     def _halved(
         self,
         lm: LM,
-        task: Task,
-        draws: Sequence[int],
+        held_out: Sequence[Lesson],
+        parts: Sequence[tuple[int, Sequence[Lesson]]],
         candidates: Sequence[Candidate],
         progress: Progress | None,
-    ) -> "Chosen":
-        """Return each draw's best rate and steps, by successive halving.
+    ) -> "_Found":
+        """Return each draw's adapter, its rate and steps found by successive halving.
 
-        All rates are trained to the fewest steps; each draw's best one is trained to all of them,
-        the fewer steps being stops on the way.
+        All rates are trained to the fewest steps; each draw's best one is trained to the most, the
+        fewer steps being stops on the way. What was not tried has no validation loss.
         """
-        held_out = self.held_out(lm, task)
-        stops = sorted({steps for _, steps in candidates})
-        rates = list(dict.fromkeys(rate for rate, _ in candidates))
-        first = [(rate, stops[0]) for rate in rates]
-        bank, started, _ = self.train(lm, task, draws, first, progress)
-        by_rate = _losses(lm, bank, held_out, len(draws))
-        best = by_rate.argmin(1)
-        long = [(rates[c], stops[-1]) for c in best]
-        variants = self._variants(lm, task, draws, long)
-        bank, history, kept = self.train_variants(lm, variants, progress, stops)
-        bank = bank.stacked(kept)
-        by_stop = _losses(lm, bank, held_out, len(draws))
-        stop = by_stop.argmin(1)
-        losses = history.losses.copy()
-        for d, place in enumerate(stop):
-            losses[stops[place] :, d] = np.nan
-        known: list[dict[Candidate, float]] = [
-            {**dict(zip(first, rated, strict=True)), **dict(zip(
-                [(rate, at) for at in stops], stopped, strict=True))}
-            for rated, stopped, (rate, _) in zip(
-                by_rate.tolist(), by_stop.tolist(), long, strict=True)
-        ]  # fmt: skip
-        found = {
-            "candidates": [{"rate": rate, "steps": steps} for rate, steps in candidates],
-            "validation_losses": [[own.get(one, math.nan) for one in candidates] for own in known],
-            "chosen": [
-                candidates.index((rate, stops[place]))
-                for (rate, _), place in zip(long, stop, strict=True)
-            ],
-        }
-        picked = [int(place) * len(draws) + d for d, place in enumerate(stop)]
-        return Chosen(bank.pick(picked), losses, [started, history], found)
+        read = []
 
-    def _best_of_folds(
+        def validated(bank: LoraBank) -> np.ndarray:
+            losses, counts = loop.evaluate(lm, bank, held_out, bank.num_variants)
+            read.append(counts)
+            return losses.reshape(-1, len(parts)).T
+
+        stops = sorted({steps for _, steps in candidates})
+        first = [(rate, stops[0]) for rate in dict.fromkeys(rate for rate, _ in candidates)]
+        variants = [(candidate, *part) for candidate in first for part in parts]
+        bank, started, _ = self.trained(lm, variants, progress)
+        by_rate = validated(bank)
+        rates = [first[place][0] for place in by_rate.argmin(1)]
+        variants = [((rate, stops[-1]), *part) for rate, part in zip(rates, parts, strict=True)]
+        bank, history, kept = self.trained(lm, variants, progress, stops)
+        bank = bank.stacked(kept)
+        by_stop = validated(bank)
+        best = by_stop.argmin(1).tolist()
+        known = []
+        for d, rate in enumerate(rates):
+            own = dict(zip(first, by_rate[d].tolist(), strict=True))
+            own |= {(rate, stop): float(by_stop[d, n]) for n, stop in enumerate(stops)}
+            known.append([own.get(candidate) for candidate in candidates])
+        chosen = [candidates.index((r, stops[n])) for r, n in zip(rates, best, strict=True)]
+        record = {
+            "candidates": [{"rate": rate, "steps": steps} for rate, steps in candidates],
+            "validation_losses": known,
+            "chosen": chosen,
+        }
+        picked = [place * len(parts) + d for d, place in enumerate(best)]
+        runs = [Chosen(history, d, stops[place]) for d, place in enumerate(best)]
+        choosing = Counts(*np.sum(read, axis=0))
+        return _Found(bank.pick(picked), [started, history], runs, record, choosing)
+
+    def _chosen_by_folds(
         self,
         lm: LM,
         task: Task,
         draws: Sequence[int],
+        lessons: Sequence[Sequence[Lesson]],
         candidates: Sequence[Candidate],
         progress: Progress | None,
-    ) -> "Chosen":
+    ) -> "_Found":
         """Return each draw's adapter, trained as does best on parts of its examples left out."""
         folds = [
             (place, *fold)
@@ -163,23 +177,29 @@ class InstructionTuning(Tuning):
             for fold in self.folds(lm, task, draw)
         ]
         parts = [(draws[place], taught) for place, taught, _ in folds]
-        bank, candidates, tried = self._on_parts(lm, parts, candidates, progress)
+        bank, candidates, tried = self._tried(lm, parts, candidates, progress)
         summed, labels = np.zeros((len(draws), len(candidates))), np.zeros((len(draws), 1))
+        choosing = Counts()
         for number, (place, _, held_out) in enumerate(folds):
             own = bank.pick([c * len(parts) + number for c in range(len(candidates))])
             size = sum(lesson.num_labels for lesson in held_out)
-            summed[place] += size * loop.evaluate(lm, own, held_out, len(candidates))
+            losses, counts = loop.evaluate(lm, own, held_out, len(candidates))
+            summed[place] += size * losses
+            choosing = Counts(*np.add(choosing, counts))
             labels[place] += size
         chosen = (summed / labels).argmin(1).tolist()
-        variants = self._variants(lm, task, draws, [candidates[c] for c in chosen])
         # The training loop wants those with the most steps first.
         order = sorted(range(len(draws)), key=lambda place: -candidates[chosen[place]][1])
-        trained, history, _ = self.train_variants(lm, [variants[p] for p in order], progress)
+        variants = [(candidates[chosen[p]], draws[p], lessons[p]) for p in order]
+        trained, history, _ = self.trained(lm, variants, progress)
         back = np.argsort(order).tolist()
-        found = choice_made(candidates, summed / labels, chosen)
-        return Chosen(trained.pick(back), history.losses[:, back], [tried, history], found)
+        runs = [
+            Chosen(history, place, candidates[c][1]) for place, c in zip(back, chosen, strict=True)
+        ]
+        record = choice_made(candidates, summed / labels, chosen)
+        return _Found(trained.pick(back), [tried, history], runs, record, choosing)
 
-    def _on_parts(
+    def _tried(
         self,
         lm: LM,
         parts: Sequence[tuple[int, Sequence[Lesson]]],
@@ -199,44 +219,23 @@ class InstructionTuning(Tuning):
             candidates = [(rate, stop) for stop in steps for rate, _ in longest]
             doses = tuple(steps)
         variants = [(candidate, *part) for candidate in longest for part in parts]
-        bank, history, kept = self.train_variants(lm, variants, progress, doses)
+        bank, history, kept = self.trained(lm, variants, progress, doses)
         return bank.stacked(kept) if doses else bank, candidates, history
 
-    def _variants(
-        self, lm: LM, task: Task, draws: Sequence[int], candidates: Sequence[Candidate]
-    ) -> list["Variant"]:
-        """Return each draw with a candidate of its own, to be trained on all its examples."""
-        return [
-            (candidate, draw, self.lessons(lm, task, self.drawn(task, draw)))
-            for candidate, draw in zip(candidates, draws, strict=True)
-        ]
-
-    def train(
+    def trained(
         self,
         lm: LM,
-        task: Task,
-        draws: Sequence[int],
-        candidates: Sequence[Candidate],
+        variants: Sequence[tuple[Candidate, int, Sequence[Lesson]]],
         progress: Progress | None,
         doses: Sequence[int] = (),
     ) -> tuple[LoraBank, loop.History, list[Any]]:
-        """Return the trained bank, candidate by candidate, and the adapters at each dose."""
-        lessons = [self.lessons(lm, task, self.drawn(task, draw)) for draw in draws]
-        parts = list(zip(draws, lessons, strict=True))
-        variants = [(candidate, *part) for candidate in candidates for part in parts]
-        return self.train_variants(lm, variants, progress, doses)
+        """Return a bank trained side by side, and its numbers at each dose.
 
-    def train_variants(
-        self,
-        lm: LM,
-        variants: Sequence["Variant"],
-        progress: Progress | None,
-        doses: Sequence[int] = (),
-    ) -> tuple[LoraBank, loop.History, list[Any]]:
-        """Return the bank of adapters, one a variant, those with the most steps first.
-
-        Also returns what training did, and copies of all adapters after each number of steps in
-        `doses`.
+        Args:
+            lm: the model.
+            variants: how to train each, of which draw, and on what; the most steps first.
+            progress: told of the steps.
+            doses: numbers of steps after which copies are kept.
         """
         draws = [draw for _, draw, _ in variants]
         bank = LoraBank(
@@ -267,27 +266,31 @@ class InstructionTuning(Tuning):
         return bank, history, kept
 
 
-def _losses(lm: LM, bank: LoraBank, held_out: Sequence[Lesson], num_draws: int) -> np.ndarray:
-    """Return the loss on the items that choose, [draws, candidates]."""
-    losses = loop.evaluate(lm, bank, held_out, bank.num_variants)
-    return losses.reshape(-1, num_draws).T
-
-
 @dataclass(frozen=True)
-class Chosen:
+class _Found:
     """The adapters that are kept, one a draw, and what was done to find them.
 
     Attributes:
         bank: the adapters.
-        losses: of training, [steps, draws]; NaN after an adapter's last step.
-        histories: of every training.
-        found: what was tried and chosen; empty where nothing was.
+        histories: of all training.
+        runs: the training that each draw's adapter comes from.
+        record: what was tried and chosen; empty where nothing was.
+        choosing: what was read to choose.
     """
 
     bank: LoraBank
-    losses: np.ndarray
     histories: list[loop.History]
-    found: dict[str, Any] = field(default_factory=dict)
+    runs: list[Chosen]
+    record: dict[str, Any] = field(default_factory=dict)
+    choosing: Counts = NOTHING
+
+    @property
+    def losses(self) -> np.ndarray:
+        """The losses of the runs, [steps, draws]; NaN after a run's last step."""
+        losses = np.full((max(run.steps for run in self.runs), len(self.runs)), np.nan, np.float32)
+        for d, run in enumerate(self.runs):
+            losses[: run.steps, d] = run.history.losses[: run.steps, run.variant]
+        return losses
 
 
 @dataclass(frozen=True)
@@ -343,11 +346,13 @@ class TuningPath(InstructionTuning):
         check_one_way(task, self.label)
         rate = self.rate or self.times * LORA_RATE_TIMES_WIDTH / width(lm)
         assert not isinstance(rate, tuple)
-        candidates = [(rate, self.doses[-1])]
-        bank, history, kept = self.train(lm, task, draws, candidates, progress, self.doses)
-        training = account(
-            lm, [history], history.losses, bank.num_parameters, len(draws), full=False
-        )
+        variants = [
+            ((rate, self.doses[-1]), draw, self.lessons(lm, task, self.drawn(task, draw)))
+            for draw in draws
+        ]
+        bank, history, kept = self.trained(lm, variants, progress, self.doses)
+        runs = [Chosen(history, d, self.doses[-1]) for d in range(len(draws))]
+        training = account(lm, [history], history.losses, bank.num_parameters, runs, full=False)
         examples = tuple(self.drawn(task, draw) for draw in draws)
         return Adapted(
             self.label,

@@ -69,22 +69,28 @@ def break_evens(tables: Tables) -> Grid | None:
         ("tuned", False),
         ("serving", False),
         ("counted in", False),
+        ("trainer", False),
+        ("counted", False),
         ("break-even, queries", True),
+        ("least, single draws", True),
+        ("most, single draws", True),
     )
 
     def entries(row: Mapping[Any, Any]) -> list[Entry]:
-        queries = float(row["queries"])
-        shown = Entry("never", queries) if math.isinf(queries) else number(queries, 1, ",.0f")
         return [
             *(_condition(row, row[f"{side}_condition"], cells) for side in ("prompt", "tuned")),
             Entry(f"prompt {row['serving'].replace('un', 'not ')}", row["serving"]),
-            Entry(row["unit"], row["unit"]),
-            shown,
+            *(Entry(row[name], row[name]) for name in ("unit", "trainer", "counted")),
+            *(_until(float(row[name])) for name in ("queries", "low", "high")),
         ]
 
     caption = "Break-even: from this many queries on, tuning is cheaper"
-    used = "prompt_condition tuned_condition serving unit queries"
+    used = "prompt_condition tuned_condition serving unit trainer counted queries low high"
     return row_by_row(tables, "break_even", caption, headings, entries, used)
+
+
+def _until(queries: float) -> Entry:
+    return Entry("never", queries) if math.isinf(queries) else number(queries, 1, ",.0f")
 
 
 def measured(tables: Tables, name: str, caption: str) -> Grid | None:

@@ -4,7 +4,7 @@ import resource
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from statistics import median
 from types import TracebackType
 from typing import ClassVar
 
+import numpy as np
 import torch
 
 from adaptlens.lm import score
@@ -32,8 +33,8 @@ class Cost:
     the whole prompt; *cached* keeps the keys and values of what all queries share (instruction and
     demonstrations) and pays for the rest. Seconds are those of reading the prompt, the median over
     `SAMPLE_QUERIES` single, unbatched queries after one warm-up: what one user waits for until the
-    answer begins, not the throughput of a server. Tuned weights are taken as merged, so a query
-    costs what the base model costs.
+    answer begins, not the throughput of a server; the first variant is timed, all are counted.
+    Tuned weights are taken as merged, so a query costs what the base model costs.
     """
 
     name: ClassVar[str] = "cost"
@@ -41,28 +42,16 @@ class Cost:
     def measure(
         self, lm: LM, task: Task, adapted: Adapted, *, progress: Progress | None = None
     ) -> Measured:
-        """Return the numbers above; those that time took part in end in `_seconds`."""
+        """Return the numbers above, means over variants; those of each variant are the arrays."""
         queries = task.test[: SAMPLE_QUERIES + 1]
-        sent = [adapted.write(0, query) for query in queries]
-        asked = [
-            prompt if prompt.answers else Prompt(prompt.parts, (prompt.target,)) for prompt in sent
+        counted = [
+            _counted(lm, [adapted.write(variant, query) for query in queries])
+            for variant in range(len(adapted.draws))
         ]
-        requests = score.encode(lm, asked, [0] * len(asked))
-        ids = [list(request.prompt_ids) for request in requests]
-        shared = min((_common(ids[0], other) for other in ids[1:]), default=0)
-        answer_tokens = [sum(map(len, request.answers_ids)) for request in requests]
-        num_tokens = [len(one) for one in ids]
-        flops = [query_flops(lm, n, 0, a) for n, a in zip(num_tokens, answer_tokens, strict=True)]
-        cached = [
-            query_flops(lm, n - shared, shared, a)
-            for n, a in zip(num_tokens, answer_tokens, strict=True)
-        ]
+        arrays = {name: np.array([one[name] for one, _ in counted]) for name in counted[0][0]}
+        ids, shared = counted[0][1], int(arrays["cached_tokens"][0])
         numbers = {
-            "query_tokens": _mean(num_tokens),
-            "cached_tokens": float(shared),
-            "answer_tokens": _mean(answer_tokens),
-            "query_flops": _mean(flops),
-            "query_flops_cached": _mean(cached),
+            **{name: float(values.mean()) for name, values in arrays.items()},
             "query_seconds": _seconds(lm, ids, 0),
             "query_seconds_cached": _seconds(lm, ids, shared),
         }
@@ -71,7 +60,27 @@ class Cost:
             for name, value in adapted.training.items()
             if isinstance(value, (int, float))
         }
-        return Measured({**training, **numbers})
+        return Measured({**training, **numbers}, arrays)
+
+
+def _counted(lm: LM, sent: Sequence[Prompt]) -> tuple[dict[str, float], list[list[int]]]:
+    """Return the tokens and FLOPs of one variant's queries, means, and the prompts in tokens."""
+    asked = [
+        prompt if prompt.answers else Prompt(prompt.parts, (prompt.target,)) for prompt in sent
+    ]
+    requests = score.encode(lm, asked, [0] * len(asked))
+    ids = [list(request.prompt_ids) for request in requests]
+    shared = min((_common(ids[0], other) for other in ids[1:]), default=0)
+    answer_tokens = [sum(map(len, request.answers_ids)) for request in requests]
+    num_tokens = [len(one) for one in ids]
+    sizes = list(zip(num_tokens, answer_tokens, strict=True))
+    return {
+        "query_tokens": _mean(num_tokens),
+        "cached_tokens": float(shared),
+        "answer_tokens": _mean(answer_tokens),
+        "query_flops": _mean([query_flops(lm, n, 0, a) for n, a in sizes]),
+        "query_flops_cached": _mean([query_flops(lm, n - shared, shared, a) for n, a in sizes]),
+    }, ids
 
 
 def query_flops(lm: LM, num_tokens: int, past_tokens: int, answer_tokens: int) -> float:

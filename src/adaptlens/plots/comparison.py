@@ -37,12 +37,12 @@ if TYPE_CHECKING:
 
 COSTS = {
     "FLOP": ("training_flops", {"uncached": "query_flops", "cached": "query_flops_cached"}),
-    "seconds": (
-        "training_seconds",
-        {"uncached": "query_seconds", "cached": "query_seconds_cached"},
-    ),
+    "seconds": ("training_seconds_amortised", {"uncached": "query_seconds"}),
 }
 """For each unit, the column of the training cost and those of a query's cost by serving."""
+
+RINGED = {"FLOP": ("plain PEFT", "one run"), "seconds": ("adaptlens", "one run")}
+"""For each unit, the trainer and the way of counting whose break-even is on the drawn lines."""
 
 
 def accuracy_by_examples(
@@ -396,6 +396,7 @@ def _break_evens(
     for row in break_even.to_dict("records"):
         pair = {row["prompt_condition"], row["tuned_condition"]}
         here = (row["task"], row["model"], row["unit"], row["serving"]) == wanted
+        here &= (row["trainer"], row["counted"]) == RINGED[unit]
         if here and pair <= names and 1 <= row["queries"] < math.inf:
             said = f"{row['queries']:,.0f}"
             label = (

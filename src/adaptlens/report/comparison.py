@@ -35,9 +35,10 @@ COLUMNS = {
     "detectable queries draws test correction",
     "calibration": "task model condition brier ece answer_loglik",
     "reliability": "task model condition bin_confidence bin_accuracy count",
-    "cost": "task model condition training_flops training_seconds query_flops query_flops_cached "
-    "query_tokens query_seconds peak_bytes trainable",
-    "break_even": "task model prompt_condition tuned_condition serving unit queries",
+    "cost": "task model condition training_flops training_seconds_amortised query_flops "
+    "query_flops_cached query_tokens query_seconds peak_bytes trainable",
+    "break_even": "task model prompt_condition tuned_condition serving unit trainer counted "
+    "queries low high",
 }
 """The columns each table must have. Other tables are shown too, as they are."""
 
@@ -48,7 +49,7 @@ class Report:
 
     Attributes:
         verdicts: for each task and model, `state` (a key of `STATES`), `line`, the sentence, and
-            `allowed`, what each side could try.
+            `allowed`, what each side could try, and `break_even`, when tuning pays, a sentence.
         tables: tidy tables, one number a row, with the columns of `COLUMNS`; scores are fractions
             (chrF: 0-100), and `cell` is a cell's id or several. A table that was not measured is
             left out or empty.
@@ -189,14 +190,15 @@ def wanted(tables: Mapping[str, "pd.DataFrame"]) -> Iterator[Wanted]:
             "cost",
             "cost",
             partial(plots.cost_by_queries, break_even=tables.get("break_even")),
-            f"Total computation, training included, against queries answered. Rings: from here on "
-            f"the tuned model is cheaper than the prompt. {most}",
+            f"Total computation, one run of plain PEFT included, against queries answered. Rings: "
+            f"from here on the tuned model is cheaper than the prompt. {most}",
         ),
         (
             "seconds",
             "cost",
             partial(plots.cost_by_queries, break_even=tables.get("break_even"), unit="seconds"),
-            f"The same in seconds on the machine that ran it. {most}",
+            f"The same in seconds on the machine that ran it; models that were trained together "
+            f"share theirs. {most}",
         ),
     ]
     for name, source, chart, caption in made:

@@ -38,9 +38,9 @@ OF_ALL: Mapping[str, tuple[str, Any, str]] = {
     ),
     "chosen": (
         "curves", plots.chosen_bars,
-        "Right answers, %, at the number of samples that all draws chose on validation items, which "
-        "flatters it a little; claims judge the choice on other draws. Full: pattern (learnt and read "
-        "with the shortcut); half: misleading (learnt with, read without); "
+        "Right answers, %, at the number of samples that all draws chose on validation items, "
+        "which flatters it a little; claims judge the choice on other draws. Full: pattern (learnt "
+        "and read with the shortcut); half: misleading (learnt with, read without); "
         f"hollow: plain (neither). Dark tick: zero-shot on the same items. {BARS}",
     ),
     "shortcut": (

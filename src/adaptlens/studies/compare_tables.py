@@ -11,9 +11,10 @@ from adaptlens.errors import UserError
 from adaptlens.frames import Condition, conditions
 from adaptlens.stats import comparisons, estimate
 from adaptlens.store import Run
-from adaptlens.studies import compare_searches
+from adaptlens.studies import compare_across, compare_searches
 from adaptlens.studies.compare_allowed import allowed
 from adaptlens.studies.compare_arms import Arm, Reading, arms
+from adaptlens.studies.compare_costs import BreakEven, cost_row
 from adaptlens.studies.running import STUDY_FILE, cell_rows, unfinished
 from adaptlens.verdict import Verdict, verdict
 
@@ -83,6 +84,8 @@ def analyse(run: Run) -> tuple["Report", "pd.DataFrame"]:
         prompts += judged.prompts()
         answers += judged.answers()
         notes += judged.notes()
+    verdicts = compare_across.corrected(verdicts)
+    notes = [*compare_across.said(verdicts), *notes]
     if len(answers) > MOST_ROWS:
         notes.append(
             f"the page lists the first {MOST_ROWS:,} of {len(answers):,} answers (draw by draw); "
@@ -130,6 +133,7 @@ class Judged:
             margin=settings["margin"],
             seed=settings["seed"],
         )
+        self.break_even = BreakEven(self.arms, self.verdict, settings.get("prices"))
 
     def _arrays(self, one: Condition, split: str = "") -> dict[str, np.ndarray]:
         return self.readings[one.label].arrays(split)
@@ -166,8 +170,13 @@ class Judged:
             "differences": self._differences(),
             "calibration": [],
             "reliability": [],
-            "cost": [{**self._cost(arm.condition), "condition": arm.label} for arm in self.arms],
-            "break_even": self._break_even(),
+            "cost": [
+                {**self._about(arm.condition), "condition": arm.label, **cost_row(arm)}
+                for arm in self.arms
+            ],
+            "break_even": [
+                {"task": self.name, "model": self.model, **row} for row in self.break_even.rows
+            ],
         }
         if self.is_choice:
             for one in self.members:
@@ -195,7 +204,7 @@ class Judged:
             fixed = {name: rule for name, rule in CHOICE_METRICS.items() if rule in rules}
             for name, rule in fixed.items():
                 by_metric[name] = replace(arm.scores, values=reading.shaped("accuracy", rule))
-        elif not self.is_choice:
+        elif not self.is_choice and not arm.templates:
             by_metric["exact"] = replace(arm.scores, values=reading.shaped("exact"))
         rows = []
         for metric, scores in by_metric.items():
@@ -289,86 +298,6 @@ class Judged:
         bins = [{**self._about(one), **b} for b in compare.reliability(stated, right)]
         return row, bins
 
-    def _cost(self, one: Condition) -> dict[str, Any]:
-        names = [
-            "training_flops",
-            "training_seconds",
-            "query_flops",
-            "query_flops_cached",
-            "query_tokens",
-            "cached_tokens",
-            "query_seconds",
-            "query_seconds_cached",
-            "peak_bytes",
-        ]
-        paid = {name: one.numbers.get(name, 0.0) for name in names}
-        trained = one.numbers.get("training_trained_parameters", 0.0)
-        return {**self._about(one), **paid, "trainable": trained}
-
-    def _break_even(self) -> Rows:
-        """Return when the best tuning arm has paid against the best in-context one.
-
-        Best on the validation split over all draws; a description, not a test.
-        """
-        prompted, tuned = self._best("prompt"), self._best("tune")
-        if prompted is None or tuned is None:
-            return []
-        rows = []
-        for serving in ("uncached", "cached"):
-            for unit, queries in self._paid(prompted, tuned, serving == "cached").items():
-                rows.append(
-                    {
-                        "task": self.name,
-                        "model": self.model,
-                        "prompt_condition": prompted.label,
-                        "tuned_condition": tuned.label,
-                        "serving": serving,
-                        "unit": unit,
-                        "queries": queries,
-                    }
-                )
-        return rows
-
-    def _best(self, family: str) -> Condition | None:
-        def score(one: Condition) -> float:
-            scores = self.scores[one.label]
-            chosen_on = scores.values if scores.validation is None else scores.validation
-            return float(chosen_on.mean())
-
-        arms = [one for one in self.members if self.scores[one.label].family == family]
-        return max(arms, key=score, default=None)
-
-    def _paid(self, prompted: Condition, tuned: Condition, cached: bool) -> dict[str, float]:
-        """Return the break-even number of queries by unit."""
-        found = {}
-        for unit, name in (("FLOP", "flops"), ("seconds", "seconds")):
-            key = f"query_{name}" + ("_cached" if cached else "")
-            setup = 0.0
-            if cached:
-                setup = prompted.numbers[f"query_{name}"] - prompted.numbers[key]
-                setup -= tuned.numbers[f"query_{name}"] - tuned.numbers[key]
-            found[unit] = compare.break_even(
-                tuned.numbers[f"training_{name}"],
-                prompted.numbers[key],
-                tuned.numbers[key],
-                max(0.0, setup),
-            )
-        prices = self.settings.get("prices") or {}
-        if prices:
-            costs = [self._price(one, cached) for one in (prompted, tuned)]
-            paid = compare.training_price(prices, tuned.numbers["training_seconds"])
-            found["money"] = compare.break_even(paid, *costs)
-        return found
-
-    def _price(self, one: Condition, cached: bool) -> float:
-        kept = one.numbers["cached_tokens"] if cached else 0.0
-        return compare.query_price(
-            self.settings["prices"],
-            input_tokens=one.numbers["query_tokens"] - kept,
-            cached_tokens=kept,
-            output_tokens=one.numbers["answer_tokens"],
-        )
-
     def verdict_row(self) -> dict[str, Any]:
         """Return the verdict and what it rests on."""
         return {
@@ -378,6 +307,8 @@ class Judged:
             "state": self.verdict.state,
             "selection": self.verdict.selection,
             "allowed": allowed(self.members, self.task, self.settings),
+            "break_even": self.break_even.line,
+            "p": np.nan if self.verdict.primary is None else self.verdict.primary.p_holm,
         }
 
     def notes(self) -> list[str]:
