@@ -136,7 +136,8 @@ def _join(spec: Mapping[str, Any], draws: Iterable[int], records: Sequence[Recor
     doses = len(spec["adaptation"]["arguments"].get("doses", ()))
     read = tuple(used[0].result.get("templates", ()))
     outputs = [
-        texts[source[d][0].id].get("outputs", [[]] * len(order))[source[d][1]] for d in order
+        texts[record.id]["outputs"][place] if "outputs" in texts[record.id] else []
+        for record, place in (source[draw] for draw in order)
     ]
     return Condition(
         model=spec["model"]["name"],
