@@ -173,14 +173,33 @@ def test_equally_good_arms_are_chosen_by_what_they_cost():
 
 
 def test_a_half_of_the_draws_that_cannot_tell_keeps_to_the_choice_of_all():
-    # b is ahead on even draws by one query in twenty of validation, a by far on the odd ones.
+    # b is ahead on even draws, by one query in a hundred of validation, a by far on the odd ones.
     even = np.arange(10) % 2 == 0
-    held = np.ones((10, 20))
+    held = np.ones((10, 100))
     held[even, 0] = 0.0
+    good = np.where(even, 1.0, 0.2)[:, None] * np.ones(100)
     a = replace(arm("tune", range(50)), validation=held)
-    b = replace(arm("tune", range(40)), validation=np.where(even, 1.0, 0.2)[:, None] * np.ones(20))
+    b = replace(arm("tune", range(40)), validation=good)
     found = verdict({"icl-16": arm("prompt", []), "a": a, "b": b}, flips=99)
     assert (found.tuned, found.procedure) == ("a", None)
+    # Behind by more than the margin of two points, the half can tell.
+    held[even, :3] = 0.0
+    told = verdict({"icl-16": arm("prompt", []), "a": a, "b": b}, flips=99)
+    assert told.tuned == "a"
+    # b on odd draws, which the even ones chose it for: 40 of 100; a on even ones: 50.
+    assert told.procedure.difference == pytest.approx(0.45)
+
+
+def test_a_winner_that_is_behind_somewhere_is_said_to_be():
+    values = np.zeros((10, QUERIES))
+    values[:, :90] = 1.0
+    values[3, :90] = 0.0
+    other = arm("prompt", range(20))
+    won = replace(arm("tune", []), values=values)
+    found = verdict({"icl-16": other, "it-16": won}, margin=1.0, flips=99)
+    # Ahead by 70 points in nine draws of ten, behind by 20 in one.
+    assert found.state == "tune"
+    assert "in its worst draw behind by 20.0" in found.line
 
 
 def test_the_worst_template_and_draw_of_a_claim_are_said():

@@ -28,7 +28,7 @@ class Choice:
 
     @property
     def of_procedure(self) -> Scores:
-        """What the procedure of choosing scores, no draw judging what it chose."""
+        """What the procedure of choosing scores, each half of the draws judging the other's."""
         return self.scores if self.crossed is None else self.crossed
 
 
@@ -47,9 +47,10 @@ def choose(arms: Mapping[str, Scores], draws: Sequence[int], margin: float) -> C
     """Return the arm with the best validation score, and what halves of the draws would choose.
 
     Arms that are behind it by no more than `margin`, and no more than one standard error of the
-    paired difference, are as good: the cheapest of them is chosen. Half of the draws chooses this
-    arm again unless it is behind the half's best by more than one standard error. Nothing depends
-    on the order of `arms`.
+    paired difference, are as good: the cheapest of them is chosen. Half of the draws that cannot
+    tell, by the same rule, keeps to this arm. That brings some of the luck of the other half back,
+    but no more than the margin at a time; without it, arms that tie in a half would be judged by
+    the cheaper one, however it does in the other. Nothing depends on the order of `arms`.
 
     Args:
         arms: of one side; see `can_choose`.
@@ -70,7 +71,7 @@ def choose(arms: Mapping[str, Scores], draws: Sequence[int], margin: float) -> C
     halves = (draws[0::2], draws[1::2])
     chosen = []
     for half in halves:
-        good = _as_good(arms, half, 1.0)
+        good = _as_good(arms, half, margin)
         chosen.append(label if label in good else min(good, key=lambda one: cheaper(arms, one)))
     if chosen == [label, label]:
         return Choice(label, arms[label])

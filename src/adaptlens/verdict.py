@@ -72,10 +72,10 @@ def verdict(
 
     The arms are chosen on the validation scores (`arm_choice.choose`). Validation has other queries
     but the same draws, so a claim must hold twice: for the pair of arms that is named, and for the
-    procedure that chose them, in which no draw judges what it chose. The line prints the pair's own
-    difference. Without validation scores, or where conditions were run on different draws, the
-    arms with the best scores are judged, and the claim is corrected for all pairs they were chosen
-    from.
+    procedure that chose them, in which each half of the draws judges what the other half chose. The
+    line prints the pair's own difference. Without validation scores, or where conditions were run
+    on different draws, the arms with the best scores are judged, and the claim is corrected for all
+    pairs they were chosen from.
 
     Args:
         conditions: label to scores on the same queries. Prompting is family "prompt" and the

@@ -90,19 +90,20 @@ def _claimed(found: Finding) -> str:
     worst = worst_case(found.scores[winner], found.scores[loser])
     parts = [f": {winner} beats {loser} by {gap}, p(claim){p_value(found.p)}, {size(found)}"]
     if worst.template:
-        parts.append(f"in its worst template, '{worst.template[0]}', by {_by(worst.template[1])}")
+        parts.append(f"in its worst template, '{worst.template[0]}', {_ahead(worst.template[1])}")
     if worst.draw:
-        parts.append(f"in its worst draw by {_by(worst.draw[1])}")
+        parts.append(f"in its worst draw {_ahead(worst.draw[1])}")
     return "; ".join([*parts, *_failed(found)])
 
 
 def _equivalent(found: Finding) -> str:
     own, unit = found.own, UNITS[found.kind]
     gap = f"{_signed(own.difference)} {unit} {interval(own)}"
-    return (
+    said = (
         f": {own.left} and {own.right} are equivalent within {100 * own.margin:g} {unit} ({gap}), "
         f"p(claim){p_value(found.equivalence_p)}, {size(found)}"
     )
+    return "; ".join([said, *_failed(found)])
 
 
 def _neither(found: Finding) -> str:
@@ -188,8 +189,12 @@ def _signed(fraction: float) -> str:
     return f"{round(100 * fraction, 1) + 0.0:+.1f}"
 
 
-def _by(fraction: float) -> str:
-    return _number(100 * fraction)
+def _ahead(fraction: float) -> str:
+    """Return by how much an arm is ahead, or that it is behind."""
+    points = _number(100 * abs(fraction))
+    if float(points) == 0:
+        return "level"
+    return f"by {points}" if fraction > 0 else f"behind by {points}"
 
 
 def _number(points: float) -> str:
