@@ -1,6 +1,7 @@
 """Break-even of the pair that was judged, and sentences that cover several verdicts."""
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adaptlens.stats import Scores
 from adaptlens.studies import compare_across
 from adaptlens.studies.compare_costs import BreakEven, cost_row, from_on_queries
+from adaptlens.verdict import verdict
 
 WAYS = ("bare", "asked")
 
@@ -188,9 +191,38 @@ def test_a_claim_of_one_task_may_not_stand_beside_the_others():
     assert compare_across.said(compare_across.corrected(verdicts((0.04,), ("tune",)))) == []
 
 
+def test_equivalence_is_a_claim_too():
+    some = verdicts((0.02, 0.04), ("no difference", "undecided"))
+    (said,) = compare_across.said(compare_across.corrected(some))
+    assert said.endswith("tuning and prompting are equivalent on task-0")
+    open_ones = verdicts((0.5, 0.5), ("undecided", "undecided"))
+    (said,) = compare_across.said(compare_across.corrected(open_ones))
+    assert said.endswith("neither a difference nor that there is none is shown of any")
+
+
+def test_what_is_corrected_over_tasks_is_what_the_line_claims():
+    rng = np.random.default_rng(0)
+    draws = tuple(range(10))
+    arms = {
+        "icl-4": Scores((rng.random((10, 60)) < 0.6).astype(float), draws, "prompt", floor=0.5),
+        "it-4": Scores((rng.random((10, 60)) < 0.95).astype(float), draws, "tune", floor=0.5),
+    }
+    baselines = {"chance": np.full(60, 0.5), "majority 'a'": np.eye(2)[0].repeat(30)}
+    found = verdict(arms, baselines=baselines, flips=199)
+    # Holm over the pair and both arms against their baselines, not the pair alone.
+    assert found.p > found.primary.p_holm
+    assert compare_across.claimed_p(replace(found, state="tune")) == found.p
+    same = replace(found, state="no difference", equivalence_p=0.03)
+    assert compare_across.claimed_p(same) == 0.03
+    assert compare_across.claimed_p(replace(found, state="neither")) == 1.0
+    assert math.isnan(compare_across.claimed_p(verdict({})))
+
+
 @given(
     st.lists(
-        st.tuples(st.floats(0, 1), st.sampled_from(("tune", "prompt", "undecided"))),
+        st.tuples(
+            st.floats(0, 1), st.sampled_from(("tune", "prompt", "undecided", "no difference"))
+        ),
         min_size=2, max_size=6,
     ),
     st.randoms(use_true_random=False),

@@ -6,16 +6,36 @@ from typing import Any
 
 from adaptlens.counts import counted, listed
 from adaptlens.stats import holm
+from adaptlens.verdict import Verdict
 
 ALPHA = 0.05
 
+CLAIMS = {
+    "tune": "tuning is better",
+    "prompt": "prompting is better",
+    "no difference": "tuning and prompting are equivalent",
+}
+
+
+def claimed_p(verdict: Verdict) -> float:
+    """Return the p-value of what a verdict claims, as its line has it; NaN where none was tested.
+
+    A difference and no difference cannot both be false claims about one pair, so only the one that
+    is made counts. Where neither arm beats the baselines nothing is claimed about the pair: 1.
+    """
+    if verdict.primary is None:
+        return math.nan
+    if verdict.state == "no difference":
+        return verdict.equivalence_p
+    return 1.0 if verdict.state == "neither" else verdict.p
+
 
 def corrected(verdicts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the verdicts with `p_holm_tasks`: Holm over the tests of tuning against prompting.
+    """Return the verdicts with `p_holm_tasks`: Holm over the claims on tuning against prompting.
 
     Args:
-        verdicts: with `p`, what the verdict's own claim of a difference rests on; NaN where none
-            was tested, which counts for nothing and stays NaN.
+        verdicts: with `p`, see `claimed_p`; a claim that was not tested counts for nothing and
+            stays NaN.
     """
     tested = [place for place, one in enumerate(verdicts) if not math.isnan(one["p"])]
     adjusted = dict(zip(tested, holm([verdicts[place]["p"] for place in tested]), strict=True))
@@ -47,10 +67,10 @@ def said(verdicts: Sequence[Mapping[str, Any]], alpha: float = ALPHA) -> list[st
         )
 
     parts = []
-    for state, what in (("tune", "tuning is better"), ("prompt", "prompting is better")):
+    for state, what in CLAIMS.items():
         if won := names(state, True):
             parts.append(f"{what} on {listed(won)}")
-    if lost := sorted(names("tune", False) + names("prompt", False)):
+    if lost := sorted(name for state in CLAIMS for name in names(state, False)):
         parts.append(f"what is claimed of {listed(lost)} alone does not stand beside the others")
-    found = "; ".join(parts) or "no difference between tuning and prompting is shown"
+    found = "; ".join(parts) or "neither a difference nor that there is none is shown of any"
     return [f"over the {over}, p-values corrected for all of them (Holm): {found}"]

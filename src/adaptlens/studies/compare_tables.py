@@ -308,7 +308,7 @@ class Judged:
             "selection": self.verdict.selection,
             "allowed": allowed(self.members, self.task, self.settings),
             "break_even": self.break_even.line,
-            "p": np.nan if self.verdict.primary is None else self.verdict.p,
+            "p": compare_across.claimed_p(self.verdict),
         }
 
     def notes(self) -> list[str]:
