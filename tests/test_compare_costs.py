@@ -52,8 +52,8 @@ def prompted():
     return found
 
 
-def judged(state, prompt="icl-4", tuned="it-4"):
-    return SimpleNamespace(state=state, prompt=prompt, tuned=tuned)
+def judged(state, prompt="icl-4", tuned="it-4", tests=()):
+    return SimpleNamespace(state=state, prompt=prompt, tuned=tuned, tests=tests)
 
 
 def found(rows, **wanted):
@@ -116,6 +116,19 @@ def test_money_by_hand():
 def test_where_tuning_is_worse_a_sentence_says_that_there_is_none(state, said):
     even = BreakEven([tuned(), prompted()], judged(state))
     assert even.rows == [] and even.line.startswith(said)
+
+
+def test_tuning_that_is_not_shown_to_beat_a_baseline_has_none():
+    def against(arm, p):
+        return SimpleNamespace(left=arm, right="majority 'a'", p_holm=p)
+
+    pair = SimpleNamespace(left="it-4", right="icl-4", p_holm=0.5)
+    tests = (pair, against("it-4", 0.2), against("icl-4", 0.01))
+    even = BreakEven([tuned(), prompted()], judged("undecided", tests=tests))
+    assert even.rows == []
+    assert even.line == "no break-even: it-4 is not shown to beat always answering 'a'"
+    beaten = (pair, against("it-4", 0.01), against("icl-4", 0.2))
+    assert BreakEven([tuned(), prompted()], judged("undecided", tests=beaten)).rows
 
 
 def test_a_break_even_before_anything_is_shown_says_so():

@@ -5,14 +5,17 @@ does not say that tuning is worse. Formulas: docs/methods.md, sections 9 and 10.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from adaptlens import compare
+from adaptlens.stats import Difference
+from adaptlens.studies.compare_across import ALPHA
 from adaptlens.studies.compare_arms import Arm
 from adaptlens.verdict import Verdict
+from adaptlens.verdict_words import phrase
 
 COSTS = (
     "training_flops",
@@ -88,6 +91,8 @@ class BreakEven:
             self.line = (
                 f"no break-even: of {pair}, neither is shown to beat an answer that costs nothing"
             )
+        elif behind := [phrase(test.right) for test in _not_beaten(found, known)]:
+            self.line = f"no break-even: {found.tuned} is not shown to beat {' or '.join(behind)}"
         elif not self._measured():
             self.line = f"no break-even: the costs of {pair} are not in this run; run it again"
         else:
@@ -217,6 +222,12 @@ class BreakEven:
                 f"{from_on('money', HERE, ONE_RUN, 'cached')} cached"
             )
         return "; ".join(said)
+
+
+def _not_beaten(found: Verdict, arms: Collection[str]) -> list[Difference]:
+    """Return the tests of the judged tuned arm against baselines that it is not shown to beat."""
+    own = [test for test in found.tests if test.left == found.tuned and test.right not in arms]
+    return [test for test in own if test.p_holm > ALPHA]
 
 
 def from_on_queries(row: Mapping[str, Any]) -> str:
