@@ -379,6 +379,34 @@ def test_orders_by_hand() -> None:
     assert set(shown("nearest")) == set("1234")
 
 
+def test_the_nearest_are_nearest_by_the_measure_that_is_given() -> None:
+    demos = [Example(str(n), "x" * n, "a") for n in range(1, 8)]
+    query = Example("q", "xxxxxx", "a")
+
+    def by_length(queries: Any, texts: Any) -> np.ndarray:
+        return np.array([[-abs(len(q) - len(t)) for t in texts] for q in queries])
+
+    # Lengths 6; 5 and 7; 4 are nearest to 6; of equals the first is nearer.
+    assert "".join(d.id for d in arranged(demos, "nearest", query, by_length)) == "4756"
+
+
+def test_candidates_that_do_not_fit_are_left_out_and_counted(lm: Any) -> None:
+    """One template is longer than the context; with the answer taken from it, others win."""
+    task = yes_or_no()
+    long = Template(name="long", before_input="word " * lm.context_tokens)
+    given_ = replace(task, templates=(*task.templates, long))
+    how = BestPrompt(2, reads=200, draw_reads=100)
+    found, without = (how.adapt(lm, one, (0, 1)).training["search"] for one in (given_, task))
+    assert [one["too_long"] for one in without] == [0, 0]
+    # Without demonstrations once, and with each draw's.
+    assert [one["too_long"] for one in found] == [2, 2]
+    assert [one["prompt"] for one in found] == [one["prompt"] for one in without]
+    words = "word " * lm.context_tokens
+    everything = replace(task, templates=(), template=Template(between=words + "\n"))
+    with pytest.raises(UserError, match="longer than the context"):
+        how.adapt(lm, everything, (0,))
+
+
 @pytest.mark.parametrize(
     ("how", "task", "said"),
     [
@@ -401,6 +429,7 @@ def test_a_task_that_cannot_be_searched_is_one_line(
         ({"examples": 1, "true_few_shot": True}, "needs at least 2"),
         ({"examples": 1, "reads": 0}, "reads 0 was given"),
         ({"examples": 1, "selection": "similar"}, "unknown selection"),
+        ({"examples": 1, "retrieval": "random"}, "unknown retrieval"),
     ],
 )
 def test_wrong_arguments_are_one_line(given_: Any, said: str) -> None:

@@ -140,6 +140,8 @@ def test_where_halves_of_the_draws_choose_differently_a_claim_must_hold_either_w
     assert found.primary == own
     assert found.procedure == replace(procedure, left="a")
     assert found.p == max(own.p, procedure.p)
+    assert "by 50.0 points [" in found.line
+    assert "; chosen on other draws, arms differ by +45.0 [" in found.line
     assert "halves of the draws would choose other arms" in found.selection
 
 

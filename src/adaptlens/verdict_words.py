@@ -89,6 +89,7 @@ def _claimed(found: Finding) -> str:
     gap = f"{100 * abs(own.difference):.1f} {unit} {interval(own, sign)}"
     worst = worst_case(found.scores[winner], found.scores[loser])
     parts = [f": {winner} beats {loser} by {gap}, p(claim){p_value(found.p)}, {size(found)}"]
+    parts += _of_procedure(found, sign)
     if worst.template:
         parts.append(f"in its worst template, '{worst.template[0]}', {_ahead(worst.template[1])}")
     if worst.draw:
@@ -103,7 +104,7 @@ def _equivalent(found: Finding) -> str:
         f": {own.left} and {own.right} are equivalent within {100 * own.margin:g} {unit} ({gap}), "
         f"p(claim){p_value(found.equivalence_p)}, {size(found)}"
     )
-    return "; ".join([said, *_failed(found)])
+    return "; ".join([said, *_of_procedure(found), *_failed(found)])
 
 
 def _neither(found: Finding) -> str:
@@ -123,13 +124,16 @@ def _undecided(found: Finding) -> str:
     gap = f"{own.left} against {own.right} {_signed(own.difference)} {unit} {interval(own)}"
     if not own.supports_claims:
         return f": {own.warnings[0]}; {gap}, {size(found)}"
-    parts = [f": {gap}, p(claim){p_value(found.p)}, {size(found)}"]
-    if found.procedure is not None:
-        other = found.procedure
-        parts.append(
-            f"chosen on other draws, arms differ by {_signed(other.difference)} {interval(other)}"
-        )
-    return "; ".join([*parts, *_failed(found), would_decide(own)])
+    said = f": {gap}, p(claim){p_value(found.p)}, {size(found)}"
+    return "; ".join([said, *_of_procedure(found), *_failed(found), would_decide(own)])
+
+
+def _of_procedure(found: Finding, sign: int = 1) -> list[str]:
+    """Return what the procedure of choosing arms gives, where that is not the pair's own."""
+    if found.procedure is None:
+        return []
+    gap = _signed(sign * found.procedure.difference)
+    return [f"chosen on other draws, arms differ by {gap} {interval(found.procedure, sign)}"]
 
 
 def would_decide(own: Difference) -> str:

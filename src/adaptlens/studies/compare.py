@@ -168,6 +168,7 @@ def _adaptations(config: CompareConfig, task: Task) -> list[tuple[Component, Any
                     draw_reads=config.search_draw_reads,
                     true_few_shot=config.true_few_shot,
                     on_overflow=config.on_overflow,
+                    retrieval="embedding" if config.selection == "embedding" else "similar",
                 )
             )
     for name in config.tuning:
