@@ -6,7 +6,8 @@ The default recipe of a comparison rests on this table. Run it on the model and 
     python benchmarks/recipe.py --model reference --task sentiment-novel
 
 Every setting is trained on the same draws, and read at every number of steps on the way; items
-are read under the task's usual templates, which take turns. Items come from the validation split.
+are read under the task's usual templates, which take turns. The loss is that of the validation
+items that choose rates and steps.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from dataclasses import replace
 import numpy as np
 
 from adaptlens import compare, modelfiles, tasks
+from adaptlens.adapt import loop
 from adaptlens.adapt.recipes import width
 from adaptlens.adapt.tuning import LORA_RATE_TIMES_WIDTH, InstructionTuning
 from adaptlens.lm import score
@@ -31,6 +33,7 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=16)
     parser.add_argument("--runs", type=int, default=3, help="draws")
     parser.add_argument("--items", type=int, default=60)
+    parser.add_argument("--split", choices=("validation", "test"), default="validation")
     parser.add_argument("--times", default="0.0625,0.25,1,4", help="rates, of the default")
     parser.add_argument("--stops", default="10,30")
     parser.add_argument("--targets", default="usual,all-linear")
@@ -49,7 +52,8 @@ def main() -> None:
     times = tuple(map(float, given.times.split(",")))
     print(f"{given.model}, {task.name}: {given.examples} examples, {given.runs} draws, ", end="")
     print(f"{given.items} items; default rate {LORA_RATE_TIMES_WIDTH / width(lm):.2g}")
-    print(f"{'targets':<12}{'rate':>8}{'times':>8}{'steps':>6}{'accuracy':>10}{'worst draw':>12}")
+    headings = f"{'rate':>8}{'times':>8}{'steps':>6}{'accuracy':>10}{'worst draw':>12}{'loss':>8}"
+    print(f"{'targets':<12}{headings}")
     for targets in given.targets.split(","):
         row(lm, task, given, targets, times, stops)
 
@@ -64,8 +68,9 @@ def row(lm, task, given, targets, times, stops) -> None:
     variants = [((rate, stops[-1]), draw, lessons[draw]) for rate in rates for draw in draws]
     bank, _, kept = tuning.trained(lm, variants, None, stops)
     bank = bank.stacked(kept)
+    losses, _ = loop.evaluate(lm, bank, tuning.held_out(lm, task), bank.num_variants)
     ways = templates.ways(task)
-    items = task.validation[: given.items]
+    items = getattr(task, given.split)[: given.items]
     prompts = [written(lm, ways[place % len(ways)], item) for place, item in enumerate(items)]
     variants = [v for v in range(bank.num_variants) for _ in prompts]
     requests = score.encode(lm, prompts * bank.num_variants, variants)
@@ -74,13 +79,16 @@ def row(lm, task, given, targets, times, stops) -> None:
     gold = np.array([task.choices.index(item.target) for item in items])
     right = compare.correct({"loglik": loglik, "gold": gold}).mean(1)
     shape = (len(stops), len(rates), given.runs)
-    for (stop, rate), of_draws in zip(
-        itertools.product(stops, rates), right.reshape(-1, shape[-1]), strict=True
+    for (stop, rate), of_draws, loss in zip(
+        itertools.product(stops, rates),
+        right.reshape(-1, shape[-1]),
+        losses.reshape(-1, shape[-1]).mean(1),
+        strict=True,
     ):
         times_default = rate * width(lm) / LORA_RATE_TIMES_WIDTH
         print(
             f"{targets:<12}{rate:>8.1g}{times_default:>8.3g}{stop:>6}"
-            f"{100 * of_draws.mean():>10.1f}{100 * of_draws.min():>12.1f}",
+            f"{100 * of_draws.mean():>10.1f}{100 * of_draws.min():>12.1f}{loss:>8.2f}",
             flush=True,
         )
 

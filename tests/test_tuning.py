@@ -220,15 +220,9 @@ def test_rates_and_steps_are_chosen_on_validation_and_never_see_test(kind: Any) 
     assert {(c["rate"], c["steps"]) for c in tried} == {
         (rate, steps) for rate in (1e-5, 5e-3) for steps in (2, 8)
     }
-    losses = np.array(adapted.training["validation_losses"], float)
+    losses = np.array(adapted.training["validation_losses"])
     assert losses.shape == (2, 4)
-    if kind is InstructionTuning:
-        # Of the two rates, the one that is worse after 2 steps is not trained to 8.
-        early = [losses[:, tried.index({"rate": rate, "steps": 2})] for rate in (1e-5, 5e-3)]
-        late = [losses[:, tried.index({"rate": rate, "steps": 8})] for rate in (1e-5, 5e-3)]
-        assert (np.isnan(late[0]) == (early[0] > early[1])).all()
-        assert (np.isnan(late[1]) == (early[1] >= early[0])).all()
-    assert adapted.training["chosen"] == np.nanargmin(losses, 1).tolist()
+    assert adapted.training["chosen"] == losses.argmin(1).tolist()
     for place, draw in enumerate((0, 1)):
         best = tried[adapted.training["chosen"][place]]
         alone = kind(4, rate=best["rate"], steps=best["steps"]).adapt(lm, untested, (draw,))
@@ -286,9 +280,9 @@ def test_one_run_is_counted_as_the_texts_that_a_plain_trainer_would_read(kind: A
         read = run["tokens_given"]
         assert run["flops"] == pytest.approx(training_flops(lm, read, pairs, read, adapter))
     assert training["flops"] == pytest.approx(np.mean([run["flops"] for run in training["runs"]]))
-    # Instruction tuning takes both rates to 2 steps and the better one to 3, with a stop at 2; full
-    # tuning starts anew: two rates of 2 and of 3.
-    trained = 7 if kind is InstructionTuning else 10
+    # Instruction tuning takes both rates to 3 steps, with a stop at 2; full tuning starts anew: two
+    # rates of 2 and of 3.
+    trained = 6 if kind is InstructionTuning else 10
     held_out = sum(len(one.ids) for one in made.held_out(lm, parity))
     tokens = [
         sum(len(one.ids) for one in made.lessons(lm, parity, made.drawn(parity, d))) for d in draws

@@ -170,10 +170,8 @@ def _steps(cell: Cell, rates: int, steps: Sequence[int]) -> tuple[float, int]:
         folds = min(_FOLDS, int(given["examples"]))
         each = max(steps) if path else sum(steps)
         return folds * rates * each + max(steps), candidates * folds
-    if path:
-        # All rates to the fewest steps, the best one to the most; the others are on its way.
-        return rates * min(steps) + max(steps), rates + len(steps)
-    return rates * sum(steps), candidates
+    # Fewer steps are a stop on the way of more.
+    return rates * (max(steps) if path else sum(steps)), candidates
 
 
 def _judging(cell: Cell, task: Task) -> float:

@@ -95,8 +95,6 @@ class InstructionTuning(Tuning):
         """Return each draw's adapter, the validation split having chosen if there is a choice."""
         held_out = self.held_out(lm, task) if len(candidates) > 1 else []
         parts = list(zip(draws, lessons, strict=True))
-        if self.keeps_path and all(len(set(one)) > 1 for one in zip(*candidates, strict=True)):
-            return self._halved(lm, held_out, parts, candidates, progress)
         bank, candidates, history = self._tried(lm, parts, candidates, progress)
         if not held_out:
             runs = [Chosen(history, d, candidates[0][1]) for d in range(len(draws))]
@@ -113,53 +111,6 @@ class InstructionTuning(Tuning):
         ]
         record = choice_made(candidates, by_draw, chosen)
         return _Found(bank.pick(picked), [history], runs, record, choosing)
-
-    def _halved(
-        self,
-        lm: LM,
-        held_out: Sequence[Lesson],
-        parts: Sequence[tuple[int, Sequence[Lesson]]],
-        candidates: Sequence[Candidate],
-        progress: Progress | None,
-    ) -> "_Found":
-        """Return each draw's adapter, its rate and steps found by successive halving.
-
-        All rates are trained to the fewest steps; each draw's best one is trained to the most, the
-        fewer steps being stops on the way. What was not tried has no validation loss.
-        """
-        read = []
-
-        def validated(bank: LoraBank) -> np.ndarray:
-            losses, counts = loop.evaluate(lm, bank, held_out, bank.num_variants)
-            read.append(counts)
-            return losses.reshape(-1, len(parts)).T
-
-        stops = sorted({steps for _, steps in candidates})
-        first = [(rate, stops[0]) for rate in dict.fromkeys(rate for rate, _ in candidates)]
-        variants = [(candidate, *part) for candidate in first for part in parts]
-        bank, started, _ = self.trained(lm, variants, progress)
-        by_rate = validated(bank)
-        rates = [first[place][0] for place in by_rate.argmin(1)]
-        variants = [((rate, stops[-1]), *part) for rate, part in zip(rates, parts, strict=True)]
-        bank, history, kept = self.trained(lm, variants, progress, stops)
-        bank = bank.stacked(kept)
-        by_stop = validated(bank)
-        best = by_stop.argmin(1).tolist()
-        known = []
-        for d, rate in enumerate(rates):
-            own = dict(zip(first, by_rate[d].tolist(), strict=True))
-            own |= {(rate, stop): float(by_stop[d, n]) for n, stop in enumerate(stops)}
-            known.append([own.get(candidate) for candidate in candidates])
-        chosen = [candidates.index((r, stops[n])) for r, n in zip(rates, best, strict=True)]
-        record = {
-            "candidates": [{"rate": rate, "steps": steps} for rate, steps in candidates],
-            "validation_losses": known,
-            "chosen": chosen,
-        }
-        picked = [place * len(parts) + d for d, place in enumerate(best)]
-        runs = [Chosen(history, d, stops[place]) for d, place in enumerate(best)]
-        choosing = Counts(*np.sum(read, axis=0))
-        return _Found(bank.pick(picked), [started, history], runs, record, choosing)
 
     def _chosen_by_folds(
         self,
