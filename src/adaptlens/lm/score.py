@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from adaptlens.lm.finite import not_finite
 from adaptlens.lm.forward import Found, Progress, read
 from adaptlens.lm.generate import generate
 from adaptlens.lm.load import LM
@@ -39,7 +40,8 @@ def score(
         work: counters to add to.
 
     Raises:
-        UserError: a request does not fit the context or the memory.
+        UserError: a request does not fit the context or the memory, or a log-probability is not a
+            finite number.
     """
     work = work if work is not None else Work()
     budget = budget_bytes or default_budget(lm.device)
@@ -68,6 +70,11 @@ def score(
                 targets.extend(answer)
                 owners.extend([(r, c)] * len(answer))
         logprob = _logprob(found, np.concatenate(nodes), np.array(targets), budget)
+        if len(wrong := np.flatnonzero(~np.isfinite(logprob))):
+            r, c = owners[wrong[0]]
+            query = requests[r].query_id or r
+            what = f"the log-probability of answer {c + 1} of query {query}"
+            raise not_finite(float(logprob[wrong[0]]), lm.name, what)
         for (r, c), value in zip(owners, logprob, strict=True):
             loglik[r][c] += value
 
