@@ -10,6 +10,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from adaptlens.errors import UserError, first_line, unknown
 from adaptlens.models import gguf_file, hub, obtainable
@@ -348,7 +349,7 @@ def weight_files(folder: Path) -> list[Path]:
     if not (folder / INDEX).is_file():
         return []
     shards = _json(folder / INDEX).get("weight_map")
-    names = list(shards.values()) if isinstance(shards, dict) else [None]
+    names: list[Any] = list(shards.values()) if isinstance(shards, dict) else [None]
     if wrong := [name for name in names if not _is_file_name(name)]:
         raise UserError(
             f"{folder / INDEX} names the weights file {str(wrong[0])[:80]!r}; expected a "

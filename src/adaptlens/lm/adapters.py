@@ -40,7 +40,7 @@ _PLAIN: dict[str, tuple[Any, ...]] = {
     "init_lora_weights": (True, "gaussian", "orthogonal", "eva"),
     "task_type": ("CAUSAL_LM",),
 }
-_NOTHING = (None, False, "", [], {})
+_NOTHING: tuple[Any, ...] = (None, False, "", [], {})
 _MEANINGS = {
     "alpha_pattern": "alphas that differ between modules",
     "bias": "tuned biases",
@@ -210,7 +210,7 @@ def _is_one_of(value: Any, allowed: Sequence[Any]) -> bool:
 def _number(
     folder: Path, config: Mapping[str, Any], key: str, *, least: float, whole: bool = False
 ) -> float:
-    value = config.get(key)
+    value: Any = config.get(key)
     fits = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
     if not fits or not least <= value <= _LARGEST:
         kind = "a whole number" if whole else "a number"
