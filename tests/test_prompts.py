@@ -144,7 +144,9 @@ TEMPLATES = [
 @pytest.mark.parametrize(("before", "kept", "after"), TEMPLATES)
 @given(
     texts=st.lists(
-        st.text("ab<|im_start>user\n \tInput:", min_size=1, max_size=8), min_size=3, max_size=3
+        st.text("ab<|im_start>user\n \tInput:\ue000", min_size=1, max_size=8),
+        min_size=3,
+        max_size=3,
     )
 )
 def test_every_part_of_a_chat_stands_where_it_was_put(before, kept, after, texts):

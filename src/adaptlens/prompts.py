@@ -213,13 +213,15 @@ def as_messages(messages: Sequence[tuple[str, Sequence[Part]]], chat: RenderChat
     texts = ["".join(part.text for part in parts) for _, parts in messages]
     roles = [role for role, _ in messages]
     written = chat(_named(roles, texts))
-    marks = [f"{MARK}{n}{MARK}" for n in range(len(texts))]
+    own = {*written, *"".join(texts)}
+    sign = next(sign for sign in map(chr, range(ord(MARK), ord(MARK) + 6400)) if sign not in own)
+    marks = [f"{sign}{n}{sign}" for n in range(len(texts))]
     pattern = chat(_named(roles, [_PADDING + mark + _PADDING for mark in marks]))
     found: list[Part] = []
     start = 0
     for (_, parts), text, mark in zip(messages, texts, marks, strict=True):
         before, marked, rest = pattern[start:].partition(mark)
-        if not marked or mark in rest or MARK in text:
+        if not marked or mark in rest:
             raise _changes(text)
         left, right = (
             _trimmed(before, str.lstrip, str.endswith),

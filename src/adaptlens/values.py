@@ -14,7 +14,7 @@ import numpy as np
 from adaptlens.errors import UserError
 
 MARK = "\ue000"
-"""A character that texts do not hold (Unicode's first for private use), to mark where one goes."""
+"""Unicode's first character for private use, which few texts hold, to mark where one goes."""
 
 Kind = Literal["choice", "generation"]
 Role = Literal[
