@@ -10,7 +10,9 @@ import torch
 import transformers
 
 import tiny
-from adaptlens.lm.anatomy import attending_layers, attention_implementation
+from adaptlens.errors import UserError
+from adaptlens.lm import parity
+from adaptlens.lm.anatomy import anatomy, attending_layers, attention_implementation
 from adaptlens.lm.flops import attention_flops, matrix_parameters, not_counted
 from adaptlens.lm.generate import generate
 from adaptlens.lm.load import assemble, load
@@ -35,7 +37,7 @@ EDGES: list[tuple[str, dict[str, Any]]] = [
     ("llama", {"eos_token_id": None, "bos_token_id": None, "pad_token_id": None}),
     ("llama", {"eos_token_id": [2, 7]}),
     ("gpt_neox", {"use_parallel_residual": False, "attention_bias": False}),
-    ("gptj", {"rotary_dim": None}),
+    ("gptj", {"n_inner": 40, "tie_word_embeddings": True}),
     ("gpt2", {"n_inner": 40, "scale_attn_by_inverse_layer_idx": True}),
     ("gpt2", {"scale_attn_weights": False, "tie_word_embeddings": False}),
     ("opt", {"word_embed_proj_dim": 16, "do_layer_norm_before": False}),
@@ -75,11 +77,18 @@ def test_the_attention_code_is_one_that_the_family_has() -> None:
 
 
 def test_layers_of_a_kind_whose_attention_is_not_known_leave_behaviour_only(monkeypatch) -> None:
-    """The gate's texts are shorter than the chunks, so it would not tell the difference."""
+    """The gate's texts are shorter than such chunks, so it would not tell the difference."""
     model = tiny.tiny_model("llama")
-    monkeypatch.setattr(
-        type(model.config), "layer_types", ["full_attention", "chunked_attention"], raising=False
-    )
+    with monkeypatch.context() as patched:
+        kinds = ["full_attention", "chunked_attention", "full_attention"]
+        patched.setattr(type(model.config), "layer_types", kinds, raising=False)
+        with pytest.raises(UserError, match="layers of type 'chunked_attention'") as caught:
+            anatomy(model)
+
+    def unread(_: object) -> None:
+        raise caught.value
+
+    monkeypatch.setattr(parity, "anatomy", unread)
     lm = assemble(model, tiny.tiny_tokenizer(), name="odd", digest="")
     assert (lm.anatomy, lm.shares_prefix) == (None, False)
     assert "chunked_attention" in lm.notes[0] and "only its behaviour" in lm.notes[0]
