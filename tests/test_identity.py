@@ -219,3 +219,21 @@ def test_the_word_random_is_no_draw() -> None:
 def test_what_messages_begin_with_is_not_cut_at_a_word_of_the_template() -> None:
     lm = chatting("content of use: " + CHATML, chat=False)
     assert lm.chat_start == "content of use: <|im_start|>user\n"
+
+
+def test_weights_that_the_configuration_names_itself_are_refused(
+    crowded: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(crowded, tmp_path / "copy")
+    edited(folder / "config.json", transformers_weights="consolidated.safetensors")
+    with pytest.raises(UserError, match=r"names its own file of weights .*consolidated"):
+        modelfiles.identify(str(folder))
+
+
+def test_code_that_comes_with_a_model_is_never_run(crowded: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(crowded, tmp_path / "copy")
+    own = {"AutoConfig": "modeling_own.Config", "AutoModelForCausalLM": "modeling_own.Model"}
+    edited(folder / "config.json", model_type="own", auto_map=own)
+    with pytest.raises(UserError, match="its own Python code, which is never run") as caught:
+        load(str(folder), device="cpu")
+    assert "\n" not in str(caught.value)

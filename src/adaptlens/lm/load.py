@@ -18,6 +18,7 @@ from adaptlens.lm.weights import (
     find_device,
     first_sentence,
     fresh,
+    loading,
     opened,
     quantization,
     read,
@@ -169,16 +170,18 @@ def load(
         tokenizer = read_tokenizer(source, name)
     beside = (modelfiles.found_alone(name), modelfiles.adapter_beside(path))
     notes = (*filter(None, beside), *notes)
-    return assemble(
-        model,
-        tokenizer,
-        name=name,
-        digest=modelfiles.digest(path, untrained=asked.untrained),
-        dtype=dtype,
-        chat=chat or asked.chat,
-        quantize=quantize,
-        notes=notes,
-    )
+    digest = modelfiles.digest(path, untrained=asked.untrained)
+    with loading(name, place):
+        return assemble(
+            model,
+            tokenizer,
+            name=name,
+            digest=digest,
+            dtype=dtype,
+            chat=chat or asked.chat,
+            quantize=quantize,
+            notes=notes,
+        )
 
 
 def assemble(

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 import transformers
-from safetensors import SafetensorError
 
 from adaptlens import modelfiles
 from adaptlens.errors import UserError, unknown
@@ -20,17 +19,7 @@ from adaptlens.lm.anatomy import attention_implementation
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _QUANTIZE = ("8bit", "4bit")
-# What transformers raises on files it cannot make sense of; it has no error of its own for them.
-_LOADING_ERRORS = (
-    OSError,
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    RuntimeError,
-    ImportError,
-    SafetensorError,
-)
+_LONGEST = 300
 
 
 @dataclass(frozen=True)
@@ -98,7 +87,7 @@ def read(
     """
     placed = {"quantization_config": quantized, "device_map": {"": device}}
     auto: Any = transformers.AutoModelForCausalLM
-    with quiet(), _loading(name, device):
+    with quiet(), loading(name, device):
         config = transformers.AutoConfig.from_pretrained(source.folder, **source.settings)
         model, report = auto.from_pretrained(
             source.folder,
@@ -131,7 +120,7 @@ def fresh(
     so that they are the same for every device. The global random state is left as it was.
     """
     auto: Any = transformers.AutoModelForCausalLM
-    with quiet(), _loading(name, device), torch.random.fork_rng(devices=[]):
+    with quiet(), loading(name, device), torch.random.fork_rng(devices=[]):
         config = transformers.AutoConfig.from_pretrained(source.folder, **source.settings)
         torch.manual_seed(modelfiles.UNTRAINED_SEED)
         model = auto.from_config(
@@ -153,7 +142,8 @@ def read_tokenizer(source: Source, name: str) -> Any:
     try:
         with quiet():
             tokenizer = transformers.AutoTokenizer.from_pretrained(source.folder, **source.settings)
-    except _LOADING_ERRORS as error:
+    except Exception as error:
+        # There is no error of its own for files that transformers cannot make sense of.
         raise UserError(
             f"the tokenizer of '{name}' cannot be loaded ({first_sentence(error)}); expected the "
             "files tokenizer.save_pretrained writes: save or download them again."
@@ -171,16 +161,19 @@ def read_tokenizer(source: Source, name: str) -> Any:
 
 
 @contextlib.contextmanager
-def _loading(name: str, device: torch.device) -> Iterator[None]:
-    """Turn what goes wrong while a model is made into one line."""
+def loading(name: str, device: torch.device) -> Iterator[None]:
+    """Turn what goes wrong while a model is made, and first run, into one line."""
     try:
         yield
+    except UserError:
+        raise
     except torch.OutOfMemoryError as error:
         raise UserError(
             f"model '{name}' does not fit into the memory of {device}; expected enough for its "
             "weights: use --dtype bfloat16, --set quantize=4bit, or --device cpu."
         ) from error
-    except _LOADING_ERRORS as error:
+    except Exception as error:
+        # As above.
         advice = (
             f"expected a causal language model that transformers {transformers.__version__} knows"
         )
@@ -296,4 +289,5 @@ def quantization(quantize: str | None, dtype: str) -> Any:
 def first_sentence(error: Exception) -> str:
     """Return the beginning of an error's text, with its kind where the text alone says little."""
     text = (str(error).strip() or "no reason given").splitlines()[0].split(". ")[0].rstrip(".")
+    text = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
     return text if " " in text else f"{type(error).__name__}: {text}"
