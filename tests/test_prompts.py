@@ -122,6 +122,88 @@ def test_a_chat_template_that_rewrites_its_messages_is_refused():
         prompts.render(task, (), task.test[0], chat=lambda m: m[0]["content"].upper())
 
 
+def chatml(messages: list[dict[str, str]]) -> str:
+    body = "".join(f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in messages)
+    return body + "<|im_start|>assistant\n"
+
+
+def _as_it_is(text: str) -> str:
+    return text
+
+
+# What a template writes before a message, does to it, and writes after it.
+TEMPLATES = [
+    ("<|im_start|>{}\n", _as_it_is, "<|im_end|>\n"),
+    ("{}\n\n", str.strip, "<|eot|>"),
+    ("{}\n", lambda text: text.strip("\n"), "\n"),
+    ("[{}] ", str.rstrip, " "),
+    ("", _as_it_is, ""),
+]
+
+
+@pytest.mark.parametrize(("before", "kept", "after"), TEMPLATES)
+@given(
+    texts=st.lists(
+        st.text("ab<|im_start>user\n \tInput:\ue000", min_size=1, max_size=8),
+        min_size=3,
+        max_size=3,
+    )
+)
+def test_every_part_of_a_chat_stands_where_it_was_put(before, kept, after, texts):
+    """Whatever the texts are, also where the template's own words hold them."""
+
+    def template(messages: list[dict[str, str]]) -> str:
+        return "".join(before.format(m["role"]) + kept(m["content"]) + after for m in messages)
+
+    heading, question, answer = texts
+    asked = [Part("instruction", heading), Part("cue", ": "), Part("demo_input", question)]
+    messages = [("user", asked), ("assistant", [Part("demo_target", answer)])]
+    found = Prompt(tuple(prompts.as_messages(messages, template)))
+    content = f"{heading}: {question}"
+    cut = content.index(kept(content))
+    start = len(before.format("user"))
+    spans = {role: (low, high) for role, low, high in found.spans() if role != "chat"}
+    rest = heading[cut:]
+    assert spans.get("instruction", (start, start)) == (start, start + len(rest))
+    assert spans["cue"][0] == start + len(rest)
+    start += len(kept(content) + after + before.format("assistant"))
+    assert spans.get("demo_target", (start, start)) == (start, start + len(kept(answer)))
+    assert found.text == template(
+        [{"role": "user", "content": content}, {"role": "assistant", "content": answer}]
+    )
+
+
+def test_a_label_that_the_template_holds_is_found_where_it_is_the_label():
+    task = Task(
+        "t", "choice", (Example("1", "x", "a"),), (), (Example("2", "user", "b"),), "", ("a", "b")
+    )
+    prompt = prompts.render(task, task.train, task.test[0], chat=chatml)
+    spans = [(r, prompt.text[s:e], s) for r, s, e in prompt.spans() if r != "chat"]
+    first = "<|im_start|>user\nInput: "
+    second = f"{first}x<|im_end|>\n<|im_start|>assistant\n"
+    assert spans == [
+        ("demo_input", "x", len(first)),
+        ("demo_target", "a", len(second)),
+        ("query", "user", len(f"{second}a<|im_end|>\n{first}")),
+    ]
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        lambda m: "".join(2 * each["content"] for each in m),
+        lambda m: "".join(each["content"][:3] for each in m),
+        lambda m: "".join(each["content"].replace("o", "0") for each in m),
+        lambda m: "".join(f"({len(each['content'])}) {each['content']}" for each in m),
+        lambda m: "nothing",
+    ],
+)
+def test_a_template_that_does_more_than_trim_is_refused(template):
+    with pytest.raises(UserError, match="the chat template changes the text") as caught:
+        prompts.as_messages([("user", [Part("query", "too long")])], template)
+    assert "\n" not in str(caught.value)
+
+
 @given(st.lists(st.tuples(st.sampled_from(["query", "cue"]), st.text()), max_size=6))
 def test_spans_cut_the_text_into_its_parts(parts):
     prompt = Prompt(tuple(Part(role, text) for role, text in parts))

@@ -143,6 +143,9 @@ class Shifted:
         finally:
             hook.remove()
 
+    def adapts(self, module: object) -> bool:
+        return module is self.embed and self.mixes_rows
+
     def save(self, folder: object, names: Sequence[str]) -> None:
         raise AssertionError
 

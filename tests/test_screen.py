@@ -1,8 +1,5 @@
 """Gradient estimates equal the slope of the patched model, on every architecture."""
 
-import itertools
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -14,9 +11,8 @@ from adaptlens.lm.bank import LoraBank
 from adaptlens.lm.full import FullVariants
 from adaptlens.lm.load import assemble
 from adaptlens.lm.patch import all_units, sweep
-from adaptlens.lm.screen import attribution, screened
+from adaptlens.lm.screen import attribution
 from adaptlens.lm.units import Pair, Unit
-from planted import planted_lm
 
 SEQ = 14
 CLOSE = 1e-4
@@ -232,77 +228,6 @@ def test_an_estimate_is_exact_where_all_that_follows_is_linear():
     np.testing.assert_allclose(estimates, changes, atol=CLOSE)
 
 
-def test_a_screen_proves_its_top_and_a_sample():
-    lm, pairs = language_model("llama"), make_pairs(4)
-    everything = sweep(lm, pairs)
-    changes = everything.values[..., 0] - everything.corrupt[:, None, None, 0]
-    found = screened(lm, pairs, top=5, sample=4, seed=1)
-    order = all_units(lm.anatomy, ("head", "mlp"))
-    assert found.units == tuple(order)
-    where = [order.index(unit) for unit in found.verified]
-    sizes = np.abs(found.estimates).mean((0, 1))
-    assert sorted(sizes)[::-1][:5] == sizes[where[:5]].tolist()
-    assert len(set(where)) == 9 and found.num_top == 5
-    np.testing.assert_allclose(found.changes, changes[..., where], atol=1e-4)
-    gap = np.abs(everything.clean - everything.corrupt)[:, 0].mean()
-    assert found.threshold == pytest.approx(0.05 * gap, rel=1e-4)
-    large = np.abs(found.changes).mean((0, 1)) >= found.threshold
-    assert (found.large_top, found.large_sampled) == (large[:5].sum(), large[5:].sum())
-    # 15 units, 5 at the top: 10 others, of which 4 were looked at.
-    missed = found.large_sampled * 10 / 4
-    assert found.recall == pytest.approx(found.large_top / (found.large_top + missed))
-    assert found.interval[0] <= found.recall <= found.interval[1]
-
-
-def test_saturated_attention_hides_a_head_from_gradients_but_not_from_the_recall():
-    """The planted previous-token head changes what another looks for, at a flat softmax."""
-    lm, planted = planted_lm()
-    clean, swapped = (1, 10, 20, 30, 40, 50, 60, 10), (1, 30, 20, 10, 40, 50, 60, 10)
-    pairs = [Pair(clean, swapped, 20, 40, (tuple(range(8)),))]
-    found = screened(lm, pairs, kinds=("head",), top=1, sample=7, direction="noise")
-    hidden = found.units.index(planted["previous"])
-    exact = found.changes[0, 0, found.verified.index(planted["previous"])]
-    assert found.verified[0] == planted["induction"]
-    assert abs(found.estimates[0, 0, hidden]) < 0.1 * abs(exact)
-    assert (found.large_top, found.large_sampled, found.recall) == (1, 1, 0.5)
-
-
-def test_recall_is_known_where_every_unit_was_verified():
-    lm, pairs = language_model("gpt2"), make_pairs(3)
-    found = screened(lm, pairs, top=6, sample=100)
-    assert set(found.verified) == set(found.units)
-    share = found.large_top / (found.large_top + found.large_sampled)
-    assert found.recall == found.interval[0] == found.interval[1] == pytest.approx(share)
-    x, y = found.estimates[..., [found.units.index(u) for u in found.verified]], found.changes
-    assert found.slope == pytest.approx(float((x * y).sum() / (x * x).sum()), rel=1e-4)
-    assert -1 <= found.rank_correlation <= 1
-
-
-def test_without_a_sample_the_recall_is_not_known():
-    found = screened(language_model("llama"), make_pairs(2), top=5, sample=0)
-    assert math.isnan(found.recall)
-    assert found.interval == (found.large_top / (found.large_top + 10), 1.0)
-
-
-def test_bounds_on_what_the_sample_did_not_see_are_those_of_all_draws():
-    """Of 6 units 3 are drawn and 1 is large: every count is tried against all 20 draws."""
-
-    def chance(there, wanted):
-        draws = [sum(n < there for n in draw) for draw in itertools.combinations(range(6), 3)]
-        return sum(map(wanted, draws)) / 20
-
-    not_refuted = [
-        there
-        for there in range(1, 5)
-        if chance(there, lambda d: d <= 1) > 0.1 and chance(there, lambda d: d >= 1) > 0.1
-    ]
-    assert screen._unseen(6, 3, 1, 0.8) == (min(not_refuted), max(not_refuted))
-
-
-def test_equal_values_share_their_mean_rank():
-    assert screen._ranks(np.array([2.0, 1.0, 2.0, 5.0])).tolist() == [2.5, 1.0, 2.5, 4.0]
-
-
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -314,8 +239,3 @@ def test_equal_values_share_their_mean_rank():
 def test_what_cannot_be_estimated_is_said(given, message):
     with pytest.raises(UserError, match=message):
         attribution(language_model("llama"), make_pairs(1), **given)
-
-
-def test_a_screen_of_nothing_is_refused():
-    with pytest.raises(UserError, match="top 0 units"):
-        screened(language_model("llama"), make_pairs(1), top=0)

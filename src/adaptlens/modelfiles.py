@@ -10,6 +10,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from adaptlens.errors import UserError, first_line, unknown
 from adaptlens.models import gguf_file, hub, obtainable
@@ -23,20 +24,28 @@ PREFIXES = {
 UNTRAINED_SEED = 0
 """Seed of the random weights of an untrained model."""
 
-_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
+CLOCK = "2025-01-01T12:00:00"
+"""The time that chat templates are told, so that a prompt is the same whenever it is written."""
+
 _DESCRIPTIONS = (
     "config.json",
     "generation_config.json",
     "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "merges.txt",
     "chat_template.jinja",
-    "chat_template.json",
-    "tekken.json",
-    *_TOKENIZERS,
 )
-_INDEX = "model.safetensors.index.json"
+_TOKENIZER = "tokenizer.json"
+_VOCABULARIES = (
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "vocab.json",
+    "merges.txt",
+    "vocab.txt",
+)
+_ADDED = ("special_tokens_map.json", "added_tokens.json")
+INDEX = "model.safetensors.index.json"
+"""Names the files of weights that come in several."""
+
 _PREFIXED = re.compile(r"([A-Za-z_-]{2,}):.*", re.DOTALL)
 
 
@@ -80,23 +89,26 @@ def identify(
 ) -> dict[str, str | bool]:
     """Return what a cell's specification says of its model: name, digest, dtype, chat.
 
-    `quantize` is named only where it is asked for.
+    `quantize` is named only where it is asked for, the `clock` (`CLOCK`) only where the model's
+    chat template reads one.
 
     Raises:
         UserError: see `locate`; or `quantize` is asked for of a GGUF file.
     """
     asked = parse(name)
     check_quantize(name, quantize)
+    path = locate(name)
     spec: dict[str, str | bool] = {
         "name": name,
-        "digest": digest(locate(name), untrained=asked.untrained),
+        "digest": digest(path, untrained=asked.untrained),
         "dtype": dtype,
         "chat": chat or asked.chat,
     }
-    return spec | ({"quantize": quantize} if quantize else {})
+    spec |= {"quantize": quantize} if quantize else {}
+    return spec | ({"clock": CLOCK} if reads_clock(chat_template(path)) else {})
 
 
-def locate(name: str, *, allow_remote_code: bool = False) -> Path:
+def locate(name: str) -> Path:
     """Return where a model's files are, after checking that they can be used: a folder, or a file.
 
     A file is a GGUF file, which holds weights, configuration and tokenizer.
@@ -105,7 +117,6 @@ def locate(name: str, *, allow_remote_code: bool = False) -> Path:
         name: a shipped model ("reference"), an obtainable one ("smollm2"), a local folder, a GGUF
             file, or a hub id, in this order, with any `PREFIXES`. A hub id is downloaded into the
             hub's cache, or found there; an untrained model needs no weights.
-        allow_remote_code: download the Python files of a hub model too.
 
     Raises:
         UserError: nothing answers to the name, or what does is not a model that can be read.
@@ -131,7 +142,6 @@ def locate(name: str, *, allow_remote_code: bool = False) -> Path:
         path = hub.download(
             name,
             shipped=zoo.names(),
-            allow_remote_code=allow_remote_code,
             weights=not asked.untrained,
         )
     _check_description(path, name)
@@ -221,21 +231,76 @@ def _expanded(source: str) -> Path:
     return Path(os.path.expanduser(source))
 
 
+def adapter_beside(path: Path) -> str:
+    """Return a note where a model's folder holds an adapter, too; else nothing.
+
+    Transformers would add it to the weights where peft is installed, and leave it out elsewhere.
+    """
+    if path.is_file() or not (path / "adapter_config.json").is_file():
+        return ""
+    return (
+        "Its folder also holds a PEFT adapter (adapter_config.json), which is left out: the "
+        "model's own weights are read. To study the adapter, merge it and save the result."
+    )
+
+
 def has_chat_template(name: str) -> bool:
     """Return whether a model's tokenizer brings a template for chat messages."""
-    path = locate(name)
+    return bool(chat_template(locate(name), name))
+
+
+def chat_template(path: Path, name: str = "") -> str:
+    """Return the template for chat messages that comes with a model; empty where none does.
+
+    Where several are named, the one called "default".
+
+    Args:
+        path: what `locate` returned.
+        name: what the user called it, for errors.
+    """
     if path.is_file():
-        return bool(gguf_file.read(path, name).metadata.get("tokenizer.chat_template"))
-    if any((path / file).is_file() for file in ("chat_template.jinja", "chat_template.json")):
-        return True
+        found = gguf_file.read(path, name).metadata.get("tokenizer.chat_template")
+        return found if isinstance(found, str) else ""
+    if (path / "chat_template.jinja").is_file():
+        return _text(path / "chat_template.jinja")
     settings = path / "tokenizer_config.json"
-    return settings.is_file() and bool(_json(settings).get("chat_template"))
+    found = _json(settings).get("chat_template") if settings.is_file() else None
+    if isinstance(found, list):
+        named = [one for one in found if isinstance(one, dict) and one.get("name") == "default"]
+        found = named[0].get("template") if named else None
+    return found if isinstance(found, str) else ""
+
+
+def reads_clock(template: str) -> bool:
+    """Return whether a chat template asks what time it is."""
+    return "strftime_now" in template
+
+
+def files_read(folder: Path, *, untrained: bool = False) -> list[Path]:
+    """Return the files of a model's folder that are loaded; whatever else lies there has no say.
+
+    A tokenizer.json is the whole vocabulary; where there is none, the older files are. The lists
+    of added tokens count only where tokenizer_config.json does not hold them.
+
+    Raises:
+        UserError: a description of the model is no JSON object.
+    """
+    names = [*_DESCRIPTIONS]
+    names += [_TOKENIZER] if (folder / _TOKENIZER).is_file() else _VOCABULARIES
+    settings = folder / "tokenizer_config.json"
+    if not (settings.is_file() and "added_tokens_decoder" in _json(settings)):
+        names += _ADDED
+    paths = [folder / name for name in names]
+    if not untrained:
+        paths += weight_files(folder)
+    return sorted(path for path in paths if path.is_file())
 
 
 def digest(path: Path, *, untrained: bool = False) -> str:
     """Return the sha256, in hex, over names and bytes of weights, configuration and tokenizer.
 
-    Of a GGUF file it is over all of its bytes. For an untrained model the seed of its weights
+    They are `files_read`; of generation_config.json only what ends a text is read, and counts. Of
+    a GGUF file it is over all of its bytes. For an untrained model the seed of its weights
     stands in their place; of a GGUF file, what stands before the weights is left.
     """
     total = hashlib.sha256()
@@ -245,12 +310,13 @@ def digest(path: Path, *, untrained: bool = False) -> str:
         total.update(b"gguf\0")
         total.update(gguf_file.head(path) if untrained else _digest_of(path))
         return total.hexdigest()
-    paths = [path / name for name in _DESCRIPTIONS]
-    if not untrained:
-        paths += weight_files(path)
-    for file in sorted(file for file in paths if file.is_file()):
-        total.update(file.name.encode() + b"\0")
-        total.update(_digest_of(file))
+    for file in files_read(path, untrained=untrained):
+        total.update(file.relative_to(path).as_posix().encode() + b"\0")
+        if file.name == "generation_config.json":
+            ends = json.dumps(_json(file).get("eos_token_id"))
+            total.update(hashlib.sha256(ends.encode()).digest())
+        else:
+            total.update(_digest_of(file))
     return total.hexdigest()
 
 
@@ -280,10 +346,21 @@ def weight_files(folder: Path) -> list[Path]:
         return [folder]
     if (folder / "model.safetensors").is_file():
         return [folder / "model.safetensors"]
-    if not (folder / _INDEX).is_file():
+    if not (folder / INDEX).is_file():
         return []
-    shards = _json(folder / _INDEX).get("weight_map", {})
-    return [folder / shard for shard in sorted(set(shards.values()))]
+    shards = _json(folder / INDEX).get("weight_map")
+    names: list[Any] = list(shards.values()) if isinstance(shards, dict) else [None]
+    if wrong := [name for name in names if not _is_file_name(name)]:
+        raise UserError(
+            f"{folder / INDEX} names the weights file {str(wrong[0])[:80]!r}; expected a "
+            "weight_map from tensors to names of files beside it, as save_pretrained writes it: "
+            "download or save the model again."
+        )
+    return [folder / name for name in sorted(set(names))]
+
+
+def _is_file_name(name: object) -> bool:
+    return isinstance(name, str) and name not in ("", ".", "..") and not {*"/\\\0"} & {*name}
 
 
 def _check_description(folder: Path, name: str) -> None:
@@ -291,7 +368,7 @@ def _check_description(folder: Path, name: str) -> None:
     if not (folder / "config.json").is_file():
         raise _not_a_model(folder, name)
     config = _json(folder / "config.json")
-    if not config.get("model_type"):
+    if not isinstance(config.get("model_type"), str) or not config["model_type"]:
         raise UserError(
             f"model '{name}': config.json names no model_type; expected the configuration of a "
             "Transformers model, as save_pretrained writes it."
@@ -301,7 +378,14 @@ def _check_description(folder: Path, name: str) -> None:
             f"model '{name}' is an encoder-decoder ({config['model_type']}); expected a causal "
             "(decoder-only) language model."
         )
-    if not any((folder / tokenizer).is_file() for tokenizer in _TOKENIZERS):
+    if config.get("transformers_weights"):
+        raise UserError(
+            f"model '{name}': config.json names its own file of weights (transformers_weights: "
+            f"{str(config['transformers_weights'])[:80]}); expected model.safetensors, or the "
+            f"files that {INDEX} names: rename the file and take the key out."
+        )
+    vocabularies = (_TOKENIZER, *(file for file in _VOCABULARIES if file != "merges.txt"))
+    if not any((folder / file).is_file() for file in vocabularies):
         raise UserError(
             f"model '{name}' has no tokenizer ({folder}); expected tokenizer.json or "
             "tokenizer.model: save it there with tokenizer.save_pretrained."
@@ -345,7 +429,7 @@ def _no_weights(folder: Path, name: str) -> UserError:
         )
     return UserError(
         f"model '{name}' has no weights ({folder}); expected model.safetensors, or the files that "
-        f"{_INDEX} names: save or download them there."
+        f"{INDEX} names: save or download them there."
     )
 
 
@@ -354,7 +438,7 @@ def _check_safetensors(path: Path, name: str) -> None:
 
     if not path.is_file():
         raise UserError(
-            f"model '{name}': the weights file {path.name} named in {_INDEX} is missing; expected "
+            f"model '{name}': the weights file {path.name} named in {INDEX} is missing; expected "
             "every part: download the model again."
         )
     try:
@@ -367,10 +451,20 @@ def _check_safetensors(path: Path, name: str) -> None:
         ) from error
 
 
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path} cannot be read ({first_line(error)}); expected text in UTF-8: download or "
+            "save the model again."
+        ) from error
+
+
 def _json(path: Path) -> dict:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(
             f"{path} cannot be read ({first_line(error)}); expected JSON as save_pretrained "
             "writes it: download or save the model again."

@@ -42,6 +42,7 @@ def described(model: str) -> dict[str, Any]:
     found = modelfiles.locate(model)
     path = found / "card.json"
     card = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    card = card if isinstance(card, dict) else {}
     return {
         "family": str(card.get("family") or _config(model).get("model_type", "")),
         "parameters": num_parameters(found),
@@ -102,7 +103,11 @@ def token_counts(model: str, texts: Sequence[str]) -> list[int]:
 def _from_json(path: Path) -> Any:
     from tokenizers import Tokenizer
 
-    return Tokenizer.from_file(str(path)) if path.is_file() else None
+    try:
+        return Tokenizer.from_file(str(path)) if path.is_file() else None
+    except Exception:
+        # A damaged one; loading the model says so.
+        return None
 
 
 @functools.lru_cache(maxsize=2)
@@ -126,8 +131,11 @@ def _config(model: str) -> dict[str, Any]:
         return gguf_file.read(found).configuration
     path = found / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
-    return config.get("text_config", config)
+    text = config.get("text_config")
+    return text if isinstance(text, dict) else config
 
 
 def _stated(config: dict[str, Any], names: Sequence[str]) -> int | None:
-    return next((int(config[name]) for name in names if config.get(name)), None)
+    """Return the first of these settings that is a whole number above 0."""
+    stated = (config.get(name) for name in names)
+    return next((size for size in stated if isinstance(size, int) and size > 0), None)

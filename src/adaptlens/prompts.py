@@ -11,12 +11,17 @@ from dataclasses import replace
 import numpy as np
 
 from adaptlens.errors import UserError, unknown
-from adaptlens.values import Example, Part, Prompt, Role, Task
+from adaptlens.values import MARK, Example, Part, Prompt, Role, Task
 
 DRAWN = ("random", "balanced")
 RETRIEVED = ("similar", "embedding")
 SELECTIONS = (*DRAWN, *RETRIEVED)
 CONTENT_FREE = "N/A"
+
+_PADDING = "\n\n\n\t \t\n\n\n"
+# What templates take off the ends of a message: nothing, line breaks (Jinja's strip('\\n')), all
+# white space (its trim).
+_TRIMS = ("", "\n", None)
 
 RenderChat = Callable[[list[dict[str, str]]], str]
 Similarity = Callable[[Sequence[str], Sequence[str]], np.ndarray]
@@ -179,44 +184,101 @@ def _item(task: Task, example: Example, role: Role, instruction: bool) -> list[P
 def _chat_parts(
     task: Task, demos: Sequence[Example], query: Example, instruction: bool, chat: RenderChat
 ) -> list[Part]:
-    messages: list[dict[str, str]] = []
-    contents: list[tuple[Role, str]] = []
+    messages: list[tuple[str, list[Part]]] = []
     for number, example in enumerate((*demos, query)):
         is_query = number == len(demos)
         heading = example.instruction or (task.instruction if number == 0 else "")
         heading = heading if instruction else ""
-        text = task.template.before_input + example.input
-        messages.append(
-            {
-                "role": "user",
-                "content": f"{heading}{task.template.between}{text}" if heading else text,
-            }
-        )
-        contents += [("instruction", heading)] if heading else []
-        contents += [("query" if is_query else "demo_input", example.input)]
+        parts = [
+            Part("instruction", heading),
+            Part("chat", (task.template.between if heading else "") + task.template.before_input),
+            Part("query" if is_query else "demo_input", example.input),
+        ]
+        messages.append(("user", parts))
         if not is_query:
-            messages.append({"role": "assistant", "content": example.target})
-            contents.append(("demo_target", example.target))
-    return locate(chat(messages), contents)
+            messages.append(("assistant", [Part("demo_target", example.target)]))
+    return as_messages(messages, chat)
 
 
-def locate(text: str, contents: Sequence[tuple[Role, str]]) -> list[Part]:
-    """Split rendered chat text into the known contents, in order, and the template's own text."""
-    parts, start = [], 0
-    for role, content in contents:
-        at = text.find(content, start)
-        if at < 0:
-            at = text.find(content.strip(), start)
-            content = content.strip()
-        if at < 0:
-            raise UserError(
-                "the chat template changes the text of its messages, so the parts of the prompt "
-                f"cannot be told apart (looked for {content[:40]!r}); leave out --chat, or use a "
-                "template that keeps the text."
-            )
-        parts += [Part("chat", text[start:at]), Part(role, content)]
-        start = at + len(content)
-    return [*parts, Part("chat", text[start:])]
+def as_messages(messages: Sequence[tuple[str, Sequence[Part]]], chat: RenderChat) -> list[Part]:
+    """Return messages, each a role and the parts of its text, as a chat template writes them.
+
+    What the template writes has the role "chat". Where a part stands is not looked for: the
+    template is run a second time on marks in place of the texts, which tells what it writes around
+    each, and whether it trims them. Put together, that must be what it wrote the first time.
+
+    Raises:
+        UserError: it is not, so the template does more to the texts than trim them.
+    """
+    texts = ["".join(part.text for part in parts) for _, parts in messages]
+    roles = [role for role, _ in messages]
+    written = chat(_named(roles, texts))
+    own = {*written, *"".join(texts)}
+    sign = next(sign for sign in map(chr, range(ord(MARK), ord(MARK) + 6400)) if sign not in own)
+    marks = [f"{sign}{n}{sign}" for n in range(len(texts))]
+    pattern = chat(_named(roles, [_PADDING + mark + _PADDING for mark in marks]))
+    found: list[Part] = []
+    start = 0
+    for (_, parts), text, mark in zip(messages, texts, marks, strict=True):
+        before, marked, rest = pattern[start:].partition(mark)
+        if not marked or mark in rest:
+            raise _changes(text)
+        left, right = (
+            _trimmed(before, str.lstrip, str.endswith),
+            _trimmed(rest, str.rstrip, str.startswith),
+        )
+        found.append(Part("chat", before[: len(before) - len(_PADDING.lstrip(left))]))
+        found += _cut(parts, len(text) - len(text.lstrip(left)), len(text.rstrip(right)))
+        start = len(pattern) - len(rest) + len(_PADDING.rstrip(right))
+    found.append(Part("chat", pattern[start:]))
+    if "".join(part.text for part in found) != written:
+        raise _changes(next((text for text in texts if text not in written), texts[-1]))
+    return _merged(found)
+
+
+def _named(roles: Sequence[str], texts: Sequence[str]) -> list[dict[str, str]]:
+    return [{"role": r, "content": text} for r, text in zip(roles, texts, strict=True)]
+
+
+def _trimmed(
+    beside: str,
+    strip: Callable[[str, str | None], str],
+    holds: Callable[[str, str], bool],
+) -> str | None:
+    """Return which characters a template takes off one end of a text, None for all white space.
+
+    Told by what is left of `_PADDING` beside a mark.
+    """
+    return next(kinds for kinds in _TRIMS if holds(beside, strip(_PADDING, kinds)))
+
+
+def _cut(parts: Sequence[Part], start: int, stop: int) -> list[Part]:
+    """Return the parts of the characters from `start` to `stop` of their text."""
+    found, at = [], 0
+    for part in parts:
+        low, high = max(start - at, 0), max(stop - at, 0)
+        found.append(Part(part.role, part.text[low:high]))
+        at += len(part.text)
+    return found
+
+
+def _merged(parts: Sequence[Part]) -> list[Part]:
+    """Return the parts that have text; neighbours that the template wrote are one."""
+    found: list[Part] = []
+    for part in parts:
+        if part.role == "chat" and found and found[-1].role == "chat":
+            found[-1] = Part("chat", found[-1].text + part.text)
+        elif part.text:
+            found.append(part)
+    return found
+
+
+def _changes(text: str) -> UserError:
+    return UserError(
+        "the chat template changes the text of its messages, so the parts of the prompt cannot "
+        f"be told apart (in the message {text[:40]!r}); leave out --chat, or use a template that "
+        "keeps the text."
+    )
 
 
 def content_free(query: Example) -> Example:

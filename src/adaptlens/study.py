@@ -13,7 +13,7 @@ SPEC_FORMAT = 1
 STUDY_FILE = "study.json"
 """Where a run holds its study: name, settings and cells."""
 
-COMPONENTS = {"tasks": 2, "prompts": 2, "lm": 3, "adapt": 5, "measure": 5}
+COMPONENTS = {"tasks": 2, "prompts": 3, "lm": 4, "adapt": 5, "measure": 5}
 """Raise a component's number when its results change: cells made before are then made anew."""
 
 ORDER = ("zero_shot", "icl", "best_prompt", "it", "sl", "it_path", "full")

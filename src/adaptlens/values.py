@@ -13,6 +13,9 @@ import numpy as np
 
 from adaptlens.errors import UserError
 
+MARK = "\ue000"
+"""Unicode's first character for private use, which few texts hold, to mark where one goes."""
+
 Kind = Literal["choice", "generation"]
 Role = Literal[
     "instruction", "demo_input", "demo_target", "separator", "query", "cue", "chat", "filler"
@@ -165,6 +168,13 @@ class Weights(Protocol):
         """Return a context in which batch row b of the base model runs as `variants[b]`.
 
         Where `mixes_rows` is false all entries must be equal.
+        """
+        ...
+
+    def adapts(self, module: Any) -> bool:
+        """Return whether rows of several variants differ in what this very module adds.
+
+        Never where `mixes_rows` is false: all rows of a pass are one variant's.
         """
         ...
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from adaptlens.lm import trie
 from adaptlens.lm.load import LM
+from adaptlens.lm.unembedding import TellsApart, by_owner
 
 PLAIN = 1
 """The row width that puts one lesson in each row, whatever its length."""
@@ -112,14 +113,16 @@ class Block:
     pairs_computed: int
     kept_mask: list[Tensor | dict[str, Tensor]] = field(default_factory=list)
 
-    def losses(self, lm: LM) -> Tensor:
+    def losses(self, lm: LM, weights: TellsApart | None = None) -> Tensor:
         """Return each label's negative log-likelihood times its weight, float32 [labels].
+
+        `weights` are those installed, if any: variants `first` to `last - 1`, in even runs of rows.
 
         Added up per variant this is the mean over the variant's labels in the batch, which is
         what Hugging Face models return for one padded batch whose other labels are ignored.
         """
         nll = torch.nn.functional.cross_entropy(
-            self._logits(lm).float(), self.targets, reduction="none"
+            self._logits(lm, weights).float(), self.targets, reduction="none"
         )
         return nll * self.weights
 
@@ -128,7 +131,7 @@ class Block:
         sums = torch.zeros(self.last - self.first, device=losses.device)
         return sums.index_add_(0, self.owners, losses.detach())
 
-    def _logits(self, lm: LM) -> Tensor:
+    def _logits(self, lm: LM, weights: TellsApart | None) -> Tensor:
         """Return the logits [labels, vocab] where they are wanted, and nowhere else."""
         if lm.anatomy is None:
             logits = lm.model(input_ids=self.ids, use_cache=False).logits
@@ -142,7 +145,10 @@ class Block:
                 attention_mask=self._mask(lm, self.ends),
                 use_cache=False,
             )
-        return lm.anatomy.logits(output.last_hidden_state.flatten(0, 1)[self.places])
+        final = output.last_hidden_state.flatten(0, 1)[self.places]
+        if weights is not None and weights.adapts(lm.anatomy.unembed):
+            return by_owner(lm.anatomy, final, self.owners, self.last - self.first)
+        return lm.anatomy.logits(final)
 
     def _mask(self, lm: LM, ends: Tensor) -> Tensor | dict[str, Tensor]:
         """Return the tree mask, kept for the next step on this batch where it is small."""

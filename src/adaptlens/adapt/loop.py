@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -61,6 +61,10 @@ class Trainable(Protocol):
 
     def publish(self) -> None:
         """Make the model see what `masters` now hold."""
+        ...
+
+    def adapts(self, module: Any) -> bool:
+        """Return whether variants trained in one pass differ in what this very module adds."""
         ...
 
 
@@ -192,7 +196,7 @@ def _backward(
             torch.enable_grad(),
             trainable.training(block.first, block.last, gradients, step, part),
         ):
-            losses = block.losses(lm)
+            losses = block.losses(lm, trainable)
             held_bytes = max(held_bytes, _held_bytes(lm.device))
             losses.sum().backward()
         sums.append((block, block.per_variant(losses)))
@@ -249,7 +253,7 @@ def evaluate(
             each = len(block.ids) // (block.last - block.first)
             rows = [group[v] for v in range(block.first, block.last) for _ in range(each)]
             with torch.no_grad(), weights.routed(rows) if weights else nullcontext():
-                own = block.per_variant(block.losses(lm))
+                own = block.per_variant(block.losses(lm, weights))
             found[group[block.first] : group[block.last - 1] + 1] += own.cpu().numpy()
     return found, Counts(*counts)
 

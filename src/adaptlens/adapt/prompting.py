@@ -251,9 +251,9 @@ def _after_filler(lm: LM, task: Task, filler: str, query: Example) -> Prompt:
     prompt = fit(lm, filled, (), query, on_overflow="error")
     parts: list[Part] = []
     for part in prompt.parts:
-        before, found, after = part.text.partition(filler)
-        if part.role == "instruction" and found:
-            parts += [Part("instruction", before), Part("filler", filler), Part("chat", after)]
+        if part.role == "instruction" and part.text.endswith(filler):
+            before = part.text.removesuffix(filler)
+            parts += [Part("instruction", before), Part("filler", filler)]
         else:
             parts.append(part)
     return replace(prompt, parts=tuple(part for part in parts if part.text))

@@ -138,10 +138,7 @@ def _asked(
     parts = [part for part in (*told, *query) if part.text]
     if chat is None:
         return [*parts, Part("separator", "\n")]
-    content = "".join(part.text for part in parts)
-    return prompts.locate(
-        chat([{"role": "user", "content": content}]), [(part.role, part.text) for part in parts]
-    )
+    return prompts.as_messages([("user", parts)], chat)
 
 
 def _worded(item: Example, variation: str) -> list[Part]:

@@ -1,34 +1,69 @@
 """LoRA adapters on disk, in the format PEFT, vLLM and others read and write."""
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import safetensors.torch
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
-from adaptlens.errors import UserError
+from adaptlens.errors import UserError, first_line
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 _PREFIX = "base_model.model."
-_UNSUPPORTED = {
-    "use_rslora": "rank-stabilised scaling",
-    "use_dora": "DoRA",
-    "rank_pattern": "ranks that differ between modules",
+_LARGEST = 1e9
+# The keys of PEFT's LoraConfig that say nothing of what the adapter adds, whatever they hold.
+_SILENT = (
+    "auto_mapping",
+    "base_model_name_or_path",
+    "eva_config",
+    "fan_in_fan_out",
+    "inference_mode",
+    "megatron_core",
+    "peft_version",
+    "qalora_group_size",
+    "revision",
+    "runtime_config",
+)
+_READ = ("peft_type", "r", "lora_alpha", "lora_dropout", "target_modules")
+# Other keys, and what they may hold beside nothing (null, false, empty): with these values, too,
+# the adapter is alpha / r * B A x beside the base's own weights. PiSSA, OLoRA, CorDA, LoftQ and
+# LoRA-GA start from the base's weights and change them, so they are not among the starts.
+_PLAIN: dict[str, tuple[Any, ...]] = {
+    "bias": ("none",),
+    "init_lora_weights": (True, "gaussian", "orthogonal", "eva"),
+    "task_type": ("CAUSAL_LM",),
+}
+_NOTHING: tuple[Any, ...] = (None, False, "", [], {})
+_MEANINGS = {
     "alpha_pattern": "alphas that differ between modules",
+    "bias": "tuned biases",
+    "exclude_modules": "modules left out by name",
+    "init_lora_weights": "a start that changes the base's own weights, or one not known here",
     "layers_to_transform": "a choice of layers",
-    "modules_to_save": "fully tuned modules",
     "lora_bias": "a bias in B",
+    "modules_to_save": "fully tuned modules",
+    "rank_pattern": "ranks that differ between modules",
     "target_parameters": "adapted parameters",
+    "trainable_token_indices": "tuned tokens",
+    "use_dora": "DoRA",
+    "use_qalora": "QALoRA",
+    "use_rslora": "rank-stabilised scaling",
 }
 
 
 @dataclass(frozen=True)
 class Saved:
-    """One adapter as read from its folder: A [rank, in] and B [out, rank] by module name."""
+    """One adapter as read from its folder: A [rank, in] and B [out, rank] by module name.
+
+    `base` holds the weights of the base model that PEFT saves beside an adapted output head.
+    """
 
     folder: Path
     rank: int
@@ -36,6 +71,7 @@ class Saved:
     dropout: float
     targets: tuple[str, ...]
     matrices: Mapping[str, tuple[Tensor, Tensor]]
+    base: Mapping[str, Tensor]
 
     @property
     def shape(self) -> tuple[int, float, tuple[str, ...]]:
@@ -50,6 +86,25 @@ class Saved:
                 f"adapter {self.folder} was made for other modules than this model has (first "
                 f"difference: {differing[0]}); load the model it was made for."
             )
+
+    def check_base(self, model: nn.Module) -> None:
+        """Check that the base's weights that were saved along are this model's.
+
+        Raises:
+            UserError: names the first that are not.
+        """
+        own = dict(model.named_parameters(remove_duplicate=False))
+        for name, saved in self.base.items():
+            found = own.get(name)
+            if (
+                found is None
+                or found.shape != saved.shape
+                or not torch.equal(saved.to(found.device, found.dtype), found)
+            ):
+                raise UserError(
+                    f"adapter {self.folder} brings weights of its own for {name}, others than this "
+                    "model's; expected those of its base: load the model it was made for."
+                )
 
 
 def write(
@@ -89,6 +144,8 @@ def write(
 def read(folder: Path) -> Saved:
     """Return the LoRA adapter in a folder.
 
+    Only what is known to be `alpha / r * B A x` is read: every other setting is refused by name.
+
     Raises:
         UserError: files are missing or damaged, it is not a LoRA adapter, or it uses a feature
             that is not supported here, which is named.
@@ -96,46 +153,106 @@ def read(folder: Path) -> Saved:
     try:
         config = json.loads((folder / CONFIG).read_text("utf-8"))
         tensors = safetensors.torch.load_file(folder / WEIGHTS)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(
             f"{folder} is not a saved adapter ({Path(error.filename or WEIGHTS).name} is missing); "
             f"give a folder with {CONFIG} and {WEIGHTS}."
         ) from error
-    except (json.JSONDecodeError, UnicodeDecodeError, safetensors.SafetensorError) as error:
-        raise UserError(f"adapter {folder} is damaged ({error}); save or copy it again.") from error
+    except (ValueError, RecursionError, OSError, safetensors.SafetensorError) as error:
+        raise UserError(
+            f"adapter {folder} is damaged ({first_line(error)}); save or copy it again."
+        ) from error
+    if not isinstance(config, dict):
+        raise UserError(
+            f"adapter {folder} is damaged ({CONFIG} is no JSON object); save or copy it again."
+        )
+    _check_settings(folder, config)
+    rank = int(_number(folder, config, "r", least=1, whole=True))
+    matrices, base = _matrices(folder, tensors, rank)
+    return Saved(
+        folder,
+        rank,
+        _number(folder, config, "lora_alpha", least=-math.inf),
+        _number(folder, {"lora_dropout": 0.0} | config, "lora_dropout", least=0),
+        tuple(config["target_modules"]),
+        matrices,
+        base,
+    )
+
+
+def _check_settings(folder: Path, config: Mapping[str, Any]) -> None:
+    """Refuse an adapter with a setting that makes it more, or other, than plain LoRA."""
     if config.get("peft_type") != "LORA":
         raise UserError(
-            f"adapter {folder} is of type {config.get('peft_type')}; only LORA can be loaded; "
-            "retrain it as LoRA."
+            f"adapter {folder} is of type {str(config.get('peft_type'))[:40]}; only LORA can be "
+            "loaded; retrain it as LoRA."
         )
-    for key, meaning in _UNSUPPORTED.items():
-        if config.get(key):
-            raise UserError(
-                f"adapter {folder} uses {meaning} ({key}), which is not supported; retrain it "
-                "as plain LoRA."
-            )
-    if config.get("bias", "none") != "none" or isinstance(config["target_modules"], str):
+    targets = config.get("target_modules")
+    if not isinstance(targets, list) or not targets or not all(isinstance(t, str) for t in targets):
         raise UserError(
-            f"adapter {folder} has tuned biases or a pattern for target modules; a list of target "
-            "modules and no biases are needed; retrain it as plain LoRA."
+            f"adapter {folder} has the target modules {str(targets)[:60]!r}; a list of their names "
+            "is needed, no pattern; retrain it as plain LoRA."
         )
-    matrices = {}
-    for key, a in tensors.items():
-        if not key.startswith(_PREFIX) or not key.endswith((".lora_A.weight", ".lora_B.weight")):
+    for key, value in config.items():
+        if key in (*_SILENT, *_READ) or _is_one_of(value, (*_NOTHING, *_PLAIN.get(key, ()))):
+            continue
+        meaning = f"{_MEANINGS[key]} ({key})" if key in _MEANINGS else f"the setting {key[:60]}"
+        raise UserError(
+            f"adapter {folder} uses {meaning}: {json.dumps(value)[:60]}, which is not supported; "
+            "retrain it as plain LoRA, or merge it into its base and save that."
+        )
+
+
+def _is_one_of(value: Any, allowed: Sequence[Any]) -> bool:
+    return any(type(value) is type(one) and value == one for one in allowed)
+
+
+def _number(
+    folder: Path, config: Mapping[str, Any], key: str, *, least: float, whole: bool = False
+) -> float:
+    value: Any = config.get(key)
+    fits = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+    if not fits or not least <= value <= _LARGEST:
+        kind = "a whole number" if whole else "a number"
+        bound = f" of at least {least:g}" if math.isfinite(least) else ""
+        raise UserError(
+            f"adapter {folder} has {key}: {str(value)[:40]}; expected {kind}{bound}: save it again."
+        )
+    return float(value)
+
+
+def _matrices(
+    folder: Path, tensors: Mapping[str, Tensor], rank: int
+) -> tuple[dict[str, tuple[Tensor, Tensor]], dict[str, Tensor]]:
+    """Return A and B by module name, and the weights of the base that were saved along."""
+    halves: dict[str, dict[str, Tensor]] = {"A": {}, "B": {}}
+    base = {}
+    for key, tensor in tensors.items():
+        name, kind, half = key.removeprefix(_PREFIX).rpartition(".lora_")
+        if not key.startswith(_PREFIX) or (kind and half not in ("A.weight", "B.weight")):
             raise UserError(
                 f"adapter {folder} holds '{key}', which is no LoRA matrix; retrain it as LoRA."
             )
-        if key.endswith(".lora_A.weight"):
-            name = key.removeprefix(_PREFIX).removesuffix(".lora_A.weight")
-            b = tensors.get(f"{_PREFIX}{name}.lora_B.weight")
-            if b is None:
-                raise UserError(f"adapter {folder} lacks matrix B of {name}; save it again.")
-            matrices[name] = (a, b)
-    return Saved(
-        folder,
-        int(config["r"]),
-        float(config["lora_alpha"]),
-        float(config.get("lora_dropout", 0.0)),
-        tuple(config["target_modules"]),
-        matrices,
-    )
+        if not tensor.is_floating_point() or not bool(tensor.isfinite().all()):
+            raise UserError(
+                f"adapter {folder}: {key} holds what is no number (NaN, infinite, or no floating "
+                "point); expected finite numbers: save or train it again."
+            )
+        if kind:
+            halves[half[0]][name] = tensor
+        elif key.endswith((".base_layer.weight", ".base_layer.bias")):
+            base[key.removeprefix(_PREFIX).replace(".base_layer.", ".")] = tensor
+        else:
+            base[key.removeprefix(_PREFIX)] = tensor
+    for name in sorted({*halves["A"], *halves["B"]}):
+        a, b = halves["A"].get(name), halves["B"].get(name)
+        if a is None or b is None:
+            lacking = "A" if a is None else "B"
+            raise UserError(f"adapter {folder} lacks matrix {lacking} of {name}; save it again.")
+        if a.ndim != 2 or b.ndim != 2 or a.shape[0] != rank or b.shape[1] != rank:
+            raise UserError(
+                f"adapter {folder}: the matrices of {name} have the shapes {list(a.shape)} and "
+                f"{list(b.shape)}; expected [{rank}, in] and [out, {rank}], as r says: save it "
+                "again."
+            )
+    return {name: (a, halves["B"][name]) for name, a in halves["A"].items()}, base

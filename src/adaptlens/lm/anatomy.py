@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+import transformers
 from torch import Tensor, nn
 
 from adaptlens.errors import UserError
@@ -237,14 +238,31 @@ def anatomy(model: Any) -> Anatomy:
 def attention_implementation(config: Any) -> str | None:
     """Return the attention code that is right for the model and takes an explicit 4D mask.
 
-    That is PyTorch's fused attention, except where scores are soft-capped (Gemma 2), which it
-    leaves out; None leaves the choice to Transformers, for families not known here.
+    That is PyTorch's fused attention, except where Transformers offers none for the family (GPT-J,
+    Gemma 2) or scores are soft-capped, which it leaves out; None leaves the choice to
+    Transformers, for families not known here.
     """
     layout = LAYOUTS.get(config.model_type)
     if layout is None:
         return None
+    known: Any = transformers.MODEL_FOR_CAUSAL_LM_MAPPING
+    offered = getattr(known.get(type(config), None), "_supports_sdpa", True)
     softcap = getattr(config.get_text_config(), "attn_logit_softcapping", None)
-    return "eager" if layout.eager or softcap is not None else "sdpa"
+    return "eager" if layout.eager or not offered or softcap is not None else "sdpa"
+
+
+def attending_layers(config: Any) -> int:
+    """Return in how many layers tokens attend to each other; in others a recurrence mixes them.
+
+    A layer that does both, as in hybrids of one kind of layer, is not among them.
+    """
+    text = config.get_text_config()
+    if not getattr(text, "num_attention_heads", None):
+        return 0
+    kinds = getattr(text, "layer_types", None) or getattr(text, "layers_block_type", None)
+    if not kinds:
+        return int(text.num_hidden_layers)
+    return sum(kind.endswith("attention") and kind != "linear_attention" for kind in kinds)
 
 
 def _in_features(linear: Any) -> int:
@@ -253,9 +271,20 @@ def _in_features(linear: Any) -> int:
 
 
 def _windows(config: Any, layout: Layout, num_layers: int) -> tuple[int | None, ...]:
+    """Return each layer's attention window.
+
+    Raises:
+        UserError: a kind of layer whose attention is not known here.
+    """
     window = getattr(config, "sliding_window", None)
+    kinds = getattr(config, "layer_types", None) or ()
+    if unknown := sorted({*kinds} - {"full_attention", "sliding_attention"}):
+        raise UserError(
+            f"the configuration names layers of type '{unknown[0]}'; known here: full_attention, "
+            "sliding_attention; use another model, or measure behaviour only."
+        )
     if layout.window_everywhere:
         return (window,) * num_layers
     if not layout.mask_by_type:
         return (None,) * num_layers
-    return tuple(window if kind == "sliding_attention" else None for kind in config.layer_types)
+    return tuple(window if kind == "sliding_attention" else None for kind in kinds)

@@ -62,7 +62,8 @@ class LoraBank:
         seeds: one seed per variant for the start of A; None for 0, 1, 2, ...
 
     Raises:
-        UserError: a rank below 1, a target that names no module, or one that is not linear.
+        UserError: a rank below 1, a target that names no module, one that is not linear, or one
+            that the model does not run on every token.
     """
 
     mixes_rows = True
@@ -87,6 +88,8 @@ class LoraBank:
         self.base_name = lm.name
         self.targets = _named_targets(lm, targets)
         self.sites = _find_sites(lm.model, self.targets, rank)
+        if lm.anatomy is None:
+            _check_reached(lm, self.sites)
         size = self.sites[-1].b_start + self.sites[-1].out_width * rank
         self.masters = torch.zeros(num_variants, size, device=lm.device)
         self.seeds = tuple(range(num_variants) if seeds is None else seeds)
@@ -115,6 +118,10 @@ class LoraBank:
         """Return A [rank, in] and B [out, rank] of one adapter by module name, as views."""
         own = self.masters[variant : variant + 1]
         return {site.name: (self._a(site, own)[0], self._b(site, own)[0]) for site in self.sites}
+
+    def adapts(self, module: nn.Module) -> bool:
+        """Return whether the adapters add to what this very module puts out."""
+        return any(site.module is module for site in self.sites)
 
     def pick(self, variants: Sequence[int]) -> "LoraBank":
         """Return a bank of copies of these variants, in this order."""
@@ -242,6 +249,7 @@ class LoraBank:
         for variant, adapter in enumerate(saved):
             own = bank.matrices(variant)
             adapter.check_names(own)
+            adapter.check_base(lm.model)
             for name, (a, b) in own.items():
                 for mine, theirs in zip((a, b), adapter.matrices[name], strict=True):
                     if mine.shape != theirs.shape:
@@ -291,8 +299,9 @@ def _find_sites(model: nn.Module, targets: Sequence[str], rank: int) -> list[Sit
         widths = _widths(module)
         if widths is None:
             raise UserError(
-                f"LoRA target '{matching[0]}' names {name}, a {type(module).__name__}; a linear "
-                "module is needed; choose among the projections, such as q_proj or v_proj."
+                f"LoRA target '{matching[0]}' names {name}, a {type(module).__name__}; expected a "
+                "linear module: choose among the projections, such as q_proj or v_proj; what is "
+                "looked up, as embeddings are, is tuned by full tuning only."
             )
         in_width, out_width = widths
         b_start = start + rank * in_width
@@ -304,6 +313,42 @@ def _find_sites(model: nn.Module, targets: Sequence[str], rank: int) -> list[Sit
         linear = {n.rsplit(".", 1)[-1] for n, m in model.named_modules() if _widths(m)}
         raise unknown("LoRA target", missing[0] if missing else "", linear)
     return sites
+
+
+@torch.no_grad()
+def _check_reached(lm: LM, sites: Sequence[Site]) -> None:
+    """Refuse modules that do not see all tokens of all rows, batch first, when the model runs.
+
+    What is added there would reach no token, or another row's: a model may use a weight without
+    calling its module, or send each token to some of its modules only (experts).
+
+    Raises:
+        UserError: names the first such module.
+    """
+    batch, seq = 3, 2
+    reached: set[str] = set()
+
+    def seen(name: str) -> Callable[[nn.Module, tuple[Any, ...], Any], None]:
+        def note(_: nn.Module, args: tuple[Any, ...], __: Any) -> None:
+            shape = args[0].shape[:-1]
+            if tuple(shape) in ((batch, seq), (batch * seq,)):
+                reached.add(name)
+
+        return note
+
+    hooks = [site.module.register_forward_hook(seen(site.name)) for site in sites]
+    try:
+        lm.model(input_ids=torch.full((batch, seq), lm.pad_id, device=lm.device), use_cache=False)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    missed = [site.name for site in sites if site.name not in reached]
+    if missed:
+        raise UserError(
+            f"LoRA target {missed[0]} of '{lm.name}' does not run on every token as a module of "
+            "its own, so an adapter on it would not be what is read; leave it out of targets, or "
+            "use full tuning."
+        )
 
 
 def _widths(module: nn.Module) -> tuple[int, int] | None:

@@ -23,6 +23,7 @@ from adaptlens.lm.load import LM
 from adaptlens.lm.memory import default_budget, is_out_of_memory, pass_tokens
 from adaptlens.lm.plan import row_width
 from adaptlens.lm.trie import Packed, pack
+from adaptlens.lm.unembedding import logits
 from adaptlens.lm.units import UnitKind
 from adaptlens.lm.walk import Work, check_lengths, in_place, last_mlp_at, parted, routed, walk
 from adaptlens.values import Weights
@@ -236,10 +237,11 @@ class _Reader:
         self.work.tokens_padded += packed.ids.numel() - packed.num_tokens
         final = hidden.flatten(0, 1)[at]
         residual = torch.stack(streams, dim=1) if streams else None
+        readers = [packed.variants[row] for row in (flat // packed.ids.shape[1]).tolist()]
         return Found(
             nodes,
             len(flat),
-            lambda low, high: parts.logits(final[low:high]),
+            lambda low, high: logits(parts, final[low:high], self.weights, readers[low:high]),
             final,
             residual,
             outputs,
@@ -289,13 +291,13 @@ class _Reader:
                 )
                 stack.callback(hook.remove)
             out = self.lm.model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)
-            logits = out.logits.flatten(0, 1)[at]
+            at_wanted = out.logits.flatten(0, 1)[at]
         self.work.forwards += 1
         self.work.tokens_computed += ids.numel()
         return Found(
             nodes,
             len(flat),
-            lambda low, high: logits[low:high],
+            lambda low, high: at_wanted[low:high],
             finals[0] if finals else None,
             torch.stack(streams, dim=1) if streams else None,
             outputs,

@@ -60,6 +60,10 @@ class FullParameters:
                 if parameter.grad is not None:
                     total += parameter.grad
 
+    def adapts(self, module: nn.Module) -> bool:
+        """Return False: one variant is trained at a time."""
+        return False
+
     def publish(self) -> None:
         """Round `masters` into the model, where they are not what it runs on already."""
         if not self.exact:
@@ -98,6 +102,10 @@ class FullVariants:
             raise RuntimeError(f"fully tuned weights run one variant at a time, not {variants}")
         with swapped(trainable_parameters(self.lm), self.variants[variants[0]]):
             yield
+
+    def adapts(self, module: nn.Module) -> bool:
+        """Return False: all rows of a pass are one variant's."""
+        return False
 
     def save(self, folder: Path, names: Sequence[str]) -> None:
         """Write variant i to `folder/names[i]`, loadable by Transformers; nothing unless kept."""

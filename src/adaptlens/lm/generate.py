@@ -1,7 +1,9 @@
 """Greedy decoding: shared prefixes read once, then all rows of a batch token by token."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from transformers import GenerationConfig
@@ -9,11 +11,13 @@ from transformers.cache_utils import Cache, DynamicLayer
 
 from adaptlens.errors import UserError
 from adaptlens.lm.cache import RowsLayer
+from adaptlens.lm.finite import check_finite
 from adaptlens.lm.forward import Progress
 from adaptlens.lm.load import LM
 from adaptlens.lm.memory import default_budget, is_out_of_memory
 from adaptlens.lm.seams import Request
 from adaptlens.lm.trie import pack
+from adaptlens.lm.unembedding import logits
 from adaptlens.lm.walk import Work, check_lengths, in_place, parted, routed, walk
 from adaptlens.values import Weights
 
@@ -41,8 +45,9 @@ def generate(
 ) -> list[str]:
     """Return the greedy continuation of every prompt, cut before the first stop text.
 
-    Token by token what `model.generate(do_sample=False)` gives. A continuation ends at an EOS
-    token, once it contains a stop text, or after `max_new_tokens`.
+    Token by token what `model.generate(do_sample=False)` gives without the penalties and the like
+    that a generation_config.json may ask for: the likeliest token is taken. A continuation ends at
+    an EOS token, once it contains a stop text, or after `max_new_tokens`.
 
     Args:
         lm: the model.
@@ -55,7 +60,8 @@ def generate(
         work: counters to add to.
 
     Raises:
-        UserError: a prompt and its continuation do not fit the context, or the memory.
+        UserError: a prompt and its continuation do not fit the context, or the memory, or the
+            logits are not finite.
     """
     work = work if work is not None else Work()
     numbers: dict[tuple[int, tuple[int, ...]], int] = {}
@@ -76,6 +82,16 @@ def generate(
     walk(lm, prompts, last, together, weights, work, writer.leaf, _PROMPT_TOKENS)
     writer.alone([n for numbers in alone.values() for n in numbers])
     return [writer.texts[n] for n in owner]
+
+
+@contextlib.contextmanager
+def _without_defaults(model: Any) -> Iterator[None]:
+    """Let `model.generate` fill nothing in from the model's generation_config.json."""
+    own, model.generation_config = model.generation_config, GenerationConfig()
+    try:
+        yield
+    finally:
+        model.generation_config = own
 
 
 @dataclass
@@ -165,7 +181,11 @@ class _Writer:
         written: dict[int, list[int]] = {n: [] for n in live}
         going = set(live)
         for step in range(self.max_new_tokens):
-            new = parts.logits(final).float().argmax(dim=-1)
+            readers = [self.variants[n] for n in live]
+            scores = logits(parts, final, self.weights, readers).float()
+            new = scores.argmax(dim=-1)
+            best = scores.gather(1, new[:, None])[:, 0]
+            check_finite(best, self.lm.name, "the likeliest token of a generated text")
             for n, token in zip(live, new.tolist(), strict=True):
                 if n in going:
                     written[n].append(token)
@@ -198,21 +218,29 @@ class _Writer:
             eos_token_id=list(self.lm.eos_ids) or None,
             pad_token_id=self.lm.pad_id,
             stop_strings=list(self.stop) or None,
+            return_dict_in_generate=True,
+            output_logits=True,
         )
         self.work.unshared += len(numbers)
         for n in numbers:
             prompt = self.prompts[n]
             ids = torch.tensor([prompt], device=self.lm.device)
             variant = self.variants[n]
-            with in_place(self.weights, variant), routed(self.weights, [variant]):
+            with (
+                in_place(self.weights, variant),
+                routed(self.weights, [variant]),
+                _without_defaults(self.lm.model),
+            ):
                 out = self.lm.model.generate(
                     ids,
                     attention_mask=torch.ones_like(ids),
                     generation_config=settings,
                     tokenizer=self.lm.tokenizer,
                 )
-            self.count(out.shape[1], 0)
-            self.finish(n, out[0, len(prompt) :].tolist())
+            best = torch.stack([scores.float().max() for scores in out.logits])
+            check_finite(best, self.lm.name, "the likeliest token of a generated text")
+            self.count(out.sequences.shape[1], 0)
+            self.finish(n, out.sequences[0, len(prompt) :].tolist())
 
     def count(self, computed: int, padded: int) -> None:
         """Add a pass to the counters."""

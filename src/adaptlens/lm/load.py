@@ -10,18 +10,21 @@ import torch
 from adaptlens import modelfiles
 from adaptlens.errors import UserError, unknown
 from adaptlens.lm.anatomy import Anatomy
+from adaptlens.lm.chat import chat_text
+from adaptlens.lm.flops import not_counted
 from adaptlens.lm.parity import examine
 from adaptlens.lm.weights import (
     DTYPES,
     find_device,
     first_sentence,
     fresh,
+    loading,
     opened,
     quantization,
     read,
     read_tokenizer,
 )
-from adaptlens.values import Template
+from adaptlens.values import MARK, Template
 
 _UNLIMITED_TOKENS = 2**31
 
@@ -106,15 +109,14 @@ class LM:
     def render_chat(self, messages: Sequence[dict[str, str]]) -> str:
         """Return messages ({"role", "content"}) as the chat template writes them, answer open.
 
-        Where `encode` puts BOS before every text, a template's own BOS is left to it.
+        Where `encode` puts BOS before every text, a template's own BOS is left to it. A template
+        that asks for the time is told `modelfiles.CLOCK`.
 
         Raises:
             UserError: the template refuses them (some take no system message, or only turns).
         """
         try:
-            text = self.tokenizer.apply_chat_template(
-                list(messages), tokenize=False, add_generation_prompt=True
-            )
+            text = chat_text(self.tokenizer, messages)
             begins = self.prefix_ids == (self.tokenizer.bos_token_id,)
             return text.removeprefix(self.tokenizer.bos_token) if begins else text
         except jinja2.TemplateError as error:
@@ -132,12 +134,10 @@ def load(
     device: str = "auto",
     chat: bool = False,
     quantize: str | None = None,
-    allow_remote_code: bool = False,
 ) -> LM:
     """Return the language model a hub id, a folder, a GGUF file or a shipped name stands for.
 
-    Only safetensors and GGUF files are read, and no code that comes with the model is run unless
-    allowed.
+    Only safetensors and GGUF files are read, and no code that comes with the model is run.
 
     Args:
         name: "reference", "smollm2", a folder, a GGUF file, or a Hugging Face id; "untrained:NAME"
@@ -146,7 +146,6 @@ def load(
         device: "auto" (cuda, else mps, else cpu), "cpu", "cuda", "cuda:N" or "mps".
         chat: write prompts with the tokenizer's chat template.
         quantize: "8bit" or "4bit", through bitsandbytes; not of a GGUF file.
-        allow_remote_code: run Python files that come with the model.
 
     Raises:
         UserError: any of these cannot be had; the message says what to do.
@@ -162,25 +161,27 @@ def load(
         )
     modelfiles.check_quantize(name, quantize)
     quantized = quantization(quantize, dtype)
-    path = modelfiles.locate(name, allow_remote_code=allow_remote_code)
-    with opened(path, allow_remote_code) as source:
+    path = modelfiles.locate(name)
+    with opened(path, untrained=asked.untrained) as source:
         if asked.untrained:
             model, notes = fresh(source, name, dtype, place)
         else:
             model, notes = read(source, name, dtype, place, quantized)
         tokenizer = read_tokenizer(source, name)
-    if found_alone := modelfiles.found_alone(name):
-        notes = (found_alone, *notes)
-    return assemble(
-        model,
-        tokenizer,
-        name=name,
-        digest=modelfiles.digest(path, untrained=asked.untrained),
-        dtype=dtype,
-        chat=chat or asked.chat,
-        quantize=quantize,
-        notes=notes,
-    )
+    beside = (modelfiles.found_alone(name), modelfiles.adapter_beside(path))
+    notes = (*filter(None, beside), *notes)
+    digest = modelfiles.digest(path, untrained=asked.untrained)
+    with loading(name, place):
+        return assemble(
+            model,
+            tokenizer,
+            name=name,
+            digest=digest,
+            dtype=dtype,
+            chat=chat or asked.chat,
+            quantize=quantize,
+            notes=notes,
+        )
 
 
 def assemble(
@@ -199,11 +200,13 @@ def assemble(
     Raises:
         UserError: `chat` without a chat template; a model that is not causal, or gives no numbers.
     """
-    if chat and not getattr(tokenizer, "chat_template", None):
+    template = getattr(tokenizer, "chat_template", None)
+    if chat and not template:
         raise UserError(
             f"the tokenizer of '{name}' has no chat template; expected one with --chat: leave out "
             "--chat for a base model, or save a tokenizer with a chat_template in the folder."
         )
+    clock = (_told_the_time(),) if modelfiles.reads_clock(str(template)) else ()
     model.eval().requires_grad_(False)
     parts, shares_prefix, found = examine(model, name, dtype, quantize)
     context_tokens, limits = _context(model.config, tokenizer)
@@ -221,12 +224,16 @@ def assemble(
         context_tokens=context_tokens,
         chat=chat,
         shares_prefix=shares_prefix,
-        notes=(*notes, *found, *limits),
+        notes=(*notes, *found, *limits, *clock, *filter(None, [not_counted(model.config)])),
         prefix_ids=prefix_ids,
         chat_start=_chat_start(tokenizer, prefix_ids),
         pad_id=(eos_ids[0] if eos_ids else 0) if pad_id is None else pad_id,
         eos_ids=eos_ids,
     )
+
+
+def _told_the_time() -> str:
+    return f"Its chat template asks for the time; it is told {modelfiles.CLOCK} in every prompt."
 
 
 def _context(config: Any, tokenizer: Any) -> tuple[int, tuple[str, ...]]:
@@ -263,16 +270,13 @@ def _chat_start(tokenizer: Any, prefix_ids: tuple[int, ...]) -> str:
     """Return what messages begin with where that is not the tokenizer's own prefix; else ""."""
     if not prefix_ids or not getattr(tokenizer, "chat_template", None):
         return ""
-    content = "content"
     try:
-        text = tokenizer.apply_chat_template(
-            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
-        )
-    except jinja2.TemplateError:
+        text = chat_text(tokenizer, [{"role": "user", "content": MARK}])
+    except (jinja2.TemplateError, UserError):
         return ""
     if prefix_ids == (tokenizer.bos_token_id,) and text.startswith(tokenizer.bos_token):
         return ""
-    return text.partition(content)[0]
+    return text.partition(MARK)[0]
 
 
 def _eos_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:

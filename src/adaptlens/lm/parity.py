@@ -28,7 +28,8 @@ def examine(
     Raises:
         UserError: the model is not causal, or its logits are not finite in this number format.
     """
-    tolerance = 5e-2 if quantize else _TOLERANCE[dtype]
+    loose = quantize or getattr(model, "is_quantized", False)
+    tolerance = 5e-2 if loose else _TOLERANCE[dtype]
     vocab = model.get_input_embeddings().num_embeddings
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(vocab, (_STEM + 2 * _BRANCH,), generator=generator).to(model.device)
@@ -38,7 +39,10 @@ def examine(
         _check(wanted, name, dtype, tolerance)
         if model.config.model_type not in LAYOUTS:
             return None, False, (_unknown_layout(model.config.model_type),)
-        parts = anatomy(model)
+        try:
+            parts = anatomy(model)
+        except (UserError, AttributeError, TypeError, ValueError) as error:
+            return None, False, (_unread(error),)
         plain = _difference(_alone(parts, stem, left), wanted[0])
         if plain > tolerance:
             return None, False, (_differs("with an explicit mask", plain, "behaviour is measured"),)
@@ -112,6 +116,14 @@ def _unknown_layout(family: str) -> str:
     return (
         f"The architecture '{family}' is not known inside: only its behaviour is measured, and "
         f"every prompt runs on its own. Known: {', '.join(sorted(LAYOUTS))}."
+    )
+
+
+def _unread(error: Exception) -> str:
+    reason = str(error).partition(";")[0] or type(error).__name__
+    return (
+        f"Its inside is not read ({reason}): only its behaviour is measured, and every prompt runs "
+        "on its own."
     )
 
 

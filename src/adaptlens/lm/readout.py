@@ -9,6 +9,7 @@ from torch import Tensor
 
 from adaptlens.errors import UserError
 from adaptlens.lm.anatomy import Anatomy
+from adaptlens.lm.finite import check_finite
 from adaptlens.lm.load import LM
 from adaptlens.lm.units import METRICS, Ablation, Direction, Pair, Unit, UnitKind
 from adaptlens.values import Weights
@@ -140,7 +141,9 @@ class Answers:
             )
             for low in range(0, len(flat), rows)
         ]
-        return torch.cat(found).view(*final.shape[:2], -1).cpu().numpy()
+        metrics = torch.cat(found).view(*final.shape[:2], -1).cpu().numpy()
+        check_finite(metrics, question.lm.name, f"the logits of the pairs from {numbers[0]} on")
+        return metrics
 
 
 def _metrics(logits: Tensor, tokens: Tensor, clean_logs: Tensor, owner: Tensor) -> Tensor:

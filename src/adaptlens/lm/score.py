@@ -1,15 +1,19 @@
 """Log-likelihoods of answers: shared prompts read once, logits only where an answer is scored."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 
+from adaptlens.errors import UserError
+from adaptlens.lm.finite import not_finite
 from adaptlens.lm.forward import Found, Progress, read
 from adaptlens.lm.generate import generate
 from adaptlens.lm.load import LM
 from adaptlens.lm.memory import default_budget, is_out_of_memory
 from adaptlens.lm.seams import Request, encode
+from adaptlens.lm.states import as_variant
 from adaptlens.lm.walk import Work
 from adaptlens.values import Weights
 
@@ -39,7 +43,8 @@ def score(
         work: counters to add to.
 
     Raises:
-        UserError: a request does not fit the context or the memory.
+        UserError: a request does not fit the context or the memory, or a log-probability is not a
+            finite number.
     """
     work = work if work is not None else Work()
     budget = budget_bytes or default_budget(lm.device)
@@ -68,6 +73,8 @@ def score(
                 targets.extend(answer)
                 owners.extend([(r, c)] * len(answer))
         logprob = _logprob(found, np.concatenate(nodes), np.array(targets), budget)
+        if len(wrong := np.flatnonzero(~np.isfinite(logprob))):
+            raise _refusal(lm, requests, [owners[i] for i in wrong], weights)
         for (r, c), value in zip(owners, logprob, strict=True):
             loglik[r][c] += value
 
@@ -85,6 +92,38 @@ def score(
         work=work,
     )
     return loglik
+
+
+def _refusal(
+    lm: LM,
+    requests: Sequence[Request],
+    wrong: Sequence[tuple[int, int]],
+    weights: Weights | None,
+) -> UserError:
+    """Return the error that names the first answer whose score is no number.
+
+    One that is none reaches others of its pass, so each is scored on its own, in order.
+
+    Args:
+        lm: the model.
+        requests: all that were asked.
+        wrong: request and answer, of scores that came out as no numbers.
+        weights: weight changes.
+    """
+    said = {place: math.nan for place in wrong}
+    for r, c in dict.fromkeys(wrong):
+        request = requests[r]
+        ids = torch.tensor([(*request.prompt_ids, *request.answers_ids[c])], device=lm.device)
+        with as_variant(weights, request.variant):
+            logs = lm.model(input_ids=ids).logits[0].float().log_softmax(-1)
+        start = len(request.prompt_ids) - 1
+        own = logs[start:-1].gather(1, ids[0, start + 1 :, None]).sum()
+        if not bool(own.isfinite()):
+            said = {(r, c): float(own)}
+            break
+    (r, c), value = next(iter(said.items()))
+    what = f"the log-probability of answer {c + 1} of query {requests[r].query_id or r}"
+    return not_finite(value, lm.name, what)
 
 
 def _logprob(found: Found, nodes: np.ndarray, targets: np.ndarray, budget_bytes: int) -> np.ndarray:

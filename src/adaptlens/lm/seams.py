@@ -5,7 +5,8 @@ tokens are read off the whole text, never off the answer alone.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import combinations
 
 from adaptlens.errors import UserError
 from adaptlens.lm.load import LM
@@ -29,11 +30,13 @@ class Request:
         prompt_ids: tokens before the answers, at least one.
         answers_ids: per answer its tokens, each at least one; empty where text is generated.
         variant: the variant of the weights that reads it.
+        query_id: what errors call it.
     """
 
     prompt_ids: tuple[int, ...]
     answers_ids: tuple[tuple[int, ...], ...] = ()
     variant: int = 0
+    query_id: str = field(default="", compare=False)
 
 
 def encode(
@@ -53,7 +56,8 @@ def encode(
     given the BOS token, or EOS where there is none, as lm-evaluation-harness does.
 
     Raises:
-        UserError: an answer adds no token, or there is nothing to begin an empty prompt with.
+        UserError: an answer adds no token, two answers become the same tokens, or there is nothing
+            to begin an empty prompt with.
     """
     texts: dict[str, int] = {}
     for prompt in prompts:
@@ -75,8 +79,23 @@ def encode(
                 )
         before = tuple(alone[:cut]) or (_beginning(lm),)
         answers = tuple(tuple(one[cut:]) for one in whole)
-        requests.append(Request(before, answers, variants[number] if variants else 0))
+        _check_apart(lm, prompt, answers)
+        variant = variants[number] if variants else 0
+        requests.append(Request(before, answers, variant, prompt.query_id))
     return requests
+
+
+def _check_apart(lm: LM, prompt: Prompt, answers: Sequence[tuple[int, ...]]) -> None:
+    """Refuse answers that are different texts and the same tokens (unknown words, case)."""
+    if len({*answers}) == len({*prompt.answers}):
+        return
+    for (one, its), (other, others) in combinations(zip(prompt.answers, answers, strict=True), 2):
+        if its == others and one != other:
+            raise UserError(
+                f"the answers {one!r} and {other!r} become the same tokens for '{lm.name}' (query "
+                f"{prompt.query_id or 'without a name'}), so no score can tell them apart; write "
+                "them in words that its tokenizer knows, or use another model."
+            )
 
 
 def _beginning(lm: LM) -> int:

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from adaptlens.lm.anatomy import Anatomy
+from adaptlens.lm.finite import check_finite
 from adaptlens.lm.forward import Found, Progress, read
 from adaptlens.lm.load import LM
 from adaptlens.lm.seams import Request
@@ -83,7 +86,7 @@ def states_at(
     Equal places are read once. `final` is the mean of the normed states.
 
     Raises:
-        UserError: the model's inside is not known, or a text does not fit.
+        UserError: the model's inside is not known, a text does not fit, or a state is not finite.
     """
     numbers: dict[Place, int] = {}
     owner = [
@@ -115,7 +118,10 @@ def states_at(
         progress=progress,
         work=work,
     )
-    return States(np.stack([residual[n] for n in owner]), np.stack([final[n] for n in owner]))
+    states = States(np.stack([residual[n] for n in owner]), np.stack([final[n] for n in owner]))
+    for found in (states.residual, states.final):
+        check_finite(found, lm.name, "a hidden state")
+    return states
 
 
 @torch.inference_mode()
@@ -159,7 +165,7 @@ def readout(lm: LM, tokens: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     """
     assert lm.anatomy is not None
     parts = lm.anatomy
-    rows = parts.unembed.get_parameter("weight")[list(tokens)].float()
+    rows = _unembedding_rows(parts, tokens)
     if parts.final_norm is None:
         return rows.cpu().numpy(), rows.cpu().numpy()
     probe = torch.ones(parts.width, device=lm.device)
@@ -177,13 +183,23 @@ def readout(lm: LM, tokens: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     return scaled.cpu().numpy(), rows.cpu().numpy()
 
 
-@contextlib.contextmanager
-def whole_variant(weights: Weights | None, variant: int) -> Iterator[None]:
-    """Run the model as a variant of complete sets of weights; leave it as it is for adapters.
+def _unembedding_rows(parts: Anatomy, tokens: Sequence[int]) -> Tensor:
+    """Return the rows [tokens, width] by which the unembedding multiplies, as it now runs.
 
-    Adapters are added to maps inside the layers, so norm and unembedding are the base model's.
+    They are the gradients of its logits, so that whatever is installed on it has its part.
     """
-    if weights is None or weights.mixes_rows:
+    which = torch.tensor(list(tokens), device=next(parts.unembed.parameters()).device)
+    with torch.inference_mode(False), torch.enable_grad():
+        states = torch.zeros(len(which), parts.width, dtype=parts.dtype, device=which.device)
+        states.requires_grad_()
+        own = parts.unembed(states).gather(1, which.clone()[:, None])
+        return torch.autograd.grad(own.sum(), states)[0].float()
+
+
+@contextlib.contextmanager
+def as_variant(weights: Weights | None, variant: int) -> Iterator[None]:
+    """Run the model as one variant: its layers, final norm and unembedding."""
+    if weights is None:
         yield
     else:
         with weights.routed([variant]):

@@ -87,7 +87,8 @@ def _same_angles_up_to(config: Any) -> float:
         (
             kind.get("original_max_position_embeddings")
             or getattr(config, "original_max_position_embeddings", None)
-            or config.max_position_embeddings
+            or getattr(config, "max_position_embeddings", None)
+            or 0
             for kind in kinds
             if kind.get("rope_type") in ("longrope", "dynamic")
         ),

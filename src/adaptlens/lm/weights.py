@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 import transformers
-from safetensors import SafetensorError
 
 from adaptlens import modelfiles
 from adaptlens.errors import UserError, unknown
@@ -20,17 +19,7 @@ from adaptlens.lm.anatomy import attention_implementation
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _QUANTIZE = ("8bit", "4bit")
-# What transformers raises on files it cannot make sense of; it has no error of its own for them.
-_LOADING_ERRORS = (
-    OSError,
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    RuntimeError,
-    ImportError,
-    SafetensorError,
-)
+_LONGEST = 300
 
 
 @dataclass(frozen=True)
@@ -39,7 +28,7 @@ class Source:
 
     Attributes:
         path: the folder, or the GGUF file, as `modelfiles.locate` found it.
-        folder: what transformers is given.
+        folder: what transformers is given: a folder of what may have a say, and nothing else.
         settings: further arguments of every `from_pretrained`.
     """
 
@@ -54,23 +43,32 @@ class Source:
 
 
 @contextlib.contextmanager
-def opened(path: Path, remote: bool) -> Iterator[Source]:
+def opened(path: Path, *, untrained: bool = False) -> Iterator[Source]:
     """Yield a model's files as a source to read from.
 
-    A GGUF file is given to transformers in a folder of its own, so that no file beside it has a
-    say, and its header is parsed once for all that is read inside.
+    Transformers is given a folder of links to the files that the model's digest is over
+    (`modelfiles.files_read`), so that nothing else that lies beside them has a say: no adapter, no
+    second set of weights, no Python file, nor the folder's name. The header of a GGUF file is
+    parsed once for all that is read inside.
 
     Args:
         path: the folder, or the GGUF file.
-        remote: run Python files that come with the model.
+        untrained: leave out the weights.
     """
-    settings = {"trust_remote_code": remote, "local_files_only": True}
-    if path.is_dir():
-        yield Source(path, path, settings)
-        return
-    with tempfile.TemporaryDirectory() as alone, from_gguf.quick():
-        (Path(alone) / "model.gguf").symlink_to(path.resolve())
-        yield Source(path, Path(alone), {**settings, "gguf_file": "model.gguf"})
+    settings = {"trust_remote_code": False, "local_files_only": True}
+    with tempfile.TemporaryDirectory() as alone:
+        folder = Path(alone)
+        if path.is_dir():
+            files = modelfiles.files_read(path, untrained=untrained)
+            if not untrained and path / "model.safetensors" not in files:
+                files.append(path / modelfiles.INDEX)
+            for file in files:
+                (folder / file.name).symlink_to(file.resolve())
+            yield Source(path, folder, settings)
+            return
+        (folder / "model.gguf").symlink_to(path.resolve())
+        with from_gguf.quick():
+            yield Source(path, folder, {**settings, "gguf_file": "model.gguf"})
 
 
 def read(
@@ -78,7 +76,7 @@ def read(
 ) -> tuple[Any, tuple[str, ...]]:
     """Return the model as transformers reads it, and notes on what was unexpected.
 
-    The weights of a GGUF file are dequantised.
+    The weights of a GGUF file are dequantised; weights that are not numbers are refused.
 
     Args:
         source: its files.
@@ -89,7 +87,7 @@ def read(
     """
     placed = {"quantization_config": quantized, "device_map": {"": device}}
     auto: Any = transformers.AutoModelForCausalLM
-    with quiet(), _loading(name, device):
+    with quiet(), loading(name, device):
         config = transformers.AutoConfig.from_pretrained(source.folder, **source.settings)
         model, report = auto.from_pretrained(
             source.folder,
@@ -105,6 +103,8 @@ def read(
         if not quantized:
             model = model.to(device)
     notes = _check_report(report, name)
+    _check_finite(model, name)
+    model.config._name_or_path = model.name_or_path = str(source.path)
     if source.is_gguf:
         from_gguf.forget_quantizer(model)
         notes = (*from_gguf.notes(source.path, dtype), *notes)
@@ -120,14 +120,14 @@ def fresh(
     so that they are the same for every device. The global random state is left as it was.
     """
     auto: Any = transformers.AutoModelForCausalLM
-    with quiet(), _loading(name, device), torch.random.fork_rng(devices=[]):
+    with quiet(), loading(name, device), torch.random.fork_rng(devices=[]):
         config = transformers.AutoConfig.from_pretrained(source.folder, **source.settings)
         torch.manual_seed(modelfiles.UNTRAINED_SEED)
         model = auto.from_config(
             config,
             dtype=DTYPES[dtype],
             attn_implementation=attention_implementation(config),
-            trust_remote_code=source.settings["trust_remote_code"],
+            trust_remote_code=False,
         )
         if (source.folder / "generation_config.json").is_file():
             generation = transformers.GenerationConfig.from_pretrained(source.folder)
@@ -142,34 +142,45 @@ def read_tokenizer(source: Source, name: str) -> Any:
     try:
         with quiet():
             tokenizer = transformers.AutoTokenizer.from_pretrained(source.folder, **source.settings)
-    except _LOADING_ERRORS as error:
+    except Exception as error:
+        # There is no error of its own for files that transformers cannot make sense of.
         raise UserError(
             f"the tokenizer of '{name}' cannot be loaded ({first_sentence(error)}); expected the "
             "files tokenizer.save_pretrained writes: save or download them again."
         ) from error
     if source.is_gguf:
         from_gguf.split_digits(tokenizer, source.path)
+    elif (source.folder / "tokenizer.json").exists() and not getattr(tokenizer, "is_fast", False):
+        raise UserError(
+            f"the tokenizer of '{name}' is a {type(tokenizer).__name__}, which does not read the "
+            "tokenizer.json in its folder; expected one that does: take that file out to read the "
+            "others, or save the tokenizer again with tokenizer.save_pretrained."
+        )
+    tokenizer.name_or_path = str(source.path)
     return tokenizer
 
 
 @contextlib.contextmanager
-def _loading(name: str, device: torch.device) -> Iterator[None]:
-    """Turn what goes wrong while a model is made into one line."""
+def loading(name: str, device: torch.device) -> Iterator[None]:
+    """Turn what goes wrong while a model is made, and first run, into one line."""
     try:
         yield
+    except UserError:
+        raise
     except torch.OutOfMemoryError as error:
         raise UserError(
             f"model '{name}' does not fit into the memory of {device}; expected enough for its "
             "weights: use --dtype bfloat16, --set quantize=4bit, or --device cpu."
         ) from error
-    except _LOADING_ERRORS as error:
+    except Exception as error:
+        # As above.
         advice = (
             f"expected a causal language model that transformers {transformers.__version__} knows"
         )
         if "trust_remote_code" in str(error):
             advice = (
-                "it brings its own Python code, which no study runs; only "
-                "adaptlens.lm.load.load(..., allow_remote_code=True) does"
+                "it brings its own Python code, which is never run here; expected a model that "
+                f"transformers {transformers.__version__} knows itself"
             )
         raise UserError(
             f"model '{name}' cannot be loaded ({first_sentence(error)}); {advice}."
@@ -194,6 +205,26 @@ def _check_report(report: dict[str, Any], name: str) -> tuple[str, ...]:
         )
     unused = sorted(report["unexpected_keys"])
     return (f"{len(unused)} stored weights were not used ({unused[0]}, ...).",) if unused else ()
+
+
+def _check_finite(model: Any, name: str) -> None:
+    """Refuse weights that are not numbers.
+
+    A few of them need not show in the logits of any one text.
+
+    Raises:
+        UserError: names the first tensor with one, and how many it has.
+    """
+    for key, weight in model.named_parameters():
+        if not weight.is_floating_point() or not weight.numel():
+            continue
+        if not all(bool(end.isfinite()) for end in weight.detach().aminmax()):
+            count = int((~weight.detach().isfinite()).sum())
+            raise UserError(
+                f"model '{name}': {count} of the {weight.numel()} numbers in its weight {key} are "
+                "not finite (NaN or infinite); expected numbers: use --dtype float32 or bfloat16 "
+                "where they are too large for float16, or download or save the model again."
+            )
 
 
 @contextlib.contextmanager
@@ -258,4 +289,5 @@ def quantization(quantize: str | None, dtype: str) -> Any:
 def first_sentence(error: Exception) -> str:
     """Return the beginning of an error's text, with its kind where the text alone says little."""
     text = (str(error).strip() or "no reason given").splitlines()[0].split(". ")[0].rstrip(".")
+    text = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
     return text if " " in text else f"{type(error).__name__}: {text}"

@@ -21,7 +21,9 @@ class Behaviour:
     """Scores the test and the validation queries under every variant.
 
     Choice tasks give `loglik`, `prior_loglik`, `answer_tokens` and `answer_bytes` [repeats,
-    queries, choices] and `gold` [queries]; generation tasks give `exact`, `chrf`
+    queries, choices] and `gold` [queries]; where a query has fewer choices than others, the first
+    two are NaN and the others 0, and nowhere else: a score that is no number ends the measurement
+    (`lm.score`). Generation tasks give `exact`, `chrf`
     and `target_loglik` [repeats, queries] and the generated `outputs`. The same names with the
     prefix `validation_` hold the validation split, on which choices such as the best shot count
     are made. Where variants are draws under several templates, each draw reads each validation

@@ -1,5 +1,6 @@
 """What an adapted model costs: training, and one query with and without a cached prompt."""
 
+import inspect
 import resource
 import sys
 import threading
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 
 from adaptlens.lm import score
-from adaptlens.lm.flops import attention_flops, matrix_parameters
+from adaptlens.lm.flops import attention_flops, matrix_parameters, not_counted
 from adaptlens.lm.load import LM
 from adaptlens.measure import Progress
 from adaptlens.values import Adapted, Measured, Prompt, Task
@@ -34,7 +35,9 @@ class Cost:
     demonstrations) and pays for the rest. Seconds are those of reading the prompt, the median over
     `SAMPLE_QUERIES` single, unbatched queries after one warm-up: what one user waits for until the
     answer begins, not the throughput of a server; the first variant is timed, all are counted.
-    Tuned weights are taken as merged, so a query costs what the base model costs.
+    Tuned weights are taken as merged, so a query costs what the base model costs. Where layers mix
+    tokens without attention (Mamba), `lm.flops.not_counted` says what FLOPs leave out, and cached
+    is the same as uncached: what such a model keeps of a prompt is not its keys and values.
     """
 
     name: ClassVar[str] = "cost"
@@ -50,17 +53,21 @@ class Cost:
         ]
         arrays = {name: np.array([one[name] for one, _ in counted]) for name in counted[0][0]}
         ids, shared = counted[0][1], int(arrays["cached_tokens"][0])
+        seconds = _seconds(lm, ids, 0)
         numbers = {
             **{name: float(values.mean()) for name, values in arrays.items()},
-            "query_seconds": _seconds(lm, ids, 0),
-            "query_seconds_cached": _seconds(lm, ids, shared),
+            "query_seconds": seconds,
+            "query_seconds_cached": _seconds(lm, ids, shared) if shared else seconds,
         }
         training = {
             f"training_{name}": float(value)
             for name, value in adapted.training.items()
             if isinstance(value, (int, float))
         }
-        return Measured({**training, **numbers}, arrays)
+        left_out = not_counted(lm.model.config)
+        return Measured(
+            {**training, **numbers}, arrays, {"not_counted": left_out} if left_out else {}
+        )
 
 
 def _counted(lm: LM, sent: Sequence[Prompt]) -> tuple[dict[str, float], list[list[int]]]:
@@ -71,6 +78,7 @@ def _counted(lm: LM, sent: Sequence[Prompt]) -> tuple[dict[str, float], list[lis
     requests = score.encode(lm, asked, [0] * len(asked))
     ids = [list(request.prompt_ids) for request in requests]
     shared = min((_common(ids[0], other) for other in ids[1:]), default=0)
+    shared = 0 if not_counted(lm.model.config) else shared
     answer_tokens = [sum(map(len, request.answers_ids)) for request in requests]
     num_tokens = [len(one) for one in ids]
     sizes = list(zip(num_tokens, answer_tokens, strict=True))
@@ -112,14 +120,16 @@ def _seconds(lm: LM, ids: list[list[int]], shared: int) -> float:
     def tensor(tokens: list[int]) -> torch.Tensor:
         return torch.tensor([tokens], device=lm.device)
 
+    accepted = inspect.signature(lm.model.forward).parameters
+    last_only = {"logits_to_keep": 1} if "logits_to_keep" in accepted else {}
     taken = []
     with torch.inference_mode():
         cache = lm.model(tensor(ids[0][:shared]), use_cache=True) if shared else None
         for one in ids:
-            past = deepcopy(cache.past_key_values) if cache is not None else None
+            past = {"past_key_values": deepcopy(cache.past_key_values)} if cache else {}
             _synchronise(lm)
             start = time.perf_counter()
-            lm.model(tensor(one[shared:]), past_key_values=past, use_cache=True, logits_to_keep=1)
+            lm.model(tensor(one[shared:]), use_cache=True, **past, **last_only)
             _synchronise(lm)
             taken.append(time.perf_counter() - start)
     return median(taken[1:] or taken)

@@ -12,7 +12,7 @@ from adaptlens import prompts
 from adaptlens.errors import UserError, unknown
 from adaptlens.lm import seams
 from adaptlens.lm.load import LM
-from adaptlens.lm.states import Place, lens, readout, states_at, whole_variant
+from adaptlens.lm.states import Place, as_variant, lens, readout, states_at
 from adaptlens.measure import Progress
 from adaptlens.values import Adapted, Example, Measured, Part, Prompt, Role, Task
 
@@ -102,7 +102,7 @@ def _read_out(
     """Return what each variant's own head reads in states [repeats, queries, layers + 1, width]."""
     found: dict[str, list[np.ndarray]] = {"lens": [], "readout": [], "readout_final": []}
     for variant, states in enumerate(residual):
-        with whole_variant(adapted.weights, variant):
+        with as_variant(adapted.weights, variant):
             found["lens"].append(lens(lm, states, tokens))
             inside, final = readout(lm, tokens)
         found["readout"].append(inside)

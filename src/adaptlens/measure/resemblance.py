@@ -24,7 +24,7 @@ class Resemblance:
     """Likeness of each test query to the examples of each draw: [repeats, queries] a measure.
 
     The mean over the draw's examples of: encoder, the cosine of sentence embeddings; embedding,
-    the cosine of mean token embeddings of the model itself, the mean over all texts taken out;
+    the cosine of mean token embeddings of the base model, the mean over all texts taken out;
     bm25, the BM25 score; chrf, chrF (0-100) of example against query.
 
     Attributes:

@@ -16,7 +16,6 @@ def download(
     name: str,
     *,
     shipped: Sequence[str],
-    allow_remote_code: bool = False,
     weights: bool = True,
 ) -> Path:
     """Return the cached folder of a hub model, downloaded first where it can be.
@@ -24,7 +23,6 @@ def download(
     Args:
         name: a hub id; anything else is refused as no model at all.
         shipped: names of models that need no hub, to be pointed to.
-        allow_remote_code: download its Python files too.
         weights: download its weights too.
 
     Raises:
@@ -39,7 +37,6 @@ def download(
 
     patterns = ["*.json", "*.txt", "*.model", "*.jinja"]
     patterns += ["*.safetensors"] if weights else []
-    patterns += ["*.py"] if allow_remote_code else []
     try:
         path = snapshot_download(
             name,
