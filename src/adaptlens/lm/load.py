@@ -4,17 +4,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jinja2
 import torch
 
-from adaptlens import modelfiles
+from adaptlens import modelfiles, sandbox
 from adaptlens.errors import UserError, unknown
 from adaptlens.lm.anatomy import Anatomy
 from adaptlens.lm.parity import examine
 from adaptlens.lm.weights import (
     DTYPES,
     find_device,
-    first_sentence,
     fresh,
     opened,
     quantization,
@@ -111,18 +109,20 @@ class LM:
         Raises:
             UserError: the template refuses them (some take no system message, or only turns).
         """
-        try:
-            text = self.tokenizer.apply_chat_template(
-                list(messages), tokenize=False, add_generation_prompt=True
-            )
-            begins = self.prefix_ids == (self.tokenizer.bos_token_id,)
-            return text.removeprefix(self.tokenizer.bos_token) if begins else text
-        except jinja2.TemplateError as error:
-            roles = ", ".join(message["role"] for message in messages)
-            raise UserError(
-                f"the chat template of '{self.name}' refuses messages of the roles {roles} "
-                f"({first_sentence(error)}); use another model, or leave out --chat."
-            ) from error
+        text = _messages(self.tokenizer, messages, self.name)
+        begins = self.prefix_ids == (self.tokenizer.bos_token_id,)
+        return text.removeprefix(self.tokenizer.bos_token) if begins else text
+
+
+def _messages(tokenizer: Any, messages: Sequence[dict[str, str]], name: str) -> str:
+    """Return what the chat template makes of messages, in the process that bounds templates."""
+    return sandbox.render_chat(
+        tokenizer.get_chat_template(),
+        messages,
+        tokenizer.special_tokens_map,
+        name=name,
+        now=sandbox.CLOCK,
+    )
 
 
 def load(
@@ -265,10 +265,8 @@ def _chat_start(tokenizer: Any, prefix_ids: tuple[int, ...]) -> str:
         return ""
     content = "content"
     try:
-        text = tokenizer.apply_chat_template(
-            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
-        )
-    except jinja2.TemplateError:
+        text = _messages(tokenizer, [{"role": "user", "content": content}], "")
+    except UserError:
         return ""
     if prefix_ids == (tokenizer.bos_token_id,) and text.startswith(tokenizer.bos_token):
         return ""
