@@ -28,6 +28,9 @@ def hub_task(name: str, settings: Settings) -> Task:
         UserError: if the dataset or configuration cannot be found, or needs code to be run.
     """
     path, config = (name, None) if exists(name) else _parted(name)
+    if exists(name):
+        found = [name] if Path(name).is_file() else sorted(map(str, Path(name).rglob("*.*")))
+        check_files(found, settings.max_file_bytes)
     dataset = open_dataset(path, config)
     tables: dict[str, Table] = {}
     notes = []

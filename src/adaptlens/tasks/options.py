@@ -286,17 +286,17 @@ _SCHEMES: dict[str, Callable[[Item], str | None]] = {
 
 def _scheme(numbers: Sequence[Item], answers_as: str | None) -> tuple[str, list[str]]:
     """Return how the numbers among the answers are read, of `ANSWERS_AS`, and a note."""
+    said = {
+        "text": "Answers that are numbers were read as the options' texts.",
+        "from-0": "Answers that are numbers count the options from 0.",
+        "from-1": "Answers that are numbers count the options from 1.",
+    }
     if answers_as is not None:
-        return answers_as, []
+        return answers_as, [said[answers_as]]
     read = {name: [look_up(item) for item in numbers] for name, look_up in _SCHEMES.items()}
     fits = [name for name, texts in read.items() if None not in texts]
     differing = [name for name in fits if read[name] != read[fits[0]]]
     if fits and not differing:
-        said = {
-            "text": "Answers that are numbers were read as the options' texts.",
-            "from-0": "Answers that are numbers count the options from 0.",
-            "from-1": "Answers that are numbers count the options from 1.",
-        }
         return fits[0], [said[fits[0]]]
     if differing:
         item = next(
