@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from adaptlens import tasks
 from adaptlens.errors import UserError
 from adaptlens.tasks.items import Item
 from adaptlens.tasks.names import read_together
@@ -89,6 +90,19 @@ def test_columns_left_out_are_named_and_a_warning_says_where_they_hold_text():
     assert "a.jsonl: columns that are not read: 'id', 'score', 'when', 'url'." in notes
     (warning,) = [note for note in notes if note.startswith("Warning")]
     assert "'remark', 'aspect', 'words', '说明'" in warning and "--input A,B" in warning
+
+
+def test_a_task_says_what_of_its_file_is_not_read_and_how_numbers_were(tmp_path):
+    rows = [
+        {"question": f"{TEXT} {i}", "remark": OTHER, "choices": CHOICES, "answer": i % 4}
+        for i in range(8)
+    ]
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    task = tasks.load(str(path))
+    assert task.choices == tuple(CHOICES)
+    assert "Answers that are numbers count the options from 0." in task.notes
+    assert any(note.startswith("Warning: a.jsonl holds text") for note in task.notes)
 
 
 def test_what_a_template_names_is_read():

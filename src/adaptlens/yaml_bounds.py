@@ -76,7 +76,7 @@ def _check(events: Any, source: str, max_values: int, max_depth: int) -> None:
         if isinstance(event, yaml.AliasEvent):
             if event.anchor not in sizes:
                 raise UserError(
-                    f"{source}:{line}: the alias *{one_line(event.anchor, 40)} stands for what it "
+                    f"{source}:{line}: the alias *{one_line(str(event.anchor), 40)} stands for what it "
                     "is part of, or for nothing; expected plain values; write them out."
                 )
             total += sizes[event.anchor]

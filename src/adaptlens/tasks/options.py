@@ -1,6 +1,7 @@
 """The options that items bring along, in the layouts there are, and which of them is the answer."""
 
 import ast
+import functools
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -60,7 +61,7 @@ def options_of(table: Table, answer: str, taken: Sequence[str] = ()) -> Options 
             return Options(
                 (column,),
                 f"the options column '{column}'",
-                lambda row, place, column=column: _listed(row.get(column), column, place),
+                functools.partial(_in_column, column),
             )
     if folded(answer) in _RIGHT:
         wrong = tuple(c for c in free if _WRONG.fullmatch(folded(c)))
@@ -139,9 +140,9 @@ def _parsed(value: Any) -> list[Any] | dict[str, Any] | None:
     return None
 
 
-def _listed(value: Any, column: str, place: str) -> Offered:
+def _in_column(column: str, row: Mapping[str, Any], place: str) -> Offered:
     """Return options and labels of one cell."""
-    value = _parsed(value)
+    value = _parsed(row.get(column))
     if isinstance(value, dict):
         known = {folded(str(name)): part for name, part in value.items()}
         texts, labels = known.get("text"), known.get("label")

@@ -7,6 +7,7 @@ layouts that `options` knows. What is not read is named.
 """
 
 import difflib
+import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -151,9 +152,7 @@ def _layout(table: Table, input: Asked, target: str | None, fields: Sequence[str
     def read(row: Mapping[str, Any], place: str) -> Item:
         text = joined(row, sources, place)
         instruction = as_text(row.get(own), own, place) if own else ""
-        labels, choices = (), ()
-        if options is not None:
-            choices, labels = options.read(row, place)
+        choices, labels = options.read(row, place) if options else ((), ())
         given = as_text(row.get(answer), answer, place)
         return Item(place, text, given, instruction, choices, labels=labels)
 
@@ -210,7 +209,7 @@ def _whole_record(table: Table, known: Mapping[str, str]) -> Layout | None:
                 f"Records were read as instruction, {text} and {answer}; where there is no {text}, "
                 "the instruction is the input.",
                 (told, given, *([more] if more else [])),
-                lambda row, place, parts=(told, more, given): _instructed(row, parts, place),
+                functools.partial(_instructed, (told, more, given)),
                 (told, given),
             )
     return None
@@ -292,7 +291,7 @@ def _usual(table: Table, names: Sequence[str], taken: Sequence[str | None]) -> s
     return next((known[name] for name in names if name in known), None)
 
 
-def _instructed(row: Mapping[str, Any], parts: tuple[str, str | None, str], place: str) -> Item:
+def _instructed(parts: tuple[str, str | None, str], row: Mapping[str, Any], place: str) -> Item:
     told, given, answer = parts
     instruction = as_text(row.get(told), told, place)
     text = as_text(row.get(given), given, place) if given else ""

@@ -18,7 +18,7 @@ _PIECE = 1 << 20
 def _zstd(path: Path) -> IO[bytes]:
     import pyarrow
 
-    return pyarrow.input_stream(str(path), compression="zstd")  # type: ignore[no-any-return]
+    return pyarrow.input_stream(str(path), compression="zstd")
 
 
 COMPRESSED: dict[str, Callable[[Path], Any]] = {
