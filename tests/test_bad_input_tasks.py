@@ -140,7 +140,7 @@ TABLE = [
         ["binary", "offset 13", "CSV or JSONL"],
     ),
     ("excel", file("a.csv", b"PK\x03\x04rest"), {}, ["Excel", "save the sheet as CSV"]),
-    ("gzip", file("a.jsonl", b"\x1f\x8b\x08rest"), {}, ["gzip", "unpack"]),
+    ("gzip", file("a.jsonl", b"\x1f\x8b\x08rest"), {}, ["gzip", "unpack it, or add .gz"]),
     (
         "latin-1",
         file("a.csv", "text,label\ncafé,1\n".encode("latin-1")),
@@ -397,7 +397,12 @@ TABLE = [
     ("yaml-group", task_yaml(task=["a", "b"]), {}, ["group of tasks", "one task"]),
     ("yaml-include-itself", task_yaml(include="mine.yaml"), {}, ["includes itself", "remove one"]),
     ("yaml-include-missing", task_yaml(include="gone.yaml"), {}, ["gone.yaml", "cannot be read"]),
-    ("yaml-malformed", task_yaml("a: [1, 2\n"), {}, ["mine.yaml", "line ", "plain YAML"]),
+    (
+        "yaml-malformed",
+        task_yaml("a: [1, 2\n"),
+        {},
+        ["mine.yaml:13", "not valid YAML", "plain YAML"],
+    ),
     (
         "yaml-tag",
         task_yaml("a: !!python/object/apply:os.system ['id']\n"),

@@ -297,8 +297,10 @@ def test_aliases_that_multiply_are_refused_at_once():
     rows += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 12)]
     with pytest.raises(UserError, match="more than 10000 values"):
         read_yaml("\n".join(rows), "text")
-    with pytest.raises(UserError, match="20 levels"):
+    with pytest.raises(UserError, match="stands for what it is part of"):
         read_yaml("a: &a [*a]", "text")
+    with pytest.raises(UserError, match="20 levels"):
+        read_yaml("[" * 21 + "]" * 21, "text")
 
 
 # Names.

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adaptlens import sandbox
 from adaptlens.errors import UserError
-from adaptlens.tasks import microworld, puzzles, sandbox, world
+from adaptlens.tasks import microworld, puzzles, world
 from adaptlens.values import Example, Task
 
 NAMES = microworld.names()

@@ -101,9 +101,11 @@ def test_semicolons_and_a_byte_order_mark_as_spreadsheets_write_them(tmp_path):
 @pytest.mark.parametrize("input, target", [("note", "kind"), ("2", "1"), (None, "kind")])
 def test_columns_are_named_or_numbered(tmp_path, input, target):
     rows = [f"{i},{'ab'[i % 2]},text {w}" for i, w in enumerate(WORDS)]
-    path = written(tmp_path / "a.csv", "\n".join(["id,kind,note", *rows]))
+    path = written(tmp_path / "a.csv", "\n".join(["ref,kind,note", *rows]))
     if input is None:
-        with pytest.raises(UserError, match=r"recognisable as the input; its columns are id, kind"):
+        with pytest.raises(
+            UserError, match=r"recognisable as the input; its columns are ref, kind"
+        ):
             tasks.load(path, target=target)
     else:
         task = tasks.load(path, input=input, target=target)

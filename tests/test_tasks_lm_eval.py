@@ -9,7 +9,7 @@ import yaml
 
 from adaptlens import tasks
 from adaptlens.errors import UserError
-from adaptlens.tasks.sandbox import render
+from adaptlens.sandbox import render
 
 NAMES = ["ann", "bob", "cid", "dan", "eve", "fay", "gus", "hal", "ida", "jim"]
 

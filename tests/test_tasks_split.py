@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from adaptlens.errors import UserError
 from adaptlens.tasks import split
 from adaptlens.tasks.assembly import Settings, assemble
-from adaptlens.tasks.records import Item
+from adaptlens.tasks.items import Item
 
 QUESTIONS = st.lists(
     st.text("abcdef ", min_size=1, max_size=6), min_size=6, max_size=60, unique=True

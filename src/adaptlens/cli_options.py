@@ -68,8 +68,10 @@ def user_errors(command: Callable[..., None]) -> Callable[..., None]:
 
 
 READING = (
-    click.option("--input", metavar="COLUMN", help="Column with the texts."),
+    click.option("--input", metavar="A,B,..", help="Columns with the texts: one, or several."),
     click.option("--target", metavar="COLUMN", help="Column with the answers."),
+    click.option("--header/--no-header", default=None,
+                 help="Whether the first line of a CSV or TSV holds column names."),
     click.option("--choices", metavar="A,B,..",
                  help="The answers there are, or raw=word pairs: 0=negative,1=positive."),
     click.option("--references", metavar="FILE", help="Line-aligned file of answers to the task."),
@@ -79,6 +81,9 @@ READING = (
                  "of Jinja. Repeatable; default: several usual ways."),
     click.option("--fields", metavar="A,B", help="What templates call text and answer."),
     click.option("--label-words", metavar="0=bad,1=good", help="Words for the raw answers."),
+    click.option("--answers-as", metavar="HOW",
+                 help="What numbers among the answers are, where rows bring options: text, from-0 "
+                 "or from-1."),
     click.option("--group", metavar="COLUMN",
                  help="Column that says which items belong together (a passage, a user)."),
 )  # fmt: skip
@@ -89,7 +94,7 @@ _ENGINE = {"engine": "name", "workers": "workers", "address": "address"}
 
 _READING = (
     "input", "target", "choices", "references", "instruction", "templates", "fields",
-    "label_words", "group",
+    "label_words", "answers_as", "group", "header",
 )  # fmt: skip
 
 
@@ -216,7 +221,7 @@ PLAN_OPTIONS: Options = (
 """What any study takes; those that mean nothing to the one planned are refused."""
 
 
-_OPTION = {"templates": "template", "label_words": "label-words"}
+_OPTION = {"templates": "template", "label_words": "label-words", "answers_as": "answers-as"}
 """Options that are not called what their setting is."""
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from adaptlens import modelfiles
+from adaptlens.errors import UserError, one_line
 from adaptlens.models import gguf_file
 
 _CONTEXT = ("max_position_embeddings", "n_positions", "seq_length", "max_seq_len")
@@ -103,11 +104,15 @@ def token_counts(model: str, texts: Sequence[str]) -> list[int]:
 def _from_json(path: Path) -> Any:
     from tokenizers import Tokenizer
 
-    try:
-        return Tokenizer.from_file(str(path)) if path.is_file() else None
-    except Exception:
-        # A damaged one; loading the model says so.
+    if not path.is_file():
         return None
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # tokenizers raises nothing more special
+        raise UserError(
+            f"{path} cannot be read as a tokenizer ({one_line(str(error), 140, 40)}); expected the "
+            "file that tokenizer.save_pretrained writes; save or copy it again."
+        ) from None
 
 
 @functools.lru_cache(maxsize=2)

@@ -1,14 +1,15 @@
 """Settings in a file: YAML, JSON, or a Python file that makes them."""
 
 import importlib.util
-from collections.abc import Mapping
+import traceback
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from adaptlens.config.schema import Schema
 from adaptlens.config.yaml12 import Place, read_yaml
-from adaptlens.errors import UserError
+from adaptlens.errors import RunIncomplete, UserError, first_line, one_line
 
 MAX_CONFIG_BYTES = 1_000_000
 
@@ -17,8 +18,8 @@ def load_study(path: str | Path) -> Any:
     """Run a .py file that the user named, and return what its `study()` returns.
 
     Raises:
-        UserError: there is no such file, it is not Python, or it defines no `study`. What the
-            file itself raises is not caught.
+        UserError: there is no such file, it is not Python, it defines no `study`, or it fails; the
+            message has the file's line, and the error that it raised is the cause.
     """
     path = Path(path)
     _text(path)
@@ -26,15 +27,30 @@ def load_study(path: str | Path) -> Any:
     if spec is None or spec.loader is None:
         raise UserError(f"'{path}' is not a Python file; expected a name that ends in .py.")
     module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except SyntaxError as error:
-        where = error.filename or path
-        raise UserError(f"{where}:{error.lineno}: not Python ({error.msg}); correct it.") from None
+    _run(spec.loader.exec_module, module, path)
     study = getattr(module, "study", None)
     if not callable(study):
         raise UserError(f"'{path}' defines no function study(); add one that returns the study.")
-    return study()
+    return _run(lambda _: study(), module, path)
+
+
+def _run(step: Callable[[Any], Any], module: Any, path: Path) -> Any:
+    """Return what a step of running the user's file returns."""
+    try:
+        return step(module)
+    except SyntaxError as error:
+        where = error.filename or path
+        raise UserError(f"{where}:{error.lineno}: not Python ({error.msg}); correct it.") from None
+    except (UserError, RunIncomplete):
+        raise
+    except Exception as error:
+        # Whatever the file does wrong, the line in it is what its author needs.
+        frames = traceback.extract_tb(error.__traceback__)
+        line = next((f":{f.lineno}" for f in reversed(frames) if f.filename == str(path)), "")
+        said = first_line(error)
+        raise UserError(
+            f"{path}{line}: {type(error).__name__} ({one_line(said, 160, 40)}); correct the file."
+        ) from error
 
 
 def read_settings(path: Path, schema: Schema[Any]) -> tuple[dict[str, Any], dict[Place, str]]:
@@ -77,8 +93,9 @@ def _text(path: Path) -> str:
         raise UserError(
             f"'{path}' is not UTF-8 text (byte {error.start}); save it as UTF-8."
         ) from None
-    except OSError as error:
-        raise UserError(f"cannot read '{path}' ({error.strerror}); check it.") from None
+    except (OSError, ValueError) as error:
+        said = getattr(error, "strerror", None) or str(error)
+        raise UserError(f"cannot read '{path}' ({said}); check it.") from None
 
 
 def _kind(value: Any) -> str:

@@ -15,7 +15,7 @@ from adaptlens.config.schema import Config, Schema
 from adaptlens.config.shorthand import plain, spread
 from adaptlens.config.wording import Sources
 from adaptlens.config.yaml12 import Place, read_yaml
-from adaptlens.errors import UserError
+from adaptlens.errors import UserError, one_line
 
 SCHEMAS: dict[str, Schema[Any]] = {
     schema.study: schema for schema in (COMPARISON, CONVERGENCE, IMPLICIT, LIMITS)
@@ -107,8 +107,9 @@ def reanalysed(
         if name in schema.known("") and name not in schema.analysis:
             allowed = ", ".join(schema.analysis) or "nothing"
             raise UserError(
-                f"--set {override}: '{name}' decides what is measured, and this run was measured "
-                f"already; its report can change {allowed}: to change {name}, run the study again."
+                f"--set {one_line(override, 120, 40)}: '{name}' decides what is measured, and this "
+                f"run was measured already; its report can change {allowed}: to change {name}, run "
+                "the study again."
             )
     before = load_config(schema, settings=settings)
     config = load_config(schema, overrides=overrides, settings=settings)
@@ -127,7 +128,7 @@ def _override(
 ) -> None:
     """Put "path=value" into the settings."""
     path, equals, text = override.partition("=")
-    label = f"--set {override}"
+    label = f"--set {one_line(override, 120, 40)}"
     if not equals or not path.strip():
         raise UserError(f"{label}: expected PATH=VALUE, for example --set tune.rank=16.")
     place: list[str | int] = []
@@ -137,10 +138,10 @@ def _override(
         last = i == len(parts) - 1
         at = wording.path(tuple(place))
         if isinstance(inside, list):
-            if not part.isdecimal() or int(part) >= len(inside):
+            if not part.isdecimal() or len(part) > 9 or int(part) >= len(inside):
                 raise UserError(
-                    f"{label}: {wording.shown(tuple(place))} has no item '{part}'; expected a "
-                    f"number from 0 to {len(inside) - 1}."
+                    f"{label}: {wording.shown(tuple(place))} has no item '{one_line(part, 40)}'; "
+                    f"expected a number from 0 to {len(inside) - 1}."
                 )
             key: str | int = int(part)
         elif isinstance(inside, dict) and (at in schema.free or schema.known(at)):

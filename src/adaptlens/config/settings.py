@@ -8,7 +8,7 @@ from typing_extensions import TypedDict
 STRICT = {"extra": "forbid", "strict": True}
 
 Text = Annotated[str, MinLen(1)]
-Count = Annotated[int, Ge(1)]
+Count = Annotated[int, Ge(1), Le(2**53)]
 Positive = Annotated[float, Gt(0)]
 Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -28,7 +28,7 @@ class TaskSource(TypedDict, total=False):
 
     path: Required[Text]
     references: Text
-    input: Text
+    input: Text | Annotated[list[Text], MinLen(1)]
     target: Text
     choices: Text | list[Text] | dict[str, Text]
     instruction: str
@@ -44,6 +44,7 @@ class TaskSource(TypedDict, total=False):
     fields: Annotated[list[Text], MinLen(2), MaxLen(2)]
     label_words: Text | dict[str, Text]
     group: Text
+    answers_as: Literal["text", "from-0", "from-1"]
 
 
 class Tune(TypedDict, total=False):
@@ -85,7 +86,7 @@ class Engine(TypedDict, total=False):
 SOURCE_EXPECTED = {
     "path": ("a text that names the task", "path: reviews.tsv"),
     "references": ("the name of a file", "references: lines.cs"),
-    "input": ("a column, by name or 0-based number", "input: sentence"),
+    "input": ("a column, by name or 0-based number, or several", "input: [premise, hypothesis]"),
     "target": ("a column, by name or 0-based number", "target: label"),
     "choices": (
         "texts, or raw labels and their words; quote true and false",
@@ -110,6 +111,10 @@ SOURCE_EXPECTED = {
         "label_words: {'0': bad, '1': good}",
     ),
     "group": ("a column that says which items belong together", "group: passage"),
+    "answers_as": (
+        "text, from-0 or from-1: what numbers among the answers are",
+        "answers_as: from-1",
+    ),
 }
 """What is expected of each key of a `TaskSource`, and an example of it."""
 

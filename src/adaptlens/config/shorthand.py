@@ -14,6 +14,8 @@ from adaptlens.config.yaml12 import Place
 _NAMES = ("models", "tasks")
 """Lists of names that may hold a comma."""
 
+_DEEPEST = 20
+_MOST_DIGITS = 300
 _UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
 
@@ -22,12 +24,18 @@ def plain(value: Any, place: Place, sources: Sources, schema: Schema[Any]) -> An
     if isinstance(value, Path):
         return str(value)
     if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
-        return value.item()
+        value = value.item()
+    if len(place) > _DEEPEST:
+        raise wording.wrong(place[:1], "settings nested without end", sources, schema)
     if isinstance(value, Mapping):
         return {str(k): plain(v, (*place, str(k)), sources, schema) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item, (*place, i), sources, schema) for i, item in enumerate(value)]
     if isinstance(value, float) and not math.isfinite(value):
+        raise wording.wrong(place, value, sources, schema)
+    if isinstance(value, int) and abs(value) >= 10**_MOST_DIGITS:
+        raise wording.wrong(place, f"a number of more than {_MOST_DIGITS} digits", sources, schema)
+    if isinstance(value, str) and re.search("[\ud800-\udfff]", value):
         raise wording.wrong(place, value, sources, schema)
     if value is None or isinstance(value, bool | int | float | str):
         return value
@@ -60,7 +68,8 @@ def spread(value: dict[str, Any], schema: Schema[Any]) -> dict[str, Any]:
         }
     if isinstance(budget := out.get("budget"), str):
         match = re.fullmatch(r"([0-9.]+)\s*([a-z]*)", budget.strip().lower())
-        if match and match[2] in _UNITS and isinstance(size := _number(match[1]), int | float):
+        size = _number(match[1]) if match and len(match[1]) < 20 else ""
+        if match and match[2] in _UNITS and isinstance(size, int | float):
             out["budget"] = int(size * _UNITS[match[2]])
     return out
 
@@ -74,7 +83,8 @@ def _task(given: Any) -> Any:
     task = {k: v for k, v in given.items() if v is not None}
     for name in ("input", "target", "group"):
         if name in task:
-            task[name] = _label(task[name])
+            given = task[name]
+            task[name] = [*map(_label, given)] if isinstance(given, list) else _label(given)
     for name in ("templates", "fields"):
         if isinstance(text := task.get(name), str):
             task[name] = [text] if name == "templates" else [w.strip() for w in text.split(",")]
@@ -94,7 +104,8 @@ def _label(value: Any) -> Any:
 def _number(text: str) -> int | float | str:
     for kind in (int, float):
         try:
-            return kind(text)
+            number = kind(text)
         except ValueError:
             continue
+        return number if math.isfinite(number) and abs(number) < 10**_MOST_DIGITS else text
     return text

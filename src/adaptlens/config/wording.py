@@ -7,7 +7,7 @@ from typing import Any
 
 from adaptlens.config.schema import Schema
 from adaptlens.config.yaml12 import Place
-from adaptlens.errors import UserError, unknown
+from adaptlens.errors import UserError, one_line, unknown
 
 Sources = Mapping[Place, str]
 """Where the value at a place was written: "study.yaml:3", "--set tune.rank=16", or "" for none."""
@@ -65,7 +65,7 @@ def where(place: Place, sources: Sources) -> str:
 
 def shown(place: Place) -> str:
     """Return a place as users write it, on one line: tasks.0.input."""
-    return ".".join(map(str, place)).replace("\n", "\\n")
+    return one_line(".".join(map(str, place)), 80, 30)
 
 
 def path(place: Place) -> str:
@@ -99,5 +99,8 @@ def _expected(place: Place, schema: Schema[Any]) -> tuple[str, str]:
 def _value(given: Any) -> str:
     if given in ("", [], {}):
         return {"": "an empty text", "[]": "an empty list"}.get(str(given), "nothing in it")
-    text = json.dumps(given, default=lambda v: f"a {type(v).__name__}", ensure_ascii=False)
+    try:
+        text = json.dumps(given, default=lambda v: f"a {type(v).__name__}", ensure_ascii=False)
+    except (ValueError, TypeError, RecursionError):
+        text = f"a {type(given).__name__}"
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -8,13 +8,13 @@ import functools
 import re
 from typing import Any
 
-from adaptlens.errors import UserError
+from adaptlens import yaml_bounds
+from adaptlens.errors import UserError, one_line
 
 Place = tuple[str | int, ...]
 """Where a value stands: the keys and list positions that lead to it."""
 
-MAX_VALUES = 10_000
-_MAX_DEPTH = 20
+_MOST_DIGITS = 300
 
 
 def read_yaml(text: str, source: str) -> tuple[Any, dict[Place, int]]:
@@ -27,42 +27,25 @@ def read_yaml(text: str, source: str) -> tuple[Any, dict[Place, int]]:
     Raises:
         UserError: it is not YAML, gives a key twice, uses a tag, or is larger than any settings.
     """
-    import yaml
-
-    try:
-        loader = _loader()(text)
-        node = loader.get_single_node()
-        if node is None:
-            return None, {}
-        lines: dict[Place, int] = {}
-        _survey(node, (), lines, source)
-        return loader.construct_document(node), lines
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark and "\n" in text else None
-        at = source if line is None else f"{source}:{line}"
-        raise UserError(f"{at}: not valid YAML ({error.problem}); correct it.") from None
-    except (yaml.YAMLError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{source}: not valid YAML ({reason}); correct it.") from None
+    node = yaml_bounds.compose(text, _loader(), source)
+    if node is None:
+        return None, {}
+    lines: dict[Place, int] = {}
+    _survey(node, (), lines, source)
+    return yaml_bounds.construct(node, text, _loader(), source), lines
 
 
 def _survey(node: Any, place: Place, lines: dict[Place, int], source: str) -> None:
-    """Note the line of every value; refuse repeated keys, and aliases that multiply without end."""
+    """Note the line of every value; refuse repeated keys."""
     import yaml
 
-    line = node.start_mark.line + 1
-    lines[place] = line
-    if len(lines) > MAX_VALUES or len(place) > _MAX_DEPTH:
-        raise UserError(
-            f"{source}: holds more than {MAX_VALUES} values or {_MAX_DEPTH} levels; expected the "
-            "settings of a study; check that this is the right file."
-        )
+    lines[place] = node.start_mark.line + 1
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             name = key.value if isinstance(key, yaml.ScalarNode) else None
             if name is None or name == "<<" or (*place, name) in lines:
                 problem = "is not a plain name" if name in (None, "<<") else "is given twice"
-                shown = name or "[...]"
+                shown = one_line(name or "[...]", 60, 20)
                 raise UserError(
                     f"{source}:{key.start_mark.line + 1}: the key '{shown}' {problem}; write every "
                     "key once, as a plain name."
@@ -100,4 +83,6 @@ def _loader() -> Any:
 def _integer(loader: Any, node: Any) -> int:
     # PyYAML reads a leading zero as octal and a colon as base sixty; YAML 1.2 does not.
     text = loader.construct_scalar(node)
+    if len(text) > _MOST_DIGITS:
+        raise ValueError(f"a number of more than {_MOST_DIGITS} digits")
     return int(text, 16) if text.startswith("0x") else int(text)

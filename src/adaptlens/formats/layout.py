@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from adaptlens import prompts
+from adaptlens import prompts, sandbox
 from adaptlens.errors import UserError
 from adaptlens.formats import variations
 from adaptlens.formats.variations import (
@@ -32,7 +32,6 @@ from adaptlens.formats.variations import (
     asking,
     varied,
 )  # fmt: skip
-from adaptlens.tasks import sandbox
 from adaptlens.values import Example, Part, Prompt, Role
 
 SYSTEMS = ("base", "gold", "regular", "samplegen", "pipeline")

@@ -1,27 +1,29 @@
 """Messages as a chat template writes them, the same whenever they are written."""
 
-import contextlib
-import datetime
 import functools
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jinja2
-from transformers.utils import chat_template_utils
 
-from adaptlens import modelfiles
+from adaptlens import modelfiles, sandbox
 from adaptlens.errors import UserError
 
 
-def chat_text(tokenizer: Any, messages: Sequence[dict[str, str]]) -> str:
+def chat_text(tokenizer: Any, messages: Sequence[dict[str, str]], name: str) -> str:
     """Return messages ({"role", "content"}) as the tokenizer's template writes them, answer open.
 
-    A template that asks for the time is told `modelfiles.CLOCK`.
+    The template runs in the process that bounds templates; one that asks for the time is told
+    `modelfiles.CLOCK`.
+
+    Args:
+        tokenizer: it has a chat template.
+        messages: first to last.
+        name: of the model, for the error.
 
     Raises:
-        UserError: the template draws at random.
-        jinja2.TemplateError: the template refuses the messages.
+        UserError: the template draws at random, refuses the messages, or takes more than it may.
     """
     for template in _templates(tokenizer):
         if drawn := _draws(template):
@@ -29,10 +31,13 @@ def chat_text(tokenizer: Any, messages: Sequence[dict[str, str]]) -> str:
                 f"the chat template writes other text each time ({drawn}), so prompts could not be "
                 "written again; leave out --chat, or use a template without it."
             )
-    with _stopped_clock():
-        return tokenizer.apply_chat_template(
-            list(messages), tokenize=False, add_generation_prompt=True
-        )
+    return sandbox.render_chat(
+        tokenizer.get_chat_template(),
+        messages,
+        tokenizer.special_tokens_map,
+        name=name,
+        now=modelfiles.CLOCK,
+    )
 
 
 def _templates(tokenizer: Any) -> list[str]:
@@ -60,27 +65,3 @@ def _draws(template: str) -> str:
     if "lipsum" in tokens:
         return "lipsum()"
     return "the filter random" if ("|", "random") in itertools.pairwise(tokens) else ""
-
-
-class _Stopped(datetime.datetime):
-    """A clock that always shows `modelfiles.CLOCK`."""
-
-    @classmethod
-    def now(cls, tz: datetime.tzinfo | None = None) -> "_Stopped":
-        """Return the one time there is."""
-        return cls.fromisoformat(modelfiles.CLOCK).replace(tzinfo=tz)
-
-
-@contextlib.contextmanager
-def _stopped_clock() -> Iterator[None]:
-    """Let the templates rendered inside read a stopped clock.
-
-    Transformers hands them a function that looks `datetime` up in its module, and lets no caller
-    put another in its place.
-    """
-    module: Any = chat_template_utils
-    own, module.datetime = module.datetime, _Stopped
-    try:
-        yield
-    finally:
-        module.datetime = own

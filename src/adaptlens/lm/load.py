@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jinja2
 import torch
 
 from adaptlens import modelfiles
@@ -16,7 +15,6 @@ from adaptlens.lm.parity import examine
 from adaptlens.lm.weights import (
     DTYPES,
     find_device,
-    first_sentence,
     fresh,
     loading,
     opened,
@@ -115,16 +113,9 @@ class LM:
         Raises:
             UserError: the template refuses them (some take no system message, or only turns).
         """
-        try:
-            text = chat_text(self.tokenizer, messages)
-            begins = self.prefix_ids == (self.tokenizer.bos_token_id,)
-            return text.removeprefix(self.tokenizer.bos_token) if begins else text
-        except jinja2.TemplateError as error:
-            roles = ", ".join(message["role"] for message in messages)
-            raise UserError(
-                f"the chat template of '{self.name}' refuses messages of the roles {roles} "
-                f"({first_sentence(error)}); use another model, or leave out --chat."
-            ) from error
+        text = chat_text(self.tokenizer, messages, self.name)
+        begins = self.prefix_ids == (self.tokenizer.bos_token_id,)
+        return text.removeprefix(self.tokenizer.bos_token) if begins else text
 
 
 def load(
@@ -271,8 +262,8 @@ def _chat_start(tokenizer: Any, prefix_ids: tuple[int, ...]) -> str:
     if not prefix_ids or not getattr(tokenizer, "chat_template", None):
         return ""
     try:
-        text = chat_text(tokenizer, [{"role": "user", "content": MARK}])
-    except (jinja2.TemplateError, UserError):
+        text = chat_text(tokenizer, [{"role": "user", "content": MARK}], "")
+    except UserError:
         return ""
     if prefix_ids == (tokenizer.bos_token_id,) and text.startswith(tokenizer.bos_token):
         return ""

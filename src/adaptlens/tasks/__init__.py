@@ -3,8 +3,8 @@
 `load` takes them all by one name:
 
 * a bundled task (`names()`), before a file of the same name;
-* a file (.csv .tsv .jsonl .json .parquet), cut 60/20/20 by content and seed unless a `split`
-  column says otherwise;
+* a file (.csv .tsv .jsonl .json .parquet, also compressed: .gz .bz2 .xz .zst), cut 60/20/20 by
+  content and seed unless a `split` column says otherwise;
 * a folder of train, dev (valid, validation) and test files;
 * two line-aligned files for translation, as "SOURCE,REFERENCES" or with `references=`;
 * "hf:NAME[:CONFIG]", a hub dataset, or "hf:FOLDER";
@@ -16,7 +16,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from adaptlens.errors import UserError, unknown
+from adaptlens.errors import UserError, listed, unknown
 from adaptlens.tasks import templates
 from adaptlens.tasks.assembly import Settings
 from adaptlens.values import Example, Task
@@ -51,10 +51,12 @@ def load(name: str, *, references: str | None = None, **settings: Any) -> Task:
     Args:
         name: a bundled task, a path, "SOURCE,REFERENCES", "hf:NAME[:CONFIG]" or a task YAML.
         references: the file whose line n answers line n of `name`.
-        settings: the fields of `Settings`: input and target (columns, by name or 0-based number),
-            choices ("a,b" or "0=a,1=b"), instruction, kind, max_new_tokens, seed, limit_train,
-            limit_validation, limit_test, header, drop_empty, max_file_bytes, difficulty, templates
-            (`templates.parse`), label_words ("0=bad,1=good"), group (a column).
+        settings: the fields of `Settings`: input and target (columns, by name or 0-based number;
+            the input may be several, "title,text" or a list), choices ("a,b" or "0=a,1=b"),
+            instruction, kind, max_new_tokens, seed, limit_train, limit_validation, limit_test,
+            header, drop_empty, max_file_bytes, difficulty, templates (`templates.parse`),
+            label_words ("0=bad,1=good"), group (a column), answers_as ("text", "from-0" or
+            "from-1").
 
     Returns:
         The task; its `notes` say everything that was decided, cut or left out.
@@ -86,8 +88,16 @@ def _loaded(name: str, references: str | None, wishes: Settings) -> Task:
         return hub_task(name.removeprefix("hf:"), wishes)
     if name in names():
         return _bundled(name, wishes)
-    path = Path(name).expanduser()
-    if not path.exists():
+    try:
+        path = Path(name).expanduser()
+        there = path.exists()
+    except (OSError, ValueError, RuntimeError) as error:
+        said = getattr(error, "strerror", None) or str(error)
+        raise UserError(
+            f"'{name}' is no name of a file ({said}); expected a bundled task, a file, a folder or "
+            "hf:NAME[:CONFIG]; check it."
+        ) from None
+    if not there:
         source, comma, rest = name.partition(",")
         if comma:
             return _aligned(source, rest, wishes)
@@ -104,7 +114,11 @@ def _loaded(name: str, references: str | None, wishes: Settings) -> Task:
 def _aligned(source: str, references: str, wishes: Settings) -> Task:
     from adaptlens.tasks.aligned import aligned_task
 
-    return aligned_task(Path(source).expanduser(), Path(references).expanduser(), wishes)
+    try:
+        files = Path(source).expanduser(), Path(references).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"'{source},{references}': {error}; check the names.") from None
+    return aligned_task(*files, wishes)
 
 
 def _nothing_there(name: str, path: Path) -> UserError:
@@ -114,13 +128,13 @@ def _nothing_there(name: str, path: Path) -> UserError:
     if not path.parent.is_dir():
         return UserError(
             f"'{name}' does not exist, nor does its folder; expected a file, a folder, "
-            f"hf:NAME[:CONFIG] or one of {', '.join(names())}; check the path."
+            f"hf:NAME[:CONFIG] or one of {listed(names(), 120)}; check the path."
         )
     nearest = difflib.get_close_matches(path.name, [p.name for p in path.parent.iterdir()], n=1)
     hint = f"did you mean '{path.parent / nearest[0]}'?" if nearest else "check the path."
     return UserError(
         f"there is no file '{name}'; expected a file, a folder, hf:NAME[:CONFIG] or one of "
-        f"{', '.join(names())}; {hint}"
+        f"{listed(names(), 120)}; {hint}"
     )
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from adaptlens.errors import UserError
 from adaptlens.tasks.assembly import Settings, assemble
-from adaptlens.tasks.files import read_text, some
-from adaptlens.tasks.records import Item, as_text
+from adaptlens.tasks.items import Item, as_text
+from adaptlens.tasks.tables import some
+from adaptlens.tasks.unpacking import read_text
 from adaptlens.values import Task
 
 LANGUAGES = {

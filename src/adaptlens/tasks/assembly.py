@@ -5,10 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from adaptlens.errors import UserError, unknown
-from adaptlens.tasks import answers, split, templates
-from adaptlens.tasks.files import MAX_FILE_BYTES, SUFFIXES, Table, read_tables
-from adaptlens.tasks.records import Item, Layout, items, layout
+from adaptlens.errors import UserError, listed, unknown
+from adaptlens.tasks import answers, options, split, templates
+from adaptlens.tasks.files import SUFFIXES, read_tables
+from adaptlens.tasks.items import Item
+from adaptlens.tasks.records import Asked, Layout, items, layout, left_out
+from adaptlens.tasks.tables import Table
+from adaptlens.tasks.unpacking import MAX_FILE_BYTES, unpacked_name
 from adaptlens.values import Example, Kind, Task, Template
 
 
@@ -18,10 +21,12 @@ class Settings:
 
     `templates` are texts for `templates.parse`; `fields` what templates call text and answer;
     `label_words` as `choices`, with a word for every raw answer; `group` is the column that says
-    which items belong together.
+    which items belong together. `input` may name several columns ("title,text" or a list).
+    `answers_as` says what numbers among the answers mean where items bring options: their texts,
+    or their places counted from 0 or from 1.
     """
 
-    input: str | None = None
+    input: Asked = None
     target: str | None = None
     choices: answers.Choices | None = None
     instruction: str | None = None
@@ -39,6 +44,7 @@ class Settings:
     fields: tuple[str, ...] = ()
     label_words: str | Mapping[str, str] | None = None
     group: str | None = None
+    answers_as: str | None = None
 
     def __post_init__(self) -> None:
         """Check the numbers and the kind."""
@@ -62,6 +68,21 @@ class Settings:
             )
         if self.kind not in (None, "choice", "generation"):
             raise unknown("kind of task", self.kind, ("choice", "generation"))
+        if self.answers_as not in (None, *options.ANSWERS_AS):
+            raise unknown("reading of answers", str(self.answers_as), options.ANSWERS_AS)
+
+    @property
+    def named(self) -> list[str]:
+        """The columns that were named, alone and as parts of a list."""
+        given = [self.input] if isinstance(self.input, str) else [*(self.input or ())]
+        parts = [part.strip() for name in given for part in name.split(",")]
+        others = [name for name in (self.target, self.group) if name is not None]
+        return list(dict.fromkeys((*given, *parts, *others)))
+
+    @property
+    def answers_option(self) -> str:
+        """The option that listed the answers, or would."""
+        return "--choices" if self.label_words is None else "--label-words"
 
     @property
     def options(self) -> answers.Choices | None:
@@ -94,10 +115,11 @@ def file_task(path: Path, settings: Settings) -> Task:
     """Return the task of one file, cut into splits unless it names its own."""
     tables = _read(path, settings)
     notes = []
+    bare = unpacked_name(path)
     siblings = sorted(
         other.name
         for other in path.parent.glob(f"*{path.suffix}")
-        if other != path and split_of(other.stem) and split_of(path.stem)
+        if other != path and split_of(unpacked_name(other).stem) and split_of(bare.stem)
     )
     if siblings:
         notes.append(
@@ -105,8 +127,8 @@ def file_task(path: Path, settings: Settings) -> Task:
             "as the other splits."
         )
     if "" not in tables:
-        return tables_task(path.stem, _by_split(tables, path.name), settings, notes)
-    return tables_task(path.stem, _parted(tables[""]), settings, notes)
+        return tables_task(bare.stem, _by_split(tables, path.name), settings, notes)
+    return tables_task(bare.stem, _parted(tables[""]), settings, notes)
 
 
 def folder_task(path: Path, settings: Settings) -> Task:
@@ -117,8 +139,9 @@ def folder_task(path: Path, settings: Settings) -> Task:
     """
     found: dict[str, list[Path]] = {}
     for file in sorted(path.iterdir()):
-        name = split_of(file.stem)
-        if file.is_file() and name and file.suffix.lower() in SUFFIXES:
+        bare = unpacked_name(file)
+        name = split_of(bare.stem)
+        if file.is_file() and name and bare.suffix.lower() in SUFFIXES:
             found.setdefault(name, []).append(file)
     if not found:
         raise UserError(
@@ -148,9 +171,7 @@ def _read(path: Path, settings: Settings) -> dict[str, Table]:
     return read_tables(
         path,
         header=settings.header,
-        named=[
-            name for name in (settings.input, settings.target, settings.group) if name is not None
-        ],
+        named=settings.named,
         max_file_bytes=settings.max_file_bytes,
     )
 
@@ -204,7 +225,7 @@ def tables_task(
     first = tables.get("train") or next(iter(tables.values()))
     named = dict.fromkeys(c for t in settings.asked for c in templates.columns_named(t))
     how = layout(first, settings.input, settings.target, fields=list(named), group=settings.group)
-    collected = [*notes, *first.notes, how.note]
+    collected = [*notes, *first.notes, how.note, *left_out(first, how)]
     splits: dict[str, list[Item]] = {}
     for label, table in tables.items():
         _check_same_columns(first, table, how)
@@ -212,12 +233,9 @@ def tables_task(
             collected += table.notes
         splits[label], found = items(table, how, drop_empty=settings.drop_empty)
         collected += found
-    task = assemble(name, splits, settings, notes=collected)
-    return replace(
-        task,
-        columns=task.columns or how.columns[:2],
-        clustered_by="" if settings.group is None else how.columns[-1],
-    )
+    splits, found_options = options.resolved(splits, settings.answers_as)
+    task = assemble(name, splits, settings, notes=[*collected, *found_options])
+    return replace(task, columns=task.columns or how.headings, clustered_by=how.group)
 
 
 def _check_same_columns(first: Table, table: Table, how: Layout) -> None:
@@ -225,7 +243,7 @@ def _check_same_columns(first: Table, table: Table, how: Layout) -> None:
     if missing:
         raise UserError(
             f"{table.name} has no column '{missing[0]}', which {first.name} has; its columns are "
-            f"{', '.join(table.columns)}; expected the same columns in every split; rename them."
+            f"{listed(table.columns)}; expected the same columns in every split; rename them."
         )
 
 
@@ -253,10 +271,12 @@ def assemble(
             items remain.
     """
     collected = list(notes)
-    splits, kind, options, found = answers.settle(name, splits, settings.kind, settings.options)
+    splits, kind, shared, found = answers.settle(
+        name, splits, settings.kind, settings.options, option=settings.answers_option
+    )
     collected += found
     splits, instruction, found = answers.instruct(
-        splits, kind, options, settings.instruction, default_instruction
+        splits, kind, shared, settings.instruction, default_instruction
     )
     collected += found
     before = len(collected)
@@ -275,8 +295,9 @@ def assemble(
                 f"{' '.join(collected[before:])}); expected splits of different items; give "
                 "other data."
             )
-    splits, found = split.complete(splits, settings.seed, stratified=bool(options), name=name)
+    splits, found = split.complete(splits, settings.seed, stratified=bool(shared), name=name)
     collected += found
+    collected += answers.unseen(splits) if kind == "choice" and shared else []
     examples = {}
     for label, wanted in splits.items():
         limit = settings.limit(label)
@@ -315,7 +336,7 @@ def assemble(
         validation=examples["validation"],
         test=examples["test"],
         instruction=instruction,
-        choices=options,
+        choices=shared,
         max_new_tokens=settings.max_new_tokens or shell.max_new_tokens,
         templates=settings.asked,
         columns=settings.fields,

@@ -11,13 +11,14 @@ from typing import Any
 
 import yaml
 
+from adaptlens import sandbox, yaml_bounds
 from adaptlens.errors import UserError, unknown
-from adaptlens.tasks import sandbox
 from adaptlens.tasks.assembly import Settings, assemble
-from adaptlens.tasks.files import Table, read_text
 from adaptlens.tasks.hub import as_table, open_dataset
-from adaptlens.tasks.records import Item
+from adaptlens.tasks.items import Item
 from adaptlens.tasks.split import SPLITS, Splits
+from adaptlens.tasks.tables import Table
+from adaptlens.tasks.unpacking import MAX_YAML_BYTES, read_text
 from adaptlens.values import Example, Kind, Task
 
 SHIPPED = Path(__file__).with_name("clusters.yaml")
@@ -106,11 +107,8 @@ def catalogue(path: Path = SHIPPED) -> Catalogue:
     Raises:
         UserError: it is not YAML, or not of the form that the shipped one has.
     """
-    try:
-        content = yaml.safe_load(read_text(path))
-    except yaml.YAMLError as error:
-        said = str(error).splitlines()[0]
-        raise UserError(f"{path.name}: not valid YAML ({said}); correct it.") from None
+    text = read_text(path, MAX_YAML_BYTES)
+    content = yaml_bounds.load(text, yaml.SafeLoader, path.name)
     if not isinstance(content, dict) or not isinstance(content.get("tasks"), dict):
         raise UserError(f"{path.name}: expected a mapping with the key tasks; see clusters.yaml.")
     for key in content:
@@ -119,7 +117,10 @@ def catalogue(path: Path = SHIPPED) -> Catalogue:
     entries = {
         str(name): _entry(str(name), given, path.name) for name, given in content["tasks"].items()
     }
-    held_out = tuple(map(str, content.get("held_out") or ()))
+    held_out = content.get("held_out") or ()
+    if not isinstance(held_out, list | tuple):
+        raise UserError(f"{path.name}: held_out must be a list of tasks or clusters; correct it.")
+    held_out = tuple(map(str, held_out))
     clusters = {entry.cluster for entry in entries.values()}
     for name in held_out:
         if name not in entries and name not in clusters:
@@ -141,6 +142,9 @@ def _entry(name: str, given: Any, file: str) -> Entry:
     for key in _NEEDED:
         if not given.get(key):
             raise UserError(f"{place}: the key '{key}' is missing or empty; give it.")
+    for key in ("cluster", "source", "answer", "export"):
+        if not isinstance(given.get(key, ""), str):
+            raise UserError(f"{place}: {key} must be a text; put it in quotation marks.")
     for key in ("fields", "splits", "words"):
         values = given.get(key, {})
         texts = isinstance(values, dict) and all(
@@ -154,9 +158,10 @@ def _entry(name: str, given: Any, file: str) -> Entry:
     for key in given.get("splits", {}):
         if key not in SPLITS:
             raise unknown(f"split in {place}", key, SPLITS)
-    options = given.get("options", ())
-    listed = [*given["wordings"], *(options if isinstance(options, list) else [])]
-    if not isinstance(given["wordings"], list) or not all(isinstance(t, str) for t in listed):
+    options, wordings = given.get("options", ()), given["wordings"]
+    right = isinstance(wordings, list) and isinstance(options, list | str | tuple)
+    texts = [*wordings, *options] if right else []
+    if not right or not all(isinstance(text, str) for text in texts):
         raise UserError(f"{place}: wordings and options must be lists of texts; correct it.")
     made = {**given, "wordings": tuple(given["wordings"])}
     made["options"] = tuple(options) if isinstance(options, list) else options
@@ -271,7 +276,7 @@ def _value(how: str, row: Mapping[str, Any], place: str) -> str:
 def _options(how: str, row: Mapping[str, Any], place: str) -> tuple[str, ...]:
     try:
         options = json.loads(_value(how, row, place))
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         options = None
     if not isinstance(options, list):
         raise UserError(

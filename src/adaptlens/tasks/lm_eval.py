@@ -2,8 +2,9 @@
 
 Read: `multiple_choice` and `generate_until` tasks whose texts are columns, constants or Jinja
 templates. Prompts, options and answers are the strings that the harness itself makes (0.4.13).
-Refused by name: code (`!function`), custom metrics and filters, and everything that would be judged
-differently here. Templates run in Jinja's immutable sandbox.
+What is accepted is listed, key by key and value by value; code (`!function`), custom metrics and
+filters, and everything that would be judged differently here are refused by name. Templates run in
+Jinja's immutable sandbox under limits.
 """
 
 import ast
@@ -12,13 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from adaptlens.errors import UserError
+from adaptlens.errors import UserError, listed, one_line
+from adaptlens.sandbox import render
 from adaptlens.tasks.assembly import Settings, assemble
-from adaptlens.tasks.files import some
-from adaptlens.tasks.hub import open_dataset
+from adaptlens.tasks.hub import check_files, exists, open_dataset, rows_of
+from adaptlens.tasks.items import Item
 from adaptlens.tasks.lm_eval_yaml import read_config
-from adaptlens.tasks.records import Item
-from adaptlens.tasks.sandbox import render
+from adaptlens.tasks.tables import some
 from adaptlens.values import Kind, Task, Template
 
 Doc = Mapping[str, Any]
@@ -34,7 +35,7 @@ def yaml_task(path: Path, settings: Settings) -> Task:
     """
     config, notes = read_config(path)
     name = str(config.get("task") or path.stem)
-    for option in ("input", "target", "choices", "kind", "header"):
+    for option in ("input", "target", "choices", "kind", "header", "answers_as"):
         if getattr(settings, option) is not None:
             raise UserError(
                 f"{option}={getattr(settings, option)!r} was given with the task file {path.name}, "
@@ -42,7 +43,7 @@ def yaml_task(path: Path, settings: Settings) -> Task:
             )
     splits: dict[str, list[Item]] = {}
     reader = _Reader(config, path.name)
-    for label, source, docs in _documents(config, path):
+    for label, source, docs in _documents(config, path, settings.max_file_bytes):
         items, found = reader.items(docs, f"{path.name} [{source}]", settings.drop_empty)
         splits[label] = items
         notes += found
@@ -84,7 +85,9 @@ def yaml_task(path: Path, settings: Settings) -> Task:
     return assemble(name, bare, wishes, shell=shell, notes=notes)
 
 
-def _documents(config: Mapping[str, Any], path: Path) -> list[tuple[str, str, list[Doc]]]:
+def _documents(
+    config: Mapping[str, Any], path: Path, max_file_bytes: int
+) -> list[tuple[str, str, list[Doc]]]:
     """Return (split, its name in the data, documents) of every split the YAML names."""
     arguments = dict(config.get("dataset_kwargs") or {})
     arguments.pop("trust_remote_code", None)
@@ -96,8 +99,9 @@ def _documents(config: Mapping[str, Any], path: Path) -> list[tuple[str, str, li
             f"{path.name} names no dataset_path; expected a hub dataset, a folder, or csv, json or "
             "parquet with dataset_kwargs: data_files; add the key."
         )
-    if not Path(dataset_path).exists() and (path.parent / dataset_path).is_dir():
+    if not exists(dataset_path) and exists(str(path.parent / dataset_path)):
         dataset_path = str(path.parent / dataset_path)
+    check_files(arguments.get("data_files"), max_file_bytes)
     data = open_dataset(dataset_path, config.get("dataset_name"), **arguments)
     fewshot = config.get("fewshot_config") or {}
     wanted = {
@@ -114,15 +118,15 @@ def _documents(config: Mapping[str, Any], path: Path) -> list[tuple[str, str, li
         if source not in data:
             raise UserError(
                 f"{path.name} names the split '{source}' of {dataset_path}, which has "
-                f"{', '.join(data)}; expected one of these; correct the split's name."
+                f"{listed(data)}; expected one of these; correct the split's name."
             )
-        result.append((label, str(source), [dict(row) for row in data[source]]))
+        result.append((label, str(source), rows_of(data[source], f"{path.name} [{source}]")))
     if wanted["train"] is None and isinstance(fewshot.get("samples"), list):
         result.append(("train", "fewshot_config: samples", fewshot["samples"]))
     if not result:
         raise UserError(
             f"{path.name} names no split; expected training_split, validation_split or test_split "
-            f"(the data have {', '.join(data)}); add one."
+            f"(the data have {listed(data)}); add one."
         )
     return result
 
@@ -134,7 +138,7 @@ def _located(files: Any, folder: Path) -> Any:
     if isinstance(files, list):
         return [_located(value, folder) for value in files]
     beside = folder / str(files)
-    return str(beside) if beside.exists() and not Path(files).exists() else files
+    return str(beside) if exists(str(beside)) and not exists(str(files)) else files
 
 
 class _Reader:
@@ -175,11 +179,12 @@ class _Reader:
     def item(self, doc: Doc, place: str) -> Item:
         """Return one document as an item, with its texts as the harness makes them."""
         text = self.field(doc, "doc_to_text", place)
-        prefix = self.field(doc, "gen_prefix", place)
+        prefix = str(self.field(doc, "gen_prefix", place))
         if not isinstance(text, str) or (text.isdigit() and self.config.get("doc_to_choice")):
             raise UserError(
-                f"{place}: doc_to_text gives the number {text}, which puts the options into the "
-                "prompt; expected a text; such tasks are not supported, rewrite the template."
+                f"{place}: doc_to_text gives {one_line(str(text), 60)}, a number, which puts the "
+                "options into the prompt; expected a text; such tasks are not supported, rewrite "
+                "the template."
             )
         if prefix:
             text += self.delimiter if text and not (text[-1] + prefix[0]).isspace() else ""
@@ -247,8 +252,8 @@ class _Reader:
             return choices[value]
         if self.output_type == "multiple_choice" and value not in choices:
             raise UserError(
-                f"{place}: the answer {value!r} is not among the options "
-                f"{', '.join(map(repr, choices))}; expected one of them or its number; correct "
+                f"{place}: the answer {one_line(repr(value), 60)} is not among the options "
+                f"{listed(map(repr, choices), 160)}; expected one of them or its number; correct "
                 "doc_to_target."
             )
         return str(value)
@@ -257,12 +262,12 @@ class _Reader:
 def _literal(text: str) -> Any:
     try:
         return ast.literal_eval(text)
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
         return text
 
 
 def _number_or_list(text: str, has_choices: bool) -> Any:
     """Return a rendered answer as the harness does: a number of an option, a list, or the text."""
-    if text.isdigit() and has_choices:
+    if text.isdecimal() and has_choices and len(text) < 10:
         return int(text)
     return _literal(text) if text.startswith("[") and text.endswith("]") else text

@@ -1,14 +1,15 @@
 """The keys of an lm-evaluation-harness task YAML: read safely, unsupported ones refused by name."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from adaptlens.errors import UserError, unknown
-from adaptlens.tasks.files import read_text
+from adaptlens import yaml_bounds
+from adaptlens.errors import UserError, one_line, unknown
+from adaptlens.tasks.unpacking import MAX_YAML_BYTES, read_text
 
 OUTPUT_TYPES = ("multiple_choice", "generate_until")
 METRICS = {
@@ -36,15 +37,49 @@ _UNSUPPORTED = {
     "use_prompt": "promptsource prompts",
 }
 _FEWSHOT_KEYS = ("sampler", "split", "samples")
-_GENERATION_KEYS = (
-    "until",
-    "do_sample",
-    "temperature",
-    "max_gen_toks",
-    "max_new_tokens",
-    "top_p",
-    "num_beams",
-)
+_METRIC_KEYS = (
+    "metric", "aggregation", "higher_is_better", "ignore_case", "ignore_punctuation",
+    "ignore_numbers", "regexes_to_ignore",
+)  # fmt: skip
+DATA_KEYS = (
+    "data_files", "data_dir", "revision", "delimiter", "sep", "column_names", "quotechar",
+    "encoding", "field",
+)  # fmt: skip
+"""What dataset_kwargs may hold."""
+MAX_NEW_TOKENS = 100_000
+
+_TEXT = ((str, int, float), "a text")
+_NAME = ((str,), "a name")
+_RECORD = ((dict,), "a mapping")
+_TYPES: dict[str, tuple[tuple[type, ...], str]] = {
+    **dict.fromkeys(
+        ("task", "dataset_path", "dataset_name", "training_split", "validation_split",
+         "test_split", "fewshot_split", "output_type"), _NAME,
+    ),
+    **dict.fromkeys(("target_delimiter", "fewshot_delimiter", "description", "gen_prefix"), _TEXT),
+    **dict.fromkeys(("dataset_kwargs", "fewshot_config", "generation_kwargs"), _RECORD),
+    "doc_to_text": ((str,), "a column or a template"),
+    "doc_to_target": ((str, int, list), "a column, a template, or the number of an option"),
+    "doc_to_choice": ((str, list, dict), "a list of texts, a column or a template"),
+    "repeats": ((int,), "1"),
+}  # fmt: skip
+"""What keys hold, and how that is said."""
+_EXPECTED = {
+    "metric_list": "records, as metric_list: [{metric: acc}]",
+    "filter_list": "records, as filter_list: [{filter: [{function: take_first}]}]",
+    "filter": "records, as filter: [{function: take_first}]",
+    "samples": "records of the columns",
+}
+_GENERATION_TYPES: dict[str, tuple[tuple[type, ...], str]] = {
+    "until": ((str, list), "texts that end an answer"),
+    "do_sample": ((bool,), "true or false"),
+    "temperature": ((int, float), "a number"),
+    "max_gen_toks": ((int,), "a whole number"),
+    "max_new_tokens": ((int,), "a whole number"),
+    "top_p": ((int, float), "a number"),
+    "num_beams": ((int,), "1"),
+}
+_GENERATION_KEYS = tuple(_GENERATION_TYPES)
 
 
 @dataclass(frozen=True)
@@ -89,10 +124,13 @@ def read_config(path: Path) -> tuple[dict[str, Any], list[str]]:
     output_type = config.get("output_type", "generate_until")
     if output_type not in OUTPUT_TYPES:
         raise UserError(
-            f"{path.name}: output_type '{output_type}' is not supported; expected "
-            f"{' or '.join(OUTPUT_TYPES)}; use a task of these types."
+            f"{path.name}: output_type '{one_line(str(output_type), 60)}' is not supported; "
+            f"expected {' or '.join(OUTPUT_TYPES)}; use a task of these types."
         )
     notes: list[str] = []
+    _check_types(config, path.name)
+    _check_data(config, path.name, notes)
+    _check_choices(config, path.name)
     _check_metrics(config, output_type, path.name, notes)
     _check_filters(config, path.name)
     _check_generation(config, path.name)
@@ -111,28 +149,18 @@ def _merged(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     includes = config.pop("include", None) or []
     merged: dict[str, Any] = {}
     for include in includes if isinstance(includes, list) else [includes]:
-        part = _merged(path.parent / str(include), (*above, path.resolve()))
+        if not isinstance(include, str) or "\0" in include:
+            raise _mistyped(path.name, "include", include, "the name of a file")
+        if len(above) > 20:
+            raise UserError(f"{path.name}: includes are nested too deeply; include fewer files.")
+        part = _merged(path.parent / include, (*above, path.resolve()))
         part.pop("task_list", None)
         merged.update(part)
     return {**merged, **config}
 
 
 def _parsed(path: Path) -> dict[str, Any]:
-    loader = None
-    try:
-        loader = _TaskLoader(read_text(path))
-        value = loader.get_single_data()
-    except (yaml.YAMLError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        said = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise UserError(
-            f"{path.name}{where}: {said}; expected plain YAML (and at most !function tags, which "
-            "are refused); correct the file."
-        ) from None
-    finally:
-        if loader is not None:
-            loader.dispose()
+    value = yaml_bounds.load(read_text(path, MAX_YAML_BYTES), _TaskLoader, path.name, max_depth=50)
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
         raise UserError(
             f"{path.name} holds a {type(value).__name__}; expected the keys of a task (task, "
@@ -154,16 +182,73 @@ def _refuse_code(value: Any, name: str, key: str) -> None:
         _refuse_code(part, name, key)
 
 
+def _check_types(config: Mapping[str, Any], name: str) -> None:
+    """Refuse values that are not of their key's type; numbers may stand for texts."""
+    for key, value in config.items():
+        kinds, said = _TYPES.get(key, (None, ""))
+        if kinds is not None and (
+            not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds)
+        ):
+            raise _mistyped(name, key, value, said)
+
+
+def _mistyped(name: str, key: str, value: Any, expected: str) -> UserError:
+    hint = ""
+    if isinstance(value, bool):
+        hint = f" (YAML reads yes, no, on and off as {str(value).lower()}: put them in quotes)"
+    return UserError(
+        f"{name}: '{key}' is {one_line(repr(value), 60)}{hint}; expected {expected}; correct it."
+    )
+
+
+def _records_of(value: Any, name: str, key: str) -> list[Mapping[str, Any]]:
+    """Return a list of mappings, which is what a key must hold."""
+    if not isinstance(value, list) or not all(isinstance(part, Mapping) for part in value):
+        raise _mistyped(name, key, value, _EXPECTED[key])
+    return value
+
+
+def _check_keys(given: Mapping[Any, Any], known: Sequence[str], name: str, place: str) -> None:
+    for key in given:
+        if key not in known:
+            raise unknown(f"key in {place} of {name}", str(key), known)
+
+
+def _check_choices(config: Mapping[str, Any], name: str) -> None:
+    """Refuse options that YAML did not read as texts, and say why they are none."""
+    options = config.get("doc_to_choice")
+    values = list(options.values()) if isinstance(options, Mapping) else options
+    if isinstance(values, list) and (wrong := [v for v in values if not isinstance(v, str)]):
+        kinds = "; YAML reads yes, no, on, off, true and false as booleans, and bare digits as "
+        raise UserError(
+            f"{name}: doc_to_choice holds {one_line(repr(wrong[0]), 40)}, which is no text{kinds}"
+            "numbers; expected texts; put each in quotes, as doc_to_choice: ['no', 'yes']."
+        )
+
+
 def _check_metrics(
     config: Mapping[str, Any], output_type: str, name: str, notes: list[str]
 ) -> None:
     supported = METRICS[output_type]
-    for metric in config.get("metric_list", []):
-        asked = metric.get("metric") if isinstance(metric, Mapping) else metric
+    for metric in _records_of(config.get("metric_list", []), name, "metric_list"):
+        asked = metric.get("metric")
         if asked not in supported:
             raise UserError(
-                f"{name}: the metric '{asked}' is not supported for {output_type}; expected "
-                f"{', '.join(supported)}; remove it from metric_list."
+                f"{name}: the metric '{one_line(str(asked), 60)}' is not supported for "
+                f"{output_type}; expected {', '.join(supported)}; remove it from metric_list."
+            )
+        _check_keys(metric, _METRIC_KEYS, name, "metric_list")
+        if metric.get("aggregation", "mean") != "mean":
+            raise UserError(
+                f"{name}: {asked} is aggregated by '{one_line(str(metric['aggregation']), 60)}'; "
+                "expected mean; remove it."
+            )
+        higher = asked != "brier_score"
+        if metric.get("higher_is_better", higher) is not higher:
+            raise UserError(
+                f"{name}: {asked} has higher_is_better: "
+                f"{one_line(str(metric['higher_is_better']), 40)}; expected "
+                f"{str(higher).lower()}; remove it."
             )
         if metric.get("regexes_to_ignore"):
             raise UserError(
@@ -182,27 +267,38 @@ def _check_metrics(
 
 
 def _check_filters(config: Mapping[str, Any], name: str) -> None:
-    for pipeline in config.get("filter_list", []):
-        for step in pipeline.get("filter", []):
+    for pipeline in _records_of(config.get("filter_list", []), name, "filter_list"):
+        _check_keys(pipeline, ("name", "filter"), name, "filter_list")
+        for step in _records_of(pipeline.get("filter", []), name, "filter"):
             if step.get("function") not in FILTERS:
                 raise UserError(
-                    f"{name}: the filter '{step.get('function')}' is not supported, the whole "
-                    f"answer is compared; expected {' or '.join(FILTERS)}; remove it from "
-                    "filter_list, and shorten the answer in doc_to_target."
+                    f"{name}: the filter '{one_line(str(step.get('function')), 60)}' is not "
+                    f"supported, the whole answer is compared; expected {' or '.join(FILTERS)}; "
+                    "remove it from filter_list, and shorten the answer in doc_to_target."
                 )
+            _check_keys(step, ("function",), name, "filter_list: filter")
     if config.get("repeats", 1) != 1:
         raise UserError(
-            f"{name}: repeats: {config['repeats']} asks for several sampled answers; expected 1, "
-            "decoding is greedy; remove it."
+            f"{name}: repeats: {one_line(str(config['repeats']), 40)} asks for several sampled "
+            "answers; expected 1, decoding is greedy; remove it."
         )
 
 
 def _check_generation(config: Mapping[str, Any], name: str) -> None:
-    generation = config.get("generation_kwargs") or {}
-    for key in generation:
-        if key not in _GENERATION_KEYS:
-            raise unknown(f"key in generation_kwargs of {name}", key, _GENERATION_KEYS)
-    sampled = generation.get("do_sample") and float(generation.get("temperature", 1)) > 0
+    generation = {k: v for k, v in (config.get("generation_kwargs") or {}).items() if v is not None}
+    _check_keys(generation, _GENERATION_KEYS, name, "generation_kwargs")
+    for key, value in generation.items():
+        kinds, said = _GENERATION_TYPES[key]
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            raise _mistyped(name, f"generation_kwargs: {key}", value, said)
+    until = generation.get("until", [])
+    if isinstance(until, list) and not all(isinstance(text, str) and text for text in until):
+        raise _mistyped(name, "generation_kwargs: until", until, "texts that end an answer")
+    for key in ("max_gen_toks", "max_new_tokens"):
+        if not 1 <= generation.get(key, 1) <= MAX_NEW_TOKENS:
+            said = f"a whole number from 1 to {MAX_NEW_TOKENS:,}"
+            raise _mistyped(name, f"generation_kwargs: {key}", generation[key], said)
+    sampled = generation.get("do_sample") and generation.get("temperature", 1) > 0
     if sampled or generation.get("num_beams", 1) != 1:
         wrong = "do_sample" if sampled else "num_beams"
         raise UserError(
@@ -213,6 +309,25 @@ def _check_generation(config: Mapping[str, Any], name: str) -> None:
 
 def _check_fewshot(config: Mapping[str, Any], name: str) -> None:
     fewshot = config.get("fewshot_config") or {}
-    for key in fewshot:
-        if key not in _FEWSHOT_KEYS:
-            raise unknown(f"key in fewshot_config of {name}", key, _FEWSHOT_KEYS)
+    _check_keys(fewshot, _FEWSHOT_KEYS, name, "fewshot_config")
+    samples = fewshot.get("samples")
+    if samples is not None:
+        for sample in _records_of(samples, name, "samples"):
+            if not all(isinstance(key, str) for key in sample):
+                raise _mistyped(name, "samples", sample, "records whose keys are texts")
+    if not isinstance(fewshot.get("split", ""), str):
+        raise _mistyped(name, "fewshot_config: split", fewshot["split"], "the name of a split")
+
+
+def _check_data(config: Mapping[str, Any], name: str, notes: list[str]) -> None:
+    """Refuse everything that may be said to a loader of data but what is known to be harmless."""
+    arguments = config.get("dataset_kwargs") or {}
+    _check_keys(arguments, (*DATA_KEYS, "trust_remote_code"), name, "dataset_kwargs")
+    if arguments.get("trust_remote_code"):
+        notes.append(f"trust_remote_code of {name} is not heeded: no code of a dataset is run.")
+    for key, value in arguments.items():
+        parts = list(value.values()) if isinstance(value, Mapping) else [value]
+        flat = [one for part in parts for one in (part if isinstance(part, list) else [part])]
+        plain = key in ("data_files", "column_names") or not isinstance(value, Mapping | list)
+        if not plain or not all(isinstance(one, str | int | bool) for one in flat):
+            raise _mistyped(name, f"dataset_kwargs: {key}", value, "texts")

@@ -1,54 +1,60 @@
 """From the rows of a table to items: which columns hold the text, the answer and the options.
 
-Recognised without being told: messages (role/content), Alpaca (instruction, input, output),
-prompt/completion, and columns with usual names.
+Recognised without being told: messages (role/content), Alpaca and Dolly (instruction, input or
+context, output or response), prompt/completion, columns with usual names, several columns that
+make one input (premise and hypothesis, context and question, title and text), and options in the
+layouts that `options` knows. What is not read is named.
 """
 
 import difflib
-import math
+import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from adaptlens.errors import UserError
-from adaptlens.tasks.files import CHOICES_NAMES, INPUT_NAMES, TARGET_NAMES, Table, some
+from adaptlens.errors import UserError, listed
+from adaptlens.tasks.conversations import conversation
+from adaptlens.tasks.items import Item, as_text
+from adaptlens.tasks.names import (
+    INPUT_NAMES,
+    TARGET_NAMES,
+    by_name,
+    folded,
+    heading,
+    read_together,
+)
+from adaptlens.tasks.options import options_of
+from adaptlens.tasks.tables import Table, some
 
-USER_ROLES = ("user", "human")
-ASSISTANT_ROLES = ("assistant", "gpt")
 _FEW = 20
 
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One row as texts, and where it stands ("train.csv, line 17").
-
-    `earlier_turns` marks a conversation whose exchanges before the last are not in `input`;
-    `fields` are further columns, by name; `group` says which items belong together.
-    """
-
-    place: str
-    input: str
-    target: str
-    instruction: str = ""
-    choices: tuple[str, ...] = ()
-    earlier_turns: bool = False
-    fields: tuple[tuple[str, str], ...] = ()
-    group: str = ""
+Asked = str | Sequence[str] | None
+"""Columns of the input: one, several ("text,title" or a list), or None to look for them."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How rows become items: what was recognised, in one sentence, and the reading itself."""
+    """How rows become items.
+
+    Attributes:
+        note: what was recognised, in one sentence.
+        columns: all that are read.
+        read: a row and its place to an item.
+        headings: what the data call the input and the answer; "" where that is not one column.
+        group: the column of what belongs together; "" where there is none.
+    """
 
     note: str
     columns: tuple[str, ...]
     read: Callable[[Mapping[str, Any], str], Item]
+    headings: tuple[str, str] = ("", "")
+    group: str = ""
 
 
 def layout(
     table: Table,
-    input: str | None = None,
+    input: Asked = None,
     target: str | None = None,
     *,
     fields: Sequence[str] = (),
@@ -58,7 +64,7 @@ def layout(
 
     Args:
         table: the (training) table whose columns decide.
-        input: column of the text, by name or 0-based number; None looks for a usual name.
+        input: columns of the text, by name or 0-based number; None looks for usual names.
         target: column of the answer, likewise.
         fields: further columns to keep, which templates name; the first of them is the text where
             none has a usual name.
@@ -70,8 +76,6 @@ def layout(
     kept = {name: _named(table, name, "--template") for name in fields}
     found = _layout(table, input, target, list(kept.values()))
     cluster = None if group is None else _named(table, group, "--group")
-    if not kept and cluster is None:
-        return found
     note = found.note
     if kept:
         note += f" Templates also read {', '.join(map(repr, kept.values()))}."
@@ -86,198 +90,215 @@ def layout(
         )
 
     more = [*kept.values(), *([cluster] if cluster else [])]
-    return replace(found, note=note, columns=(*found.columns, *more), read=read)
+    every = tuple(dict.fromkeys((*found.columns, *more)))
+    return replace(found, note=note, columns=every, read=read, group=cluster or "")
 
 
-def _layout(
-    table: Table, input: str | None, target: str | None, fields: Sequence[str] = ()
-) -> Layout:
-    if input is None and target is None:
-        folded = {column.casefold(): column for column in table.columns}
-        talk = folded.get("messages") or folded.get("conversations")
-        if talk is not None:
-            return Layout(
-                f"Each record's '{talk}' was read as a conversation: the last user message is the "
-                "input, the last assistant message the answer, a system message the instruction.",
-                (talk,),
-                lambda row, place: _conversation(row.get(talk), place),
-            )
-        if {"prompt", "completion"} <= folded.keys() and _holds_messages(
-            table, folded["prompt"], folded["completion"]
-        ):
-            both = (folded["prompt"], folded["completion"])
-            return Layout(
-                "Each record's prompt and completion were read as one conversation.",
-                both,
-                lambda row, place: _conversation([*row[both[0]], *row[both[1]]], place),
-            )
-        if {"instruction", "output"} <= folded.keys():
-            return Layout(
-                "Records were read as Alpaca: instruction, input, output; where the input is "
-                "empty, the instruction is the input.",
-                (folded["instruction"], folded["output"]),
-                lambda row, place: _alpaca(row, folded, place),
-            )
-    source, answer = columns(table, input, target, fields)
+def left_out(table: Table, how: Layout) -> list[str]:
+    """Return notes that name every column that is not read, with a warning where one holds text."""
+    others = [c for c in table.columns if c not in how.columns and folded(c) != "split"]
+    texts = [column for column in others if holds_text(table, column)]
+    notes = []
+    if bare := [repr(column) for column in others if column not in texts]:
+        notes.append(f"{table.name}: columns that are not read: {', '.join(bare)}.")
+    if texts:
+        notes.append(
+            f"Warning: {table.name} holds text that is not read, in "
+            f"{', '.join(map(repr, texts))}; name columns with --input A,B or in a --template to "
+            "have them in the prompt."
+        )
+    return notes
+
+
+def holds_text(table: Table, column: str) -> bool:
+    """Return whether most of a column's filled cells are words, or lists or records of any."""
+    filled = [v for row in table.rows[:200] if (v := row.get(column)) not in (None, "", [], {})]
+    return bool(filled) and sum(map(_is_words, filled)) > len(filled) / 2
+
+
+def _is_words(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_is_words, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(_is_words, value))
+    if not isinstance(value, str):
+        return False
+    text = value.strip()
+    words = text.split()
+    spoken = [word for word in words if re.fullmatch(r"[^\W\d_]+[-'\u2019\w]*\W*", word)]
+    return len(spoken) > 1 or (len(words) == 1 and bool(re.fullmatch(r"[^\W\d_]+\W?", text)))
+
+
+def _layout(table: Table, input: Asked, target: str | None, fields: Sequence[str] = ()) -> Layout:
+    known = by_name(table.columns)
+    if input is None and target is None and (found := _whole_record(table, known)):
+        return found
+    sources, answer = columns(table, input, target, fields)
     if answer in fields:
         raise UserError(
             f"a template shows the column '{answer}' of {table.name}, which holds the answers; "
             "expected {target} alone to give them away; name another column, or another --target."
         )
-    options = next((c for c in table.columns if c.casefold() in CHOICES_NAMES), None)
-    if options in (source, answer) or not _holds_lists(table, options):
-        options = None
-    own = "instruction" if "instruction" in table.columns else None
-    note = f"The input is column '{source}', the answer column '{answer}'"
-    note += f", the options column '{options}'." if options else "."
+    options = options_of(table, answer, sources)
+    own = known.get("instruction")
+    own = None if own in (*sources, answer) else own
+    named = sources[0] if len(sources) == 1 else ""
+    note = f"The input is {_columns_named(sources)}, the answer column '{answer}'"
+    note += f", {options.note}" if options else ""
+    note += f", the instruction column '{own}'." if own else "."
+    if options:
+        note += " The options are scored as answers; {options} in a --template shows them."
 
     def read(row: Mapping[str, Any], place: str) -> Item:
-        text = as_text(row.get(source), source, place)
-        instruction = as_text(row.get(own), own, place) if own not in (None, source) else ""
-        if options is None:
-            return Item(place, text, as_text(row.get(answer), answer, place), instruction)
-        choices = tuple(as_text(c, options, place) for c in row.get(options) or ())
-        return Item(place, text, _pick(row.get(answer), choices, place), instruction, choices)
+        text = joined(row, sources, place)
+        instruction = as_text(row.get(own), own, place) if own else ""
+        choices, labels = options.read(row, place) if options else ((), ())
+        given = as_text(row.get(answer), answer, place)
+        return Item(place, text, given, instruction, choices, labels=labels)
 
-    return Layout(note, (source, answer), read)
+    every = (*sources, answer, *(options.columns if options else ()), *([own] if own else ()))
+    return Layout(note, every, read, (named, answer))
+
+
+def _columns_named(columns: Sequence[str]) -> str:
+    if len(columns) == 1:
+        return f"column '{columns[0]}'"
+    return f"columns {', '.join(map(repr, columns))}, each on a line that begins with its name"
+
+
+def joined(row: Mapping[str, Any], columns: Sequence[str], place: str) -> str:
+    """Return the text of a row's input: its column, or a line "Name: text" for each of several.
+
+    A column that is empty in this row has no line; one that has only a number has no name.
+    """
+    if len(columns) == 1:
+        return as_text(row.get(columns[0]), columns[0], place)
+    lines = []
+    for column in columns:
+        if text := as_text(row.get(column), column, place):
+            name = heading(column)
+            lines.append(f"{name}: {text}" if name else text)
+    return "\n".join(lines)
+
+
+def _whole_record(table: Table, known: Mapping[str, str]) -> Layout | None:
+    """Return the layout of conversations and of instruction records, where the table has one."""
+    talk = known.get("messages") or known.get("conversations")
+    if talk is not None:
+        return Layout(
+            f"Each record's '{talk}' was read as a conversation: the last user message is the "
+            "input, the last assistant message the answer, a system message the instruction.",
+            (talk,),
+            lambda row, place: conversation(row.get(talk), place),
+            (talk, ""),
+        )
+    if {"prompt", "completion"} <= known.keys():
+        both = (known["prompt"], known["completion"])
+        if all(isinstance(row.get(name), list) for row in table.rows for name in both):
+            return Layout(
+                "Each record's prompt and completion were read as one conversation.",
+                both,
+                lambda row, place: conversation([*row[both[0]], *row[both[1]]], place),
+                both,
+            )
+    for text, answer in (("input", "output"), ("context", "response")):
+        if {"instruction", answer} <= known.keys():
+            told, given = known["instruction"], known[answer]
+            more = known.get(text)
+            return Layout(
+                f"Records were read as instruction, {text} and {answer}; where there is no {text}, "
+                "the instruction is the input.",
+                (told, given, *([more] if more else [])),
+                functools.partial(_instructed, (told, more, given)),
+                (told, given),
+            )
+    return None
 
 
 def columns(
-    table: Table, input: str | None, target: str | None, fields: Sequence[str] = ()
-) -> tuple[str, str]:
-    """Return the names of the text column and of the answer column."""
-    source = _named(table, input) if input is not None else None
+    table: Table, input: Asked, target: str | None, fields: Sequence[str] = ()
+) -> tuple[tuple[str, ...], str]:
+    """Return the names of the columns that make the input, and of the answer column."""
+    sources = inputs_named(table, input)
     answer = _named(table, target) if target is not None else None
-    if source is None:
-        source = _usual(table, INPUT_NAMES, answer)
     if answer is None:
-        answer = _usual(table, TARGET_NAMES, source)
-    if source is None:
-        source = next((field for field in fields if field != answer), None)
-    others = [c for c in table.columns if c not in (source, answer) and c.casefold() != "split"]
-    if source is None and answer is None and len(others) == 2:
+        answer = _usual(table, TARGET_NAMES, sources)
+    if not sources:
+        free = [c for c in table.columns if c != answer and holds_text(table, c)]
+        sources = read_together(free)
+    if not sources and (usual := _usual(table, INPUT_NAMES, (answer,))):
+        sources = (usual,)
+    if answer is None and sources:
+        answer = _usual(table, TARGET_NAMES, sources)
+    if not sources:
+        sources = tuple(field for field in fields if field != answer)[:1]
+    others = [
+        c
+        for c in table.columns
+        if c not in (*sources, answer)
+        and folded(c) not in ("split", "id", "idx", "index")
+        and not c.startswith("Unnamed: ")
+    ]
+    if not sources and answer is None and len(others) == 2:
         few = [len({str(row.get(c)) for row in table.rows}) for c in others]
         label_first = few[0] <= _FEW < few[1]
         source, answer = reversed(others) if label_first else others
+        sources = (source,)
     elif len(others) == 1:
-        source, answer = source or others[0], answer or others[0]
-    if source is None or answer is None or source == answer:
-        missing = "input" if source is None else "answer"
+        sources, answer = sources or (others[0],), answer or others[0]
+    if not sources or answer is None or answer in sources:
+        missing = "input" if not sources else "answer"
         raise UserError(
             f"{table.name}: no column is recognisable as the {missing}; its columns are "
-            f"{', '.join(table.columns)}; name them with --input and --target, or write an "
-            "lm-eval task YAML to join several columns."
+            f"{listed(table.columns)}; name them with --input and --target (--input A,B joins "
+            "several)."
         )
-    return source, answer
+    return sources, answer
+
+
+def inputs_named(table: Table, input: Asked) -> tuple[str, ...]:
+    """Return the columns that a user named as the input; a name may itself hold a comma."""
+    if input is None:
+        return ()
+    if isinstance(input, str):
+        whole = input in table.columns or "," not in input
+        input = [input] if whole else [name.strip() for name in input.split(",")]
+    found = [_named(table, name) for name in input]
+    if len(set(found)) < len(found) or not found:
+        raise UserError(
+            f"--input {','.join(input)} names a column twice, or none; expected different columns, "
+            "as --input title,text; correct it."
+        )
+    return tuple(found)
 
 
 def _named(table: Table, name: str, options: str = "--input and --target") -> str:
     if name in table.columns:
         return name
-    if name.isdecimal() and int(name) < len(table.columns):
+    if name.isdecimal() and len(name) < 10 and int(name) < len(table.columns):
         return table.columns[int(name)]
-    nearest = difflib.get_close_matches(name, table.columns, n=1, cutoff=0.5)
+    nearest = difflib.get_close_matches(name[:200], table.columns, n=1, cutoff=0.5)
     hint = f" (did you mean '{nearest[0]}'?)" if nearest else ""
     by_number = ", or a number counted from 0"
     raise UserError(
-        f"{table.name} has no column '{name}'{hint}; its columns are {', '.join(table.columns)}; "
+        f"{table.name} has no column '{name}'{hint}; its columns are {listed(table.columns)}; "
         f"give {options} one of these names{'' if options == '--template' else by_number}."
     )
 
 
-def _usual(table: Table, names: tuple[str, ...], taken: str | None) -> str | None:
-    folded = {c.casefold(): c for c in reversed(table.columns) if c != taken}
-    return next((folded[name] for name in names if name in folded), None)
+def _usual(table: Table, names: Sequence[str], taken: Sequence[str | None]) -> str | None:
+    known = by_name(c for c in table.columns if c not in taken)
+    return next((known[name] for name in names if name in known), None)
 
 
-def _holds_lists(table: Table, column: str | None) -> bool:
-    return column is not None and all(isinstance(row.get(column), list) for row in table.rows)
-
-
-def _holds_messages(table: Table, *names: str) -> bool:
-    return all(_holds_lists(table, name) for name in names)
-
-
-def as_text(value: Any, column: str | None, place: str) -> str:
-    """Return a cell as text without surrounding blanks; "" where it is null or NaN."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    if isinstance(value, (list, dict, bytes)):
-        raise UserError(
-            f"{place}: column '{column}' holds a {type(value).__name__}; expected text or a "
-            "number; choose other columns with --input and --target, or flatten it."
-        )
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    text = str(value).strip()
-    if re.search("[\ud800-\udfff]", text):
-        raise UserError(
-            f"{place}: column '{column}' holds half of a surrogate pair, which is no text; "
-            "expected valid Unicode; write the character itself, or its whole \\u pair."
-        )
-    return "" if text in ("nan", "NaN") else text
-
-
-def _pick(value: Any, choices: tuple[str, ...], place: str) -> str:
-    """Return the option an answer points to: itself, its 0-based number, or its letter."""
-    answer = as_text(value, "answer", place)
-    is_number = isinstance(value, int) and not isinstance(value, bool)
-    if not answer or (answer in choices and not is_number):
-        return answer
-    if answer.isdecimal() and int(answer) < len(choices):
-        return choices[int(answer)]
-    if len(answer) == 1 and 0 <= ord(answer.upper()) - ord("A") < len(choices):
-        return choices[ord(answer.upper()) - ord("A")]
-    raise UserError(
-        f"{place}: the answer '{answer}' is not among its options "
-        f"{', '.join(map(repr, choices))}; expected one of them, its number counted from 0, or its "
-        "letter; correct the row."
-    )
-
-
-def _alpaca(row: Mapping[str, Any], folded: Mapping[str, str], place: str) -> Item:
-    instruction = as_text(row.get(folded["instruction"]), "instruction", place)
-    text = as_text(row.get(folded.get("input", "")), "input", place)
-    target = as_text(row.get(folded["output"]), "output", place)
+def _instructed(parts: tuple[str, str | None, str], row: Mapping[str, Any], place: str) -> Item:
+    told, given, answer = parts
+    instruction = as_text(row.get(told), told, place)
+    text = as_text(row.get(given), given, place) if given else ""
+    target = as_text(row.get(answer), answer, place)
     if not text:
         return Item(place, instruction, target)
     return Item(place, text, target, instruction)
-
-
-def _conversation(messages: Any, place: str) -> Item:
-    if not isinstance(messages, list) or not all(isinstance(m, dict) for m in messages):
-        raise UserError(
-            f"{place}: the messages are not a list of records; expected "
-            '[{"role": "user", "content": ...}, {"role": "assistant", "content": ...}]; '
-            "correct the record."
-        )
-    turns = [
-        (
-            str(m.get("role", m.get("from"))).casefold(),
-            as_text(m.get("content", m.get("value")), "content", place),
-        )
-        for m in messages
-    ]
-    roles = {role for role, _ in turns}
-    strange = roles - {*USER_ROLES, *ASSISTANT_ROLES, "system", "developer"}
-    if strange or not roles & {*USER_ROLES} or not roles & {*ASSISTANT_ROLES}:
-        found = ", ".join(sorted(roles)) or "none"
-        raise UserError(
-            f"{place}: the roles are {found}; expected a user message and an assistant message "
-            "(a system message may precede them); correct the record."
-        )
-    end = max(i for i, (role, _) in enumerate(turns) if role in ASSISTANT_ROLES)
-    asked = [i for i, (role, _) in enumerate(turns[:end]) if role in USER_ROLES]
-    if not asked:
-        raise UserError(
-            f"{place}: no user message precedes the last assistant message; expected one; correct "
-            "the record."
-        )
-    instruction = "\n".join(text for role, text in turns[:end] if role in ("system", "developer"))
-    earlier = len(asked) > 1
-    return Item(place, turns[asked[-1]][1], turns[end][1], instruction, earlier_turns=earlier)
 
 
 def items(

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 
 from adaptlens.errors import UserError
-from adaptlens.tasks.records import Item
+from adaptlens.tasks.items import Item
 
 SPLITS = ("train", "validation", "test")
 SPLIT_NAMES = {

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from adaptlens.errors import UserError
-from adaptlens.tasks.sandbox import render
+from adaptlens import sandbox
+from adaptlens.errors import UserError, listed
+from adaptlens.tasks.names import heading
 from adaptlens.values import Example, Task, Template
 
 PLAIN, CHAT = "plain", "chat"
@@ -18,6 +19,7 @@ _EXPRESSION = re.compile(r"\{[{%]")
 _NAMED = re.compile(r"\{\{ (\w+) \}\}")
 _TARGET = re.compile(r"(\s*)(?:\{\{-?\s*target\s*-?\}\}|\{target\})\s*\Z")
 _SHOWN = 48
+_LONGEST_FILE = 200_000
 _NUMBER = " #"
 
 
@@ -123,20 +125,26 @@ def check_columns(task: Task) -> None:
     for template in task.templates:
         for name in columns_named(template):
             if name not in known:
-                columns = "".join(f", {{{one}}}" for one in known)
+                columns = listed(["{input}", "{options}", *(f"{{{one}}}" for one in known)])
                 raise UserError(
                     f"template {template.name!r} names '{name}', which the items of task "
-                    f"'{task.name}' do not have; expected {{input}}, {{options}}{columns}; correct "
-                    "the template."
+                    f"'{task.name}' do not have; expected {columns}; correct the template."
                 )
 
 
 def _from_file(name: str) -> str:
-    path = Path(name).expanduser()
     try:
-        return path.read_text(encoding="utf-8").rstrip("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        said = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        path = Path(name).expanduser()
+        with path.open("rb") as stream:
+            data = stream.read(_LONGEST_FILE + 1)
+        if len(data) > _LONGEST_FILE:
+            raise UserError(
+                f"template file '{name}' is larger than {_LONGEST_FILE:,} bytes; expected one "
+                "template; check that this is the right file."
+            )
+        return data.decode("utf-8").rstrip("\n")
+    except (OSError, ValueError, RuntimeError) as error:
+        said = getattr(error, "strerror", None) or "not UTF-8 text, or no name of a file"
         raise UserError(
             f"template file '{name}' cannot be read ({said}); expected a text such as "
             "'Review: {{ input }}' and, on the next line, 'Sentiment: {{ target }}'."
@@ -150,29 +158,14 @@ def _short(text: str) -> str:
 
 def columns_named(template: Template) -> tuple[str, ...]:
     """Return the names that a template's Jinja refers to, in order, but `input` and `options`."""
-    from jinja2 import TemplateSyntaxError, meta
-    from jinja2.sandbox import SandboxedEnvironment
-
-    try:
-        names = meta.find_undeclared_variables(SandboxedEnvironment().parse(template.item))
-    except TemplateSyntaxError as error:
-        raise UserError(
-            f"template {template.name!r} is not Jinja ({error.message}, line {error.lineno}); "
-            "expected for example 'Review: {{ input }}'; correct it."
-        ) from None
-    return tuple(sorted(names - {"input", "options"}, key=lambda n: (template.item.find(n), n)))
+    names = sandbox.names(template.item, f"template {template.name!r}")
+    return tuple(sorted({*names} - {"input", "options"}, key=lambda n: (template.item.find(n), n)))
 
 
 def field_names(task: Task) -> tuple[str, str]:
     """Return what the input and the answer are called: as their columns, or Text and Label."""
-    text, label = map(_heading, (*task.columns, "", "")[:2])
+    text, label = map(heading, (*task.columns, "", "")[:2])
     return text or "Text", label or ("Label" if task.kind == "choice" else "Answer")
-
-
-def _heading(column: str) -> str:
-    """Return a column's name as it stands before a field; "" where it is a mere number."""
-    words = re.sub(r"[\W_]+", " ", column).strip()
-    return "" if not re.search(r"[^\W\d]", words) else words[0].upper() + words[1:]
 
 
 def usual(task: Task, *, chat: bool) -> tuple[Template, ...]:
@@ -277,7 +270,7 @@ class Written:
                 "options": ", ".join(choices or self.task.choices),
             }
             place = f"template {self.task.template.name!r}, example {example.id}"
-            text = render(item, values, place)
+            text = sandbox.render(item, values, place)
         return replace(example, input=text, target=self.word(example.target), choices=choices)
 
     def word(self, answer: str) -> str:
