@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from adaptlens.addresses import without_password
 from adaptlens.errors import RunIncomplete, UserError
 
 Command = Callable[..., None]
@@ -48,14 +49,24 @@ def _words(_: click.Context, __: click.Parameter, value: str | None) -> list[str
 
 
 def user_errors(command: Callable[..., None]) -> Callable[..., None]:
-    """Turn what the user can fix into one line and exit code 2, and Ctrl-C into one line."""
+    """Turn what the user can fix into one line and exit code 2, and Ctrl-C into one line.
+
+    So is a refusal of the operating system that names a file: no disk is as expected everywhere.
+    """
 
     @wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> None:
         try:
             command(*args, **kwargs)
         except UserError as error:
-            click.echo(f"error: {error}", err=True)
+            click.echo(f"error: {without_password(str(error))}", err=True)
+            sys.exit(2)
+        except OSError as error:
+            if error.filename is None:
+                raise
+            from adaptlens.store.files import refusal
+
+            click.echo(f"error: {refusal(Path(str(error.filename)), error)}", err=True)
             sys.exit(2)
         except RunIncomplete as error:
             click.echo(f"incomplete: {error}", err=True)

@@ -59,7 +59,7 @@ class OnRay:
         return watch.outcome()
 
     def _drain(self, ray: Any, run: Run, watch: Watch, reporter: Reporter) -> None:
-        device = run.read_json(LOADING_FILE)["device"]
+        device = run.need_json(LOADING_FILE)["device"]
         count, options = self._shape(ray.nodes(), device)
         actor = ray.remote(Worker).options(**options)
         folder = str(run.folder.resolve())

@@ -17,15 +17,13 @@ from adaptlens.errors import unknown
 from adaptlens.formats import READ
 from adaptlens.formats.variations import VARIATIONS
 from adaptlens.store import Run
+from adaptlens.studies.driver import carry_out
 from adaptlens.studies.limits_tables import ABOUT_FILE, analyse
 from adaptlens.studies.running import (
     Silent,
     Studied,
-    default_folder,
-    execute,
     progress,
     shown_names,
-    write_plan,
     write_tables,
 )
 from adaptlens.study import Cell, Study, cut, resolve, task_digest
@@ -256,11 +254,15 @@ def limits(
 def run_study(config: LimitsConfig, *, out: str | Path | None, reporter: Reporter) -> Limits:
     """Plan, run, analyse and report the study."""
     study = plan(config)
-    run = Run.open(out or default_folder(study), create=True)
-    run.write_json(ABOUT_FILE, about(config))
-    write_plan(run, study)
-    outcome = execute(study, run, config, reporter, models_of(config))
-    report, page = write_report(run)
+    report, page, outcome, run = carry_out(
+        study,
+        out,
+        config,
+        reporter,
+        models_of(config),
+        write_report,
+        beside={ABOUT_FILE: about(config)},
+    )
     return Limits(report, outcome, run.folder, page)
 
 
