@@ -1,7 +1,6 @@
 """Short forms of settings written out, and values brought to JSON's own types."""
 
 import math
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,6 @@ from adaptlens.config.yaml12 import Place
 
 _NAMES = ("models", "tasks")
 """Lists of names that may hold a comma."""
-
-_UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
 
 def plain(value: Any, place: Place, sources: Sources, schema: Schema[Any]) -> Any:
@@ -58,10 +55,6 @@ def spread(value: dict[str, Any], schema: Schema[Any]) -> dict[str, Any]:
         out["tune"] = {
             k: [v] if k in several and not isinstance(v, list) else v for k, v in tune.items()
         }
-    if isinstance(budget := out.get("budget"), str):
-        match = re.fullmatch(r"([0-9.]+)\s*([a-z]*)", budget.strip().lower())
-        if match and match[2] in _UNITS and isinstance(size := _number(match[1]), int | float):
-            out["budget"] = int(size * _UNITS[match[2]])
     return out
 
 
