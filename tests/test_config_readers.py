@@ -68,7 +68,7 @@ def modules(study: str) -> dict[Path, tuple[str, ...]]:
 
 
 def names_read(path: Path, *called: str) -> Iterator[str]:
-    """Yield the names a module reads of variables: config.NAME, settings["NAME"], out.get("NAME")."""
+    """Yield the names a module reads of variables: config.NAME, config["NAME"], config.get(...)."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         match node:
             case ast.Attribute(value=base, attr=name, ctx=ast.Load()) if is_one(base, called):

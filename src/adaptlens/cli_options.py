@@ -64,9 +64,7 @@ def user_errors(command: Callable[..., None]) -> Callable[..., None]:
         except OSError as error:
             if error.filename is None:
                 raise
-            from adaptlens.store.files import refusal
-
-            click.echo(f"error: {refusal(Path(str(error.filename)), error)}", err=True)
+            click.echo(f"error: {_refused(error)}", err=True)
             sys.exit(2)
         except RunIncomplete as error:
             click.echo(f"incomplete: {error}", err=True)
@@ -76,6 +74,16 @@ def user_errors(command: Callable[..., None]) -> Callable[..., None]:
             sys.exit(130)
 
     return wrapped
+
+
+def _refused(error: OSError) -> str:
+    """Return one line about a file that the operating system refuses."""
+    name = str(error.filename)
+    shown = name if len(name) <= 200 else f"{name[:80]}...{name[-40:]}"
+    return (
+        f"'{shown}': {(error.strerror or type(error).__name__).lower()}; check that name, its "
+        "permissions and the disk it is on, then run the same command again."
+    )
 
 
 READING = (

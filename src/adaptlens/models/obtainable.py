@@ -133,9 +133,9 @@ def get(name: str, *, wheel: Path | None = None) -> Path:
 def _cache() -> Path:
     own = os.environ.get(CACHE_VARIABLE)
     if own:
-        return Path(own).expanduser()
+        return Path(os.path.expanduser(own))
     shared = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(shared).expanduser() / "adaptlens"
+    return Path(os.path.expanduser(shared)) / "adaptlens"
 
 
 def _download(model: Obtainable, folder: Path) -> Path:

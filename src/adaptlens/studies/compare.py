@@ -83,11 +83,12 @@ def plan(config: CompareConfig) -> Study:
         offered = modelfiles.has_chat_template(name)
         for plain in loaded:
             task = _templated(plain, config, bool(plain.instruction) if model["chat"] else offered)
-            digests[task_digest(task)] = task
+            identity = task_digest(task)
+            digests[identity] = task
             _check_sizes(task, config)
             described = {
                 "name": task.name,
-                "digest": task_digest(task),
+                "digest": identity,
                 "kind": task.kind,
                 "queries": len(task.test),
                 "seed": config.seed,

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptlens import modelfiles, modelshape, tasks, zoo
+from adaptlens import modelfiles, modelshape, tasks, telling, zoo
 from adaptlens.config import LimitsConfig, limits_config
 from adaptlens.config.limits import LADDER
 from adaptlens.engines import Reporter
@@ -90,7 +90,9 @@ def members_of(config: LimitsConfig) -> list[Task]:
         for source in config.tasks:
             given: dict[str, Any] = dict(source)
             path, cluster = given.pop("path"), given.pop("cluster")
-            found.append(replace(tasks.load(path, seed=config.seed, **given), cluster=cluster))
+            with telling.slow(f"reading task '{path}'"):
+                loaded = tasks.load(path, seed=config.seed, **given)
+            found.append(replace(loaded, cluster=cluster))
     known = [*(task.name for task in found), *dict.fromkeys(task.cluster for task in found)]
     for name in config.held_out:
         if name not in known:

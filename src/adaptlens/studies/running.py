@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptlens import modelfiles, registry, tasks, versions, zoo
+from adaptlens import modelfiles, registry, tasks, telling, versions, zoo
 from adaptlens.addresses import without_passwords
 from adaptlens.canonical import digest
 from adaptlens.engines import Engine, Outcome, Reporter
@@ -78,7 +78,8 @@ def load_task(settings: str | Mapping[str, Any], config: "Single") -> Task:
 def _cut(settings: str | Mapping[str, Any], config: "Single") -> Task:
     given = {"path": settings} if isinstance(settings, str) else dict(settings)
     name, cluster = given.pop("path"), given.pop("cluster", "")
-    task = tasks.load(name, seed=config.seed, **given)
+    with telling.slow(f"reading task '{name}'"):
+        task = tasks.load(name, seed=config.seed, **given)
     task = replace(task, cluster=cluster or task.cluster)
     if config.queries and len(task.test) > config.queries:
         note = f"the first {config.queries} of {len(task.test)} test items are used (queries)"
@@ -100,7 +101,8 @@ def write_plan(run: Run, study: Study) -> None:
     """Write down what the run is to hold, so that `status` and `report` need no model or task."""
     make_folder(run.folder / "tasks")
     for name, task in study.tasks.items():
-        run.write_json(f"tasks/{name[:20]}.json", asdict(task))
+        with telling.slow(f"writing down task '{task.name}'"):
+            run.write_json(f"tasks/{name[:20]}.json", asdict(task))
     run.write_json(
         STUDY_FILE,
         {
