@@ -48,6 +48,16 @@ def _words(_: click.Context, __: click.Parameter, value: str | None) -> list[str
     return None if value is None else [w.strip() for w in value.split(",") if w.strip()]
 
 
+def _refused(error: OSError) -> str:
+    """Return one line about a file that the operating system refuses."""
+    name = str(error.filename)
+    shown = name if len(name) <= 200 else f"{name[:80]}...{name[-40:]}"
+    return (
+        f"'{shown}': {(error.strerror or type(error).__name__).lower()}; check that name, its "
+        "permissions and the disk it is on, then run the same command again."
+    )
+
+
 def user_errors(command: Callable[..., None]) -> Callable[..., None]:
     """Turn what the user can fix into one line and exit code 2, and Ctrl-C into one line.
 

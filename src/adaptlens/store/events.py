@@ -46,6 +46,14 @@ def last_outcome(events: list[dict[str, Any]]) -> dict[str, Any] | None:
     return next((event for event in reversed(events) if event["event"] in ends), None)
 
 
+def was_finished(cell_folder: Path) -> bool:
+    """Say whether the log, where it can be read, says that the cell was finished."""
+    try:
+        return any(event["event"] == "finished" for event in read_events(cell_folder))
+    except Damaged:
+        return False
+
+
 def cut_torn_line(cell_folder: Path) -> None:
     """Take a last line without an end off the log, which a killed process left."""
     path = cell_folder / LOG

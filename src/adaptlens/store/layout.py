@@ -98,6 +98,20 @@ def damaged_files(run: Path) -> list[Damaged]:
     return found
 
 
+def lost_files(run: Path) -> list[tuple[Path, str]]:
+    """Return parts of the plan that are not there, though others say that they were."""
+    study, tasks = run / SEALED[0], list(_entries(run / "tasks"))
+    if not os.path.lexists(study):
+        return [(study, "is missing, though its tasks are there")] if tasks else []
+    try:
+        cells = read_sealed(study).get("cells", ())
+    except Damaged:
+        return []
+    names = dict.fromkeys(f"{str(cell['task']['digest'])[:20]}.json" for cell in cells)
+    wanted = [run / "tasks" / name for name in names]
+    return [(path, "is missing, though the plan has it") for path in wanted if path not in tasks]
+
+
 def stale_temporaries(run: Path, now: float) -> list[Path]:
     """Return the temporary files that interrupted processes left outside the cells."""
     places = (run, run / CELLS, *(run / name for name in FLAT))
@@ -108,6 +122,7 @@ def run_problems(run: Path, now: float) -> list[tuple[str, str]]:
     """Return what is wrong with a run beside its cells: the file, and what."""
     found = [(path, "is not what belongs in its place") for path in misplaced(run)]
     found += [(damage.path, damage.reason) for damage in damaged_files(run)]
+    found += lost_files(run)
     found += [(path, LEFT) for path in stale_temporaries(run, now)]
     found += [
         (path, "foreign: not a cell")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from adaptlens.store.claims import OWN_FILES, leftovers
-from adaptlens.store.events import read_events
+from adaptlens.store.events import read_events, was_finished
 from adaptlens.store.links import link_refused
 from adaptlens.store.records import file_digest, read_result, read_spec
 from adaptlens.store.sealed import Damaged
@@ -48,9 +48,18 @@ def cell_damage(folder: Path, *, done: bool) -> Damaged | None:
             _check_sizes(folder, read_result(folder / "result.json")["files"])
         else:
             read_events(folder)
+            refuse_lost_result(folder)
     except Damaged as damage:
         return damage
     return None
+
+
+def refuse_lost_result(folder: Path) -> None:
+    """Raise Damaged where a cell has no result though its log says that it was finished."""
+    result = folder / "result.json"
+    # The result is written first: asked again, it cannot be one that came in between.
+    if was_finished(folder) and not os.path.lexists(result):
+        raise Damaged(result, "is missing, though the cell was finished")
 
 
 def _check_sizes(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
@@ -85,7 +94,7 @@ def cell_problems(folder: Path, *, held: bool, now: float) -> list[Problem]:
         held: a live process is working on it.
         now: the present time by the clock of the disk.
     """
-    done = (folder / "result.json").exists()
+    done = os.path.lexists(folder / "result.json")
     links = [path for path in folder.rglob("*") if path.is_symlink()]
     if folder.is_symlink() or links:
         named = [path.relative_to(folder).as_posix() for path in links]
@@ -100,6 +109,8 @@ def cell_problems(folder: Path, *, held: bool, now: float) -> list[Problem]:
         found.append(("log.jsonl", damage.reason))
     if done:
         found += _result_problems(folder, ignored=set(stale), held=held)
+    elif was_finished(folder) and not held:
+        found.append(("result.json", "is missing, though the cell was finished"))
     return [Problem(folder.name, file, message) for file, message in found]
 
 

@@ -24,11 +24,13 @@ from adaptlens.store.layout import (
 from adaptlens.store.links import CELLS, MARKER, link_refused, refuse_links
 from adaptlens.store.mending import mend
 from adaptlens.store.owners import Owner, live_owner, locked
-from adaptlens.store.problems import Problem, cell_damage, cell_problems
+from adaptlens.store.problems import Problem, cell_damage, cell_problems, refuse_lost_result
 from adaptlens.store.records import ID_DIGITS, Record, read_record, read_spec
 from adaptlens.store.sealed import Damaged, load_json, read_sealed, seal
 
 FORMAT = 1
+_MARKED = {"format": FORMAT, "program": "adaptlens"}
+"""What the file says that makes a folder a run."""
 
 State = Literal["done", "running", "failed", "interrupted", "pending", "damaged"]
 STATES: tuple[State, ...] = ("done", "running", "failed", "interrupted", "pending", "damaged")
@@ -98,15 +100,15 @@ class Run:
                     "named when the run was made."
                 )
         content = load_json(marker)
+        if content == _MARKED:
+            return run
         run_format = content.get("format") if isinstance(content, dict) else None
-        if not isinstance(run_format, int):
-            raise Damaged(marker, "does not state a format")
-        if run_format > FORMAT:
-            raise UserError(
-                f"run '{folder}' has format {run_format}, from a newer adaptlens; this one reads "
-                f"up to {FORMAT}; upgrade adaptlens or choose a new folder."
-            )
-        return run
+        if not isinstance(run_format, int) or run_format <= FORMAT:
+            raise Damaged(marker, "is damaged (it does not say what it should)")
+        raise UserError(
+            f"run '{folder}' has format {run_format}, from a newer adaptlens; this one reads up to "
+            f"{FORMAT}; upgrade adaptlens or choose a new folder."
+        )
 
     def _marker_is_damaged(self, marker: Path) -> bool:
         """Say whether the file that makes the folder a run is one no more; cells say their own."""
@@ -114,7 +116,8 @@ class Run:
             content = load_json(marker)
         except Damaged:
             return True
-        return not isinstance(content, dict) or not isinstance(content.get("format"), int)
+        run_format = content.get("format") if isinstance(content, dict) else None
+        return content != _MARKED and not (isinstance(run_format, int) and run_format > FORMAT)
 
     def _create(self, marker: Path) -> None:
         make_folder(self.folder)
@@ -132,7 +135,7 @@ class Run:
         make_folder(self.folder / CELLS)
         if marker.is_dir():
             set_aside(self.folder, marker)
-        write_atomically(marker, canonical_json({"format": FORMAT, "program": "adaptlens"}) + "\n")
+        write_atomically(marker, canonical_json(_MARKED) + "\n")
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
         """Write a JSON object beside the cells, atomically, with its digest (settings, plan)."""
@@ -243,8 +246,14 @@ class Run:
         return read_record(self.cell_folder(cell))
 
     def records(self) -> Iterator[Record]:
-        """Yield the records of all finished cells, by id."""
+        """Yield the records of all finished cells, by id.
+
+        Raises:
+            Damaged: a result, or the spec of a finished cell, is not what was written, or lost.
+        """
         for cell in self.cells():
+            if not self.is_done(cell):
+                refuse_lost_result(self.cell_folder(cell))
             if self.is_done(cell):
                 yield self.read(cell)
 
