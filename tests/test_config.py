@@ -47,7 +47,6 @@ def test_a_file_gives_every_kind_of_setting(load):
         chat: true
         tune: {rate: [1e-3, 5e-3], steps: 30, targets: q_proj}
         prices: {gpu_hour: 2}
-        budget: 1.5 GiB
     """)
     assert config == CompareConfig(
         models=("reference", "org/model"),
@@ -67,7 +66,6 @@ def test_a_file_gives_every_kind_of_setting(load):
         chat=True,
         tune={"rate": [0.001, 0.005], "steps": [30], "targets": ["q_proj"]},
         prices={"gpu_hour": 2.0},
-        budget=1610612736,
     )
 
 
@@ -126,7 +124,7 @@ WRONG = {
         "study.yaml:3: unknown key 'tasks.0.inptu'; did you mean 'tasks.0.input'?",
     ),
     "an unknown price": ("prices: {gpu: 1}", "did you mean 'prices.gpu_hour'?"),
-    "a key like no other": ("zzzz: 1", "unknown key 'zzzz'; known: budget, chat, "),
+    "a key like no other": ("zzzz: 1", "unknown key 'zzzz'; known: chat, "),
     "an unknown way of tuning": (
         "tuning: [fulll]",
         "study.yaml:1: unknown tuning 'fulll'; did you mean 'full'?",
@@ -161,7 +159,6 @@ WRONG = {
     "a dropout of one": ("tune: {dropout: 1.0}", "tune.dropout: given 1.0; expected"),
     "a rate of zero": ("tune: {rate: [0.1, 0]}", "tune.rate.1: given 0; expected numbers above 0"),
     "a number for settings": ("tune: 4", "tune: given 4; expected settings of tuning"),
-    "a budget in words": ("budget: lots", 'budget: given "lots"; expected a number of bytes'),
     "a seed too large": ("seed: 4294967296", "seed: given 4294967296; expected"),
     "a shot twice": ("shots: [4, 4]", "study.yaml:1: shots: '4' is given twice"),
     "a task twice": ("tasks: [a, {path: a}]", "tasks: 'a' is given twice"),

@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,7 @@ from adaptlens.cli import main
 from adaptlens.config import CompareConfig, compare_config
 from adaptlens.engines import Outcome, Silent
 from adaptlens.engines.drain import drain
-from adaptlens.engines.leases import failure, lease, now
+from adaptlens.engines.leases import failure, lease, num_events
 from adaptlens.engines.on_ray import OnRay
 from adaptlens.engines.processes import Processes
 from adaptlens.engines.worker import LOADING_FILE, loading, planned, work
@@ -254,14 +253,14 @@ def test_a_cell_that_fails_is_left_alone_by_the_other_workers(folder):
     def broken(_: Cell):
         raise RuntimeError("no such device")
 
-    began = now()
+    name = cell_id(failing.spec())
+    began = num_events(run, name)
     claim = run.claim(failing.spec())
     assert claim is not None
     claim.fail("RuntimeError: no such device")
-    name = cell_id(failing.spec())
     assert failure(run, name, began) == "RuntimeError: no such device"
     # A later command tries it again.
-    assert failure(run, name, now() + timedelta(seconds=1)) is None
+    assert failure(run, name, num_events(run, name)) is None
     with pytest.raises(RuntimeError):
         drain(study, run, broken, Silent())
     assert run.status().counts["running"] == 0

@@ -1,6 +1,9 @@
 """A Ray cluster of several nodes on this machine leaves the same files, also when one is killed."""
 
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -71,6 +74,35 @@ def test_no_cluster_at_an_address_is_one_line(folder):
     study, run = made(folder, "nowhere")
     with pytest.raises(UserError, match=r"no Ray cluster at '127.0.0.1:1'.*ray start --head"):
         OnRay(address="127.0.0.1:1").run(study, run, load, Silent())
+
+
+def test_no_name_and_password_of_an_address_is_shown(folder):
+    study, run = made(folder, "password")
+    with pytest.raises(UserError, match=r"no Ray cluster at 'ray://\*\*\*@127.0.0.1:1'") as caught:
+        OnRay(address="ray://ada:s3cret@127.0.0.1:1").run(study, run, load, Silent())
+    assert "s3cret" not in str(caught.value)
+
+
+LISTENING = """
+import psutil
+from adaptlens.engines import on_ray
+ray = on_ray._ray()
+on_ray._connect(ray, None)
+ours = [psutil.Process(), *psutil.Process().children(recursive=True)]
+found = [c.laddr.ip for one in ours for c in one.net_connections("inet") if c.status == "LISTEN"]
+print("listening", *sorted(set(found)))
+ray.shutdown()
+"""
+
+
+def test_a_cluster_nobody_asked_for_listens_on_this_machine_alone():
+    asked = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    done = subprocess.run(
+        [sys.executable, "-c", LISTENING], capture_output=True, text=True, check=True, env=asked
+    )
+    said = next(line for line in done.stdout.splitlines() if line.startswith("listening"))
+    found = said.split()[1:]
+    assert found and set(found) <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 
 
 def test_actors_get_gpus_or_shares_of_them_or_the_cores_of_a_node():

@@ -235,20 +235,29 @@ def status(run: Path, as_json: bool) -> None:
 
     opened = Run.open(run)
     found = opened.status()
-    names = {spec_id: _cell_name(opened, spec_id) for spec_id in opened.cells()}
     rows = [
-        {"cell": c.id, "name": names[c.id], "state": c.state, "host": c.host, "pid": c.pid,
-         "error": c.error}
+        {"cell": c.id, "name": _cell_name(opened, c.id), "state": c.state, "host": c.host,
+         "pid": c.pid, "error": c.error}
         for c in found.cells
     ]  # fmt: skip
     if as_json:
         click.echo(json.dumps({"counts": found.counts, "cells": rows}))
     else:
         out().print(status_table(rows, found.counts))
+    damaged = [cell.error for cell in found.cells if cell.state == "damaged"]
+    if damaged:
+        others = f" ({counted(len(damaged) - 1, 'more cell')} damaged)" if damaged[1:] else ""
+        raise UserError(f"{damaged[0]}{others}")
 
 
 def _cell_name(run: Any, cell: str) -> str:
-    spec = json.loads((run.cell_folder(cell) / "spec.json").read_text())
+    """Return what a cell is, or nothing where its spec does not say so any more."""
+    from adaptlens.store import Damaged
+
+    try:
+        spec = run.spec(cell)
+    except Damaged:
+        return ""
     draws = spec["draws"]
     span = "" if draws == [-1] else f" draws {draws[0]}-{draws[-1]}"
     return f"{spec['model']['name']} {spec['task']['name']} {spec['adaptation']['label']}{span}"
@@ -317,13 +326,15 @@ def check(run: Path, as_json: bool) -> None:
         click.echo(json.dumps({"cells": len(opened.cells()), "problems": found}))
     else:
         for problem in problems:
-            click.echo(f"{problem.cell} {problem.file}: {problem.message}")
+            place = f"{problem.cell} {problem.file}" if problem.cell else problem.file
+            click.echo(f"{place}: {problem.message}")
         if not problems:
             click.echo(f"{counted(len(opened.cells()), 'cell')}, no problem found")
     if problems:
         click.echo(
-            f"error: {counted(len(problems), 'problem')} in '{run}'; the same `adaptlens compare` "
-            "clears what an interrupted process left; remove a damaged cell to have it made anew.",
+            f"error: {counted(len(problems), 'problem')} in '{run}'; the command that made the run "
+            "clears what an interrupted process left and makes anew what is damaged, where it has "
+            "results of it; of other files named here, remove a damaged cell, or its link.",
             err=True,
         )
         sys.exit(2)

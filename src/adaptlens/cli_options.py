@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from adaptlens.addresses import without_password
 from adaptlens.errors import RunIncomplete, UserError
 
 Command = Callable[..., None]
@@ -47,15 +48,33 @@ def _words(_: click.Context, __: click.Parameter, value: str | None) -> list[str
     return None if value is None else [w.strip() for w in value.split(",") if w.strip()]
 
 
+def _refused(error: OSError) -> str:
+    """Return one line about a file that the operating system refuses."""
+    name = str(error.filename)
+    shown = name if len(name) <= 200 else f"{name[:80]}...{name[-40:]}"
+    return (
+        f"'{shown}': {(error.strerror or type(error).__name__).lower()}; check that name, its "
+        "permissions and the disk it is on, then run the same command again."
+    )
+
+
 def user_errors(command: Callable[..., None]) -> Callable[..., None]:
-    """Turn what the user can fix into one line and exit code 2, and Ctrl-C into one line."""
+    """Turn what the user can fix into one line and exit code 2, and Ctrl-C into one line.
+
+    So is a refusal of the operating system that names a file: no disk is as expected everywhere.
+    """
 
     @wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> None:
         try:
             command(*args, **kwargs)
         except UserError as error:
-            click.echo(f"error: {error}", err=True)
+            click.echo(f"error: {without_password(str(error))}", err=True)
+            sys.exit(2)
+        except OSError as error:
+            if error.filename is None:
+                raise
+            click.echo(f"error: {_refused(error)}", err=True)
             sys.exit(2)
         except RunIncomplete as error:
             click.echo(f"incomplete: {error}", err=True)
@@ -65,6 +84,16 @@ def user_errors(command: Callable[..., None]) -> Callable[..., None]:
             sys.exit(130)
 
     return wrapped
+
+
+def _refused(error: OSError) -> str:
+    """Return one line about a file that the operating system refuses."""
+    name = str(error.filename)
+    shown = name if len(name) <= 200 else f"{name[:80]}...{name[-40:]}"
+    return (
+        f"'{shown}': {(error.strerror or type(error).__name__).lower()}; check that name, its "
+        "permissions and the disk it is on, then run the same command again."
+    )
 
 
 READING = (

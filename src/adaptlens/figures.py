@@ -1,17 +1,23 @@
 """The report's figures: drawn without a network, for a page (two widths) and as files."""
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from adaptlens import plots
+from adaptlens import drawing, plots
+from adaptlens.counts import counted
 from adaptlens.errors import unknown
 
 if TYPE_CHECKING:
     import altair as alt
 
 FORMATS = ("svg", "png", "pdf")
+MOST_DEATHS = 2
+"""After the engine failed over so many figures one after the other, no more are tried."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -34,8 +40,16 @@ class Figure:
     files: Mapping[str, bytes]
 
 
-def draw(wanted: Iterable[Wanted], formats: Iterable[str] = ()) -> dict[str, Figure]:
+class Drawn(dict[str, Figure]):
+    """Figures by name; `problem` says which were not drawn and why, or is empty."""
+
+    problem: str = ""
+
+
+def draw(wanted: Iterable[Wanted], formats: Iterable[str] = ()) -> Drawn:
     """Return every figure that has something to show, by name.
+
+    One that the engine fails to draw is left out, and said.
 
     Raises:
         UserError: a format is not one of svg, png, pdf.
@@ -43,41 +57,54 @@ def draw(wanted: Iterable[Wanted], formats: Iterable[str] = ()) -> dict[str, Fig
     for format in (formats := tuple(formats)):
         if format not in FORMATS:
             raise unknown("figure format", format, FORMATS)
-    figures = {}
+    figures = Drawn()
+    left_out: list[str] = []
+    deaths, reason = 0, ""
     for one in wanted:
+        if deaths == MOST_DEATHS:
+            left_out.append(one.name)
+            continue
         try:
-            wide, narrow = (svg(one.chart(width=width)) for width in (plots.WIDE, plots.NARROW))
+            figures[one.name] = _drawn(one, formats)
+            deaths = 0
         except plots.NothingToDraw:
             continue
-        said = f"{one.caption} The same numbers stand in the table below the figure."
-        figures[one.name] = Figure(
-            one.name,
-            one.caption,
-            inline(wide, f"{one.name}-wide", said),
-            inline(narrow, f"{one.name}-narrow", said),
-            {format: picture(wide, format) for format in formats},
+        except drawing.DrawingFailed as failure:
+            deaths, reason = deaths + 1, str(failure)
+            left_out.append(one.name)
+    if left_out:
+        figures.problem = (
+            f"{counted(len(left_out), 'figure')} could not be drawn ({', '.join(left_out)}): "
+            f"{reason}; the tables hold the same numbers. `adaptlens report` draws again, for "
+            "example where more memory may be taken."
         )
+        _log.warning("%s", figures.problem)
     return figures
+
+
+def _drawn(one: Wanted, formats: Iterable[str]) -> Figure:
+    wide, narrow = (svg(one.chart(width=width)) for width in (plots.WIDE, plots.NARROW))
+    said = f"{one.caption} The same numbers stand in the table below the figure."
+    return Figure(
+        one.name,
+        one.caption,
+        inline(wide, f"{one.name}-wide", said),
+        inline(narrow, f"{one.name}-narrow", said),
+        {format: picture(wide, format) for format in formats},
+    )
 
 
 def svg(chart: "alt.ConcatChart") -> str:
     """Return the chart as SVG; text stays text, so it can be searched and restyled."""
     import altair as alt
-    import vl_convert
 
     version = "_".join(alt.SCHEMA_VERSION.split(".")[:2])
-    return vl_convert.vegalite_to_svg(chart.to_dict(validate=False), vl_version=version)
+    return drawing.svg(chart.to_dict(validate=False), version)
 
 
 def picture(drawn: str, format: str) -> bytes:
     """Return an SVG as a file's bytes: "svg", "png" (at twice its size) or "pdf"."""
-    import vl_convert
-
-    if format == "svg":
-        return drawn.encode()
-    if format == "png":
-        return vl_convert.svg_to_png(drawn, scale=2)
-    return vl_convert.svg_to_pdf(drawn)
+    return drawn.encode() if format == "svg" else drawing.converted(drawn, format)
 
 
 def inline(drawn: str, name: str, title: str) -> str:

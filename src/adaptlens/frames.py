@@ -73,7 +73,8 @@ class Condition:
     by their draws, except `peak_bytes` (the maximum); `cells` names the cell of each draw;
     `searches` is what a search found for each draw, `chosen` the candidate (rate and steps) that
     tuning chose for each, empty where there was no choice, and `runs` what each draw's training
-    took, empty where nothing was trained; `texts` are those of the first cell;
+    took, empty where nothing was trained; `texts` are those of the first cell; `versions` are those
+    that each cell was made with;
     `templates` names those it was read under.
     """
 
@@ -96,6 +97,7 @@ class Condition:
     searches: Sequence[Mapping[str, Any]] = ()
     chosen: Sequence[Mapping[str, Any]] = ()
     runs: Sequence[Mapping[str, float]] = ()
+    versions: Sequence[Mapping[str, str]] = ()
 
     @property
     def examples(self) -> int:
@@ -153,6 +155,7 @@ def _join(spec: Mapping[str, Any], draws: Iterable[int], records: Sequence[Recor
         outputs=outputs if any(outputs) else (),
         prompts=texts[used[0].id].get("prompts", ()),
         training=used[0].result.get("training", {}),
+        versions=tuple(record.result.get("versions", {}) for record in used),
         notes=tuple(dict.fromkeys(note for r in used for note in r.result.get("notes", ()))),
         texts=texts[used[0].id],
         templates=read,

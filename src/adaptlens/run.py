@@ -4,6 +4,8 @@ import time
 import traceback
 from collections.abc import Callable
 
+from adaptlens import versions
+from adaptlens.addresses import without_password
 from adaptlens.errors import UserError
 from adaptlens.lm.load import LM
 from adaptlens.measure.cost import PeakMemory
@@ -30,11 +32,11 @@ def run_cell(cell: Cell, task: Task, lm: LM, claim: Claim, progress: Progress) -
     except ClaimLost:
         raise
     except UserError as error:
-        claim.fail(str(error))
+        claim.fail(without_password(str(error)))
         raise
     except Exception as error:
-        claim.fail(traceback.format_exc())
-        return f"{type(error).__name__}: {error}"
+        claim.fail(without_password(traceback.format_exc()))
+        return without_password(f"{type(error).__name__}: {error}")
     except BaseException:
         claim.release()
         raise
@@ -73,6 +75,7 @@ def _run(cell: Cell, task: Task, lm: LM, claim: Claim, progress: Progress) -> No
             "templates": list(adapted.templates),
             "training": curves,
             "notes": list(lm.notes),
+            "versions": versions.installed(),
         },
         arrays,
         texts,

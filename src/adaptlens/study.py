@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from adaptlens import registry
+from adaptlens import registry, telling
 from adaptlens.canonical import digest
 from adaptlens.values import Task
 
@@ -91,11 +91,12 @@ def group(spec: Mapping[str, Any]) -> str:
 
 def task_digest(task: Task) -> str:
     """Return the digest of everything in a task that can change a number."""
-    content = asdict(task)
-    # Columns count: a search for a prompt tries their names.
-    for words in ("description", "notes"):
-        content.pop(words)
-    return digest(content)
+    with telling.slow(f"taking the digest of task '{task.name}'"):
+        content = asdict(task)
+        # Columns count: a search for a prompt tries their names.
+        for words in ("description", "notes"):
+            content.pop(words)
+        return digest(content)
 
 
 def missing(cells: Sequence[Cell], done: Iterable[Mapping[str, Any]]) -> list[Cell]:

@@ -81,6 +81,7 @@ class Display:
         self._steps: TaskID | None = None
         self._total = 0
         self._done = 0
+        self._holders = ""
 
     def __enter__(self) -> "Display":
         """Start drawing."""
@@ -135,12 +136,15 @@ class Display:
         text = f"failed: {cell.model['name']} {cell.task['name']} {cell.label}: {message}"
         self._console.print(Text(text, style="red"))
 
-    def waiting(self, cells: int) -> None:
-        """Say that other processes hold what is left."""
+    def waiting(self, cells: int, holders: str) -> None:
+        """Say that other processes hold what is left, and which, once for each change."""
+        if not holders or holders == self._holders:
+            return
+        self._holders = holders
+        said = f"waiting for {counted(cells, 'cell')} held by {holders}"
+        self._console.print(said, markup=False)
         if self._steps is None:
-            self._steps = self._progress.add_task(
-                f"waiting for {counted(cells, 'cell')} of another process", total=None
-            )
+            self._steps = self._progress.add_task("waiting", total=None)
 
     def _clear(self) -> None:
         if self._steps is not None:

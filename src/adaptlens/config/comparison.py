@@ -71,7 +71,6 @@ class CompareConfig:
         tune: see `Tune`.
         prices: see `Prices`.
         margin: differences below this many points count as none (equivalence test).
-        budget: memory to plan for, in bytes; None means what is free.
         engine: see `Engine`; no result depends on it.
     """
 
@@ -103,7 +102,6 @@ class CompareConfig:
     tune: Tune = field(default_factory=Tune)
     prices: Prices = field(default_factory=Prices)
     margin: Positive = 2.0
-    budget: Count | None = None
     engine: Engine = field(default_factory=Engine)
 
     @property

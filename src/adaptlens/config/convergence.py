@@ -120,7 +120,6 @@ class ConvergenceConfig:
         quantize: load the weights in 8 or 4 bits; None does not.
         on_overflow: what happens to a prompt longer than the model's context.
         tune: see `Tune`.
-        budget: memory to plan for, in bytes; None means what is free.
         engine: see `Engine`; no result depends on it.
     """
 
@@ -160,7 +159,6 @@ class ConvergenceConfig:
     quantize: Bits | None = None
     on_overflow: Overflow = "error"
     tune: Tune = field(default_factory=Tune)
-    budget: Count | None = None
     engine: Engine = field(default_factory=Engine)
 
 

@@ -108,7 +108,6 @@ class ImplicitConfig:
         quantize: load the weights in 8 or 4 bits; None does not.
         on_overflow: what happens to a prompt longer than the model's context.
         tune: see `Tune`.
-        budget: memory to plan for, in bytes; None means what is free.
         engine: see `Engine`; no result depends on it.
     """
 
@@ -139,7 +138,6 @@ class ImplicitConfig:
     quantize: Bits | None = None
     on_overflow: Overflow = "error"
     tune: Tune = field(default_factory=lambda: TUNE.copy())
-    budget: Count | None = None
     engine: Engine = field(default_factory=Engine)
 
 

@@ -95,7 +95,6 @@ class LimitsConfig:
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         quantize: load the weights in 8 or 4 bits; None does not.
         tune: see `Tune`.
-        budget: memory to plan for, in bytes; None means what is free.
         engine: see `Engine`.
     """
 
@@ -126,7 +125,6 @@ class LimitsConfig:
     device: Text = "auto"
     quantize: Bits | None = None
     tune: Tune = field(default_factory=lambda: TUNE.copy())
-    budget: Count | None = None
     engine: Engine = field(default_factory=lambda: Engine())
 
 

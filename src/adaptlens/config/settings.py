@@ -130,7 +130,6 @@ EXPECTED = {
     "quantize": ("8bit, 4bit or null", "quantize: 4bit"),
     "on_overflow": ("error or drop-demos", "on_overflow: drop-demos"),
     "tune": ("settings of tuning", "tune: {rank: 8, steps: 30}"),
-    "budget": ("a number of bytes, or a text such as 4GiB", "budget: 4GiB"),
     **{f"tasks.{name}": words for name, words in SOURCE_EXPECTED.items()},
     "engine": ("settings of the engine", "engine: {workers: 2}"),
     "engine.name": ("in_process or ray", "name: ray"),

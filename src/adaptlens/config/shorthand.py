@@ -16,7 +16,6 @@ _NAMES = ("models", "tasks")
 
 _DEEPEST = 20
 _MOST_DIGITS = 300
-_UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
 
 def plain(value: Any, place: Place, sources: Sources, schema: Schema[Any]) -> Any:
@@ -66,11 +65,6 @@ def spread(value: dict[str, Any], schema: Schema[Any]) -> dict[str, Any]:
         out["tune"] = {
             k: [v] if k in several and not isinstance(v, list) else v for k, v in tune.items()
         }
-    if isinstance(budget := out.get("budget"), str):
-        match = re.fullmatch(r"([0-9.]+)\s*([a-z]*)", budget.strip().lower())
-        size = _number(match[1]) if match and len(match[1]) < 20 else ""
-        if match and match[2] in _UNITS and isinstance(size, int | float):
-            out["budget"] = int(size * _UNITS[match[2]])
     return out
 
 

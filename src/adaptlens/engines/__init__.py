@@ -31,8 +31,8 @@ class Reporter(Protocol):
         """Say that a cell failed."""
         ...
 
-    def waiting(self, cells: int) -> None:
-        """Say that only cells held by other processes are left."""
+    def waiting(self, cells: int, holders: str) -> None:
+        """Say that only cells held by other processes are left, and who they are."""
         ...
 
 
@@ -54,7 +54,7 @@ class Silent:
     def failed(self, cell: Cell, message: str) -> None:
         """Ignore it."""
 
-    def waiting(self, cells: int) -> None:
+    def waiting(self, cells: int, holders: str) -> None:
         """Ignore it."""
 
 

@@ -1,13 +1,13 @@
 """What every worker does, whoever started it: lease a base, drain its cells, take the next."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from adaptlens.canonical import digest
 from adaptlens.engines import LoadModel, Outcome, Reporter
-from adaptlens.engines.leases import failure, is_held, lease, now
+from adaptlens.engines.leases import failure, holder, is_held, lease, num_events
 from adaptlens.lm.memory import keep_freed_memory
 from adaptlens.run import run_cell
 from adaptlens.store import ClaimLost, Run, cell_id
@@ -32,7 +32,7 @@ def drain(study: Study, run: Run, load: LoadModel, reporter: Reporter) -> Outcom
     pending = {cell_id(cell.spec()): cell for cell in wanted}
     found_done = len(study.cells) - len(pending)
     reporter.begin(len(study.cells), found_done)
-    started = now()
+    seen = {name: num_events(run, name) for name in pending}
     finished = 0
     failed: dict[str, str] = {}
     loaded: dict[str, Any] = {}
@@ -44,7 +44,7 @@ def drain(study: Study, run: Run, load: LoadModel, reporter: Reporter) -> Outcom
             for name in group:
                 cell = pending[name]
                 # What failed elsewhere meanwhile is left alone.
-                claim = None if failure(run, name, started) else run.claim(cell.spec())
+                claim = None if failure(run, name, seen[name]) else run.claim(cell.spec())
                 if claim is None:
                     continue
                 worked = True
@@ -71,16 +71,21 @@ def drain(study: Study, run: Run, load: LoadModel, reporter: Reporter) -> Outcom
         for name, cell in pending.items():
             if name in failed or run.is_done(name):
                 continue
-            if reason := failure(run, name, started):
+            if reason := failure(run, name, seen[name]):
                 failed[name] = reason
             else:
                 left[name] = cell
         if left and not worked:
-            reporter.waiting(len(left))
+            reporter.waiting(len(left), _holders(run, left))
             time.sleep(POLL_SECONDS)
         pending = left
     done = len(study.cells) - len(failed)
     return Outcome(finished, done - finished, tuple(failed.items()))
+
+
+def _holders(run: Run, cells: Iterable[str]) -> str:
+    """Return who holds the cells, and until when they do."""
+    return "; ".join(dict.fromkeys(one.said() for name in cells if (one := holder(run, name))))
 
 
 def _next_base(

@@ -4,16 +4,24 @@ Leases are courtesy: they steer which base a worker takes next. That no cell is 
 claims are for (`store.claims`).
 """
 
+import os
 import time
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from adaptlens.store import Run
-from adaptlens.store.files import writing
-from adaptlens.store.owners import Heartbeat, Owner, create_claim, locked, read_owner
+from adaptlens.store import Run, make_folder
+from adaptlens.store.events import last_outcome
+from adaptlens.store.files import remove, writing
+from adaptlens.store.owners import (
+    Heartbeat,
+    Owner,
+    create_claim,
+    live_owner,
+    locked,
+    read_owner,
+)
 
 FOLDER = "leases"
 
@@ -26,7 +34,8 @@ class Lease:
         self._path, self._lock = path, lock
         self._owner = Owner.this_process()
         with writing(path):
-            path.unlink(missing_ok=True)
+            if os.path.lexists(path):
+                remove(path)
             create_claim(path, self._owner)
             self._heartbeat = Heartbeat(path)
 
@@ -61,42 +70,38 @@ def lease(run: Run, base: str) -> Lease | None:
         UserError: the run cannot be written.
     """
     path = run.folder / FOLDER / base[:20]
-    with writing(path):
-        path.parent.mkdir(exist_ok=True)
+    make_folder(path.parent)
     with locked(run.folder / "lock") as now:
-        return None if _is_live(path, now) else Lease(path, run.folder / "lock")
+        return None if live_owner(path, now) else Lease(path, run.folder / "lock")
 
 
 def is_held(run: Run, cell: str) -> bool:
     """Whether a live process works on the cell at this moment."""
-    return _is_live(run.cell_folder(cell) / "claim", time.time())
+    return holder(run, cell) is not None
 
 
-def failure(run: Run, cell: str, since: datetime) -> str | None:
-    """Return why the cell failed, in one line, if that was its latest event and not before `since`.
+def holder(run: Run, cell: str) -> Owner | None:
+    """Return the live process that works on the cell at this moment, or None."""
+    return live_owner(run.cell_folder(cell) / "claim", time.time())
+
+
+def num_events(run: Run, cell: str) -> int:
+    """Return how many events the cell's log has; what comes after them is new, by any clock."""
+    return len(run.log(cell))
+
+
+def failure(run: Run, cell: str, seen: int) -> str | None:
+    """Return why the cell failed, in one line, if that was its latest event.
 
     Several workers so leave alone what one of them has found not to work; a later command tries it
     again.
+
+    Args:
+        run: the run.
+        cell: the cell's id.
+        seen: so many of its events are from before, and do not count.
     """
-    last = next(
-        (e for e in reversed(run.log(cell)) if e["event"] in ("claimed", "failed", "released")),
-        None,
-    )
-    if last is None or last["event"] != "failed" or datetime.fromisoformat(last["time"]) < since:
+    last = last_outcome(run.log(cell)[seen:])
+    if last is None or last["event"] != "failed":
         return None
-    return str(last["error"]).strip().splitlines()[-1]
-
-
-def now() -> datetime:
-    """Return the time as the cells' logs write it: UTC, to the millisecond."""
-    at = datetime.now(UTC)
-    return at.replace(microsecond=at.microsecond // 1000 * 1000)
-
-
-def _is_live(path: Path, now: float) -> bool:
-    try:
-        silent_seconds = now - path.stat().st_mtime
-    except FileNotFoundError:
-        return False
-    owner = read_owner(path)
-    return owner is not None and owner.is_live(silent_seconds)
+    return (str(last.get("error", "")).strip().splitlines() or ["it did not say why"])[-1]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from adaptlens.addresses import host_only
 from adaptlens.engines import LoadModel, Outcome, Reporter, Silent
 from adaptlens.engines.watch import Watch
 from adaptlens.engines.worker import LOADING_FILE, work
@@ -59,7 +60,7 @@ class OnRay:
         return watch.outcome()
 
     def _drain(self, ray: Any, run: Run, watch: Watch, reporter: Reporter) -> None:
-        device = run.read_json(LOADING_FILE)["device"]
+        device = run.need_json(LOADING_FILE)["device"]
         count, options = self._shape(ray.nodes(), device)
         actor = ray.remote(Worker).options(**options)
         folder = str(run.folder.resolve())
@@ -150,15 +151,40 @@ def _ray() -> Any:
 
 
 def _connect(ray: Any, address: str | None) -> None:
+    """Join the cluster that was asked for, here or by RAY_ADDRESS; else start one for this machine.
+
+    Raises:
+        UserError: nobody answers at the address.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    address = address or os.environ.get("RAY_ADDRESS")
+    if address in (None, "local"):
+        _listen_here_only(ray)
+        ray.init(
+            address="local", include_dashboard=False, log_to_driver=False, logging_level="ERROR"
+        )
+        return
     try:
-        host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
+        host, colon, port = address.removeprefix("ray://").rpartition("@")[2].rpartition(":")
         if colon:
             # Ray itself goes on asking an address where nobody answers for many minutes.
             socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
         ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     except (OSError, ValueError) as error:
+        shown = host_only(address)
+        reason = str(error).strip().splitlines()[0].replace(address, shown)
         raise UserError(
-            f"no Ray cluster at '{address}' ({str(error).strip().splitlines()[0]}); start one with "
-            "`ray start --head` and give the address it prints, or leave out --address."
+            f"no Ray cluster at '{shown}' ({reason}); start one with `ray start --head` and give "
+            "the address it prints, or leave out --address."
         ) from error
+
+
+def _listen_here_only(ray: Any) -> None:
+    """Have a cluster that is started here listen on 127.0.0.1, where it would on all interfaces.
+
+    Ray resolves the address "127.0.0.1" into one that other machines reach, unless clusters of
+    several machines are switched off; the switch is named after the systems where that is usual.
+    """
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    # Read by Ray when it is imported, and again by the processes it starts.
+    ray._private.ray_constants.ENABLE_RAY_CLUSTER = False

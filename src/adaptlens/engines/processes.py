@@ -15,8 +15,9 @@ from adaptlens.engines import LoadModel, Outcome, Reporter
 from adaptlens.engines.watch import Watch
 from adaptlens.engines.worker import LOADING_FILE
 from adaptlens.errors import RunIncomplete, UserError
-from adaptlens.store import Run
-from adaptlens.store.files import writing
+from adaptlens.store import Run, make_folder
+from adaptlens.store.files import read_bytes, remove, write_new, writing
+from adaptlens.store.links import refuse_links
 from adaptlens.study import Study
 
 MOST_DEATHS = 3
@@ -47,7 +48,7 @@ class Processes:
         watch = Watch(study, run, reporter)
         if not watch.left():
             return watch.outcome()
-        places = _places(self.workers, run.read_json(LOADING_FILE)["device"])
+        places = _places(self.workers, run.need_json(LOADING_FILE)["device"])
         logs = [_log(run, number) for number in range(self.workers)]
         children: list[subprocess.Popen[bytes] | None] = []
         deaths, finished = 0, 0
@@ -107,10 +108,13 @@ def _places(workers: int, device: str) -> list[tuple[str, int | None]]:
 
 def _log(run: Run, number: int) -> Path:
     folder = run.folder / "workers"
-    with writing(folder):
-        folder.mkdir(exist_ok=True)
-        path = folder / f"{socket.gethostname()}-{number}.log"
-        path.write_bytes(b"")
+    make_folder(folder)
+    path = folder / f"{socket.gethostname()}-{number}.log"
+    with writing(path):
+        # Not cut: another name of the same file, in a copy of the run, keeps its content.
+        if os.path.lexists(path):
+            remove(path)
+        write_new(path, b"")
     return path
 
 
@@ -120,7 +124,10 @@ def _start(run: Run, place: tuple[str, int | None], log: Path) -> subprocess.Pop
     environment = dict(os.environ)
     if threads is not None:
         environment.setdefault("OMP_NUM_THREADS", str(threads))
-    with writing(log), log.open("ab") as out:
+    with writing(log):
+        refuse_links(log)
+        descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
+    with os.fdopen(descriptor, "ab") as out:
         return subprocess.Popen(
             [sys.executable, "-m", "adaptlens", *words],
             stdin=subprocess.PIPE,
@@ -143,7 +150,7 @@ def _end(children: Sequence[subprocess.Popen[bytes]]) -> None:
 
 
 def _last_line(log: Path) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines()
+    lines = read_bytes(log).decode(errors="replace").strip().splitlines()
     return lines[-1] if lines else f"a worker stopped without a word ({log})"
 
 

@@ -4,7 +4,7 @@ import time
 
 from adaptlens.engines import Outcome, Reporter
 from adaptlens.engines.drain import POLL_SECONDS
-from adaptlens.engines.leases import failure, is_held, now
+from adaptlens.engines.leases import failure, is_held, num_events
 from adaptlens.store import Run, cell_id
 from adaptlens.study import Cell, Study, missing
 
@@ -18,9 +18,9 @@ class Watch:
     def __init__(self, study: Study, run: Run, reporter: Reporter) -> None:
         """Count what is done already."""
         self._run, self._reporter = run, reporter
-        self._since = now()
         pending = missing(study.cells, (record.spec for record in run.records()))
         self._pending = {cell_id(cell.spec()): cell for cell in pending}
+        self._seen = {name: num_events(run, name) for name in self._pending}
         self._total = len(study.cells)
         self._running: set[str] = set()
         self._failed: dict[str, str] = {}
@@ -46,7 +46,7 @@ class Watch:
                 if name not in self._running:
                     self._running.add(name)
                     self._reporter.started(cell)
-            elif reason := failure(self._run, name, self._since):
+            elif reason := failure(self._run, name, self._seen[name]):
                 self._pending.pop(name)
                 self._failed[name] = reason
                 self._reporter.failed(cell, reason)

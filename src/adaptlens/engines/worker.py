@@ -88,7 +88,7 @@ def planned(run: Run) -> Study:
         raise _unplanned(run)
     cells = tuple(_cell(spec) for spec in stored["cells"])
     digests = dict.fromkeys(str(cell.task["digest"]) for cell in cells)
-    tasks = {digest: _task(run.read_json(f"tasks/{digest[:20]}.json")) for digest in digests}
+    tasks = {digest: _task(run.need_json(f"tasks/{digest[:20]}.json")) for digest in digests}
     return Study(stored["name"], stored["settings"], cells, tasks, tuple(stored["notes"]))
 
 

@@ -134,9 +134,9 @@ def cache() -> Path:
     """Return the folder that is kept between runs: models, and how fast they were found to be."""
     own = os.environ.get(CACHE_VARIABLE)
     if own:
-        return Path(own).expanduser()
+        return Path(os.path.expanduser(own))
     shared = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(shared).expanduser() / "adaptlens"
+    return Path(os.path.expanduser(shared)) / "adaptlens"
 
 
 def _download(model: Obtainable, folder: Path) -> Path:

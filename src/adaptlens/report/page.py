@@ -17,7 +17,7 @@ from adaptlens.figures import Figure, Wanted, draw
 from adaptlens.looks import ADAPTATIONS, PAIRS, SPARE, adaptation_of, look, look_of_pair
 from adaptlens.plots import INK, LINE, MUTED, PAPER
 from adaptlens.report.marks import SHAPES
-from adaptlens.store import write_atomically
+from adaptlens.store import make_folder, write_atomically
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,6 +66,7 @@ def render(
     return environment.get_template(template).render(
         **values,
         figures=figures,
+        undrawn=getattr(figures, "problem", ""),
         adaptation_of=adaptation_of,
         known=known,
         roles=ROLES,
@@ -101,10 +102,10 @@ def publish(
     folder = path.parent / "figures"
     figures = draw(wanted, formats)
     text = page(figures)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     for figure in figures.values():
         for format, content in figure.files.items():
-            folder.mkdir(exist_ok=True)
+            make_folder(folder)
             write_atomically(folder / f"{figure.name}.{format}", content)
     write_atomically(path, text)
     return path

@@ -5,10 +5,11 @@ cell either whole or not done.
 """
 
 from adaptlens.store.claims import Claim, ClaimLost
-from adaptlens.store.files import write_atomically
+from adaptlens.store.files import make_folder, write_atomically
 from adaptlens.store.problems import Problem
 from adaptlens.store.records import Arrays, Record
 from adaptlens.store.runs import FORMAT, CellStatus, Run, Status, cell_id
+from adaptlens.store.sealed import Damaged
 
 __all__ = [
     "FORMAT",
@@ -16,10 +17,12 @@ __all__ = [
     "CellStatus",
     "Claim",
     "ClaimLost",
+    "Damaged",
     "Problem",
     "Record",
     "Run",
     "Status",
     "cell_id",
+    "make_folder",
     "write_atomically",
 ]

@@ -1,7 +1,6 @@
 """The right of one process to do a cell, and the way its result gets on disk whole."""
 
 import re
-import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -11,15 +10,19 @@ from typing import TYPE_CHECKING, Any, Self
 
 from adaptlens.canonical import tagged_json
 from adaptlens.errors import RunIncomplete, UserError
+from adaptlens.store.events import append_event, cut_torn_line
 from adaptlens.store.files import (
     TEMPORARY_SUFFIX,
-    append_line,
+    is_stale_temporary,
+    make_folder,
+    remove,
     sync_file,
     sync_folder,
     write_atomically,
     write_new,
     writing,
 )
+from adaptlens.store.links import refuse_links
 from adaptlens.store.owners import Heartbeat, Owner, create_claim, locked, read_owner
 from adaptlens.store.records import array_bytes, file_digest, result_json
 
@@ -52,12 +55,12 @@ class Claim:
         with writing(cell_folder):
             create_claim(cell_folder / "claim", self._owner)
             try:
-                self.folder.mkdir()
+                make_folder(self.folder)
                 self.log("claimed", host=self._owner.host, pid=self._owner.pid)
                 self._heartbeat = Heartbeat(cell_folder / "claim")
             except BaseException:
                 (cell_folder / "claim").unlink()
-                shutil.rmtree(self.folder, ignore_errors=True)
+                self._remove_staged()
                 raise
         self._held = True
 
@@ -76,7 +79,7 @@ class Claim:
         """Append an event to the cell's log, with the time (UTC)."""
         time = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = tagged_json({**details, "time": time, "event": event})
-        append_line(self._cell / "log.jsonl", line)
+        append_event(self._cell, line)
 
     def finish(
         self,
@@ -130,12 +133,17 @@ class Claim:
         self._held = False
         self._heartbeat.stop()
         # Nothing is lost where the disk refuses this: the claim then ends with the process.
-        with suppress(UserError, OSError), locked(self._lock):
+        with suppress(UserError, OSError), locked(self._lock) as now:
             if self._is_owner():
                 with suppress(UserError):
                     self.log(event, **details)
-                remove_leftovers(self._cell, done=(self._cell / "result.json").exists())
-        shutil.rmtree(self.folder, ignore_errors=True)
+                done = (self._cell / "result.json").exists()
+                remove_leftovers(self._cell, done=done, now=now)
+        self._remove_staged()
+
+    def _remove_staged(self) -> None:
+        with suppress(UserError, OSError):
+            remove(self.folder)
 
     def _stage(
         self, arrays: Mapping[str, "np.ndarray"], texts: Mapping[str, Any], bfloat16: set[str]
@@ -149,7 +157,7 @@ class Claim:
         for name in arrays:
             if not _NAME.fullmatch(name):
                 raise ValueError(f"'{name}' is not a name for an array")
-        (self.folder / "arrays").mkdir()
+        make_folder(self.folder / "arrays")
         for name, array in arrays.items():
             data = array_bytes(name, array, bfloat16=name in bfloat16)
             write_new(self.folder / "arrays" / f"{name}.safetensors", data)
@@ -173,6 +181,7 @@ class Claim:
         with locked(self._lock):
             if not self._is_owner():
                 raise self._lost()
+            refuse_links(self.folder)
             for path in sorted(self.folder.iterdir()):
                 path.rename(self._cell / path.name)
             sync_folder(self._cell)
@@ -188,35 +197,37 @@ class Claim:
         )
 
 
-def remove_leftovers(cell_folder: Path, *, done: bool) -> None:
-    """Remove the claim and all that is not part of a finished cell; the caller has the lock."""
-    for path in leftovers(cell_folder, done=done):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+def remove_leftovers(cell_folder: Path, *, done: bool, now: float) -> None:
+    """Remove the claim and all that is not part of a finished cell; the caller has the lock.
+
+    Raises:
+        OSError: the disk refuses.
+        UserError: the cell's folder, or something in it, is a link.
+    """
+    for path in leftovers(cell_folder, done=done, now=now):
+        remove(path)
     if not done:
-        _cut_torn_line(cell_folder / "log.jsonl")
+        cut_torn_line(cell_folder)
 
 
-def leftovers(cell_folder: Path, *, done: bool) -> list[Path]:
-    """Return a cell's temporary files, its claim, and the parts of a result that is not whole."""
+def leftovers(cell_folder: Path, *, done: bool, now: float) -> list[Path]:
+    """Return a cell's claim, what nobody writes any more, and parts of a result that is not whole.
+
+    Args:
+        cell_folder: of the cell.
+        done: it has a result.
+        now: the present time by the clock of the disk.
+    """
+    refuse_links(cell_folder)
     kept = {"spec.json", "log.jsonl"}
-    return [
-        path
-        for path in sorted(cell_folder.iterdir())
-        if path.name == "claim"
-        or path.name.startswith(STAGING_PREFIX)
-        or path.name.endswith(TEMPORARY_SUFFIX)
-        or (not done and path.name not in kept)
-    ]
-
-
-def _cut_torn_line(log: Path) -> None:
-    try:
-        content = log.read_bytes()
-    except FileNotFoundError:
-        return
-    if not content.endswith(b"\n"):
-        with log.open("r+b") as file:
-            file.truncate(content.rfind(b"\n") + 1)
+    found = []
+    for path in sorted(cell_folder.iterdir()):
+        if path.name.endswith(TEMPORARY_SUFFIX):
+            # Another process may be writing down what the cell is.
+            left = is_stale_temporary(path, now)
+        else:
+            left = path.name == "claim" or path.name.startswith(STAGING_PREFIX)
+            left = left or (not done and path.name not in kept)
+        if left:
+            found.append(path)
+    return found

@@ -6,12 +6,12 @@ its holder dies), so that the claim of a killed process has exactly one heir.
 
 import errno
 import fcntl
-import functools
 import json
+import logging
 import os
 import socket
-import subprocess
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,11 +19,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from adaptlens.errors import UserError
-from adaptlens.store.files import write_new, writing
+from adaptlens.store.files import STALE_SECONDS, read_bytes, write_new, writing
+from adaptlens.store.links import refuse_links
+from adaptlens.store.machine import is_stopped, machine, process_start
 
 HEARTBEAT_SECONDS = 15.0
-STALE_SECONDS = 120.0
-"""A claim from another machine that was not refreshed for this long is taken over."""
+LOCK_SAID_SECONDS = 3.0
+"""After so long it is said who has the lock that is waited for."""
+LOCK_SECONDS = 120.0
+"""After so long a lock is no longer waited for: its holder, which needs an instant, is stuck."""
+
+_log = logging.getLogger(__name__)
+_first_seen: dict[str, tuple[int, float]] = {}
+"""Claims dated ahead of the clock: their date, and when, by a clock of our own, it was seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,23 +52,71 @@ class Owner:
     def this_process() -> "Owner":
         """Return a new owner, with a token of its own, for the process that is running."""
         pid = os.getpid()
-        return Owner(socket.gethostname(), _machine(), pid, _process_start(pid), uuid.uuid4().hex)
+        return Owner(socket.gethostname(), machine(), pid, process_start(pid), uuid.uuid4().hex)
 
     def is_live(self, silent_seconds: float) -> bool:
-        """Say whether the process still works, `silent_seconds` after its last heartbeat."""
-        if self.machine == _machine():
-            return _process_start(self.pid) == self.process_start != ""
-        return silent_seconds < STALE_SECONDS
+        """Say whether the process still works, `silent_seconds` after its last heartbeat.
+
+        One on this machine does while it runs, unless it was stopped as long as one elsewhere may
+        be silent.
+        """
+        if self.machine != machine():
+            return silent_seconds < STALE_SECONDS
+        if process_start(self.pid) != self.process_start or not self.process_start:
+            return False
+        return silent_seconds < STALE_SECONDS or not is_stopped(self.pid)
+
+    def said(self) -> str:
+        """Return who this is, and until when to wait for what it holds."""
+        who = f"process {self.pid} on {self.host}"
+        if self.machine != machine():
+            return f"{who}, until it ends or is silent for {STALE_SECONDS:.0f} s"
+        if is_stopped(self.pid):
+            return (
+                f"{who}, which is stopped (kill -CONT {self.pid} lets it go on), for "
+                f"{STALE_SECONDS:.0f} s at most"
+            )
+        return f"{who}, until it ends"
 
 
 def read_owner(claim: Path) -> Owner | None:
-    """Return who holds the claim file, or None where there is none, or only a torn one."""
+    """Return who holds the claim file, or None where there is none, or only a torn one.
+
+    Raises:
+        UserError: it is, or lies behind, a link in a run.
+    """
     try:
-        return Owner(**json.loads(claim.read_bytes()))
-    except FileNotFoundError:
+        owner = Owner(**json.loads(read_bytes(claim)))
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
-    except (ValueError, TypeError):
+    texts = (owner.host, owner.machine, owner.process_start, owner.token)
+    known = all(isinstance(text, str) for text in texts)
+    return owner if known and type(owner.pid) is int else None
+
+
+def live_owner(claim: Path, now: float) -> Owner | None:
+    """Return the process that holds the claim file and still works, or None.
+
+    Args:
+        claim: the file, which need not exist.
+        now: the present time by the clock of the disk. Of a claim that is dated ahead of it, what
+            counts is how long this process has seen it unchanged.
+    """
+    try:
+        dated = os.lstat(claim).st_mtime_ns
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    owner = read_owner(claim)
+    if owner is None:
+        return None
+    silent_seconds = now - dated / 1e9
+    if silent_seconds < 0:
+        seen, at = _first_seen.get(owner.token, (0, 0.0))
+        if seen != dated:
+            at = time.monotonic()
+            _first_seen[owner.token] = (dated, at)
+        silent_seconds = time.monotonic() - at
+    return owner if owner.is_live(silent_seconds) else None
 
 
 def create_claim(claim: Path, owner: Owner) -> None:
@@ -75,10 +131,32 @@ def locked(lock: Path) -> Iterator[float]:
     Heartbeats are file times, so on a network disk they are compared with its clock, not ours.
     """
     with writing(lock):
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        refuse_links(lock)
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+        descriptor = os.open(lock, flags, 0o666)
     try:
+        _take(descriptor, lock)
+        with writing(lock):
+            _sign(descriptor)
+            os.utime(descriptor)
+        yield os.fstat(descriptor).st_mtime
+    finally:
+        os.close(descriptor)
+
+
+def _take(descriptor: int, lock: Path) -> None:
+    """Wait for the lock, with a word on who has it, and not for ever.
+
+    Raises:
+        UserError: the disk has no locks, or the lock's holder is stuck.
+    """
+    start, told, pause = time.monotonic(), False, 0.001
+    while True:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            waited = time.monotonic() - start
         except OSError as error:
             if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
                 raise
@@ -86,11 +164,38 @@ def locked(lock: Path) -> Iterator[float]:
                 f"the disk of '{lock.parent}' does not offer file locks, which keep two processes "
                 "from doing the same work; put the run on another disk."
             ) from error
-        with writing(lock):
-            os.utime(descriptor)
-        yield os.fstat(descriptor).st_mtime
-    finally:
-        os.close(descriptor)
+        if waited >= LOCK_SECONDS:
+            raise UserError(
+                f"the lock of run '{lock.parent}' has been held for {waited:.0f} s by "
+                f"{_holder(lock)}; it is held for an instant only, so let that process go on, or "
+                "end it, then run the same command again."
+            )
+        if waited >= LOCK_SAID_SECONDS and not told:
+            told = True
+            _log.warning(
+                "waiting for the lock of run '%s', held by %s; giving up after %.0f s",
+                lock.parent, _holder(lock), LOCK_SECONDS,
+            )  # fmt: skip
+        time.sleep(pause)
+        pause = min(2 * pause, 0.05)
+
+
+def _sign(descriptor: int) -> None:
+    """Write into the lock who holds it, unless the file has another name elsewhere."""
+    if os.fstat(descriptor).st_nlink == 1:
+        # On a full disk the lock stays unsigned, which harms nothing.
+        with suppress(OSError):
+            signature = json.dumps(asdict(Owner.this_process())).encode()
+            os.ftruncate(descriptor, os.pwrite(descriptor, signature, 0))
+
+
+def _holder(lock: Path) -> str:
+    owner = read_owner(lock)
+    if owner is None:
+        return "a process that did not say which"
+    stopped = owner.machine == machine() and is_stopped(owner.pid)
+    hint = f" (stopped: kill -CONT {owner.pid} lets it go on)" if stopped else ""
+    return f"process {owner.pid} on {owner.host}{hint}"
 
 
 class Heartbeat:
@@ -98,7 +203,8 @@ class Heartbeat:
 
     def __init__(self, claim: Path) -> None:
         """Start refreshing the claim file, which must exist."""
-        self._descriptor = os.open(claim, os.O_RDWR)
+        refuse_links(claim)
+        self._descriptor = os.open(claim, os.O_RDWR | os.O_NOFOLLOW)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self._thread.start()
@@ -115,32 +221,3 @@ class Heartbeat:
             self._stopped.set()
             self._thread.join()
             os.close(self._descriptor)
-
-
-@functools.cache
-def _machine() -> str:
-    """Return a name shared exactly by the processes whose numbers can be looked up from here."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
-    except OSError:
-        return socket.gethostname()
-
-
-def _process_start(pid: int) -> str:
-    """Return when the process started, or "" where no such process runs."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
-        return "" if Path("/proc/self/stat").exists() else _process_start_by_ps(pid)
-    except ProcessLookupError:
-        return ""
-    # The second field is the program's name in brackets and may itself hold spaces and brackets.
-    fields = stat.rpartition(")")[2].split()
-    state, start = fields[0], fields[19]
-    return "" if state in "ZX" else start
-
-
-def _process_start_by_ps(pid: int) -> str:
-    command = ["ps", "-o", "lstart=", "-p", str(pid)]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()

@@ -9,23 +9,39 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from adaptlens.canonical import canonical_json, digest, read_tagged_json, tagged_json
+from adaptlens.canonical import canonical_json, digest
 from adaptlens.errors import UserError
 from adaptlens.store.claims import Claim, leftovers, remove_leftovers
-from adaptlens.store.files import TEMPORARY_SUFFIX, sync_folder, write_atomically, writing
-from adaptlens.store.owners import Owner, locked, read_owner
-from adaptlens.store.problems import ID_DIGITS, Problem, cell_problems
-from adaptlens.store.records import Record, read_json, read_record
+from adaptlens.store.events import last_outcome, read_events
+from adaptlens.store.files import make_folder, sync_folder, write_atomically, writing
+from adaptlens.store.layout import (
+    cell_folders,
+    is_of_a_new_run,
+    is_of_a_run,
+    run_problems,
+    set_aside,
+)
+from adaptlens.store.links import CELLS, MARKER, link_refused, refuse_links
+from adaptlens.store.mending import mend
+from adaptlens.store.owners import Owner, live_owner, locked
+from adaptlens.store.problems import Problem, cell_damage, cell_problems, refuse_lost_result
+from adaptlens.store.records import ID_DIGITS, Record, read_record, read_spec
+from adaptlens.store.sealed import Damaged, load_json, read_sealed, seal
 
 FORMAT = 1
+_MARKED = {"format": FORMAT, "program": "adaptlens"}
+"""What the file says that makes a folder a run."""
 
-State = Literal["done", "running", "failed", "interrupted", "pending"]
-STATES: tuple[State, ...] = ("done", "running", "failed", "interrupted", "pending")
+State = Literal["done", "running", "failed", "interrupted", "pending", "damaged"]
+STATES: tuple[State, ...] = ("done", "running", "failed", "interrupted", "pending", "damaged")
 
 
 @dataclass(frozen=True, slots=True)
 class CellStatus:
-    """Where a cell stands: `error` is set where it failed, `host` and `pid` where it is running."""
+    """Where a cell stands: `host` and `pid` are set where it is running.
+
+    `error` says why it failed, or what is damaged.
+    """
 
     id: str
     state: State
@@ -74,54 +90,101 @@ class Run:
             UserError: the folder is not a run, is from a newer version, or cannot be written.
         """
         run = Run(Path(folder))
-        marker = run.folder / "run.json"
-        if create and not marker.exists():
-            run._create(marker)
-        if not marker.exists():
-            raise UserError(
-                f"'{folder}' is not a run (it has no run.json); give the folder that --out named "
-                "when the run was made."
-            )
-        content = read_json(marker)
+        marker = run.folder / MARKER
+        with writing(run.folder):
+            if create and (not os.path.lexists(marker) or run._marker_is_damaged(marker)):
+                run._create(marker)
+            if not os.path.lexists(marker):
+                raise UserError(
+                    f"'{folder}' is not a run (it has no {MARKER}); give the folder that --out "
+                    "named when the run was made."
+                )
+        content = load_json(marker)
+        if content == _MARKED:
+            return run
         run_format = content.get("format") if isinstance(content, dict) else None
-        if not isinstance(run_format, int):
-            raise UserError(f"'{marker}' does not state a format; restore it or use a new folder.")
-        if run_format > FORMAT:
-            raise UserError(
-                f"run '{folder}' has format {run_format}, from a newer adaptlens; this one reads "
-                f"up to {FORMAT}; upgrade adaptlens or choose a new folder."
-            )
-        return run
+        if not isinstance(run_format, int) or run_format <= FORMAT:
+            raise Damaged(marker, "is damaged (it does not say what it should)")
+        raise UserError(
+            f"run '{folder}' has format {run_format}, from a newer adaptlens; this one reads up to "
+            f"{FORMAT}; upgrade adaptlens or choose a new folder."
+        )
+
+    def _marker_is_damaged(self, marker: Path) -> bool:
+        """Say whether the file that makes the folder a run is one no more; cells say their own."""
+        try:
+            content = load_json(marker)
+        except Damaged:
+            return True
+        run_format = content.get("format") if isinstance(content, dict) else None
+        return content != _MARKED and not (isinstance(run_format, int) and run_format > FORMAT)
 
     def _create(self, marker: Path) -> None:
-        ours = {"run.json", "cells", "lock"}
-        with writing(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            for name in sorted(os.listdir(self.folder)):
-                if name not in ours and not name.endswith(TEMPORARY_SUFFIX):
-                    raise UserError(
-                        f"'{self.folder}' is neither a run nor empty (it holds '{name}'); choose "
-                        "a new folder."
-                    )
-            (self.folder / "cells").mkdir(exist_ok=True)
-        write_atomically(marker, canonical_json({"format": FORMAT, "program": "adaptlens"}) + "\n")
+        make_folder(self.folder)
+        was_run = os.path.lexists(self.folder / CELLS)
+        for name in sorted(os.listdir(self.folder)):
+            if not (is_of_a_run(name) if was_run else is_of_a_new_run(name)):
+                raise UserError(
+                    f"'{self.folder}' is neither a run nor empty (it holds '{name}'); choose a new "
+                    "folder."
+                )
+        if (self.folder / CELLS).is_symlink():
+            raise link_refused(self.folder / CELLS)
+        if os.path.lexists(self.folder / CELLS) and not (self.folder / CELLS).is_dir():
+            set_aside(self.folder, self.folder / CELLS)
+        make_folder(self.folder / CELLS)
+        if marker.is_dir():
+            set_aside(self.folder, marker)
+        write_atomically(marker, canonical_json(_MARKED) + "\n")
 
-    def write_json(self, name: str, value: Any) -> None:
-        """Write a JSON file beside the cells, atomically (a study's settings and plan)."""
-        write_atomically(self.folder / name, tagged_json(value) + "\n")
+    def write_json(self, name: str, value: Mapping[str, Any]) -> None:
+        """Write a JSON object beside the cells, atomically, with its digest (settings, plan)."""
+        write_atomically(self.folder / name, seal(value))
 
-    def read_json(self, name: str) -> Any:
-        """Return what `write_json` wrote under this name, or None."""
+    def read_json(self, name: str) -> dict[str, Any] | None:
+        """Return what `write_json` wrote under this name, checked, or None where nothing is.
+
+        Raises:
+            Damaged: it is not what was written.
+        """
         path = self.folder / name
-        return read_json(path) if path.exists() else None
+        return read_sealed(path) if os.path.lexists(path) else None
+
+    def need_json(self, name: str) -> dict[str, Any]:
+        """Return what `write_json` wrote under this name, which the run's plan says is there.
+
+        Raises:
+            Damaged: it is missing, or not what was written.
+        """
+        return read_sealed(self.folder / name)
+
+    def mend(self, *, thorough: bool = False) -> list[str]:
+        """Set aside what is damaged and clear what dead processes left; see `mending.mend`."""
+        return mend(self.folder, thorough=thorough)
 
     def cell_folder(self, cell: str) -> Path:
         """Return the folder of a cell, whether or not it exists."""
         return self.folder / "cells" / cell
 
     def cells(self) -> list[str]:
-        """Return the ids of all cells that have a spec, sorted."""
-        return sorted(path.parent.name for path in self.folder.glob("cells/*/spec.json"))
+        """Return the ids of all cells that have a spec or a result, sorted.
+
+        Raises:
+            UserError: a link is among the cells.
+        """
+        return [
+            folder.name
+            for folder in cell_folders(self.folder)
+            if any(os.path.lexists(folder / name) for name in ("spec.json", "result.json"))
+        ]
+
+    def spec(self, cell: str) -> dict[str, Any]:
+        """Return what a cell is, checked.
+
+        Raises:
+            Damaged: its spec is missing, or not what was written.
+        """
+        return read_spec(self.cell_folder(cell))
 
     def is_done(self, cell: str) -> bool:
         """Say whether the cell has a result."""
@@ -133,11 +196,12 @@ class Run:
         folder = self.cell_folder(cell)
         text = canonical_json(spec) + "\n"
         path = folder / "spec.json"
-        if self.is_done(cell) or (path.exists() and path.read_bytes() == text.encode()):
+        refuse_links(path)
+        if self.is_done(cell) or (path.is_file() and path.read_bytes() == text.encode()):
             return cell
         try:
             with writing(folder):
-                folder.mkdir(parents=True, exist_ok=True)
+                make_folder(folder)
                 sync_folder(folder.parent)
             write_atomically(path, text)
         except UserError:
@@ -156,7 +220,7 @@ class Run:
         """
         cell = cell_id(spec)
         folder = self.cell_folder(cell)
-        if self.is_done(cell) and not leftovers(folder, done=True):
+        if self.is_done(cell) and not leftovers(folder, done=True, now=time.time()):
             return None
         with locked(self.folder / "lock") as now:
             if self._live_owner(cell, now) is not None:
@@ -164,7 +228,7 @@ class Run:
             done = self.is_done(cell)
             self.add(spec)
             with writing(folder):
-                remove_leftovers(folder, done=done)
+                remove_leftovers(folder, done=done, now=now)
             return None if done else Claim(folder, self.folder / "lock")
 
     def read(self, cell: str) -> Record:
@@ -182,20 +246,29 @@ class Run:
         return read_record(self.cell_folder(cell))
 
     def records(self) -> Iterator[Record]:
-        """Yield the records of all finished cells, by id."""
+        """Yield the records of all finished cells, by id.
+
+        Raises:
+            Damaged: a result, or the spec of a finished cell, is not what was written, or lost.
+        """
         for cell in self.cells():
+            if not self.is_done(cell):
+                refuse_lost_result(self.cell_folder(cell))
             if self.is_done(cell):
                 yield self.read(cell)
 
+    def whole_specs(self) -> list[dict[str, Any]]:
+        """Return the specs of the finished cells of which nothing seems to be damaged, by id."""
+        folders = [self.cell_folder(cell) for cell in self.cells() if self.is_done(cell)]
+        return [read_spec(folder) for folder in folders if not cell_damage(folder, done=True)]
+
     def log(self, cell: str) -> list[dict[str, Any]]:
-        """Return the events logged for a cell, oldest first; a torn last line is dropped."""
-        path = self.cell_folder(cell) / "log.jsonl"
-        if not path.exists():
-            return []
-        try:
-            return [read_tagged_json(line) for line in path.read_bytes().split(b"\n")[:-1]]
-        except ValueError:
-            raise UserError(f"'{path}' is damaged; remove it, no result depends on it.") from None
+        """Return the events logged for a cell, oldest first; a torn last line is dropped.
+
+        Raises:
+            Damaged: a line is no event.
+        """
+        return read_events(self.cell_folder(cell))
 
     def status(self) -> Status:
         """Return where every cell stands. Only reads, so a read-only folder will do."""
@@ -204,43 +277,37 @@ class Run:
     def check(self) -> list[Problem]:
         """Return what is wrong with the files of the run, cell by cell. Only reads.
 
-        Found are missing, changed and foreign files, specs that describe another cell, and what
-        interrupted processes left behind.
+        Found are missing, changed and foreign files, links, specs that describe another cell, and
+        what interrupted processes left behind, in the cells and beside them.
         """
-        found = []
-        for folder in sorted((self.folder / "cells").iterdir()):
-            if folder.is_dir():
-                held = self._live_owner(folder.name, time.time()) is not None
-                found += cell_problems(folder, held=held)
-            else:
-                found.append(Problem("", f"cells/{folder.name}", "foreign: not a cell"))
+        now = time.time()
+        try:
+            folders = cell_folders(self.folder)
+            found = [Problem("", *one) for one in run_problems(self.folder, now)]
+        except UserError as error:
+            # A link: what lies behind it is not looked at.
+            return [Problem("", str(self.folder), str(error))]
+        for folder in folders:
+            held = self._live_owner(folder.name, now) is not None
+            found += cell_problems(folder, held=held, now=now)
         return found
 
     def _live_owner(self, cell: str, now: float) -> Owner | None:
-        claim = self.cell_folder(cell) / "claim"
-        try:
-            silent_seconds = now - claim.stat().st_mtime
-        except FileNotFoundError:
-            return None
-        owner = read_owner(claim)
-        return owner if owner is not None and owner.is_live(silent_seconds) else None
+        return live_owner(self.cell_folder(cell) / "claim", now)
 
     def _cell_status(self, cell: str) -> CellStatus:
-        if self.is_done(cell):
-            return CellStatus(cell, "done")
-        owner = self._live_owner(cell, time.time())
+        done = self.is_done(cell)
+        owner = None if done else self._live_owner(cell, time.time())
         if owner is not None:
             return CellStatus(cell, "running", owner.host, owner.pid)
-        last = next(
-            (
-                e
-                for e in reversed(self.log(cell))
-                if e["event"] in ("claimed", "failed", "released")
-            ),
-            None,
-        )
+        damage = cell_damage(self.cell_folder(cell), done=done)
+        if damage is not None:
+            return CellStatus(cell, "damaged", error=str(damage))
+        if done:
+            return CellStatus(cell, "done")
+        last = last_outcome(self.log(cell))
         if last is None:
             return CellStatus(cell, "pending")
         if last["event"] == "failed":
-            return CellStatus(cell, "failed", error=str(last["error"]))
+            return CellStatus(cell, "failed", error=str(last.get("error", "")))
         return CellStatus(cell, "interrupted")

@@ -35,7 +35,7 @@ def circuit_sets(run: Run, study: Study) -> dict[tuple[str, str], tuple[Sets, in
     }
     found = conditions(run, specs)
     tasks = {
-        digest: run.read_json(f"tasks/{digest[:20]}.json")
+        digest: run.need_json(f"tasks/{digest[:20]}.json")
         for digest in dict.fromkeys(one.task_digest for one in found)
     }
     sets: dict[tuple[str, str], tuple[Sets, int, str]] = {}

@@ -10,14 +10,12 @@ from adaptlens.engines import Outcome, Reporter
 from adaptlens.errors import UserError
 from adaptlens.store import Run
 from adaptlens.studies.compare_tables import analyse
+from adaptlens.studies.driver import carry_out
 from adaptlens.studies.running import (
     Silent,
-    default_folder,
-    execute,
     load_task,
     progress,
     shown_names,
-    write_plan,
     write_tables,
 )
 from adaptlens.study import Cell, Component, Study, cut, resolve, task_digest
@@ -85,11 +83,12 @@ def plan(config: CompareConfig) -> Study:
         offered = modelfiles.has_chat_template(name)
         for plain in loaded:
             task = _templated(plain, config, bool(plain.instruction) if model["chat"] else offered)
-            digests[task_digest(task)] = task
+            identity = task_digest(task)
+            digests[identity] = task
             _check_sizes(task, config)
             described = {
                 "name": task.name,
-                "digest": task_digest(task),
+                "digest": identity,
                 "kind": task.kind,
                 "queries": len(task.test),
                 "seed": config.seed,
@@ -273,10 +272,9 @@ def prompt_or_tune(
 def compare(config: CompareConfig, *, out: str | Path | None, reporter: Reporter) -> Comparison:
     """Plan, run, analyse and report one comparison."""
     study = plan(config)
-    run = Run.open(out or default_folder(study), create=True)
-    write_plan(run, study)
-    outcome = execute(study, run, config, reporter, config.models)
-    report, page = write_report(run)
+    report, page, outcome, run = carry_out(
+        study, out, config, reporter, config.models, write_report
+    )
     return Comparison(report, outcome, run.folder, page)
 
 

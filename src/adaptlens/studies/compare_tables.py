@@ -15,7 +15,7 @@ from adaptlens.studies import compare_across, compare_searches
 from adaptlens.studies.compare_allowed import allowed
 from adaptlens.studies.compare_arms import Arm, Reading, arms
 from adaptlens.studies.compare_costs import BreakEven, cost_row
-from adaptlens.studies.running import STUDY_FILE, cell_rows, unfinished
+from adaptlens.studies.running import STUDY_FILE, cell_rows, made_with, unfinished
 from adaptlens.verdict import Verdict, verdict
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def analyse(run: Run) -> tuple["Report", "pd.DataFrame"]:
     verdicts, prompts, answers = [], [], []
     notes = unfinished(study["cells"], found)
     for (model, name, digest), members in groups.items():
-        task = run.read_json(f"tasks/{digest[:20]}.json")
+        task = run.need_json(f"tasks/{digest[:20]}.json")
         judged = Judged(model, name, task, members, study["settings"])
         for table, rows in judged.tables().items():
             tables[table] += rows
@@ -99,7 +99,7 @@ def analyse(run: Run) -> tuple["Report", "pd.DataFrame"]:
         prompts=prompts,
         per_query=pd.DataFrame(answers[:MOST_ROWS]),
         settings=study["settings"],
-        versions=study["versions"],
+        versions=made_with(found),
         cells=pd.DataFrame(cell_rows(found)),
         notes=list(dict.fromkeys(notes)),
     )

@@ -16,16 +16,14 @@ from adaptlens.engines import Reporter
 from adaptlens.errors import UserError
 from adaptlens.store import Run
 from adaptlens.studies.convergence_tables import analyse
+from adaptlens.studies.driver import carry_out
 from adaptlens.studies.running import (
     UNTRAINED,
     Silent,
     Studied,
-    default_folder,
-    execute,
     load_task,
     progress,
     shown_names,
-    write_plan,
     write_tables,
 )
 from adaptlens.study import Cell, Study, cut, resolve, task_digest
@@ -368,10 +366,9 @@ def run_study(
 ) -> Convergence:
     """Plan, run, analyse and report the study."""
     study = plan(config)
-    run = Run.open(out or default_folder(study), create=True)
-    write_plan(run, study)
-    outcome = execute(study, run, config, reporter, sources(study))
-    report, page = write_report(run)
+    report, page, outcome, run = carry_out(
+        study, out, config, reporter, sources(study), write_report
+    )
     return Convergence(report, outcome, run.folder, page)
 
 

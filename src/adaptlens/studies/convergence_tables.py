@@ -16,7 +16,7 @@ from adaptlens.studies.convergence_claim import CLAIM, against_untrained, alone,
 from adaptlens.studies.convergence_factors import Factors
 from adaptlens.studies.convergence_pairs import Compared, Rows
 from adaptlens.studies.convergence_states import PROJECTED, WITHIN, Inside
-from adaptlens.studies.running import STUDY_FILE, UNTRAINED, cell_rows, unfinished
+from adaptlens.studies.running import STUDY_FILE, UNTRAINED, cell_rows, made_with, unfinished
 
 if TYPE_CHECKING:
     from adaptlens.report import ConvergenceReport
@@ -76,7 +76,7 @@ def analyse(run: Run, overrides: Sequence[str] = ()) -> "ConvergenceReport":
     prompts: Rows = []
     notes = [*study.get("notes", ()), *unfinished(study["cells"], found)]
     for (model, name, digest), members in groups.items():
-        task = run.read_json(f"tasks/{digest[:20]}.json")
+        task = run.need_json(f"tasks/{digest[:20]}.json")
         inside = Inside(model, name, members, options_of(task))
         analysed = OneTask(Compared(inside, settings), task)
         for table, rows in analysed.tables().items():
@@ -102,7 +102,7 @@ def analyse(run: Run, overrides: Sequence[str] = ()) -> "ConvergenceReport":
         map=pd.DataFrame(points),
         prompts=prompts,
         settings=settings,
-        versions=study["versions"],
+        versions=made_with(found),
         cells=pd.DataFrame(cell_rows(found)),
         notes=list(dict.fromkeys(notes)),
     )

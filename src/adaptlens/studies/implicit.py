@@ -8,26 +8,26 @@ tests. `plan` lays out the cells, `plan_ablations` those that test the circuits 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptlens import circuit_export, controls, modelfiles, tasks
+from adaptlens.canonical import tagged_json
 from adaptlens.circuits import Circuit
 from adaptlens.config import ImplicitConfig, implicit_config
 from adaptlens.engines import Reporter
 from adaptlens.errors import UserError
-from adaptlens.store import Run, write_atomically
+from adaptlens.store import Run, make_folder, write_atomically
 from adaptlens.studies.circuit_sets import circuit_sets
+from adaptlens.studies.driver import carry_out
 from adaptlens.studies.implicit_tables import analyse
 from adaptlens.studies.running import (
     Silent,
     Studied,
-    default_folder,
-    execute,
     load_task,
     progress,
     shown_names,
-    write_plan,
     write_tables,
 )
 from adaptlens.study import Cell, Component, Study, cut, resolve, task_digest
@@ -327,14 +327,10 @@ def implicit_patterns(
 def run_study(config: ImplicitConfig, *, out: str | Path | None, reporter: Reporter) -> Implicit:
     """Plan, run, analyse and report the study."""
     study = plan(config)
-    run = Run.open(out or default_folder(study), create=True)
-    write_plan(run, study)
-    outcome = execute(study, run, config, reporter, config.models)
-    if "circuits" in config.parts and not outcome.failed:
-        study = plan_ablations(config, run, study)
-        write_plan(run, study)
-        outcome = execute(study, run, config, reporter, config.models)
-    report, page = write_report(run)
+    ablations = partial(plan_ablations, config) if "circuits" in config.parts else None
+    report, page, outcome, run = carry_out(
+        study, out, config, reporter, config.models, write_report, ablations
+    )
     return Implicit(report, outcome, run.folder, page)
 
 
@@ -359,7 +355,7 @@ def _export_circuits(run: Run, tables: "Mapping[str, pd.DataFrame]") -> None:
     if members.empty:
         return
     annotations = tables["annotations"]
-    (run.folder / "circuits").mkdir(exist_ok=True)
+    make_folder(run.folder / "circuits")
     for (model, family), rows in members.groupby(["model", "family"], sort=False):
         found = [
             Circuit(str(condition), dict(zip(own["unit"], own["value"], strict=True)))
@@ -372,6 +368,7 @@ def _export_circuits(run: Run, tables: "Mapping[str, pd.DataFrame]") -> None:
             columns = [name for name in ANNOTATIONS if name in first]
             known = {str(unit): dict(row.dropna()) for unit, row in first[columns].iterrows()}
         name = "".join(c if c.isalnum() or c in "+-._" else "_" for c in f"{model}-{family}")
-        run.write_json(f"circuits/{name}.json", circuit_export.to_json(found, known))
+        exported = tagged_json(circuit_export.to_json(found, known)) + "\n"
+        write_atomically(run.folder / "circuits" / f"{name}.json", exported)
         drawing = circuit_export.to_graphviz(found).encode()
         write_atomically(run.folder / "circuits" / f"{name}.dot", drawing)

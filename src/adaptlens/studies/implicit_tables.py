@@ -13,7 +13,7 @@ from adaptlens.studies.circuit_conditions import circuits_of
 from adaptlens.studies.circuit_sets import effects
 from adaptlens.studies.circuit_tables import CIRCUIT_TABLES, CircuitTables
 from adaptlens.studies.implicit_behaviour import Rows, behaved, elsewhere
-from adaptlens.studies.running import STUDY_FILE, cell_rows, task_notes, unfinished
+from adaptlens.studies.running import STUDY_FILE, cell_rows, made_with, task_notes, unfinished
 
 if TYPE_CHECKING:
     from adaptlens.report import StudyReport
@@ -53,7 +53,7 @@ def analyse(run: Run, overrides: Sequence[str] = ()) -> "StudyReport":
             f"no cell of run '{run.folder}' is done yet; the command that made it finishes them."
         )
     tasks = {
-        digest: run.read_json(f"tasks/{digest[:20]}.json")
+        digest: run.need_json(f"tasks/{digest[:20]}.json")
         for digest in dict.fromkeys(one.task_digest for one in found)
     }
     tables: dict[str, Rows] = {name: [] for name in TABLES}
@@ -86,7 +86,7 @@ def analyse(run: Run, overrides: Sequence[str] = ()) -> "StudyReport":
         tables=frames,
         prompts=_prompts(found),
         settings=settings,
-        versions=study["versions"],
+        versions=made_with(found),
         cells=pd.DataFrame(cell_rows(found)),
         notes=list(dict.fromkeys(notes)),
     )

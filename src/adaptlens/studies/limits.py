@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptlens import modelfiles, modelshape, tasks, zoo
+from adaptlens import modelfiles, modelshape, tasks, telling, zoo
 from adaptlens.config import LimitsConfig, limits_config
 from adaptlens.config.limits import LADDER
 from adaptlens.engines import Reporter
@@ -17,15 +17,13 @@ from adaptlens.errors import unknown
 from adaptlens.formats import READ
 from adaptlens.formats.variations import VARIATIONS
 from adaptlens.store import Run
+from adaptlens.studies.driver import carry_out
 from adaptlens.studies.limits_tables import ABOUT_FILE, analyse
 from adaptlens.studies.running import (
     Silent,
     Studied,
-    default_folder,
-    execute,
     progress,
     shown_names,
-    write_plan,
     write_tables,
 )
 from adaptlens.study import Cell, Study, cut, resolve, task_digest
@@ -92,7 +90,9 @@ def members_of(config: LimitsConfig) -> list[Task]:
         for source in config.tasks:
             given: dict[str, Any] = dict(source)
             path, cluster = given.pop("path"), given.pop("cluster")
-            found.append(replace(tasks.load(path, seed=config.seed, **given), cluster=cluster))
+            with telling.slow(f"reading task '{path}'"):
+                loaded = tasks.load(path, seed=config.seed, **given)
+            found.append(replace(loaded, cluster=cluster))
     known = [*(task.name for task in found), *dict.fromkeys(task.cluster for task in found)]
     for name in config.held_out:
         if name not in known:
@@ -256,11 +256,15 @@ def limits(
 def run_study(config: LimitsConfig, *, out: str | Path | None, reporter: Reporter) -> Limits:
     """Plan, run, analyse and report the study."""
     study = plan(config)
-    run = Run.open(out or default_folder(study), create=True)
-    run.write_json(ABOUT_FILE, about(config))
-    write_plan(run, study)
-    outcome = execute(study, run, config, reporter, models_of(config))
-    report, page = write_report(run)
+    report, page, outcome, run = carry_out(
+        study,
+        out,
+        config,
+        reporter,
+        models_of(config),
+        write_report,
+        beside={ABOUT_FILE: about(config)},
+    )
     return Limits(report, outcome, run.folder, page)
 
 

@@ -10,7 +10,7 @@ from adaptlens.counts import counted
 from adaptlens.errors import UserError
 from adaptlens.frames import Condition, conditions
 from adaptlens.store import Run
-from adaptlens.studies.running import STUDY_FILE, cell_rows, task_notes, unfinished
+from adaptlens.studies.running import STUDY_FILE, cell_rows, made_with, task_notes, unfinished
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -169,7 +169,7 @@ def analyse(run: Run, overrides: Sequence[str] = ()) -> "StudyReport":
             f"no cell of run '{run.folder}' is done yet; the command that made it finishes them."
         )
     tasks = {
-        digest: run.read_json(f"tasks/{digest[:20]}.json")
+        digest: run.need_json(f"tasks/{digest[:20]}.json")
         for digest in dict.fromkeys(one.task_digest for one in found)
     }
     table = scores(found, tasks, about, config.seed)
@@ -187,7 +187,7 @@ def analyse(run: Run, overrides: Sequence[str] = ()) -> "StudyReport":
         tables={"scores": table, **tables},
         prompts=_prompts(found),
         settings=settings,
-        versions=study["versions"],
+        versions=made_with(found),
         cells=pd.DataFrame(cell_rows(found)),
         notes=list(dict.fromkeys(notes)),
     )

@@ -1,21 +1,21 @@
 """What every study does with its plan: read the tasks, write it down, run it, keep the tables."""
 
 import io
-import platform
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptlens import modelfiles, registry, tasks, zoo
+from adaptlens import modelfiles, registry, tasks, telling, versions, zoo
+from adaptlens.addresses import without_passwords
 from adaptlens.canonical import digest
 from adaptlens.engines import Engine, Outcome, Reporter
 from adaptlens.engines import Silent as Silent
 from adaptlens.errors import UserError
 from adaptlens.frames import Condition
-from adaptlens.store import Run, write_atomically
+from adaptlens.store import Run, make_folder, write_atomically
+from adaptlens.store.files import writing
 from adaptlens.study import STUDY_FILE, Cell, Study, group, missing
 from adaptlens.values import Task
 
@@ -78,7 +78,8 @@ def load_task(settings: str | Mapping[str, Any], config: "Single") -> Task:
 def _cut(settings: str | Mapping[str, Any], config: "Single") -> Task:
     given = {"path": settings} if isinstance(settings, str) else dict(settings)
     name, cluster = given.pop("path"), given.pop("cluster", "")
-    task = tasks.load(name, seed=config.seed, **given)
+    with telling.slow(f"reading task '{name}'"):
+        task = tasks.load(name, seed=config.seed, **given)
     task = replace(task, cluster=cluster or task.cluster)
     if config.queries and len(task.test) > config.queries:
         note = f"the first {config.queries} of {len(task.test)} test items are used (queries)"
@@ -98,26 +99,34 @@ def _cut(settings: str | Mapping[str, Any], config: "Single") -> Task:
 
 def write_plan(run: Run, study: Study) -> None:
     """Write down what the run is to hold, so that `status` and `report` need no model or task."""
+    make_folder(run.folder / "tasks")
     for name, task in study.tasks.items():
-        (run.folder / "tasks").mkdir(exist_ok=True)
-        run.write_json(f"tasks/{name[:20]}.json", asdict(task))
+        with telling.slow(f"writing down task '{task.name}'"):
+            run.write_json(f"tasks/{name[:20]}.json", asdict(task))
     run.write_json(
         STUDY_FILE,
         {
             "name": study.name,
-            "settings": dict(study.settings),
+            "settings": shown_settings(study.settings),
             "cells": [cell.spec() for cell in study.cells],
             "notes": list(study.notes),
-            "versions": _versions(),
         },
     )
     for cell in missing(study.cells, (record.spec for record in run.records())):
         run.add(cell.spec())
 
 
-def _versions() -> dict[str, str]:
-    names = ("adaptlens", "torch", "transformers", "tokenizers", "numpy", "sacrebleu")
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+def shown_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings as they are stored and shown: no address has a password."""
+    return {str(key): value for key, value in without_passwords(settings).items()}
+
+
+def made_with(found: Iterable[Condition]) -> dict[str, str]:
+    """Return the versions that the cells of conditions were made with, several where they differ.
+
+    They need not be those of the command that shows them.
+    """
+    return versions.together(one for condition in found for one in condition.versions)
 
 
 def execute(
@@ -244,6 +253,16 @@ class Progress:
         return {"draws": self.draws, "draws_done": self.draws_done}
 
 
+def is_there(folder: Path) -> bool:
+    """Say whether a folder exists.
+
+    Raises:
+        UserError: its name cannot be one.
+    """
+    with writing(folder):
+        return folder.exists()
+
+
 def progress(study: Study, out: str | Path | None) -> list[Progress]:
     """Return how far each condition is, in the order of the cells, in the run that is its own.
 
@@ -252,7 +271,7 @@ def progress(study: Study, out: str | Path | None) -> list[Progress]:
         out: the run folder; the study's default where it is None. It may be missing.
     """
     folder = Path(out or default_folder(study))
-    done = [record.spec for record in Run.open(folder).records()] if folder.exists() else []
+    done = Run.open(folder).whole_specs() if is_there(folder) else []
     left: Counter[str] = Counter()
     for cell in missing(study.cells, done):
         left[group(cell.spec())] += len(cell.draws)
@@ -269,7 +288,7 @@ def progress(study: Study, out: str | Path | None) -> list[Progress]:
 def write_tables(run: Run, tables: "Mapping[str, pd.DataFrame]") -> None:
     """Write each table as tables/NAME.parquet."""
     folder = run.folder / "tables"
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     for name, table in tables.items():
         content = io.BytesIO()
         table.to_parquet(content, index=False)

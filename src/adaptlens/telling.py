@@ -1,0 +1,38 @@
+"""Work that takes long says so, and how long it has taken, on standard error."""
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+FIRST_SECONDS = 2.0
+"""After so long the first word is said."""
+NEXT_SECONDS = 10.0
+
+_log = logging.getLogger(__name__)
+
+
+@contextmanager
+def slow(what: str) -> Iterator[None]:
+    """Say what the block does once it takes long, and again now and then until it ends.
+
+    Args:
+        what: as in "reading task 'reviews'".
+    """
+    ended = threading.Event()
+    start = time.monotonic()
+
+    def tell() -> None:
+        pause = FIRST_SECONDS
+        while not ended.wait(pause):
+            _log.warning("%s ... %.0f s so far", what, time.monotonic() - start)
+            pause = NEXT_SECONDS
+
+    thread = threading.Thread(target=tell, name="telling", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
