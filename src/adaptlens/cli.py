@@ -24,6 +24,7 @@ from adaptlens.cli_options import (
 from adaptlens.cli_shipped import tasks, zoo
 from adaptlens.counts import counted
 from adaptlens.errors import RunIncomplete, UserError, unknown
+from adaptlens.visible import say
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -110,7 +111,7 @@ def _raise_failed(failed: Sequence[tuple[str, str]], run: Path) -> None:
 
     if failed:
         for cell, reason in failed:
-            err().print(f"cell {cell} failed: {reason}", markup=False)
+            err().print(f"cell {cell} failed: {reason}")
         raise RunIncomplete(
             f"{counted(len(failed), 'cell')} failed; `adaptlens status {run}` says why, the same "
             "command tries again."
@@ -141,7 +142,7 @@ def _print_report(name: str, report: Any, page: Path, as_json: bool) -> None:
         return
     console = out()
     show(report, console)
-    console.print(f"report: {page}", markup=False)
+    console.print(f"report: {page}")
 
 
 def _json(frame: Any, orient: str) -> Any:
@@ -187,7 +188,7 @@ def plan(name: str, trial: bool, out: Path | None, as_json: bool, **options: Any
 
         rows = foreseen(planned, config, rows, lambda model: err().print(f"trying {model}"))
     for note in planned.notes:
-        err().print(f"note: {note}", markup=False)
+        err().print(f"note: {note}")
     if as_json:
         click.echo(json.dumps(rows))
     else:
@@ -308,7 +309,7 @@ def check(run: Path, as_json: bool) -> None:
         click.echo(json.dumps({"cells": len(opened.cells()), "problems": found}))
     else:
         for problem in problems:
-            click.echo(f"{problem.cell} {problem.file}: {problem.message}")
+            say(f"{problem.cell} {problem.file}: {problem.message}")
         if not problems:
             click.echo(f"{counted(len(opened.cells()), 'cell')}, no problem found")
     if problems:

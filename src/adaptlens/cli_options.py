@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from adaptlens.errors import RunIncomplete, UserError
+from adaptlens.visible import say
 
 Command = Callable[..., None]
 Option = Callable[[Command], Command]
@@ -55,10 +56,10 @@ def user_errors(command: Callable[..., None]) -> Callable[..., None]:
         try:
             command(*args, **kwargs)
         except UserError as error:
-            click.echo(f"error: {error}", err=True)
+            say(f"error: {error}", talk=True)
             sys.exit(2)
         except RunIncomplete as error:
-            click.echo(f"incomplete: {error}", err=True)
+            say(f"incomplete: {error}", talk=True)
             sys.exit(1)
         except KeyboardInterrupt:
             click.echo("stopped; the same command continues where it was.", err=True)

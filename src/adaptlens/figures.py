@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 from adaptlens import plots
 from adaptlens.errors import unknown
+from adaptlens.visible import visible
 
 if TYPE_CHECKING:
     import altair as alt
@@ -66,7 +67,17 @@ def svg(chart: "alt.ConcatChart") -> str:
     import vl_convert
 
     version = "_".join(alt.SCHEMA_VERSION.split(".")[:2])
-    return vl_convert.vegalite_to_svg(chart.to_dict(validate=False), vl_version=version)
+    drawn = _visible(chart.to_dict(validate=False))
+    return vl_convert.vegalite_to_svg(drawn, vl_version=version)
+
+
+def _visible(part: Any) -> Any:
+    """Return a specification whose texts have no character that XML cannot hold, or that acts."""
+    if isinstance(part, str):
+        return visible(part)
+    if isinstance(part, dict):
+        return {name: _visible(value) for name, value in part.items()}
+    return [_visible(value) for value in part] if isinstance(part, list | tuple) else part
 
 
 def picture(drawn: str, format: str) -> bytes:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from adaptlens.errors import UserError
+from adaptlens.lm.kept import keeping
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +181,8 @@ class Anatomy:
             input_ids=ids,
             position_ids=positions,
             attention_mask=self.masks(allowed, positions, keys),
-            past_key_values=cache,
             use_cache=cache is not None,
+            **keeping(self.backbone, cache),
         ).last_hidden_state
 
     def logits(self, hidden: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from adaptlens import claims
+from adaptlens import claims, columns
 from adaptlens.claims import Judged, Statement
 from adaptlens.config import CONVERGENCE, reanalysed
 from adaptlens.errors import UserError
@@ -98,7 +98,7 @@ def analyse(run: Run, overrides: Sequence[str] = ()) -> "ConvergenceReport":
         title="Does in-context learning do to hidden states what tuning does? "
         + ", ".join(dict.fromkeys(one.task for one in found)),
         claims=judged,
-        tables={name: pd.DataFrame(rows) for name, rows in tables.items()},
+        tables=columns.framed("convergence", tables),
         map=pd.DataFrame(points),
         prompts=prompts,
         settings=settings,

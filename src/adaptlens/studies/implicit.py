@@ -19,6 +19,7 @@ from adaptlens.errors import UserError
 from adaptlens.store import Run, write_atomically
 from adaptlens.studies.circuit_sets import circuit_sets
 from adaptlens.studies.implicit_tables import analyse
+from adaptlens.studies.least import TWO, check_pairs
 from adaptlens.studies.running import (
     Silent,
     Studied,
@@ -70,8 +71,10 @@ def plan(config: ImplicitConfig) -> Study:
     """Return every cell the study needs to begin with, each with all its draws.
 
     Raises:
-        UserError: an unknown model or task, or more examples asked for than there are.
+        UserError: an unknown model or task, more examples asked for than there are, or fewer items
+            than the study takes.
     """
+    _check_queries(config)
     wanted = [*_behaviour(config)] if "behaviour" in config.parts and config.families else []
     if "circuits" in config.parts:
         wanted += _circuits(config, "circuits", _circuit_arguments(config))
@@ -236,7 +239,16 @@ def _studied(config: ImplicitConfig) -> Iterator[Task]:
                 f"{need} examples were asked for, but the training split of task '{task.name}' has "
                 f"{len(task.train)}; ask for fewer (circuits.shots, circuits.size)."
             )
+        check_pairs(task, config.models)
         yield task
+
+
+def _check_queries(config: ImplicitConfig) -> None:
+    if "behaviour" in config.parts and config.families and config.queries < TWO:
+        raise UserError(
+            f"--queries {config.queries}: the study of implicit patterns takes at least {TWO} test "
+            "items of each kind for an interval; give more, or leave out --queries."
+        )
 
 
 def _group(task: Task) -> str:
