@@ -1,4 +1,4 @@
-"""Every column of every table has its definition in one place, and tables have all their columns."""
+"""Every column of every table is defined in one place; tables have all of their columns."""
 
 from pathlib import Path
 

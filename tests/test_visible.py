@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rich.table import Table
 from rich.text import Text
 
-from adaptlens import figures, grids
+from adaptlens import columns, figures, grids
 from adaptlens.planned import plan_table
 from adaptlens.printer import Printer
 from adaptlens.terminal import Display, rows_table, status_table
@@ -104,9 +104,9 @@ def test_what_is_said_outside_of_tables_is_visible_too(capsys):
 @given(texts)
 def test_a_figure_takes_any_label(text):
     import altair as alt
-    import pandas as pd
 
-    chart = alt.Chart(pd.DataFrame({"x": [text], "y": [1.0]})).mark_bar().encode(x="x:N", y="y:Q")
+    rows = columns.frame_of([{"x": text, "y": 1.0}])
+    chart = alt.Chart(rows).mark_bar().encode(x="x:N", y="y:Q")
     drawn = figures._visible(chart.to_dict(validate=False))
 
     def strings(part):
@@ -121,7 +121,5 @@ def test_a_figure_takes_any_label(text):
 
 @given(texts)
 def test_a_table_of_a_page_ends_no_script(text):
-    import pandas as pd
-
-    found = grids.embedded(pd.DataFrame({"input": [text]}))
+    found = grids.embedded(columns.frame_of([{"input": text}]))
     assert "<" not in found and not acts(found)

@@ -93,6 +93,11 @@ def check(name: str, array: np.ndarray) -> None:
         raise ValueError(f"'{name}' has the shape {list(array.shape)}; expected {', '.join(axes)}")
 
 
+def is_shared(name: str) -> bool:
+    """Return whether an array is the same for all variants and draws."""
+    return not {REPEATS, TURNS} & {*axes_of(name)}
+
+
 def by_variant(name: str) -> bool:
     """Return whether an array has one row for each variant, templates and doses included."""
     return REPEATS in axes_of(name)

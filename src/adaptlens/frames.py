@@ -41,7 +41,7 @@ class Joined(Mapping[str, np.ndarray]):
 
     def _joined(self, name: str) -> np.ndarray:
         in_turn = self._in_turn and axes.by_draw(name)
-        if not (axes.by_variant(name) or axes.by_draw(name)):
+        if axes.is_shared(name):
             return self._rows[0][0].arrays[name]
         loaded = {record.id: record.arrays[name] for record, _ in self._rows}
         if self._inner and not in_turn:

@@ -5,6 +5,7 @@ anything was measured, and no column is in a table without its definition here. 
 definitions are docs/tables.md.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,9 @@ from adaptlens.columns.shared import PAIR, Columns
 
 if TYPE_CHECKING:
     import pandas as pd
+
+HALVES = re.compile("[\ud800-\udfff]")
+"""Halves of a surrogate pair, which UTF-8 has no bytes for."""
 
 STUDIES: Mapping[str, Mapping[str, Columns]] = {
     "compare": compare.TABLES,
@@ -45,13 +49,26 @@ def framed(
     found = {}
     for name, columns in known.items():
         given = tables.get(name, ())
-        frame = given if isinstance(given, pd.DataFrame) else pd.DataFrame(list(given))
+        frame = given if isinstance(given, pd.DataFrame) else frame_of(given)
         if not len(frame):
             frame = pd.DataFrame(columns=[column for column in columns if column != PAIR])
         if undefined := [c for c in frame.columns if definition(study, name, str(c)) is None]:
             raise ValueError(f"no definition of '{undefined[0]}' in the table '{study}.{name}'")
         found[name] = frame
     return found
+
+
+def frame_of(rows: Iterable[Mapping[str, Any]]) -> "pd.DataFrame":
+    """Return rows as a data frame; of texts that no file can hold, the half of a pair is shown."""
+    import pandas as pd
+
+    return pd.DataFrame([{name: _storable(value) for name, value in row.items()} for row in rows])
+
+
+def _storable(value: Any) -> Any:
+    if not isinstance(value, str) or value.isascii():
+        return value
+    return HALVES.sub(lambda found: f"\\u{ord(found[0]):04x}", value)
 
 
 def definition(study: str, table: str, column: str) -> str | None:

@@ -165,7 +165,7 @@ TABLES: Mapping[str, Columns] = {
     },
     "specifications": {
         **_ABOUT,
-        "metric": "what is measured on a prompt: difference of logits, log-probability, ...",
+        "metric": "what is measured on a prompt: difference of logits, log-probability, or other",
         "direction": "denoise: clean into corrupt; noise: corrupt into clean",
         "ablation": "what a unit is replaced by: resample, mean, zero",
         "corruption": "how the corrupt prompt differs: another query, or its twin",

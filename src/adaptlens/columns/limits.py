@@ -14,7 +14,7 @@ _BASE: Columns = {
     "size": "parameters of the base",
     "exposure": "how often pretraining showed the exposed tasks; empty where that is not known",
 }
-_TASK: Columns = {"task": "the task", "cluster": "the kind of task"}
+_TASK: Columns = {"task": "the task, as tables call it", "cluster": "the kind of task"}
 _COUNTS: Columns = {
     "bases": "base models behind a number",
     "models": "tuned models behind a number",

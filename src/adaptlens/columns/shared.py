@@ -8,7 +8,7 @@ PAIR = "~"
 """Stands for columns named after two conditions: "icl ~ it, cosine"."""
 
 MODEL: Columns = {"model": "the model, as tables call it"}
-TASK: Columns = {"task": "the task"}
+TASK: Columns = {"task": "the task, as tables call it"}
 FAMILY: Columns = {"family": "family of tasks with a shortcut, or a task of the user's own"}
 CONDITION: Columns = {"condition": "the way of adapting, and its number of examples"}
 QUERIES: Columns = {"queries": "test items behind a number"}

@@ -311,7 +311,7 @@ def faithfulness(tables: Tables) -> Grid | None:
     """Return what circuits do alone and what is done without them, as shares of the gap."""
     table = tables.get("faithfulness")
     named = {"completeness": "without the circuit", "random": "random units alone",
-             "minimality": "least that a unit adds"}  # fmt: skip
+             "minimality": "mean that a unit adds"}  # fmt: skip
     there = [c for c in named if table is not None and c in table]
     headings = (
         ("condition", False), ("units", True), ("circuit alone", True),

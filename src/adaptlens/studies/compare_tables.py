@@ -54,8 +54,6 @@ def analyse(run: Run) -> tuple["Report", "pd.DataFrame"]:
     Raises:
         UserError: the run holds no comparison, or none of its cells is done.
     """
-    import pandas as pd
-
     from adaptlens.report import Report
 
     study = run.read_json(STUDY_FILE)
@@ -102,7 +100,7 @@ def analyse(run: Run) -> tuple["Report", "pd.DataFrame"]:
         per_query=every_answer[:MOST_ROWS],
         settings=study["settings"],
         versions=study["versions"],
-        cells=pd.DataFrame(cell_rows(found)),
+        cells=columns.frame_of(cell_rows(found)),
         notes=list(dict.fromkeys(notes)),
     )
     return report, every_answer

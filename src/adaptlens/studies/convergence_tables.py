@@ -48,8 +48,6 @@ def analyse(run: Run, overrides: Sequence[str] = ()) -> "ConvergenceReport":
         UserError: the run holds no such study, none of its cells is done, or an override would
             change what was measured.
     """
-    import pandas as pd
-
     from adaptlens.report import ConvergenceReport
 
     study = run.read_json(STUDY_FILE)
@@ -99,11 +97,11 @@ def analyse(run: Run, overrides: Sequence[str] = ()) -> "ConvergenceReport":
         + ", ".join(dict.fromkeys(one.task for one in found)),
         claims=judged,
         tables=columns.framed("convergence", tables),
-        map=pd.DataFrame(points),
+        map=columns.frame_of(points),
         prompts=prompts,
         settings=settings,
         versions=study["versions"],
-        cells=pd.DataFrame(cell_rows(found)),
+        cells=columns.frame_of(cell_rows(found)),
         notes=list(dict.fromkeys(notes)),
     )
 

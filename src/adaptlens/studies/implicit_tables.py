@@ -35,8 +35,6 @@ def analyse(run: Run, overrides: Sequence[str] = ()) -> "StudyReport":
         UserError: the run holds no such study, none of its cells is done, or an override would
             change what was measured.
     """
-    import pandas as pd
-
     from adaptlens.report import StudyReport
 
     study = run.read_json(STUDY_FILE)
@@ -86,7 +84,7 @@ def analyse(run: Run, overrides: Sequence[str] = ()) -> "StudyReport":
         prompts=_prompts(found),
         settings=settings,
         versions=study["versions"],
-        cells=pd.DataFrame(cell_rows(found)),
+        cells=columns.frame_of(cell_rows(found)),
         notes=list(dict.fromkeys(notes)),
     )
 
