@@ -242,7 +242,7 @@ def _relations(rows: "pd.DataFrame") -> Table:
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
-    for heading in ("tasks", "controlled"):
+    for heading in ("which tasks", "controlled"):
         table.add_column(heading, overflow="fold")
     for heading in ("correlation", "p (Holm)", "ceiling", "bases", "models", "tasks"):
         table.add_column(heading, justify="right", overflow="fold")

@@ -37,7 +37,7 @@ TABLES: Mapping[str, Columns] = {
         "templates": "templates that the score is the mean over",
         "template": "the template chosen for the arm; empty where it stands for all",
         "worst_draw": "the lowest mean of one draw, in the units of `value`",
-        "collapsed": "draws whose score fell to about chance",
+        "collapsed": "share of the draws that lie nearer to chance than to the median draw",
         "cell": "ids of the cells behind the row",
     },
     "templates": {
@@ -127,7 +127,7 @@ TABLES: Mapping[str, Columns] = {
         "cached_tokens": "tokens of these that all queries share",
         "query_seconds": "seconds of one query, on the machine that ran it",
         "query_seconds_cached": "seconds of one query where what all queries share is kept",
-        "peak_bytes": "most bytes that reading took",
+        "peak_bytes": "most bytes that adapting and reading took at once",
         "trainable": "parameters that were tuned",
     },
     "break_even": {

@@ -64,7 +64,8 @@ TABLES: Mapping[str, Columns] = {
         **ends("`lower_minus_middle`", "lower_minus_middle_"),
         "upper_minus_middle": "mean similarity in the upper third of the layers less the middle's",
         **ends("`upper_minus_middle`", "upper_minus_middle_"),
-        "upper_excess": "the least by which `upper_minus_middle` exceeds 0 and each control's",
+        "upper_excess": "`upper_minus_middle` over 0, or over that of a control: the one shown "
+        "least surely",
         **ends("`upper_excess`", "upper_excess_"),
         "excess_over": "what `upper_excess` is over: itself (0), or a control",
         "p": "p-value of `upper_excess` being no more than 0",

@@ -78,7 +78,7 @@ PAGES: Mapping[str, Mapping[str, Mapping[str, str]]] = {
         "u_shape": {
             "lower − middle": "u_shape.lower_minus_middle",
             "upper − middle": "u_shape.upper_minus_middle",
-            "upper side, least excess": "u_shape.upper_excess", "over": "u_shape.excess_over",
+            "upper side, weakest excess": "u_shape.upper_excess", "over": "u_shape.excess_over",
         },
         "regression": {
             "likeness": "regression.predictor", "p, alone": "regression.alone_p",
@@ -111,7 +111,8 @@ PAGES: Mapping[str, Mapping[str, Mapping[str, str]]] = {
         },
         "gates": {
             "circuit": "gates.defined", "clean − corrupt": "gates.gap",
-            "right, %": "gates.accuracy", "chance, %": "gates.chance", "why none": "gates.reason",
+            "right, %": "gates.accuracy", "commonest answer, %": "gates.chance",
+            "why none": "gates.reason",
         },
         "profiles": {},
         "differences": {},
@@ -151,7 +152,8 @@ PAGES: Mapping[str, Mapping[str, Mapping[str, str]]] = {
             "highest tuned": "per_task.tuned",
         },
         "relations": {
-            "correlation": "relations.value", "over the ceiling": "relations.disattenuated",
+            "which tasks": "relations.tasks", "correlation": "relations.value", "over the ceiling": "relations.disattenuated",
+            "tasks": "relations.num_tasks",
             "why undecided": "relations.note",
         },
         "per-task": {
@@ -169,6 +171,7 @@ PAGES: Mapping[str, Mapping[str, Mapping[str, str]]] = {
         },
         "mixed": {"degrees of freedom": "mixed_effects.freedom"},
         "exposure": {
+            "which tasks": "exposure.tasks", "tasks": "exposure.num_tasks",
             "ability, more": "exposure.ability_more", "ability, less": "exposure.ability_less",
             "difference": "exposure.value", "on these tasks": "exposure.low_here",
             "p on these tasks": "exposure.p_here",
@@ -184,6 +187,7 @@ PAGES: Mapping[str, Mapping[str, Mapping[str, str]]] = {
             "ability": "systems.ability_left", "tasks": "relations.num_tasks",
         },
         "systems": {
+            "which tasks": "systems.tasks", "tasks": "systems.num_tasks",
             "system": "systems.left", "less": "systems.right", "ability": "systems.ability_left",
             "of the other": "systems.ability_right", "difference": "systems.value",
             "better": "systems.state", "no answer, %": "systems.unparsed_left",
@@ -195,7 +199,8 @@ PAGES: Mapping[str, Mapping[str, Mapping[str, str]]] = {
             "better": "exceeding.state",
         },
         "variations": {
-            "tasks": "variations.num_tasks", "varied": "variations.ability_left", "as it is": "variations.ability_right",
+            "tasks": "variations.num_tasks", "varied": "variations.ability_left",
+            "as it is": "variations.ability_right",
             "difference": "variations.value", "varied is": "variations.state",
             "no answer, %": "variations.unparsed_left", "as it is, %": "variations.unparsed_right",
         },

@@ -89,7 +89,7 @@ TABLES: Mapping[str, Columns] = {
         "gap": "logit of the answer less that of its foil, on clean prompts less corrupt ones",
         **ends("`gap`"),
         "accuracy": "right answers on clean prompts, in points",
-        "chance": "right answers by chance, in points",
+        "chance": "right answers of always giving the commonest answer, in points",
         "defined": "whether the condition has a circuit",
         "reason": "why it has none",
         **ITEMS,

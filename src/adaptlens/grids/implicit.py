@@ -185,7 +185,7 @@ def gates(tables: Tables, cells: Cells) -> Grid | None:
     """Return which conditions have a circuit, and why the others have none."""
     headings = (
         ("condition", False), ("circuit", False), ("clean − corrupt", True), ("right, %", True),
-        ("chance, %", True), ("why none", False), *_ITEMS,
+        ("commonest answer, %", True), ("why none", False), *_ITEMS,
     )  # fmt: skip
 
     def entries(row: Mapping[Any, Any]) -> list[Entry]:
