@@ -42,6 +42,8 @@ LEFT_OUT = {
     "make demo": "its recipe's command is run in a small form",
     "make test": "the suite, which .ci/run runs",
     "make test-real": "the suite on a model that must be fetched",
+    "make test-lowest": "the suite with other versions, which it installs",
+    "make test-newest": "the suite with other versions, which it installs",
     "make check": "the checks, which .ci/run runs",
     "make docs-check": "this",
     "make bench": "every benchmark in full; each is run here in its small form",

@@ -70,7 +70,7 @@ def scores_table(report: "Report", model: str, task: str, rows: "pd.DataFrame") 
     templates = of(report.tables["templates"], model, task)
     for row in judged:
         arm = str(row["condition"])
-        paid = next(iter(cost[cost["condition"] == arm].to_dict("records")), {})
+        paid: Mapping[Any, Any] = next(iter(cost[cost["condition"] == arm].to_dict("records")), {})
         table.add_row(
             arm,
             score(metric, row),

@@ -107,6 +107,6 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def headings(study: str, table: str) -> Sequence[str]:
+def names(study: str, table: str) -> Sequence[str]:
     """Return the columns that a table may have, in order."""
     return [column for column in STUDIES[study][table] if column != PAIR]

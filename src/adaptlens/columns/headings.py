@@ -152,7 +152,8 @@ PAGES: Mapping[str, Mapping[str, Mapping[str, str]]] = {
             "highest tuned": "per_task.tuned",
         },
         "relations": {
-            "which tasks": "relations.tasks", "correlation": "relations.value", "over the ceiling": "relations.disattenuated",
+            "which tasks": "relations.tasks", "correlation": "relations.value",
+            "over the ceiling": "relations.disattenuated",
             "tasks": "relations.num_tasks",
             "why undecided": "relations.note",
         },

@@ -4,7 +4,6 @@
 """
 
 import inspect
-from functools import cache
 from typing import Any
 
 NEW, OLD = "cache", "past_key_values"
@@ -12,15 +11,11 @@ NEW, OLD = "cache", "past_key_values"
 
 def keeping(module: Any, kept: Any) -> dict[str, Any]:
     """Return the argument that gives a module's forward the keys and values kept so far."""
-    return {_name(type(module)): kept}
+    names = inspect.signature(type(module).forward).parameters
+    return {NEW if NEW in names else OLD: kept}
 
 
 def kept_in(output: Any) -> Any:
     """Return the keys and values that a model's output holds."""
     found = getattr(output, NEW, None)
     return getattr(output, OLD) if found is None else found
-
-
-@cache
-def _name(kind: type) -> str:
-    return NEW if NEW in inspect.signature(kind.forward).parameters else OLD  # type: ignore[attr-defined]

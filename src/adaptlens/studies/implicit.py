@@ -44,6 +44,7 @@ BEHAVIOUR: tuple[str, dict[str, Any]] = ("behaviour", {})
 ALL = "all"
 LEAST_STEPS = 20
 ANNOTATIONS = ("induction", "label_attention", "query_attention", "sink", "function_vector")
+UNTUNED = "no behaviour after tuning is read: no number of training examples was given (--sizes)"
 UNRELATED = "sentiment"
 """The task whose words fill a neutral prefix."""
 
@@ -78,7 +79,9 @@ def plan(config: ImplicitConfig) -> Study:
     wanted = [*_behaviour(config)] if "behaviour" in config.parts and config.families else []
     if "circuits" in config.parts:
         wanted += _circuits(config, "circuits", _circuit_arguments(config))
-    return _study(config, wanted, config.models)
+    untuned = "behaviour" in config.parts and config.tuning and not config.sizes
+    notes = (UNTUNED,) if untuned and config.families else ()
+    return replace(_study(config, wanted, config.models), notes=notes)
 
 
 def plan_ablations(config: ImplicitConfig, run: Run, study: Study) -> Study:
