@@ -7,8 +7,13 @@ import re
 import sys
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
+import pandas as pd
 import pytest
+
+from adaptlens import grids
+from adaptlens.lm.kept import keeping, kept_in
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
@@ -88,3 +93,24 @@ def test_the_lowest_versions_are_those_declared():
     assert module.lowest(project, ["test"]) == {"a": "1.10", "b_c": "3", "e": "0.4"}
     found = module.lowest(PROJECT, ["test"])
     assert found["pandas"] == "2.2.2" and "torch" not in found
+
+
+def test_the_cache_is_given_by_the_name_that_a_model_has_for_it():
+    class New:
+        def forward(self, cache=None): ...
+
+    class Old:
+        def forward(self, past_key_values=None): ...
+
+    assert keeping(New(), 1) == {"cache": 1} and keeping(Old(), 1) == {"past_key_values": 1}
+    assert kept_in(SimpleNamespace(cache=2)) == 2
+    assert kept_in(SimpleNamespace(past_key_values=3)) == 3
+
+
+def test_a_table_whose_every_column_is_shown_elsewhere_keeps_its_rows():
+    # Before pandas 3.1, rows without columns are none as records.
+    rows = pd.DataFrame({"task": ["a", "b"], "model": ["m", "m"], "value": [1.0, 2.0]})
+    entries = lambda row: [grids.Entry(f"{row['value']}")]  # noqa: E731
+    found = grids.entries.row_by_row({"t": rows}, "t", "", [("value", True)], entries, "value")
+    assert found
+    assert [[one.text for one in row] for row in found.rows] == [["a", "1.0"], ["b", "2.0"]]

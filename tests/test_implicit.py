@@ -231,7 +231,7 @@ def test_behaviour_and_circuits_are_reported_alone(measured, finished, tmp_path,
 def test_too_few_items_are_refused_before_work_begins(llama: Path, tmp_path: Path):
     with pytest.raises(UserError, match="--queries 1: the study of implicit patterns takes"):
         implicit.plan(settings(llama, queries=1))
-    rows = [{"text": "put the ant " * n, "label": "ab"[n % 2]} for n in range(1, 13)]
+    rows = [{"text": "put the ant " * n, "label": "ab"[n % 2]} for n in range(1, 41)]
     (tmp_path / "rows.json").write_text(json.dumps(rows))
     with pytest.raises(UserError, match="with a partner of as many tokens and another answer"):
         implicit.plan(settings(llama, families=[], tasks=[str(tmp_path / "rows.json")],
