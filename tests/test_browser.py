@@ -1,5 +1,7 @@
 """The page in a real browser: quiet, quick with 20,000 answers, readable on a phone."""
 
+from dataclasses import replace
+
 import pytest
 
 from adaptlens import report
@@ -157,6 +159,30 @@ def test_saved_answers_are_the_filtered_ones(visit, tmp_path):
     saved = pd.read_csv(tmp_path / "answers.csv")
     assert list(saved["query"]) == list(wanted["query"])
     assert list(saved["input"]) == list(wanted["input"])
+
+
+FORMULAS = ("=1+1", "+1+1", "-1+1", "@SUM(A1)", " =1+1", "\t=1", "\uff1d1+1", "-cmd|' /C calc'!A0")
+NUMBERS = ("-3", "+1.5", "-1e-9", "12")
+
+
+def test_no_text_is_a_formula_in_a_saved_table_and_numbers_stay_numbers(browser, tmp_path):
+    import csv
+
+    texts = [*FORMULAS, *NUMBERS, "plain", 'say "=1"', "a-b"]
+    answers = per_query(len(texts)).assign(input=texts, margin=[-1.5] * len(texts))
+    path = report.write(replace(sample(1), per_query=answers), tmp_path / "page.html", formats=())
+    page = browser.new_page()
+    page.goto(path.as_uri())
+    with page.expect_download() as download:
+        page.click("#save")
+    download.value.save_as(tmp_path / "answers.csv")
+    page.close()
+    with (tmp_path / "answers.csv").open(newline="", encoding="utf-8") as stream:
+        saved = list(csv.DictReader(stream))
+    assert [row["input"] for row in saved] == [
+        *(f"'{text}" for text in FORMULAS), *NUMBERS, "plain", 'say "=1"', "a-b",
+    ]  # fmt: skip
+    assert {row["margin"] for row in saved} == {"-1.5"}
 
 
 def test_script_in_texts_is_shown_and_not_run(visit):

@@ -233,7 +233,7 @@ def test_an_untrained_copy_runs_beside_its_model(folder):
 
 def convergence(folder, *words):
     given = ("--model", str(folder / "tiny"), "--task", str(folder / "rows.json"))
-    sizes = ("--shots", "2", "--counts", "1,2", "--draws", "3", "--queries", "4")
+    sizes = ("--shots", "2", "--counts", "1,2", "--draws", "3", "--queries", "5")
     return [*words, *given, *sizes, "--factors", "demonstrations", "--set", "untrained=false"]
 
 
@@ -241,9 +241,9 @@ def test_the_plan_of_a_study_states_the_bytes_of_its_states(folder):
     words = convergence(folder, "plan", "--study", "convergence", "--out", str(folder / "none"))
     rows = {r["condition"]: r for r in json.loads(invoke(folder, *words, "--json").stdout)}
     assert rows["icl-1"]["draws"] == 3
-    # 3 draws, 4 queries, 3 layers and two more states of 32 numbers in 4 bytes.
-    assert rows["icl-2"]["state_bytes"] == 3 * 4 * 5 * 32 * 4
-    assert rows["zero-shot"]["state_bytes"] == 4 * 5 * 32 * 4
+    # 3 draws, 5 queries, 3 layers and two more states of 32 numbers in 4 bytes.
+    assert rows["icl-2"]["state_bytes"] == 3 * 5 * 5 * 32 * 4
+    assert rows["zero-shot"]["state_bytes"] == 5 * 5 * 32 * 4
     total = sum(row["state_bytes"] for row in rows.values())
     said = invoke(folder, *words).stdout
     assert f"states to store: {total / 1e3:.1f} kB in all" in said

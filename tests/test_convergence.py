@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import tiny
-from adaptlens import prompts, tasks
+from adaptlens import columns, prompts, tasks
 from adaptlens.answer_out import answers_projected_out, class_means_out, within_answers
 from adaptlens.config import convergence_config
 from adaptlens.errors import UserError
@@ -19,6 +19,7 @@ from adaptlens.studies import convergence
 from adaptlens.studies.convergence_states import Inside
 from adaptlens.studies.convergence_tables import analyse
 from adaptlens.studies.running import Silent, execute, write_plan
+from cutting import by, cut, said, undrawn
 
 SMALL = {
     "shots": 2,
@@ -270,3 +271,40 @@ def test_other_architectures_are_studied_in_all_their_layers(arch: str, tmp_path
     assert set(report.tables["factors"].level) == {
         "last", "separator", "instruction", "labels ~ last",
     }  # fmt: skip
+
+
+PARTS = {
+    "the anchor": ("zero_shot",),
+    "in-context learning": ("icl",),
+    "anchor and in-context learning": ("zero_shot", "icl"),
+    "tuning": ("it", "sl", "full"),
+    "anchor and tuning": ("zero_shot", "it"),
+    "a path of tuning": ("it_path",),
+    "no path": ("zero_shot", "icl", "it", "sl", "full"),
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_of_the_conditions_is_reported_like_the_whole(part, finished, tmp_path, monkeypatch):
+    undrawn(monkeypatch)
+    found, shown = said(cut(finished, tmp_path / "cut", by(*PARTS[part])))
+    assert set(found.tables) == set(columns.STUDIES["convergence"])
+    assert all("model" in table for table in found.tables.values())
+    assert "note: " in shown
+
+
+@pytest.mark.parametrize("name", ["sentiment-novel", "translation"])
+def test_one_task_is_reported_like_all(name, finished, tmp_path, monkeypatch):
+    undrawn(monkeypatch)
+    kept = cut(finished, tmp_path / "cut", lambda spec: spec["task"]["name"] == name)
+    assert set(said(kept)[0].tables["behaviour"]["task"]) == {name}
+
+
+def test_fewer_items_than_a_measure_takes_are_refused_before_work_begins(llama: Path):
+    with pytest.raises(UserError, match=r"has 4 test items to read; cka, procrustes take at least"):
+        convergence.plan(settings(llama, queries=4))
+    with pytest.raises(UserError, match="has 1 test item to read; an interval takes at least 2"):
+        convergence.plan(
+            settings(llama, queries=1, measures=["cosine"], claim={"measure": "cosine"})
+        )
+    assert convergence.plan(settings(llama, queries=5)).cells

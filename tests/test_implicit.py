@@ -8,12 +8,15 @@ import pandas as pd
 import pytest
 
 import tiny
+from adaptlens import columns
+from adaptlens.claims import MINIMUM_DRAWS
 from adaptlens.config import implicit_config
 from adaptlens.errors import UserError
 from adaptlens.store import Run
 from adaptlens.studies import implicit
 from adaptlens.studies.implicit_tables import TABLES, analyse
 from adaptlens.studies.running import Silent, execute, write_plan
+from cutting import by, cut, said, undrawn
 
 SMALL = {
     "families": ["boolean"],
@@ -196,3 +199,47 @@ def test_circuits_of_a_random_model_are_undefined_and_the_run_says_why(llama: Pa
     shift = [claim for claim in found.report.claims if claim["factor"] == 6]
     assert shift and all(claim["state"] == "not decided" for claim in shift)
     assert all(claim["line"].startswith(("undefined", "descriptive")) for claim in shift)
+
+
+PARTS = {
+    "zero-shot": ("zero_shot",),
+    "in-context learning": ("icl",),
+    "tuning": ("it", "full"),
+    "zero-shot against tuning": ("zero_shot", "it"),
+    "prompting": ("zero_shot", "icl"),
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_of_the_conditions_is_reported_like_the_whole(part, finished, tmp_path, monkeypatch):
+    undrawn(monkeypatch)
+    found, _ = said(cut(finished, tmp_path / "cut", by(*PARTS[part])))
+    assert set(found.tables) == set(columns.STUDIES["implicit"])
+    methods = set(found.tables["curves"]["method"].str.replace("-", "_"))
+    assert methods == set(PARTS[part])
+
+
+@pytest.mark.parametrize("measured", ["behaviour", "circuits"])
+def test_behaviour_and_circuits_are_reported_alone(measured, finished, tmp_path, monkeypatch):
+    undrawn(monkeypatch)
+    kept = cut(finished, tmp_path / "cut", lambda spec: spec["measurements"][0]["name"] == measured)
+    found, _ = said(kept)
+    assert found.tables["curves"].empty == (measured == "circuits")
+    assert found.tables["gates"].empty == (measured == "behaviour")
+
+
+def test_too_few_items_are_refused_before_work_begins(llama: Path, tmp_path: Path):
+    with pytest.raises(UserError, match="--queries 1: the study of implicit patterns takes"):
+        implicit.plan(settings(llama, queries=1))
+    rows = [{"text": "put the ant " * n, "label": "ab"[n % 2]} for n in range(1, 41)]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    with pytest.raises(UserError, match="with a partner of as many tokens and another answer"):
+        implicit.plan(settings(llama, families=[], tasks=[str(tmp_path / "rows.json")],
+                               circuits={"shots": 2, "size": 2}))  # fmt: skip
+
+
+def test_a_first_look_has_as_many_draws_as_claims_need():
+    config = implicit_config(quick=True)
+    assert config.draws >= MINIMUM_DRAWS and 1 < len(config.families) < 5
+    assert implicit_config(quick=True, tasks=["sentiment"]).families == ()
+    assert implicit_config(quick=True, draws=2, families=["code"]).draws == 2

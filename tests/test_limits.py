@@ -1,12 +1,24 @@
 """What a study of limits plans: bases, mixtures, seeds and systems."""
 
+import io
+import json
 from collections import Counter
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
+import limits_samples
+from adaptlens import columns
 from adaptlens.config import limits_config
+from adaptlens.correlation import MINIMUM_BASES
 from adaptlens.errors import UserError
+from adaptlens.printer import Printer
+from adaptlens.report import limits as limits_page
 from adaptlens.studies import limits
+from adaptlens.studies.limits_tables import tables_of
+from adaptlens.terminal import few_units, show_claims, show_limits
+from cutting import undrawn
 
 ABLATIONS = {
     "mixture-nlg-only", "mixture-no-nli-no-nlg", "mixture-one-task", "mixture-other-task",
@@ -55,3 +67,62 @@ def test_the_ladder_is_tuned_into_at_least_ninety_models_read_on_four_clusters()
     assert sum(row["tuned_models"] for row in rows) == 11 * (2 + 2 + 7)
     members = limits.members_of(limits_config())
     assert len(members) >= 12 and len({task.cluster for task in members}) >= 4
+
+
+def test_a_first_look_has_the_bases_and_readings_that_every_claim_needs():
+    config = limits_config(quick=True)
+    about = limits.about(config)["models"]
+    assert len(about) >= MINIMUM_BASES
+    # Of every task, size and each further family are taken out, which leaves two bases free.
+    families = {one["family"] for one in about.values()}
+    assert len(about) - (1 + 1 + len(families) - 1) >= 2
+    assert len({one["exposure"] for one in about.values()} - {""}) > 1
+    assert config.variations and {"samplegen", "pipeline"} <= {*config.systems}
+    assert len([task for task in limits.members_of(config) if task.name in config.held_out]) >= 3
+
+
+def test_tasks_that_cannot_be_read_or_shown_are_refused_before_work_begins(tmp_path):
+    rows = [{"text": f"row {n}", "label": "ab"[n % 2]} for n in range(12)]
+    (tmp_path / "few.json").write_text(json.dumps(rows))
+    one = {"path": str(tmp_path / "few.json"), "cluster": "nli"}
+    with pytest.raises(UserError, match="has 3 test items to read; reading a task in two halves"):
+        limits.plan(limits_config(models=["ladder-llama-s"], tasks=[one]))
+    rows = [{"text": f"row {n}", "label": "ab"[n % 2]} for n in range(60)]
+    (tmp_path / "few.json").write_text(json.dumps(rows))
+    given = {"models": ["ladder-llama-s"], "tasks": [one]}
+    with pytest.raises(UserError, match="variation 'irrelevant': there is no other task"):
+        limits.plan(limits_config(**given))
+    with pytest.raises(UserError, match="50 gold examples are shown before an item"):
+        limits.plan(limits_config(**given, variations=[], shots=50))
+
+
+SYSTEMS = ("base", "gold", "regular", "samplegen", "pipeline")
+
+
+@pytest.mark.parametrize("read", [("base",), ("gold",), ("gold", "regular"), ("regular",), ()])
+def test_whatever_systems_were_read_there_are_tables_and_a_page(read, monkeypatch, tmp_path):
+    undrawn(monkeypatch)
+    scores = limits_samples.scores_of(tasks=4, sizes=1, mixtures=1, seeds=1)
+    scores = scores[scores["system"].isin(read)]
+    rows, claims = tables_of(scores, {}, (), 0)
+    tables = columns.framed("limits", {"scores": scores, **rows})
+    report = replace(limits_samples.sample(), tables=tables, claims=claims, prompts=[])
+    stream = io.StringIO()
+    show_limits(report, Printer(file=stream, width=100))
+    page = limits_page.write(report, tmp_path / "page.html", formats=())
+    assert page.read_text("utf-8").rstrip().endswith("</html>")
+    assert ("not decided" in stream.getvalue()) == bool(claims)
+
+
+def test_what_no_number_could_decide_is_said_once():
+    few = {"model": "m", "task": "t", "claim": "c", "state": "not decided"}
+    lines = [f"+0.1; fewer than 5 bases decide nothing; p {n}" for n in range(4)]
+    claims = [{**few, "line": line} for line in lines]
+    claims += [{**few, "line": "+0.1, p(Holm) = 0.200"}]
+    claims += [{**few, "line": "fewer than 3 tasks decide nothing"}]
+    short, others = few_units(claims)
+    assert short == {"fewer than 5 bases decide nothing": 4} and others == claims[4:]
+    stream = io.StringIO()
+    show_claims(SimpleNamespace(claims=claims, notes=()), Printer(file=stream, width=200))
+    assert stream.getvalue().count("not decided") == 3
+    assert "4 claims: not decided; fewer than 5 bases decide nothing;" in stream.getvalue()

@@ -24,6 +24,7 @@ from adaptlens.cli_options import (
 from adaptlens.cli_shipped import tasks, zoo
 from adaptlens.counts import counted
 from adaptlens.errors import RunIncomplete, UserError, unknown
+from adaptlens.visible import say
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -110,7 +111,7 @@ def _raise_failed(failed: Sequence[tuple[str, str]], run: Path) -> None:
 
     if failed:
         for cell, reason in failed:
-            err().print(f"cell {cell} failed: {reason}", markup=False)
+            err().print(f"cell {cell} failed: {reason}")
         raise RunIncomplete(
             f"{counted(len(failed), 'cell')} failed; `adaptlens status {run}` says why, the same "
             "command tries again."
@@ -141,7 +142,7 @@ def _print_report(name: str, report: Any, page: Path, as_json: bool) -> None:
         return
     console = out()
     show(report, console)
-    console.print(f"report: {page}", markup=False)
+    console.print(f"report: {page}")
 
 
 def _json(frame: Any, orient: str) -> Any:
@@ -196,7 +197,7 @@ def plan(
             again=again,
         )
     for note in planned.notes:
-        err().print(f"note: {note}", markup=False)
+        err().print(f"note: {note}")
     if as_json:
         click.echo(json.dumps(rows))
     else:
@@ -327,7 +328,7 @@ def check(run: Path, as_json: bool) -> None:
     else:
         for problem in problems:
             place = f"{problem.cell} {problem.file}" if problem.cell else problem.file
-            click.echo(f"{place}: {problem.message}")
+            say(f"{place}: {problem.message}")
         if not problems:
             click.echo(f"{counted(len(opened.cells()), 'cell')}, no problem found")
     if problems:

@@ -10,6 +10,7 @@ import click
 
 from adaptlens.addresses import without_password
 from adaptlens.errors import RunIncomplete, UserError
+from adaptlens.visible import say
 
 Command = Callable[..., None]
 Option = Callable[[Command], Command]
@@ -69,31 +70,21 @@ def user_errors(command: Callable[..., None]) -> Callable[..., None]:
         try:
             command(*args, **kwargs)
         except UserError as error:
-            click.echo(f"error: {without_password(str(error))}", err=True)
+            say(f"error: {without_password(str(error))}", talk=True)
             sys.exit(2)
         except OSError as error:
             if error.filename is None:
                 raise
-            click.echo(f"error: {_refused(error)}", err=True)
+            say(f"error: {_refused(error)}", talk=True)
             sys.exit(2)
         except RunIncomplete as error:
-            click.echo(f"incomplete: {error}", err=True)
+            say(f"incomplete: {error}", talk=True)
             sys.exit(1)
         except KeyboardInterrupt:
             click.echo("stopped; the same command continues where it was.", err=True)
             sys.exit(130)
 
     return wrapped
-
-
-def _refused(error: OSError) -> str:
-    """Return one line about a file that the operating system refuses."""
-    name = str(error.filename)
-    shown = name if len(name) <= 200 else f"{name[:80]}...{name[-40:]}"
-    return (
-        f"'{shown}': {(error.strerror or type(error).__name__).lower()}; check that name, its "
-        "permissions and the disk it is on, then run the same command again."
-    )
 
 
 READING = (

@@ -17,6 +17,7 @@ from adaptlens.cli_options import (
     with_options,
 )
 from adaptlens.errors import UserError
+from adaptlens.visible import say
 
 
 @click.group()
@@ -48,7 +49,7 @@ def tasks_show(name: str, **given: Any) -> None:
     from adaptlens import tasks as known
 
     about = {**reading(given), "difficulty": given["difficulty"]}
-    click.echo(known.describe(known.load(name, **about)))
+    say(known.describe(known.load(name, **about)))
 
 
 @tasks.command("check")

@@ -3,12 +3,13 @@
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 from adaptlens import drawing, plots
 from adaptlens.counts import counted
 from adaptlens.errors import unknown
+from adaptlens.visible import visible
 
 if TYPE_CHECKING:
     import altair as alt
@@ -99,7 +100,16 @@ def svg(chart: "alt.ConcatChart") -> str:
     import altair as alt
 
     version = "_".join(alt.SCHEMA_VERSION.split(".")[:2])
-    return drawing.svg(chart.to_dict(validate=False), version)
+    return drawing.svg(_visible(chart.to_dict(validate=False)), version)
+
+
+def _visible(part: Any) -> Any:
+    """Return a specification whose texts have no character that XML cannot hold, or that acts."""
+    if isinstance(part, str):
+        return visible(part)
+    if isinstance(part, dict):
+        return {name: _visible(value) for name, value in part.items()}
+    return [_visible(value) for value in part] if isinstance(part, list | tuple) else part
 
 
 def picture(drawn: str, format: str) -> bytes:

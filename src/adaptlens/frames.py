@@ -6,18 +6,16 @@ from typing import Any
 
 import numpy as np
 
+from adaptlens import axes
 from adaptlens.store import Record, Run
 from adaptlens.study import group
-
-WITHOUT_REPEATS = ("gold", "target_tokens", "chance")
-"""Arrays that do not depend on the variant, by the last part of their name."""
 
 KEPT_BYTES = 2**26
 """Joined arrays up to this size stay in memory once read."""
 
 
 class Joined(Mapping[str, np.ndarray]):
-    """The arrays of a condition by name, joined along `repeats` when asked for.
+    """The arrays of a condition by name, joined along `repeats` (see `axes`) when asked for.
 
     Those of a condition with doses or templates are [repeats, doses or templates, ...].
     """
@@ -42,12 +40,10 @@ class Joined(Mapping[str, np.ndarray]):
         return self._kept[name]
 
     def _joined(self, name: str) -> np.ndarray:
-        last = name.rpartition(".")[2]
-        if last.removeprefix("validation_").removeprefix("pipeline_") in WITHOUT_REPEATS:
+        in_turn = self._in_turn and axes.by_draw(name)
+        if axes.is_shared(name):
             return self._rows[0][0].arrays[name]
         loaded = {record.id: record.arrays[name] for record, _ in self._rows}
-        # Of several templates, validation queries are read under one each.
-        in_turn = self._in_turn and last.startswith("validation_")
         if self._inner and not in_turn:
             # Stored dose by dose, the draws of the record repeating.
             loaded = {

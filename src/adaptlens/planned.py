@@ -23,7 +23,9 @@ PLAN_HEADINGS = {
 
 def plan_table(rows: list[dict[str, Any]]) -> Table:
     """Return what would be done, a line per condition; the caption sums it up."""
-    names = [name for name in PLAN_HEADINGS if rows and name in rows[0]]
+    if not rows:
+        return Table(title="plan: nothing to do", title_justify="left", title_style="bold")
+    names = [name for name in PLAN_HEADINGS if name in rows[0]]
     sums = []
     if "state_bytes" in names:
         total = sum(row["state_bytes"] for row in rows)

@@ -4,7 +4,7 @@ import time
 import traceback
 from collections.abc import Callable
 
-from adaptlens import versions
+from adaptlens import axes, versions
 from adaptlens.addresses import without_password
 from adaptlens.errors import UserError
 from adaptlens.lm.load import LM
@@ -59,6 +59,8 @@ def _run(cell: Cell, task: Task, lm: LM, claim: Claim, progress: Progress) -> No
             found = measurement.measure(
                 lm, task, adapted, progress=lambda i, n: progress("scoring", i, n)
             )
+            for name, array in found.arrays.items():
+                axes.check(f"{component.name}.{name}", array)
             claim.log("measured", measurement=component.name)
             numbers.update(found.numbers)
             arrays.update({f"{component.name}.{k}": v for k, v in found.arrays.items()})

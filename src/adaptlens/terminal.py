@@ -1,14 +1,14 @@
 """What a person sees in a terminal: progress with an ETA, tables, verdicts."""
 
 import math
-import sys
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -23,7 +23,10 @@ from rich.table import Table
 from rich.text import Text
 
 from adaptlens.counts import counted
+from adaptlens.printer import Printer, err
+from adaptlens.printer import out as out
 from adaptlens.terminal_scores import prompt_lines, scores_table
+from adaptlens.visible import visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +34,8 @@ if TYPE_CHECKING:
     from adaptlens.report import Report
     from adaptlens.study import Cell
 
-PIPED_WIDTH = 140
+FEW = re.compile(r"(fewer than \d+ \w+ decide nothing)")
+"""How a claim's line says that no number could have decided it."""
 
 STATE_STYLE = {
     "tune": "bold dark_orange",
@@ -45,17 +49,6 @@ STATE_STYLE = {
 }
 
 
-def out() -> Console:
-    """Return the console for data: standard output, never narrower than a table when piped."""
-    piped = not sys.stdout.isatty()
-    return Console(width=PIPED_WIDTH if piped else None, highlight=False, soft_wrap=piped)
-
-
-def err() -> Console:
-    """Return the console for talk: standard error."""
-    return Console(stderr=True, highlight=False)
-
-
 class Display:
     """Shows how a study gets on: all cells with an ETA, and the steps of the current one.
 
@@ -67,7 +60,7 @@ class Display:
         self._moving = self._console.is_terminal
         self._progress = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}", justify="left"),
+            TextColumn("{task.description}", justify="left", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -107,7 +100,7 @@ class Display:
     def started(self, cell: "Cell") -> None:
         """Show which cell runs; where several do, the latest."""
         self._clear()
-        name = f"{cell.task['name']} {cell.label}"
+        name = visible(f"{cell.task['name']} {cell.label}")
         self._steps = self._progress.add_task(name, total=None)
         self._name = name
 
@@ -126,8 +119,7 @@ class Display:
             draws = f"{len(cell.draws)} draws" if cell.draws != (-1,) else "no draws"
             self._console.print(
                 f"[{self._done}/{self._total}] {cell.model['name']} {cell.task['name']} "
-                f"{cell.label} ({draws})",
-                markup=False,
+                f"{cell.label} ({draws})"
             )
 
     def failed(self, cell: "Cell", message: str) -> None:
@@ -157,7 +149,7 @@ class Display:
             self._progress.advance(self._cells)
 
 
-def show_report(report: "Report", console: Console) -> None:
+def show_report(report: "Report", console: Printer) -> None:
     """Print the scores, the prompts found, the verdicts, and when tuning has paid."""
     accuracy = report.tables["accuracy"]
     for (model, task), rows in accuracy.groupby(["model", "task"], sort=False):
@@ -183,7 +175,7 @@ def break_even_lines(report: "Report") -> list[str]:
     ]
 
 
-def show_convergence(report: Any, console: Console) -> None:
+def show_convergence(report: Any, console: Printer) -> None:
     """Print the main pairs at the last layer, and every claim of the study with its verdict."""
     pairs = report.tables.get("pairs")
     if pairs is not None and len(pairs):
@@ -192,18 +184,42 @@ def show_convergence(report: Any, console: Console) -> None:
     show_claims(report, console)
 
 
-def show_claims(report: Any, console: Console) -> None:
+def show_claims(report: Any, console: Printer) -> None:
     """Print every claim of a study with its verdict, and what there is to know about it."""
-    for claim in report.claims:
+    short, others = few_units(report.claims)
+    for claim in others:
         said = Text(f"{claim['model']}, {claim['task']}, {claim['claim']}: ")
         said.append(claim["state"], style=STATE_STYLE.get(claim["state"], "bold"))
         said.append(f"; {claim['line']}")
+        console.print(said)
+    for reason, number in short.items():
+        said = Text(f"{counted(number, 'claim')}: ")
+        said.append("not decided", style=STATE_STYLE["not decided"])
+        said.append(f"; {reason}; the page and --json have their numbers")
         console.print(said)
     for note in report.notes:
         console.print(Text(f"note: {note}", style="dim"))
 
 
-def show_implicit(report: Any, console: Console) -> None:
+def few_units(
+    claims: Sequence[Mapping[str, Any]],
+) -> tuple[dict[str, int], list[Mapping[str, Any]]]:
+    """Return how many claims are not decided for want of draws, bases or tasks, and the others.
+
+    The number of the first is by its reason, as the claims' own lines say it; a reason that one
+    claim alone has stays with it.
+    """
+    reasons = [
+        found[1] if claim["state"] == "not decided" and (found := FEW.search(claim["line"])) else ""
+        for claim in claims
+    ]
+    several = {reason: number for reason, number in Counter(reasons).items() if number > 1}
+    several.pop("", None)
+    kept = [c for c, reason in zip(claims, reasons, strict=True) if reason not in several]
+    return several, kept
+
+
+def show_implicit(report: Any, console: Printer) -> None:
     """Print accuracy at the chosen numbers of samples, and every claim with its verdict."""
     curves = report.tables.get("curves")
     if curves is not None and len(curves):
@@ -212,7 +228,7 @@ def show_implicit(report: Any, console: Console) -> None:
     show_claims(report, console)
 
 
-def show_limits(report: Any, console: Console) -> None:
+def show_limits(report: Any, console: Printer) -> None:
     """Print how tuned performance relates to in-context performance, and every claim."""
     relations = report.tables.get("relations")
     if relations is not None and len(relations):
@@ -230,7 +246,7 @@ def _relations(rows: "pd.DataFrame") -> Table:
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
-    for heading in ("tasks", "controlled"):
+    for heading in ("which tasks", "controlled"):
         table.add_column(heading, overflow="fold")
     for heading in ("correlation", "p (Holm)", "ceiling", "bases", "models", "tasks"):
         table.add_column(heading, justify="right", overflow="fold")
@@ -337,7 +353,7 @@ def check_table(found: dict[str, Any]) -> Table:
 def rows_table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
     """Return rows of equal keys as a table."""
     table = Table(title=title, title_justify="left")
-    for name in rows[0]:
+    for name in rows[0] if rows else ():
         table.add_column(name, justify="left" if isinstance(rows[0][name], str) else "right")
     for row in rows:
         table.add_row(*(f"{v:.3f}" if isinstance(v, float) else str(v) for v in row.values()))
@@ -349,7 +365,7 @@ def training_bar(name: str) -> Iterator[Callable[[int, int, str], None]]:
     """Yield a progress callback for pretraining: a bar with ETA, or a line now and then."""
     console = err()
     with Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -363,6 +379,6 @@ def training_bar(name: str) -> Iterator[Callable[[int, int, str], None]]:
         def progress(done: int, total: int, words: str) -> None:
             bar.update(task, completed=done, total=total, description=f"{name} {words}"[:60])
             if not console.is_terminal and (done % 100 == 0 or done == total):
-                console.print(f"step {done} of {total}: {words}", markup=False)
+                console.print(f"step {done} of {total}: {words}")
 
         yield progress

@@ -70,7 +70,7 @@ def scores_table(report: "Report", model: str, task: str, rows: "pd.DataFrame") 
     templates = of(report.tables["templates"], model, task)
     for row in judged:
         arm = str(row["condition"])
-        paid = cost[cost["condition"] == arm].iloc[0]
+        paid: Mapping[Any, Any] = next(iter(cost[cost["condition"] == arm].to_dict("records")), {})
         table.add_row(
             arm,
             score(metric, row),
@@ -79,8 +79,8 @@ def scores_table(report: "Report", model: str, task: str, rows: "pd.DataFrame") 
             *_extremes(metric, templates, row),
             _points(metric, row["worst_draw"]),
             f"{row['templates']}x{row['draws']}x{row['queries']}",
-            f"{paid['query_tokens']:.0f}",
-            _flops(paid["training_flops"]),
+            f"{paid['query_tokens']:.0f}" if paid else "-",
+            _flops(paid.get("training_flops", 0.0)),
         )
     return table
 
@@ -101,8 +101,8 @@ def _caption(report: "Report", task: str, metric: str, judged: Iterable[Mapping[
 
 
 def of(table: "pd.DataFrame", model: str, task: str) -> "pd.DataFrame":
-    """Return the rows of one model and task; all of an empty table."""
-    return table if table.empty else table[(table.model == model) & (table.task == task)]
+    """Return the rows of one model and task."""
+    return table[(table.model == model) & (table.task == task)]
 
 
 def _rules(named: str) -> str:
@@ -113,7 +113,7 @@ def _extremes(metric: str, templates: "pd.DataFrame", row: Mapping[Any, Any]) ->
     """Return an arm's worst and best template, each with its score; of one chosen, its name."""
     if row["template"]:
         return "", _shortened(str(row["template"]))
-    own = templates if templates.empty else templates[templates.condition == row["condition"]]
+    own = templates[templates.condition == row["condition"]]
     if len(own) < 2:
         return "", ""
     ends = own.loc[own["value"].idxmin()], own.loc[own["value"].idxmax()]

@@ -98,8 +98,8 @@ class ImplicitConfig:
         circuits: see `Circuit`.
         passes: over the training examples, unless `tune.steps` says otherwise; at least 20 steps.
         margin: differences of accuracy below this many points count as none.
-        quick: fewer of everything, LoRA alone, and 3 draws, which support no claim; what is given
-            stays.
+        quick: fewer families, items and ways of tuning, and as many draws as claims need; what is
+            given stays.
         selection: how demonstrations are chosen.
         seed: of everything random.
         chat: write prompts with the tokenizer's chat template.
@@ -142,12 +142,13 @@ class ImplicitConfig:
 
 
 _QUICK: dict[str, Any] = {
+    "families": ["boolean", "relation", "expression"],
     "shots": [0, 8],
     "sizes": [32],
     "tuning": ["it"],
     "mixed": False,
     "transfer": False,
-    "draws": 3,
+    "draws": 5,
     "queries": 40,
     "validation": 10,
     "tune": {"steps": [16]},
@@ -165,10 +166,10 @@ def _filled(settings: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the settings with the rest of those of circuits, and what `quick` means."""
     out = dict(settings)
     quick = out.get("quick") is True
-    if quick:
-        out = {**_QUICK, **out}
     if out.get("tasks") and "families" not in out:
         out["families"] = []
+    if quick:
+        out = {**_QUICK, **out}
     circuit = out.get("circuits", {})
     if isinstance(circuit, dict):
         short = _QUICK_CIRCUIT if quick else {}

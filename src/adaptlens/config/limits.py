@@ -88,7 +88,8 @@ class LimitsConfig:
         loss: "answer", or "text" for the whole text (the paper).
         encoder: a sentence encoder, for answers matched by meaning; "" for none.
         claims: see `Claims`.
-        quick: fewer models, tasks, seeds and queries, unless they are given.
+        quick: five bases, as many as claims need, with fewer mixtures, seeds, rows and queries;
+            what is given stays.
         seed: of everything random.
         chat: write prompts with the tokenizer's chat template.
         dtype: of the weights and the arithmetic.
@@ -133,14 +134,19 @@ _HELD_OUT = ["agreement", "topic-pick", "withheld-2", "withheld-3", "in-list", "
 """Of the microworld's tasks, one or two of every cluster."""
 
 _QUICK: dict[str, Any] = {
-    "models": ["ladder-llama-s", "ladder-neox-s", "ladder-qwen-s"],
-    "mixtures": ["default", "no-coreference"],
+    "models": [
+        "ladder-llama-s", "ladder-neox-s", "ladder-llama-m", "ladder-llama-m-none",
+        "ladder-neox-m",
+    ],
+    "mixtures": ["default"],
     "draws": 1,
     "gold_draws": 1,
-    "queries": 12,
-    "size": 400,
-    "variations": [],
-}
+    "queries": 8,
+    "size": 240,
+    "variations": ["unified"],
+}  # fmt: skip
+"""A first look that every claim can be decided by: five bases of two families (five bases of three
+leave nothing beside size and family), one of them without the exposure, and one variation."""
 
 
 def _filled(settings: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -62,7 +62,7 @@ def differences(tables: Tables) -> Grid | None:
 
 
 def break_evens(tables: Tables) -> Grid | None:
-    """Return after how many queries each tuned condition is cheaper than each prompt."""
+    """Return after how many queries the judged tuned condition costs no more than the prompt."""
     cells = _cells_by_condition(tables)
     headings = (
         ("prompt", False),
@@ -84,7 +84,7 @@ def break_evens(tables: Tables) -> Grid | None:
             *(_until(float(row[name])) for name in ("queries", "low", "high")),
         ]
 
-    caption = "Break-even: from this many queries on, tuning is cheaper"
+    caption = "Break-even: from this many queries on, tuning costs no more"
     used = "prompt_condition tuned_condition serving unit trainer counted queries low high"
     return row_by_row(tables, "break_even", caption, headings, entries, used)
 

@@ -159,7 +159,7 @@ def u_shape(tables: Tables) -> Grid | None:
     """Return, of every pair, how far its lower and upper layers lie above the middle ones."""
     headings = (
         ("pair", False), ("measure", False), ("lower − middle", True), ("upper − middle", True),
-        ("upper side, least excess", True), ("over", False), ("p", True),
+        ("upper side, weakest excess", True), ("over", False), ("p", True),
     )  # fmt: skip
 
     def entries(row: Mapping[Any, Any]) -> list[Entry]:

@@ -111,9 +111,8 @@ def row_by_row(
 def plain(table: "pd.DataFrame", name: str, caption: str, anchor: str = "") -> Grid:
     """Return a table as it is; the values of the column `anchor` become the ids of its rows."""
     kinds = {column: kind_of(table[column]) for column in table.columns}
-    rows = tuple(
-        tuple(_plain(row[c], kind) for c, kind in kinds.items()) for row in table.to_dict("records")
-    )
+    columns = [[_plain(value, kind) for value in table[c]] for c, kind in kinds.items()]
+    rows = tuple(zip(*columns, strict=True)) if columns else ((),) * len(table)
     headings = tuple((heading_of(column), kind == "number") for column, kind in kinds.items())
     anchors = tuple(str(value) for value in table[anchor]) if anchor else ()
     return Grid(name, caption, headings, rows, anchors)

@@ -185,7 +185,7 @@ def gates(tables: Tables, cells: Cells) -> Grid | None:
     """Return which conditions have a circuit, and why the others have none."""
     headings = (
         ("condition", False), ("circuit", False), ("clean − corrupt", True), ("right, %", True),
-        ("chance, %", True), ("why none", False), *_ITEMS,
+        ("commonest answer, %", True), ("why none", False), *_ITEMS,
     )  # fmt: skip
 
     def entries(row: Mapping[Any, Any]) -> list[Entry]:
@@ -311,7 +311,7 @@ def faithfulness(tables: Tables) -> Grid | None:
     """Return what circuits do alone and what is done without them, as shares of the gap."""
     table = tables.get("faithfulness")
     named = {"completeness": "without the circuit", "random": "random units alone",
-             "minimality": "least that a unit adds"}  # fmt: skip
+             "minimality": "mean that a unit adds"}  # fmt: skip
     there = [c for c in named if table is not None and c in table]
     headings = (
         ("condition", False), ("units", True), ("circuit alone", True),

@@ -88,7 +88,7 @@ def pairs(points: "pd.DataFrame") -> Grid | None:
 def relations(table: "pd.DataFrame | None") -> Grid | None:
     """Return every correlation with its interval, ceiling and what it rests on."""
     columns = [
-        _text("tasks"),
+        _text("which tasks", "tasks"),
         _text("family"),
         _text("scoring"),
         _text("given"),
@@ -182,7 +182,7 @@ def exposure(table: "pd.DataFrame | None") -> Grid | None:
         _size(),
         _text("quantity"),
         _text("mixture"),
-        _text("tasks"),
+        _text("which tasks", "tasks"),
         _text("more"),
         _text("less"),
         _value("ability, more", "ability_more"),
@@ -239,7 +239,7 @@ def systems(table: "pd.DataFrame | None") -> Grid | None:
         *((name, False, lambda row, side=side: _system(row[side]))
           for name, side in (("system", "left"), ("less", "right"))),
         _text("cluster"),
-        _text("tasks"),
+        _text("which tasks", "tasks"),
         *_difference(),
         ("better", False, lambda row: _system(row[row["state"]]) if row["state"] else Entry("–")),
         *_unparsed("no answer, %", "of the other, %"),

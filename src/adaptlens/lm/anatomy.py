@@ -9,6 +9,7 @@ import transformers
 from torch import Tensor, nn
 
 from adaptlens.errors import UserError
+from adaptlens.lm.kept import keeping
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,8 +182,8 @@ class Anatomy:
             input_ids=ids,
             position_ids=positions,
             attention_mask=self.masks(allowed, positions, keys),
-            past_key_values=cache,
             use_cache=cache is not None,
+            **keeping(self.backbone, cache),
         ).last_hidden_state
 
     def logits(self, hidden: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from transformers.cache_utils import Cache, DynamicLayer
 from adaptlens.errors import UserError
 from adaptlens.lm.anatomy import Anatomy
 from adaptlens.lm.cache import copied
+from adaptlens.lm.kept import keeping
 from adaptlens.lm.load import LM
 from adaptlens.lm.memory import is_out_of_memory
 from adaptlens.lm.plan import Stage, plan
@@ -243,7 +244,7 @@ def _fill(parts: Anatomy, ids: torch.Tensor, start: int, cache: Cache) -> None:
     """Add the keys and values of tokens ids [1, seq] at positions from `start` on to a cache."""
     if start == 0 and not any(parts.windows):
         # Plain causal attention, which needs no mask and skips what a mask would hide.
-        parts.backbone(input_ids=ids, past_key_values=cache, use_cache=True)
+        parts.backbone(input_ids=ids, use_cache=True, **keeping(parts.backbone, cache))
         return
     places = torch.arange(start + ids.shape[1], device=ids.device)
     queries = places[start:]

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from adaptlens.axes import Stated
 from adaptlens.values import Adapted, Measured, Task
 
 Progress = Callable[[int, int], None]
@@ -10,12 +11,16 @@ Progress = Callable[[int, int], None]
 
 
 class Measurement(Protocol):
-    """What every measurement offers; its fields are its recorded arguments."""
+    """What every measurement offers; its fields are its recorded arguments.
+
+    `axes` states those of its arrays, as `axes.AXES` has them.
+    """
 
     name: str
+    axes: Stated
 
     def measure(
         self, lm: Any, task: Task, adapted: Adapted, *, progress: Progress | None = None
     ) -> Measured:
-        """Return what was found; arrays have a leading `repeats` axis where variants differ."""
+        """Return what was found; its arrays have the axes that `axes` states."""
         ...

@@ -7,6 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from adaptlens import prompts
+from adaptlens.axes import AXES, Stated
 from adaptlens.lm import score
 from adaptlens.lm.load import LM
 from adaptlens.lm.walk import Work
@@ -31,6 +32,7 @@ class Behaviour:
     """
 
     name: ClassVar[str] = "behaviour"
+    axes: ClassVar[Stated] = AXES["behaviour"]
 
     def measure(
         self, lm: LM, task: Task, adapted: Adapted, *, progress: Progress | None = None

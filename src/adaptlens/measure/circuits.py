@@ -5,6 +5,7 @@ from typing import Any, ClassVar, get_args
 
 import numpy as np
 
+from adaptlens.axes import AXES, Stated
 from adaptlens.errors import UserError, unknown
 from adaptlens.lm import patch
 from adaptlens.lm.load import LM
@@ -50,6 +51,7 @@ class Circuits:
     seed: int = 0
 
     name: ClassVar[str] = "circuits"
+    axes: ClassVar[Stated] = AXES["circuits"]
 
     def __post_init__(self) -> None:
         """Check the arguments."""
@@ -150,6 +152,7 @@ class Ablated:
     seed: int = 0
 
     name: ClassVar[str] = "ablated"
+    axes: ClassVar[Stated] = AXES["ablated"]
 
     def __post_init__(self) -> None:
         """Make the sets hashable."""

@@ -16,8 +16,10 @@ from typing import ClassVar
 import numpy as np
 import torch
 
+from adaptlens.axes import AXES, Stated
 from adaptlens.lm import score
 from adaptlens.lm.flops import attention_flops, matrix_parameters, not_counted
+from adaptlens.lm.kept import keeping, kept_in
 from adaptlens.lm.load import LM
 from adaptlens.measure import Progress
 from adaptlens.values import Adapted, Measured, Prompt, Task
@@ -41,6 +43,7 @@ class Cost:
     """
 
     name: ClassVar[str] = "cost"
+    axes: ClassVar[Stated] = AXES["cost"]
 
     def measure(
         self, lm: LM, task: Task, adapted: Adapted, *, progress: Progress | None = None
@@ -126,10 +129,11 @@ def _seconds(lm: LM, ids: list[list[int]], shared: int) -> float:
     with torch.inference_mode():
         cache = lm.model(tensor(ids[0][:shared]), use_cache=True) if shared else None
         for one in ids:
-            past = {"past_key_values": deepcopy(cache.past_key_values)} if cache else {}
+            past = deepcopy(kept_in(cache)) if cache is not None else None
+            given = {**keeping(lm.model, past), **last_only}
             _synchronise(lm)
             start = time.perf_counter()
-            lm.model(tensor(one[shared:]), use_cache=True, **past, **last_only)
+            lm.model(tensor(one[shared:]), use_cache=True, **given)
             _synchronise(lm)
             taken.append(time.perf_counter() - start)
     return median(taken[1:] or taken)

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from adaptlens.axes import AXES, Stated
 from adaptlens.errors import UserError, unknown
 from adaptlens.lm.edges import Node, edge_attribution
 from adaptlens.lm.load import LM
@@ -34,6 +35,7 @@ class EdgeEffects:
     seed: int = 0
 
     name: ClassVar[str] = "edges"
+    axes: ClassVar[Stated] = AXES["edges"]
 
     def __post_init__(self) -> None:
         """Check the arguments."""

@@ -7,6 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from adaptlens import prompts
+from adaptlens.axes import AXES, Stated
 from adaptlens.errors import UserError
 from adaptlens.lm import heads, seams
 from adaptlens.lm.load import LM
@@ -41,6 +42,7 @@ class Heads:
     group: str = ""
 
     name: ClassVar[str] = "heads"
+    axes: ClassVar[Stated] = AXES["heads"]
 
     def __post_init__(self) -> None:
         """Check the arguments."""

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from adaptlens import prompts
+from adaptlens.axes import AXES, Stated
 from adaptlens.errors import UserError, unknown
 from adaptlens.lm import seams
 from adaptlens.lm.load import LM
@@ -47,6 +48,7 @@ class Hidden:
     keep: str = "float32"
 
     name: ClassVar[str] = "hidden"
+    axes: ClassVar[Stated] = AXES["hidden"]
 
     def __post_init__(self) -> None:
         """Check the arguments."""

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from adaptlens import prompts
+from adaptlens.axes import AXES, Stated
 from adaptlens.errors import unknown
 from adaptlens.lm.encoder import DEFAULT_ENCODER, cosine_similarity
 from adaptlens.lm.load import LM
@@ -36,6 +37,7 @@ class Resemblance:
     encoder: str = DEFAULT_ENCODER
 
     name: ClassVar[str] = "resemblance"
+    axes: ClassVar[Stated] = AXES["resemblance"]
 
     def __post_init__(self) -> None:
         """Check the arguments."""

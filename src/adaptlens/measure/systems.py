@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from adaptlens.axes import AXES, Stated
 from adaptlens.errors import UserError, unknown
 from adaptlens.formats import END, Writer, layout, outputs, varied
 from adaptlens.lm import score
@@ -62,6 +63,7 @@ class Systems:
     max_new_tokens: int | None = None
 
     name: ClassVar[str] = "systems"
+    axes: ClassVar[Stated] = AXES["systems"]
 
     def __post_init__(self) -> None:
         """Check the arguments."""

@@ -400,8 +400,8 @@ def _break_evens(
         if here and pair <= names and 1 <= row["queries"] < math.inf:
             said = f"{row['queries']:,.0f}"
             label = (
-                f"{row['tuned_condition']} is cheaper than {row['prompt_condition']} on "
-                f"{row['task']} after {said} queries ({unit}, prompt {serving})"
+                f"{row['tuned_condition']} costs no more than {row['prompt_condition']} on "
+                f"{row['task']} from {said} queries on ({unit}, prompt {serving})"
             )
             once = "" if any(ring["said"] == said for ring in rings) else said
             rings.append(

@@ -191,7 +191,7 @@ def wanted(tables: Mapping[str, "pd.DataFrame"]) -> Iterator[Wanted]:
             "cost",
             partial(plots.cost_by_queries, break_even=tables.get("break_even")),
             f"Total computation, one run of plain PEFT included, against queries answered. Rings: "
-            f"from here on the tuned model is cheaper than the prompt. {most}",
+            f"from here on the tuned model costs no more than the prompt. {most}",
         ),
         (
             "seconds",

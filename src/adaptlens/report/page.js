@@ -9,6 +9,10 @@
   };
   const words = new Intl.Collator(undefined, { numeric: true });
 
+  // What spreadsheets take for a formula, after blanks and in full width too (OWASP, CSV injection).
+  const FORMULA = /^\s*[=+\-@\uff1d\uff0b\uff0d\uff20|]|^[\t\r\n]/;
+  const NUMBER = /^[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?$/i;
+
   // A page opened from a folder may be denied storage; the theme then lasts as long as the page.
   const kept = (value) => {
     try {
@@ -243,7 +247,9 @@
     find("size").addEventListener("change", () => { page = 0; draw(); });
 
     find("save").addEventListener("click", () => {
-      const quote = (text) => `"${String(text).replaceAll('"', '""')}"`;
+      // A text that a spreadsheet would take for a formula is marked as text; a number is none.
+      const still = (text) => FORMULA.test(text) && !NUMBER.test(text) ? `'${text}` : text;
+      const quote = (text) => `"${still(String(text)).replaceAll('"', '""')}"`;
       const value = (column, row) => column.kind === "text" ? quote(column.text(row)) : column.numbers[row] ?? "";
       const lines = [columns.map((column) => quote(column.name)).join(",")];
       for (const row of shown) lines.push(columns.map((column) => value(column, row)).join(","));

@@ -18,6 +18,7 @@ from adaptlens.looks import ADAPTATIONS, PAIRS, SPARE, adaptation_of, look, look
 from adaptlens.plots import INK, LINE, MUTED, PAPER
 from adaptlens.report.marks import SHAPES
 from adaptlens.store import make_folder, write_atomically
+from adaptlens.visible import visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,7 +102,7 @@ def publish(
     path = Path(path)
     folder = path.parent / "figures"
     figures = draw(wanted, formats)
-    text = page(figures)
+    text = visible(page(figures))
     make_folder(path.parent)
     for figure in figures.values():
         for format, content in figure.files.items():

@@ -11,6 +11,7 @@ from adaptlens.errors import UserError
 from adaptlens.store import Run
 from adaptlens.studies.compare_tables import analyse
 from adaptlens.studies.driver import carry_out
+from adaptlens.studies.least import check_items
 from adaptlens.studies.running import (
     Silent,
     load_task,
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 TUNING = ("it", "sl", "full")
 
 BATCH = 8
+UNTUNED = (
+    "nothing is tuned: no number of shots is above 0, and tuning takes as many examples as there "
+    "are shots unless --sizes says how many"
+)
 RATE_TIMES = (0.25, 1.0, 4.0)
 """How tuning is done where the settings do not say: see docs/methods.md, section 9."""
 
@@ -69,10 +74,12 @@ def plan(config: CompareConfig) -> Study:
     """Return every cell the comparison needs, each with all its draws.
 
     Raises:
-        UserError: an unknown model or task, or more examples asked for than the training split
-            holds.
+        UserError: an unknown model or task, fewer than two test items, or more examples asked for
+            than the training split holds.
     """
     loaded = [load_task(settings, config) for settings in config.tasks]
+    for task in loaded:
+        check_items(task)
     cells = []
     digests = {}
     for name, shown in shown_names(config.models).items():
@@ -100,7 +107,8 @@ def plan(config: CompareConfig) -> Study:
                     model, described, component, made.label, measurements, draws, config.seed
                 )
                 cells += cut(cell, made.draws_per_cell)
-    return Study("compare", asdict(config), tuple(cells), digests)
+    notes = (UNTUNED,) if config.tuning and not config.tuning_sizes else ()
+    return Study("compare", asdict(config), tuple(cells), digests, notes)
 
 
 def _templated(task: Task, config: CompareConfig, chat: bool) -> Task:

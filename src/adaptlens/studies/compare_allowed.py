@@ -72,7 +72,7 @@ def _prompting(members: Sequence[Condition]) -> str:
             f"at most {most['reads']:,} prompts on {counted(most['items'], 'labelled item')} for "
             "one draw"
         )
-        if too_long := max(found["too_long"] for found in searches):
+        if too_long := max(found.get("too_long", 0) for found in searches):
             parts[-1] += f" ({counted(too_long, 'candidate')} did not fit the model's context)"
     return "; ".join(parts)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from adaptlens import compare
+from adaptlens import axes, compare
 from adaptlens.compare import RULES, Rule
 from adaptlens.frames import Condition
 from adaptlens.stats import Family, Scores
@@ -80,7 +80,7 @@ class Reading:
                 continue
             array = one.arrays[name]
             short = name.removeprefix(start)
-            if one.templates and not split and short not in ("gold", "target_tokens"):
+            if one.templates and axes.by_variant(name):
                 array = np.moveaxis(array, 1, 0).reshape(-1, *array.shape[2:])
             found[short] = array
         return found

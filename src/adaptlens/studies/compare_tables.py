@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from adaptlens import compare
+from adaptlens import columns, compare
 from adaptlens.errors import UserError
 from adaptlens.frames import Condition, conditions
 from adaptlens.stats import comparisons, estimate
@@ -54,8 +54,6 @@ def analyse(run: Run) -> tuple["Report", "pd.DataFrame"]:
     Raises:
         UserError: the run holds no comparison, or none of its cells is done.
     """
-    import pandas as pd
-
     from adaptlens.report import Report
 
     study = run.read_json(STUDY_FILE)
@@ -74,7 +72,7 @@ def analyse(run: Run) -> tuple["Report", "pd.DataFrame"]:
         groups.setdefault((one.model, one.task, one.task_digest), []).append(one)
     tables: dict[str, Rows] = {name: [] for name in TABLES}
     verdicts, prompts, answers = [], [], []
-    notes = unfinished(study["cells"], found)
+    notes = [*study.get("notes", ()), *unfinished(study["cells"], found)]
     for (model, name, digest), members in groups.items():
         task = run.need_json(f"tasks/{digest[:20]}.json")
         judged = Judged(model, name, task, members, study["settings"])
@@ -92,18 +90,20 @@ def analyse(run: Run) -> tuple["Report", "pd.DataFrame"]:
             "all of them are in tables/answers.parquet"
         )
     answers.sort(key=lambda row: row["draw"])
+    framed = columns.framed("compare", {**tables, "answers": answers})
+    every_answer = framed.pop("answers")
     report = Report(
         title="Prompt or tune? " + ", ".join(dict.fromkeys(one.task for one in found)),
         verdicts=verdicts,
-        tables={name: pd.DataFrame(rows) for name, rows in tables.items()},
+        tables=framed,
         prompts=prompts,
-        per_query=pd.DataFrame(answers[:MOST_ROWS]),
+        per_query=every_answer[:MOST_ROWS],
         settings=study["settings"],
         versions=made_with(found),
-        cells=pd.DataFrame(cell_rows(found)),
+        cells=columns.frame_of(cell_rows(found)),
         notes=list(dict.fromkeys(notes)),
     )
-    return report, pd.DataFrame(answers)
+    return report, every_answer
 
 
 class Judged:
@@ -313,7 +313,8 @@ class Judged:
 
     def notes(self) -> list[str]:
         """Return what a reader must know, each sentence naming the task."""
-        said = [f"{self.name}: {note}" for note in (*self.task["notes"], *self.verdict.warnings)]
+        warned = [text for text in self.verdict.warnings if text not in self.verdict.line]
+        said = [f"{self.name}: {note}" for note in (*self.task["notes"], *warned)]
         for one in self.members:
             said += [f"{self.model}: {note}" for note in one.notes]
             if dropped := one.numbers.get("dropped_demos", 0):

@@ -17,6 +17,7 @@ from adaptlens.errors import UserError
 from adaptlens.store import Run
 from adaptlens.studies.convergence_tables import analyse
 from adaptlens.studies.driver import carry_out
+from adaptlens.studies.least import check_measures
 from adaptlens.studies.running import (
     UNTRAINED,
     Silent,
@@ -67,13 +68,16 @@ def plan(config: ConvergenceConfig) -> Study:
     """Return every cell the study needs, each with all its draws.
 
     Raises:
-        UserError: an unknown model or task, or more examples asked for than there are.
+        UserError: an unknown model or task, more examples asked for than there are, or fewer test
+            items than a measure takes.
     """
     notes: list[str] = []
     loaded = [_with_unrelated(load_task(source, config), config) for source in config.tasks]
     extra = []
     if "generation" in config.factors and all(task.kind == "choice" for task in loaded):
         extra.append(_with_unrelated(load_task(GENERATION, config), config))
+    for task in (*loaded, *extra):
+        check_measures(task, config.measures)
     digests = {id(task): task_digest(task) for task in (*loaded, *extra)}
     measures = _resemblances(config, notes)
     names = list(config.models)

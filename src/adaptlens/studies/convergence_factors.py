@@ -124,8 +124,8 @@ class Factors:
         levels = self._common([(f"icl-{k}", f"it-{k}") for k in counts])
         slope = trends.slope(levels, _from_0_to_1(np.log2(counts)), flips=layered.FLIPS)
         claim = (
-            "ICL and IT grow more alike with more demonstrations (trend per doubling, from "
-            f"{counts[0]} to {counts[-1]})"
+            "ICL and IT grow more alike with more demonstrations (change from "
+            f"{counts[0]} to {counts[-1]} along a trend per doubling)"
         )
         return rows, [Statement(3, claim, 1, slope)]
 
@@ -359,7 +359,8 @@ class Factors:
         return [
             Statement(
                 11,
-                f"tuning moves towards ICL (trend per doubling, over {doses[-1]} steps)",
+                f"tuning moves towards ICL (change over {doses[-1]} steps along a trend per "
+                "doubling)",
                 1,
                 slope,
             ),

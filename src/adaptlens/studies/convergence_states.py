@@ -5,9 +5,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from adaptlens import answer_out, compare, similarity
+from adaptlens import answer_out, axes, compare, similarity
 from adaptlens.answer_out import answers_projected_out, within_answers
-from adaptlens.frames import WITHOUT_REPEATS, Condition
+from adaptlens.frames import Condition
 from adaptlens.layered import NO_DRAWS, Likeness
 
 ANCHOR = "zero-shot"
@@ -241,7 +241,7 @@ class _AtDose(Mapping[str, np.ndarray]):
 
     def __getitem__(self, name: str) -> np.ndarray:
         array = self._arrays[name]
-        return array if name.rpartition(".")[2] in WITHOUT_REPEATS else array[:, self._place]
+        return array if axes.is_shared(name) else array[:, self._place]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._arrays)

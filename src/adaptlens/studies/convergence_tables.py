@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from adaptlens import claims
+from adaptlens import claims, columns
 from adaptlens.claims import Judged, Statement
 from adaptlens.config import CONVERGENCE, reanalysed
 from adaptlens.errors import UserError
@@ -48,8 +48,6 @@ def analyse(run: Run, overrides: Sequence[str] = ()) -> "ConvergenceReport":
         UserError: the run holds no such study, none of its cells is done, or an override would
             change what was measured.
     """
-    import pandas as pd
-
     from adaptlens.report import ConvergenceReport
 
     study = run.read_json(STUDY_FILE)
@@ -98,12 +96,12 @@ def analyse(run: Run, overrides: Sequence[str] = ()) -> "ConvergenceReport":
         title="Does in-context learning do to hidden states what tuning does? "
         + ", ".join(dict.fromkeys(one.task for one in found)),
         claims=judged,
-        tables={name: pd.DataFrame(rows) for name, rows in tables.items()},
-        map=pd.DataFrame(points),
+        tables=columns.framed("convergence", tables),
+        map=columns.frame_of(points),
         prompts=prompts,
         settings=settings,
         versions=made_with(found),
-        cells=pd.DataFrame(cell_rows(found)),
+        cells=columns.frame_of(cell_rows(found)),
         notes=list(dict.fromkeys(notes)),
     )
 

@@ -22,6 +22,7 @@ from adaptlens.store import Run, make_folder, write_atomically
 from adaptlens.studies.circuit_sets import circuit_sets
 from adaptlens.studies.driver import carry_out
 from adaptlens.studies.implicit_tables import analyse
+from adaptlens.studies.least import TWO, check_pairs
 from adaptlens.studies.running import (
     Silent,
     Studied,
@@ -43,6 +44,7 @@ BEHAVIOUR: tuple[str, dict[str, Any]] = ("behaviour", {})
 ALL = "all"
 LEAST_STEPS = 20
 ANNOTATIONS = ("induction", "label_attention", "query_attention", "sink", "function_vector")
+UNTUNED = "no behaviour after tuning is read: no number of training examples was given (--sizes)"
 UNRELATED = "sentiment"
 """The task whose words fill a neutral prefix."""
 
@@ -70,12 +72,16 @@ def plan(config: ImplicitConfig) -> Study:
     """Return every cell the study needs to begin with, each with all its draws.
 
     Raises:
-        UserError: an unknown model or task, or more examples asked for than there are.
+        UserError: an unknown model or task, more examples asked for than there are, or fewer items
+            than the study takes.
     """
+    _check_queries(config)
     wanted = [*_behaviour(config)] if "behaviour" in config.parts and config.families else []
     if "circuits" in config.parts:
         wanted += _circuits(config, "circuits", _circuit_arguments(config))
-    return _study(config, wanted, config.models)
+    untuned = "behaviour" in config.parts and config.tuning and not config.sizes
+    notes = (UNTUNED,) if untuned and config.families else ()
+    return replace(_study(config, wanted, config.models), notes=notes)
 
 
 def plan_ablations(config: ImplicitConfig, run: Run, study: Study) -> Study:
@@ -236,7 +242,16 @@ def _studied(config: ImplicitConfig) -> Iterator[Task]:
                 f"{need} examples were asked for, but the training split of task '{task.name}' has "
                 f"{len(task.train)}; ask for fewer (circuits.shots, circuits.size)."
             )
+        check_pairs(task, config.models)
         yield task
+
+
+def _check_queries(config: ImplicitConfig) -> None:
+    if "behaviour" in config.parts and config.families and config.queries < TWO:
+        raise UserError(
+            f"--queries {config.queries}: the study of implicit patterns takes at least {TWO} test "
+            "items of each kind for an interval; give more, or leave out --queries."
+        )
 
 
 def _group(task: Task) -> str:

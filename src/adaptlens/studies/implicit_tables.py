@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from adaptlens import claims
+from adaptlens import claims, columns
 from adaptlens.claims import Statement
 from adaptlens.config import IMPLICIT, reanalysed
 from adaptlens.errors import UserError
@@ -35,8 +35,6 @@ def analyse(run: Run, overrides: Sequence[str] = ()) -> "StudyReport":
         UserError: the run holds no such study, none of its cells is done, or an override would
             change what was measured.
     """
-    import pandas as pd
-
     from adaptlens.report import StudyReport
 
     study = run.read_json(STUDY_FILE)
@@ -73,8 +71,7 @@ def analyse(run: Run, overrides: Sequence[str] = ()) -> "StudyReport":
         for name, rows in of_circuits.tables().items():
             tables[name] += rows
         judged += of_circuits.claims()
-    frames = {name: pd.DataFrame(rows) for name, rows in tables.items()}
-    frames["effects"] = effects(found, tasks)
+    frames = columns.framed("implicit", {**tables, "effects": effects(found, tasks)})
     notes = [*study.get("notes", ()), *unfinished(study["cells"], found)]
     notes += task_notes(tasks.values())
     notes += [f"{one.model}: {note}" for one in found for note in one.notes]
@@ -87,7 +84,7 @@ def analyse(run: Run, overrides: Sequence[str] = ()) -> "StudyReport":
         prompts=_prompts(found),
         settings=settings,
         versions=made_with(found),
-        cells=pd.DataFrame(cell_rows(found)),
+        cells=columns.frame_of(cell_rows(found)),
         notes=list(dict.fromkeys(notes)),
     )
 

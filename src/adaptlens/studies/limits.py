@@ -9,15 +9,18 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from adaptlens import modelfiles, modelshape, tasks, telling, zoo
 from adaptlens.config import LimitsConfig, limits_config
 from adaptlens.config.limits import LADDER
 from adaptlens.engines import Reporter
-from adaptlens.errors import unknown
+from adaptlens.errors import UserError, unknown
 from adaptlens.formats import READ
-from adaptlens.formats.variations import VARIATIONS
+from adaptlens.formats.variations import VARIATIONS, source
 from adaptlens.store import Run
 from adaptlens.studies.driver import carry_out
+from adaptlens.studies.least import check_items
 from adaptlens.studies.limits_tables import ABOUT_FILE, analyse
 from adaptlens.studies.running import (
     Silent,
@@ -38,6 +41,8 @@ if TYPE_CHECKING:
 TRAINED_ITEMS = 512
 """Training items of each of the microworld's tasks; half of them may become rows of a mixture."""
 
+HALVES = 4
+"""Items of a task that are read at least: two in each half."""
 
 EXPOSED = ("language", "odd-one-out")
 """The microworld's tasks and clusters that the exposure of the ladder's models concerns."""
@@ -117,12 +122,13 @@ def plan(config: LimitsConfig) -> Study:
     """Return every cell the study needs, each with all its draws.
 
     Raises:
-        UserError: an unknown model, task, mixture or variation.
+        UserError: an unknown model, task, mixture or variation, or fewer items than a task takes.
     """
     for variation in config.variations:
         if variation not in VARIATIONS:
             raise unknown("variation", variation, VARIATIONS)
     members = members_of(config)
+    _check_members(config, members)
     wanted = [*_wanted(config, members)]
     digests = {id(one.task): task_digest(one.task) for one in wanted}
     models = models_of(config)
@@ -137,6 +143,24 @@ def plan(config: LimitsConfig) -> Study:
             cells += _cells(one, model, digests[id(one.task)], config)
     by_digest = {digests[id(one.task)]: one.task for one in wanted}
     return Study("limits", asdict(config), tuple(cells), by_digest)
+
+
+def _check_members(config: LimitsConfig, members: Sequence[Task]) -> None:
+    """Refuse tasks without items to read in two halves, or without the examples that are shown."""
+    clusters = dict(mixtures.clusters_of(members))
+    generator = np.random.default_rng(0)
+    for task in members:
+        read = replace(task, test=task.test[: config.queries])
+        check_items(read, HALVES, "reading a task in two halves")
+        shown = len(task.train) - len(task.train) // 2
+        if shown < config.shots:
+            raise UserError(
+                f"{config.shots} gold examples are shown before an item (--shots), but task "
+                f"'{task.name}' has {shown} that are not trained on; give it more training items, "
+                "or show fewer."
+            )
+        for variation in _read(config, "gold"):
+            source(task.name, [*clusters], clusters, variation, generator)
 
 
 def _wanted(config: LimitsConfig, members: Sequence[Task]) -> Iterator[Wanted]:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from adaptlens import columns
 from adaptlens.config import LIMITS, reanalysed
 from adaptlens.counts import counted
 from adaptlens.errors import UserError
@@ -43,8 +44,6 @@ def scores(
         about: models, clusters and mixtures, as `limits.about` wrote them.
         seed: of the halves.
     """
-    import pandas as pd
-
     rows: Rows = []
     for one in found:
         groups = np.array([example["group"] for example in tasks[one.task_digest]["test"]])
@@ -56,7 +55,7 @@ def scores(
                     {**_of(one, about, system, variation), **_about_task(one, task, about), **row}
                     for row in _scored(one, prefix, own, halves)
                 ]
-    return pd.DataFrame(rows)
+    return columns.framed("limits", {"scores": rows})["scores"]
 
 
 def _readings(one: Condition) -> Iterator[tuple[str, str, str]]:
@@ -151,8 +150,6 @@ def analyse(run: Run, overrides: Sequence[str] = ()) -> "StudyReport":
         UserError: the run holds no such study, none of its cells is done, or an override would
             change what was measured.
     """
-    import pandas as pd
-
     from adaptlens.report import StudyReport
 
     study, about = run.read_json(STUDY_FILE), run.read_json(ABOUT_FILE)
@@ -184,19 +181,19 @@ def analyse(run: Run, overrides: Sequence[str] = ()) -> "StudyReport":
         f"{counted(table.model.nunique(), 'base')}, {counted(num_tuned, 'tuned model')}, "
         f"{counted(table.task.nunique(), 'task')}",
         claims=judged,
-        tables={"scores": table, **tables},
+        tables=columns.framed("limits", {"scores": table, **tables}),
         prompts=_prompts(found),
         settings=settings,
         versions=made_with(found),
-        cells=pd.DataFrame(cell_rows(found)),
+        cells=columns.frame_of(cell_rows(found)),
         notes=list(dict.fromkeys(notes)),
     )
 
 
 def tables_of(
     table: "pd.DataFrame", margins: Mapping[str, float], exposed: Sequence[str], seed: int
-) -> tuple[dict[str, "pd.DataFrame"], Rows]:
-    """Return the tables made from scores, by name, and the rows of the claims.
+) -> tuple[dict[str, Rows], Rows]:
+    """Return the rows of the tables made from scores, by name, and those of the claims.
 
     Args:
         table: the scores.
@@ -204,8 +201,6 @@ def tables_of(
         exposed: tasks or clusters that the models' exposure concerns; () where it does not vary.
         seed: of resamples.
     """
-    import pandas as pd
-
     from adaptlens import attribution, contrasts, exposure, limits_claims, mediation, relation
 
     present = set(table.system)
@@ -228,7 +223,7 @@ def tables_of(
     judged = limits_claims.claims(
         table, limits_claims.Margins(**margins), exposed=exposed, seed=seed
     )
-    return {name: pd.DataFrame(own) for name, own in rows.items()}, judged
+    return rows, judged
 
 
 def _prompts(found: Sequence[Condition]) -> Rows:
