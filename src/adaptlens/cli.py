@@ -333,9 +333,9 @@ def check(run: Path, as_json: bool) -> None:
             click.echo(f"{counted(len(opened.cells()), 'cell')}, no problem found")
     if problems:
         click.echo(
-            f"error: {counted(len(problems), 'problem')} in '{run}'; the command that made the run "
-            "clears what an interrupted process left and makes anew what is damaged, where it has "
-            "results of it; of other files named here, remove a damaged cell, or its link.",
+            f"error: {counted(len(problems), 'problem')} in '{run}'; run the command that made the "
+            "run again: it clears what interrupted processes left and makes anew what is damaged. "
+            "Links, foreign files and changed adapters it leaves: remove those, or their cell.",
             err=True,
         )
         sys.exit(2)
