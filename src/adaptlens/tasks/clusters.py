@@ -160,8 +160,8 @@ def _entry(name: str, given: Any, file: str) -> Entry:
             raise unknown(f"split in {place}", key, SPLITS)
     options, wordings = given.get("options", ()), given["wordings"]
     right = isinstance(wordings, list) and isinstance(options, list | str | tuple)
-    texts = [*wordings, *options] if right else []
-    if not right or not all(isinstance(text, str) for text in texts):
+    said = [*wordings, *options] if right else []
+    if not right or not all(isinstance(text, str) for text in said):
         raise UserError(f"{place}: wordings and options must be lists of texts; correct it.")
     made = {**given, "wordings": tuple(given["wordings"])}
     made["options"] = tuple(options) if isinstance(options, list) else options

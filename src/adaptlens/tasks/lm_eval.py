@@ -122,7 +122,8 @@ def _documents(
             )
         result.append((label, str(source), rows_of(data[source], f"{path.name} [{source}]")))
     if wanted["train"] is None and isinstance(fewshot.get("samples"), list):
-        result.append(("train", "fewshot_config: samples", fewshot["samples"]))
+        samples: list[Doc] = fewshot["samples"]
+        result.append(("train", "fewshot_config: samples", samples))
     if not result:
         raise UserError(
             f"{path.name} names no split; expected training_split, validation_split or test_split "
