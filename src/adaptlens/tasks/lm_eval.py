@@ -120,7 +120,7 @@ def _documents(
                 f"{path.name} names the split '{source}' of {dataset_path}, which has "
                 f"{listed(data)}; expected one of these; correct the split's name."
             )
-        result.append((label, str(source), rows_of(data[source], f"{path.name} [{source}]")))
+        result.append((label, str(source), [*rows_of(data[source], f"{path.name} [{source}]")]))
     if wanted["train"] is None and isinstance(fewshot.get("samples"), list):
         samples: list[Doc] = fewshot["samples"]
         result.append(("train", "fewshot_config: samples", samples))
