@@ -76,8 +76,8 @@ def _check(events: Any, source: str, max_values: int, max_depth: int) -> None:
         if isinstance(event, yaml.AliasEvent):
             if event.anchor not in sizes:
                 raise UserError(
-                    f"{source}:{line}: the alias *{one_line(str(event.anchor), 40)} stands for what it "
-                    "is part of, or for nothing; expected plain values; write them out."
+                    f"{source}:{line}: the alias *{one_line(str(event.anchor), 40)} stands for what "
+                    "it is part of, or for nothing; expected plain values; write them out."
                 )
             total += sizes[event.anchor]
         elif isinstance(event, yaml.ScalarEvent):
