@@ -133,6 +133,12 @@ def test_options_in_one_column_are_read_in_every_form(name, form):
     assert "options are scored as answers; {options} in a --template shows them" in notes[0]
 
 
+def test_a_row_without_its_options_is_refused_not_the_column():
+    row = {"question": TEXT, "choices": CHOICES, "answer": "B"}
+    with pytest.raises(UserError, match="line 3: column 'choices' holds options in a form"):
+        read(row, row, {**row, "choices": "none"})
+
+
 def test_labels_that_are_digits_point_by_label_not_by_place():
     options = {"text": CHOICES, "label": ["1", "2", "3", "4"]}
     found, _ = read({"question": TEXT, "choices": options, "answerKey": "2"})

@@ -75,9 +75,10 @@ def _check(events: Any, source: str, max_values: int, max_depth: int) -> None:
         line = event.start_mark.line + 1
         if isinstance(event, yaml.AliasEvent):
             if event.anchor not in sizes:
+                anchor = one_line(str(event.anchor), 40)
                 raise UserError(
-                    f"{source}:{line}: the alias *{one_line(str(event.anchor), 40)} stands for "
-                    "what it is part of, or for nothing; expected plain values; write them out."
+                    f"{source}:{line}: the alias *{anchor} stands for what it is part of, or for "
+                    "nothing; expected plain values; write them out."
                 )
             total += sizes[event.anchor]
         elif isinstance(event, yaml.ScalarEvent):
@@ -90,9 +91,9 @@ def _check(events: Any, source: str, max_values: int, max_depth: int) -> None:
             if event.anchor:
                 sizes.pop(event.anchor, None)
         elif isinstance(event, yaml.CollectionEndEvent):
-            anchor, before = open_anchors.pop()
-            if anchor:
-                sizes[anchor] = total - before + 1
+            started, before = open_anchors.pop()
+            if started:
+                sizes[started] = total - before + 1
         if total > max_values or len(open_anchors) > max_depth:
             raise UserError(
                 f"{source}: holds more than {max_values} values or {max_depth} levels; expected "

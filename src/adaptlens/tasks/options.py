@@ -57,7 +57,7 @@ def options_of(table: Table, answer: str, taken: Sequence[str] = ()) -> Options 
     """
     free = [c for c in table.columns if c not in taken and c != answer]
     for column in free:
-        if folded(column) in CHOICES_NAMES and _all_listed(table, column):
+        if folded(column) in CHOICES_NAMES and _holds_options(table, column):
             return Options(
                 (column,),
                 f"the options column '{column}'",
@@ -121,8 +121,10 @@ def _is_plain(value: Any) -> bool:
     return not isinstance(value, list | dict | bytes | tuple | set)
 
 
-def _all_listed(table: Table, column: str) -> bool:
-    return all(_parsed(row.get(column)) is not None for row in table.rows)
+def _holds_options(table: Table, column: str) -> bool:
+    """Return whether most cells are options; a row whose cell is not is then refused."""
+    good = sum(_parsed(row.get(column)) is not None for row in table.rows)
+    return good > len(table.rows) / 2
 
 
 def _parsed(value: Any) -> list[Any] | dict[str, Any] | None:
