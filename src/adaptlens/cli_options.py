@@ -86,16 +86,6 @@ def user_errors(command: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
-def _refused(error: OSError) -> str:
-    """Return one line about a file that the operating system refuses."""
-    name = str(error.filename)
-    shown = name if len(name) <= 200 else f"{name[:80]}...{name[-40:]}"
-    return (
-        f"'{shown}': {(error.strerror or type(error).__name__).lower()}; check that name, its "
-        "permissions and the disk it is on, then run the same command again."
-    )
-
-
 READING = (
     click.option("--input", metavar="COLUMN", help="Column with the texts."),
     click.option("--target", metavar="COLUMN", help="Column with the answers."),
