@@ -2,12 +2,14 @@
 
 import json
 import math
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import click
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,6 +18,7 @@ from click.testing import CliRunner
 import adaptlens
 from adaptlens import registry
 from adaptlens.cli import main
+from adaptlens.cli_options import user_errors
 from adaptlens.config import compare_config
 from adaptlens.planned import plan_table, size_text
 from adaptlens.store import Run
@@ -369,3 +372,28 @@ def test_the_public_names_stand_for_what_they_say():
     for name in adaptlens.__all__:
         assert getattr(adaptlens, name) is not None
     assert adaptlens.study_convergence.__name__ == "convergence"
+
+
+@pytest.mark.parametrize(
+    ("refused", "words"),
+    [
+        (lambda: os.mkdir("x" * 300), "file name too long"),
+        (lambda: os.mkdir("/proc/x"), "no such file or directory"),
+        (lambda: Path("/").read_bytes(), "is a directory"),
+        (lambda: os.mkdir("/dev/null/x"), "not a directory"),
+    ],
+)
+def test_what_the_operating_system_refuses_is_one_line(refused, words):
+    command = click.command("refused")(user_errors(refused))
+    done = CliRunner().invoke(command, [])
+    assert done.exit_code == 2
+    assert words in done.stderr and len(done.stderr.splitlines()) == 1
+    assert len(done.stderr) < 400
+
+
+def test_a_closed_pipe_is_not_an_error_of_a_file():
+    def closed():
+        raise BrokenPipeError(32, "Broken pipe")
+
+    done = CliRunner().invoke(click.command("closed")(user_errors(closed)), [])
+    assert done.exit_code == 1 and "permissions" not in done.stderr

@@ -8,7 +8,7 @@ import pytest
 import safetensors
 
 from adaptlens.errors import UserError
-from adaptlens.store import ClaimLost, Run, cell_id
+from adaptlens.store import ClaimLost, Damaged, Run, cell_id
 from adaptlens.store import owners as owners_module
 from adaptlens.store.records import array_bytes, parse_array
 
@@ -367,3 +367,40 @@ def test_a_damaged_array_is_one_line_that_says_what_to_do(run):
         UserError, match=r"gold\.safetensors.*damaged.*run the command that made the run again"
     ):
         run.read(CELL).arrays["gold"]
+
+
+@pytest.mark.parametrize("name", ["arrays/gold.safetensors", "texts.json"])
+def test_a_flipped_bit_is_not_read(run, name):
+    folder = finished(run)
+    flip(folder / name)
+    record = run.read(CELL)
+    with pytest.raises(Damaged, match=f"{name}' is damaged .its SHA-256 is not that"):
+        _ = record.texts if name == "texts.json" else record.arrays["gold"]
+    # Its size is right, so that only who reads every byte sees it.
+    assert run.mend() == []
+    (said,) = run.mend(thorough=True)
+    assert name in said and not run.is_done(CELL)
+    finished(run)
+    assert run.check() == []
+
+
+@pytest.mark.parametrize("name", ["spec.json", "result.json", "texts.json", "log.jsonl"])
+def test_a_cell_with_a_file_cut_short_is_damaged_until_it_is_set_aside(run, name):
+    folder = finished(run)
+    content = (folder / name).read_bytes()
+    (folder / name).write_bytes(b"{" + content[: len(content) // 2] + b"\n")
+    states = [cell.state for cell in run.status().cells]
+    # No result depends on the log.
+    assert states == ["done" if name == "log.jsonl" else "damaged"]
+    (said,) = run.mend()
+    assert f"cells/{CELL}/{name}" in said and "set aside as 'damaged/" in said
+    assert run.check() == []
+    assert run.is_done(CELL) == (name == "log.jsonl")
+
+
+def test_a_result_that_was_lost_is_missed(run):
+    folder = finished(run)
+    (folder / "result.json").unlink()
+    assert [cell.state for cell in run.status().cells] == ["damaged"]
+    with pytest.raises(Damaged, match=r"result\.json' is missing, though the cell was finished"):
+        list(run.records())

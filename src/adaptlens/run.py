@@ -10,6 +10,7 @@ from adaptlens.errors import UserError
 from adaptlens.lm.load import LM
 from adaptlens.measure.cost import PeakMemory
 from adaptlens.store import Claim, ClaimLost
+from adaptlens.store.files import writing
 from adaptlens.study import Cell
 from adaptlens.values import Adapted, Task
 
@@ -66,7 +67,8 @@ def _run(cell: Cell, task: Task, lm: LM, claim: Claim, progress: Progress) -> No
             arrays.update({f"{component.name}.{k}": v for k, v in found.arrays.items()})
             texts.update(found.texts)
     if adapted.weights is not None:
-        adapted.weights.save(claim.folder / "adapters", _names(adapted))
+        with writing(claim.folder):
+            adapted.weights.save(claim.folder / "adapters", _names(adapted))
     numbers["peak_bytes"] = float(peak.peak_bytes)
     numbers["cell_seconds"] = time.perf_counter() - start
     curves = {k: v for k, v in adapted.training.items() if not isinstance(v, (int, float))}
