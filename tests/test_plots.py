@@ -194,6 +194,22 @@ def test_the_accuracy_figure_draws_every_score_with_its_interval():
     assert titles(chart) == ["sentiment-novel · score, %", "translation · chrF, 0–100"]
 
 
+def test_arms_that_only_a_later_panel_has_keep_marks_of_their_own():
+    scores = tables()["accuracy"]
+    few = scores[scores["adaptation"].isin(["it", "zero_shot"])].assign(task="first")
+    chart = plots.accuracy_by_examples(pd.concat([few, scores.assign(task="second")])).to_dict()
+    for channel, own in (("color", "light"), ("shape", "shape")):
+        scales = [
+            layer["encoding"][channel]["scale"]
+            for panel in chart["concat"]
+            for layer in panel["layer"]
+            if "domain" in layer["encoding"].get(channel, {}).get("scale", {})
+        ]
+        assert len(scales) >= 2 and all(scale == scales[0] for scale in scales)
+        named = {look(name).label: getattr(look(name), own) for name in set(scores["adaptation"])}
+        assert dict(zip(scales[0]["domain"], scales[0]["range"], strict=True)) == named
+
+
 def test_points_of_one_number_of_examples_stay_together():
     table = tables()["accuracy"]
     chart = plots.accuracy_by_examples(table[table["metric"] == "judged"])

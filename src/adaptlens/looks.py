@@ -99,8 +99,9 @@ ADAPTATIONS = {
 CHOSEN = {
     f"best_{name}": replace(
         ADAPTATIONS[name],
-        label=f"best {name}",
-        meaning=f"{name}, read under the one template that did best on validation items",
+        label=f"best {ADAPTATIONS[name].label}",
+        meaning=f"{ADAPTATIONS[name].label}, read under the one template that did best on "
+        "validation items",
         shape=shape,
     )
     for name, shape in (

@@ -1,7 +1,7 @@
 """What all figures share: widths, neutral colours, panels, and the house style."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from adaptlens.looks import look_of_pair
@@ -106,6 +106,8 @@ def figure(panels: list[Any], columns: int, gap: int = 56) -> "alt.ConcatChart":
 
     if not panels:
         raise NothingToDraw("the table has no finite number to draw")
+    for channel in ("color", "shape", "strokeDash"):
+        _one_scale(panels, channel)
     axis: dict[str, Any] = {"labelColor": MUTED, "titleColor": MUTED, "titleFontWeight": "normal"}
     axis |= {"labelFontSize": 11, "titleFontSize": 11, "titlePadding": 6}
     axis |= {"gridColor": LINE, "domainColor": MUTED, "tickColor": MUTED}
@@ -130,3 +132,34 @@ def figure(panels: list[Any], columns: int, gap: int = 56) -> "alt.ConcatChart":
             | {"symbolSize": 70, "offset": 10, "columnPadding": 16},
         ),
     )
+
+
+def _one_scale(panels: Sequence[Any], channel: str) -> None:
+    """Give the panels' scales of a channel one domain, each value the mark it was first given.
+
+    Panels share the scale, and Vega-Lite joins their domains but takes the first one's range, so
+    that what is missing in the first panel would get another's mark.
+    """
+    scales = [
+        scale
+        for one in panels
+        for layer in one.layer
+        if (scale := _scale(layer, channel)) is not None and isinstance(scale["domain"], list)
+    ]
+    marks: dict[str, Any] = {}
+    for scale in scales:
+        for value, mark in zip(scale["domain"], scale["range"], strict=True):
+            marks.setdefault(value, mark)
+    for scale in scales:
+        scale["domain"], scale["range"] = list(marks), list(marks.values())
+
+
+def _scale(layer: Any, channel: str) -> Any:
+    """Return the scale of one of a layer's channels; None where it has none of its own."""
+    import altair as alt
+
+    if layer.encoding is alt.Undefined:
+        return None
+    given = layer.encoding[channel]
+    scale = given["scale"] if isinstance(given, alt.Color | alt.Shape | alt.StrokeDash) else None
+    return None if scale in (None, alt.Undefined) else scale
