@@ -67,7 +67,7 @@ EACH = [
     (kind, NAMES[(2 * i + j) % len(NAMES)])
     for i, kind in enumerate(KINDS)
     for j in range(len(NAMES) if kind == "cells/*/result.json" else 2)
-]
+] + [("lock", "a folder"), ("lock", "a pipe")]
 """Two kinds of damage to every kind of file, in turn, and all of them to a result;
 `benchmarks/crash.py` takes any file at random."""
 

@@ -2,6 +2,7 @@
 
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from adaptlens.store.claims import leftovers, remove_leftovers
@@ -51,7 +52,9 @@ def mend(run: Path, *, thorough: bool = False) -> list[str]:
             for path in stale_temporaries(run, now):
                 remove(path)
         for folder in cell_folders(run):
-            said += _mend_cell(run, folder, thorough=thorough)
+            # Another command may set the same cell aside.
+            with suppress(FileNotFoundError):
+                said += _mend_cell(run, folder, thorough=thorough)
     return said
 
 

@@ -51,8 +51,9 @@ def carry_out(
     """
     run = Run.open(out or default_folder(study), create=True)
     models = list(models)
+    # First, as what is damaged may be what keeps commands apart.
+    _mend(run)
     with working(run.folder, plan_digest(study)):
-        _mend(run)
         for name, value in (beside or {}).items():
             run.write_json(name, value)
         for attempt in range(1, MOST_MENDS + 1):
