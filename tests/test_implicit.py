@@ -93,7 +93,7 @@ def test_families_together_and_transfer_need_two_families(llama: Path):
 
 def test_circuits_of_a_task_of_ones_own_need_no_family(llama: Path):
     study = implicit.plan(
-        implicit_config(models=[str(llama)], tasks=["sentiment"], draws=2, queries=8)
+        implicit_config(models=[str(llama)], tasks=["sentiment"], draws=2, queries=100)
     )
     assert {cell.task["name"] for cell in study.cells} == {"sentiment"}
     assert {m.name for cell in study.cells for m in cell.measurements} == {"circuits", "heads"}
