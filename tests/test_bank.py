@@ -273,11 +273,11 @@ def test_running_out_of_memory_halves_the_block_and_goes_on(
     real = batches.Block.losses
     refused = []
 
-    def scarce(block: batches.Block, lm: LM) -> torch.Tensor:
+    def scarce(block: batches.Block, lm: LM, weights: Any) -> torch.Tensor:
         if block.tokens_computed > 100 or (block.first == 1 and len(refused) == 2):
             refused.append(block.tokens_computed)
             raise torch.OutOfMemoryError("out of memory")
-        return real(block, lm)
+        return real(block, lm, weights)
 
     monkeypatch.setattr(batches.Block, "losses", scarce)
     bank = LoraBank(lm, num_variants=3, rank=4)

@@ -228,8 +228,10 @@ def test_a_model_that_changed_after_the_plan_is_refused(folder, tmp_path):
     study, run = comparison.plan(config), Run.open(tmp_path / "run", create=True)
     write_plan(run, study)
     run.write_json(LOADING_FILE, loading({"llama-0": f"{tmp_path}/llama-0"}, config))
-    settings_file = tmp_path / "llama-0" / "generation_config.json"
-    settings_file.write_text(settings_file.read_text() + "\n")
+    settings_file = tmp_path / "llama-0" / "config.json"
+    settings_file.write_text(
+        json.dumps({**json.loads(settings_file.read_text()), "rms_norm_eps": 0.1})
+    )
     with pytest.raises(UserError, match="is not the one the run was planned with"):
         work(run.folder, Silent())
 

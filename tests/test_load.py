@@ -547,7 +547,8 @@ def test_a_file_is_not_a_model(llama):
 def test_a_folder_that_is_not_there_is_one_line(name):
     with pytest.raises(UserError) as error:
         load(name)
-    assert_one_line(error, f"'{name}'", "expected an existing folder", "Hugging Face id")
+    shown = name.replace("\0", "\\x00")
+    assert_one_line(error, f"'{shown}'", "expected an existing folder", "Hugging Face id")
 
 
 def test_a_hub_name_without_network_or_cache_is_one_line(monkeypatch, tmp_path):

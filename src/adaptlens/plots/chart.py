@@ -140,9 +140,12 @@ def _one_scale(panels: Sequence[Any], channel: str) -> None:
     Panels share the scale, and Vega-Lite joins their domains but takes the first one's range, so
     that what is missing in the first panel would get another's mark.
     """
+    import altair as alt
+
     scales = [
         scale
         for one in panels
+        if isinstance(one, alt.LayerChart)
         for layer in one.layer
         if (scale := _scale(layer, channel)) is not None and isinstance(scale["domain"], list)
     ]

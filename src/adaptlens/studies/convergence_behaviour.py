@@ -140,13 +140,14 @@ class Behaving:
     def map(self, task: dict[str, Any], most_queries: int = 60) -> Rows:
         """Return the states of the main conditions in two dimensions, layer by layer.
 
-        Of the first draw, along the two principal axes of all of them together.
+        Of the first draw, along the two principal axes of all of them together. None where none of
+        the main conditions was measured.
         """
         inside = self.compared.inside
         labels = ["zero-shot", *(self.compared.label(n) for n in ("icl", "it", "sl"))]
         labels = [label for label in labels if inside.has(label)]
         rows: Rows = []
-        for place, layer in enumerate(inside.layers()):
+        for place, layer in enumerate(inside.layers() if labels else ()):
             states = [
                 inside.states(label, layer)[0, :most_queries].astype(float) for label in labels
             ]

@@ -323,7 +323,7 @@ class Factors:
                 claim = f"at the {position}, ICL and IT are more alike than the anchor and IT"
                 statements.append(self.statement(10, claim, 1, effect))
         if self.has(icl, position="labels"):
-            for right in (icl, it, ANCHOR):
+            for right in filter(self.has, (icl, it, ANCHOR)):
                 rows += self.rows(
                     "position", "labels ~ last", float("nan"), f"{icl} @labels", right
                 )
@@ -340,11 +340,11 @@ class Factors:
             self.compared.inside.add(found.values())
             name = path.label.partition("-path")[2].removeprefix("-rate-") or "default rate"
             for dose, one in found.items():
-                for left in (icl, ANCHOR):
+                for left in filter(self.has, (icl, ANCHOR)):
                     rows += self.rows(f"dose: {name}", str(dose), float(dose), left, one.label)
-            if path.label.endswith("-path") and len(found) > 2:
-                statements += self._dose_statements(icl, list(found), [c.label for c in
-                                                                      found.values()])  # fmt: skip
+            if path.label.endswith("-path") and len(found) > 2 and self.has(icl):
+                labels = [one.label for one in found.values()]
+                statements += self._dose_statements(icl, list(found), labels)
         return rows, statements
 
     def _dose_statements(
