@@ -73,7 +73,8 @@ def test_the_attention_code_is_one_that_the_family_has() -> None:
             if hasattr(config, key):
                 setattr(config, key, None)
         chosen = attention_implementation(config)
-        transformers.AutoModelForCausalLM.from_config(config, attn_implementation=chosen)
+        made = transformers.AutoModelForCausalLM.from_config(config, attn_implementation=chosen)
+        assert made.config._attn_implementation == chosen
 
 
 def test_layers_of_a_kind_whose_attention_is_not_known_leave_behaviour_only(monkeypatch) -> None:

@@ -119,7 +119,9 @@ def altered(plain: Path, folder: Path, **changes: Any) -> Path:
 def test_a_setting_of_another_version_that_is_off_is_passed_over(
     off: Any, plain: Path, tmp_path: Path
 ) -> None:
-    LoraBank.load(tiny.tiny_lm("llama"), [altered(plain, tmp_path, use_novelty=off)])
+    lm = tiny.tiny_lm("llama")
+    found = LoraBank.load(lm, [altered(plain, tmp_path, use_novelty=off)])
+    assert torch.equal(found.masters, LoraBank.load(lm, [plain]).masters)
 
 
 @pytest.mark.parametrize("on", [True, 0, 1, "yes", [1], {"a": 1}, 0.0])

@@ -116,10 +116,13 @@ def test_a_copy_by_hard_links_keeps_its_files(run, outside):
     for path in (folder / "log.jsonl", run.folder / "lock", _log(run, 0)):
         path.unlink(missing_ok=True)
         os.link(outside / "precious.txt", path)
+    before = (outside / "precious.txt").read_bytes()
     _log(run, 0)
     run.mend()
     append_event(folder, '{"event":"x","time":"now"}')
     write_atomically(folder / "log.jsonl", "new")
+    assert (outside / "precious.txt").read_bytes() == before != b""
+    assert (folder / "log.jsonl").read_text() == "new"
 
 
 def test_a_run_may_be_reached_through_a_link(run, tmp_path):
@@ -301,11 +304,12 @@ def test_the_plan_of_a_dead_process_keeps_nobody_off(run):
     code = (
         "import os, sys; from pathlib import Path\n"
         "from adaptlens.store.commands import working\n"
-        "working(Path(sys.argv[1]), 'a' * 64).__enter__(); os._exit(0)"
+        "held = working(Path(sys.argv[1]), 'a' * 64); held.__enter__(); os._exit(0)"
     )
     subprocess.run([sys.executable, "-c", code, str(run.folder)], check=True)
+    (left,) = (run.folder / "commands").iterdir()
     with working(run.folder, "b" * 64):
-        pass
+        assert not left.exists()
 
 
 # Disks.
