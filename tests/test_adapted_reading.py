@@ -206,6 +206,34 @@ def test_a_map_whose_weight_is_used_without_its_module_is_refused_by_name() -> N
         LoraBank(language_model("mamba", True), num_variants=1, targets=["dt_proj"])
 
 
+def test_without_known_projections_the_modules_that_can_be_tuned_are_named() -> None:
+    with pytest.raises(
+        UserError, match=r'tunes \(in_proj, out_proj, x_proj\), such as --set "tune.targets='
+    ):
+        LoraBank(language_model("mamba", True), num_variants=1)
+
+
+def test_attention_in_some_layers_only_is_tuned_at_its_queries_and_values() -> None:
+    lm = assemble(recurrent_gemma(), tiny.tiny_tokenizer(), name="m", digest="")
+    bank = LoraBank(lm, num_variants=1, rank=2)
+    assert sorted(bank.matrices(0)) == [
+        "model.layers.2.temporal_block.q_proj",
+        "model.layers.2.temporal_block.v_proj",
+    ]
+
+
+def recurrent_gemma() -> Any:
+    config = transformers.RecurrentGemmaConfig(
+        vocab_size=tiny.VOCAB,
+        hidden_size=32,
+        intermediate_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        lru_width=32,
+    )
+    return transformers.AutoModelForCausalLM.from_config(config)
+
+
 @pytest.mark.parametrize("tied", [False, True])
 def test_a_tuned_output_head_saved_by_peft_is_read_and_another_base_is_refused(
     tied: bool, tmp_path: Path

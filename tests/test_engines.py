@@ -28,7 +28,7 @@ from adaptlens.store import Run, cell_id
 from adaptlens.studies import compare as comparison
 from adaptlens.studies.compare_tables import analyse
 from adaptlens.studies.running import execute, write_plan, write_tables
-from adaptlens.study import Cell
+from adaptlens.study import Cell, by_model
 from tiny import tiny_folder
 
 DETERMINISTIC = ("accuracy", "differences", "baselines", "calibration", "reliability", "answers")
@@ -141,8 +141,24 @@ def test_a_worker_without_a_base_of_its_own_helps_where_one_is_drained(folder):
     held = [lease(run, digest) for digest in bases(study)]
     assert None not in held
     assert [lease(run, digest) for digest in bases(study)] == [None, None]
-    outcome = drain(study, run, lambda cell: load(f"{folder}/{cell.model['name']}"), Silent())
+    reporter = Order()
+    outcome = drain(study, run, lambda cell: load(f"{folder}/{cell.model['name']}"), reporter)
     assert outcome.finished == 12
+    groups = by_model(study.cells)
+    assert [cell.model["name"] for cell in reporter.cells] == ["llama-0"] * 6 + ["gpt2-0"] * 6
+    # Tuning first: the one whose base it is begins at the other end.
+    assert reporter.cells == [cell for members in groups for cell in reversed(members)]
+    assert reporter.cells[0].adaptation.name == "full"
+
+
+class Order(Silent):
+    """Remembers in which order cells were started."""
+
+    def __init__(self):
+        self.cells = []
+
+    def started(self, cell):
+        self.cells.append(cell)
 
 
 def test_the_lease_of_a_dead_worker_is_void(folder):

@@ -22,8 +22,10 @@ def drain(study: Study, run: Run, load: LoadModel, reporter: Reporter) -> Outcom
     """Finish every cell of the study, together with whoever else works on the run.
 
     A base nobody has is taken before one that somebody drains; when there is none left, the worker
-    helps where most is left to do. Cells that other processes hold are waited for, and taken over
-    if those die; cells that failed elsewhere meanwhile are not tried again.
+    helps where most is left to do, from the other end: what takes longest, tuning on the most
+    examples, is not left for when only one worker has anything to do. Cells that other processes
+    hold are waited for, and taken over if those die; cells that failed elsewhere meanwhile are not
+    tried again.
 
     Raises:
         UserError: at the first cell that fails for a reason the user can fix.
@@ -91,7 +93,7 @@ def _holders(run: Run, cells: Iterable[str]) -> str:
 def _next_base(
     run: Run, free: Mapping[str, Cell], loaded: Mapping[str, Any]
 ) -> tuple[list[str], Held]:
-    """Return the free cells of the base to take next, and what holds it; none, to wait."""
+    """Return the free cells of the base to take next in their order, and what holds it."""
     names = {id(cell): name for name, cell in free.items()}
     groups = {
         _base(group[0]): [names[id(cell)] for cell in group]
@@ -102,7 +104,8 @@ def _next_base(
         if taken := lease(run, base):
             return groups[base], taken
     most = max(groups.values(), key=len, default=[])
-    return next((groups[base] for base in groups if base in loaded), most), nullcontext()
+    helped = next((groups[base] for base in groups if base in loaded), most)
+    return helped[::-1], nullcontext()
 
 
 def _ready(lm: Any) -> Any:

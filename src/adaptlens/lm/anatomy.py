@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from adaptlens.errors import UserError
 from adaptlens.lm.kept import keeping
 
+QUERY_AND_VALUE = ("q_proj", "v_proj")
+"""What LoRA tunes by default (arXiv 2106.09685), by the names most families give it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
@@ -27,7 +30,7 @@ class Layout:
     attention: str = "self_attn"
     mlp: str = "mlp"
     o_proj: str = "o_proj"
-    tuning_targets: tuple[str, ...] = ("q_proj", "v_proj")
+    tuning_targets: tuple[str, ...] = QUERY_AND_VALUE
     mask_by_type: bool = False
     window_everywhere: bool = False
     parallel: bool = False

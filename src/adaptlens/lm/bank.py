@@ -6,7 +6,7 @@ batched product, whichever adapter each row belongs to.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from adaptlens.errors import UserError, unknown
 from adaptlens.lm import adapters
+from adaptlens.lm.anatomy import QUERY_AND_VALUE
 from adaptlens.lm.load import LM
 
 
@@ -268,22 +269,33 @@ def _named_targets(lm: LM, targets: Sequence[str] | None) -> tuple[str, ...]:
         return _usual_targets(lm)
     if tuple(targets) != (ALL_LINEAR,):
         return tuple(targets)
-    head = lm.model.get_output_embeddings()
-    linear = [
-        name.rpartition(".")[2]
-        for name, module in lm.model.named_modules()
-        if _widths(module) is not None and module is not head
-    ]
-    return tuple(sorted(set(linear)))
+    return tuple(sorted({name.rpartition(".")[2] for name in _linear_maps(lm)}))
 
 
 def _usual_targets(lm: LM) -> tuple[str, ...]:
-    if lm.anatomy is None:
-        raise UserError(
-            f"model '{lm.name}' has an architecture whose query and value projections are not "
-            "known; name the modules to tune (targets: [...])."
-        )
-    return lm.anatomy.tuning_targets
+    if lm.anatomy is not None:
+        return lm.anatomy.tuning_targets
+    linear = _linear_maps(lm)
+    names = {name.rpartition(".")[2] for name in linear}
+    # Models with attention in some layers only have these two in those.
+    if names.issuperset(QUERY_AND_VALUE):
+        return QUERY_AND_VALUE
+    fit = sorted(names - {n.rpartition(".")[2] for n in linear.keys() - _reached(lm, linear)})
+    raise UserError(
+        f"model '{lm.name}' has no query and value projections that are known here; say which of "
+        f"its linear modules LoRA tunes ({', '.join(fit) or 'none runs on every token'}), such as "
+        f'--set "tune.targets=[{", ".join(fit)}]", or use full tuning.'
+    )
+
+
+def _linear_maps(lm: LM) -> dict[str, nn.Module]:
+    """Return all linear modules but the output head, by name."""
+    head = lm.model.get_output_embeddings()
+    return {
+        name: module
+        for name, module in lm.model.named_modules()
+        if _widths(module) is not None and module is not head
+    }
 
 
 def _find_sites(model: nn.Module, targets: Sequence[str], rank: int) -> list[Site]:
@@ -315,7 +327,6 @@ def _find_sites(model: nn.Module, targets: Sequence[str], rank: int) -> list[Sit
     return sites
 
 
-@torch.no_grad()
 def _check_reached(lm: LM, sites: Sequence[Site]) -> None:
     """Refuse modules that do not see all tokens of all rows, batch first, when the model runs.
 
@@ -325,6 +336,19 @@ def _check_reached(lm: LM, sites: Sequence[Site]) -> None:
     Raises:
         UserError: names the first such module.
     """
+    reached = _reached(lm, {site.name: site.module for site in sites})
+    missed = [site.name for site in sites if site.name not in reached]
+    if missed:
+        raise UserError(
+            f"LoRA target {missed[0]} of '{lm.name}' does not run on every token as a module of "
+            "its own, so an adapter on it would not be what is read; leave it out of targets, or "
+            "use full tuning."
+        )
+
+
+@torch.no_grad()
+def _reached(lm: LM, modules: Mapping[str, nn.Module]) -> set[str]:
+    """Return the names of the modules that see all tokens of all rows when the model runs."""
     batch, seq = 3, 2
     reached: set[str] = set()
 
@@ -336,19 +360,13 @@ def _check_reached(lm: LM, sites: Sequence[Site]) -> None:
 
         return note
 
-    hooks = [site.module.register_forward_hook(seen(site.name)) for site in sites]
+    hooks = [module.register_forward_hook(seen(name)) for name, module in modules.items()]
     try:
         lm.model(input_ids=torch.full((batch, seq), lm.pad_id, device=lm.device), use_cache=False)
     finally:
         for hook in hooks:
             hook.remove()
-    missed = [site.name for site in sites if site.name not in reached]
-    if missed:
-        raise UserError(
-            f"LoRA target {missed[0]} of '{lm.name}' does not run on every token as a module of "
-            "its own, so an adapter on it would not be what is read; leave it out of targets, or "
-            "use full tuning."
-        )
+    return reached
 
 
 def _widths(module: nn.Module) -> tuple[int, int] | None:
