@@ -27,13 +27,14 @@ import torch
 import transformers
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from adaptlens import prompts, tasks, zoo
+from adaptlens import prompts, tasks
 from adaptlens.adapt import loop
 from adaptlens.adapt.batches import Lesson
 from adaptlens.adapt.lessons import lessons_for
 from adaptlens.adapt.optimiser import Recipe
 from adaptlens.lm.bank import LoraBank
 from adaptlens.lm.load import LM, assemble, load
+from adaptlens.models import shipped
 from adaptlens.zoo import tokenizer as zoo_tokenizer
 
 RATE, RANK, ALPHA = 5e-3, 8, 16
@@ -43,7 +44,7 @@ LONG_SECONDS = 60.0
 
 def build(name: str) -> LM:
     """Return the reference model, or a random Llama (18M; 1M where no reference is shipped)."""
-    if name == "reference" and name in zoo.names():
+    if name == "reference" and name in shipped.names():
         return load("reference", device="cpu")
     tokenizer = zoo_tokenizer.build()
     small = name == "reference"

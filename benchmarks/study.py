@@ -23,7 +23,8 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from adaptlens import prompts, tasks, zoo
+from adaptlens import prompts, tasks
+from adaptlens.models import shipped
 from adaptlens.values import Task
 
 TASKS = ("sentiment-novel", "translation")
@@ -139,7 +140,7 @@ def main() -> None:
     names, shots, methods, draws = TASKS, SHOTS, METHODS, DRAWS
     if given.quick:
         names, shots, methods, draws = TASKS[:1], SHOTS[:1], METHODS[:1], 2
-    model = zoo.folder("reference")
+    model = shipped.folder("reference")
     cells = []
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)

@@ -222,9 +222,9 @@ def _after(rest: Sequence[str], options: Sequence[str]) -> list[str]:
 
 def _is_here(model: str) -> bool:
     """Whether a model ships with the package."""
-    from adaptlens import zoo
+    from adaptlens.models import shipped
 
-    return model.rpartition(":")[2] in (*zoo.names(), "ladder")
+    return model.rpartition(":")[2] in (*shipped.names(), "ladder")
 
 
 def _to_fetch(known: click.Command, rest: Sequence[str]) -> str:

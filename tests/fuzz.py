@@ -17,9 +17,10 @@ from typing import Any
 
 import yaml
 
-from adaptlens import modelfiles, modelshape, sandbox, zoo
+from adaptlens import modelfiles, modelshape, sandbox
 from adaptlens.config import COMPARISON, CONVERGENCE, IMPLICIT, LIMITS, load_config
 from adaptlens.errors import LONGEST_MESSAGE, UserError
+from adaptlens.models import shipped
 from adaptlens.tasks import lm_eval, lm_eval_yaml, templates
 from adaptlens.tasks.assembly import Settings, file_task
 
@@ -281,7 +282,7 @@ def _model(name: str) -> Callable[[bytes, Path], object]:
     def read(data: bytes, folder: Path) -> object:
         place = folder / "model"
         place.mkdir(exist_ok=True)
-        for file in zoo.folder("reference").iterdir():
+        for file in shipped.folder("reference").iterdir():
             if not (place / file.name).exists():
                 (place / file.name).symlink_to(file)
         (place / name).unlink(missing_ok=True)
@@ -296,7 +297,7 @@ def _model(name: str) -> Callable[[bytes, Path], object]:
 
 
 def _model_file(name: str) -> bytes:
-    return (zoo.folder("reference") / name).read_bytes()
+    return (shipped.folder("reference") / name).read_bytes()
 
 
 INDEX = {"metadata": {"total_size": 1}, "weight_map": {"lm_head.weight": "model.safetensors"}}

@@ -12,12 +12,12 @@ from adaptlens.errors import UserError
 from adaptlens.lm import patch
 from adaptlens.lm.edges import Node, edge_attribution
 from adaptlens.lm.load import LM, load
-from adaptlens.lm.units import METRICS, Pair
+from adaptlens.lm.units import Pair
 from adaptlens.measure.circuits import Ablated, Circuits
 from adaptlens.measure.edges import EdgeEffects
 from adaptlens.measure.heads import Heads
 from adaptlens.measure.pairs import matched, written
-from adaptlens.values import Task
+from adaptlens.values import METRICS, Task
 from planted import planted_lm
 
 CONDITIONS = {

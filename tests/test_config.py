@@ -12,7 +12,6 @@ from adaptlens import registry
 from adaptlens.canonical import canonical_json
 from adaptlens.config import (
     COMPARISON,
-    SCHEMAS,
     CompareConfig,
     compare_config,
     load_config,
@@ -254,9 +253,9 @@ def test_a_config_is_frozen_and_has_a_digestible_form():
     assert '"rate":[0.001]' in canonical_json(dataclasses.asdict(config))
 
 
-@pytest.mark.parametrize("study", SCHEMAS)
+@pytest.mark.parametrize("study", registry.names("settings"))
 def test_every_setting_has_words_for_its_error(study):
-    schema = SCHEMAS[study]
+    schema = registry.resolve("settings", study)
     names = {field.name for field in dataclasses.fields(schema.kind)} | {""}
     for outer, table in schema.tables.items():
         names |= {f"{outer}.{inner}" for inner in table.__annotations__}

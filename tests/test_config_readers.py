@@ -9,7 +9,7 @@ import pytest
 
 import adaptlens
 from adaptlens import registry
-from adaptlens.config import SCHEMAS, Tune
+from adaptlens.config import Tune
 from adaptlens.config.comparison import Prices
 from adaptlens.config.settings import Engine
 from adaptlens.engines.on_ray import OnRay
@@ -24,9 +24,9 @@ OWN = {
 """What the names of the modules in studies/ begin with that belong to one study."""
 
 
-@pytest.mark.parametrize("study", SCHEMAS)
+@pytest.mark.parametrize("study", registry.names("settings"))
 def test_every_setting_of_a_study_is_read(study):
-    known = {field.name for field in fields(SCHEMAS[study].kind)}
+    known = {field.name for field in fields(registry.resolve("settings", study).kind)}
     read = {name for path, called in modules(study).items() for name in names_read(path, *called)}
     assert known - read == set()
 
@@ -60,7 +60,7 @@ def modules(study: str) -> dict[Path, tuple[str, ...]]:
         path for path in SOURCE.rglob("*.py") if path.parent.name not in ("config", "studies")
     ]
     own = [path for path in SOURCE.glob("studies/*.py") if not path.name.startswith(others)]
-    module = SCHEMAS[study].kind.__module__.rpartition(".")[2]
+    module = registry.resolve("settings", study).kind.__module__.rpartition(".")[2]
     return {
         **dict.fromkeys((*shared, *own), ("config", "settings")),
         SOURCE / "config" / f"{module}.py": ("self", "out"),

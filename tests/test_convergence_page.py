@@ -10,6 +10,7 @@ import pytest
 from adaptlens import report
 from adaptlens.figures import draw
 from adaptlens.grids import convergence as tabled
+from adaptlens.grids import entries
 from adaptlens.report.convergence import wanted
 from adaptlens.report.state_map import HEIGHT, MARGIN, WIDTH, embedded, state_maps
 from convergence_samples import DEPTH, MODELS, TASK, cell_of, claim, points, sample
@@ -160,7 +161,7 @@ def test_a_pair_stands_beside_its_baseline_and_floor_and_links_to_its_cells():
         f"model == 'reference' and left == 'icl-16' and right == 'it-16' and layer == {DEPTH} "
         "and measure == 'centred' and not is_final"
     )
-    cells = tabled.cells_by_condition(one.cells)
+    cells = entries.cells_by_condition(one.cells)
     row = tabled.pairs(rows, "pairs-main", "Pairs", cells).rows[0]
     assert texts(row)[1:9] == [
         "icl-16", "it-16", "centred cosine", "0.770 [0.740, 0.800]", "0.000",

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from adaptlens import zoo
+from adaptlens.models import shipped
 from adaptlens.tasks import implicit
 from adaptlens.tasks.implicit import makers, solvers
 from adaptlens.zoo import formal, formal_check, pretrain
@@ -88,9 +88,9 @@ def test_digits_are_tokens_and_an_answer_is_one_with_its_space() -> None:
 
 
 def test_the_shipped_weights_fit_and_are_what_the_recipe_makes() -> None:
-    card = json.loads((zoo.folder("reference-math") / "card.json").read_text())
+    card = json.loads((shipped.folder("reference-math") / "card.json").read_text())
     assert card["recipe"] == json.loads(json.dumps(pretrain.RECIPES["reference-math"].described()))
-    size = (zoo.folder("reference-math") / "model.safetensors").stat().st_size
+    size = (shipped.folder("reference-math") / "model.safetensors").stat().st_size
     assert size <= 4_000_000
     assert size == pytest.approx(4 * card["parameters"], rel=0.01)
 
@@ -98,8 +98,8 @@ def test_the_shipped_weights_fit_and_are_what_the_recipe_makes() -> None:
 def test_the_check_of_the_shipped_model_is_the_one_on_its_card() -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    folder = zoo.folder("reference-math")
-    held_out = zoo.card("reference-math")["held_out"]
+    folder = shipped.folder("reference-math")
+    held_out = shipped.card("reference-math")["held_out"]
     model = AutoModelForCausalLM.from_pretrained(folder).eval()
     found = formal_check.rows(
         model, AutoTokenizer.from_pretrained(folder), queries=held_out["queries"], shots=(0,)

@@ -17,9 +17,9 @@ from adaptlens.grids import Grid
 from adaptlens.looks import METRICS
 from adaptlens.report import comparison, convergence, implicit, limits
 from adaptlens.studies import circuit_checks
-from adaptlens.studies.circuit_conditions import METRICS as PATCHED
 from adaptlens.studies.circuit_conditions import chance_of
 from adaptlens.studies.convergence_factors import _from_0_to_1
+from adaptlens.values import METRICS as PATCHED
 
 TABLE = {"break_even": "break_even", "per-task": "per_task", "per-model": "per_model",
          "mixed": "mixed_effects", "heads": "annotations", "graph": "circuit"}  # fmt: skip

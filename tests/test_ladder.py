@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from adaptlens import zoo
+from adaptlens.models import shipped
 from adaptlens.tasks import microworld as bundled
 from adaptlens.tasks import world
 from adaptlens.zoo import ladder_check, ladder_corpus, pretrain
@@ -197,7 +197,7 @@ def test_the_tokenizer_knows_the_words_that_tasks_are_asked_with(tokenizer) -> N
 
 
 def test_three_families_climb_three_sizes_and_one_rung_has_three_exposures() -> None:
-    assert zoo.ladder() == list(LADDER) and len(LADDER) == 11
+    assert len(LADDER) == 11
     for family in FAMILIES:
         for size in SIZES:
             assert LADDER[f"ladder-{family}-{size}"].exposure == "much"
@@ -226,7 +226,7 @@ def test_the_families_have_different_blocks(rungs) -> None:
 
 def test_the_ladder_fits_into_24_megabytes(rungs) -> None:
     on_disk = {
-        name: sum(p.stat().st_size for p in zoo.folder(name).iterdir()) for name in zoo.ladder()
+        name: sum(p.stat().st_size for p in shipped.folder(name).iterdir()) for name in list(LADDER)
     }
     assert sum(on_disk.values()) <= 24_000_000
     for name, size in on_disk.items():
@@ -313,7 +313,7 @@ def test_an_unexposed_card_counts_no_exposed_pair(climbed: Path) -> None:
 
 def test_the_names_of_the_ladder_need_no_torch() -> None:
     code = (
-        "import sys; from adaptlens import zoo; assert len(zoo.ladder()) == 11;"
+        "import sys; from adaptlens.zoo.recipes import LADDER; assert len(LADDER) == 11;"
         "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -345,9 +345,9 @@ def test_the_check_passes_on_mean_accuracy_above_chance_under_novel_labels() -> 
     assert ladder_check.passed(rows(0.46)) and not ladder_check.passed(rows(0.44))
 
 
-@pytest.mark.parametrize("name", zoo.ladder())
+@pytest.mark.parametrize("name", LADDER)
 def test_a_shipped_rung_is_what_its_recipe_makes(name: str) -> None:
-    card = zoo.card(name)
+    card = shipped.card(name)
     assert card["recipe"] == json.loads(json.dumps(LADDER[name].described()))
     assert card["seed"] == 0 and card["dtype"] == "float16"
 

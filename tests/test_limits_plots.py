@@ -7,8 +7,8 @@ import pytest
 
 from adaptlens import plots
 from adaptlens.abilities import abilities
-from adaptlens.counts import parameters
 from adaptlens.figures import svg
+from adaptlens.formatting import parameters
 from adaptlens.looks import ADAPTATIONS, PAIRS, SPARE
 from adaptlens.plots import NothingToDraw
 from adaptlens.plots.limits import PALETTE, size_classes

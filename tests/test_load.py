@@ -559,10 +559,10 @@ def test_a_hub_name_without_network_or_cache_is_one_line(monkeypatch, tmp_path):
 
 
 def test_a_misspelt_shipped_name_is_pointed_to_the_right_one(monkeypatch):
-    from adaptlens import zoo
+    from adaptlens.models import shipped
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(zoo, "names", lambda: ["reference"])
+    monkeypatch.setattr(shipped, "names", lambda: ["reference"])
     with pytest.raises(UserError) as error:
         load("refrence")
     assert_one_line(error, "no model 'refrence'", "did you mean 'reference'?")
@@ -594,10 +594,10 @@ def test_what_the_hub_refuses_is_one_line(kind, wanted, monkeypatch):
 
 
 def test_a_shipped_name_is_looked_up_before_the_hub(llama, monkeypatch):
-    from adaptlens import zoo
+    from adaptlens.models import shipped
 
-    monkeypatch.setattr(zoo, "names", lambda: ["reference"])
-    monkeypatch.setattr(zoo, "folder", lambda name: llama)
+    monkeypatch.setattr(shipped, "names", lambda: ["reference"])
+    monkeypatch.setattr(shipped, "folder", lambda name: llama)
     lm = load("reference", device="cpu")
     assert (lm.name, lm.digest) == ("reference", modelfiles.digest(llama))
 

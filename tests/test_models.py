@@ -9,11 +9,11 @@ import zipfile
 import pytest
 from click.testing import CliRunner
 
-from adaptlens import modelfiles, zoo
+from adaptlens import modelfiles
 from adaptlens.cli import main
 from adaptlens.errors import UserError
 from adaptlens.lm.load import load
-from adaptlens.models import obtainable
+from adaptlens.models import obtainable, shipped
 from tiny_gguf import tiny_gguf
 
 NAME = "smollm2"
@@ -184,7 +184,7 @@ def test_the_cache_is_where_the_user_wants_it(monkeypatch, tmp_path):
 
 def test_the_list_has_every_model_and_whether_it_is_here(pinned, content, tmp_path):
     rows = json.loads(invoke("models", "list", "--json").stdout)
-    assert [row["name"] for row in rows] == [NAME, *zoo.names()]
+    assert [row["name"] for row in rows] == [NAME, *shipped.names()]
     assert {row["name"] for row in rows if not row["here"]} == {NAME}
     assert rows[0]["get"] == "adaptlens models get smollm2"
     assert all(row["licence"] and row["summary"] and row["parameters"] > 0 for row in rows)

@@ -12,7 +12,8 @@ from adaptlens.lm import patch, suffix
 from adaptlens.lm.bank import LoraBank
 from adaptlens.lm.full import FullVariants
 from adaptlens.lm.patch import Method, all_units, joint, sweep, sweeps, unit_means
-from adaptlens.lm.units import METRICS, Unit
+from adaptlens.lm.units import Unit
+from adaptlens.values import METRICS
 from naive_patching import (
     FAMILIES,
     SEQ,

@@ -11,10 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from adaptlens import columns, figures, grids
+from adaptlens.formatting import say, visible
 from adaptlens.planned import plan_table
 from adaptlens.printer import Printer
 from adaptlens.terminal import Display, rows_table, status_table
-from adaptlens.visible import say, visible
 
 NASTY = (
     "[/INST]", "[/b]", "[bold red]", "[link=file:///etc/passwd]x[/link]", ":smile:", "\\[",

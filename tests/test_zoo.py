@@ -12,8 +12,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adaptlens import zoo
 from adaptlens.errors import UserError
+from adaptlens.models import shipped
 from adaptlens.tasks import microworld as bundled
 from adaptlens.tasks import world
 from adaptlens.zoo import check, microworld, pretrain
@@ -39,7 +39,7 @@ def tokenizer():
 def reference():
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    folder = zoo.folder("reference")
+    folder = shipped.folder("reference")
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     return model, AutoTokenizer.from_pretrained(folder)
 
@@ -232,14 +232,14 @@ def test_unknown_models_and_devices_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="did you mean 'cuda'"):
         pretrain.train("reference", seed=0, out=tmp_path / "x", device="cudda", recipe=TINY)
     with pytest.raises(UserError, match="did you mean 'reference'"):
-        zoo.folder("refrence")
+        shipped.folder("refrence")
     assert not (tmp_path / "x").exists()
 
 
 def test_the_shipped_weights_fit_and_are_what_the_recipe_makes() -> None:
-    folder = zoo.folder("reference")
+    folder = shipped.folder("reference")
     assert (folder / "model.safetensors").stat().st_size <= 4_000_000
-    card = zoo.card("reference")
+    card = shipped.card("reference")
     recipe = json.loads(json.dumps(pretrain.RECIPES["reference"].described()))
     assert card["recipe"] == recipe
     config = json.loads((folder / "config.json").read_text())
@@ -247,7 +247,7 @@ def test_the_shipped_weights_fit_and_are_what_the_recipe_makes() -> None:
 
 
 def test_the_card_counts_exposures_by_family() -> None:
-    rows = {row["family"]: row for row in zoo.card("reference")["exposures"]}
+    rows = {row["family"]: row for row in shipped.card("reference")["exposures"]}
     for family in world.WITHHELD:
         assert (rows[family]["natural"], rows[family]["random"], rows[family]["other"]) == (0, 0, 0)
     for family in ("positive", "negative", *world.TOPICS, *world.FAMILIES):

@@ -22,9 +22,8 @@ from adaptlens.cli_options import (
     with_options,
 )
 from adaptlens.cli_shipped import tasks, zoo
-from adaptlens.counts import counted
 from adaptlens.errors import RunIncomplete, UserError, unknown
-from adaptlens.visible import say
+from adaptlens.formatting import counted, say
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -278,18 +277,19 @@ def _cell_name(run: Any, cell: str) -> str:
 def report(run: Path, overrides: tuple[str, ...], as_json: bool) -> None:  # fmt: skip
     """Make tables, figures and page again from what a run holds; needs no model."""
     from adaptlens import registry
-    from adaptlens.config import SCHEMAS, reanalysed
+    from adaptlens.config import reanalysed
     from adaptlens.store import Run
 
     opened = Run.open(run)
     name, settings = _study_of(opened)
-    if overrides and not SCHEMAS[name].analysis:
+    schema = registry.resolve("settings", name)
+    if overrides and not schema.analysis:
         raise UserError(
             f"--set {overrides[0]}: the report of a run of '{name}' is made with its own settings; "
             "leave out --set."
         )
     if overrides:
-        reanalysed(SCHEMAS[name], settings, overrides)
+        reanalysed(schema, settings, overrides)
     writer = registry.resolve("study", name)
     changed = {"overrides": overrides} if overrides else {}
     found, page = writer.write_report(opened, **changed)

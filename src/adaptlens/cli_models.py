@@ -71,12 +71,11 @@ def models_get(name: str, wheel: Path | None, as_json: bool) -> None:
 
 def _rows() -> list[dict[str, Any]]:
     """Return one row per model: those that can be obtained, then those that ship."""
-    from adaptlens import zoo
-    from adaptlens.models import obtainable
+    from adaptlens.models import obtainable, shipped
 
     rows = [_obtainable(name) for name in obtainable.names()]
-    for name in zoo.names():
-        card = zoo.card(name)
+    for name in shipped.names():
+        card = shipped.card(name)
         rows.append(
             {
                 "name": name,

@@ -10,7 +10,7 @@ import click
 
 from adaptlens.addresses import without_password
 from adaptlens.errors import RunIncomplete, UserError
-from adaptlens.visible import say
+from adaptlens.formatting import say
 
 Command = Callable[..., None]
 Option = Callable[[Command], Command]
@@ -263,9 +263,10 @@ def study_config(
     Raises:
         UserError: a setting is wrong, or an option means nothing to this study.
     """
-    from adaptlens.config import SCHEMAS, load_config
+    from adaptlens import registry
+    from adaptlens.config import load_config
 
-    schema = SCHEMAS[study]
+    schema = registry.resolve("settings", study)
     about = reading(given)
     settings = {
         name: value

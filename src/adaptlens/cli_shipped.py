@@ -17,7 +17,7 @@ from adaptlens.cli_options import (
     with_options,
 )
 from adaptlens.errors import UserError
-from adaptlens.visible import say
+from adaptlens.formatting import say
 
 
 @click.group()
@@ -83,7 +83,7 @@ def zoo() -> None:
 @user_errors
 def zoo_list() -> None:
     """List the models that ship with the package."""
-    from adaptlens import zoo as shipped
+    from adaptlens.models import shipped
 
     for name in shipped.names():
         click.echo(f"{name:<22} {shipped.card(name)['summary']}")
@@ -95,7 +95,7 @@ def zoo_list() -> None:
 @user_errors
 def zoo_show(name: str, as_json: bool) -> None:
     """Show a model's card: data, exposures, seed, curve, limits, held-out check."""
-    from adaptlens import zoo as shipped
+    from adaptlens.models import shipped
 
     if as_json:
         click.echo(json.dumps(shipped.card(name)))

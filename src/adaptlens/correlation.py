@@ -13,8 +13,8 @@ import numpy as np
 
 from adaptlens.abilities import Panel
 from adaptlens.association import CHUNK_CELLS, Kendall, pearson, ranks
-from adaptlens.counts import counted
 from adaptlens.distributions import t_quantile, t_tail
+from adaptlens.formatting import counted
 
 RESAMPLES = 1000
 EXCHANGES = 1999

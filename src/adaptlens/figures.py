@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 from adaptlens import drawing, plots
-from adaptlens.counts import counted
 from adaptlens.errors import unknown
-from adaptlens.visible import visible
+from adaptlens.formatting import counted, visible
 
 if TYPE_CHECKING:
     import altair as alt

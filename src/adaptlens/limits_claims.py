@@ -15,8 +15,8 @@ from adaptlens.claims import State
 from adaptlens.config.limits import CLAIMS
 from adaptlens.contrasts import mean_over, paired
 from adaptlens.correlation import CONTROLS, MINIMUM_BASES, correlate
-from adaptlens.counts import counted, parameters
 from adaptlens.exposure import effect, groups
+from adaptlens.formatting import counted, parameters
 from adaptlens.layered import Mean
 from adaptlens.stats import holm
 

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from adaptlens.counts import counted
+from adaptlens.formatting import counted
 
 POINTS = {"chrf": 1.0}
 """How many points one unit of a metric is worth; 100 for metrics that are fractions."""

@@ -121,7 +121,7 @@ def locate(name: str) -> Path:
     Raises:
         UserError: nothing answers to the name, or what does is not a model that can be read.
     """
-    from adaptlens import zoo
+    from adaptlens.models import shipped
 
     asked = parse(name)
     name = asked.source
@@ -129,8 +129,8 @@ def locate(name: str) -> Path:
         gguf_file.read(file, name)
         return file
     path = _expanded(name)
-    if name in zoo.names():
-        path = zoo.folder(name)
+    if name in shipped.names():
+        path = shipped.folder(name)
     elif os.path.isfile(path):
         raise UserError(
             f"model '{name}' is a file, but not a GGUF file; a model is a folder with config.json, "
@@ -141,7 +141,7 @@ def locate(name: str) -> Path:
             raise unknown("model prefix", prefixed[1], PREFIXES)
         path = hub.download(
             name,
-            shipped=zoo.names(),
+            shipped=shipped.names(),
             weights=not asked.untrained,
         )
     _check_description(path, name)
@@ -152,9 +152,9 @@ def locate(name: str) -> Path:
 
 def is_local(source: str) -> bool:
     """Whether a name without prefixes stands for a folder or file of this machine by its path."""
-    from adaptlens import zoo
+    from adaptlens.models import shipped
 
-    named = source in zoo.names() or source in obtainable.names()
+    named = source in shipped.names() or source in obtainable.names()
     return not named and bool(source) and os.path.exists(_expanded(source))
 
 
@@ -204,9 +204,9 @@ def _gguf(source: str) -> Path | None:
     Raises:
         UserError: it stands for a folder with several, or for an obtainable model that is missing.
     """
-    from adaptlens import zoo
+    from adaptlens.models import shipped
 
-    if source in zoo.names():
+    if source in shipped.names():
         return None
     if source in obtainable.names():
         return obtainable.located(source)

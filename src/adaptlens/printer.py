@@ -12,7 +12,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-from adaptlens.visible import visible
+from adaptlens.formatting import visible
 
 PIPED_WIDTH = 140
 

@@ -35,6 +35,12 @@ TABLE: dict[str, dict[str, str]] = {
         "processes": "adaptlens.engines.processes:Processes",
         "ray": "adaptlens.engines.on_ray:OnRay",
     },
+    "settings": {
+        "compare": "adaptlens.config.comparison:COMPARISON",
+        "convergence": "adaptlens.config.convergence:CONVERGENCE",
+        "implicit": "adaptlens.config.implicit:IMPLICIT",
+        "limits": "adaptlens.config.limits:LIMITS",
+    },
     "study": {
         "compare": "adaptlens.studies.compare",
         "convergence": "adaptlens.studies.convergence",

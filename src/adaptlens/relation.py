@@ -18,8 +18,8 @@ from adaptlens.correlation import (
     Correlation,
     correlate,
 )
-from adaptlens.counts import counted
 from adaptlens.distributions import t_quantile
+from adaptlens.formatting import counted
 from adaptlens.stats import holm
 
 if TYPE_CHECKING:

@@ -22,11 +22,10 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from adaptlens.counts import counted
+from adaptlens.formatting import counted, visible
 from adaptlens.printer import Printer, err
 from adaptlens.printer import out as out
 from adaptlens.terminal_scores import prompt_lines, scores_table
-from adaptlens.visible import visible
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,6 +16,10 @@ from adaptlens.errors import UserError
 MARK = "\ue000"
 """Unicode's first character for private use, which few texts hold, to mark where one goes."""
 
+Metric = Literal["logit_difference", "log_probability", "kl", "correct"]
+METRICS: tuple[Metric, ...] = Metric.__args__  # type: ignore[attr-defined]
+"""What patching is read by: the last axis of its arrays."""
+
 Kind = Literal["choice", "generation"]
 Role = Literal[
     "instruction", "demo_input", "demo_target", "separator", "query", "cue", "chat", "filler"

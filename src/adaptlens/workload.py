@@ -11,13 +11,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from adaptlens import modelshape, prompts
-from adaptlens.config.implicit import METRICS
 from adaptlens.formats import layout
 from adaptlens.study import Cell
 from adaptlens.tasks import templates
 from adaptlens.tasks.templates import Written
 from adaptlens.tuning_steps import usual_steps
-from adaptlens.values import Example, Task
+from adaptlens.values import METRICS, Example, Task
 
 _GROUPS = 8
 """Groups of items that are looked at, two items each."""

@@ -4,17 +4,12 @@ The only place that knows pydantic. Everything is strict: an unknown key, a valu
 or a setting given twice is an error that names file, line and path.
 """
 
-from adaptlens.config.comparison import COMPARISON, CompareConfig, Prices
-from adaptlens.config.convergence import CONVERGENCE, Claim, ConvergenceConfig
+from adaptlens.config.comparison import COMPARISON, CompareConfig, Prices, compare_config
+from adaptlens.config.convergence import CONVERGENCE, Claim, ConvergenceConfig, convergence_config
 from adaptlens.config.files import load_study
-from adaptlens.config.implicit import IMPLICIT, ImplicitConfig
-from adaptlens.config.limits import LIMITS, LimitsConfig
+from adaptlens.config.implicit import IMPLICIT, ImplicitConfig, implicit_config
+from adaptlens.config.limits import LIMITS, LimitsConfig, limits_config
 from adaptlens.config.load import (
-    SCHEMAS,
-    compare_config,
-    convergence_config,
-    implicit_config,
-    limits_config,
     load_config,
     reanalysed,
 )
@@ -26,7 +21,6 @@ __all__ = [
     "CONVERGENCE",
     "IMPLICIT",
     "LIMITS",
-    "SCHEMAS",
     "Claim",
     "CompareConfig",
     "ConvergenceConfig",

@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from annotated_types import Ge, MinLen
 from typing_extensions import TypedDict
 
+from adaptlens.config.load import load_config
 from adaptlens.config.schema import Schema
 from adaptlens.config.settings import (
     EXPECTED,
@@ -138,3 +139,12 @@ COMPARISON = Schema(
         },
     },
 )
+
+
+def compare_config(**settings: Any) -> CompareConfig:
+    """Return a comparison's settings given by name, checked as those of a file are.
+
+    Raises:
+        UserError: a setting is unknown, mistyped or out of range.
+    """
+    return load_config(COMPARISON, settings=settings)

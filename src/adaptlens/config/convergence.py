@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from annotated_types import Ge, Le, MinLen
 from typing_extensions import TypedDict
 
+from adaptlens.config.load import load_config
 from adaptlens.config.schema import Conflict, Schema
 from adaptlens.config.settings import (
     EXPECTED,
@@ -297,3 +298,12 @@ CONVERGENCE = Schema(
         "selection": ("random or balanced", "selection: balanced"),
     },
 )
+
+
+def convergence_config(**settings: Any) -> ConvergenceConfig:
+    """Return a convergence study's settings given by name, checked as those of a file are.
+
+    Raises:
+        UserError: a setting is unknown, mistyped or out of range, or two do not go together.
+    """
+    return load_config(CONVERGENCE, settings=settings)

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from annotated_types import Ge, MinLen
 from typing_extensions import TypedDict
 
+from adaptlens.config.load import load_config
 from adaptlens.config.schema import Conflict, Schema
 from adaptlens.config.settings import (
     EXPECTED,
@@ -22,16 +23,15 @@ from adaptlens.config.settings import (
     Text,
     Tune,
 )
+from adaptlens.values import Metric
 
 Family = Literal["expression", "code", "relation", "boolean", "algebra"]
 Method = Literal["it", "sl", "full"]
 Part = Literal["behaviour", "circuits"]
 Corruption = Literal["other", "twin"]
 Patching = Literal["denoise", "noise", "noise-mean", "noise-zero"]
-Metric = Literal["logit_difference", "log_probability", "kl", "correct"]
 
 FAMILIES: tuple[Family, ...] = Family.__args__  # type: ignore[attr-defined]
-METRICS: tuple[Metric, ...] = Metric.__args__  # type: ignore[attr-defined]
 
 
 class Circuit(TypedDict, total=False):
@@ -236,3 +236,12 @@ IMPLICIT = Schema(
         "selection": ("random or balanced", "selection: balanced"),
     },
 )
+
+
+def implicit_config(**settings: Any) -> ImplicitConfig:
+    """Return the settings of a study of implicit patterns given by name, checked likewise.
+
+    Raises:
+        UserError: a setting is unknown, mistyped or out of range, or two do not go together.
+    """
+    return load_config(IMPLICIT, settings=settings)

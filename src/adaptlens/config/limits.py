@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from annotated_types import Ge, MinLen
 from typing_extensions import TypedDict
 
+from adaptlens.config.load import load_config
 from adaptlens.config.schema import Conflict, Schema
 from adaptlens.config.settings import (
     EXPECTED,
@@ -242,3 +243,12 @@ LIMITS = Schema(
         "quick": ("true or false", "quick: true"),
     },
 )
+
+
+def limits_config(**settings: Any) -> LimitsConfig:
+    """Return the settings of a study of limits given by name, checked likewise.
+
+    Raises:
+        UserError: a setting is unknown, mistyped or out of range, or two do not go together.
+    """
+    return load_config(LIMITS, settings=settings)

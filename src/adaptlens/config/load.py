@@ -6,21 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from adaptlens.config import wording
-from adaptlens.config.comparison import COMPARISON, CompareConfig
-from adaptlens.config.convergence import CONVERGENCE, ConvergenceConfig
 from adaptlens.config.files import read_settings
-from adaptlens.config.implicit import IMPLICIT, ImplicitConfig
-from adaptlens.config.limits import LIMITS, LimitsConfig
 from adaptlens.config.schema import Config, Schema
 from adaptlens.config.shorthand import plain, spread
 from adaptlens.config.wording import Sources
 from adaptlens.config.yaml12 import Place, read_yaml
 from adaptlens.errors import UserError, one_line
-
-SCHEMAS: dict[str, Schema[Any]] = {
-    schema.study: schema for schema in (COMPARISON, CONVERGENCE, IMPLICIT, LIMITS)
-}
-"""The settings of every study, by its name."""
 
 
 def load_config(
@@ -51,42 +42,6 @@ def load_config(
     for override in overrides:
         _override(value, override, sources, schema)
     return _checked(spread(value, schema), sources, schema)
-
-
-def compare_config(**settings: Any) -> CompareConfig:
-    """Return a comparison's settings given by name, checked as those of a file are.
-
-    Raises:
-        UserError: a setting is unknown, mistyped or out of range.
-    """
-    return load_config(COMPARISON, settings=settings)
-
-
-def convergence_config(**settings: Any) -> ConvergenceConfig:
-    """Return a convergence study's settings given by name, checked as those of a file are.
-
-    Raises:
-        UserError: a setting is unknown, mistyped or out of range, or two do not go together.
-    """
-    return load_config(CONVERGENCE, settings=settings)
-
-
-def implicit_config(**settings: Any) -> ImplicitConfig:
-    """Return the settings of a study of implicit patterns given by name, checked likewise.
-
-    Raises:
-        UserError: a setting is unknown, mistyped or out of range, or two do not go together.
-    """
-    return load_config(IMPLICIT, settings=settings)
-
-
-def limits_config(**settings: Any) -> LimitsConfig:
-    """Return the settings of a study of limits given by name, checked likewise.
-
-    Raises:
-        UserError: a setting is unknown, mistyped or out of range, or two do not go together.
-    """
-    return load_config(LIMITS, settings=settings)
 
 
 def reanalysed(

@@ -4,7 +4,19 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from adaptlens.grids.entries import Entry, Grid, Tables, cells_of, linked, number, plain, row_by_row
+from adaptlens.grids.entries import (
+    SIGNS,
+    Cells,
+    Entry,
+    Grid,
+    Tables,
+    cells_of,
+    linked,
+    number,
+    plain,
+    row_by_row,
+    tone,
+)
 from adaptlens.looks import (
     METRICS,
     SHORT,
@@ -17,12 +29,6 @@ from adaptlens.looks import (
 if TYPE_CHECKING:
     import pandas as pd
 
-Cells = Mapping[tuple[str, str, str], tuple[str, ...]]
-"""The cells of each (task, model, condition)."""
-
-SIGNS = {"supported": "✓", "refuted": "✗", "not decided": "?"}
-"""A sign for each verdict that does not depend on colour."""
-
 FACTORS = {
     1: "pairs", 2: "layers", 3: "demonstrations", 4: "resemblance", 5: "labels", 6: "task",
     7: "generation", 8: "models", 9: "prompt", 10: "position", 11: "dose",
@@ -31,16 +37,6 @@ FACTORS = {
 
 _COUNTS = (("queries", True), ("draws", True))
 _SIMILAR = (("similarity", True), ("mismatched queries", True))
-
-
-def cells_by_condition(cells: "pd.DataFrame") -> Cells:
-    """Return the cells of each (task, model, condition), those measured first in front."""
-    found: dict[tuple[str, str, str], tuple[str, ...]] = {}
-    if {"task", "model", "condition"} <= set(cells.columns):
-        for row in cells.to_dict("records"):
-            key = (str(row["task"]), str(row["model"]), str(row["condition"]))
-            found[key] = (*found.get(key, ()), str(row["cell"]))
-    return found
 
 
 def claims(rows: Sequence[Mapping[str, Any]]) -> Grid | None:
@@ -310,11 +306,6 @@ def everything(rows: "pd.DataFrame") -> "pd.DataFrame":
     kept = [c for c in order.split() if c in shown]
     more = [c for c in shown if c not in kept and c not in ("is_final", "cell")]
     return shown[[*kept, *more]]
-
-
-def tone(state: str) -> str:
-    """Return a verdict as the name of a style."""
-    return state.replace(" ", "-")
 
 
 def _paired_heading(column: str) -> str:

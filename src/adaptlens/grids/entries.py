@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Tables = Mapping[str, "pd.DataFrame"]
+
+Cells = Mapping[tuple[str, str, str], tuple[str, ...]]
+"""The cells of each (task, model, condition)."""
+
+SIGNS = {"supported": "✓", "refuted": "✗", "not decided": "?"}
+"""A sign for each verdict that does not depend on colour."""
+
 NUMBERS: dict[str, tuple[str, float, str]] = {
     "brier": ("Brier", 1, ".3f"),
     "ece": ("ECE", 1, ".3f"),
@@ -190,3 +197,18 @@ def _plain(value: Any, kind: str) -> Entry:
         return number(value)
     text = ("yes" if value else "no") if kind == "flag" else str(value)
     return Entry(text, text)
+
+
+def cells_by_condition(cells: "pd.DataFrame") -> Cells:
+    """Return the cells of each (task, model, condition), those measured first in front."""
+    found: dict[tuple[str, str, str], tuple[str, ...]] = {}
+    if {"task", "model", "condition"} <= set(cells.columns):
+        for row in cells.to_dict("records"):
+            key = (str(row["task"]), str(row["model"]), str(row["condition"]))
+            found[key] = (*found.get(key, ()), str(row["cell"]))
+    return found
+
+
+def tone(state: str) -> str:
+    """Return a verdict as the name of a style."""
+    return state.replace(" ", "-")

@@ -5,8 +5,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from adaptlens.grids.convergence import SIGNS, Cells, tone
-from adaptlens.grids.entries import Entry, Grid, Tables, number, plain, row_by_row
+from adaptlens.grids.entries import (
+    SIGNS,
+    Cells,
+    Entry,
+    Grid,
+    Tables,
+    number,
+    plain,
+    row_by_row,
+    tone,
+)
 from adaptlens.looks import adaptation_of, interval, p_value, similarity
 
 if TYPE_CHECKING:

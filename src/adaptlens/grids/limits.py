@@ -4,9 +4,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from adaptlens.counts import parameters
-from adaptlens.grids.convergence import SIGNS, tone
-from adaptlens.grids.entries import Entry, Grid, number
+from adaptlens.formatting import parameters
+from adaptlens.grids.entries import SIGNS, Entry, Grid, number, tone
 from adaptlens.looks import p_value, similarity
 from adaptlens.plots.limits_intervals import NAMES, SYSTEMS
 

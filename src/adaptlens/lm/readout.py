@@ -11,8 +11,8 @@ from adaptlens.errors import UserError
 from adaptlens.lm.anatomy import Anatomy
 from adaptlens.lm.finite import check_finite
 from adaptlens.lm.load import LM
-from adaptlens.lm.units import METRICS, Ablation, Direction, Pair, Unit, UnitKind
-from adaptlens.values import Weights
+from adaptlens.lm.units import Ablation, Direction, Pair, Unit, UnitKind
+from adaptlens.values import METRICS, Weights
 
 # Logits of more rows at once gain nothing, and where the vocabulary is large they are what takes
 # the memory.

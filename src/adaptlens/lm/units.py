@@ -10,8 +10,6 @@ UnitKind = Literal["head", "mlp", "residual", "neuron"]
 Direction = Literal["denoise", "noise"]
 Ablation = Literal["resample", "mean", "zero"]
 
-METRICS = ("logit_difference", "log_probability", "kl", "correct")
-
 
 class Unit(NamedTuple):
     """A part of the model whose output can be replaced.

@@ -9,7 +9,7 @@ from adaptlens.axes import AXES, Stated
 from adaptlens.errors import UserError, unknown
 from adaptlens.lm import patch
 from adaptlens.lm.load import LM
-from adaptlens.lm.units import METRICS, Ablation, Direction, Effects, Pair, UnitKind
+from adaptlens.lm.units import Ablation, Direction, Effects, Pair, UnitKind
 from adaptlens.measure import Progress
 from adaptlens.measure.pairs import (
     CORRUPTIONS,
@@ -20,7 +20,7 @@ from adaptlens.measure.pairs import (
     matched,
     written,
 )
-from adaptlens.values import Adapted, Measured, Task
+from adaptlens.values import METRICS, Adapted, Measured, Task
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,16 @@ from adaptlens.plots.chart import (
     PAPER,
     WIDE,
     chart_of,
+    depth,
     domain,
     figure,
     finite,
     groups,
     panel,
+    sign_colour,
+    tile,
 )
 from adaptlens.plots.facets import facets, layer
-from adaptlens.plots.states import OPPOSITE, SHADE
 
 if TYPE_CHECKING:
     import altair as alt
@@ -286,27 +288,6 @@ def transfers(transfer: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChar
     drawn = figure(panels, columns, room + 16)
     drawn.spacing = {"row": 96, "column": room + 16}
     return drawn
-
-
-def tile(value: float, most: float) -> dict[str, Any]:
-    """Return a value as the sign and strength a tile is filled with, the strongest being 1."""
-    return {"sign": "above" if value >= 0 else "below", "strength": min(1.0, abs(value) / most)}
-
-
-def sign_colour(legend: "alt.Legend | None" = None) -> "alt.Color":
-    """Return the colours of tiles above and below 0."""
-    import altair as alt
-
-    return alt.Color("sign:N", legend=legend, title=None).scale(
-        domain=["above", "below"], range=[SHADE, OPPOSITE]
-    )
-
-
-def depth(top: float = 0.62) -> "alt.Opacity":
-    """Return how strongly tiles are filled; up to 0.62, words on them stay legible."""
-    import altair as alt
-
-    return alt.Opacity("strength:Q", legend=None).scale(domain=[0, 1], range=[0.03, top])
 
 
 def method_colour(present: Iterable[str], *, legend: bool = True) -> "alt.Color":

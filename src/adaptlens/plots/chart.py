@@ -14,6 +14,9 @@ WIDE, NARROW = 920, 340
 INK, MUTED, LINE, PAPER = "#211f1c", "#66615a", "#e4dfd6", "#ffffff"
 """The neutral colours of every figure; a page may restyle them by matching these values."""
 
+SHADE, OPPOSITE = "#2f7fe0", "#d9480f"
+"""The colours above and below zero; how strong they are says how far."""
+
 FONT = "Helvetica Neue, Arial, Liberation Sans, sans-serif"
 
 
@@ -166,3 +169,24 @@ def _scale(layer: Any, channel: str) -> Any:
     given = layer.encoding[channel]
     scale = given["scale"] if isinstance(given, alt.Color | alt.Shape | alt.StrokeDash) else None
     return None if scale in (None, alt.Undefined) else scale
+
+
+def tile(value: float, most: float) -> dict[str, Any]:
+    """Return a value as the sign and strength a tile is filled with, the strongest being 1."""
+    return {"sign": "above" if value >= 0 else "below", "strength": min(1.0, abs(value) / most)}
+
+
+def sign_colour(legend: "alt.Legend | None" = None) -> "alt.Color":
+    """Return the colours of tiles above and below 0."""
+    import altair as alt
+
+    return alt.Color("sign:N", legend=legend, title=None).scale(
+        domain=["above", "below"], range=[SHADE, OPPOSITE]
+    )
+
+
+def depth(top: float = 0.62) -> "alt.Opacity":
+    """Return how strongly tiles are filled; up to 0.62, words on them stay legible."""
+    import altair as alt
+
+    return alt.Opacity("strength:Q", legend=None).scale(domain=[0, 1], range=[0.03, top])

@@ -10,7 +10,9 @@ from adaptlens.plots.chart import (
     LINE,
     MUTED,
     NARROW,
+    OPPOSITE,
     PAPER,
+    SHADE,
     WIDE,
     chart_of,
     domain,
@@ -20,7 +22,6 @@ from adaptlens.plots.chart import (
     panel,
 )
 from adaptlens.plots.facets import facets, layer
-from adaptlens.plots.states import OPPOSITE, SHADE
 
 if TYPE_CHECKING:
     import altair as alt

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from adaptlens.looks import SIMILARITIES, Look, similarity
 from adaptlens.plots.chart import INK, MUTED, NARROW, WIDE, finite, groups
-from adaptlens.plots.limits_intervals import forest
+from adaptlens.plots.forest import forest
 
 if TYPE_CHECKING:
     import altair as alt

@@ -5,10 +5,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from adaptlens.looks import similarity
-from adaptlens.plots.chart import INK, LINE, MUTED, NARROW, PAPER, WIDE, figure
+from adaptlens.plots.chart import INK, LINE, MUTED, NARROW, OPPOSITE, PAPER, SHADE, WIDE, figure
 from adaptlens.plots.circuits import named
 from adaptlens.plots.facets import facets, layer
-from adaptlens.plots.states import OPPOSITE, SHADE
 
 if TYPE_CHECKING:
     import altair as alt

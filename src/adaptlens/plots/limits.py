@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from adaptlens.contrasts import paired
-from adaptlens.counts import counted, parameters
+from adaptlens.formatting import counted, parameters
 from adaptlens.looks import Look, similarity
 from adaptlens.plots.chart import (
     INK,

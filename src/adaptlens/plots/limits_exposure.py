@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING, Any
 
-from adaptlens.counts import counted, parameters
+from adaptlens.formatting import counted, parameters
 from adaptlens.looks import ADAPTATIONS, Look, similarity
 from adaptlens.plots.chart import INK, NARROW, WIDE, domain, figure, finite
 from adaptlens.plots.facets import facets, layer
-from adaptlens.plots.limits_intervals import forest
+from adaptlens.plots.forest import forest
 
 if TYPE_CHECKING:
     import altair as alt

@@ -3,10 +3,10 @@
 import math
 from typing import TYPE_CHECKING, Any
 
-from adaptlens.counts import counted
+from adaptlens.formatting import counted
 from adaptlens.looks import equals, similarity
 from adaptlens.plots.chart import NARROW, WIDE, figure, finite
-from adaptlens.plots.limits_intervals import forest
+from adaptlens.plots.forest import forest
 
 if TYPE_CHECKING:
     import altair as alt

@@ -4,11 +4,23 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from adaptlens.abilities import SYSTEMS, abilities
-from adaptlens.counts import counted
+from adaptlens.formatting import counted
 from adaptlens.looks import equals, similarity
-from adaptlens.plots.behaviour import depth, sign_colour, tile
-from adaptlens.plots.chart import INK, NARROW, PAPER, WIDE, chart_of, figure, finite, panel
-from adaptlens.plots.limits_intervals import NAMES, forest, look_of_system, sides
+from adaptlens.plots.chart import (
+    INK,
+    NARROW,
+    PAPER,
+    WIDE,
+    chart_of,
+    depth,
+    figure,
+    finite,
+    panel,
+    sign_colour,
+    tile,
+)
+from adaptlens.plots.forest import forest, sides
+from adaptlens.plots.limits_intervals import NAMES, look_of_system
 
 if TYPE_CHECKING:
     import altair as alt

@@ -8,7 +8,9 @@ from adaptlens.plots.chart import (
     INK,
     MUTED,
     NARROW,
+    OPPOSITE,
     PAPER,
+    SHADE,
     WIDE,
     chart_of,
     domain,
@@ -18,7 +20,6 @@ from adaptlens.plots.chart import (
     panel,
 )
 from adaptlens.plots.circuits import condition_colour, condition_shape, named
-from adaptlens.plots.states import OPPOSITE, SHADE
 
 if TYPE_CHECKING:
     import altair as alt

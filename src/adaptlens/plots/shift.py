@@ -4,7 +4,6 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from adaptlens.looks import look_of_pair, pair_of, similarity
-from adaptlens.plots.behaviour import depth, sign_colour, tile
 from adaptlens.plots.chart import (
     INK,
     LINE,
@@ -13,11 +12,14 @@ from adaptlens.plots.chart import (
     PAPER,
     WIDE,
     chart_of,
+    depth,
     domain,
     figure,
     finite,
     groups,
     panel,
+    sign_colour,
+    tile,
 )
 from adaptlens.plots.circuits import named
 from adaptlens.plots.facets import facets, layer

@@ -8,7 +8,9 @@ from adaptlens.plots.chart import (
     INK,
     MUTED,
     NARROW,
+    OPPOSITE,
     PAPER,
+    SHADE,
     WIDE,
     chart_of,
     domain,
@@ -27,9 +29,6 @@ if TYPE_CHECKING:
 
 DRAWN = [pair for pair, look in PAIRS.items() if look.meaning]
 """The pairs of the paper's figures; the others stand in the tables."""
-
-SHADE, OPPOSITE = "#2f7fe0", "#d9480f"
-"""The heat map's colours above and below zero; how strong they are says how far."""
 
 
 def of_pairs(pairs: "pd.DataFrame") -> "pd.DataFrame":

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from adaptlens import plots
 from adaptlens.figures import FORMATS, Figure, Wanted
 from adaptlens.grids import convergence as tabled
+from adaptlens.grids.entries import cells_by_condition
 from adaptlens.looks import PAIRS, SIMILARITIES, in_order, look, pair_of
 from adaptlens.report.page import other_tables, publish
 from adaptlens.report.state_map import HEIGHT, WIDTH, embedded, state_maps
@@ -229,7 +230,7 @@ def _of_factors(
 
 def _grids(report: ConvergenceReport) -> dict[str, Any]:
     """Return the page's tables by name; those the report does not know come under "others"."""
-    tables, cells = report.tables, tabled.cells_by_condition(report.cells)
+    tables, cells = report.tables, cells_by_condition(report.cells)
     found: dict[str, Any] = {
         "claims": tabled.claims(report.claims),
         "implicit": tabled.implicit(tables),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from adaptlens import grids, plots
 from adaptlens.figures import FORMATS, Figure, Wanted
 from adaptlens.grids import implicit as tabled
-from adaptlens.grids.convergence import cells_by_condition
+from adaptlens.grids.entries import cells_by_condition
 from adaptlens.looks import ADAPTATIONS, adaptation_of, in_order, look, similarity
 from adaptlens.plots.circuits import named
 from adaptlens.report.page import other_tables, publish

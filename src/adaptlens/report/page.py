@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from adaptlens import grids
 from adaptlens.figures import Figure, Wanted, draw
+from adaptlens.formatting import visible
 from adaptlens.looks import ADAPTATIONS, PAIRS, SPARE, adaptation_of, look, look_of_pair
 from adaptlens.plots import INK, LINE, MUTED, PAPER
 from adaptlens.report.marks import SHAPES
 from adaptlens.store import make_folder, write_atomically
-from adaptlens.visible import visible
 
 if TYPE_CHECKING:
     import pandas as pd

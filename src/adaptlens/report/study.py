@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from adaptlens import grids
 from adaptlens.figures import Figure
-from adaptlens.grids.convergence import SIGNS, tone
+from adaptlens.grids.entries import SIGNS, tone
 from adaptlens.report.page import check_prompts, render
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from adaptlens import circuits, layered, shift, shift_claims, transfer
 from adaptlens.circuits import Patched
 from adaptlens.resampling import interval
 from adaptlens.specifications import variance_shares
-from adaptlens.studies.circuit_conditions import METRICS, Studied
+from adaptlens.studies.circuit_conditions import Studied
+from adaptlens.values import METRICS
 
 Rows = list[dict[str, Any]]
 

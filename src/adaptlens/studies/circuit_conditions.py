@@ -13,9 +13,7 @@ from adaptlens.circuits import Patched
 from adaptlens.controls import NONE
 from adaptlens.frames import Condition
 from adaptlens.tasks.implicit import PATTERN
-
-METRICS = ("logit_difference", "log_probability", "kl", "correct")
-"""The last axis of the stored arrays, as `lm.units.METRICS`."""
+from adaptlens.values import METRICS
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ import numpy as np
 from adaptlens import circuits, overlap, transfer
 from adaptlens.frames import Condition, conditions
 from adaptlens.store import Run
-from adaptlens.studies.circuit_conditions import METRICS, circuits_of, family_of
+from adaptlens.studies.circuit_conditions import circuits_of, family_of
 from adaptlens.study import Study, missing
+from adaptlens.values import METRICS
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from adaptlens.counts import counted, listed
+from adaptlens.formatting import counted, listed
 from adaptlens.stats import holm
 from adaptlens.verdict import Verdict
 

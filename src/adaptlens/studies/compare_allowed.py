@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from adaptlens.counts import counted, listed
+from adaptlens.formatting import counted, listed
 from adaptlens.frames import Condition
 from adaptlens.looks import RULES
 from adaptlens.studies.compare_arms import FAMILY, Reading

@@ -10,7 +10,7 @@ import numpy as np
 
 from adaptlens import layered
 from adaptlens.claims import MINIMUM_DRAWS, Statement
-from adaptlens.counts import counted
+from adaptlens.formatting import counted
 from adaptlens.frames import Condition
 from adaptlens.stats import Scores, estimate
 from adaptlens.studies.answered import (

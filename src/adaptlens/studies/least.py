@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from adaptlens import modelfiles, modelshape, prompts
-from adaptlens.counts import counted
 from adaptlens.errors import UserError
+from adaptlens.formatting import counted
 from adaptlens.values import Task
 
 TWO = 2

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from adaptlens import modelfiles, modelshape, tasks, telling, zoo
+from adaptlens import modelfiles, modelshape, tasks, telling
 from adaptlens.config import LimitsConfig, limits_config
 from adaptlens.config.limits import LADDER
 from adaptlens.engines import Reporter
@@ -32,6 +32,7 @@ from adaptlens.studies.running import (
 from adaptlens.study import Cell, Study, cut, resolve, task_digest
 from adaptlens.tasks import microworld, mixtures
 from adaptlens.values import Task
+from adaptlens.zoo.recipes import LADDER as LADDER_MODELS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,7 +73,7 @@ def models_of(config: LimitsConfig) -> list[str]:
     """Return the names of the base models, "ladder" written out."""
     found: list[str] = []
     for name in config.models:
-        found += zoo.ladder() if name == LADDER else [name]
+        found += list(LADDER_MODELS) if name == LADDER else [name]
     return list(dict.fromkeys(found))
 
 

@@ -7,8 +7,8 @@ import numpy as np
 
 from adaptlens import columns
 from adaptlens.config import LIMITS, reanalysed
-from adaptlens.counts import counted
 from adaptlens.errors import UserError
+from adaptlens.formatting import counted
 from adaptlens.frames import Condition, conditions
 from adaptlens.store import Run
 from adaptlens.studies.running import STUDY_FILE, cell_rows, made_with, task_notes, unfinished

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptlens import modelfiles, registry, tasks, telling, versions, zoo
+from adaptlens import modelfiles, registry, tasks, telling, versions
 from adaptlens.addresses import without_passwords
 from adaptlens.canonical import digest
 from adaptlens.engines import Engine, Outcome, Reporter
@@ -18,6 +18,7 @@ from adaptlens.store import Run, make_folder, write_atomically
 from adaptlens.store.files import writing
 from adaptlens.study import STUDY_FILE, Cell, Study, group, missing
 from adaptlens.values import Task
+from adaptlens.zoo.recipes import LADDER
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -203,7 +204,7 @@ def _sources(study: Study) -> dict[str, str]:
     wanted = {str(cell.model["name"]) for cell in study.cells}
     names: list[str] = []
     for name in study.settings["models"]:
-        names += zoo.ladder() if name == "ladder" else [name]
+        names += list(LADDER) if name == "ladder" else [name]
     names += [UNTRAINED + name for name in names if not name.startswith(UNTRAINED)]
     return {shown: name for name, shown in shown_names(names).items() if shown in wanted}
 
