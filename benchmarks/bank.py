@@ -27,14 +27,15 @@ import torch
 import transformers
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from adaptlens import prompts, tasks
+from adaptlens import tasks
 from adaptlens.adapt import loop
 from adaptlens.adapt.batches import Lesson
 from adaptlens.adapt.lessons import lessons_for
-from adaptlens.adapt.optimiser import Recipe
-from adaptlens.lm.bank import LoraBank
+from adaptlens.adapt.optimizer import Recipe
+from adaptlens.lm.adapters.bank import LoraBank
 from adaptlens.lm.load import LM, assemble, load
 from adaptlens.models import shipped
+from adaptlens.prompts import selection
 from adaptlens.zoo import tokenizer as zoo_tokenizer
 
 RATE, RANK, ALPHA = 5e-3, 8, 16
@@ -122,7 +123,7 @@ def compare(
 ) -> dict[str, Any]:
     task = tasks.load("sentiment-novel")
     lessons = [
-        lessons_for(lm, task, prompts.demonstrations(task, draw, k), instruction=True)
+        lessons_for(lm, task, selection.demonstrations(task, draw, k), instruction=True)
         for draw in range(adapters)
     ]
     solo = min(solo, adapters)

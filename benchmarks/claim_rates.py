@@ -12,11 +12,11 @@ import argparse
 
 import numpy as np
 
-from adaptlens import claims, layered, trends
-from adaptlens.answer_out import answers_projected_out, steered, within_answers
-from adaptlens.claims import Statement, implicit_tuning, judged
-from adaptlens.layered import Likeness
-from adaptlens.similarity import MEASURES
+from adaptlens.metrics.answer_out import answers_projected_out, steered, within_answers
+from adaptlens.metrics.similarity import MEASURES
+from adaptlens.stats import layered, statements, trends
+from adaptlens.stats.layered import Likeness
+from adaptlens.stats.statements import Statement, implicit_tuning, judged
 
 LAYERS, QUERIES, WIDTH, FLIPS, MARGIN = 5, 40, 64, 499, 0.05
 NOISE, BY_QUERY, CARRY = 0.1, 0.1, 0.8
@@ -168,7 +168,7 @@ def answer_table(rng, runs: int) -> None:
         f"{'projected':>17}"
     )
     print(f"{'':39} {'supported':>9} {'supported refuted':>17} {'supported refuted':>17}")
-    draws = claims.MINIMUM_DRAWS  # With more, errors are known better.
+    draws = statements.MINIMUM_DRAWS  # With more, errors are known better.
     for name, *truth in ANSWERS:
         found = {measure: [] for measure in ("centred", "within", "projected")}
         for run in range(runs):
@@ -317,7 +317,7 @@ def main() -> None:
     given = parser.parse_args()
     print(f"{given.runs} runs a row (simulation error of a share of 5%: "
           f"{2 * np.sqrt(0.05 * 0.95 / given.runs):.3f}), {QUERIES} queries, {LAYERS} layers, "
-          f"at least {claims.MINIMUM_DRAWS} draws")  # fmt: skip
+          f"at least {statements.MINIMUM_DRAWS} draws")  # fmt: skip
     if given.only != "answers":
         rng = np.random.default_rng(given.seed)
         for part in (test_table, claim_table, power_table, statement_table):

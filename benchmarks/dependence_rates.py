@@ -19,8 +19,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from adaptlens.scores import Scores
-from adaptlens.stats import difference, estimate
+from adaptlens.stats.intervals import difference, estimate
+from adaptlens.stats.scores import Scores
 
 FLIPS = 499
 WITHIN = 0.45

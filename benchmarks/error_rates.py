@@ -15,8 +15,8 @@ import math
 
 import numpy as np
 
-from adaptlens.stats import Scores, difference
-from adaptlens.verdict import verdict
+from adaptlens.stats.intervals import Scores, difference
+from adaptlens.studies.compare.verdict import verdict
 
 QUERIES, VALIDATION, FLIPS = 200, 100, 499
 NULLS = {

@@ -14,9 +14,9 @@ from statistics import NormalDist
 
 import numpy as np
 
-from adaptlens.studies.answered import Answered, difference
-from adaptlens.studies.implicit_behaviour import ICL, ZERO, Behaved
-from adaptlens.tasks.implicit import PATTERN
+from adaptlens.studies.implicit.samples_needed import Answered, difference
+from adaptlens.studies.implicit.shortcut_use import ICL, ZERO, Behaved
+from adaptlens.tasks.shortcuts import PATTERN
 
 ITEMS, VALIDATION = 100, 40
 SHOTS = (1, 2, 4, 8, 16, 32)

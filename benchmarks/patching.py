@@ -43,7 +43,7 @@ from tokenizers import Tokenizer, models
 
 from adaptlens.lm.load import LM, assemble
 from adaptlens.lm.memory import keep_freed_memory
-from adaptlens.lm.patch import sweep
+from adaptlens.lm.patching.patch import sweep
 from adaptlens.lm.units import Pair
 from adaptlens.lm.weights import DTYPES
 

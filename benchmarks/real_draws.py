@@ -18,12 +18,12 @@ from pathlib import Path
 
 import numpy as np
 
-from adaptlens import compare
-from adaptlens.frames import conditions
-from adaptlens.scores import Scores
-from adaptlens.stats import difference, estimate, pairs_of_interest
+from adaptlens.conditions import conditions
+from adaptlens.metrics import accuracy
+from adaptlens.stats.intervals import difference, estimate, pairs_of_interest
+from adaptlens.stats.scores import Scores
 from adaptlens.store import Run
-from adaptlens.studies.compare_arms import FAMILY, Reading
+from adaptlens.studies.compare.arms import FAMILY, Reading
 from adaptlens.studies.running import STUDY_FILE
 
 COMMAND = [
@@ -48,7 +48,7 @@ def sixty(folder: Path, more: str = "") -> dict[tuple[str, str], Scores]:
     found = {}
     for one in conditions(run, study["cells"]):
         reading = Reading(one, run.read_json(f"tasks/{one.task_digest[:20]}.json"))
-        floor = float(compare.chance(reading.arrays()["loglik"]).mean())
+        floor = float(accuracy.chance(reading.arrays()["loglik"]).mean())
         for rule in RULES:
             values = reading.values("accuracy", rule).mean(0)
             found[one.label, rule] = Scores(values, one.draws, FAMILY[one.adaptation], floor=floor)

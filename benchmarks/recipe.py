@@ -16,12 +16,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from adaptlens import compare, modelfiles, tasks
+from adaptlens import tasks
 from adaptlens.adapt import loop
-from adaptlens.adapt.recipes import width
-from adaptlens.adapt.tuning import LORA_RATE_TIMES_WIDTH, InstructionTuning
+from adaptlens.adapt.lora import LORA_RATE_TIMES_WIDTH, InstructionTuning
+from adaptlens.adapt.settings import width
 from adaptlens.lm import score
 from adaptlens.lm.load import load
+from adaptlens.metrics import accuracy
+from adaptlens.models import identity
 from adaptlens.tasks import templates
 
 
@@ -45,7 +47,7 @@ def main() -> None:
         given.times, given.stops, given.targets = "1", "1,2", "usual"
     words = {"label_words": given.label_words} if given.label_words else {}
     task = tasks.load(given.task, **words)
-    usual = templates.usual(task, chat=modelfiles.has_chat_template(given.model))
+    usual = templates.usual(task, chat=identity.has_chat_template(given.model))
     task = replace(task, templates=usual)
     lm = load(given.model)
     stops = tuple(map(int, given.stops.split(",")))
@@ -77,7 +79,7 @@ def row(lm, task, given, targets, times, stops) -> None:
     found = np.stack(score.score(lm, requests, bank))
     loglik = found.reshape(bank.num_variants, len(items), -1)
     gold = np.array([task.choices.index(item.target) for item in items])
-    right = compare.correct({"loglik": loglik, "gold": gold}).mean(1)
+    right = accuracy.correct({"loglik": loglik, "gold": gold}).mean(1)
     shape = (len(stops), len(rates), given.runs)
     for (stop, rate), of_draws, loss in zip(
         itertools.product(stops, rates),

@@ -12,10 +12,10 @@ import time
 
 import numpy as np
 
-from adaptlens.abilities import Panel
-from adaptlens.attribution import Moments, shares
-from adaptlens.correlation import CONTROLS, correlate
-from adaptlens.exposure import Group, effect
+from adaptlens.studies.limits.correlation import CONTROLS, correlate
+from adaptlens.studies.limits.exposure import Group, effect
+from adaptlens.studies.limits.panel import Panel
+from adaptlens.studies.limits.variance import Moments, shares
 
 TASKS, NOISE = 16, 0.3
 TRUTHS = {

@@ -3,14 +3,14 @@
     python benchmarks/scale.py [--json]
 
 Nothing is run. Tokens follow from the study's plan and the sizes below; seconds from operations and
-bytes (`engines.pace.paced`), at the device's stated speed times an assumed use.
+bytes (`engines.throughput.paced`), at the device's stated speed times an assumed use.
 """
 
 import argparse
 import json
 from dataclasses import dataclass
 
-from adaptlens.engines.pace import SHAPE_USE, WRITTEN_ROWS, paced
+from adaptlens.engines.throughput import SHAPE_USE, WRITTEN_ROWS, paced
 
 FLOPS, BANDWIDTH, MEMORY = 989e12, 3.35e12, 80e9
 """One H100 SXM: dense bf16 operations a second, bytes a second, bytes; NVIDIA's data sheet."""

@@ -26,9 +26,9 @@ from lm_eval.models.huggingface import HFLM
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from adaptlens.lm.load import LM, assemble, load
+from adaptlens.lm.prefix.walk import Work
 from adaptlens.lm.score import encode, score
-from adaptlens.lm.walk import Work
-from adaptlens.values import Part, Prompt
+from adaptlens.types import Part, Prompt
 
 ANSWERS = (" negative", " positive")
 INSTRUCTION = "Decide whether the review is positive or negative.\n\n"

@@ -12,14 +12,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from adaptlens.circuits import Patched
-from adaptlens.config.implicit import CIRCUIT
-from adaptlens.overlap import overlap_curve
-from adaptlens.resampling import interval, resamples
-from adaptlens.shift import correlation, distance, strength
-from adaptlens.shift_claims import no_shift, shift_claim
-from adaptlens.shift_tests import exchange_test, unit_tests
-from adaptlens.transfer import transfer
+from adaptlens.circuits.distance import correlation, distance, strength
+from adaptlens.circuits.nulls import exchange_test, unit_tests
+from adaptlens.circuits.overlap import overlap_curve
+from adaptlens.circuits.profiles import Patched
+from adaptlens.circuits.shift_claims import no_shift, shift_claim
+from adaptlens.circuits.transfer import transfer
+from adaptlens.stats.resampling import interval, resamples
+from adaptlens.studies.implicit.config import CIRCUIT
 
 HEADS, QUERIES, BOOTSTRAPS, FLIPS = 32, 64, 400, 399
 MARGIN: float = CIRCUIT["margin"]

@@ -26,9 +26,9 @@ from tokenizers import Tokenizer, models
 
 from adaptlens.lm.load import LM, assemble
 from adaptlens.lm.memory import keep_freed_memory
-from adaptlens.lm.seams import Request
+from adaptlens.lm.prefix.boundaries import Request
+from adaptlens.lm.prefix.walk import Work
 from adaptlens.lm.states import last_token_states
-from adaptlens.lm.walk import Work
 
 DEMONSTRATIONS = 16
 BATCH_SIZES = (1, 4, 8, 16)

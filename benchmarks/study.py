@@ -23,9 +23,10 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from adaptlens import prompts, tasks
+from adaptlens import tasks
 from adaptlens.models import shipped
-from adaptlens.values import Task
+from adaptlens.prompts import selection
+from adaptlens.types import Task
 
 TASKS = ("sentiment-novel", "translation")
 SHOTS = (4, 16)
@@ -106,7 +107,7 @@ def peer_cells(
         found.append((f"icl-{count}", draws, seconds))
         rows = [
             json.dumps({"input": e.input, "target": e.target})
-            for e in prompts.demonstrations(task, 0, count)
+            for e in selection.demonstrations(task, 0, count)
         ]
         (folder / "rows.jsonl").write_text("\n".join(rows))
         for method in methods:

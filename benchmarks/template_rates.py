@@ -15,8 +15,8 @@ import math
 
 import numpy as np
 
-from adaptlens.scores import Scores
-from adaptlens.stats import difference, estimate
+from adaptlens.stats.intervals import difference, estimate
+from adaptlens.stats.scores import Scores
 
 QUERIES, FLIPS = 200, 499
 EFFECTS = {"none": 0.0, "mild": 0.2, "heavy": 0.6}

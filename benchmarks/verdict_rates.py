@@ -13,8 +13,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from adaptlens.stats import Scores, difference
-from adaptlens.verdict import verdict
+from adaptlens.stats.intervals import Scores, difference
+from adaptlens.studies.compare.verdict import verdict
 
 QUERIES, VALIDATION = 200, 50
 LEVEL = 0.6745

@@ -199,7 +199,7 @@ def _run(verb: str, rest: Sequence[str]) -> tuple[str, ...]:
 
 def _resolved(words: list[str]) -> tuple[click.Command, str, list[str]]:
     """Return a command of `adaptlens`, its name, and its arguments."""
-    from adaptlens.cli import main
+    from adaptlens.cli.main import main
 
     known: click.Command = main
     place = 0
@@ -237,7 +237,7 @@ def _to_fetch(known: click.Command, rest: Sequence[str]) -> str:
 
 def _parsed(known: click.Command, verb: str, rest: Sequence[str]) -> None:
     """Check a command up to loading: its flags, and the settings they make."""
-    from adaptlens.cli_options import study_config
+    from adaptlens.cli.options import study_config
     from adaptlens.errors import UserError
 
     try:

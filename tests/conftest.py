@@ -17,11 +17,11 @@ settings.load_profile("suite")
 @pytest.fixture(scope="session", autouse=True)
 def kept_paces(tmp_path_factory):
     """How fast models were found to be is kept for this suite alone."""
-    from adaptlens.engines import kept_paces
+    from adaptlens.engines import kept_throughput
 
     folder = tmp_path_factory.mktemp("paces")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kept_paces, "cache", lambda: folder)
+        patch.setattr(kept_throughput, "cache", lambda: folder)
         yield
 
 

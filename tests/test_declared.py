@@ -12,10 +12,10 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from adaptlens import grids
 from adaptlens.lm.kept import keeping, kept_in
+from adaptlens.report.entries import Entry, row_by_row
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 OF_EXTRA = {"ray": "ray", "gguf": "gguf", "sentence-transformers": "embeddings"}
 """Packages that the package itself imports only with an extra, and the extra."""
@@ -43,9 +43,9 @@ def declared(*extras: str) -> dict[str, str]:
 
 def imported(folder: str) -> set[str]:
     """Packages that the code of a folder imports, by the names they are installed by."""
-    own = {path.stem for path in (ROOT / folder).rglob("*.py")} | {"adaptlens"}
+    own = {path.stem for path in (ROOT / folder).rglob("*.py")} | {"adaptlens", "tests"}
     own |= {path.stem for other in ("benchmarks", "docs", "tests")
-            for path in (ROOT / other).glob("*.py")}  # fmt: skip
+            for path in (ROOT / other).rglob("*.py")}  # fmt: skip
     tops = set()
     for path in sorted((ROOT / folder).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
@@ -110,7 +110,7 @@ def test_the_cache_is_given_by_the_name_that_a_model_has_for_it():
 def test_a_table_whose_every_column_is_shown_elsewhere_keeps_its_rows():
     # Before pandas 3.1, rows without columns are none as records.
     rows = pd.DataFrame({"task": ["a", "b"], "model": ["m", "m"], "value": [1.0, 2.0]})
-    entries = lambda row: [grids.Entry(f"{row['value']}")]  # noqa: E731
-    found = grids.entries.row_by_row({"t": rows}, "t", "", [("value", True)], entries, "value")
+    entries = lambda row: [Entry(f"{row['value']}")]  # noqa: E731
+    found = row_by_row({"t": rows}, "t", "", [("value", True)], entries, "value")
     assert found
     assert [[one.text for one in row] for row in found.rows] == [["a", "1.0"], ["b", "2.0"]]

@@ -17,7 +17,7 @@ Some prose with `adaptlens status`, a `benchmarks/bank.py`, and `make bench`; `a
 adaptlens compare --model reference \\
     --shots 0,4   # a comment
 $ python benchmarks/bank.py
-adaptlens.compare
+adaptlens.metrics.accuracy
   make tea
 ```
 

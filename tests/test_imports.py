@@ -48,7 +48,7 @@ def test_all_that_needs_no_model_is_imported_without_torch():
     assert not brought & {"torch", "transformers", "peft"}
 
 
-@pytest.mark.parametrize("name", ["adaptlens", "adaptlens.cli"])
+@pytest.mark.parametrize("name", ["adaptlens", "adaptlens.cli.main"])
 def test_the_command_line_starts_with_nothing_heavy(name):
     brought = imported_by(f"import {name}")
     assert "adaptlens" in brought

@@ -10,15 +10,14 @@ import torch
 import transformers
 from click.testing import CliRunner
 
-from adaptlens import modelfiles
 from adaptlens.adapt import loop
 from adaptlens.adapt.batches import Lesson
-from adaptlens.adapt.optimiser import Recipe
-from adaptlens.cli import main
-from adaptlens.lm.bank import LoraBank
+from adaptlens.adapt.optimizer import Recipe
+from adaptlens.cli.main import main
+from adaptlens.lm.adapters.bank import LoraBank
 from adaptlens.lm.load import load
 from adaptlens.lm.score import Request, score
-from adaptlens.models import obtainable
+from adaptlens.models import identity, obtainable
 
 NAME = "smollm2"
 PATH = obtainable.place(NAME)
@@ -56,7 +55,7 @@ def test_the_file_is_the_one_that_is_pinned(lm):
     model = obtainable.MODELS[NAME]
     assert len(content) == model.size_bytes
     assert hashlib.sha256(content).hexdigest() == model.sha256
-    assert lm.digest == modelfiles.digest(PATH) == modelfiles.identify(NAME)["digest"]
+    assert lm.digest == identity.digest(PATH) == identity.identify(NAME)["digest"]
 
 
 def test_what_is_said_of_it_holds(lm):

@@ -11,19 +11,23 @@ from typing import Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "prompt_or_tune": "adaptlens.studies.compare:prompt_or_tune",
-    "Comparison": "adaptlens.studies.compare:Comparison",
-    "study_convergence": "adaptlens.studies.convergence:convergence",
-    "Convergence": "adaptlens.studies.convergence:Convergence",
-    "study_implicit": "adaptlens.studies.implicit:implicit_patterns",
-    "Implicit": "adaptlens.studies.implicit:Implicit",
-    "study_limits": "adaptlens.studies.limits:limits",
-    "Limits": "adaptlens.studies.limits:Limits",
+    "prompt_or_tune": "adaptlens.studies.compare.plan:prompt_or_tune",
+    "Comparison": "adaptlens.studies.compare.plan:Comparison",
+    "study_convergence": "adaptlens.studies.convergence.plan:convergence",
+    "Convergence": "adaptlens.studies.convergence.plan:Convergence",
+    "study_implicit": "adaptlens.studies.implicit.plan:implicit_patterns",
+    "Implicit": "adaptlens.studies.implicit.plan:Implicit",
+    "study_limits": "adaptlens.studies.limits.plan:limits",
+    "Limits": "adaptlens.studies.limits.plan:Limits",
+    **{
+        f"{study}_config": f"adaptlens.studies.{study}.config:{study}_config"
+        for study in ("compare", "convergence", "implicit", "limits")
+    },
     "UserError": "adaptlens.errors:UserError",
     "RunIncomplete": "adaptlens.errors:RunIncomplete",
-    "Example": "adaptlens.values:Example",
-    "Task": "adaptlens.values:Task",
-    "Template": "adaptlens.values:Template",
+    "Example": "adaptlens.types:Example",
+    "Task": "adaptlens.types:Task",
+    "Template": "adaptlens.types:Template",
     "Run": "adaptlens.store:Run",
 }
 

@@ -1,5 +1,5 @@
 """`python -m adaptlens`."""
 
-from adaptlens.cli import main
+from adaptlens.cli.main import main
 
 main()

@@ -1,4 +1,4 @@
-"""One text for one value: canonical JSON, and the digests that name cells and settings."""
+"""One text for one value: canonical JSON, and digests that name cells."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""How numbers and texts from data are written for people, wherever they are shown."""
+"""How numbers, and texts from data, are written for people."""
 
 import re
 from collections.abc import Iterable

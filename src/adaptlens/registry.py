@@ -1,4 +1,4 @@
-"""What can be named: one plain table from kind and name to the object that does it."""
+"""What can be named: one table from kind and name to what does it."""
 
 import importlib
 from typing import Any
@@ -9,20 +9,20 @@ TABLE: dict[str, dict[str, str]] = {
     "adaptation": {
         "zero_shot": "adaptlens.adapt.prompting:ZeroShot",
         "icl": "adaptlens.adapt.prompting:InContext",
-        "it": "adaptlens.adapt.tuning:InstructionTuning",
-        "sl": "adaptlens.adapt.tuning:SupervisedTuning",
-        "it_path": "adaptlens.adapt.tuning:TuningPath",
+        "it": "adaptlens.adapt.lora:InstructionTuning",
+        "sl": "adaptlens.adapt.lora:SupervisedTuning",
+        "it_path": "adaptlens.adapt.lora:TuningPath",
         "full": "adaptlens.adapt.full_tuning:FullTuning",
         "best_prompt": "adaptlens.adapt.best_prompt:BestPrompt",
-        "base": "adaptlens.adapt.mixed:Base",
-        "gold": "adaptlens.adapt.mixed:Gold",
-        "regular_tuned": "adaptlens.adapt.mixed:RegularTuned",
-        "samplegen_tuned": "adaptlens.adapt.mixed:SampleGenTuned",
+        "base": "adaptlens.adapt.mixture:Base",
+        "gold": "adaptlens.adapt.mixture:Gold",
+        "regular_tuned": "adaptlens.adapt.mixture:RegularTuned",
+        "samplegen_tuned": "adaptlens.adapt.mixture:SampleGenTuned",
     },
     "measurement": {
-        "ablated": "adaptlens.measure.circuits:Ablated",
+        "ablated": "adaptlens.measure.circuit:Ablated",
         "behaviour": "adaptlens.measure.behaviour:Behaviour",
-        "circuits": "adaptlens.measure.circuits:Circuits",
+        "circuits": "adaptlens.measure.circuit:Circuits",
         "cost": "adaptlens.measure.cost:Cost",
         "edges": "adaptlens.measure.edges:EdgeEffects",
         "heads": "adaptlens.measure.heads:Heads",
@@ -36,16 +36,16 @@ TABLE: dict[str, dict[str, str]] = {
         "ray": "adaptlens.engines.on_ray:OnRay",
     },
     "settings": {
-        "compare": "adaptlens.config.comparison:COMPARISON",
-        "convergence": "adaptlens.config.convergence:CONVERGENCE",
-        "implicit": "adaptlens.config.implicit:IMPLICIT",
-        "limits": "adaptlens.config.limits:LIMITS",
+        "compare": "adaptlens.studies.compare.config:COMPARISON",
+        "convergence": "adaptlens.studies.convergence.config:CONVERGENCE",
+        "implicit": "adaptlens.studies.implicit.config:IMPLICIT",
+        "limits": "adaptlens.studies.limits.config:LIMITS",
     },
     "study": {
-        "compare": "adaptlens.studies.compare",
-        "convergence": "adaptlens.studies.convergence",
-        "implicit": "adaptlens.studies.implicit",
-        "limits": "adaptlens.studies.limits",
+        "compare": "adaptlens.studies.compare.plan",
+        "convergence": "adaptlens.studies.convergence.plan",
+        "implicit": "adaptlens.studies.implicit.plan",
+        "limits": "adaptlens.studies.limits.plan",
     },
 }
 

@@ -1,4 +1,4 @@
-"""Work that takes long says so, and how long it has taken, on standard error."""
+"""Work that takes long says so on standard error, and how long it took."""
 
 import logging
 import threading

@@ -1,9 +1,9 @@
-"""Ways of adapting a base model: each turns (model, task, draws) into an `Adapted` bank."""
+"""Ways of adapting a base: each turns (model, task, draws) into an `Adapted` bank."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from adaptlens.values import Adapted, Task
+from adaptlens.types import Adapted, Task
 
 Progress = Callable[[int, int], None]
 """Called with (steps done, steps in all)."""

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adaptlens.lm import trie
 from adaptlens.lm.load import LM
+from adaptlens.lm.prefix import trie
 from adaptlens.lm.unembedding import TellsApart, by_owner
 
 PLAIN = 1

@@ -11,18 +11,20 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from adaptlens import compare, controls, prompts
 from adaptlens.adapt import Progress
 from adaptlens.adapt.halving import Read, Search, Tried
 from adaptlens.adapt.prompting import NO_DRAW, OVERFLOW, TooLong, fit
-from adaptlens.adapt.recipes import choosing, parts
+from adaptlens.adapt.settings import choosing, parts
 from adaptlens.errors import UserError, unknown
 from adaptlens.lm.encoder import DEFAULT_ENCODER, cosine_similarity
 from adaptlens.lm.flops import matrix_parameters
 from adaptlens.lm.load import LM
+from adaptlens.metrics import accuracy
+from adaptlens.prompts import controls, render
+from adaptlens.prompts.selection import DRAWN, RETRIEVED, bm25, take_turns
 from adaptlens.tasks.template_space import templates_to_try, words_to_try
 from adaptlens.tasks.templates import Written, written
-from adaptlens.values import Adapted, Example, Prompt, Task, Template
+from adaptlens.types import Adapted, Example, Prompt, Task, Template
 
 ORDERS = ("drawn", "reversed", "balanced", "half", "nearest")
 """How a draw's examples are shown: as drawn; the other way round; the answers taking turns; the
@@ -81,12 +83,12 @@ class BestPrompt:
 
     def __post_init__(self) -> None:
         """Check the arguments."""
-        if self.selection not in prompts.DRAWN:
-            raise unknown("selection", self.selection, prompts.DRAWN)
+        if self.selection not in DRAWN:
+            raise unknown("selection", self.selection, DRAWN)
         if self.on_overflow not in OVERFLOW:
             raise unknown("overflow rule", self.on_overflow, OVERFLOW)
-        if self.retrieval not in prompts.RETRIEVED:
-            raise unknown("retrieval", self.retrieval, prompts.RETRIEVED)
+        if self.retrieval not in RETRIEVED:
+            raise unknown("retrieval", self.retrieval, RETRIEVED)
         for name, least in (("examples", 0), ("reads", 1), ("draw_reads", 1)):
             if getattr(self, name) < least:
                 raise UserError(
@@ -123,7 +125,7 @@ class BestPrompt:
             drawn = [controls.drawn(task, d, size, selection=how, seed=seed) for d in draws]
         told = _Told(progress, len(drawn), self)
         by_meaning = bool(self.examples) and self.retrieval == "embedding"
-        alike = cosine_similarity(self.encoder) if by_meaning else prompts.bm25
+        alike = cosine_similarity(self.encoder) if by_meaning else bm25
         found = [self._searched(lm, task, demos, alike, told) for demos in drawn]
 
         def write(variant: int, query: Example) -> Prompt:
@@ -279,7 +281,7 @@ class _Way:
     demos: Sequence[Example] = ()
     order: str = "drawn"
     shown: Shown = _all
-    alike: Similarity = prompts.bm25
+    alike: Similarity = bm25
     on_overflow: str = "error"
 
     @property
@@ -298,7 +300,7 @@ class _Way:
 
     def tried(self) -> Tried:
         """Return it as a candidate that nobody has read."""
-        return Tried(self.name, self.prompt, lambda item: self.prompt(prompts.content_free(item)))
+        return Tried(self.name, self.prompt, lambda item: self.prompt(render.content_free(item)))
 
 
 _Candidate = tuple[_Way, Tried]
@@ -376,13 +378,13 @@ def _search(lm: LM, task: Task, items: Sequence[Example]) -> Search:
 
 
 def arranged(
-    demos: Sequence[Example], order: str, query: Example, alike: Similarity = prompts.bm25
+    demos: Sequence[Example], order: str, query: Example, alike: Similarity = bm25
 ) -> tuple[Example, ...]:
     """Return a draw's examples as they are shown before a query; see `ORDERS`."""
     if order == "reversed":
         return tuple(demos[::-1])
     if order in ("balanced", "half"):
-        turns = prompts.take_turns(demos)
+        turns = take_turns(demos)
         return tuple(turns if order == "balanced" else turns[: max(1, len(demos) // 2)])
     if order == "nearest" and demos:
         scores = alike([query.input], [demo.input for demo in demos])[0]
@@ -410,9 +412,9 @@ class _Told:
         return told
 
 
-def _rules(task: Task) -> tuple[compare.Rule, ...]:
+def _rules(task: Task) -> tuple[accuracy.Rule, ...]:
     """Return the rules answers may be chosen by; calibration over a batch needs shared options."""
-    return tuple(rule for rule in compare.RULES if rule != "calibrated" or task.choices)
+    return tuple(rule for rule in accuracy.RULES if rule != "calibrated" or task.choices)
 
 
 def _said(words: Sequence[tuple[str, str]]) -> str:

@@ -10,12 +10,12 @@ import numpy as np
 from adaptlens.adapt import Progress, loop
 from adaptlens.adapt.account import Chosen, account
 from adaptlens.adapt.batches import Counts, Lesson
+from adaptlens.adapt.lora import LORA_RATE_TIMES_WIDTH
 from adaptlens.adapt.prompting import names_of
-from adaptlens.adapt.recipes import Candidate, Tuning, choice_made, parts, width, writer
-from adaptlens.adapt.tuning import LORA_RATE_TIMES_WIDTH
-from adaptlens.lm.full import FullParameters, FullVariants
+from adaptlens.adapt.settings import Candidate, Tuning, choice_made, parts, width, writer
+from adaptlens.lm.adapters.full_weights import FullParameters, FullVariants
 from adaptlens.lm.load import LM
-from adaptlens.values import Adapted, Task
+from adaptlens.types import Adapted, Task
 
 FULL_RATE_TIMES_WIDTH = LORA_RATE_TIMES_WIDTH / 10
 """Default rate of full tuning: a tenth of LoRA's (1.6e-5 at 7B), the usual distance."""

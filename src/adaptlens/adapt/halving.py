@@ -6,13 +6,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from adaptlens import compare
 from adaptlens.adapt import Progress
-from adaptlens.compare import Rule
 from adaptlens.lm import score
 from adaptlens.lm.load import LM
-from adaptlens.lm.walk import Work
-from adaptlens.values import Example, Prompt
+from adaptlens.lm.prefix.walk import Work
+from adaptlens.metrics.accuracy import Rule, choice_loglik, choice_scores, correct
+from adaptlens.types import Example, Prompt
 
 LEAST_CALIBRATED = 16
 """With fewer items there is no batch to calibrate over."""
@@ -69,9 +68,9 @@ class Tried:
                 continue
             if rule == "corrected" and self.free is None:
                 continue
-            scores = compare.choice_scores(arrays, rule)
-            right = float(compare.correct(arrays, rule).mean())
-            sure = round(float(compare.choice_loglik(scores, golds).mean()), _DIGITS)
+            scores = choice_scores(arrays, rule)
+            right = float(correct(arrays, rule).mean())
+            sure = round(float(choice_loglik(scores, golds).mean()), _DIGITS)
             found.append(Found(right, sure, rule, len(golds)))
         return found
 

@@ -7,13 +7,13 @@ to stop; a choice is only scored, so its text ends with it.
 
 from collections.abc import Sequence
 
-from adaptlens import prompts
 from adaptlens.adapt.batches import Lesson
 from adaptlens.errors import UserError
 from adaptlens.lm.load import LM
-from adaptlens.lm.trie import common
+from adaptlens.lm.prefix.trie import common
+from adaptlens.prompts import render
 from adaptlens.tasks.templates import Written, ways
-from adaptlens.values import Example, Task
+from adaptlens.types import Example, Task
 
 
 def lessons_for(
@@ -62,7 +62,7 @@ def _texts(
     found = []
     for example in examples:
         shown = way.example(example)
-        asked = prompts.render(task, (), shown, instruction=instruction, chat=chat).text
-        answer = prompts.answer(task, shown.target, chat=chat is not None)
+        asked = render.render(task, (), shown, instruction=instruction, chat=chat).text
+        answer = render.answer(task, shown.target, chat=chat is not None)
         found.append((example, asked, answer + ending))
     return found

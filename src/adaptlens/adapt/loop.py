@@ -21,20 +21,12 @@ import torch
 from torch import Tensor
 
 from adaptlens.adapt import Progress
-from adaptlens.adapt.batches import (
-    PLAIN,
-    Block,
-    Counts,
-    Lesson,
-    choose_width,
-    counts_of,
-    lay_out,
-)
-from adaptlens.adapt.optimiser import AdamW, Recipe
+from adaptlens.adapt.batches import PLAIN, Block, Counts, Lesson, choose_width, counts_of, lay_out
+from adaptlens.adapt.optimizer import AdamW, Recipe
 from adaptlens.errors import UserError
-from adaptlens.lm.forward import is_out_of_memory
 from adaptlens.lm.load import LM
-from adaptlens.values import Weights
+from adaptlens.lm.prefix.forward import is_out_of_memory
+from adaptlens.types import Weights
 
 _STATM = Path("/proc/self/statm")
 _MOST_BLOCK_TOKENS = {"cpu": 4096}

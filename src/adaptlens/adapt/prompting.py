@@ -4,14 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from adaptlens import controls, prompts
 from adaptlens.adapt import Progress
 from adaptlens.errors import UserError, unknown
 from adaptlens.lm.encoder import DEFAULT_ENCODER, cosine_similarity
 from adaptlens.lm.load import LM
+from adaptlens.prompts import controls, render
+from adaptlens.prompts.selection import DRAWN, RETRIEVED, SELECTIONS, bm25, nearest
 from adaptlens.tasks import templates
 from adaptlens.tasks.templates import Written
-from adaptlens.values import Adapted, Example, Part, Prompt, Task
+from adaptlens.types import Adapted, Example, Part, Prompt, Task
 
 NO_DRAW = (-1,)
 OVERFLOW = ("error", "drop-demos")
@@ -22,7 +23,7 @@ class ZeroShot:
     """The anchor: the base model reads the instruction and the query.
 
     `wording` names another wording of the instruction; `text` is that wording (see
-    `controls.worded`), and may be left out for those of `controls.WORDINGS`.
+    `prompts.controls.worded`), and may be left out for those of `prompts.controls.WORDINGS`.
     """
 
     wording: str = ""
@@ -68,10 +69,10 @@ class InContext:
 
     `selection` is "random" or "balanced"; or "similar" (BM25) or "embedding" (cosine of sentence
     embeddings by `encoder`): then the demonstrations depend on the query instead of the draw, so
-    there is a single variant. `change` says what is changed about them (see `controls.drawn`);
-    "neutral" puts words without order or answers in their place, as many tokens of them.
-    `on_overflow` says what happens to a prompt longer than the model's context: "error", or
-    "drop-demos" from the front, counted.
+    there is a single variant. `change` says what is changed about them (see
+    `prompts.controls.drawn`); "neutral" puts words without order or answers in their place, as many
+    tokens of them. `on_overflow` says what happens to a prompt longer than the model's context:
+    "error", or "drop-demos" from the front, counted.
     """
 
     examples: int
@@ -86,15 +87,15 @@ class InContext:
 
     def __post_init__(self) -> None:
         """Check the arguments."""
-        if self.selection not in prompts.SELECTIONS:
-            raise unknown("selection", self.selection, prompts.SELECTIONS)
+        if self.selection not in SELECTIONS:
+            raise unknown("selection", self.selection, SELECTIONS)
         if self.on_overflow not in OVERFLOW:
             raise unknown("overflow rule", self.on_overflow, OVERFLOW)
         controls.check_change(self.change)
-        if self.change != controls.NONE and self.selection in prompts.RETRIEVED:
+        if self.change != controls.NONE and self.selection in RETRIEVED:
             raise UserError(
                 f"icl: change '{self.change}' was given with selection '{self.selection}'; changed "
-                f"demonstrations are drawn: use one of {', '.join(prompts.DRAWN)}."
+                f"demonstrations are drawn: use one of {', '.join(DRAWN)}."
             )
         if self.examples < 1:
             raise UserError(
@@ -112,12 +113,10 @@ class InContext:
     ) -> Adapted:
         """Return one variant per draw: the same draws that tuning trains on."""
         ways = templates.ways(task)
-        if self.selection in prompts.RETRIEVED:
-            similarity = (
-                prompts.bm25 if self.selection == "similar" else cosine_similarity(self.encoder)
-            )
+        if self.selection in RETRIEVED:
+            similarity = bm25 if self.selection == "similar" else cosine_similarity(self.encoder)
             queries = (*task.test, *task.validation)
-            near = prompts.nearest(task, queries, self.examples, similarity)
+            near = nearest(task, queries, self.examples, similarity)
 
             def write_near(variant: int, query: Example) -> Prompt:
                 way = ways[variant]
@@ -206,7 +205,7 @@ def fit(
     task, query = way.task, way.example(query)
     demos = [way.example(demo) for demo in demos]
     chat = lm.chat_of(task.template)
-    prompt = prompts.render(task, demos, query, instruction=instruction, chat=chat)
+    prompt = render.render(task, demos, query, instruction=instruction, chat=chat)
     dropped = 0
     while (excess := _excess_tokens(lm, task, query, prompt)) > 0:
         if on_overflow == "error" or dropped == len(demos):
@@ -221,7 +220,7 @@ def fit(
                 f"context of {lm.context_tokens} tokens; {way_out}."
             )
         dropped += 1
-        prompt = prompts.render(task, demos[dropped:], query, instruction=instruction, chat=chat)
+        prompt = render.render(task, demos[dropped:], query, instruction=instruction, chat=chat)
     return replace(prompt, dropped_demos=dropped)
 
 
@@ -230,7 +229,7 @@ def _filler(lm: LM, task: Task, demos: Sequence[Example], draw: int, seed: int) 
     query = task.test[0]
     chat = lm.render_chat if lm.chat else None
     with_demos, without = (
-        len(lm.encode(prompts.render(task, shown, query, chat=chat).text)) for shown in (demos, ())
+        len(lm.encode(render.render(task, shown, query, chat=chat).text)) for shown in (demos, ())
     )
     words = controls.filler_words(task, draw, seed)
     text, longer = "", next(words)
@@ -266,7 +265,7 @@ def _excess_tokens(lm: LM, task: Task, query: Example, prompt: Prompt) -> int:
     has tokens always fits and need not be tokenised.
     """
     chat = lm.chat_of(task.template) is not None
-    options = prompt.answers or (prompts.answer(task, query.target, chat=chat),)
+    options = prompt.answers or (render.answer(task, query.target, chat=chat),)
     longest = max((option for option in options), key=lambda option: len(option.encode()))
     reserve = 0 if task.kind == "choice" else task.max_new_tokens
     margin = 4  # beginning- and end-of-text tokens

@@ -1,4 +1,4 @@
-"""Every table of every study: its columns, and what each of them says.
+"""Every column of every table of every study, and what it says.
 
 `framed` makes the tables of a report from rows, so that a table has its columns whether or not
 anything was measured, and no column is in a table without its definition here. The same

@@ -2,16 +2,7 @@
 
 from collections.abc import Mapping
 
-from adaptlens.columns.shared import (
-    CONDITION,
-    DRAWS,
-    MODEL,
-    QUERIES,
-    SIDES,
-    TASK,
-    Columns,
-    ends,
-)
+from adaptlens.columns.shared import CONDITION, DRAWS, MODEL, QUERIES, SIDES, TASK, Columns, ends
 
 _ABOUT: Columns = {**TASK, **MODEL, **CONDITION}
 _METRIC: Columns = {

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from adaptlens.config import wording
+from adaptlens.config import messages
+from adaptlens.config.messages import Sources
 from adaptlens.config.schema import Schema
-from adaptlens.config.wording import Sources
 from adaptlens.config.yaml12 import Place
 
 _NAMES = ("models", "tasks")
@@ -25,20 +25,20 @@ def plain(value: Any, place: Place, sources: Sources, schema: Schema[Any]) -> An
     if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
         value = value.item()
     if len(place) > _DEEPEST:
-        raise wording.wrong(place[:1], "settings nested without end", sources, schema)
+        raise messages.wrong(place[:1], "settings nested without end", sources, schema)
     if isinstance(value, Mapping):
         return {str(k): plain(v, (*place, str(k)), sources, schema) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item, (*place, i), sources, schema) for i, item in enumerate(value)]
     if isinstance(value, float) and not math.isfinite(value):
-        raise wording.wrong(place, value, sources, schema)
+        raise messages.wrong(place, value, sources, schema)
     if isinstance(value, int) and abs(value) >= 10**_MOST_DIGITS:
-        raise wording.wrong(place, f"a number of more than {_MOST_DIGITS} digits", sources, schema)
+        raise messages.wrong(place, f"a number of more than {_MOST_DIGITS} digits", sources, schema)
     if isinstance(value, str) and re.search("[\ud800-\udfff]", value):
-        raise wording.wrong(place, value, sources, schema)
+        raise messages.wrong(place, value, sources, schema)
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    raise wording.wrong(place, value, sources, schema)
+    raise messages.wrong(place, value, sources, schema)
 
 
 def spread(value: dict[str, Any], schema: Schema[Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import functools
 import re
 from typing import Any
 
-from adaptlens import yaml_bounds
+from adaptlens.config import yaml_bounds
 from adaptlens.errors import UserError, one_line
 
 Place = tuple[str | int, ...]

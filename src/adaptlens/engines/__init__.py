@@ -1,11 +1,14 @@
-"""Engines schedule the cells of a study; whichever does it, the same files are left behind."""
+"""Who does the cells of a study, and what that will take.
+
+Whichever engine does them, the same files are left behind.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from adaptlens.cells import Cell, Study
 from adaptlens.store import Run
-from adaptlens.study import Cell, Study
 
 
 class Reporter(Protocol):

@@ -6,12 +6,12 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from adaptlens.canonical import digest
+from adaptlens.cells import Cell, Study, by_model, missing
 from adaptlens.engines import LoadModel, Outcome, Reporter
-from adaptlens.engines.leases import failure, holder, is_held, lease, num_events
+from adaptlens.engines.base_leases import failure, holder, is_held, lease, num_events
+from adaptlens.engines.cell import run_cell
 from adaptlens.lm.memory import keep_freed_memory
-from adaptlens.run import run_cell
 from adaptlens.store import ClaimLost, Run, cell_id
-from adaptlens.study import Cell, Study, by_model, missing
 
 POLL_SECONDS = 0.5
 

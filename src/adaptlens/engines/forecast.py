@@ -6,14 +6,14 @@ from typing import Any
 
 import torch
 
-from adaptlens import modelfiles, workload
-from adaptlens.engines import kept_paces
-from adaptlens.engines.pace import Pace, device_speed, from_shape, shape
+from adaptlens.cells import Cell, Study, group
+from adaptlens.engines import kept_throughput, workload
+from adaptlens.engines.throughput import Pace, device_speed, from_shape, shape
 from adaptlens.engines.trials import measured
+from adaptlens.engines.workload import TUNED
 from adaptlens.lm.load import load
 from adaptlens.lm.weights import DTYPES, find_device
-from adaptlens.study import Cell, Study, group
-from adaptlens.workload import TUNED
+from adaptlens.models import identity
 
 MOST_TRIED_BYTES = 4 * 10**9
 """Larger bases are not loaded for a trial; their pace is guessed from their shape."""
@@ -26,7 +26,7 @@ class Forecast:
     """What the cells of a study take, all of them, on one device.
 
     Attributes:
-        rows: one per condition, as `study.group` tells them apart, in order: `seconds`,
+        rows: one per condition, as `cells.group` tells them apart, in order: `seconds`,
             `memory_bytes` (the most held at a time) and `disk_bytes`.
         load_seconds: of loading every base once.
         sources: how each base's pace was had, by its name.
@@ -101,7 +101,7 @@ def _pace(
     *,
     again: bool,
 ) -> Pace:
-    size = sum(path.stat().st_size for path in modelfiles.weight_files(modelfiles.locate(model)))
+    size = sum(path.stat().st_size for path in identity.weight_files(identity.locate(model)))
     if size > MOST_TRIED_BYTES:
         device, dtype = find_device(config.device), DTYPES[config.dtype]
         flops, bandwidth = device_speed(device, dtype)
@@ -123,8 +123,8 @@ def _pace(
         "dtype": config.dtype,
         "quantize": config.quantize,
     }
-    key = kept_paces.key(model, cells, works, settings)
-    known = None if again else kept_paces.find(key)
+    key = kept_throughput.key(model, cells, works, settings)
+    known = None if again else kept_throughput.find(key)
     shown = cells[0].model["name"]
     if known is not None:
         progress(f"{shown}: speed as found before (--again tries it out once more)")
@@ -132,5 +132,5 @@ def _pace(
     progress(f"trying {shown}")
     with torch.random.fork_rng():
         pace = measured(loaded, cells, study.tasks, works)
-    kept_paces.keep(key, pace)
+    kept_throughput.keep(key, pace)
     return pace

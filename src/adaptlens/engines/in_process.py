@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
+from adaptlens.cells import Study
 from adaptlens.engines import LoadModel, Outcome, Reporter
 from adaptlens.engines.drain import drain
 from adaptlens.store import Run
-from adaptlens.study import Study
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from adaptlens.addresses import host_only
+from adaptlens.cells import Study
 from adaptlens.engines import LoadModel, Outcome, Reporter, Silent
 from adaptlens.engines.watch import Watch
 from adaptlens.engines.worker import LOADING_FILE, work
 from adaptlens.errors import RunIncomplete, UserError
 from adaptlens.store import Run
-from adaptlens.study import Study
+from adaptlens.store.addresses import host_only
 
 MOST_DEATHS = 3
 """So many actors may die one after the other without a cell getting done in between."""

@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from adaptlens.cells import Study
 from adaptlens.engines import LoadModel, Outcome, Reporter
 from adaptlens.engines.watch import Watch
 from adaptlens.engines.worker import LOADING_FILE
 from adaptlens.errors import RunIncomplete, UserError
 from adaptlens.store import Run, make_folder
-from adaptlens.store.files import read_bytes, remove, write_new, writing
+from adaptlens.store.atomic import read_bytes, remove, write_new, writing
 from adaptlens.store.links import refuse_links
-from adaptlens.study import Study
 
 MOST_DEATHS = 3
 """So many workers may die one after the other without a cell getting done in between."""

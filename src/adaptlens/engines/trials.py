@@ -7,15 +7,15 @@ from typing import Any
 
 import torch
 
-from adaptlens import workload
-from adaptlens.engines.pace import Pace, shortest
+from adaptlens.cells import Cell
+from adaptlens.engines import workload
+from adaptlens.engines.throughput import Pace, shortest
+from adaptlens.engines.workload import Work
 from adaptlens.lm import score
 from adaptlens.lm.load import LM
-from adaptlens.lm.walk import Work as Counted
+from adaptlens.lm.prefix.walk import Work as Counted
 from adaptlens.measure.cost import PeakMemory
-from adaptlens.study import Cell
-from adaptlens.values import Part, Prompt, Task, Weights
-from adaptlens.workload import Work
+from adaptlens.types import Part, Prompt, Task, Weights
 
 TRIAL_SECONDS = 8.0
 """A trial takes no longer, as far as a first small one tells: there are two to six of them."""

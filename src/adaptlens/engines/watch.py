@@ -2,11 +2,11 @@
 
 import time
 
+from adaptlens.cells import Cell, Study, missing
 from adaptlens.engines import Outcome, Reporter
+from adaptlens.engines.base_leases import failure, is_held, num_events
 from adaptlens.engines.drain import POLL_SECONDS
-from adaptlens.engines.leases import failure, is_held, num_events
 from adaptlens.store import Run, cell_id
-from adaptlens.study import Cell, Study, missing
 
 _SHARE = 0.05
 """Of the time may go into looking, however many cells there are and however slow the disk."""

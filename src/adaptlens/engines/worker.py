@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from adaptlens import modelfiles
+from adaptlens.cells import STUDY_FILE, Cell, Component, Study
 from adaptlens.engines import LoadModel, Outcome, Reporter
 from adaptlens.engines.drain import drain
 from adaptlens.errors import UserError
 from adaptlens.lm.load import load
+from adaptlens.models import identity
 from adaptlens.store import Run
-from adaptlens.study import STUDY_FILE, Cell, Component, Study
-from adaptlens.values import Example, Task, Template
+from adaptlens.types import Example, Task, Template
 
 LOADING_FILE = "loading.json"
 """What a worker needs to load the models of a run; beside the plan."""
@@ -41,7 +41,7 @@ def loading(models: Mapping[str, str], config: Any) -> dict[str, Any]:
     Paths are written as absolute ones, so that a worker may run anywhere on the same disks.
     """
     return {
-        "models": {shown: modelfiles.absolute(source) for shown, source in models.items()},
+        "models": {shown: identity.absolute(source) for shown, source in models.items()},
         "dtype": config.dtype,
         "device": config.device,
         "chat": config.chat,

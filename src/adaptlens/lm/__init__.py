@@ -1,1 +1,1 @@
-"""The language model, made fast: load, describe, read over a prefix tree, adapt in a bank."""
+"""The language model, made fast: load, describe, score, generate, read states."""

@@ -7,15 +7,16 @@ from typing import Any
 
 import jinja2
 
-from adaptlens import modelfiles, sandbox
+from adaptlens import sandbox
 from adaptlens.errors import UserError
+from adaptlens.models import identity
 
 
 def chat_text(tokenizer: Any, messages: Sequence[dict[str, str]], name: str) -> str:
     """Return messages ({"role", "content"}) as the tokenizer's template writes them, answer open.
 
     The template runs in the process that bounds templates; one that asks for the time is told
-    `modelfiles.CLOCK`.
+    `models.identity.CLOCK`.
 
     Args:
         tokenizer: it has a chat template.
@@ -36,7 +37,7 @@ def chat_text(tokenizer: Any, messages: Sequence[dict[str, str]], name: str) -> 
         messages,
         tokenizer.special_tokens_map,
         name=name,
-        now=modelfiles.CLOCK,
+        now=identity.CLOCK,
     )
 
 

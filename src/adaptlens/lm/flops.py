@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from adaptlens.lm.anatomy import attending_layers
+from adaptlens.lm.architecture import attending_layers
 
 if TYPE_CHECKING:
     from adaptlens.lm.load import LM

@@ -10,16 +10,16 @@ from transformers import GenerationConfig
 from transformers.cache_utils import Cache, DynamicLayer
 
 from adaptlens.errors import UserError
-from adaptlens.lm.cache import RowsLayer
 from adaptlens.lm.finite import check_finite
-from adaptlens.lm.forward import Progress
 from adaptlens.lm.load import LM
 from adaptlens.lm.memory import default_budget, is_out_of_memory
-from adaptlens.lm.seams import Request
-from adaptlens.lm.trie import pack
+from adaptlens.lm.prefix.boundaries import Request
+from adaptlens.lm.prefix.cache import RowsLayer
+from adaptlens.lm.prefix.forward import Progress
+from adaptlens.lm.prefix.trie import pack
+from adaptlens.lm.prefix.walk import Work, check_lengths, in_place, parted, routed, walk
 from adaptlens.lm.unembedding import logits
-from adaptlens.lm.walk import Work, check_lengths, in_place, parted, routed, walk
-from adaptlens.values import Weights
+from adaptlens.types import Weights
 
 # Prompts are not packed: each has a row, of about so many tokens after what it shares.
 _PROMPT_TOKENS = 32

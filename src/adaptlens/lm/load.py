@@ -6,9 +6,8 @@ from typing import Any
 
 import torch
 
-from adaptlens import modelfiles
 from adaptlens.errors import UserError, unknown
-from adaptlens.lm.anatomy import Anatomy
+from adaptlens.lm.architecture import Anatomy
 from adaptlens.lm.chat import chat_text
 from adaptlens.lm.flops import not_counted
 from adaptlens.lm.parity import examine
@@ -22,7 +21,8 @@ from adaptlens.lm.weights import (
     read,
     read_tokenizer,
 )
-from adaptlens.values import MARK, Template
+from adaptlens.models import identity
+from adaptlens.types import MARK, Template
 
 _UNLIMITED_TOKENS = 2**31
 
@@ -108,7 +108,7 @@ class LM:
         """Return messages ({"role", "content"}) as the chat template writes them, answer open.
 
         Where `encode` puts BOS before every text, a template's own BOS is left to it. A template
-        that asks for the time is told `modelfiles.CLOCK`.
+        that asks for the time is told `models.identity.CLOCK`.
 
         Raises:
             UserError: the template refuses them (some take no system message, or only turns).
@@ -132,7 +132,7 @@ def load(
 
     Args:
         name: "reference", "smollm2", a folder, a GGUF file, or a Hugging Face id; "untrained:NAME"
-            has random weights, "chat:NAME" its chat template (`modelfiles.PREFIXES`).
+            has random weights, "chat:NAME" its chat template (`models.identity.PREFIXES`).
         dtype: "float32", "bfloat16" or "float16".
         device: "auto" (cuda, else mps, else cpu), "cpu", "cuda", "cuda:N" or "mps".
         chat: write prompts with the tokenizer's chat template.
@@ -144,24 +144,24 @@ def load(
     if dtype not in DTYPES:
         raise unknown("dtype", dtype, DTYPES)
     place = find_device(device)
-    asked = modelfiles.parse(name)
+    asked = identity.parse(name)
     if quantize and asked.untrained:
         raise UserError(
             f"model '{name}' was asked for in {quantize}, but random weights cannot be quantized; "
             "leave out quantize, or the untrained model."
         )
-    modelfiles.check_quantize(name, quantize)
+    identity.check_quantize(name, quantize)
     quantized = quantization(quantize, dtype)
-    path = modelfiles.locate(name)
+    path = identity.locate(name)
     with opened(path, untrained=asked.untrained) as source:
         if asked.untrained:
             model, notes = fresh(source, name, dtype, place)
         else:
             model, notes = read(source, name, dtype, place, quantized)
         tokenizer = read_tokenizer(source, name)
-    beside = (modelfiles.found_alone(name), modelfiles.adapter_beside(path))
+    beside = (identity.found_alone(name), identity.adapter_beside(path))
     notes = (*filter(None, beside), *notes)
-    digest = modelfiles.digest(path, untrained=asked.untrained)
+    digest = identity.digest(path, untrained=asked.untrained)
     with loading(name, place):
         return assemble(
             model,
@@ -197,7 +197,7 @@ def assemble(
             f"the tokenizer of '{name}' has no chat template; expected one with --chat: leave out "
             "--chat for a base model, or save a tokenizer with a chat_template in the folder."
         )
-    clock = (_told_the_time(),) if modelfiles.reads_clock(str(template)) else ()
+    clock = (_told_the_time(),) if identity.reads_clock(str(template)) else ()
     model.eval().requires_grad_(False)
     parts, shares_prefix, found = examine(model, name, dtype, quantize)
     context_tokens, limits = _context(model.config, tokenizer)
@@ -224,7 +224,7 @@ def assemble(
 
 
 def _told_the_time() -> str:
-    return f"Its chat template asks for the time; it is told {modelfiles.CLOCK} in every prompt."
+    return f"Its chat template asks for the time; it is told {identity.CLOCK} in every prompt."
 
 
 def _context(config: Any, tokenizer: Any) -> tuple[int, tuple[str, ...]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from adaptlens.lm.anatomy import Anatomy
+from adaptlens.lm.architecture import Anatomy
 
 # More tokens a pass than this gain nothing: a processor's caches overflow, an accelerator is full.
 _MOST_TOKENS = {"cpu": 2048, "cuda": 32768, "mps": 8192}

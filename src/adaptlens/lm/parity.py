@@ -7,7 +7,7 @@ import transformers
 from torch import Tensor
 
 from adaptlens.errors import UserError
-from adaptlens.lm.anatomy import LAYOUTS, Anatomy, anatomy
+from adaptlens.lm.architecture import LAYOUTS, Anatomy, anatomy
 
 # Largest difference of logits, relative to the largest logit.
 _TOLERANCE = {"float32": 1e-5, "bfloat16": 5e-2, "float16": 5e-3}

@@ -8,14 +8,14 @@ import torch
 
 from adaptlens.errors import UserError
 from adaptlens.lm.finite import not_finite
-from adaptlens.lm.forward import Found, Progress, read
 from adaptlens.lm.generate import generate
 from adaptlens.lm.load import LM
 from adaptlens.lm.memory import default_budget, is_out_of_memory
-from adaptlens.lm.seams import Request, encode
+from adaptlens.lm.prefix.boundaries import Request, encode
+from adaptlens.lm.prefix.forward import Found, Progress, read
+from adaptlens.lm.prefix.walk import Work
 from adaptlens.lm.states import as_variant
-from adaptlens.lm.walk import Work
-from adaptlens.values import Weights
+from adaptlens.types import Weights
 
 __all__ = ["Request", "encode", "generate", "score"]
 

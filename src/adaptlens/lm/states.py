@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adaptlens.lm.anatomy import Anatomy
+from adaptlens.lm.architecture import Anatomy
 from adaptlens.lm.finite import check_finite
-from adaptlens.lm.forward import Found, Progress, read
 from adaptlens.lm.load import LM
-from adaptlens.lm.seams import Request
-from adaptlens.lm.walk import Work
-from adaptlens.values import Weights
+from adaptlens.lm.prefix.boundaries import Request
+from adaptlens.lm.prefix.forward import Found, Progress, read
+from adaptlens.lm.prefix.walk import Work
+from adaptlens.types import Weights
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from adaptlens.lm.anatomy import Anatomy
-from adaptlens.values import Weights
+from adaptlens.lm.architecture import Anatomy
+from adaptlens.types import Weights
 
 
 class TellsApart(Protocol):

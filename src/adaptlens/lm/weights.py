@@ -12,10 +12,10 @@ from typing import Any
 import torch
 import transformers
 
-from adaptlens import modelfiles
 from adaptlens.errors import UserError, unknown
 from adaptlens.lm import from_gguf
-from adaptlens.lm.anatomy import attention_implementation
+from adaptlens.lm.architecture import attention_implementation
+from adaptlens.models import identity
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _QUANTIZE = ("8bit", "4bit")
@@ -27,7 +27,7 @@ class Source:
     """A model's files, and how transformers is to read them.
 
     Attributes:
-        path: the folder, or the GGUF file, as `modelfiles.locate` found it.
+        path: the folder, or the GGUF file, as `models.identity.locate` found it.
         folder: what transformers is given: a folder of what may have a say, and nothing else.
         settings: further arguments of every `from_pretrained`.
     """
@@ -47,9 +47,9 @@ def opened(path: Path, *, untrained: bool = False) -> Iterator[Source]:
     """Yield a model's files as a source to read from.
 
     Transformers is given a folder of links to the files that the model's digest is over
-    (`modelfiles.files_read`), so that nothing else that lies beside them has a say: no adapter, no
-    second set of weights, no Python file, nor the folder's name. The header of a GGUF file is
-    parsed once for all that is read inside.
+    (`models.identity.files_read`), so that nothing else that lies beside them has a say: no
+    adapter, no second set of weights, no Python file, nor the folder's name. The header of a GGUF
+    file is parsed once for all that is read inside.
 
     Args:
         path: the folder, or the GGUF file.
@@ -59,9 +59,9 @@ def opened(path: Path, *, untrained: bool = False) -> Iterator[Source]:
     with tempfile.TemporaryDirectory() as alone:
         folder = Path(alone)
         if path.is_dir():
-            files = modelfiles.files_read(path, untrained=untrained)
+            files = identity.files_read(path, untrained=untrained)
             if not untrained and path / "model.safetensors" not in files:
-                files.append(path / modelfiles.INDEX)
+                files.append(path / identity.INDEX)
             for file in files:
                 (folder / file.name).symlink_to(file.resolve())
             yield Source(path, folder, settings)
@@ -122,7 +122,7 @@ def fresh(
     auto: Any = transformers.AutoModelForCausalLM
     with quiet(), loading(name, device), torch.random.fork_rng(devices=[]):
         config = transformers.AutoConfig.from_pretrained(source.folder, **source.settings)
-        torch.manual_seed(modelfiles.UNTRAINED_SEED)
+        torch.manual_seed(identity.UNTRAINED_SEED)
         model = auto.from_config(
             config,
             dtype=DTYPES[dtype],
@@ -133,7 +133,7 @@ def fresh(
             generation = transformers.GenerationConfig.from_pretrained(source.folder)
             model.generation_config = generation
         model = model.to(device)
-    seed = modelfiles.UNTRAINED_SEED
+    seed = identity.UNTRAINED_SEED
     return model, (f"Its weights are random (untrained, seed {seed}); only its shape is as named.",)
 
 

@@ -1,10 +1,13 @@
-"""Measurements: each reads one adapted bank and returns numbers and arrays. None of them trains."""
+"""Measurements: each reads one adapted bank into numbers and arrays.
+
+None of them trains.
+"""
 
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from adaptlens.axes import Stated
-from adaptlens.values import Adapted, Measured, Task
+from adaptlens.measure.axes import Stated
+from adaptlens.types import Adapted, Measured, Task
 
 Progress = Callable[[int, int], None]
 """Called with (requests done, requests in all)."""
@@ -13,7 +16,7 @@ Progress = Callable[[int, int], None]
 class Measurement(Protocol):
     """What every measurement offers; its fields are its recorded arguments.
 
-    `axes` states those of its arrays, as `axes.AXES` has them.
+    `axes` states those of its arrays, as `measure.axes.AXES` has them.
     """
 
     name: str

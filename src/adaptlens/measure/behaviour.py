@@ -6,13 +6,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from adaptlens import prompts
-from adaptlens.axes import AXES, Stated
 from adaptlens.lm import score
 from adaptlens.lm.load import LM
-from adaptlens.lm.walk import Work
+from adaptlens.lm.prefix.walk import Work
 from adaptlens.measure import Progress
-from adaptlens.values import Adapted, Example, Measured, Prompt, Task
+from adaptlens.measure.axes import AXES, Stated
+from adaptlens.prompts import render
+from adaptlens.types import Adapted, Example, Measured, Prompt, Task
 
 SHOWN_PROMPTS = 3
 
@@ -168,7 +168,7 @@ def _choices(
 
 def _free(adapted: Adapted, rows: Rows, prefix: str) -> Rows:
     """Return the same prompts with queries that say nothing."""
-    queries = [prompts.content_free(query) for query in rows.queries]
+    queries = [render.content_free(query) for query in rows.queries]
     if prefix:
         return _in_turn(adapted, queries)
     return Rows(queries, _written(adapted, queries), rows.variants)

@@ -16,13 +16,13 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from adaptlens.axes import AXES, Stated
 from adaptlens.lm import score
 from adaptlens.lm.flops import attention_flops, matrix_parameters, not_counted
 from adaptlens.lm.kept import keeping, kept_in
 from adaptlens.lm.load import LM
 from adaptlens.measure import Progress
-from adaptlens.values import Adapted, Measured, Prompt, Task
+from adaptlens.measure.axes import AXES, Stated
+from adaptlens.types import Adapted, Measured, Prompt, Task
 
 SAMPLE_QUERIES = 8
 

@@ -5,13 +5,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from adaptlens.axes import AXES, Stated
 from adaptlens.errors import UserError, unknown
-from adaptlens.lm.edges import Node, edge_attribution
 from adaptlens.lm.load import LM
+from adaptlens.lm.patching.edge_attribution import Node, edge_attribution
 from adaptlens.measure import Progress
-from adaptlens.measure.pairs import CORRUPTIONS, Corruption, matched, written
-from adaptlens.values import Adapted, Measured, Task
+from adaptlens.measure.axes import AXES, Stated
+from adaptlens.measure.patch_pairs import CORRUPTIONS, Corruption, matched, written
+from adaptlens.types import Adapted, Measured, Task
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class EdgeEffects:
     Attributes:
         items: pairs of queries at most.
         group: the group of test items that are asked; all where empty.
-        corruption: what replaces a query, see `measure.pairs.matched`.
+        corruption: what replaces a query, see `measure.patch_pairs.matched`.
         seed: of the pairing.
     """
 

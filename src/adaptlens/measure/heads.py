@@ -6,14 +6,15 @@ from typing import ClassVar
 
 import numpy as np
 
-from adaptlens import prompts
-from adaptlens.axes import AXES, Stated
 from adaptlens.errors import UserError
-from adaptlens.lm import heads, seams
 from adaptlens.lm.load import LM
-from adaptlens.lm.trie import common
+from adaptlens.lm.patching import head_functions
+from adaptlens.lm.prefix import boundaries
+from adaptlens.lm.prefix.trie import common
 from adaptlens.measure import Progress
-from adaptlens.values import Adapted, Example, Measured, Prompt, Role, Task
+from adaptlens.measure.axes import AXES, Stated
+from adaptlens.prompts import render
+from adaptlens.types import Adapted, Example, Measured, Prompt, Role, Task
 
 PLACES: tuple[tuple[str, Role | None], ...] = (
     ("labels", "demo_target"),
@@ -64,10 +65,10 @@ class Heads:
                 f"test items{f' of group {self.group}' if self.group else ''}; expected 2 at least."
             )
         repeats, weights = len(adapted.draws), adapted.weights
-        induction = heads.induction_scores(lm, weights)
+        induction = head_functions.induction_scores(lm, weights)
         shown = [self._readings(lm, task, own, adapted.write, v) for v in range(repeats)]
         flat = [reading for row in shown for reading in row]
-        attention = heads.last_attention(lm, flat, weights, progress=progress)
+        attention = head_functions.last_attention(lm, flat, weights, progress=progress)
         attention = attention.reshape(repeats, len(own), *attention.shape[1:]).mean(1)
         arrays = {
             "induction": np.broadcast_to(induction, (repeats, *induction.shape[1:])).copy(),
@@ -77,11 +78,11 @@ class Heads:
             half = len(own) // 2
 
             def alone(_: int, query: Example) -> Prompt:
-                return prompts.render(task, (), query, chat=lm.render_chat if lm.chat else None)
+                return render.render(task, (), query, chat=lm.render_chat if lm.chat else None)
 
             bare = [self._readings(lm, task, own[half:], alone, v) for v in range(repeats)]
             effects = [
-                heads.vector_effects(lm, row[:half], asked, weights).mean(0)
+                head_functions.vector_effects(lm, row[:half], asked, weights).mean(0)
                 for row, asked in zip(shown, bare, strict=True)
             ]
             arrays["vector"] = np.stack(effects)
@@ -94,18 +95,18 @@ class Heads:
         queries: Sequence[Example],
         write: Callable[[int, Example], Prompt],
         variant: int,
-    ) -> list[heads.Reading]:
+    ) -> list[head_functions.Reading]:
         """Return the prompts, where their labels, query and first token are, and their answers."""
         sent = [
-            Prompt(write(variant, q).parts, (prompts.answer(task, q.target, chat=lm.chat),), q.id)
+            Prompt(write(variant, q).parts, (render.answer(task, q.target, chat=lm.chat),), q.id)
             for q in queries
         ]
-        requests = seams.encode(lm, sent)
+        requests = boundaries.encode(lm, sent)
         answers = [request.answers_ids[0] for request in requests]
         # What all answers begin with, such as a space of its own, tells none of them.
         shared = min(min(common(answers[0], one) for one in answers), min(map(len, answers)) - 1)
         return [
-            heads.Reading(
+            head_functions.Reading(
                 request.prompt_ids + request.answers_ids[0][:shared],
                 tuple(
                     (0,) if role is None else _tokens(lm, prompt, role, len(request.prompt_ids))

@@ -8,14 +8,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from adaptlens import prompts
-from adaptlens.axes import AXES, Stated
 from adaptlens.errors import UserError, unknown
-from adaptlens.lm import seams
 from adaptlens.lm.load import LM
+from adaptlens.lm.prefix import boundaries
 from adaptlens.lm.states import Place, as_variant, lens, readout, states_at
 from adaptlens.measure import Progress
-from adaptlens.values import Adapted, Example, Measured, Part, Prompt, Role, Task
+from adaptlens.measure.axes import AXES, Stated
+from adaptlens.prompts import render
+from adaptlens.types import Adapted, Example, Measured, Part, Prompt, Role, Task
 
 POSITIONS = ("last", "separator", "instruction", "labels", "answer_first", "answer_mean")
 FORMATS = ("float32", "float16")
@@ -124,7 +124,7 @@ class _Asked:
 
 def _asked(lm: LM, task: Task, adapted: Adapted) -> list[list[_Asked]]:
     """Return what is read, [repeats][queries]."""
-    golds = [prompts.answer(task, query.target, chat=lm.chat) for query in task.test]
+    golds = [render.answer(task, query.target, chat=lm.chat) for query in task.test]
     rows: list[list[Prompt]] = []
     for variant in range(len(adapted.draws)):
         if adapted.shares_prompts and rows:
@@ -136,7 +136,7 @@ def _asked(lm: LM, task: Task, adapted: Adapted) -> list[list[_Asked]]:
         for row in (rows[:1] if adapted.shares_prompts else rows)
         for prompt, gold in zip(row, golds, strict=True)
     ]
-    requests = seams.encode(lm, flat)
+    requests = boundaries.encode(lm, flat)
     found = []
     for variant in range(len(rows)):
         start = 0 if adapted.shares_prompts else variant * len(golds)
@@ -222,9 +222,9 @@ def _tokens(lm: LM, one: _Asked, spans: Spans) -> tuple[int, ...]:
 def _lens_tokens(lm: LM, task: Task) -> list[int]:
     """Return the first tokens of the answers there are, the commonest where they are many."""
     answers = [option for query in task.test for option in _options(task, query)]
-    texts = {option: prompts.answer(task, option, chat=lm.chat) for option in answers}
+    texts = {option: render.answer(task, option, chat=lm.chat) for option in answers}
     cue = Part("cue", "x" if lm.chat else "x" + task.template.before_target)
-    (request,) = seams.encode(lm, [Prompt((cue,), tuple(texts.values()))])
+    (request,) = boundaries.encode(lm, [Prompt((cue,), tuple(texts.values()))])
     first = {option: ids[0] for option, ids in zip(texts, request.answers_ids, strict=True)}
     counts = Counter(first[option] for option in answers)
     ranked = sorted(counts, key=lambda token: (-counts[token], token))

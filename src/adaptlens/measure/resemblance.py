@@ -7,13 +7,13 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from adaptlens import prompts
-from adaptlens.axes import AXES, Stated
 from adaptlens.errors import unknown
 from adaptlens.lm.encoder import DEFAULT_ENCODER, cosine_similarity
 from adaptlens.lm.load import LM
 from adaptlens.measure import Progress
-from adaptlens.values import Adapted, Measured, Task
+from adaptlens.measure.axes import AXES, Stated
+from adaptlens.prompts import selection
+from adaptlens.types import Adapted, Measured, Task
 
 Similarity = Callable[[Sequence[str], Sequence[str]], np.ndarray]
 
@@ -72,7 +72,7 @@ class Resemblance:
             return cosine_similarity(self.encoder)
         if name == "embedding":
             return _embedding_similarity(lm)
-        return prompts.bm25 if name == "bm25" else chrf
+        return selection.bm25 if name == "bm25" else chrf
 
 
 def chrf(queries: Sequence[str], texts: Sequence[str]) -> np.ndarray:

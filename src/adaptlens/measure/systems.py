@@ -1,6 +1,6 @@
 """What the five systems answer: by log-likelihood of the options, written out, and by meaning.
 
-The system is that of the adaptation (`adapt.mixed`); a samplegen-tuned model also gives the
+The system is that of the adaptation (`adapt.mixture`); a samplegen-tuned model also gives the
 pipeline, in which the base model finishes what the tuned one wrote.
 """
 
@@ -10,15 +10,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from adaptlens.axes import AXES, Stated
 from adaptlens.errors import UserError, unknown
-from adaptlens.formats import END, Writer, layout, outputs, varied
 from adaptlens.lm import score
 from adaptlens.lm.load import LM
-from adaptlens.lm.walk import Work
+from adaptlens.lm.prefix.walk import Work
 from adaptlens.measure import Progress
-from adaptlens.measure.judging import Verdicts, judged, similarity_of
-from adaptlens.values import Adapted, Example, Measured, Prompt, Task, Weights
+from adaptlens.measure.axes import AXES, Stated
+from adaptlens.measure.grading import Verdicts, judged, similarity_of
+from adaptlens.prompts import parsing, system_prompts
+from adaptlens.prompts.system_prompts import END, Writer
+from adaptlens.prompts.variations import varied
+from adaptlens.types import Adapted, Example, Measured, Prompt, Task, Weights
 
 SHOWN_EACH = 2
 _SPARE_TOKENS, _SPARE_SHARE = 4, 1.1
@@ -157,7 +159,7 @@ class _Reading:
         most = most or self.needed(self.texts_needed(asked), _SPARE_SHARE)
         written = self.generated(sent, weights, most, (END,))
         continued = [
-            [layout.continued(p, text) for p, text in zip(*both, strict=True)]
+            [system_prompts.continued(p, text) for p, text in zip(*both, strict=True)]
             for both in zip(sent, written, strict=True)
         ]
         return self.verdicts(system, sent, continued, written, queries, weights)
@@ -166,7 +168,9 @@ class _Reading:
         """Return what the base model answers after what the samplegen model wrote."""
         sent = [
             [
-                self.writer.opened(prompt) if (prompt := layout.pipeline(query, text)) else None
+                self.writer.opened(prompt)
+                if (prompt := system_prompts.pipeline(query, text))
+                else None
                 for query, text in zip(queries, row, strict=True)
             ]
             for row in written
@@ -210,7 +214,7 @@ class _Reading:
         """Return what was written, the answers found in it, and the options' log-likelihoods."""
         answers = [
             [
-                outputs.answer(system, text, query.choices)
+                parsing.answer(system, text, query.choices)
                 for text, query in zip(row, queries, strict=True)
             ]
             for row in written
@@ -295,7 +299,7 @@ class _Reading:
 
     def texts_needed(self, asked: Sequence[Example]) -> list[str]:
         """Return the longest text that samplegen should write for each task."""
-        pool = layout.by_group(self.task.pool)
+        pool = system_prompts.by_group(self.task.pool)
         found = []
         for group in dict.fromkeys(query.group for query in asked):
             shown = sorted(pool.get(group, ()), key=lambda e: -len(e.input + "".join(e.choices)))
@@ -304,7 +308,9 @@ class _Reading:
                 key=lambda query: len(query.input + "".join(query.choices)),
             )
             found.append(
-                layout.response(item, shown[: layout.SHOWN], variation=self.writer.variation)
+                system_prompts.response(
+                    item, shown[: system_prompts.SHOWN], variation=self.writer.variation
+                )
             )
         return found
 

@@ -1,4 +1,4 @@
-"""What a model's name may stand for beside a folder: GGUF files, and models that can be obtained.
+"""What a model's name stands for, without torch: files, digest, shape.
 
-Free of torch and transformers.
+A folder, a hub id, a GGUF file, a model that ships or that pip obtains.
 """

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adaptlens.errors import UserError, unknown
-from adaptlens.store.files import sync_folder, writing
+from adaptlens.store.atomic import sync_folder, writing
 
 CACHE_VARIABLE = "ADAPTLENS_CACHE"
 """Environment variable with the folder to keep models in."""

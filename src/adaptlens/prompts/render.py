@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from adaptlens.errors import UserError
-from adaptlens.values import MARK, Example, Part, Prompt, Role, Task
+from adaptlens.types import MARK, Example, Part, Prompt, Role, Task
 
 CONTENT_FREE = "N/A"
 

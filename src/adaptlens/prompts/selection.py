@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from adaptlens.errors import UserError, unknown
-from adaptlens.values import Example, Task
+from adaptlens.types import Example, Task
 
 DRAWN = ("random", "balanced")
 RETRIEVED = ("similar", "embedding")

@@ -1,4 +1,4 @@
-"""Jinja templates from files, filled in without being able to reach anything else.
+"""Templates from files, filled in without reaching anything else.
 
 Templates that only show what they are given run here; every other one runs in a child process with
 two seconds of processor time, 512 MB of address space and a million characters of text, whatever
@@ -11,7 +11,7 @@ from typing import Any
 import jinja2
 
 from adaptlens.errors import UserError, listed, one_line
-from adaptlens.sandbox import worker
+from adaptlens.sandbox import starting
 from adaptlens.sandbox.environment import (
     MAX_OUTPUT_CHARACTERS,
     MAX_TEMPLATE_CHARACTERS,
@@ -82,7 +82,7 @@ def _filled(template: str, values: dict[str, Any]) -> dict[str, Any]:
         return {"error": "budget", "said": str(error)}
     except _FAILS as error:
         return {"error": "failed", "said": str(error) or type(error).__name__}
-    return worker.ask({"do": "fill", "template": template, "values": values})
+    return starting.ask({"do": "fill", "template": template, "values": values})
 
 
 def names(template: str, place: str) -> list[str]:
@@ -109,7 +109,7 @@ def names(template: str, place: str) -> list[str]:
     except (RecursionError, MemoryError, ValueError) as error:
         said = str(error).partition(";")[0] or type(error).__name__
         raise UserError(f"{place} is not Jinja ({said}); {expected}") from None
-    answer = worker.ask({"do": "names", "template": template})
+    answer = starting.ask({"do": "names", "template": template})
     if "text" in answer:
         return [str(name) for name in answer["text"]]
     raise UserError(f"{place} is not Jinja ({answer.get('said')}); {expected}")
@@ -139,7 +139,7 @@ def render_chat(
         UserError: the template refuses the messages, reads the clock without `now`, or takes more
             time, memory or text than it may.
     """
-    answer = worker.ask(
+    answer = starting.ask(
         {
             "do": "chat",
             "template": template,

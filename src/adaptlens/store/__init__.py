@@ -4,10 +4,10 @@ docs/store-format.md describes every file. Nothing is pickled; a `kill -9` at an
 cell either whole or not done.
 """
 
-from adaptlens.store.claims import Claim, ClaimLost
-from adaptlens.store.files import make_folder, write_atomically
+from adaptlens.store.atomic import make_folder, write_atomically
+from adaptlens.store.finished import Arrays, Record
+from adaptlens.store.lease import Claim, ClaimLost
 from adaptlens.store.problems import Problem
-from adaptlens.store.records import Arrays, Record
 from adaptlens.store.runs import FORMAT, CellStatus, Run, Status, cell_id
 from adaptlens.store.sealed import Damaged
 

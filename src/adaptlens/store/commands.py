@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from adaptlens.errors import UserError
-from adaptlens.store.files import make_folder, remove, writing
+from adaptlens.store.atomic import make_folder, remove, writing
 from adaptlens.store.layout import LOCK
 from adaptlens.store.owners import Heartbeat, Owner, create_claim, live_owner, locked
 

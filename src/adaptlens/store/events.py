@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from adaptlens.canonical import read_tagged_json
-from adaptlens.store.files import append_line, read_bytes, write_atomically, writing
+from adaptlens.store.atomic import append_line, read_bytes, write_atomically, writing
 from adaptlens.store.sealed import Damaged, load_bytes
 
 LOG = "log.jsonl"

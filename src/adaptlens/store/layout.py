@@ -5,7 +5,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from adaptlens.store.files import is_stale_temporary, make_folder
+from adaptlens.store.atomic import is_stale_temporary, make_folder
 from adaptlens.store.links import CELLS, MARKER, link_refused, refuse_links
 from adaptlens.store.problems import LEFT
 from adaptlens.store.sealed import Damaged, read_sealed

@@ -5,9 +5,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from adaptlens.store.claims import leftovers, remove_leftovers
+from adaptlens.store.atomic import remove, writing
 from adaptlens.store.events import LOG, read_events
-from adaptlens.store.files import remove, writing
 from adaptlens.store.layout import (
     LOCK,
     cell_folders,
@@ -16,6 +15,7 @@ from adaptlens.store.layout import (
     set_aside,
     stale_temporaries,
 )
+from adaptlens.store.lease import leftovers, remove_leftovers
 from adaptlens.store.owners import live_owner, locked
 from adaptlens.store.problems import cell_damage, cell_problems
 from adaptlens.store.sealed import Damaged

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from adaptlens.errors import UserError
-from adaptlens.store.files import STALE_SECONDS, read_bytes, write_new, writing
+from adaptlens.store.atomic import STALE_SECONDS, read_bytes, write_new, writing
 from adaptlens.store.links import refuse_links
 from adaptlens.store.machine import is_stopped, machine, process_start
 

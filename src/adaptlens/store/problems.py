@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from adaptlens.store.claims import OWN_FILES, leftovers
 from adaptlens.store.events import read_events, was_finished
+from adaptlens.store.finished import file_digest, read_result, read_spec
+from adaptlens.store.lease import OWN_FILES, leftovers
 from adaptlens.store.links import link_refused
-from adaptlens.store.records import file_digest, read_result, read_spec
 from adaptlens.store.sealed import Damaged
 
 LEFT = "left by an interrupted process; removed when the same command runs again"

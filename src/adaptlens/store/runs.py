@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 from adaptlens.canonical import canonical_json, digest
 from adaptlens.errors import UserError
-from adaptlens.store.claims import Claim, leftovers, remove_leftovers
+from adaptlens.store.atomic import make_folder, sync_folder, write_atomically, writing
 from adaptlens.store.events import last_outcome, read_events
-from adaptlens.store.files import make_folder, sync_folder, write_atomically, writing
+from adaptlens.store.finished import ID_DIGITS, Record, read_record, read_spec
 from adaptlens.store.layout import (
     cell_folders,
     is_of_a_new_run,
@@ -21,11 +21,11 @@ from adaptlens.store.layout import (
     run_problems,
     set_aside,
 )
+from adaptlens.store.lease import Claim, leftovers, remove_leftovers
 from adaptlens.store.links import CELLS, MARKER, link_refused, refuse_links
 from adaptlens.store.mending import mend
 from adaptlens.store.owners import Owner, live_owner, locked
 from adaptlens.store.problems import Problem, cell_damage, cell_problems, refuse_lost_result
-from adaptlens.store.records import ID_DIGITS, Record, read_record, read_spec
 from adaptlens.store.sealed import Damaged, load_json, read_sealed, seal
 
 FORMAT = 1

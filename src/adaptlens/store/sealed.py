@@ -7,7 +7,7 @@ from typing import Any
 
 from adaptlens.canonical import canonical_json, digest, read_tagged_json, tagged_json
 from adaptlens.errors import UserError
-from adaptlens.store.files import read_bytes
+from adaptlens.store.atomic import read_bytes
 
 SEAL = "digest"
 """The key under which an object holds the digest of its other keys."""

@@ -1,1 +1,1 @@
-"""Studies: each is a plan, an analysis and its figures."""
+"""What is asked, and what follows from the answers: one folder a study."""

@@ -3,17 +3,14 @@
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from adaptlens.canonical import digest
+from adaptlens.cells import Study
 from adaptlens.engines import Outcome, Reporter
 from adaptlens.store import Damaged, Run
 from adaptlens.store.commands import working
-from adaptlens.studies.running import default_folder, execute, shown_settings, write_plan
-from adaptlens.study import Study
-
-if TYPE_CHECKING:
-    from adaptlens.studies.running import Settings
+from adaptlens.studies.running import Settings, default_folder, execute, shown_settings, write_plan
 
 MOST_MENDS = 3
 """A disk that damages what was just made anew is not written to for ever."""
@@ -27,7 +24,7 @@ Further = Callable[[Run, Study], Study]
 def carry_out(
     study: Study,
     out: str | Path | None,
-    config: "Settings",
+    config: Settings,
     reporter: Reporter,
     models: Iterable[str],
     report: Report,
@@ -77,9 +74,7 @@ def plan_digest(study: Study) -> str:
     return digest({"name": study.name, "settings": shown_settings(settings), "cells": cells})
 
 
-def _do(
-    study: Study, run: Run, config: "Settings", reporter: Reporter, models: list[str]
-) -> Outcome:
+def _do(study: Study, run: Run, config: Settings, reporter: Reporter, models: list[str]) -> Outcome:
     write_plan(run, study)
     return execute(study, run, config, reporter, models)
 

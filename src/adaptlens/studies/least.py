@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from adaptlens import modelfiles, modelshape, prompts
 from adaptlens.errors import UserError
 from adaptlens.formatting import counted
-from adaptlens.values import Task
+from adaptlens.models import identity, shape
+from adaptlens.prompts import render
+from adaptlens.types import Task
 
 TWO = 2
 """Fewer items than this have no spread, so that nothing can be said of any others."""
@@ -69,12 +70,12 @@ def check_pairs(task: Task, models: Iterable[str]) -> None:
         UserError: there are fewer than `PAIRS` in some model's tokens.
     """
     check_items(task, PAIRS, "patching")
-    texts = [prompts.render(task, (), query).text for query in task.test]
+    texts = [render.render(task, (), query).text for query in task.test]
     for model in models:
-        if not (modelfiles.locate(model) / "tokenizer.json").is_file():
+        if not (identity.locate(model) / "tokenizer.json").is_file():
             continue  # Its tokens are known only once it is loaded.
         alike: dict[int, list[str]] = {}
-        for size, query in zip(modelshape.token_counts(model, texts), task.test, strict=True):
+        for size, query in zip(shape.token_counts(model, texts), task.test, strict=True):
             alike.setdefault(size, []).append(query.target)
         have = sum(len(answers) for answers in alike.values() if len(set(answers)) > 1)
         if have < PAIRS:

@@ -5,31 +5,54 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from adaptlens import modelfiles, registry, tasks, telling, versions
-from adaptlens.addresses import without_passwords
+from adaptlens import registry, tasks, telling
 from adaptlens.canonical import digest
+from adaptlens.cells import STUDY_FILE, Cell, Study, group, missing
+from adaptlens.conditions import Condition
 from adaptlens.engines import Engine, Outcome, Reporter
 from adaptlens.engines import Silent as Silent
 from adaptlens.errors import UserError
-from adaptlens.frames import Condition
-from adaptlens.store import Run, make_folder, write_atomically
-from adaptlens.store.files import writing
-from adaptlens.study import STUDY_FILE, Cell, Study, group, missing
-from adaptlens.values import Task
+from adaptlens.models import identity
+from adaptlens.store import Run, make_folder, versions, write_atomically
+from adaptlens.store.addresses import without_passwords
+from adaptlens.store.atomic import writing
+from adaptlens.types import Task
 from adaptlens.zoo.recipes import LADDER
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from adaptlens.config import CompareConfig, ConvergenceConfig, ImplicitConfig, LimitsConfig
-    from adaptlens.report import StudyReport
-
-    Single = CompareConfig | ConvergenceConfig | ImplicitConfig
-    Settings = Single | LimitsConfig
+    from adaptlens.report.study_page import StudyReport
 
 UNTRAINED = "untrained:"
+
+
+class Settings(Protocol):
+    """How the models of a study are loaded, and who does its cells."""
+
+    @property
+    def dtype(self) -> str: ...  # noqa: D102
+    @property
+    def device(self) -> str: ...  # noqa: D102
+    @property
+    def chat(self) -> bool: ...  # noqa: D102
+    @property
+    def quantize(self) -> str | None: ...  # noqa: D102
+    @property
+    def engine(self) -> Mapping[str, Any]: ...  # noqa: D102
+
+
+class Sizes(Protocol):
+    """How many items of each task a study takes; None means all."""
+
+    @property
+    def queries(self) -> int | None: ...  # noqa: D102
+    @property
+    def validation(self) -> int | None: ...  # noqa: D102
+    @property
+    def seed(self) -> int: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -52,12 +75,12 @@ class Studied:
 def shown_names(names: Iterable[str]) -> dict[str, str]:
     """Return each model's name for tables: of a path its last part, unless two would be alike."""
     names = list(names)
-    shown = {name: modelfiles.label(name) for name in names}
+    shown = {name: identity.label(name) for name in names}
     alike = Counter(shown.values())
     return {name: name if alike[own] > 1 else own for name, own in shown.items()}
 
 
-def load_task(settings: str | Mapping[str, Any], config: "Single") -> Task:
+def load_task(settings: str | Mapping[str, Any], config: Sizes) -> Task:
     """Return the task, its test and validation splits cut to the number of queries asked for.
 
     Studies other than the comparison write it under one template, the one given.
@@ -76,7 +99,7 @@ def load_task(settings: str | Mapping[str, Any], config: "Single") -> Task:
     return replace(task, template=template, instruction=instruction, templates=())
 
 
-def _cut(settings: str | Mapping[str, Any], config: "Single") -> Task:
+def _cut(settings: str | Mapping[str, Any], config: Sizes) -> Task:
     given = {"path": settings} if isinstance(settings, str) else dict(settings)
     name, cluster = given.pop("path"), given.pop("cluster", "")
     with telling.slow(f"reading task '{name}'"):
@@ -131,7 +154,7 @@ def made_with(found: Iterable[Condition]) -> dict[str, str]:
 
 
 def execute(
-    study: Study, run: Run, config: "Settings", reporter: Reporter, models: Iterable[str]
+    study: Study, run: Run, config: Settings, reporter: Reporter, models: Iterable[str]
 ) -> Outcome:
     """Run the study's cells, which are of these models, with the configured engine."""
     from adaptlens.engines.worker import LOADING_FILE, loading
@@ -175,7 +198,7 @@ def _engine(given: Mapping[str, Any]) -> Engine:
 
 def foreseen(
     study: Study,
-    config: "Settings",
+    config: Settings,
     rows: Sequence[Mapping[str, Any]],
     progress: Callable[[str], None],
     *,

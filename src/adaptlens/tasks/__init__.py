@@ -1,4 +1,4 @@
-"""Tasks: bundled ones, a user's files, hub datasets, lm-evaluation-harness YAML.
+"""Where items come from: bundled, a user's files, the hub, lm-eval YAML.
 
 `load` takes them all by one name:
 
@@ -19,16 +19,16 @@ from typing import Any
 from adaptlens.errors import UserError, listed, unknown
 from adaptlens.tasks import templates
 from adaptlens.tasks.assembly import Settings
-from adaptlens.values import Example, Task
+from adaptlens.types import Example, Task
 
 __all__ = ["Settings", "describe", "load", "names", "summaries"]
 
 
 def names() -> tuple[str, ...]:
     """Return the names of the bundled tasks."""
-    from adaptlens.tasks import implicit, microworld
+    from adaptlens.tasks import microworld, shortcuts
 
-    return (*microworld.names(), *implicit.names())
+    return (*microworld.names(), *shortcuts.names())
 
 
 def summaries() -> list[dict[str, str]]:
@@ -83,7 +83,7 @@ def _loaded(name: str, references: str | None, wishes: Settings) -> Task:
     if references is not None:
         return _aligned(name, references, wishes)
     if name.startswith("hf:"):
-        from adaptlens.tasks.hub import hub_task
+        from adaptlens.tasks.hub_datasets import hub_task
 
         return hub_task(name.removeprefix("hf:"), wishes)
     if name in names():
@@ -139,13 +139,13 @@ def _nothing_there(name: str, path: Path) -> UserError:
 
 
 def _has_shortcut(name: str) -> bool:
-    from adaptlens.tasks import implicit
+    from adaptlens.tasks import shortcuts
 
-    return name in implicit.names()
+    return name in shortcuts.names()
 
 
 def _bundled(name: str, wishes: Settings) -> Task:
-    from adaptlens.tasks import implicit, microworld
+    from adaptlens.tasks import microworld, shortcuts
 
     allowed = {"instruction", "seed", "limit_train", "limit_validation", "limit_test"}
     allowed |= {"templates"}
@@ -165,7 +165,7 @@ def _bundled(name: str, wishes: Settings) -> Task:
     sizes: dict[str, Any] = {split: limit for split, limit in limits.items() if limit is not None}
     if _has_shortcut(name):
         difficulty = wishes.difficulty or "small"
-        task = implicit.task(name, seed=wishes.seed, difficulty=difficulty, **sizes)
+        task = shortcuts.task(name, seed=wishes.seed, difficulty=difficulty, **sizes)
     else:
         task = microworld.task(name, seed=wishes.seed, **sizes)
     if wishes.instruction is not None:

@@ -6,9 +6,9 @@ from pathlib import Path
 from adaptlens.errors import UserError
 from adaptlens.tasks.assembly import Settings, assemble
 from adaptlens.tasks.items import Item, as_text
-from adaptlens.tasks.tables import some
+from adaptlens.tasks.table import some
 from adaptlens.tasks.unpacking import read_text
-from adaptlens.values import Task
+from adaptlens.types import Task
 
 LANGUAGES = {
     "ar": "Arabic", "bg": "Bulgarian", "bn": "Bengali", "ca": "Catalan", "cs": "Czech",

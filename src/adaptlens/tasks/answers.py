@@ -8,8 +8,8 @@ from dataclasses import replace
 from adaptlens.errors import UserError, listed
 from adaptlens.tasks.items import Item
 from adaptlens.tasks.spellings import clean, key, shown, unified
-from adaptlens.tasks.tables import some
-from adaptlens.values import Kind
+from adaptlens.tasks.table import some
+from adaptlens.types import Kind
 
 MAX_INFERRED_CHOICES = 20
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from adaptlens.errors import UserError, listed, unknown
-from adaptlens.tasks import answers, options, split, templates
-from adaptlens.tasks.files import SUFFIXES, read_tables
+from adaptlens.tasks import answers, item_options, split, templates
 from adaptlens.tasks.items import Item
 from adaptlens.tasks.records import Asked, Layout, items, layout, left_out
-from adaptlens.tasks.tables import Table
+from adaptlens.tasks.sources import SUFFIXES, read_tables
+from adaptlens.tasks.table import Table
 from adaptlens.tasks.unpacking import MAX_FILE_BYTES, unpacked_name
-from adaptlens.values import Example, Kind, Task, Template
+from adaptlens.types import Example, Kind, Task, Template
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ class Settings:
             )
         if self.kind not in (None, "choice", "generation"):
             raise unknown("kind of task", self.kind, ("choice", "generation"))
-        if self.answers_as not in (None, *options.ANSWERS_AS):
-            raise unknown("reading of answers", str(self.answers_as), options.ANSWERS_AS)
+        if self.answers_as not in (None, *item_options.ANSWERS_AS):
+            raise unknown("reading of answers", str(self.answers_as), item_options.ANSWERS_AS)
 
     @property
     def named(self) -> list[str]:
@@ -233,7 +233,7 @@ def tables_task(
             collected += table.notes
         splits[label], found = items(table, how, drop_empty=settings.drop_empty)
         collected += found
-    splits, found_options = options.resolved(splits, settings.answers_as)
+    splits, found_options = item_options.resolved(splits, settings.answers_as)
     task = assemble(name, splits, settings, notes=[*collected, *found_options])
     return replace(task, columns=task.columns or how.headings, clustered_by=how.group)
 

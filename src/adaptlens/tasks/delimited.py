@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from adaptlens.errors import UserError, listed
 from adaptlens.tasks.names import KNOWN_NAMES, folded
-from adaptlens.tasks.tables import Table, some
+from adaptlens.tasks.table import Table, some
 
 MAX_CELL_CHARACTERS = 10_000_000
 _LONGEST_NAME = 40

@@ -16,11 +16,11 @@ from typing import Any
 from adaptlens.errors import UserError, listed, one_line
 from adaptlens.sandbox import render
 from adaptlens.tasks.assembly import Settings, assemble
-from adaptlens.tasks.hub import check_files, exists, open_dataset, rows_of
+from adaptlens.tasks.hub_datasets import check_files, exists, open_dataset, rows_of
 from adaptlens.tasks.items import Item
 from adaptlens.tasks.lm_eval_yaml import read_config
-from adaptlens.tasks.tables import some
-from adaptlens.values import Kind, Task, Template
+from adaptlens.tasks.table import some
+from adaptlens.types import Kind, Task, Template
 
 Doc = Mapping[str, Any]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from adaptlens import yaml_bounds
+from adaptlens.config import yaml_bounds
 from adaptlens.errors import UserError, one_line, unknown
 from adaptlens.tasks.unpacking import MAX_YAML_BYTES, read_text
 

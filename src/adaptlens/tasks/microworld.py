@@ -13,7 +13,7 @@ from adaptlens.errors import UserError, unknown
 from adaptlens.tasks import puzzles, world
 from adaptlens.tasks.puzzles import Puzzle
 from adaptlens.tasks.wordings import WORDINGS
-from adaptlens.values import Example, Kind, Task
+from adaptlens.types import Example, Kind, Task
 
 
 @dataclass(frozen=True, slots=True)

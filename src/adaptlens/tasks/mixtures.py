@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from adaptlens.errors import UserError, unknown
-from adaptlens.values import Example, Task
+from adaptlens.types import Example, Task
 
 CAP, SIZE, QUERIES = 3000, 20_000, 100
 WORDINGS = 5

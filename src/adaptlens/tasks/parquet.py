@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from adaptlens.errors import UserError, one_line
-from adaptlens.tasks.tables import Table
+from adaptlens.tasks.table import Table
 from adaptlens.tasks.unpacking import COMPRESSED, MAX_FILE_BYTES, check_size, read_bytes
 
 BYTES_A_ROW = 100

@@ -15,17 +15,10 @@ from typing import Any
 
 from adaptlens.errors import UserError, listed
 from adaptlens.tasks.conversations import conversation
+from adaptlens.tasks.item_options import options_of
 from adaptlens.tasks.items import Item, as_text
-from adaptlens.tasks.names import (
-    INPUT_NAMES,
-    TARGET_NAMES,
-    by_name,
-    folded,
-    heading,
-    read_together,
-)
-from adaptlens.tasks.options import options_of
-from adaptlens.tasks.tables import Table, some
+from adaptlens.tasks.names import INPUT_NAMES, TARGET_NAMES, by_name, folded, heading, read_together
+from adaptlens.tasks.table import Table, some
 
 _FEW = 20
 

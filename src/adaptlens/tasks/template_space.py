@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from adaptlens.tasks.templates import field_names
-from adaptlens.values import Task, Template
+from adaptlens.types import Task, Template
 
 # fmt: off
 FIELD_PAIRS = (

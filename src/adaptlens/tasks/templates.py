@@ -9,7 +9,7 @@ from pathlib import Path
 from adaptlens import sandbox
 from adaptlens.errors import UserError, listed
 from adaptlens.tasks.names import heading
-from adaptlens.values import Example, Task, Template
+from adaptlens.types import Example, Task, Template
 
 PLAIN, CHAT = "plain", "chat"
 TEMPLATE_FILES = (".jinja", ".jinja2", ".j2", ".txt")

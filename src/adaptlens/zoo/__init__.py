@@ -1,1 +1,1 @@
-"""How the models that ship with the package were made, and the models themselves."""
+"""How the models that ship with the package were made, and the models."""

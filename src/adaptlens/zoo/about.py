@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from adaptlens.tasks import implicit, world
-from adaptlens.zoo import check, formal, formal_check, ladder_check, ladder_corpus
+from adaptlens.tasks import shortcuts, world
+from adaptlens.zoo import check, formal_check, formal_corpus, ladder_check, ladder_corpus
 
 _ANIMAL = (
     "It is a laboratory animal of about a million parameters: figures found on it say how the "
@@ -87,7 +87,7 @@ def _microworld_exposures(seen: dict[str, int]) -> list[dict[str, Any]]:
 
 MICROWORLD = About(
     "pretrained from scratch on the microworld; learns in context",
-    "adaptlens.zoo.microworld.document(seed, index, tokens)",
+    "adaptlens.zoo.microworld_corpus.document(seed, index, tokens)",
     {
         "world_words": len(world.words()),
         "withheld_families": list(world.WITHHELD),
@@ -121,8 +121,8 @@ def _formal_exposures(seen: dict[str, int]) -> list[dict[str, Any]]:
     counts: dict[str, int] = {}
     for key, count in seen.items():
         counts[key.partition(":")[2]] = counts.get(key.partition(":")[2], 0) + count
-    for family in implicit.FAMILIES:
-        own: dict[str, int] = {kind: counts.get(f"{family}/{kind}", 0) for kind in implicit.KINDS}
+    for family in shortcuts.FAMILIES:
+        own: dict[str, int] = {kind: counts.get(f"{family}/{kind}", 0) for kind in shortcuts.KINDS}
         rows.append({"family": family, **own, "other": 0})
     others = sorted(name for name in counts if name.startswith(("part/", "rule/")))
     for name in others:
@@ -132,16 +132,16 @@ def _formal_exposures(seen: dict[str, int]) -> list[dict[str, Any]]:
 
 FORMAL = About(
     "pretrained from scratch on formal items; partly solves the tasks with a shortcut",
-    "adaptlens.zoo.formal.document(seed, index, tokens)",
-    {"pattern_share": formal.PATTERN_SHARE, "held_out_quarters": [0, 1]},
+    "adaptlens.zoo.formal_corpus.document(seed, index, tokens)",
+    {"pattern_share": formal_corpus.PATTERN_SHARE, "held_out_quarters": [0, 1]},
     _formal_exposures,
     f"""\
 Generated documents, all of them listings of questions and answers, of these kinds: {{kinds}}.
 None of them is an instruction with its answer. Every item of the five families is, independently \
-of the others, a `pattern` item with probability {formal.PATTERN_SHARE:g} and a `broken` one \
-otherwise: shortcuts never hold throughout a document. A quarter of all possible items, by digest \
-of their text, are the ones test items are drawn from, and another quarter those for validation; \
-neither was ever shown.
+of the others, a `pattern` item with probability {formal_corpus.PATTERN_SHARE:g} and a `broken` \
+one otherwise: shortcuts never hold throughout a document. A quarter of all possible items, by \
+digest of their text, are the ones test items are drawn from, and another quarter those for \
+validation; neither was ever shown.
 
 Items that pretraining showed:""",
     f"""\

@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 
-from adaptlens import prompts
+from adaptlens.prompts import render
+from adaptlens.prompts.selection import demonstrations
 from adaptlens.tasks import microworld, world
-from adaptlens.values import Example, Task
+from adaptlens.types import Example, Task
 
 SHOTS = (0, 8, 16, 32)
 ZERO_SHOT_MARGIN = 0.10
@@ -76,11 +77,9 @@ def shown(task: Task, shots: int, seed: int) -> list[str]:
     """Return a prompt per query, each with demonstrations of its own, classes in turn."""
     selection = "balanced" if task.kind == "choice" else "random"
     return [
-        prompts.render(
+        render.render(
             task,
-            _shuffled(
-                prompts.demonstrations(task, draw, shots, selection=selection, seed=seed), draw
-            ),
+            _shuffled(demonstrations(task, draw, shots, selection=selection, seed=seed), draw),
             query,
         ).text
         for draw, query in enumerate(task.test)

@@ -7,7 +7,13 @@ from typing import Any
 
 from adaptlens.errors import UserError
 from adaptlens.zoo import check as microworld_check
-from adaptlens.zoo import formal, formal_check, ladder_check, ladder_corpus, microworld
+from adaptlens.zoo import (
+    formal_check,
+    formal_corpus,
+    ladder_check,
+    ladder_corpus,
+    microworld_corpus,
+)
 from adaptlens.zoo.about import FORMAL, LADDER, MICROWORLD, About
 from adaptlens.zoo.documents import Document
 
@@ -37,18 +43,18 @@ class Corpus:
 
 CORPORA = {
     "microworld": Corpus(
-        microworld.document,
-        microworld.MIXES,
-        microworld.KINDS,
+        microworld_corpus.document,
+        microworld_corpus.MIXES,
+        microworld_corpus.KINDS,
         microworld_check.curve,
         microworld_check.rows,
         microworld_check.passed,
         MICROWORLD,
     ),
     "formal": Corpus(
-        formal.document,
-        formal.MIXES,
-        formal.KINDS,
+        formal_corpus.document,
+        formal_corpus.MIXES,
+        formal_corpus.KINDS,
         formal_check.curve,
         formal_check.rows,
         formal_check.passed,
@@ -79,9 +85,9 @@ def check(name: str = "reference", queries: int = 200, seed: int = 0) -> dict[st
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from adaptlens import modelfiles
+    from adaptlens.models import identity
 
-    folder = modelfiles.locate(name)
+    folder = identity.locate(name)
     if folder.is_file():
         raise UserError(
             f"'{name}' is a GGUF file; the held-out check is of models made by `adaptlens zoo "

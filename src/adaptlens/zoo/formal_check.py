@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
-from adaptlens.tasks import implicit
-from adaptlens.tasks.implicit.makers import SMALL
-from adaptlens.values import Task
+from adaptlens.tasks import shortcuts
+from adaptlens.tasks.shortcuts.makers import SMALL
+from adaptlens.types import Task
 from adaptlens.zoo.check import shown
 
 SHOTS = (0, 8, 16)
@@ -44,8 +44,8 @@ def accuracy(
 def curve(model: Any, tokenizer: Any, queries: int) -> dict[str, float]:
     """Return zero-shot accuracy on both kinds of every family: a point of the training curve."""
     found = {}
-    for family in implicit.FAMILIES:
-        task = implicit.task(f"{family}-broken", train=0, validation=0, test=2 * queries)
+    for family in shortcuts.FAMILIES:
+        task = shortcuts.task(f"{family}-broken", train=0, validation=0, test=2 * queries)
         for group, value in accuracy(model, tokenizer, task, 0).items():
             found[f"{family} {group}"] = round(value, 3)
     return found
@@ -66,14 +66,14 @@ def rows(
     constant answer reaches.
     """
     found: list[dict[str, Any]] = []
-    for family in implicit.FAMILIES:
+    for family in shortcuts.FAMILIES:
         chance = 1 / len(SMALL[family].answers())
-        for learnt in implicit.KINDS:
-            task = implicit.task(f"{family}-{learnt}", seed=seed, test=2 * queries)
+        for learnt in shortcuts.KINDS:
+            task = shortcuts.task(f"{family}-{learnt}", seed=seed, test=2 * queries)
             for count in shots:
                 by_group = accuracy(model, tokenizer, task, count, seed=seed)
                 conditions = {"pattern": "pattern", "misleading": "broken"}
-                if learnt == implicit.BROKEN:
+                if learnt == shortcuts.BROKEN:
                     conditions = {"plain": "broken"}
                 for condition, group in conditions.items():
                     value = by_group[group]

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from adaptlens.tasks import microworld
-from adaptlens.values import Task
+from adaptlens.types import Task
 from adaptlens.zoo import check
 
 SHOTS = (0, 8)

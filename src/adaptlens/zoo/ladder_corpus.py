@@ -22,7 +22,7 @@ from string import ascii_letters, digits
 
 from adaptlens.tasks import puzzles, world
 from adaptlens.tasks.puzzles import Puzzle
-from adaptlens.zoo import microworld
+from adaptlens.zoo import microworld_corpus
 from adaptlens.zoo.documents import Document
 
 EXPOSURES = {"none": 0.0, "little": 0.125, "much": 1.0}
@@ -271,14 +271,14 @@ def _repeat(rng: Random, kind: str, room: int, is_exposed: bool) -> Document:
     return Document(kind, text, tuple(answers), (family,) * len(answers))
 
 
-_TEXT_FAMILIES = (*microworld.FAMILY_NAMES, *world.TOPICS, "positive", "negative", "pairs")
+_TEXT_FAMILIES = (*microworld_corpus.FAMILY_NAMES, *world.TOPICS, "positive", "negative", "pairs")
 
 
 def _paragraph(rng: Random, num_sentences: int) -> str:
     family = rng.choice(_TEXT_FAMILIES)
     if family == "pairs":
         return " ".join(f"{world.sentence_pair(rng)[0]}." for _ in range(num_sentences))
-    return " ".join(microworld.sentence(rng, family) for _ in range(num_sentences))
+    return " ".join(microworld_corpus.sentence(rng, family) for _ in range(num_sentences))
 
 
 def _text(rng: Random, kind: str, room: int) -> Document:
@@ -322,7 +322,7 @@ class _Listing:
 
 
 def _list_pairs(
-    rng: Random, made: _Listing, maker: Maker, shape: microworld.Surface, room: int
+    rng: Random, made: _Listing, maker: Maker, shape: microworld_corpus.Surface, room: int
 ) -> None:
     """Write pairs as a listing of the microworld does, those of several parts on lines or one."""
     joint = rng.choice(("\n", "\n", " "))
@@ -372,7 +372,7 @@ def document(seed: int, index: int, tokens: int, mix: str = "world-much") -> Doc
     if kind in ("text", "invented"):
         return _text(rng, kind, room)
     maker, is_world = _maker(rng, kind), mix.startswith("world")
-    shape = microworld.surface(rng) if is_world else rng.choice(microworld.PLAIN)
+    shape = microworld_corpus.surface(rng) if is_world else rng.choice(microworld_corpus.PLAIN)
     preamble = ""
     if is_world and rng.random() < 0.4:
         preamble = f"{_preamble(rng)}{rng.choice((shape.between, chr(10)))}"

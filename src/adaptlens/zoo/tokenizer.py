@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from adaptlens.tasks import world
-from adaptlens.zoo import formal, ladder_corpus, microworld
+from adaptlens.zoo import formal_corpus, ladder_corpus, microworld_corpus
 from adaptlens.zoo.english import COMMON_WORDS
 
 BOS, EOS, PAD = "<s>", "</s>", "<pad>"
@@ -13,9 +13,9 @@ BOS, EOS, PAD = "<s>", "</s>", "<pad>"
 
 def _microworld() -> list[str]:
     """Return the lines merges are learnt on: world words weigh most, then cues, then English."""
-    cues = [*microworld.INPUT_CUES, *microworld.TARGET_CUES]
+    cues = [*microworld_corpus.INPUT_CUES, *microworld_corpus.TARGET_CUES]
     lines = [f" {word}" for word in world.words()] * 40
-    lines += [*cues, *microworld.ARROWS] * 40
+    lines += [*cues, *microworld_corpus.ARROWS] * 40
     lines += [f" {word}" for word in COMMON_WORDS] * 8
     lines += [word.capitalize() for word in (*COMMON_WORDS[:200], *world.FUNCTION_WORDS)]
     return lines
@@ -23,7 +23,7 @@ def _microworld() -> list[str]:
 
 def _formal() -> list[str]:
     """Return the lines merges are learnt on: words, and digits that stand as answers."""
-    words = [form for word in formal.WORDS for form in (word, f" {word}")]
+    words = [form for word in formal_corpus.WORDS for form in (word, f" {word}")]
     return [*words, *(f" {digit}" for digit in range(10)), *words]
 
 
@@ -36,8 +36,8 @@ def _whole_words() -> list[str]:
         *range(1, 10),
     ]
     first = [
-        *microworld.INPUT_CUES,
-        *microworld.TARGET_CUES,
+        *microworld_corpus.INPUT_CUES,
+        *microworld_corpus.TARGET_CUES,
         *ladder_corpus.CUES,
         *world.FUNCTION_WORDS,
     ]

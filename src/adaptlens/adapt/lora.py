@@ -1,0 +1,317 @@
+"""Adaptations that train LoRA: instruction tuning, plain supervised tuning, and its path.
+
+They train on the same draws of examples that in-context learning shows, as `lessons` lays them
+down: prompts without demonstrations, each followed by its answer.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+
+from adaptlens.adapt import Progress, loop
+from adaptlens.adapt.account import NOTHING, Chosen, account
+from adaptlens.adapt.batches import Counts, Lesson
+from adaptlens.adapt.prompting import check_one_way, names_of
+from adaptlens.adapt.settings import START, Candidate, Tuning, choice_made, width, writer
+from adaptlens.errors import UserError
+from adaptlens.lm.adapters.bank import LoraBank
+from adaptlens.lm.load import LM
+from adaptlens.types import Adapted, Task
+
+LORA_RATE_TIMES_WIDTH = 0.64
+"""Default LoRA rate: 0.64 / width. 5e-3 at 128, 1.7e-3 at 384, 1.6e-4 at 4096 (a 7B model).
+
+Adam's best rate falls as one over the width (Yang et al. 2022, arXiv 2203.03466, table 3); the
+constant is what the reference model wants, and lands at the usual 1e-4 to 2e-4 at 7B.
+"""
+
+
+@dataclass(frozen=True)
+class InstructionTuning(Tuning):
+    """LoRA on instruction, input and answer; read with the instruction, without demonstrations.
+
+    Attributes:
+        rank: of the adapters.
+        alpha: their output is scaled by alpha / rank.
+        targets: module names, or last parts of them, to adapt; None for queries and values.
+        dropout: share of the adapters' inputs dropped while training.
+    """
+
+    rank: int = 8
+    alpha: float = 16.0
+    targets: tuple[str, ...] | None = None
+    dropout: float = 0.0
+
+    name: ClassVar[str] = "it"
+
+    def __post_init__(self) -> None:
+        """Check the arguments."""
+        super().__post_init__()
+        if self.targets is not None:
+            object.__setattr__(self, "targets", tuple(self.targets))
+
+    def adapt(
+        self, lm: LM, task: Task, draws: Sequence[int], *, progress: Progress | None = None
+    ) -> Adapted:
+        """Return one adapter per draw, all trained in one pass, candidates of a search too."""
+        candidates = self.candidates(LORA_RATE_TIMES_WIDTH / width(lm))
+        lessons = [self.lessons(lm, task, self.drawn(task, draw)) for draw in draws]
+        choose = self._chosen
+        if len(candidates) > 1 and self.true_few_shot:
+            choose = self._chosen_by_folds
+        found = choose(lm, task, draws, lessons, candidates, progress)
+        training = account(
+            lm,
+            found.histories,
+            found.losses,
+            found.bank.num_parameters,
+            found.runs,
+            full=False,
+            choosing=found.choosing,
+        )
+        ways = len(task.templates) or 1
+        return Adapted(
+            self.label,
+            tuple(draws) * ways,
+            writer(lm, task, self.instruction, len(draws)),
+            weights=found.bank,
+            shares_prompts=True,
+            training={**training, **found.record},
+            examples=tuple(self.drawn(task, draw) for draw in draws) * ways,
+            templates=names_of(task),
+        )
+
+    def _chosen(
+        self,
+        lm: LM,
+        task: Task,
+        draws: Sequence[int],
+        lessons: Sequence[Sequence[Lesson]],
+        candidates: Sequence[Candidate],
+        progress: Progress | None,
+    ) -> "_Found":
+        """Return each draw's adapter, the validation split having chosen if there is a choice."""
+        held_out = self.held_out(lm, task) if len(candidates) > 1 else []
+        parts = list(zip(draws, lessons, strict=True))
+        bank, candidates, history = self._tried(lm, parts, candidates, progress)
+        if not held_out:
+            runs = [Chosen(history, d, candidates[0][1]) for d in range(len(draws))]
+            return _Found(bank, [history], runs)
+        validation, choosing = loop.evaluate(lm, bank, held_out, bank.num_variants)
+        by_draw = validation.reshape(len(candidates), len(draws)).T
+        chosen = by_draw.argmin(1).tolist()
+        picked = [c * len(draws) + d for d, c in enumerate(chosen)]
+        # Stops on the way come dose by dose, over the same trained variants.
+        trained = history.losses.shape[1]
+        runs = [
+            Chosen(history, place % trained, candidates[c][1])
+            for place, c in zip(picked, chosen, strict=True)
+        ]
+        record = choice_made(candidates, by_draw, chosen)
+        return _Found(bank.pick(picked), [history], runs, record, choosing)
+
+    def _chosen_by_folds(
+        self,
+        lm: LM,
+        task: Task,
+        draws: Sequence[int],
+        lessons: Sequence[Sequence[Lesson]],
+        candidates: Sequence[Candidate],
+        progress: Progress | None,
+    ) -> "_Found":
+        """Return each draw's adapter, trained as does best on parts of its examples left out."""
+        folds = [
+            (place, *fold)
+            for place, draw in enumerate(draws)
+            for fold in self.folds(lm, task, draw)
+        ]
+        parts = [(draws[place], taught) for place, taught, _ in folds]
+        bank, candidates, tried = self._tried(lm, parts, candidates, progress)
+        summed, labels = np.zeros((len(draws), len(candidates))), np.zeros((len(draws), 1))
+        choosing = Counts()
+        for number, (place, _, held_out) in enumerate(folds):
+            own = bank.pick([c * len(parts) + number for c in range(len(candidates))])
+            size = sum(lesson.num_labels for lesson in held_out)
+            losses, counts = loop.evaluate(lm, own, held_out, len(candidates))
+            summed[place] += size * losses
+            choosing = Counts(*np.add(choosing, counts))
+            labels[place] += size
+        chosen = (summed / labels).argmin(1).tolist()
+        # The training loop wants those with the most steps first.
+        order = sorted(range(len(draws)), key=lambda place: -candidates[chosen[place]][1])
+        variants = [(candidates[chosen[p]], draws[p], lessons[p]) for p in order]
+        trained, history, _ = self.trained(lm, variants, progress)
+        back = np.argsort(order).tolist()
+        runs = [
+            Chosen(history, place, candidates[c][1]) for place, c in zip(back, chosen, strict=True)
+        ]
+        record = choice_made(candidates, summed / labels, chosen)
+        return _Found(trained.pick(back), [tried, history], runs, record, choosing)
+
+    def _tried(
+        self,
+        lm: LM,
+        parts: Sequence[tuple[int, Sequence[Lesson]]],
+        candidates: Sequence[Candidate],
+        progress: Progress | None,
+    ) -> tuple[LoraBank, list[Candidate], loop.History]:
+        """Return adapters, candidate by candidate, for each draw and its lessons.
+
+        With a constant rate, fewer steps are a stop on the way of more, and the candidates come
+        fewest steps first; the history is that of the trainings with the most.
+        """
+        steps = sorted({steps for _, steps in candidates})
+        candidates, doses = list(candidates), tuple[int, ...]()
+        longest = candidates
+        if len(steps) > 1 and self.keeps_path:
+            longest = [candidate for candidate in candidates if candidate[1] == steps[-1]]
+            candidates = [(rate, stop) for stop in steps for rate, _ in longest]
+            doses = tuple(steps)
+        variants = [(candidate, *part) for candidate in longest for part in parts]
+        bank, history, kept = self.trained(lm, variants, progress, doses)
+        return bank.stacked(kept) if doses else bank, candidates, history
+
+    def trained(
+        self,
+        lm: LM,
+        variants: Sequence[tuple[Candidate, int, Sequence[Lesson]]],
+        progress: Progress | None,
+        doses: Sequence[int] = (),
+    ) -> tuple[LoraBank, loop.History, list[Any]]:
+        """Return a bank trained side by side, and its numbers at each dose.
+
+        Args:
+            lm: the model.
+            variants: how to train each, of which draw, and on what; the most steps first.
+            progress: told of the steps.
+            doses: numbers of steps after which copies are kept.
+        """
+        draws = [draw for _, draw, _ in variants]
+        bank = LoraBank(
+            lm,
+            num_variants=len(variants),
+            rank=self.rank,
+            alpha=self.alpha,
+            targets=self.targets,
+            dropout=self.dropout,
+            seeds=[self.seed_for(draw, START) for draw in draws],
+        )
+        kept: list[Any] = [bank.masters.clone()] if 0 in doses else []
+
+        def after(step: int, steps: int) -> None:
+            if step in doses:
+                kept.append(bank.masters.clone())
+            if progress:
+                progress(step, steps)
+
+        history = loop.train(
+            lm,
+            bank,
+            [lessons for *_, lessons in variants],
+            self.recipe([candidate for candidate, *_ in variants], draws),
+            names=[self.told(draw, candidate) for candidate, draw, _ in variants],
+            progress=after,
+        )
+        return bank, history, kept
+
+
+@dataclass(frozen=True)
+class _Found:
+    """The adapters that are kept, one a draw, and what was done to find them.
+
+    Attributes:
+        bank: the adapters.
+        histories: of all training.
+        runs: the training that each draw's adapter comes from.
+        record: what was tried and chosen; empty where nothing was.
+        choosing: what was read to choose.
+    """
+
+    bank: LoraBank
+    histories: list[loop.History]
+    runs: list[Chosen]
+    record: dict[str, Any] = field(default_factory=dict)
+    choosing: Counts = NOTHING
+
+    @property
+    def losses(self) -> np.ndarray:
+        """The losses of the runs, [steps, draws]; NaN after a run's last step."""
+        losses = np.full((max(run.steps for run in self.runs), len(self.runs)), np.nan, np.float32)
+        for d, run in enumerate(self.runs):
+            losses[: run.steps, d] = run.history.losses[: run.steps, run.variant]
+        return losses
+
+
+@dataclass(frozen=True)
+class SupervisedTuning(InstructionTuning):
+    """LoRA on the same examples without any instruction text, in tuning and in reading."""
+
+    name: ClassVar[str] = "sl"
+    instruction: ClassVar[bool] = False
+
+
+@dataclass(frozen=True)
+class TuningPath(InstructionTuning):
+    """Instruction tuning read at several numbers of steps on the way; 0 is the untouched base.
+
+    Training runs to the last of `doses`, at a constant rate, so that its state after n steps is
+    that of a training of n steps. The default rate is multiplied by `times`.
+    """
+
+    doses: tuple[int, ...] = (0, 1, 2, 4, 8, 16, 30)
+    times: float = 1.0
+
+    name: ClassVar[str] = "it_path"
+
+    def __post_init__(self) -> None:
+        """Check the arguments."""
+        super().__post_init__()
+        object.__setattr__(self, "doses", tuple(self.doses))
+        rising = all(a < b for a, b in zip(self.doses, self.doses[1:], strict=False))
+        if not self.doses or self.doses[0] < 0 or self.doses[-1] < 1 or not rising:
+            raise UserError(
+                f"it_path: doses {list(self.doses)} were given; they must be numbers of steps from "
+                "0 upwards, each larger than the one before, such as 0,1,2,4,8,16,30."
+            )
+        if self.schedule != "constant" or self.steps is not None or isinstance(self.rate, tuple):
+            raise UserError(
+                "it_path: a schedule, steps or several rates were given; a path has one constant "
+                "rate, and its steps are the doses."
+            )
+        if not self.times > 0:
+            raise UserError(f"it_path: times {self.times} was given; it must be above 0.")
+
+    @property
+    def label(self) -> str:
+        """The condition's name in tables."""
+        at = "" if self.times == 1 else f"-rate-x{self.times:g}"
+        at = at if self.rate is None else f"-rate-{self.rate:g}"
+        return f"it-{self.examples}-path{at}"
+
+    def adapt(
+        self, lm: LM, task: Task, draws: Sequence[int], *, progress: Progress | None = None
+    ) -> Adapted:
+        """Return the adapters of every draw after each dose, dose by dose."""
+        check_one_way(task, self.label)
+        rate = self.rate or self.times * LORA_RATE_TIMES_WIDTH / width(lm)
+        assert not isinstance(rate, tuple)
+        variants = [
+            ((rate, self.doses[-1]), draw, self.lessons(lm, task, self.drawn(task, draw)))
+            for draw in draws
+        ]
+        bank, history, kept = self.trained(lm, variants, progress, self.doses)
+        runs = [Chosen(history, d, self.doses[-1]) for d in range(len(draws))]
+        training = account(lm, [history], history.losses, bank.num_parameters, runs, full=False)
+        examples = tuple(self.drawn(task, draw) for draw in draws)
+        return Adapted(
+            self.label,
+            tuple(draws) * len(self.doses),
+            writer(lm, task, self.instruction, len(draws)),
+            weights=bank.stacked(kept),
+            shares_prompts=True,
+            training=training,
+            examples=examples * len(self.doses),
+            doses=self.doses,
+        )

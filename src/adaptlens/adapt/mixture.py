@@ -1,0 +1,353 @@
+"""Adaptations of the limits study: two ways of tuning on a mixture, and two of asking the base.
+
+All of them take a mixture (`tasks.mixtures.build`) as their task, and write their prompts with a
+`formats.Writer`, so that `measure.systems` can read them in variations.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from adaptlens.adapt import Progress, loop
+from adaptlens.adapt.account import Chosen, account
+from adaptlens.adapt.batches import PLAIN, Lesson, choose_width
+from adaptlens.adapt.lora import LORA_RATE_TIMES_WIDTH
+from adaptlens.adapt.optimizer import SCHEDULES, Recipe, Schedule
+from adaptlens.adapt.prompting import NO_DRAW
+from adaptlens.adapt.settings import ORDER, START, width
+from adaptlens.errors import UserError, unknown
+from adaptlens.lm.adapters.bank import LoraBank
+from adaptlens.lm.load import LM
+from adaptlens.lm.prefix.trie import common
+from adaptlens.prompts import system_prompts, variations
+from adaptlens.prompts.render import RenderChat
+from adaptlens.prompts.system_prompts import SHOWN, Writer
+from adaptlens.prompts.variations import READ, TRAINED
+from adaptlens.types import Adapted, Example, Prompt, Task
+
+LOSSES = ("answer", "text")
+
+
+@dataclass(frozen=True)
+class MixtureTuning:
+    """The arguments of tuning on a mixture; defaults as in the paper, but rate, batch and loss.
+
+    Attributes:
+        rank: of the adapters.
+        alpha: their output is scaled by alpha / rank.
+        dropout: share of the adapters' inputs dropped while training.
+        targets: module names, or last parts of them; None for queries and values.
+        rate: the highest learning rate; None for 0.64 / width (the paper: 5e-5).
+        epochs: passes over the mixture's rows.
+        steps: optimiser steps instead of `epochs`.
+        batch: rows a step (the paper: 2).
+        schedule: of the rate: "constant", "linear" or "cosine".
+        warmup: share of the steps over which the rate rises from 0.
+        weight_decay: AdamW's.
+        clip: largest gradient norm of an adapter; None for no limit.
+        loss: "answer" for what the model has to write, "text" for the whole text (the paper).
+        variation: of the training texts, see `prompts.variations`.
+        clusters: (task, cluster) pairs, for examples of other tasks.
+        seed: of the examples drawn for each row; a draw is the seed of start and order.
+    """
+
+    rank: int = 64
+    alpha: float = 16.0
+    dropout: float = 0.1
+    targets: tuple[str, ...] | None = None
+    rate: float | None = None
+    epochs: float = 1.0
+    steps: int | None = None
+    batch: int = 16
+    schedule: Schedule = "linear"
+    warmup: float = 0.03
+    weight_decay: float = 0.0
+    clip: float | None = 1.0
+    loss: str = "answer"
+    variation: str = ""
+    clusters: tuple[tuple[str, str], ...] = ()
+    seed: int = 0
+
+    name: ClassVar[str]
+    system: ClassVar[str]
+    draws_per_cell: ClassVar[int | None] = None
+
+    def __post_init__(self) -> None:
+        """Check the arguments."""
+        _freeze(self, "targets", "clusters")
+        rules = [
+            ("rate", self.rate is None or self.rate > 0, "above 0"),
+            ("epochs", self.epochs > 0, "above 0"),
+            ("steps", self.steps is None or self.steps >= 1, "at least 1"),
+            ("batch", self.batch >= 1, "at least 1"),
+            ("warmup", 0 <= self.warmup < 1, "at least 0, below 1"),
+            ("weight_decay", self.weight_decay >= 0, "at least 0"),
+            ("clip", self.clip is None or self.clip > 0, "above 0, or none"),
+        ]
+        for name, holds, expected in rules:
+            if not holds:
+                raise UserError(
+                    f"{self.name}: {name} {getattr(self, name)} was given; it must be {expected}."
+                )
+        if self.schedule not in SCHEDULES:
+            raise unknown("schedule", self.schedule, SCHEDULES)
+        if self.loss not in LOSSES:
+            raise unknown("loss", self.loss, LOSSES)
+        variations.check(self.variation, self.system, TRAINED)
+
+    @property
+    def label(self) -> str:
+        """The condition's name in tables."""
+        return _labelled(self.system, self.variation)
+
+    def adapt(
+        self, lm: LM, task: Task, draws: Sequence[int], *, progress: Progress | None = None
+    ) -> Adapted:
+        """Return one adapter per draw, all trained in one pass over the same texts.
+
+        Raises:
+            UserError: the task is no mixture, or a text is longer than the context.
+        """
+        lessons = self.lessons(lm, task)
+        steps = self.steps or max(1, math.ceil(self.epochs * len(lessons) / self.batch))
+        rate = self.rate or LORA_RATE_TIMES_WIDTH / width(lm)
+        bank = LoraBank(
+            lm,
+            num_variants=len(draws),
+            rank=self.rank,
+            alpha=self.alpha,
+            targets=self.targets,
+            dropout=self.dropout,
+            seeds=[_seed(draw, START) for draw in draws],
+        )
+        recipe = Recipe(
+            rates=(rate,) * len(draws),
+            steps=(steps,) * len(draws),
+            order_seeds=tuple(_seed(draw, ORDER) for draw in draws),
+            batch=self.batch,
+            schedule=self.schedule,
+            warmup_steps=min(int(self.warmup * steps), steps - 1),
+            weight_decay=self.weight_decay,
+            clip=self.clip,
+        )
+        history = loop.train(
+            lm,
+            bank,
+            [lessons] * len(draws),
+            recipe,
+            names=[f"{self.label} on {task.name}, seed {draw}" for draw in draws],
+            progress=progress,
+            block_tokens=_block_tokens(lm),
+            width=row_width(lm, lessons, self.batch),
+        )
+        runs = [Chosen(history, d, steps) for d in range(len(draws))]
+        training = account(lm, [history], history.losses, bank.num_parameters, runs, full=False)
+        read = self.variation if self.variation in READ[self.system] else ""
+        return Adapted(
+            self.label,
+            tuple(draws),
+            Writer(self.system, lm.render_chat if lm.chat else None, read, opening=_opening(lm)),
+            weights=bank,
+            shares_prompts=True,
+            training=training,
+            examples=(task.train,) * len(draws),
+        )
+
+    def lessons(self, lm: LM, task: Task) -> list[Lesson]:
+        """Return the rows of a mixture as training texts."""
+        _check_mixture(self.name, task)
+        asked, answers = [], []
+        pool, clusters = system_prompts.by_group(task.pool), dict(self.clusters)
+        chat = lm.render_chat if lm.chat else None
+        ending = lm.tokenizer.eos_token or "\n"
+        for row in task.train:
+            prompt, answer = self.text(row, chat, pool, clusters)
+            asked.append(prompt.text)
+            answers.append(answer + ending)
+        return _lessons(lm, task, asked, answers, whole=self.loss == "text")
+
+    def text(
+        self,
+        row: Example,
+        chat: RenderChat | None,
+        pool: Mapping[str, Sequence[Example]],
+        clusters: Mapping[str, str],
+    ) -> tuple[Prompt, str]:
+        """Return the prompt of a row, and what is to be written after it."""
+        if self.system == "regular":
+            prompt = system_prompts.regular(row, chat=chat, variation=self.variation)
+            return prompt, f" {variations.varied(row, self.variation).target}"
+        shown = system_prompts.picked(
+            pool, row.group, (self.seed, system_prompts.key_of(row)),
+            variation=self.variation, clusters=clusters,
+        )  # fmt: skip
+        prompt = system_prompts.samplegen(row, chat=chat, variation=self.variation)
+        return prompt, system_prompts.response(row, shown, variation=self.variation)
+
+
+@dataclass(frozen=True)
+class RegularTuned(MixtureTuning):
+    """Instruction tuning: the item is asked, the answer is learnt; read without examples."""
+
+    name: ClassVar[str] = "regular_tuned"
+    system: ClassVar[str] = "regular"
+
+
+@dataclass(frozen=True)
+class SampleGenTuned(MixtureTuning):
+    """Tuning to write two examples of one's own, the item again, and its answer."""
+
+    name: ClassVar[str] = "samplegen_tuned"
+    system: ClassVar[str] = "samplegen"
+
+
+@dataclass(frozen=True)
+class Gold:
+    """The base model reads gold examples of the item's own task before it, as samplegen writes.
+
+    Attributes:
+        examples: how many.
+        variation: of the prompts.
+        clusters: (task, cluster) pairs, for examples of other tasks.
+        seed: of the draws.
+    """
+
+    examples: int = SHOWN
+    variation: str = ""
+    clusters: tuple[tuple[str, str], ...] = ()
+    seed: int = 0
+
+    name: ClassVar[str] = "gold"
+    draws_per_cell: ClassVar[int | None] = None
+
+    def __post_init__(self) -> None:
+        """Check the arguments."""
+        _freeze(self, "clusters")
+        if self.examples < 1:
+            raise UserError(
+                f"gold: examples {self.examples} was given; it must be at least 1; use base for "
+                "none."
+            )
+        variations.check(self.variation, "gold", READ)
+
+    @property
+    def label(self) -> str:
+        """The condition's name in tables."""
+        return _labelled(f"gold-{self.examples}", self.variation)
+
+    def adapt(
+        self, lm: LM, task: Task, draws: Sequence[int], *, progress: Progress | None = None
+    ) -> Adapted:
+        """Return one variant per draw of examples."""
+        _check_mixture(self.name, task)
+        write = Writer(
+            "gold",
+            variation=self.variation,
+            pool=system_prompts.by_group(task.pool),
+            clusters=dict(self.clusters),
+            draws=tuple(draws),
+            shown=self.examples,
+            seed=self.seed,
+            opening=_opening(lm),
+        )
+        groups = sorted({query.group for query in task.test})
+        shown = tuple(
+            tuple(e for group in groups for e in write.examples(i, group))
+            for i in range(len(draws))
+        )
+        return Adapted(self.label, tuple(draws), write, examples=shown)
+
+
+@dataclass(frozen=True)
+class Base:
+    """The base model reads the item alone."""
+
+    variation: str = ""
+
+    name: ClassVar[str] = "base"
+    draws_per_cell: ClassVar[int | None] = None
+
+    def __post_init__(self) -> None:
+        """Check the arguments."""
+        variations.check(self.variation, "base", READ)
+
+    @property
+    def label(self) -> str:
+        """The condition's name in tables."""
+        return _labelled("base", self.variation)
+
+    def adapt(
+        self, lm: LM, task: Task, draws: Sequence[int], *, progress: Progress | None = None
+    ) -> Adapted:
+        """Return one variant: there is nothing to draw, so `draws` is not used."""
+        _check_mixture(self.name, task)
+        write = Writer("base", variation=self.variation, opening=_opening(lm))
+        return Adapted(self.label, NO_DRAW, write, shares_prompts=True)
+
+
+def _opening(lm: LM) -> str:
+    """Return the BOS text that plain prompts lack where the model is read in chat."""
+    bos = lm.tokenizer.bos_token_id
+    added = lm.tokenizer("a").input_ids[:1]
+    return lm.tokenizer.bos_token if lm.chat and bos is not None and added == [bos] else ""
+
+
+def _block_tokens(lm: LM) -> int | None:
+    """Return the most tokens of a pass: few on a processor, as few are filled up in small blocks.
+
+    Rows come longest first, and a block is as wide as its longest row.
+    """
+    return min(1024, loop.default_block_tokens(lm)) if lm.device.type == "cpu" else None
+
+
+def row_width(lm: LM, lessons: Sequence[Lesson], batch: int) -> int:
+    """Return the row width that costs least for batches of these lessons."""
+    if not lm.shares_prefix:
+        return PLAIN
+    return choose_width(lm, [lessons[:batch]])
+
+
+def _lessons(
+    lm: LM, task: Task, asked: Sequence[str], answers: Sequence[str], *, whole: bool
+) -> list[Lesson]:
+    """Return training texts in tokens; with `whole` the loss is taken on all but the first."""
+    texts = lm.encode_all([a + b for a, b in zip(asked, answers, strict=True)])
+    lessons = []
+    for row, prompt_ids, ids in zip(task.train, lm.encode_all(asked), texts, strict=True):
+        excess = len(ids) - lm.context_tokens
+        if excess > 0:
+            raise UserError(
+                f"the training text of item {row.id} of '{task.name}' is {excess} tokens longer "
+                f"than the context of {lm.context_tokens} tokens; leave out its task, or use a "
+                "model with a longer context."
+            )
+        lessons.append(Lesson(tuple(ids), 1 if whole else max(common(prompt_ids, ids), 1)))
+    return lessons
+
+
+def _check_mixture(name: str, task: Task) -> None:
+    if not all(query.group for query in task.test) or not task.pool:
+        raise UserError(
+            f"{name} was asked for on task '{task.name}', which is no mixture; expected one made "
+            "by tasks.mixtures.build, of one task or of many."
+        )
+
+
+def _labelled(label: str, variation: str) -> str:
+    return f"{label}-{variation}" if variation else label
+
+
+def _freeze(made: Any, *names: str) -> None:
+    """Make lists, as JSON has them, the tuples they were."""
+    for name in names:
+        given = getattr(made, name)
+        if given is not None:
+            inner = (tuple(one) if isinstance(one, list) else one for one in given)
+            object.__setattr__(made, name, tuple(inner))
+
+
+def _seed(draw: int, purpose: int) -> int:
+    return int(np.random.SeedSequence([draw, purpose]).generate_state(1)[0])

@@ -1,0 +1,249 @@
+"""What all ways of tuning share: arguments, the examples they see, the candidates they try."""
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from adaptlens.adapt.batches import Lesson
+from adaptlens.adapt.lessons import lessons_for
+from adaptlens.adapt.optimizer import SCHEDULES, Recipe, Schedule
+from adaptlens.adapt.prompting import fit
+from adaptlens.adapt.steps import LEAST_STEPS, usual_steps
+from adaptlens.errors import UserError, unknown
+from adaptlens.lm.load import LM
+from adaptlens.prompts import controls
+from adaptlens.prompts.selection import DRAWN
+from adaptlens.tasks import templates
+from adaptlens.types import Example, Prompt, Task
+
+START, ORDER = 1, 2
+"""What a seed is drawn for: an adapter's start, or the order of its examples."""
+
+FOLDS = 4
+"""Parts in which a draw's own examples judge, where no validation split does."""
+
+Candidate = tuple[float, int]
+"""A rate and a number of steps."""
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """The arguments of every way of tuning.
+
+    Attributes:
+        examples: how many of the draw's examples to train on.
+        selection: how the draw's examples are chosen: "random" or "balanced".
+        change: what is changed about the examples, see `prompts.controls.drawn`.
+        rate: learning rate; several are tried, and the validation split chooses, draw by draw;
+            None for the default of the way of tuning.
+        rate_times: multiples of that default to try, where no rate is given.
+        steps: optimiser steps; several are tried likewise; None for as many as make 3 passes over
+            the examples, and at least 30.
+        batch: examples a step.
+        schedule: of the rate: "constant", "linear" or "cosine", as Hugging Face defines them.
+        warmup_steps: over which the rate rises from 0.
+        weight_decay: AdamW's.
+        clip: largest gradient norm of a variant; None for no limit.
+        validation_examples: of the items that choose, see `choosing`, the first this many do.
+        true_few_shot: use no validation split: rates and steps are chosen draw by draw by the loss
+            on the draw's own examples, each left out of training in one of `FOLDS` parts (Perez et
+            al. 2021, arXiv 2105.11447); what is chosen is then trained on all of them.
+        seed: of the draws, of the start and of the order of examples.
+        restart: another number starts and orders anew, on the same draws.
+    """
+
+    examples: int
+    selection: str = "random"
+    change: str = controls.NONE
+    rate: float | tuple[float, ...] | None = None
+    rate_times: float | tuple[float, ...] = 1.0
+    steps: int | tuple[int, ...] | None = None
+    batch: int = 32
+    schedule: Schedule = "constant"
+    warmup_steps: int = 0
+    weight_decay: float = 0.0
+    clip: float | None = 1.0
+    validation_examples: int = 64
+    true_few_shot: bool = False
+    seed: int = 0
+    restart: int = 0
+
+    name: ClassVar[str]
+    draws_per_cell: ClassVar[int | None] = None
+    instruction: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        """Check the arguments."""
+        for name in ("rate", "rate_times", "steps"):
+            given = getattr(self, name)
+            if isinstance(given, list):
+                object.__setattr__(self, name, tuple(given))
+        rates, steps = _several(self.rate), _several(self.steps)
+        warmup = range(min(steps or (LEAST_STEPS,)))
+        rules = [
+            ("examples", self.examples >= 1, "at least 1"),
+            ("rate", all(rate > 0 for rate in rates), "above 0"),
+            ("rate_times", all(times > 0 for times in _several(self.rate_times)), "above 0"),
+            ("steps", all(step >= 1 for step in steps), "at least 1"),
+            ("batch", self.batch >= 1, "at least 1"),
+            ("weight_decay", self.weight_decay >= 0, "at least 0"),
+            ("clip", self.clip is None or self.clip > 0, "above 0, or none"),
+            ("warmup_steps", self.warmup_steps in warmup, "at least 0 and fewer than the steps"),
+            ("validation_examples", self.validation_examples >= 1, "at least 1"),
+            ("restart", self.restart >= 0, "at least 0"),
+        ]
+        for name, holds, expected in rules:
+            if not holds:
+                raise UserError(
+                    f"{self.name}: {name} {getattr(self, name)} was given; it must be {expected}."
+                )
+        several = max(len(rates), len(_several(self.rate_times)), len(steps)) > 1
+        if self.true_few_shot and several and self.examples < 2:
+            raise UserError(
+                f"{self.name}: {self.examples} examples were given with true_few_shot, which "
+                "chooses among rates and steps on them; it needs at least 2, or one of each."
+            )
+        if self.schedule not in SCHEDULES:
+            raise unknown("schedule", self.schedule, SCHEDULES)
+        if self.selection not in DRAWN:
+            raise unknown("selection", self.selection, DRAWN)
+        controls.check_change(self.change)
+
+    @property
+    def label(self) -> str:
+        """The condition's name in tables."""
+        again = "-restart" if self.restart else ""
+        return f"{self.name}-{self.examples}{controls.suffix(self.change)}{again}"
+
+    def drawn(self, task: Task, draw: int) -> tuple[Example, ...]:
+        """Return the examples a draw is tuned on."""
+        return controls.drawn(
+            task, draw, self.examples, selection=self.selection, seed=self.seed, change=self.change
+        )
+
+    def lessons(self, lm: LM, task: Task, examples: Sequence[Example]) -> list[Lesson]:
+        """Return the examples as training texts."""
+        return lessons_for(lm, task, examples, instruction=self.instruction)
+
+    def held_out(self, lm: LM, task: Task) -> list[Lesson]:
+        """Return the lessons that choose among candidates, the templates taking turns.
+
+        Raises:
+            UserError: the task has no validation split.
+        """
+        if not task.validation:
+            raise UserError(
+                f"{self.label} was given several rates or steps, but task '{task.name}' has no "
+                "validation split to choose by; give one rate and one number of steps, or a split."
+            )
+        items = choosing(task)[: self.validation_examples]
+        ways = task.templates or (task.template,)
+        found = []
+        for place, way in enumerate(ways):
+            own = replace(task, templates=(way,))
+            found += self.lessons(lm, own, items[place :: len(ways)])
+        return found
+
+    def folds(self, lm: LM, task: Task, draw: int) -> list[tuple[list[Lesson], list[Lesson]]]:
+        """Return the draw's lessons in as many ways as it has parts: all but a part, and the part.
+
+        Under every template, both.
+        """
+        examples = self.drawn(task, draw)
+        part = parts(len(examples))
+        found = []
+        for held in dict.fromkeys(part):
+            sides = [
+                [e for e, own in zip(examples, part, strict=True) if (own == held) == is_held]
+                for is_held in (False, True)
+            ]
+            taught, judged = (self.lessons(lm, task, side) for side in sides)
+            found.append((taught, judged))
+        return found
+
+    @property
+    def keeps_path(self) -> bool:
+        """Whether fewer steps are the beginning of more: with a constant rate they are."""
+        return self.schedule == "constant"
+
+    def candidates(self, usual_rate: float) -> list[Candidate]:
+        """Return the rates and steps to try, most steps first, as the training loop wants them."""
+        rates = _several(self.rate) or tuple(usual_rate * t for t in _several(self.rate_times))
+        steps = _several(self.steps) or (usual_steps(self.examples, self.batch),)
+        found = list(dict.fromkeys(itertools.product(rates, steps)))
+        return sorted(found, key=lambda candidate: -candidate[1])
+
+    def recipe(self, candidates: Sequence[Candidate], draws: Sequence[int]) -> Recipe:
+        """Return how to train one variant per candidate and draw given side by side."""
+        return Recipe(
+            rates=tuple(rate for rate, _ in candidates),
+            steps=tuple(steps for _, steps in candidates),
+            order_seeds=tuple(self.seed_for(draw, ORDER) for draw in draws),
+            batch=min(self.batch, self.examples),
+            schedule=self.schedule,
+            warmup_steps=self.warmup_steps,
+            weight_decay=self.weight_decay,
+            clip=self.clip,
+        )
+
+    def seed_for(self, draw: int, purpose: int) -> int:
+        """Return a seed that depends on the draw's number, not on its place among the draws."""
+        words = [self.seed, draw, purpose]
+        again = [self.restart] if self.restart else []
+        return int(np.random.SeedSequence(words + again).generate_state(1)[0])
+
+    def told(self, draw: int, candidate: Candidate) -> str:
+        """Return what to call a variant in an error."""
+        return f"{self.label}, draw {draw} (rate {candidate[0]:g}, {candidate[1]} steps)"
+
+
+def writer(
+    lm: LM, task: Task, instruction: bool, num_draws: int
+) -> Callable[[int, Example], Prompt]:
+    """Return what writes a tuned model's prompts: no demonstrations, template by template."""
+    ways = templates.ways(task)
+
+    def write(variant: int, query: Example) -> Prompt:
+        way = ways[variant // num_draws % len(ways)]
+        return fit(lm, way, (), query, instruction=instruction, on_overflow="error")
+
+    return write
+
+
+def parts(count: int) -> list[int]:
+    """Return for each of so many examples, in order, the part in which it is left out."""
+    return [place * FOLDS // count for place in range(count)]
+
+
+def choosing(task: Task) -> tuple[Example, ...]:
+    """Return the labelled items that choose rates, templates, prompts and rules.
+
+    They are the first half of the validation split. The other half chooses among the arms, so that
+    no arm is judged by the items it was made by.
+    """
+    return task.validation[: (len(task.validation) + 1) // 2]
+
+
+def width(lm: LM) -> int:
+    """Return the width of the model's hidden states."""
+    return lm.model.config.get_text_config().hidden_size
+
+
+def choice_made(
+    candidates: Sequence[Candidate], validation: np.ndarray, chosen: Sequence[int]
+) -> dict[str, Any]:
+    """Return what the search tried and chose, for the record."""
+    return {
+        "candidates": [{"rate": rate, "steps": steps} for rate, steps in candidates],
+        "validation_losses": validation.tolist(),
+        "chosen": list(chosen),
+    }
+
+
+def _several(given: Any) -> tuple[Any, ...]:
+    if given is None:
+        return ()
+    return tuple(given) if isinstance(given, list | tuple) else (given,)

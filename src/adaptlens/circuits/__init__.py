@@ -1,0 +1,1 @@
+"""What patched runs say of circuits: profiles, distances, transfer, nulls."""

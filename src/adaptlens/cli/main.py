@@ -1,0 +1,346 @@
+"""The command line: parse, call, print. Data to stdout, talk to stderr; exit 0, 1 or 2."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from adaptlens import __version__
+from adaptlens.cli.bundled import tasks, zoo
+from adaptlens.cli.catalogue import models
+from adaptlens.cli.options import (
+    COMPARE_OPTIONS,
+    CONVERGENCE_OPTIONS,
+    IMPLICIT_OPTIONS,
+    LIMITS_OPTIONS,
+    PLAN_OPTIONS,
+    json_option,
+    study_config,
+    user_errors,
+    with_options,
+)
+from adaptlens.errors import RunIncomplete, UserError, unknown
+from adaptlens.formatting import counted, say
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__)
+def main() -> None:
+    """Prompt or tune? Compare the ways of adapting a causal language model.
+
+    Start with: adaptlens compare --model reference --task sentiment-novel --shots 0,4,16
+    """
+
+
+@main.command()
+@with_options(COMPARE_OPTIONS, [json_option("tables and verdicts as JSON")])
+@user_errors
+def compare(out: Path | None, as_json: bool, **options: Any) -> None:
+    """Compare zero-shot, in-context learning and tuning; say whether to prompt or to tune."""
+    config = study_config("compare", **options)
+    from adaptlens.cli.terminal import Display
+    from adaptlens.studies.compare.plan import compare as run_compare
+
+    with Display() as display:
+        found = run_compare(config, out=out, reporter=display)
+    _print_report("compare", found.report, found.page, as_json)
+    _raise_failed(found.outcome.failed, found.run_folder)
+
+
+@main.group()
+def study() -> None:
+    """Carry out a study of what adaptation does to a model; `plan --study` shows it first."""
+
+
+@study.command()
+@with_options(CONVERGENCE_OPTIONS, [json_option("claims and tables as JSON")])
+@user_errors
+def convergence(out: Path | None, as_json: bool, **options: Any) -> None:
+    """Does in-context learning do to hidden states what tuning does?
+
+    Compares the states of every layer under zero-shot, in-context learning and tuning, with
+    controls; says which claims of arXiv 2311.10367 hold for the model and task.
+    """
+    _carry_out("convergence", out, as_json, options)
+
+
+@study.command()
+@with_options(IMPLICIT_OPTIONS, [json_option("claims and tables as JSON")])
+@user_errors
+def implicit(out: Path | None, as_json: bool, **options: Any) -> None:
+    """Does in-context learning find a hidden shortcut that tuning misses, and by which circuits?
+
+    Learns from items in which a shortcut holds or fails, reads both kinds, and patches heads and
+    feed-forward parts under zero-shot, in-context learning and tuning; says which claims of arXiv
+    2410.04691 hold for the model. --task names a task of your own, of which circuits are studied.
+    """
+    _carry_out("implicit", out, as_json, options)
+
+
+@study.command()
+@with_options(LIMITS_OPTIONS, [json_option("claims and tables as JSON")])
+@user_errors
+def limits(out: Path | None, as_json: bool, **options: Any) -> None:
+    """Does tuned performance follow what the base model does in context?
+
+    Tunes every base model on mixtures of tasks, reads tuned and base models in five systems, and
+    says which claims of arXiv 2501.08716 hold. Without --task the tasks are the microworld's; one
+    of your own is given with its cluster: --task nli=rte.tsv.
+    """
+    _carry_out("limits", out, as_json, options)
+
+
+def _carry_out(name: str, out: Path | None, as_json: bool, options: Mapping[str, Any]) -> None:
+    config = study_config(name, **options)
+    from adaptlens import registry
+    from adaptlens.cli.terminal import Display
+
+    studied = registry.resolve("study", name)
+    with Display() as display:
+        found = studied.run_study(config, out=out, reporter=display)
+    _print_report(name, found.report, found.page, as_json)
+    _raise_failed(found.outcome.failed, found.run_folder)
+
+
+def _raise_failed(failed: Sequence[tuple[str, str]], run: Path) -> None:
+    from adaptlens.cli.terminal import err
+
+    if failed:
+        for cell, reason in failed:
+            err().print(f"cell {cell} failed: {reason}")
+        raise RunIncomplete(
+            f"{counted(len(failed), 'cell')} failed; `adaptlens status {run}` says why, the same "
+            "command tries again."
+        )
+
+
+def _print_report(name: str, report: Any, page: Path, as_json: bool) -> None:
+    from adaptlens.cli.terminal import (
+        out,
+        show_convergence,
+        show_implicit,
+        show_limits,
+        show_report,
+    )
+
+    said, show = {
+        "compare": ("verdicts", show_report),
+        "convergence": ("claims", show_convergence),
+        "implicit": ("claims", show_implicit),
+        "limits": ("claims", show_limits),
+    }[name]
+    if as_json:
+        import pandas as pd
+
+        tables = {name: _json(table, "records") for name, table in report.tables.items()}
+        findings = _json(pd.Series(getattr(report, said), dtype=object), "values")
+        click.echo(json.dumps({said: findings, "tables": tables, "report": str(page)}))
+        return
+    console = out()
+    show(report, console)
+    console.print(f"report: {page}")
+
+
+def _json(frame: Any, orient: str) -> Any:
+    """Return a frame in JSON's types: null for a number that is none."""
+    return json.loads(frame.to_json(orient=orient, double_precision=15))
+
+
+@main.command()
+@click.option(
+    "--study",
+    "name",
+    default="compare",
+    show_default=True,
+    metavar="NAME",
+    help="compare, convergence, implicit or limits.",
+)
+@click.option(
+    "--trial/--no-trial",
+    default=True,
+    help="Try out the models for some seconds each, to predict time and memory.",
+)
+@click.option("--again", is_flag=True, help="Try out models that an earlier plan has tried, too.")
+@with_options(PLAN_OPTIONS, [json_option("the plan as JSON")])
+@user_errors
+def plan(
+    name: str, trial: bool, again: bool, out: Path | None, as_json: bool, **options: Any
+) -> None:
+    """Show what `compare`, or a study, with the same options would do, and how much is done.
+
+    Predicts seconds, memory and disk of all cells within a factor of two, on one device; several
+    workers divide the seconds.
+    """
+    from adaptlens import registry
+    from adaptlens.cli.planned import plan_table
+    from adaptlens.cli.terminal import err
+    from adaptlens.cli.terminal import out as console
+
+    if name not in registry.names("study"):
+        raise unknown("study", name, registry.names("study"))
+    config = study_config(name, **options)
+    planner = registry.resolve("study", name)
+    planned = planner.plan(config)
+    rows = planner.planned_work(planned, out)
+    if trial and rows:
+        from adaptlens.studies.running import foreseen
+
+        rows = foreseen(
+            planned,
+            config,
+            rows,
+            lambda said: err().print(said, markup=False),
+            again=again,
+        )
+    for note in planned.notes:
+        err().print(f"note: {note}")
+    if as_json:
+        click.echo(json.dumps(rows))
+    else:
+        console().print(plan_table(rows))
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--device", metavar="WHERE", help="Instead of where the study was to run.")
+@click.option("--attached", is_flag=True, hidden=True)
+@user_errors
+def work(run: Path, device: str | None, attached: bool) -> None:
+    """Help to finish a run that another command has planned, from here or any machine.
+
+    Takes a base model that no worker has, does its cells, then takes the next; ends when all that
+    is planned is done. The study's own command makes the tables and the page.
+    """
+    from adaptlens.cli.terminal import Display
+    from adaptlens.engines import processes, worker
+
+    if attached:
+        processes.end_with_parent()
+    with Display() as display:
+        outcome = worker.work(run, display, device=device)
+    _raise_failed(outcome.failed, run)
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@json_option()
+@user_errors
+def status(run: Path, as_json: bool) -> None:
+    """Show where every cell of a run stands."""
+    from adaptlens.cli.terminal import out, status_table
+    from adaptlens.store import Run
+
+    opened = Run.open(run)
+    found = opened.status()
+    rows = [
+        {"cell": c.id, "name": _cell_name(opened, c.id), "state": c.state, "host": c.host,
+         "pid": c.pid, "error": c.error}
+        for c in found.cells
+    ]  # fmt: skip
+    if as_json:
+        click.echo(json.dumps({"counts": found.counts, "cells": rows}))
+    else:
+        out().print(status_table(rows, found.counts))
+    damaged = [cell.error for cell in found.cells if cell.state == "damaged"]
+    if damaged:
+        others = f" ({counted(len(damaged) - 1, 'more cell')} damaged)" if damaged[1:] else ""
+        raise UserError(f"{damaged[0]}{others}")
+
+
+def _cell_name(run: Any, cell: str) -> str:
+    """Return what a cell is, or nothing where its spec does not say so any more."""
+    from adaptlens.store import Damaged
+
+    try:
+        spec = run.spec(cell)
+    except Damaged:
+        return ""
+    draws = spec["draws"]
+    span = "" if draws == [-1] else f" draws {draws[0]}-{draws[-1]}"
+    return f"{spec['model']['name']} {spec['task']['name']} {spec['adaptation']['label']}{span}"
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="PATH=VALUE",
+    help="Analyse otherwise, where the study allows it: claim.measure=cosine.",
+)
+@json_option("tables and verdicts as JSON")
+@user_errors
+def report(run: Path, overrides: tuple[str, ...], as_json: bool) -> None:  # fmt: skip
+    """Make tables, figures and page again from what a run holds; needs no model."""
+    from adaptlens import registry
+    from adaptlens.config.reading import reanalysed
+    from adaptlens.store import Run
+
+    opened = Run.open(run)
+    name, settings = _study_of(opened)
+    schema = registry.resolve("settings", name)
+    if overrides and not schema.analysis:
+        raise UserError(
+            f"--set {overrides[0]}: the report of a run of '{name}' is made with its own settings; "
+            "leave out --set."
+        )
+    if overrides:
+        reanalysed(schema, settings, overrides)
+    writer = registry.resolve("study", name)
+    changed = {"overrides": overrides} if overrides else {}
+    found, page = writer.write_report(opened, **changed)
+    _print_report(name, found, page, as_json)
+
+
+def _study_of(run: Any) -> tuple[str, dict[str, Any]]:
+    """Return the name of the study a run belongs to, and its settings."""
+    from adaptlens import registry
+
+    stored = run.read_json("study.json")
+    if stored is None:
+        raise UserError(
+            f"run '{run.folder}' holds no study (it has no study.json); run `adaptlens compare "
+            f"--out {run.folder}` first."
+        )
+    if stored["name"] not in registry.names("study"):
+        problem = unknown("study", str(stored["name"]), registry.names("study"))
+        raise UserError(f"run '{run.folder}': {problem}")
+    return stored["name"], stored["settings"]
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@json_option()
+@user_errors
+def check(run: Path, as_json: bool) -> None:
+    """Verify every file of a run against its digest."""
+    from adaptlens.store import Run
+
+    opened = Run.open(run)
+    problems = opened.check()
+    if as_json:
+        found = [{"cell": p.cell, "file": p.file, "message": p.message} for p in problems]
+        click.echo(json.dumps({"cells": len(opened.cells()), "problems": found}))
+    else:
+        for problem in problems:
+            place = f"{problem.cell} {problem.file}" if problem.cell else problem.file
+            say(f"{place}: {problem.message}")
+        if not problems:
+            click.echo(f"{counted(len(opened.cells()), 'cell')}, no problem found")
+    if problems:
+        click.echo(
+            f"error: {counted(len(problems), 'problem')} in '{run}'; run the command that made the "
+            "run again: it clears what interrupted processes left and makes anew what is damaged. "
+            "Links, foreign files and changed adapters it leaves: remove those, or their cell.",
+            err=True,
+        )
+        sys.exit(2)
+
+
+main.add_command(models)
+main.add_command(tasks)
+main.add_command(zoo)

@@ -1,0 +1,95 @@
+"""Run one cell: the only place where model, task, adaptation, measurements and store meet."""
+
+import time
+import traceback
+from collections.abc import Callable
+
+from adaptlens.cells import Cell
+from adaptlens.errors import UserError
+from adaptlens.lm.load import LM
+from adaptlens.measure import axes
+from adaptlens.measure.cost import PeakMemory
+from adaptlens.store import Claim, ClaimLost, versions
+from adaptlens.store.addresses import without_password
+from adaptlens.store.atomic import writing
+from adaptlens.types import Adapted, Task
+
+Progress = Callable[[str, int, int], None]
+"""Called with (what is being done, steps done, steps in all)."""
+
+
+def run_cell(cell: Cell, task: Task, lm: LM, claim: Claim, progress: Progress) -> str | None:
+    """Adapt, measure, and write the cell's record.
+
+    Returns:
+        None when the cell is done; otherwise the reason it failed, the traceback being in its log.
+
+    Raises:
+        UserError: what the user can fix; the claim has been released.
+        ClaimLost: another process took the cell over.
+    """
+    try:
+        _run(cell, task, lm, claim, progress)
+    except ClaimLost:
+        raise
+    except UserError as error:
+        claim.fail(without_password(str(error)))
+        raise
+    except Exception as error:
+        claim.fail(without_password(traceback.format_exc()))
+        return without_password(f"{type(error).__name__}: {error}")
+    except BaseException:
+        claim.release()
+        raise
+    return None
+
+
+def _run(cell: Cell, task: Task, lm: LM, claim: Claim, progress: Progress) -> None:
+    numbers: dict[str, float] = {}
+    arrays = {}
+    texts: dict[str, object] = {}
+    start = time.perf_counter()
+    with PeakMemory(lm.device) as peak:
+        adaptation = cell.adaptation.make("adaptation")
+        adapted = adaptation.adapt(
+            lm, task, cell.draws, progress=lambda i, n: progress("training", i, n)
+        )
+        claim.log("adapted", seconds=round(time.perf_counter() - start, 3))
+        for component in cell.measurements:
+            measurement = component.make("measurement")
+            found = measurement.measure(
+                lm, task, adapted, progress=lambda i, n: progress("scoring", i, n)
+            )
+            for name, array in found.arrays.items():
+                axes.check(f"{component.name}.{name}", array)
+            claim.log("measured", measurement=component.name)
+            numbers.update(found.numbers)
+            arrays.update({f"{component.name}.{k}": v for k, v in found.arrays.items()})
+            texts.update(found.texts)
+    if adapted.weights is not None:
+        with writing(claim.folder):
+            adapted.weights.save(claim.folder / "adapters", _names(adapted))
+    numbers["peak_bytes"] = float(peak.peak_bytes)
+    numbers["cell_seconds"] = time.perf_counter() - start
+    curves = {k: v for k, v in adapted.training.items() if not isinstance(v, (int, float))}
+    claim.finish(
+        {
+            "draws": list(dict.fromkeys(adapted.draws)),
+            "numbers": numbers,
+            "templates": list(adapted.templates),
+            "training": curves,
+            "notes": list(lm.notes),
+            "versions": versions.installed(),
+        },
+        arrays,
+        texts,
+    )
+
+
+def _names(adapted: Adapted) -> list[str]:
+    """Return what to call each set of weights: the draw's number, and the dose where it has one."""
+    names = [f"draw={draw}" for draw in adapted.draws]
+    if not adapted.doses:
+        return list(dict.fromkeys(names))
+    each = len(names) // len(adapted.doses)
+    return [f"{name},dose={adapted.doses[i // each]}" for i, name in enumerate(names)]

@@ -1,0 +1,433 @@
+"""R LoRA adapters of one frozen base model, held stacked and run together.
+
+Adapter i adds `alpha / rank * B[i] A[i] x` to the output of each target module (Hu et al. 2021,
+arXiv 2106.09685, section 4.1). One pass runs the base once for all rows and the adapters as one
+batched product, whichever adapter each row belongs to.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from adaptlens.errors import UserError, unknown
+from adaptlens.lm.adapters import peft_files
+from adaptlens.lm.architecture import QUERY_AND_VALUE
+from adaptlens.lm.load import LM
+
+
+@dataclass(frozen=True, eq=False)
+class Site:
+    """A module of the base model that every adapter adds to.
+
+    `a_start` and `b_start` say where A [rank, in_width] and B [out_width, rank] begin in an
+    adapter's row of numbers. `transposed` marks GPT-2's `Conv1D`, whose weight is [in, out].
+    """
+
+    name: str
+    module: nn.Module
+    in_width: int
+    out_width: int
+    transposed: bool
+    a_start: int
+    b_start: int
+
+
+ALL_LINEAR = "all-linear"
+"""PEFT's name for every linear map but the output head."""
+
+
+class LoraBank:
+    """R LoRA adapters over one base model, which is untouched outside `routed`.
+
+    All numbers of the adapters lie in `masters`, float32 [variants, parameters], so that whatever
+    is elementwise (an optimiser, a norm per adapter) takes one operation for all of them. A starts
+    as PEFT's does (Kaiming uniform with a = sqrt(5), from each variant's own generator) and B at
+    zero, so that every variant starts out equal to the base.
+
+    Args:
+        lm: the base model.
+        num_variants: how many adapters.
+        rank: width of the adapters' bottleneck.
+        alpha: the update is scaled by alpha / rank.
+        targets: names, or last parts of names, of the modules to adapt, as in PEFT; "all-linear"
+            alone for every linear map but the output head; None for the family's query and value
+            projections (or its fused projection).
+        dropout: share of each target's inputs dropped on the adapter's way while training.
+        seeds: one seed per variant for the start of A; None for 0, 1, 2, ...
+
+    Raises:
+        UserError: a rank below 1, a target that names no module, one that is not linear, or one
+            that the model does not run on every token.
+    """
+
+    mixes_rows = True
+
+    def __init__(
+        self,
+        lm: LM,
+        *,
+        num_variants: int,
+        rank: int = 8,
+        alpha: float = 16,
+        targets: Sequence[str] | None = None,
+        dropout: float = 0.0,
+        seeds: Sequence[int] | None = None,
+    ):
+        if rank < 1:
+            raise UserError(f"LoRA rank {rank} was given; it must be at least 1; 8 is usual.")
+        if not 0 <= dropout < 1:
+            raise UserError(f"LoRA dropout {dropout} was given; it must be at least 0, below 1.")
+        self.num_variants, self.rank, self.alpha, self.dropout = num_variants, rank, alpha, dropout
+        self.scale = alpha / rank
+        self.base_name = lm.name
+        self.targets = _named_targets(lm, targets)
+        self.sites = _find_sites(lm.model, self.targets, rank)
+        if lm.anatomy is None:
+            _check_reached(lm, self.sites)
+        size = self.sites[-1].b_start + self.sites[-1].out_width * rank
+        self.masters = torch.zeros(num_variants, size, device=lm.device)
+        self.seeds = tuple(range(num_variants) if seeds is None else seeds)
+        for variant, seed in zip(range(num_variants), self.seeds, strict=True):
+            generator = torch.Generator().manual_seed(seed)
+            for site in self.sites:
+                start = torch.empty(rank, site.in_width)
+                nn.init.kaiming_uniform_(start, a=math.sqrt(5), generator=generator)
+                self._a(site, self.masters)[variant].copy_(start)
+        self._active = False
+
+    @property
+    def num_parameters(self) -> int:
+        """How many numbers one adapter has."""
+        return self.masters.shape[1]
+
+    def _a(self, site: Site, numbers: Tensor) -> Tensor:
+        stop = site.a_start + self.rank * site.in_width
+        return numbers[:, site.a_start : stop].unflatten(1, (self.rank, site.in_width))
+
+    def _b(self, site: Site, numbers: Tensor) -> Tensor:
+        stop = site.b_start + self.rank * site.out_width
+        return numbers[:, site.b_start : stop].unflatten(1, (site.out_width, self.rank))
+
+    def matrices(self, variant: int) -> dict[str, tuple[Tensor, Tensor]]:
+        """Return A [rank, in] and B [out, rank] of one adapter by module name, as views."""
+        own = self.masters[variant : variant + 1]
+        return {site.name: (self._a(site, own)[0], self._b(site, own)[0]) for site in self.sites}
+
+    def adapts(self, module: nn.Module) -> bool:
+        """Return whether the adapters add to what this very module puts out."""
+        return any(site.module is module for site in self.sites)
+
+    def pick(self, variants: Sequence[int]) -> "LoraBank":
+        """Return a bank of copies of these variants, in this order."""
+        return self._holding(
+            self.masters[list(variants)], tuple(self.seeds[variant] for variant in variants)
+        )
+
+    def stacked(self, masters: Sequence[Tensor]) -> "LoraBank":
+        """Return a bank of the adapters in these copies of `masters`, one after another."""
+        return self._holding(torch.cat(list(masters)), self.seeds * len(masters))
+
+    def _holding(self, masters: Tensor, seeds: tuple[int, ...]) -> "LoraBank":
+        held = object.__new__(LoraBank)
+        held.__dict__.update(self.__dict__)
+        held.masters, held.num_variants, held.seeds = masters, len(masters), seeds
+        held._active = False
+        return held
+
+    @contextmanager
+    def routed(self, variants: Sequence[int]) -> Iterator[None]:
+        """Run batch row b of the base model as adapter `variants[b]` inside this context.
+
+        Rows in even runs of neighbouring adapters (0 0 1 1 2 2) cost one batched product per
+        module without copying; any other order copies the adapters row by row.
+        """
+        run = _even_run(variants)
+        if run is not None:
+            stacked = self.masters[run.start : run.stop]
+            groups = len(run)
+        else:
+            stacked = self.masters[list(variants)]
+            groups = len(variants)
+        pairs = [(self._a(site, stacked), self._b(site, stacked)) for site in self.sites]
+        with self._installed(pairs, groups):
+            yield
+
+    @contextmanager
+    def training(
+        self, first: int, last: int, gradients: Tensor, step: int = 0, block: int = 0
+    ) -> Iterator[None]:
+        """Run the base with even rows of variants first to last - 1, ready for backward.
+
+        What backward passes inside found is added to `gradients[first:last]`, float32
+        [variants, parameters], on the way out.
+        Dropout masks are drawn row by row from each variant's seed, `step` and `block`, so that
+        they do not depend on the variants beside it.
+        """
+        numbers, sums = self.masters[first:last], gradients[first:last]
+        pairs = [
+            (self._a(site, numbers).detach(), self._b(site, numbers).detach())
+            for site in self.sites
+        ]
+        for pair in pairs:
+            for leaf in pair:
+                leaf.requires_grad_()
+        drop = None
+        if self.dropout:
+            drop = _Dropout(self.dropout, [(s, step, block) for s in self.seeds[first:last]])
+        with self._installed(pairs, last - first, drop):
+            yield
+        for site, (a, b) in zip(self.sites, pairs, strict=True):
+            if a.grad is not None and b.grad is not None:
+                self._a(site, sums).add_(a.grad)
+                self._b(site, sums).add_(b.grad)
+
+    def publish(self) -> None:
+        """Do nothing: `routed` reads `masters` themselves."""
+
+    @contextmanager
+    def _installed(
+        self, pairs: Sequence[tuple[Tensor, Tensor]], groups: int, drop: Any = None
+    ) -> Iterator[None]:
+        if self._active:
+            raise RuntimeError("a bank is routed already; leave that context first")
+        self._active = True
+        handles = [
+            site.module.register_forward_hook(_hook(a, b, self.scale, groups, drop))
+            for site, (a, b) in zip(self.sites, pairs, strict=True)
+        ]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+            self._active = False
+
+    def save(self, folder: Path, names: Sequence[str]) -> None:
+        """Write adapter i to `folder/names[i]` in PEFT's format."""
+        for variant, name in zip(range(self.num_variants), names, strict=True):
+            peft_files.write(
+                folder / name,
+                self.matrices(variant),
+                base_name=self.base_name,
+                rank=self.rank,
+                alpha=self.alpha,
+                dropout=self.dropout,
+                targets=self.targets,
+                transposed=self.sites[0].transposed,
+            )
+
+    @classmethod
+    def load(cls, lm: LM, folders: Sequence[Path]) -> "LoraBank":
+        """Return the bank of adapters saved in PEFT's format, one per folder.
+
+        Raises:
+            UserError: a folder holds no LoRA adapter, one of a kind not supported here, one made
+                for other modules or widths, or the adapters differ in rank, alpha or targets.
+        """
+        saved = [peft_files.read(Path(folder)) for folder in folders]
+        first = saved[0]
+        for other in saved[1:]:
+            if other.shape != first.shape:
+                raise UserError(
+                    f"the adapters {first.folder} and {other.folder} differ in rank, alpha or "
+                    "target modules; one bank needs them equal; load them separately."
+                )
+        bank = cls(
+            lm,
+            num_variants=len(saved),
+            rank=first.rank,
+            alpha=first.alpha,
+            targets=first.targets,
+            dropout=first.dropout,
+        )
+        for variant, adapter in enumerate(saved):
+            own = bank.matrices(variant)
+            adapter.check_names(own)
+            adapter.check_base(lm.model)
+            for name, (a, b) in own.items():
+                for mine, theirs in zip((a, b), adapter.matrices[name], strict=True):
+                    if mine.shape != theirs.shape:
+                        raise UserError(
+                            f"adapter {adapter.folder}: a matrix for {name} has shape "
+                            f"{list(theirs.shape)}, but model '{lm.name}' needs "
+                            f"{list(mine.shape)}; load the model the adapter was made for."
+                        )
+                    mine.copy_(theirs)
+        return bank
+
+
+def _named_targets(lm: LM, targets: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the names of the modules to adapt, "all-linear" written out."""
+    if targets is None:
+        return _usual_targets(lm)
+    if tuple(targets) != (ALL_LINEAR,):
+        return tuple(targets)
+    return tuple(sorted({name.rpartition(".")[2] for name in _linear_maps(lm)}))
+
+
+def _usual_targets(lm: LM) -> tuple[str, ...]:
+    if lm.anatomy is not None:
+        return lm.anatomy.tuning_targets
+    linear = _linear_maps(lm)
+    names = {name.rpartition(".")[2] for name in linear}
+    # Models with attention in some layers only have these two in those.
+    if names.issuperset(QUERY_AND_VALUE):
+        return QUERY_AND_VALUE
+    fit = sorted(names - {n.rpartition(".")[2] for n in linear.keys() - _reached(lm, linear)})
+    raise UserError(
+        f"model '{lm.name}' has no query and value projections that are known here; say which of "
+        f"its linear modules LoRA tunes ({', '.join(fit) or 'none runs on every token'}), such as "
+        f'--set "tune.targets=[{", ".join(fit)}]", or use full tuning.'
+    )
+
+
+def _linear_maps(lm: LM) -> dict[str, nn.Module]:
+    """Return all linear modules but the output head, by name."""
+    head = lm.model.get_output_embeddings()
+    return {
+        name: module
+        for name, module in lm.model.named_modules()
+        if _widths(module) is not None and module is not head
+    }
+
+
+def _find_sites(model: nn.Module, targets: Sequence[str], rank: int) -> list[Site]:
+    """Return the modules named by `targets`, each with its place in an adapter's numbers."""
+    sites: list[Site] = []
+    start = 0
+    found = set()
+    for name, module in model.named_modules():
+        matching = [t for t in targets if name == t or name.endswith("." + t)]
+        if not matching:
+            continue
+        found.update(matching)
+        widths = _widths(module)
+        if widths is None:
+            raise UserError(
+                f"LoRA target '{matching[0]}' names {name}, a {type(module).__name__}; expected a "
+                "linear module: choose among the projections, such as q_proj or v_proj; what is "
+                "looked up, as embeddings are, is tuned by full tuning only."
+            )
+        in_width, out_width = widths
+        b_start = start + rank * in_width
+        transposed = not isinstance(module, nn.Linear)
+        sites.append(Site(name, module, in_width, out_width, transposed, start, b_start))
+        start = b_start + rank * out_width
+    missing = [target for target in targets if target not in found]
+    if missing or not sites:
+        linear = {n.rsplit(".", 1)[-1] for n, m in model.named_modules() if _widths(m)}
+        raise unknown("LoRA target", missing[0] if missing else "", linear)
+    return sites
+
+
+def _check_reached(lm: LM, sites: Sequence[Site]) -> None:
+    """Refuse modules that do not see all tokens of all rows, batch first, when the model runs.
+
+    What is added there would reach no token, or another row's: a model may use a weight without
+    calling its module, or send each token to some of its modules only (experts).
+
+    Raises:
+        UserError: names the first such module.
+    """
+    reached = _reached(lm, {site.name: site.module for site in sites})
+    missed = [site.name for site in sites if site.name not in reached]
+    if missed:
+        raise UserError(
+            f"LoRA target {missed[0]} of '{lm.name}' does not run on every token as a module of "
+            "its own, so an adapter on it would not be what is read; leave it out of targets, or "
+            "use full tuning."
+        )
+
+
+@torch.no_grad()
+def _reached(lm: LM, modules: Mapping[str, nn.Module]) -> set[str]:
+    """Return the names of the modules that see all tokens of all rows when the model runs."""
+    batch, seq = 3, 2
+    reached: set[str] = set()
+
+    def seen(name: str) -> Callable[[nn.Module, tuple[Any, ...], Any], None]:
+        def note(_: nn.Module, args: tuple[Any, ...], __: Any) -> None:
+            shape = args[0].shape[:-1]
+            if tuple(shape) in ((batch, seq), (batch * seq,)):
+                reached.add(name)
+
+        return note
+
+    hooks = [module.register_forward_hook(seen(name)) for name, module in modules.items()]
+    try:
+        lm.model(input_ids=torch.full((batch, seq), lm.pad_id, device=lm.device), use_cache=False)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return reached
+
+
+def _widths(module: nn.Module) -> tuple[int, int] | None:
+    """Return (in, out) of a linear map, also of GPT-2's transposed one; None for anything else."""
+    if isinstance(module, nn.Linear):
+        return module.in_features, module.out_features
+    if type(module).__name__ == "Conv1D":
+        in_width, out_width = module.weight.shape  # type: ignore[misc]
+        return in_width, out_width
+    return None
+
+
+def _even_run(variants: Sequence[int]) -> range | None:
+    """Return the neighbouring variants that take even turns in these rows, or None."""
+    first, last = variants[0], variants[-1]
+    groups = last - first + 1
+    if groups < 1 or len(variants) % groups:
+        return None
+    each = len(variants) // groups
+    even = all(variant == first + row // each for row, variant in enumerate(variants))
+    return range(first, last + 1) if even else None
+
+
+class _Dropout:
+    """Drops inputs of the adapters of one pass; the masks of each adapter have their own seed."""
+
+    def __init__(self, share: float, seeds: Sequence[tuple[int, ...]]):
+        self.share, self.seeds, self.calls = share, seeds, 0
+
+    def __call__(self, x: Tensor) -> Tensor:
+        rows, seq, width = x.shape[0] // len(self.seeds), x.shape[1], x.shape[2]
+        self.calls += 1
+        draws = []
+        for seed in self.seeds:
+            state = np.random.SeedSequence((*seed, self.calls)).generate_state(1)[0]
+            generator = torch.Generator().manual_seed(int(state))
+            # Sequence first: a block made wider by another adapter's rows changes no mask.
+            draws.append(torch.rand(seq, rows, width, generator=generator))
+        kept = torch.stack(draws).transpose(1, 2).reshape(x.shape) >= self.share
+        return x * kept.to(x.device, x.dtype).div_(1 - self.share)
+
+
+def _hook(
+    a: Tensor, b: Tensor, scale: float, groups: int, drop: Callable[[Tensor], Tensor] | None
+) -> Callable[[nn.Module, tuple[Any, ...], Tensor], Tensor]:
+    """Return the forward hook that adds `scale * B A x`, a and b being [groups, ...].
+
+    Adapters are kept and applied in float32 whatever the base's format, as in PEFT.
+    """
+    a_turned, b_turned = a.transpose(1, 2), b.transpose(1, 2)
+
+    def add(_: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
+        x = args[0]
+        if x.shape[0] % groups:
+            raise RuntimeError(f"{x.shape[0]} rows cannot be shared evenly by {groups} adapters")
+        x = x.to(a.dtype)
+        x = (drop(x) if drop else x).reshape(groups, -1, x.shape[-1])
+        inner = torch.bmm(x, a_turned)
+        plain = output.reshape(groups, -1, output.shape[-1]).to(a.dtype)
+        return (
+            torch.baddbmm(plain, inner, b_turned, alpha=scale).view(output.shape).to(output.dtype)
+        )
+
+    return add

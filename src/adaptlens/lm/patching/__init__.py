@@ -1,0 +1,1 @@
+"""Exact activation patching, and its estimates by gradients."""

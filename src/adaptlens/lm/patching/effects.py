@@ -1,0 +1,182 @@
+"""What patched runs are asked, and what is read off their last token."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from adaptlens.errors import UserError
+from adaptlens.lm.architecture import Anatomy
+from adaptlens.lm.finite import check_finite
+from adaptlens.lm.load import LM
+from adaptlens.lm.units import Ablation, Direction, Pair, Unit, UnitKind
+from adaptlens.types import METRICS, Weights
+
+# Logits of more rows at once gain nothing, and where the vocabulary is large they are what takes
+# the memory.
+_MOST_ROWS = 128
+
+
+@dataclass(frozen=True, eq=False)
+class Means:
+    """Mean outputs of units over clean prompts.
+
+    Attributes:
+        arrays: by kind and layer, float32 [variants, sites, units of the layer x unit width].
+    """
+
+    arrays: dict[tuple[UnitKind, int], np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """Which sets of units are replaced, how, between which prompts."""
+
+    lm: LM
+    pairs: Sequence[Pair]
+    sets: Sequence[Sequence[Unit]]
+    direction: Direction
+    ablation: Ablation
+    means: Means | None
+    weights: Weights | None
+    budget_bytes: int
+
+    @property
+    def parts(self) -> Anatomy:
+        """The model's parts."""
+        assert self.lm.anatomy is not None
+        return self.lm.anatomy
+
+    @property
+    def base(self) -> int:
+        """Which prompt is run with replacements: 0 the clean, 1 the corrupt."""
+        return 1 if self.direction == "denoise" else 0
+
+    def where(self) -> list[tuple[UnitKind, int]]:
+        """Return the kinds and layers of all units, each once."""
+        return sorted({(unit.kind, unit.layer) for units in self.sets for unit in units})
+
+    def variant(self, number: int) -> int:
+        """Return which variant of the weights reads a pair; 0 without weights."""
+        return self.pairs[number].variant if self.weights is not None else 0
+
+    def constant(self, kind: UnitKind, layer: int, number: int, site: int) -> Tensor:
+        """Return what mean or zero ablation puts in place of a layer's units, for one pair."""
+        if self.ablation == "zero":
+            return torch.zeros(1, device=self.lm.device)
+        assert self.means is not None
+        means = self.means.arrays[kind, layer][self.variant(number), site]
+        return torch.from_numpy(means).to(self.lm.device)
+
+
+class Answers:
+    """The arrays of an `Effects`, filled run by run."""
+
+    def __init__(self, question: Question, tell: Callable[[int], None]):
+        """Begin with zeros; `tell` is called with the number of patched runs that were read."""
+        pairs, sites = len(question.pairs), len(question.pairs[0].sites)
+        self.question, self.tell = question, tell
+        self.values = np.zeros((pairs, sites, len(question.sets), len(METRICS)), np.float32)
+        self.clean = np.zeros((pairs, len(METRICS)), np.float32)
+        self.corrupt = np.zeros((pairs, len(METRICS)), np.float32)
+        self.floor = np.zeros((pairs, len(METRICS)), np.float32)
+
+    def baselines(self, numbers: Sequence[int], final: Tensor) -> Tensor:
+        """Take the final states [pairs, 2, width] of the unpatched clean and corrupt runs.
+
+        Returns:
+            The clean runs' log-probabilities, float32 [pairs, vocab].
+        """
+        logs = self.question.parts.logits(final[:, 0]).float().log_softmax(-1)
+        self.clean[numbers], self.corrupt[numbers] = self._read(numbers, final, logs).swapaxes(0, 1)
+        return logs
+
+    def patched(
+        self,
+        numbers: Sequence[int],
+        site: int,
+        which: Sequence[int],
+        final: Tensor,
+        clean_logs: Tensor,
+    ) -> None:
+        """Take the final states [pairs, 1 + patches, width] of an unpatched run and patched ones.
+
+        Args:
+            numbers: which pairs.
+            site: which site of theirs.
+            which: which sets of units were replaced.
+            final: the states.
+            clean_logs: what `baselines` returned for these pairs.
+        """
+        found = self._read(numbers, final, clean_logs)
+        alone = self.corrupt if self.question.base else self.clean
+        drift = np.abs(found[:, 0] - alone[numbers])
+        self.floor[numbers] = np.maximum(self.floor[numbers], drift)
+        self.values[np.ix_(numbers, [site], which)] = found[:, None, 1:]
+        self.tell(len(numbers) * len(which))
+
+    def unchanged(self, number: int, site: int) -> None:
+        """Take that nothing put in at a site of a pair differs from what was there."""
+        alone = self.corrupt if self.question.base else self.clean
+        self.values[number, site] = alone[number]
+        self.tell(len(self.question.sets))
+
+    def _read(self, numbers: Sequence[int], final: Tensor, clean_logs: Tensor) -> np.ndarray:
+        """Return the metrics [pairs, runs, metrics] of final states [pairs, runs, width]."""
+        question, device = self.question, final.device
+        pairs = [question.pairs[n] for n in numbers]
+        tokens = torch.tensor([(pair.answer, pair.foil) for pair in pairs], device=device)
+        # Logits in the model's format and in float32, their logarithms, and what KL makes of them.
+        rows = min(max(question.budget_bytes // (16 * question.parts.vocab), 1), _MOST_ROWS)
+        flat = final.flatten(0, 1)
+        owner = torch.arange(len(pairs), device=device).repeat_interleave(final.shape[1])
+        found = [
+            _metrics(
+                question.parts.logits(flat[low : low + rows]).float(),
+                tokens[owner[low : low + rows]],
+                clean_logs,
+                owner[low : low + rows],
+            )
+            for low in range(0, len(flat), rows)
+        ]
+        metrics = torch.cat(found).view(*final.shape[:2], -1).cpu().numpy()
+        check_finite(metrics, question.lm.name, f"the logits of the pairs from {numbers[0]} on")
+        return metrics
+
+
+def _metrics(logits: Tensor, tokens: Tensor, clean_logs: Tensor, owner: Tensor) -> Tensor:
+    """Return `METRICS` [rows, metrics] of logits [rows, vocab]; tokens are (answer, foil)."""
+    chosen = logits.gather(1, tokens)
+    logs = logits.log_softmax(-1)
+    kl = logs.new_empty(len(logs))
+    for pair in owner.unique():
+        rows = owner == pair
+        clean = clean_logs[pair]
+        kl[rows] = (clean.exp() * (clean - logs[rows])).sum(-1)
+    return torch.stack(
+        [
+            chosen[:, 0] - chosen[:, 1],
+            logs.gather(1, tokens[:, :1])[:, 0],
+            kl,
+            (logits.argmax(-1) == tokens[:, 0]).float(),
+        ],
+        dim=-1,
+    )
+
+
+def halved(count: int, seq: int, device: torch.device) -> int:
+    """Return how many to try at once after memory ran out for `count`.
+
+    Raises:
+        UserError: that was one.
+    """
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    if count == 1:
+        raise UserError(
+            f"two runs of {seq} tokens do not fit the memory of {device}; expected room for an "
+            "unpatched and a patched one: use shorter prompts, a smaller dtype or a smaller model."
+        )
+    return count // 2

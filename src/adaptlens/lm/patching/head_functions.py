@@ -1,0 +1,325 @@
+"""What each attention head looks at, and what its mean output does to prompts without examples."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from adaptlens.errors import UserError
+from adaptlens.lm.architecture import Anatomy
+from adaptlens.lm.hooks import Recorded, Replacement
+from adaptlens.lm.load import LM
+from adaptlens.lm.memory import default_budget, is_out_of_memory, pass_tokens
+from adaptlens.lm.patching.effects import halved
+from adaptlens.lm.patching.patch import unit_means
+from adaptlens.lm.patching.whole import read_whole
+from adaptlens.lm.prefix.forward import Progress
+from adaptlens.lm.prefix.walk import check_lengths, in_place, routed
+from adaptlens.lm.units import Pair, Unit, UnitKind
+from adaptlens.types import Weights
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A prompt, and places in it.
+
+    Attributes:
+        ids: the prompt's tokens.
+        places: sets of places, any of them empty.
+        answer: the token that should follow.
+        variant: the variant of the weights that reads it.
+    """
+
+    ids: tuple[int, ...]
+    places: tuple[tuple[int, ...], ...] = ()
+    answer: int = 0
+    variant: int = 0
+
+
+@contextlib.contextmanager
+def attending(parts: Anatomy, see: Callable[[int, Tensor], None]) -> Iterator[None]:
+    """Show `see` what every layer attends to, in passes with the model's own written-out attention.
+
+    Fused attention never holds these numbers, so that meanwhile another implementation of
+    Transformers runs; the model's own is put back afterwards.
+
+    Args:
+        parts: the model.
+        see: called with (layer, shares [batch, heads, seq, keys]); a row sums to one, but under
+            attention sinks.
+    """
+    config: Any = parts.backbone.config
+    before = config._attn_implementation
+    config._attn_implementation = "eager"
+    hooks = [
+        parts.attention(layer).register_forward_hook(
+            lambda _, __, out, layer=layer: see(layer, out[1])
+        )
+        for layer in range(parts.num_layers)
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+        config._attn_implementation = before
+
+
+def last_attention(
+    lm: LM,
+    readings: Sequence[Reading],
+    weights: Weights | None = None,
+    *,
+    budget_bytes: int | None = None,
+    progress: Progress | None = None,
+) -> np.ndarray:
+    """Return how much of its attention the last token of each prompt gives to each set of places.
+
+    Args:
+        lm: the model.
+        readings: the prompts, all with equally many sets.
+        weights: weight changes; `reading.variant` says which reads it.
+        budget_bytes: memory for the passes; None plans for what is free.
+        progress: called with (prompts done, all).
+
+    Returns:
+        float32 [readings, sets, layers, heads]: sums of shares, 0 for an empty set.
+
+    Raises:
+        UserError: the model's inside is not known, a prompt does not fit, or a place is not in it.
+    """
+    _inside(lm)
+    num_sets = len(readings[0].places) if readings else 0
+    for n, reading in enumerate(readings):
+        seq, places = len(reading.ids), [p for some in reading.places for p in some]
+        if len(reading.places) != num_sets or (
+            places and not 0 <= min(places) <= max(places) < seq
+        ):
+            raise UserError(
+                f"reading {n} has {len(reading.places)} sets of places in {seq} tokens "
+                f"({sorted(places)}); expected {num_sets} sets of places from 0 to {seq - 1}."
+            )
+
+    def summed(numbers: Sequence[int], shares: Tensor) -> Tensor:
+        at = torch.zeros(len(numbers), num_sets, shares.shape[-1], device=shares.device)
+        for row, n in enumerate(numbers):
+            for some, places in enumerate(readings[n].places):
+                at[row, some, list(places)] = 1
+        return torch.einsum("bsk,bhk->bsh", at, shares[:, :, -1].float())
+
+    return _read(lm, readings, num_sets, weights, budget_bytes, summed, progress)
+
+
+def induction_scores(
+    lm: LM,
+    weights: Weights | None = None,
+    *,
+    sequences: int = 8,
+    tokens: int = 32,
+    seed: int = 0,
+    budget_bytes: int | None = None,
+) -> np.ndarray:
+    """Return how far each head looks from a token to what followed the same token before.
+
+    Random sequences of different tokens are read twice in a row, after the tokens the tokenizer
+    begins a text with. The score is the mean, over the tokens of the second copy, of the share of
+    attention given to the token right after the first occurrence of theirs (Olsson et al. 2022,
+    arXiv 2209.11895, "prefix matching"): 1 for a perfect induction head.
+
+    Args:
+        lm: the model.
+        weights: weight changes.
+        sequences: how many sequences.
+        tokens: how many tokens a sequence has.
+        seed: of the sequences.
+        budget_bytes: memory for the passes; None plans for what is free.
+
+    Returns:
+        float32 [variants, layers, heads]; one variant without weights.
+
+    Raises:
+        UserError: the model's inside is not known, or its vocabulary or context is too small.
+    """
+    parts = _inside(lm)
+    stem = tuple(lm.prefix_ids)
+    special = {*stem, *lm.eos_ids, lm.pad_id, *(getattr(lm.tokenizer, "all_special_ids", ()))}
+    usable = np.setdiff1d(np.arange(min(parts.vocab, len(lm.tokenizer))), list(special))
+    if sequences < 1 or not 1 < tokens <= len(usable):
+        raise UserError(
+            f"{sequences} random sequences of {tokens} tokens were asked for; expected 1 at least, "
+            f"of 2 to {len(usable)} different tokens."
+        )
+    source = np.random.default_rng([seed, 0x1D0C])
+    halves = [source.choice(usable, tokens, replace=False).tolist() for _ in range(sequences)]
+    variants = weights.num_variants if weights is not None else 1
+    readings = [Reading((*stem, *h, *h), (), 0, v) for v in range(variants) for h in halves]
+    queries = len(stem) + tokens + torch.arange(tokens)
+    keys = queries - tokens + 1
+
+    def matched(_: Sequence[int], shares: Tensor) -> Tensor:
+        return shares[:, :, queries, keys].float().mean(-1)[:, None]
+
+    found = _read(lm, readings, 1, weights, budget_bytes, matched, None)
+    return found[:, 0].reshape(variants, sequences, *found.shape[2:]).mean(1)
+
+
+@torch.inference_mode()
+def _read(
+    lm: LM,
+    readings: Sequence[Reading],
+    num_numbers: int,
+    weights: Weights | None,
+    budget_bytes: int | None,
+    reduce: Callable[[Sequence[int], Tensor], Tensor],
+    progress: Progress | None,
+) -> np.ndarray:
+    """Return what `reduce` makes of every layer's attention.
+
+    Args:
+        lm: the model.
+        readings: the prompts.
+        num_numbers: how many numbers a head comes down to.
+        weights: weight changes.
+        budget_bytes: memory for the passes.
+        reduce: called with (numbers of readings, shares [batch, heads, seq, keys]); returns
+            [batch, num_numbers, heads].
+        progress: called with (prompts done, all).
+
+    Returns:
+        float32 [readings, num_numbers, layers, heads].
+    """
+    parts = _inside(lm)
+    check_lengths(lm, [len(reading.ids) for reading in readings])
+    budget = budget_bytes or default_budget(lm.device)
+    shape = (len(readings), num_numbers, parts.num_layers, parts.num_heads)
+    found = np.zeros(shape, np.float32)
+    groups: dict[tuple[int, int], list[int]] = {}
+    for n, reading in enumerate(readings):
+        variant = reading.variant if weights is not None else 0
+        groups.setdefault((variant, len(reading.ids)), []).append(n)
+    done = 0
+    for (variant, seq), numbers in sorted(groups.items()):
+        low, most = 0, len(numbers)
+        while low < len(numbers):
+            some = numbers[low : low + most]
+
+            def see(layer: int, shares: Tensor, some: Sequence[int] = some) -> None:
+                found[some, :, layer] = reduce(some, shares).cpu().numpy()
+
+            with attending(parts, see):
+                fitting = max(pass_tokens(parts, 0, seq, budget) // seq, 1)
+                if fitting < len(some):
+                    most = fitting
+                    continue
+                ids = torch.tensor([readings[n].ids for n in some], device=lm.device)
+                try:
+                    with in_place(weights, variant), routed(weights, [variant]):
+                        read_whole(parts, ids)
+                except RuntimeError as error:
+                    if not is_out_of_memory(error):
+                        raise
+                    most = halved(len(some), seq, lm.device)
+                    continue
+            low += len(some)
+            done += len(some)
+            if progress is not None:
+                progress(done, len(readings))
+    return found
+
+
+@torch.inference_mode()
+def vector_effects(
+    lm: LM,
+    shown: Sequence[Reading],
+    asked: Sequence[Reading],
+    weights: Weights | None = None,
+    *,
+    budget_bytes: int | None = None,
+    progress: Progress | None = None,
+) -> np.ndarray:
+    """Return what each head's mean output, added at the last token, does to each answer.
+
+    A head's output, before the output projection, is averaged over the last tokens of the prompts
+    `shown`, those with demonstrations. The mean is added to its output at the last token of each
+    prompt `asked`, those without. The effect is the change in the log-probability of the answer.
+    Heads where it is large are those that carry the task from demonstrations to the answer. After
+    Todd et al. 2024 (arXiv 2310.15213), who replace outputs in prompts with shuffled labels, and
+    add the outputs of several heads at once to the residual stream.
+
+    Args:
+        lm: the model.
+        shown: prompts to average over; answers are not read.
+        asked: prompts to add to, with their answers.
+        weights: weight changes; a variant's means come from the prompts shown to it.
+        budget_bytes: memory for the passes; None plans for what is free.
+        progress: called with (prompts asked done, all).
+
+    Returns:
+        float32 [asked, layers, heads].
+
+    Raises:
+        UserError: the model's inside is not known, a prompt does not fit, or a variant that is
+            asked was shown nothing.
+    """
+    parts, budget = _inside(lm), budget_bytes or default_budget(lm.device)
+    check_lengths(lm, [len(reading.ids) for reading in asked])
+    own = [reading.variant if weights is not None else 0 for reading in asked]
+    if lacking := {*own} - {reading.variant if weights is not None else 0 for reading in shown}:
+        raise UserError(
+            f"variant {min(lacking)} is asked, but was shown no prompts with demonstrations; give "
+            "some to every variant."
+        )
+    # What is averaged is the clean prompts'; answers and corrupt prompts play no part.
+    pairs = [Pair(r.ids, r.ids, 0, 1, ((len(r.ids) - 1,),), r.variant) for r in shown]
+    means = unit_means(lm, pairs, ("head",), weights=weights)
+    heads = [Unit("head", n, h) for n in range(parts.num_layers) for h in range(parts.num_heads)]
+    where: list[tuple[UnitKind, int]] = [("head", layer) for layer in range(parts.num_layers)]
+    effects = np.zeros((len(asked), len(heads)), np.float32)
+    for done, n in enumerate(sorted(range(len(asked)), key=own.__getitem__), 1):
+        ids = torch.tensor([asked[n].ids], device=lm.device)
+        seq, variant = ids.shape[1], own[n]
+        at = torch.zeros(1, seq, dtype=torch.bool, device=lm.device)
+        at[:, -1] = True
+        rows = min(pass_tokens(parts, 0, seq, budget) // seq, budget // (12 * parts.vocab))
+        low, most = 0, max(rows - 1, 1)
+        with in_place(weights, variant), routed(weights, [variant]):
+            _, outputs = read_whole(parts, ids, where)
+            moved = {
+                key: outputs[key] + torch.from_numpy(means.arrays[key][variant, 0]).to(lm.device)
+                for key in where
+            }
+
+            def values(kind: UnitKind, layer: int, moved: Recorded = moved) -> Tensor:
+                return moved[kind, layer]
+
+            while low < len(heads):
+                # The first row stays as it is: differences are within one batch.
+                sets = [(), *((head,) for head in heads[low : low + most])]
+                try:
+                    with Replacement(parts, sets, at, values).installed():
+                        final, _ = read_whole(parts, ids.expand(len(sets), -1))
+                    logs = parts.logits(final).float().log_softmax(-1)[:, asked[n].answer]
+                except RuntimeError as error:
+                    if not is_out_of_memory(error):
+                        raise
+                    most = halved(len(sets) - 1, seq, lm.device)
+                    continue
+                found = (logs[1:] - logs[0]).cpu().numpy()
+                effects[n, low : low + len(found)] = found
+                low += len(found)
+        if progress is not None:
+            progress(done, len(asked))
+    return effects.reshape(len(asked), parts.num_layers, parts.num_heads)
+
+
+def _inside(lm: LM) -> Anatomy:
+    if lm.anatomy is None:
+        raise UserError(
+            f"the inside of '{lm.name}' is not known, so its heads cannot be read; use a model of "
+            "a supported architecture, or measure behaviour only."
+        )
+    return lm.anatomy

@@ -1,0 +1,68 @@
+"""Patching by running whole prompts anew: slower than the sweep, right wherever hooks are."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from adaptlens.lm.architecture import Anatomy
+from adaptlens.lm.hooks import Recorded, Replacement, recording
+from adaptlens.lm.memory import is_out_of_memory, pass_tokens
+from adaptlens.lm.patching.effects import Answers, halved
+from adaptlens.lm.prefix.walk import routed
+from adaptlens.lm.units import UnitKind
+
+
+def run_whole(number: int, answers: Answers) -> None:
+    """Patch one pair, every site and set, many patched copies of the whole prompt at a time.
+
+    Raises:
+        UserError: two copies do not fit the memory.
+    """
+    question = answers.question
+    pair, parts, device = question.pairs[number], question.parts, question.lm.device
+    seq = len(pair.clean)
+    both = torch.tensor([pair.clean, pair.corrupt], device=device)
+    with routed(question.weights, [question.variant(number)]):
+        where = question.where() if question.ablation == "resample" else ()
+        final, recorded = read_whole(parts, both, where)
+        clean_logs = answers.baselines([number], final[None])
+        other = {key: states[1 - question.base] for key, states in recorded.items()}
+        for site, places in enumerate(pair.sites):
+            at = torch.zeros(1, seq, dtype=torch.bool, device=device)
+            at[:, list(places)] = True
+
+            def values(kind: UnitKind, layer: int, site: int = site) -> Tensor:
+                if question.ablation == "resample":
+                    return other[kind, layer]
+                return question.constant(kind, layer, number, site)
+
+            low, most = 0, max(pass_tokens(parts, 0, seq, question.budget_bytes) // seq - 1, 1)
+            while low < len(question.sets):
+                which = range(low, min(low + most, len(question.sets)))
+                sets = [(), *(question.sets[s] for s in which)]
+                try:
+                    with Replacement(parts, sets, at, values).installed():
+                        ids = both[question.base].expand(len(sets), -1)
+                        final, _ = read_whole(parts, ids)
+                except RuntimeError as error:
+                    if not is_out_of_memory(error):
+                        raise
+                    most = halved(len(which), seq, device)
+                    continue
+                answers.patched([number], site, which, final[None], clean_logs)
+                low = which.stop
+
+
+def read_whole(
+    parts: Anatomy, ids: Tensor, where: Iterable[tuple[UnitKind, int]] = ()
+) -> tuple[Tensor, Recorded]:
+    """Return the last token's final states [rows, width], and what the units there put out.
+
+    The latter is [rows, seq, features], by kind and layer.
+    """
+    with recording(parts, where, (len(ids), 1, ids.shape[1]), 0) as recorded:
+        hidden = parts.backbone(
+            input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False
+        ).last_hidden_state
+    return hidden[:, -1], recorded

@@ -1,0 +1,1 @@
+"""Shared prefixes read once: the tree, the schedule, the passes."""

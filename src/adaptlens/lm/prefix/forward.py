@@ -1,0 +1,351 @@
+"""Forward passes over prefix trees: every shared token once, within a byte budget.
+
+`read` runs any number of token sequences through the model and hands out the states at the tokens
+asked for; `score` and `states` are made of it.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from transformers.cache_utils import DynamicLayer
+
+from adaptlens.errors import UserError
+from adaptlens.lm.architecture import Anatomy
+from adaptlens.lm.hooks import Recorded, visiting
+from adaptlens.lm.load import LM
+from adaptlens.lm.memory import default_budget, is_out_of_memory, pass_tokens
+from adaptlens.lm.prefix.attention import can_split, split
+from adaptlens.lm.prefix.cache import frozen
+from adaptlens.lm.prefix.schedule import row_width
+from adaptlens.lm.prefix.trie import Packed, pack
+from adaptlens.lm.prefix.walk import (
+    Work,
+    check_lengths,
+    in_place,
+    last_mlp_at,
+    parted,
+    routed,
+    walk,
+)
+from adaptlens.lm.unembedding import logits
+from adaptlens.lm.units import UnitKind
+from adaptlens.types import Weights
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """States found in one forward pass, a node being a token of the tree.
+
+    Attributes:
+        nodes: per sequence number, int [tokens]: which node is each of its wanted tokens.
+        num_nodes: how many nodes there are.
+        logits: the logits [high - low, vocab] of nodes low..high, computed when called.
+        final: [nodes, width], the states after the final norm; None where sequences ran on their
+            own in a model whose inside is not known.
+        residual: float32 [nodes, layers + 1, width], the residual stream into layer 0 and out of
+            each layer, before the final norm; None unless asked for.
+        outputs: what units put out, [nodes, units of the layer x unit width] by kind and layer.
+    """
+
+    nodes: Mapping[int, np.ndarray]
+    num_nodes: int
+    logits: Callable[[int, int], torch.Tensor]
+    final: torch.Tensor | None = None
+    residual: torch.Tensor | None = None
+    outputs: Recorded = field(default_factory=dict)
+
+
+@torch.inference_mode()
+def read(
+    lm: LM,
+    sequences: Sequence[Sequence[int]],
+    first: Sequence[int],
+    take: Callable[[Found], None],
+    *,
+    variants: Sequence[int] | None = None,
+    weights: Weights | None = None,
+    layers: bool = False,
+    units: Sequence[tuple[UnitKind, int]] = (),
+    budget_bytes: int | None = None,
+    progress: Progress | None = None,
+    work: Work | None = None,
+) -> Work:
+    """Run every sequence through the model and hand out the states of its tokens from `first` on.
+
+    A sequence whose prefix cannot be shared runs in a row of its own, through the model as Hugging
+    Face calls it; `work.unshared` counts them.
+
+    Args:
+        lm: the model.
+        sequences: token ids, each at least one.
+        first: per sequence, the first token whose state is wanted.
+        take: called with the states found, pass by pass.
+        variants: per sequence, the variant of `weights` it is read by.
+        weights: weight changes; None reads everything by the base model.
+        layers: also hand out every layer's residual stream.
+        units: kinds and layers of units whose outputs are handed out too.
+        budget_bytes: memory for the passes; None takes `default_budget`.
+        progress: called with (sequences done, all sequences).
+        work: counters to add to.
+
+    Returns:
+        The work done.
+
+    Raises:
+        UserError: a sequence does not fit the context, or one alone does not fit the memory, or
+            layers or units were asked for where the model's inside is not known.
+    """
+    work = work if work is not None else Work()
+    check_lengths(lm, [len(s) for s in sequences])
+    if (layers or units) and lm.anatomy is None:
+        raise UserError(
+            f"the inside of '{lm.name}' is not known, so its hidden states cannot be read; use a "
+            "model of a supported architecture, or measure behaviour only."
+        )
+    owners = list(variants) if weights is not None and variants is not None else [0] * len(first)
+    work.tokens_given += sum(map(len, sequences))
+    reader = _Reader(
+        lm, sequences, first, take, owners, weights, layers, units,
+        budget_bytes or default_budget(lm.device), progress, work,
+    )  # fmt: skip
+    together, alone = parted(lm, [len(s) for s in sequences], owners)
+    walk(lm, sequences, first, together, weights, work, reader.leaf, row_width(0))
+    reader.alone(alone)
+    return work
+
+
+@dataclass
+class _Reader:
+    """One call of `read`: packs, runs, gathers; where memory runs out, again in halves."""
+
+    lm: LM
+    sequences: Sequence[Sequence[int]]
+    first: Sequence[int]
+    take: Callable[[Found], None]
+    variants: list[int]
+    weights: Weights | None
+    layers: bool
+    units: Sequence[tuple[UnitKind, int]]
+    budget_bytes: int
+    progress: Progress | None
+    work: Work
+    done: int = 0
+
+    def leaf(self, numbers: list[int], layers: list[DynamicLayer], prefix: int) -> None:
+        """Read sequences packed into rows after a cached prefix."""
+        assert self.lm.anatomy is not None
+        longest = max(len(self.sequences[n]) for n in numbers)
+        split = bool(layers) and can_split(self.lm.anatomy, longest)
+        width = row_width(0 if split else prefix)
+        widest = max(width, longest - prefix)
+        most = pass_tokens(self.lm.anatomy, prefix, widest, self.budget_bytes)
+        self.chunks(numbers, layers, prefix, width, most)
+
+    def chunks(
+        self, numbers: list[int], layers: list[DynamicLayer], prefix: int, width: int, most: int
+    ) -> None:
+        """Read batch by batch, each of at most `most` tokens."""
+        for packed in pack(
+            self.sequences,
+            width,
+            prefix=prefix,
+            variants=self.variants,
+            numbers=numbers,
+            batch_tokens=most,
+        ):
+            found = self.attempt(partial(self.forward, packed, layers), packed.sequences)
+            if found is None:
+                middle = len(packed.sequences) // 2
+                less = max(packed.ids.numel() // 2, 1)
+                for half in (packed.sequences[:middle], packed.sequences[middle:]):
+                    self.chunks(list(half), layers, prefix, width, less)
+            else:
+                self.hand_out(found)
+
+    def alone(self, owners: Mapping[int, list[int]]) -> None:
+        """Read every sequence in a row of its own, together with others of its length."""
+        table = self.lm.model.get_input_embeddings()
+        a_token = 12 * table.num_embeddings + 80 * table.embedding_dim
+        most = min(self.budget_bytes // a_token, 2048)
+        for variant in sorted(owners):
+            numbers = sorted(owners[variant], key=lambda n: len(self.sequences[n]))
+            self.work.unshared += len(numbers)
+            with in_place(self.weights, variant):
+                while numbers:
+                    length = len(self.sequences[numbers[0]])
+                    same = sum(len(self.sequences[n]) == length for n in numbers)
+                    some = numbers[: min(same, max(most // length, 1))]
+                    found = self.attempt(partial(self.forward_alone, some), some)
+                    if found is None:
+                        most //= 2
+                        continue
+                    self.hand_out(found)
+                    numbers = numbers[len(some) :]
+
+    def attempt(self, forward: Callable[[], Found], numbers: Sequence[int]) -> Found | None:
+        """Return what a pass found, or None where memory ran out.
+
+        Raises:
+            UserError: memory ran out for a single sequence.
+        """
+        try:
+            return forward()
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+        self.work.halvings += 1
+        if self.lm.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if len(numbers) == 1:
+            raise UserError(
+                f"a single request of {len(self.sequences[numbers[0]])} tokens does not fit the "
+                f"memory of {self.lm.device}; use shorter prompts, a smaller dtype or a smaller "
+                "model."
+            )
+        return None
+
+    def hand_out(self, found: Found) -> None:
+        """Give the states to the caller and tell how far it is."""
+        self.take(found)
+        self.done += len(found.nodes)
+        if self.progress is not None:
+            self.progress(self.done, len(self.sequences))
+
+    def forward(self, packed: Packed, layers: list[DynamicLayer]) -> Found:
+        """Return the states of one batch of packed rows."""
+        parts, device = self.lm.anatomy, self.lm.device
+        assert parts is not None
+        packed = packed.to(device)
+        ends = {n: len(self.sequences[n]) for n in packed.sequences}
+        flat, nodes = _distinct(
+            packed.sequences,
+            [
+                row * packed.ids.shape[1] + places[self.first[n] - ends[n] :]
+                for n, row, places in zip(packed.sequences, packed.rows, packed.places, strict=True)
+            ],
+        )
+        at = torch.from_numpy(flat).to(device)
+        streams: list[torch.Tensor] = []
+        outputs: Recorded = {}
+        with (
+            routed(self.weights, packed.variants),
+            self.gathering(parts, at, streams, outputs),
+            self.last_mlp_at(parts, at),
+        ):
+            hidden = self.hidden(parts, packed, layers, at)
+        self.work.forwards += 1
+        self.work.tokens_computed += packed.num_tokens
+        self.work.tokens_padded += packed.ids.numel() - packed.num_tokens
+        final = hidden.flatten(0, 1)[at]
+        residual = torch.stack(streams, dim=1) if streams else None
+        readers = [packed.variants[row] for row in (flat // packed.ids.shape[1]).tolist()]
+        return Found(
+            nodes,
+            len(flat),
+            lambda low, high: logits(parts, final[low:high], self.weights, readers[low:high]),
+            final,
+            residual,
+            outputs,
+        )
+
+    def last_mlp_at(
+        self, parts: Anatomy, at: torch.Tensor
+    ) -> contextlib.AbstractContextManager[None]:
+        """Let the last layer's feed-forward part run at the wanted tokens only, if it may."""
+        if ("neuron", parts.num_layers - 1) in self.units:
+            return contextlib.nullcontext()
+        return last_mlp_at(parts, at, self.weights)
+
+    def hidden(
+        self, parts: Anatomy, packed: Packed, layers: list[DynamicLayer], at: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the final states [batch, seq, width], by the cheapest way that is exact."""
+        ids, positions = packed.ids, packed.positions
+        if packed.is_chain and not layers:
+            return parts.backbone(input_ids=ids, use_cache=False).last_hidden_state
+        longest = int(positions.max()) + 1
+        if layers and can_split(parts, longest):
+            with split(parts, layers, at):
+                return parts.hidden(ids, positions, packed.mask())
+        before = torch.arange(packed.prefix, device=ids.device).expand(len(ids), -1)
+        keys = torch.cat([before, positions], dim=1)
+        return parts.hidden(ids, positions, packed.mask_with_prefix(), keys, frozen(layers))
+
+    def forward_alone(self, numbers: Sequence[int]) -> Found:
+        """Return the states of whole sequences of one length, by the model's own forward."""
+        device = self.lm.device
+        ids = torch.tensor([list(self.sequences[n]) for n in numbers], device=device)
+        seq = ids.shape[1]
+        flat, nodes = _distinct(
+            numbers, [b * seq + np.arange(self.first[n], seq) for b, n in enumerate(numbers)]
+        )
+        at = torch.from_numpy(flat).to(device)
+        streams: list[torch.Tensor] = []
+        finals: list[torch.Tensor] = []
+        outputs: Recorded = {}
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(routed(self.weights, [self.variants[n] for n in numbers]))
+            if self.lm.anatomy is not None:
+                stack.enter_context(self.gathering(self.lm.anatomy, at, streams, outputs))
+                hook = self.lm.anatomy.backbone.register_forward_hook(
+                    lambda _, __, out: finals.append(out[0].flatten(0, 1)[at])
+                )
+                stack.callback(hook.remove)
+            out = self.lm.model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)
+            at_wanted = out.logits.flatten(0, 1)[at]
+        self.work.forwards += 1
+        self.work.tokens_computed += ids.numel()
+        return Found(
+            nodes,
+            len(flat),
+            lambda low, high: at_wanted[low:high],
+            finals[0] if finals else None,
+            torch.stack(streams, dim=1) if streams else None,
+            outputs,
+        )
+
+    @contextlib.contextmanager
+    def gathering(
+        self, parts: Anatomy, at: torch.Tensor, streams: list[torch.Tensor], outputs: Recorded
+    ) -> Iterator[None]:
+        """Keep what was asked for at the wanted tokens.
+
+        That is the residual stream into layer 0, then out of each layer, and what units put out.
+        """
+
+        def keep(states: torch.Tensor) -> None:
+            streams.append(states.flatten(0, 1)[at].float())
+
+        def entering(_: object, given: tuple, named: dict) -> None:
+            keep(given[0] if given else named["hidden_states"])
+
+        def leaving(_: object, __: object, out: Any) -> None:
+            keep(out[0] if isinstance(out, tuple) else out)
+
+        def put_out(kind: UnitKind, layer: int, states: torch.Tensor) -> None:
+            outputs[kind, layer] = states.reshape(-1, states.shape[-1])[at]
+
+        with contextlib.ExitStack() as stack:
+            if self.layers:
+                first = parts.layers[0].register_forward_pre_hook(entering, with_kwargs=True)
+                stack.callback(first.remove)
+                for block in parts.layers:
+                    stack.callback(block.register_forward_hook(leaving).remove)
+            stack.enter_context(visiting(parts, self.units, put_out))
+            yield
+
+
+def _distinct(
+    numbers: Sequence[int], wanted: list[np.ndarray]
+) -> tuple[np.ndarray, dict[int, np.ndarray]]:
+    """Return all wanted places, each once, and per sequence which of them are its own."""
+    flat, which = np.unique(np.concatenate(wanted), return_inverse=True)
+    cuts = np.cumsum([len(part) for part in wanted])[:-1]
+    return flat, dict(zip(numbers, np.split(which, cuts), strict=True))

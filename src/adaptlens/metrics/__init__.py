@@ -1,0 +1,1 @@
+"""Pure functions on arrays: how right answers are, how alike states are."""

@@ -1,0 +1,168 @@
+"""Hidden states with the answer taken out: what two conditions share beyond answering alike.
+
+At the token from which an answer is predicted, most of the variance between queries is which answer
+that is. Two conditions that answer alike are alike there whatever else they do, so what they do is
+compared with the answer out, in two ways: `class_means_out` within the queries a condition answers
+alike, `project_out` across the directions in which the model's own head reads the answer.
+
+States are [repeats, queries, width], as in `similarity`. Formulas: docs/methods.md, section 12.
+"""
+
+import numpy as np
+
+from adaptlens.metrics.similarity import MEASURES, Compared, num_rows, paired_cosines
+
+MOST_ALONE = 0.2
+"""Where a larger share of queries is alone with its answer, nothing is said within answers."""
+
+MOST_DIRECTIONS = 0.5
+"""Where the answers' directions span more of the width than this share, too little is left."""
+
+RANK_TOLERANCE = 1e-5
+"""Directions shorter than this, relative to the longest, are rounding (weights are float32)."""
+
+
+def class_means_out(states: np.ndarray, answers: np.ndarray) -> np.ndarray:
+    """Return states less the mean state of the queries with the same answer, in float64.
+
+    Adding a constant to all states of one answer changes nothing, nor does doing it twice. A query
+    that is alone with its answer becomes exactly 0. The query itself is in its mean: without it,
+    the residual is the same times n / (n - 1) for n queries, which no cosine sees. A dimension
+    that varies within answers by less than its stored format can tell apart becomes 0.
+
+    Args:
+        states: [repeats, queries, width].
+        answers: the answer given, as a number, [repeats, queries].
+
+    Source: the within-class deviations of a discriminant analysis (Fisher 1936).
+    """
+    return np.stack([_within(*row) for row in zip(states, answers, strict=True)])
+
+
+def _within(states: np.ndarray, answers: np.ndarray) -> np.ndarray:
+    wide = states.astype(np.float64)
+    rest = np.empty_like(wide)
+    for answer in np.unique(answers):
+        same = answers == answer
+        rest[same] = wide[same] - wide[same].mean(0)
+    spread = np.sqrt(np.square(rest).mean(0))
+    finest = max(float(np.finfo(states.dtype).eps), 1e-12)
+    varies = spread > finest * np.hypot(wide.mean(0), wide.std(0))
+    return np.where(varies & ~is_alone(answers)[:, None], rest, 0.0)
+
+
+def is_alone(answers: np.ndarray) -> np.ndarray:
+    """Return whether a query [queries] is the only one with its answer."""
+    _, which, counts = np.unique(answers, return_inverse=True, return_counts=True)
+    return counts[which] == 1
+
+
+def project_out(states: np.ndarray, readout: np.ndarray) -> np.ndarray:
+    """Return states without their part in the span of the readout vectors' differences, float64.
+
+    Read with these vectors, every answer then has the same logit, whatever the state was. Doing it
+    twice changes nothing. Where all vectors are equal, the states are as they were.
+
+    Args:
+        states: [repeats, queries, width].
+        readout: the vectors the answers are read with, [repeats, answers, width].
+    """
+    return np.stack([_across(*row) for row in zip(states, readout, strict=True)])
+
+
+def _across(states: np.ndarray, readout: np.ndarray) -> np.ndarray:
+    wide, basis = states.astype(np.float64), directions(readout)
+    return wide - (wide @ basis) @ basis.T
+
+
+def directions(readout: np.ndarray) -> np.ndarray:
+    """Return an orthonormal basis [width, rank] of the differences of vectors [answers, width].
+
+    Rank 0 where all are equal.
+    """
+    wide = readout.astype(np.float64)
+    _, sizes, axes = np.linalg.svd(wide - wide.mean(0), full_matrices=False)
+    scale = np.linalg.norm(wide, axis=1).max(initial=0.0)
+    return axes[sizes > RANK_TOLERANCE * max(scale, 1e-300)].T
+
+
+def within_answers(
+    x: np.ndarray, y: np.ndarray, x_answers: np.ndarray, y_answers: np.ndarray
+) -> Compared:
+    """Return how alike states are within the answers each condition gives.
+
+    The cosine of what is left of either when the class means of its own answers are taken out
+    (`class_means_out`). Where a query is
+    alone with its answer on either side, nothing is known of it; it gets the mean of the repeat's
+    other queries, so that it speaks for no one. NaN everywhere in a repeat in which more than
+    `MOST_ALONE` of them are alone.
+
+    Args:
+        x: [repeats or 1, queries, width].
+        y: [repeats or 1, queries, width].
+        x_answers: the answers given with the states x, [as x's repeats, queries].
+        y_answers: those given with y.
+    """
+    x, y = class_means_out(x, x_answers), class_means_out(y, y_answers)
+    found = [paired_cosines(x[_at(x, r)], y[_at(y, r)]) for r in range(num_rows(x, y))]
+    alone = [
+        is_alone(x_answers[_at(x_answers, r)]) | is_alone(y_answers[_at(y_answers, r)])
+        for r in range(len(found))
+    ]
+    filled = [[_filled(values, out) for values in pair]
+              for pair, out in zip(found, alone, strict=True)]  # fmt: skip
+    return Compared(np.stack([one[0] for one in filled]), np.stack([one[1] for one in filled]))
+
+
+def _at(rows: np.ndarray, repeat: int) -> int:
+    return repeat if len(rows) > 1 else 0
+
+
+def _filled(values: np.ndarray, alone: np.ndarray) -> np.ndarray:
+    if not alone.any():
+        return values
+    if alone.mean() > MOST_ALONE:
+        return np.full(values.shape, np.nan)
+    return np.where(alone, values[~alone].mean(), values)
+
+
+def answers_projected_out(
+    x: np.ndarray, y: np.ndarray, x_readout: np.ndarray, y_readout: np.ndarray
+) -> Compared:
+    """Return the centred cosine of states without what the head reads the answers with.
+
+    NaN where the answers' directions span more than `MOST_DIRECTIONS` of the width.
+
+    Args:
+        x: [repeats or 1, queries, width].
+        y: [repeats or 1, queries, width].
+        x_readout: the vectors that x's answers are read with, [as x's repeats, answers, width].
+        y_readout: those of y.
+    """
+    rank = max(directions(one[0]).shape[1] for one in (x_readout, y_readout))
+    if rank > MOST_DIRECTIONS * x.shape[-1]:
+        nothing = np.full((num_rows(x, y), x.shape[1]), np.nan)
+        return Compared(nothing, nothing)
+    return MEASURES["centred"](project_out(x, x_readout), project_out(y, y_readout))
+
+
+def steered(anchor: np.ndarray, tuned: np.ndarray, answers: np.ndarray) -> np.ndarray:
+    """Return the anchor's states moved, for each answer, by the mean change of tuning: [r, q, w].
+
+    They give the tuned model's answers to the extent that these are read from class means, and
+    have nothing else of it: within those answers they are the anchor's. It is what a head on the
+    untouched model, or a steering vector per answer, could do.
+
+    Args:
+        anchor: [1, queries, width].
+        tuned: [repeats, queries, width].
+        answers: the answers the tuned model gives, [repeats, queries].
+
+    Source: steering by a difference of means, Rimsky et al. 2024 (arXiv 2312.06681).
+    """
+    moved = np.repeat(anchor.astype(np.float64), len(tuned), axis=0)
+    for repeat, given in enumerate(answers):
+        for answer in np.unique(given):
+            same = given == answer
+            moved[repeat, same] += (tuned[repeat, same] - anchor[0, same]).mean(0, dtype=np.float64)
+    return moved

@@ -1,0 +1,46 @@
+"""What a model wrote becomes an answer, or none.
+
+Source: the answer extraction of Bigoulaeva, Tayyar Madabushi and Gurevych 2025 (arXiv 2501.08716),
+as its released code does it.
+"""
+
+import re
+from collections.abc import Sequence
+
+from adaptlens.prompts.system_prompts import END, MARKER
+
+_LABEL = re.compile(r"Answer(?: Solution| \d+)?:")
+
+
+def answer(system: str, output: str, options: Sequence[str] = ()) -> str:
+    """Return the answer in what a system wrote, without blanks around it; "" where there is none.
+
+    samplegen: what follows the first answer marker on its line; without a marker there is none.
+    regular: the first line, or what follows the marker where the model repeats it.
+    base, gold, pipeline: of the first line with text, what follows an answer label; else the
+    option that stands in it first, as whole words (the longest of those); else the line.
+    """
+    if system == "samplegen":
+        return _after_marker(output)
+    if system == "regular":
+        return _after_marker(output) if MARKER in output else _first_line(output)
+    line = _first_line(output)
+    if found := _LABEL.search(line):
+        return line[found.end() :].strip()
+    inside = [
+        (match.start(), -len(option), option)
+        for option in options
+        if (match := re.search(rf"(?<!\w){re.escape(option)}(?!\w)", line))
+    ]
+    return min(inside)[2] if inside else line
+
+
+def _after_marker(output: str) -> str:
+    """Return what follows the first marker on its line, without the end marker."""
+    line = output.partition(MARKER)[2].partition("\n")[0]
+    return line.partition(END)[0].strip()
+
+
+def _first_line(output: str) -> str:
+    """Return the first line with text, "" if there is none."""
+    return next((line.strip() for line in output.splitlines() if line.strip()), "")

@@ -1,0 +1,1 @@
+"""Inference on scores and states over queries, draws, templates, tasks."""

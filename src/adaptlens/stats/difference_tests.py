@@ -1,0 +1,138 @@
+"""What is shown about one difference of means: that there is one, that it is small, or neither."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+from adaptlens.stats.crossed import Crossed
+from adaptlens.stats.unseen_draws import ANY_SHARE, MOST_COLLAPSING, UnseenDraws
+
+POWER = 0.8
+
+
+@dataclass(frozen=True, eq=False)
+class DifferenceTest:
+    """The tests of a difference of two means, `left` less `right`.
+
+    Two things stand between the mean seen and the true one: sampling (`crossed`), and draws that
+    were not made and may fail. Draws of the left side can only lower the difference, those of the
+    right side only raise it.
+
+    Attributes:
+        crossed: the mean, its error and the sign flips.
+        left: what the left side's unseen draws may do.
+        right: what the right side's unseen draws may do.
+        margin: the smallest difference that matters.
+        alpha: chance of a false claim.
+        binary: whether all scores are 0 or 1.
+    """
+
+    crossed: Crossed
+    left: UnseenDraws
+    right: UnseenDraws
+    margin: float
+    alpha: float
+    binary: bool
+
+    @property
+    def mean(self) -> float:
+        """The difference."""
+        return self.crossed.mean
+
+    @cached_property
+    def p(self) -> float:
+        """The two-sided p-value of no difference."""
+        if self.mean == 0:
+            return 1.0
+        against = self.left if self.mean > 0 else self.right
+        return against.p_value(abs(self.mean), self._two_sided, sides=2, most=MOST_COLLAPSING)
+
+    def interval(self) -> tuple[float, float]:
+        """Return the interval at level 1 - alpha; it excludes 0 just where p is at most alpha."""
+        mean, error = self.mean, self.crossed.error
+        if error == 0:
+            below, above = unseen_queries(mean, self.crossed.queries, self.alpha, -1.0)
+            below, above = mean - below, above - mean
+        else:
+            half = self.crossed.critical(self.alpha, cautious=self.p > self.alpha) * error
+            below, above = half, half
+        low = mean - math.hypot(below, self.left.fall(self.alpha / 2))
+        high = mean + math.hypot(above, self.right.fall(self.alpha / 2))
+        return max(-1.0, low), min(1.0, high)
+
+    @cached_property
+    def equivalence_p(self) -> float:
+        """The p-value of a difference of `margin` or more; small where it is shown to be less.
+
+        Two one-sided tests, each with any share of failing draws that those made do not exclude.
+        Source: Schuirmann 1987.
+        """
+        if abs(self.mean) >= self.margin:
+            return self._one_sided(self.margin - abs(self.mean))
+        sides = ((self.left, self.margin + self.mean), (self.right, self.margin - self.mean))
+        return max(
+            unseen.p_value(gap, self._one_sided, sides=1, most=ANY_SHARE) for unseen, gap in sides
+        )
+
+    @property
+    def detectable(self) -> float:
+        """The true difference that is found, with p at most alpha, in 80 of 100 runs.
+
+        For scores of 0 or 1 at least k^2 / (queries + k^2), k the sum of the two critical values:
+        a difference brings a variance with it. The better side has that much more to lose in a
+        draw that fails.
+        """
+        claim = self.crossed.critical(self.alpha, cautious=True)
+        power = self.crossed.critical(2 * (1 - POWER), cautious=True)
+        if math.isinf(claim):
+            return 1.0
+        found = max(
+            self._found(side, ahead, claim * self.crossed.error, power * self.crossed.error)
+            for side, ahead in ((self.left, self.mean), (self.right, -self.mean))
+        )
+        if self.binary:
+            found = max(found, (claim + power) ** 2 / (self.crossed.queries + (claim + power) ** 2))
+        return min(1.0, found)
+
+    def _found(self, side: UnseenDraws, ahead: float, claim: float, power: float) -> float:
+        """Return the D that solves (D - power)^2 = claim^2 + (loss when even + share D)^2."""
+        share = side.unseen(self.alpha / 2) if side.drop > 0 else 0.0
+        even = max(0.0, side.drop - max(0.0, ahead)) * share
+        half = power + share * even
+        rest = (1 - share**2) * (claim**2 + even**2 - power**2)
+        return (half + math.sqrt(max(0.0, half**2 + rest))) / (1 - share**2)
+
+    def _two_sided(self, distance: float) -> float:
+        """Return the p-value of a mean this far from the tested one, by sampling alone."""
+        if self.crossed.error > 0:
+            return min(1.0, 2 * self.crossed.tail(distance / self.crossed.error))
+        unseen = (1 - distance / (1 + abs(self.mean))) ** self.crossed.queries
+        return min(1.0, 2 * max(self.crossed.tail(math.inf), unseen))
+
+    def _one_sided(self, distance: float) -> float:
+        error = self.crossed.error
+        if error > 0:
+            error = max(error, least_error(self.margin, self.crossed.queries) * self.binary)
+            return self.crossed.tail(distance / error, cautious=True)
+        if distance <= 0:
+            return 1.0
+        return (1 - distance / (1 - abs(self.mean))) ** self.crossed.queries
+
+
+def least_error(margin: float, queries: int) -> float:
+    """Return the least standard error of right-or-wrong scores that differ by `margin`.
+
+    Source: Tango 1998 (the variance under the hypothesis that is tested).
+    """
+    return math.sqrt(margin * (1 - margin) / queries)
+
+
+def unseen_queries(mean: float, queries: int, alpha: float, lowest: float) -> tuple[float, float]:
+    """Return where the mean may be when every query seen scored `mean`.
+
+    With confidence 1 - alpha / 2 at most a share 1 - (alpha / 2)^(1 / queries) of all queries is
+    of a kind that was not seen (Clopper and Pearson's bound at zero successes); those may score
+    anything from `lowest` to 1.
+    """
+    share = 1 - (alpha / 2) ** (1 / queries)
+    return (1 - share) * mean + share * lowest, (1 - share) * mean + share

@@ -1,0 +1,179 @@
+"""Linear mixed models with crossed random intercepts, by restricted maximum likelihood."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from adaptlens.errors import UserError
+from adaptlens.stats.distributions import t_quantile, t_tail
+
+_ROUNDS = 200
+_SMALLEST = 1e-7
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """A fixed effect: estimate, standard error, interval and p by Student's t."""
+
+    name: str
+    value: float
+    error: float
+    low: float
+    high: float
+    p: float
+    freedom: float
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted mixed model.
+
+    Attributes:
+        fixed: the fixed effects, in the order given.
+        spreads: standard deviation of each random factor's effects, and of the "rest".
+        criterion: minus twice the restricted log-likelihood.
+        points: how many observations.
+    """
+
+    fixed: tuple[Fixed, ...]
+    spreads: Mapping[str, float]
+    criterion: float
+    points: int
+
+
+class _Profiled:
+    """The restricted likelihood as a function of relative standard deviations alone."""
+
+    def __init__(self, y: np.ndarray, x: np.ndarray, groups: Sequence[np.ndarray]) -> None:
+        self.points, self.columns = x.shape
+        self.levels = [int(group.max()) + 1 for group in groups]
+        starts = np.cumsum([0, *self.levels[:-1]])
+        places = np.stack([group + start for group, start in zip(groups, starts, strict=True)])
+        total = sum(self.levels)
+        self.crossed = np.zeros((total, total))
+        for one in places:
+            for other in places:
+                np.add.at(self.crossed, (one, other), 1.0)
+        beside = np.column_stack([x, y])
+        self.by_group = np.zeros((total, self.columns + 1))
+        for one in places:
+            np.add.at(self.by_group, one, beside)
+        self.inner = beside.T @ beside
+
+    def solved(self, relative: np.ndarray) -> tuple[float, np.ndarray, np.ndarray, float]:
+        """Return criterion, fixed effects, their covariance and the residual variance."""
+        scale = np.repeat(relative, self.levels)
+        inside = self.crossed * scale[:, None] * scale + np.eye(len(scale))
+        factor = np.linalg.cholesky(inside)
+        turned = np.linalg.solve(factor, self.by_group * scale[:, None])
+        left = self.inner - turned.T @ turned
+        square, right = left[:-1, :-1], left[:-1, -1]
+        root = np.linalg.cholesky(square)
+        effects = np.linalg.solve(square, right)
+        freedom = self.points - self.columns
+        rest = max(float(left[-1, -1] - right @ effects), 1e-300)
+        logs = 2 * float(np.log(factor.diagonal()).sum() + np.log(root.diagonal()).sum())
+        criterion = logs + freedom * (1 + math.log(2 * math.pi * rest / freedom))
+        return criterion, effects, np.linalg.inv(square) * rest / freedom, rest / freedom
+
+
+def mixed(
+    y: np.ndarray,
+    fixed: Mapping[str, np.ndarray],
+    groups: Mapping[str, np.ndarray],
+    *,
+    freedom: Mapping[str, float] | None = None,
+    level: float = 0.95,
+) -> Fitted:
+    """Return the fit of y [points] = fixed effects + one random intercept per factor + the rest.
+
+    Restricted maximum likelihood, profiled over relative standard deviations as lme4 does.
+    Intervals are Student's with the degrees of freedom given, infinite where none are.
+
+    Args:
+        y: values.
+        fixed: name to predictor [points]; give the intercept like any other.
+        groups: random factor to the level each point belongs to [points]; crossed or nested.
+        freedom: name of a fixed effect to the degrees of freedom of its test.
+        level: of the intervals.
+
+    Raises:
+        UserError: predictors determine each other, or leave no point over.
+
+    Source: Bates, Maechler, Bolker and Walker 2015 (sections 3 and 5).
+    """
+    x = np.stack([np.asarray(one, float) for one in fixed.values()], axis=1)
+    if len(y) <= x.shape[1] or np.linalg.matrix_rank(x) < x.shape[1]:
+        raise UserError(
+            f"the predictors {', '.join(fixed)} of {len(y)} points were given; expected predictors "
+            "that do not determine each other, and more points than predictors: leave one out."
+        )
+    numbered = [np.unique(np.asarray(one), return_inverse=True)[1] for one in groups.values()]
+    profiled = _Profiled(np.asarray(y, float), x, numbered)
+    relative = _least(profiled, len(groups))
+    criterion, effects, covariance, rest = profiled.solved(relative)
+    spreads = dict(zip(groups, (relative * math.sqrt(rest)).tolist(), strict=True))
+    found = []
+    for place, name in enumerate(fixed):
+        value, error = float(effects[place]), math.sqrt(float(covariance[place, place]))
+        own = (freedom or {}).get(name, 1e7)
+        reach = t_quantile((1 - level) / 2, own) * error
+        p = min(1.0, 2 * t_tail(abs(value) / error, own)) if error > 0 else math.nan
+        found.append(Fixed(name, value, error, value - reach, value + reach, p, own))
+    return Fitted(tuple(found), spreads | {"rest": math.sqrt(rest)}, criterion, len(y))
+
+
+def _least(profiled: _Profiled, count: int) -> np.ndarray:
+    """Return the relative standard deviations [factors] of the least criterion.
+
+    Nelder and Mead's simplex over their logarithms, restarted where it stops, then each tried at 0.
+    """
+    if count == 0:
+        return np.zeros(0)
+
+    def criterion(logs: np.ndarray) -> float:
+        return profiled.solved(np.exp(np.clip(logs, math.log(_SMALLEST), 12.0)))[0]
+
+    best = np.zeros(count)
+    for size in (1.0, 0.5):
+        best = _simplex(criterion, best, size)
+    relative = np.exp(np.clip(best, math.log(_SMALLEST), 12.0))
+    for place in range(count):
+        without = relative.copy()
+        without[place] = 0.0
+        if profiled.solved(without)[0] <= profiled.solved(relative)[0] + 1e-9:
+            relative = without
+    return relative
+
+
+def _simplex(
+    criterion: Callable[[np.ndarray], float], start: np.ndarray, size: float
+) -> np.ndarray:
+    """Return where Nelder and Mead's simplex ends. Source: Nelder and Mead 1965."""
+    corners = [start, *(start + size * step for step in np.eye(len(start)))]
+    values = [criterion(corner) for corner in corners]
+    for _ in range(_ROUNDS * len(start)):
+        order = np.argsort(values)
+        corners, values = [corners[i] for i in order], [values[i] for i in order]
+        if values[-1] - values[0] < 1e-8 and np.ptp(np.stack(corners), axis=0).max() < 1e-4:
+            break
+        middle = np.mean(corners[:-1], axis=0)
+        tried = middle + (middle - corners[-1])
+        value = criterion(tried)
+        if value < values[0]:
+            farther = middle + 2 * (middle - corners[-1])
+            at = criterion(farther)
+            tried, value = (farther, at) if at < value else (tried, value)
+        elif value >= values[-2]:
+            towards = tried if value < values[-1] else corners[-1]
+            nearer = middle + 0.5 * (towards - middle)
+            at = criterion(nearer)
+            if at >= min(value, values[-1]):
+                corners = [corners[0] + 0.5 * (one - corners[0]) for one in corners]
+                values = [values[0], *(criterion(one) for one in corners[1:])]
+                continue
+            tried, value = nearer, at
+        corners[-1], values[-1] = tried, value
+    return corners[int(np.argmin(values))]

@@ -1,0 +1,147 @@
+"""Numbers made from several conditions, and their error over draws and queries.
+
+A number that is no mean still has, for each draw and query, what that cell contributes to it. These
+contributions are judged as queries x draws are everywhere (`crossed`), beside a bootstrap that
+resamples draws first and queries within.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from adaptlens.stats.crossed import Crossed
+from adaptlens.stats.distributions import t_quantile, t_tail
+from adaptlens.stats.layered import FLIPS, NO_DRAWS, Mean
+
+BOOTSTRAPS = 2000
+
+Draws = tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """How often each draw and each query is in each resample.
+
+    Attributes:
+        draws: for each set of draws, [resamples, repeats].
+        queries: [resamples, queries], the same for all conditions.
+    """
+
+    draws: Mapping[Draws, np.ndarray]
+    queries: np.ndarray
+
+    def of(self, draws: Draws) -> np.ndarray:
+        """Return the weights of one condition's cells [resamples, repeats * queries]."""
+        rows = self.draws[draws]
+        return (rows[:, :, None] * self.queries[:, None, :]).reshape(len(rows), -1)
+
+
+def resamples(draws: Sequence[Draws], queries: int, *, bootstraps: int, seed: int) -> Weights:
+    """Return bootstrap resamples of draws and of queries.
+
+    Conditions with equal draws are resampled alike. What has no draws, or one, is not resampled.
+    A resample of a single draw is drawn again: it has no two draws that differ.
+
+    Source: Owen 2007 (draws and queries, crossed, are resampled independently).
+    """
+    rng = np.random.default_rng(seed)
+    by_draw = {}
+    for one in sorted(set(draws)):
+        many = len(one)
+        found = rng.multinomial(many, np.full(many, 1 / many), bootstraps).astype(float)
+        while many > 1 and (alone := (found > 0).sum(1) < 2).any():
+            found[alone] = rng.multinomial(many, np.full(many, 1 / many), int(alone.sum()))
+        by_draw[one] = found
+    share = np.full(queries, 1 / queries)
+    return Weights(by_draw, rng.multinomial(queries, share, bootstraps).astype(float))
+
+
+@dataclass(frozen=True, eq=False)
+class Quantity:
+    """A number, and what every draw and query contributes to it.
+
+    Attributes:
+        value: the number.
+        parts: for each set of draws, [repeats, queries] of mean 0: how much larger the number
+            would be, to first order, if all cells of its conditions were like this one.
+        resampled: the number in each resample.
+        is_distance: its true value is never below 0, though an unbiased estimate may be.
+        further_variance: from what is neither draw nor query, such as random circuits.
+    """
+
+    value: float
+    parts: Mapping[Draws, np.ndarray]
+    resampled: Callable[[Weights], np.ndarray]
+    is_distance: bool = False
+    further_variance: float = 0.0
+
+    def __sub__(self, other: "Quantity") -> "Quantity":
+        """Return the difference; what the two have in common cancels in its error."""
+        parts = dict(self.parts)
+        for draws, table in other.parts.items():
+            parts[draws] = parts[draws] - table if draws in parts else -table
+        return Quantity(
+            self.value - other.value,
+            parts,
+            lambda weights: self.resampled(weights) - other.resampled(weights),
+            further_variance=self.further_variance + other.further_variance,
+        )
+
+
+def interval(
+    quantity: Quantity,
+    *,
+    level: float = 0.95,
+    bootstraps: int = BOOTSTRAPS,
+    flips: int = FLIPS,
+    seed: int = 0,
+) -> Mean:
+    """Return the number with an interval and a p-value for 0, over draws and queries.
+
+    The standard error is that of the contributions, as crossed random effects. The interval covers
+    both Student's (with Satterthwaite's degrees of freedom, or the sign flips' critical value if
+    that is larger) and the bootstrap's percentiles, and p is the larger of theirs: percentiles
+    alone cover too little with few draws. Of a distance, only a value above 0 is evidence of one.
+
+    Args:
+        quantity: the number.
+        level: of the interval.
+        bootstraps: resamples; 0 for none.
+        flips: sign flips behind interval and p; 0 for Student's t alone.
+        seed: of both.
+    """
+    blocks = list(quantity.parts.values())
+    queries = blocks[0].shape[1]
+    draws = min((len(one) for one in quantity.parts if one != NO_DRAWS), default=1)
+    value = quantity.value
+    if not math.isfinite(value):
+        nan = math.nan
+        return Mean(value, nan, nan, nan, queries, draws, nan, nan)
+    blocks[0] = blocks[0] + value
+    drawn = any(len(block) > 1 for block in blocks)
+    found = Crossed(blocks, drawn, seed=seed, flips=flips, centre=True)
+    error = math.hypot(found.error, math.sqrt(quantity.further_variance))
+    again = np.zeros(0)
+    if bootstraps:
+        weights = resamples(tuple(quantity.parts), queries, bootstraps=bootstraps, seed=seed)
+        again = quantity.resampled(weights)
+        again = again[np.isfinite(again)]
+    if error <= 1e-12 * max(1.0, abs(value)):
+        p = 0.5 ** (queries - 1) if abs(value) > 1e-9 else 1.0
+        return Mean(value, value, value, p, queries, draws, 0.0, math.inf)
+    critical = max(found.critical(1 - level), t_quantile((1 - level) / 2, found.freedom))
+    scaled = abs(value) / error
+    p = 2 * max(found.tail(scaled), t_tail(scaled, found.freedom))
+    low, high = value - critical * error, value + critical * error
+    if len(again):
+        low, high = (
+            min(low, float(np.quantile(again, (1 - level) / 2))),
+            max(high, float(np.quantile(again, (1 + level) / 2))),
+        )
+        beyond = int((again * np.sign(value) <= 0).sum())
+        p = max(p, 2 * (beyond + 1) / (len(again) + 1))
+    if quantity.is_distance and value <= 0:
+        p = 1.0
+    return Mean(value, low, high, min(1.0, p), queries, draws, error, found.freedom)

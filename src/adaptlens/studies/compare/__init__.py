@@ -1,0 +1,1 @@
+"""Prompt or tune? Arms of adaptation on one model and task, and the verdict."""

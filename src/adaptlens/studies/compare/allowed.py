@@ -1,0 +1,117 @@
+"""What each side of a comparison was allowed: labels, templates, searches, rates, scoring rules."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from adaptlens.conditions import Condition
+from adaptlens.formatting import counted, listed
+from adaptlens.report.theme import RULES
+from adaptlens.studies.compare.arms import FAMILY, Reading
+
+
+def allowed(
+    members: Sequence[Condition], task: Mapping[str, Any], settings: Mapping[str, Any]
+) -> str:
+    """Return a few sentences: what both sides had, then what prompting and what tuning could try.
+
+    Args:
+        members: the conditions of one model on one task.
+        task: as the run stores it.
+        settings: of the comparison.
+    """
+    prompted = [one for one in members if FAMILY[one.adaptation] != "tune"]
+    tuned = [one for one in members if FAMILY[one.adaptation] == "tune"]
+    said = [f"Both sides: {_shared(members, task, settings)}."]
+    if prompted:
+        said.append(f"Prompting: {_prompting(prompted)}.")
+    if tuned:
+        said.append(f"Tuning: {_tuning(tuned)}.")
+    return " ".join(said)
+
+
+def _shared(
+    members: Sequence[Condition], task: Mapping[str, Any], settings: Mapping[str, Any]
+) -> str:
+    parts = []
+    if sizes := sorted({one.examples for one in members} - {0}):
+        draws = max(len(one.draws) for one in members)
+        parts.append(
+            f"the same {counted(draws, 'draw')} of {listed(map(str, sizes), 'or')} labelled "
+            f"examples of {len(task['train']):,}"
+        )
+    reading = Reading(members[0], task)
+    items = counted(reading.num_validation, "validation item")
+    if reading.can_choose and not settings["true_few_shot"]:
+        parts.append(
+            f"{items} (the first {reading.half} choose rates, prompts, templates and scoring "
+            "rules, the others choose the arm)"
+        )
+    elif reading.can_choose:
+        parts.append(f"{items}, which choose the arm and nothing else")
+    if names := dict.fromkeys(name for one in members for name in one.templates):
+        parts.append(f"{counted(len(names), 'template')} ({', '.join(names)})")
+    if reading.is_choice and settings["scoring"] == "validation":
+        rules = listed((RULES[rule] for rule in reading.rules()), "or")
+        parts.append(f"for each arm the scoring rule that does best: {rules}")
+    elif reading.is_choice:
+        parts.append(f"one scoring rule: {RULES[settings['scoring']]}")
+    return "; ".join(parts) or "no labels"
+
+
+def _prompting(members: Sequence[Condition]) -> str:
+    """Return the numbers of demonstrations, and how many prompts the searches read."""
+    shots = sorted({one.examples for one in members if not one.searches})
+    parts = []
+    if shots:
+        parts.append(f"{listed(map(str, shots), 'or')} demonstrations")
+    if searches := [found for one in members for found in one.searches]:
+        most = max(searches, key=lambda found: found["reads"])
+        parts.append(
+            "a search for the best template, label words, demonstrations and order, which read "
+            f"at most {most['reads']:,} prompts on {counted(most['items'], 'labelled item')} for "
+            "one draw"
+        )
+        if too_long := max(found.get("too_long", 0) for found in searches):
+            parts[-1] += f" ({counted(too_long, 'candidate')} did not fit the model's context)"
+    return "; ".join(parts)
+
+
+def _tuning(members: Sequence[Condition]) -> str:
+    """Return the ways of tuning with their rates and steps, and how often each rate was chosen."""
+    named = dict.fromkeys(one.adaptation for one in members)
+    return "; ".join(
+        f"{name}, {_recipe([one for one in members if one.adaptation == name])}" for name in named
+    )
+
+
+def _recipe(members: Sequence[Condition]) -> str:
+    arguments = members[0].arguments
+    kind = f"LoRA of rank {arguments['rank']}" if "rank" in arguments else "all weights"
+    tried = [c for one in members for c in one.training.get("candidates", ())]
+    chosen = [c for one in members for c in one.chosen]
+    if tried:
+        both = (_counts(name, tried, chosen) for name in ("rate", "steps"))
+    else:
+        both = (_given(name, arguments.get(name)) for name in ("rate", "steps"))
+    return ", ".join([kind, *both])
+
+
+def _counts(
+    name: str, tried: Iterable[Mapping[str, Any]], chosen: Sequence[Mapping[str, Any]]
+) -> str:
+    """Return the values that were tried, each with the number of draws that chose it."""
+    values = sorted({one[name] for one in tried})
+    if len(values) == 1:
+        return f"{values[0]:g} steps" if name == "steps" else f"rate {values[0]:.3g}"
+    taken = Counter(one[name] for one in chosen)
+    written = [f"{value:.3g} (chosen {taken[value]}×)" for value in values]
+    return f"{'steps' if name == 'steps' else 'rates'} {listed(written, 'or')}"
+
+
+def _given(name: str, value: Any) -> str:
+    """Return the one value there was, or that it was the usual one."""
+    if value is None:
+        return f"the usual {name}"
+    one = value[0] if isinstance(value, list) else value
+    return f"{one:g} steps" if name == "steps" else f"rate {one:.3g}"

@@ -1,0 +1,385 @@
+"""From stored cells to the tables, verdicts and page of a comparison; needs no model."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from adaptlens import columns
+from adaptlens.conditions import Condition, conditions
+from adaptlens.errors import UserError
+from adaptlens.metrics import accuracy
+from adaptlens.stats.intervals import comparisons, estimate
+from adaptlens.store import Run
+from adaptlens.studies.compare import across, searches
+from adaptlens.studies.compare.allowed import allowed
+from adaptlens.studies.compare.arms import Arm, Reading, arms
+from adaptlens.studies.compare.costs import BreakEven, cost_row
+from adaptlens.studies.compare.verdict import Verdict, verdict
+from adaptlens.studies.running import STUDY_FILE, cell_rows, made_with, unfinished
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from adaptlens.studies.compare.page import Report
+
+MOST_ROWS = 20_000
+CHOICE_METRICS: dict[str, accuracy.Rule] = {
+    "accuracy": "raw",
+    "accuracy_normalised": "bytes",
+    "accuracy_corrected": "corrected",
+    "accuracy_calibrated": "calibrated",
+}
+JUDGED = "judged"
+"""The metric of choice tasks that the verdict is about: accuracy by the rule that each arm has."""
+
+TABLES = [
+    "accuracy",
+    "templates",
+    "searches",
+    "baselines",
+    "differences",
+    "calibration",
+    "reliability",
+    "cost",
+    "break_even",
+]
+
+Rows = list[dict[str, Any]]
+
+
+def analyse(run: Run) -> tuple["Report", "pd.DataFrame"]:
+    """Return everything the page shows of what the run holds, and the table of all answers.
+
+    Raises:
+        UserError: the run holds no comparison, or none of its cells is done.
+    """
+    from adaptlens.studies.compare.page import Report
+
+    study = run.read_json(STUDY_FILE)
+    if study is None:
+        raise UserError(
+            f"run '{run.folder}' holds no study (it has no {STUDY_FILE}); run `adaptlens compare "
+            f"--out {run.folder}` first."
+        )
+    found = conditions(run, study["cells"])
+    if not found:
+        raise UserError(
+            f"no cell of run '{run.folder}' is done yet; the command that made it finishes them."
+        )
+    groups: dict[tuple[str, str, str], list[Condition]] = {}
+    for one in found:
+        groups.setdefault((one.model, one.task, one.task_digest), []).append(one)
+    tables: dict[str, Rows] = {name: [] for name in TABLES}
+    verdicts, prompts, answers = [], [], []
+    notes = [*study.get("notes", ()), *unfinished(study["cells"], found)]
+    for (model, name, digest), members in groups.items():
+        task = run.need_json(f"tasks/{digest[:20]}.json")
+        judged = Judged(model, name, task, members, study["settings"])
+        for table, rows in judged.tables().items():
+            tables[table] += rows
+        verdicts.append(judged.verdict_row())
+        prompts += judged.prompts()
+        answers += judged.answers()
+        notes += judged.notes()
+    verdicts = across.corrected(verdicts)
+    notes = [*across.said(verdicts), *notes]
+    if len(answers) > MOST_ROWS:
+        notes.append(
+            f"the page lists the first {MOST_ROWS:,} of {len(answers):,} answers (draw by draw); "
+            "all of them are in tables/answers.parquet"
+        )
+    answers.sort(key=lambda row: row["draw"])
+    framed = columns.framed("compare", {**tables, "answers": answers})
+    every_answer = framed.pop("answers")
+    report = Report(
+        title="Prompt or tune? " + ", ".join(dict.fromkeys(one.task for one in found)),
+        verdicts=verdicts,
+        tables=framed,
+        prompts=prompts,
+        per_query=every_answer[:MOST_ROWS],
+        settings=study["settings"],
+        versions=made_with(found),
+        cells=columns.frame_of(cell_rows(found)),
+        notes=list(dict.fromkeys(notes)),
+    )
+    return report, every_answer
+
+
+class Judged:
+    """One model on one task: every condition's scores, and what follows from them."""
+
+    def __init__(
+        self,
+        model: str,
+        name: str,
+        task: Mapping[str, Any],
+        members: Sequence[Condition],
+        settings: Mapping[str, Any],
+    ) -> None:
+        """Score every condition by every metric."""
+        self.model, self.name, self.task, self.settings = model, name, task, settings
+        self.members = list(members)
+        self.is_choice = task["kind"] == "choice"
+        self.metric = JUDGED if self.is_choice else "chrf"
+        self.readings = {one.label: Reading(one, task) for one in self.members}
+        self.arms = arms(self.members, task, settings, "chrf")
+        self.scores = {arm.label: arm.scores for arm in self.arms}
+        self.baselines = self._baselines()
+        self.verdict: Verdict = verdict(
+            self.scores,
+            kind=task["kind"],
+            baselines=self.baselines,
+            margin=settings["margin"],
+            seed=settings["seed"],
+        )
+        self.break_even = BreakEven(self.arms, self.verdict, settings.get("prices"))
+
+    def _arrays(self, one: Condition, split: str = "") -> dict[str, np.ndarray]:
+        return self.readings[one.label].arrays(split)
+
+    def _baselines(self) -> dict[str, np.ndarray]:
+        """Return what answering without reading, or without changing the text, scores."""
+        if self.is_choice:
+            golds = [example["target"] for example in self.task["test"]]
+            known = [example["target"] for example in self.task["train"]] or golds
+            label, values = accuracy.majority(known, golds)
+            loglik = self._arrays(self.members[0])["loglik"]
+            return {"chance": accuracy.chance(loglik), f"majority '{label}'": values}
+        from sacrebleu.metrics import CHRF
+
+        chrf = CHRF()
+        copied = [chrf.sentence_score(e["input"], [e["target"]]).score for e in self.task["test"]]
+        return {"copying the input": np.array(copied) / 100}
+
+    def tables(self) -> dict[str, Rows]:
+        """Return the rows of this model and task for every table of the report."""
+        found = {
+            "accuracy": self._accuracy(),
+            "templates": self._templates(),
+            "searches": self._searches(),
+            "baselines": [
+                {
+                    "task": self.name,
+                    "metric": self.metric,
+                    "name": name,
+                    "value": float(values.mean()) * self._scale(self.metric),
+                }
+                for name, values in self.baselines.items()
+            ],
+            "differences": self._differences(),
+            "calibration": [],
+            "reliability": [],
+            "cost": [
+                {**self._about(arm.condition), "condition": arm.label, **cost_row(arm)}
+                for arm in self.arms
+            ],
+            "break_even": [
+                {"task": self.name, "model": self.model, **row} for row in self.break_even.rows
+            ],
+        }
+        if self.is_choice:
+            for one in self.members:
+                row, bins = self._calibration(one)
+                found["calibration"].append(row)
+                found["reliability"] += bins
+        return found
+
+    def _about(self, one: Condition) -> dict[str, Any]:
+        return {"task": self.name, "model": self.model, "condition": one.label}
+
+    @staticmethod
+    def _scale(metric: str) -> float:
+        return 100.0 if metric == "chrf" else 1.0
+
+    def _accuracy(self) -> Rows:
+        return [row for arm in self.arms for row in self._scored(arm)]
+
+    def _scored(self, arm: Arm) -> Rows:
+        """Return an arm's score by the rule that judges it, and by every other rule."""
+        one, reading = arm.condition, self.readings[arm.condition.label]
+        by_metric = {self.metric: arm.scores}
+        if self.is_choice and not arm.templates:
+            rules = reading.rules()
+            fixed = {name: rule for name, rule in CHOICE_METRICS.items() if rule in rules}
+            for name, rule in fixed.items():
+                by_metric[name] = replace(arm.scores, values=reading.shaped("accuracy", rule))
+        elif not self.is_choice and not arm.templates:
+            by_metric["exact"] = replace(arm.scores, values=reading.shaped("exact"))
+        rows = []
+        for metric, scores in by_metric.items():
+            found = estimate(scores, seed=self.settings["seed"])
+            scale, worst = self._scale(metric), found.worst_draw
+            rows.append(
+                {
+                    **self._about(one),
+                    "condition": arm.label,
+                    "adaptation": f"best_{one.adaptation}" if arm.templates else one.adaptation,
+                    "examples": one.examples,
+                    "metric": metric,
+                    "value": found.value * scale,
+                    "low": found.low * scale,
+                    "high": found.high * scale,
+                    "rule": arm.rule if metric == self.metric else CHOICE_METRICS.get(metric, ""),
+                    "queries": found.queries,
+                    "draws": found.draws,
+                    "templates": len(scores.templates) or 1,
+                    "template": ", ".join(dict.fromkeys(arm.templates)),
+                    "worst_draw": np.nan if worst is None else worst * scale,
+                    "collapsed": found.collapsed,
+                    "cell": " ".join(dict.fromkeys(one.cells)),
+                }
+            )
+        return rows
+
+    def _templates(self) -> Rows:
+        """Return every arm's score under each template, by the rule that judges the arm."""
+        rows = []
+        for arm in self.arms:
+            for place, name in enumerate(arm.scores.templates):
+                alone = replace(arm.scores, values=arm.scores.values[place], templates=())
+                found = estimate(alone, seed=self.settings["seed"])
+                scale = self._scale(self.metric)
+                rows.append(
+                    {
+                        **self._about(arm.condition),
+                        "template": name,
+                        "metric": self.metric,
+                        "rule": arm.rule,
+                        "value": found.value * scale,
+                        "low": found.low * scale,
+                        "high": found.high * scale,
+                        "draws": found.draws,
+                        "queries": found.queries,
+                    }
+                )
+        return rows
+
+    def _searches(self) -> Rows:
+        """Return what each search for a prompt chose, and what it cost."""
+        return [
+            {**self._about(one), **row}
+            for one in self.members
+            for row in searches.rows(one, self.task, self.settings)
+        ]
+
+    def _differences(self) -> Rows:
+        settings = self.settings
+        found = comparisons(self.scores, margin=settings["margin"], seed=settings["seed"])
+        scale = self._scale(self.metric)
+        scaled = ("difference", "low", "high", "detectable", "margin")
+        return [
+            {
+                "task": self.name,
+                "model": self.model,
+                "metric": self.metric,
+                **{
+                    name: value * scale if name in scaled else value
+                    for name, value in asdict(one).items()
+                    if name != "warnings"
+                },
+            }
+            for one in found
+        ]
+
+    def _calibration(self, one: Condition) -> tuple[dict[str, Any], Rows]:
+        arrays = self._arrays(one)
+        loglik, gold = arrays["loglik"], arrays["gold"]
+        stated, right = accuracy.confidence(loglik), accuracy.correct(arrays)
+        found = accuracy.calibration(stated, right, seed=self.settings["seed"])
+        row = {
+            **self._about(one),
+            "brier": float(accuracy.brier(loglik, gold).mean()),
+            "ece": found.ece,
+            "ece_if_calibrated": found.ece_if_calibrated,
+            "ece_p": found.ece_p,
+            "answer_loglik": float(accuracy.answer_loglik(loglik, gold).mean()),
+        }
+        bins = [{**self._about(one), **b} for b in accuracy.reliability(stated, right)]
+        return row, bins
+
+    def verdict_row(self) -> dict[str, Any]:
+        """Return the verdict and what it rests on."""
+        return {
+            "task": self.name,
+            "model": self.model,
+            "line": self.verdict.line,
+            "state": self.verdict.state,
+            "selection": self.verdict.selection,
+            "allowed": allowed(self.members, self.task, self.settings),
+            "break_even": self.break_even.line,
+            "p": across.claimed_p(self.verdict),
+        }
+
+    def notes(self) -> list[str]:
+        """Return what a reader must know, each sentence naming the task."""
+        warned = [text for text in self.verdict.warnings if text not in self.verdict.line]
+        said = [f"{self.name}: {note}" for note in (*self.task["notes"], *warned)]
+        for one in self.members:
+            said += [f"{self.model}: {note}" for note in one.notes]
+            if dropped := one.numbers.get("dropped_demos", 0):
+                said.append(
+                    f"{self.name}, {one.label}: {dropped:.0f} demonstrations were left out of "
+                    "prompts that would not fit the context (drop-demos)"
+                )
+            if unshared := one.numbers.get("unshared_sequences", 0):
+                said.append(
+                    f"{self.name}, {one.label}: {unshared:.0f} texts were read on their own, since "
+                    f"prefixes cannot be shared exactly in '{self.model}'"
+                )
+            if moved := one.numbers.get("seams_moved", 0):
+                said.append(
+                    f"{self.name}, {one.label}: in {moved:.0f} prompts the last token changes once "
+                    "an answer follows; they are scored from the first token that differs"
+                )
+        return said
+
+    def prompts(self) -> Rows:
+        """Return the first prompts of every condition as sent."""
+        return [{**self._about(one), **prompt} for one in self.members for prompt in one.prompts]
+
+    def answers(self) -> Rows:
+        """Return one row per condition, template, draw and query."""
+        rows = []
+        for one in self.members:
+            given = list(self._choices(one) if self.is_choice else self._texts(one))
+            read = [(name, draw) for name in one.templates or ("",) for draw in one.draws]
+            for (template, draw), answers in zip(read, given, strict=False):
+                for example, (answer, right, margin) in zip(
+                    self.task["test"], answers, strict=True
+                ):
+                    rows.append(
+                        {
+                            **self._about(one),
+                            "template": template,
+                            "draw": draw,
+                            "query": example["id"],
+                            "input": example["input"],
+                            "gold": example["target"],
+                            "answer": answer,
+                            "correct": right,
+                            "margin": margin,
+                        }
+                    )
+        return rows
+
+    def _choices(self, one: Condition) -> Iterable[list[tuple[str, bool, float]]]:
+        """Yield what was answered by log-likelihood as it is, template by template."""
+        arrays = self._arrays(one)
+        options = [example["choices"] or self.task["choices"] for example in self.task["test"]]
+        chosen, margin = accuracy.predictions(arrays), accuracy.margins(arrays)
+        for row, gaps in zip(chosen, margin, strict=True):
+            yield [
+                (options[i][c], bool(c == arrays["gold"][i]), round(float(g), 4))
+                for i, (c, g) in enumerate(zip(row, gaps, strict=True))
+            ]
+
+    def _texts(self, one: Condition) -> Iterable[list[tuple[str, bool, float]]]:
+        """Yield what was written under the first template."""
+        arrays = self._arrays(one)
+        for outputs, exact, chrf in zip(one.outputs, arrays["exact"], arrays["chrf"], strict=False):
+            yield [
+                (text, bool(e), round(float(c), 2))
+                for text, e, c in zip(outputs, exact, chrf, strict=True)
+            ]

@@ -1,0 +1,241 @@
+"""From stored conditions to arms: who is judged, by which scoring rule, under which templates.
+
+A condition is what was measured; an arm is what a person could use. A tuned condition is an arm as
+it is, whatever the template, and again at the template that the validation split chooses for it.
+Rules and templates are chosen on the first half of the validation split, arms on the second.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from adaptlens.conditions import Condition
+from adaptlens.measure import axes
+from adaptlens.metrics import accuracy
+from adaptlens.metrics.accuracy import RULES, Rule
+from adaptlens.stats.intervals import Family, Scores
+
+FAMILY: dict[str, Family] = {
+    "zero_shot": "none",
+    "icl": "prompt",
+    "best_prompt": "prompt",
+    "it": "tune",
+    "sl": "tune",
+    "full": "tune",
+}
+
+LEAST_CHOOSING = 4
+"""With fewer validation items nothing is chosen on them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Arm:
+    """One way of adapting, as it is judged.
+
+    Attributes:
+        label: what tables call it.
+        condition: what was measured.
+        scores: by the rule that judges, see `stats.Scores`.
+        rules: that rule, or one for each draw; empty for generated text.
+        templates: the one template each draw is read under, where one was chosen; empty where the
+            arm stands for all of them.
+    """
+
+    label: str
+    condition: Condition
+    scores: Scores
+    rules: tuple[Rule, ...] = ()
+    templates: tuple[str, ...] = ()
+
+    @property
+    def rule(self) -> str:
+        """The scoring rule as tables name it: several where draws have their own."""
+        return ", ".join(dict.fromkeys(self.rules))
+
+
+class Reading:
+    """The scores of one condition: by metric, by rule, by template, on both splits.
+
+    Test scores are [templates, repeats, queries]; a condition that chose its own template, or was
+    read under the task's alone, has one template. Validation scores are [repeats, queries]: of
+    several templates, each draw read each query under one, in turn.
+    """
+
+    def __init__(self, condition: Condition, task: Mapping[str, Any]) -> None:
+        """Say which condition, of which task (as stored)."""
+        self.condition, self._task = condition, task
+        self.is_choice = task["kind"] == "choice"
+        self.num_validation = len(task["validation"])
+
+    def arrays(self, split: str = "") -> dict[str, np.ndarray]:
+        """Return the arrays of a split ("" for test, or "validation_").
+
+        Templates lie in `repeats`, template by template.
+        """
+        start, one = f"behaviour.{split}", self.condition
+        found = {}
+        for name in one.arrays:
+            if not name.startswith(start) or (not split and "validation_" in name):
+                continue
+            array = one.arrays[name]
+            short = name.removeprefix(start)
+            if one.templates and axes.by_variant(name):
+                array = np.moveaxis(array, 1, 0).reshape(-1, *array.shape[2:])
+            found[short] = array
+        return found
+
+    def values(self, metric: str, rule: Rule = "raw", split: str = "") -> np.ndarray:
+        """Return scores from 0 to 1; `metric` is for generation."""
+        arrays = self.arrays(split)
+        if self.is_choice:
+            found = accuracy.correct(arrays, rule)
+        else:
+            found = arrays[metric] / (100 if metric == "chrf" else 1)
+        if split:
+            return found
+        return found.reshape(len(self.condition.templates) or 1, -1, found.shape[-1])
+
+    def template_of(self, draw: int) -> np.ndarray:
+        """Return the template [validation queries] under which a draw read each query."""
+        return (np.arange(self.num_validation) + draw) % max(1, len(self.condition.templates))
+
+    def shaped(self, metric: str, rule: Rule = "raw") -> np.ndarray:
+        """Return test scores as `stats.Scores` has them: no templates axis where there are none."""
+        values = self.values(metric, rule)
+        return values if self.condition.templates else values[0]
+
+    def rules(self) -> tuple[Rule, ...]:
+        """Return the rules there are; calibration over the queries needs options they share."""
+        return tuple(rule for rule in RULES if rule != "calibrated" or self._task["choices"])
+
+    def chosen_rule(self) -> Rule:
+        """Return the rule with the best accuracy on the choosing half; the first of equals."""
+        half = self.half
+        means = {
+            rule: self.values("accuracy", rule, "validation_")[..., :half].mean()
+            for rule in self.rules()
+        }
+        return max(means, key=lambda rule: (round(means[rule], 9), -self.rules().index(rule)))
+
+    @property
+    def half(self) -> int:
+        """Return how many validation items choose rules and templates."""
+        return (self.num_validation + 1) // 2
+
+    @property
+    def can_choose(self) -> bool:
+        """Whether there are validation items to choose by."""
+        return self.num_validation >= LEAST_CHOOSING
+
+
+def arms(
+    members: Sequence[Condition], task: Mapping[str, Any], settings: Mapping[str, Any], metric: str
+) -> list[Arm]:
+    """Return every arm of one model on one task.
+
+    Args:
+        members: the conditions.
+        task: as the run stores it.
+        settings: of the comparison.
+        metric: of generation tasks: "chrf" or "exact".
+    """
+    found = []
+    # A prompt that was searched is prompting at its best template; without one, prompts choose
+    # theirs as tuned models do.
+    searched = any(one.adaptation == "best_prompt" for one in members)
+    for one in members:
+        reading = Reading(one, task)
+        found.append(_as_measured(reading, settings, metric))
+        chooses = not searched or FAMILY[one.adaptation] == "tune"
+        if chooses and len(one.templates) > 1 and reading.can_choose:
+            found.append(_at_best_template(reading, settings, metric))
+    return found
+
+
+def _rules(reading: Reading, settings: Mapping[str, Any]) -> tuple[Rule, ...]:
+    """Return the rule that judges each draw: one for all, but that of its prompt if searched."""
+    if not reading.is_choice:
+        return ()
+    draws = range(len(reading.condition.draws))
+    asked = settings["scoring"]
+    rule: Rule = next((known for known in reading.rules() if known == asked), "raw")
+    if asked == "validation" and reading.condition.searches:
+        return tuple(found["rule"] for found in reading.condition.searches)
+    if asked == "validation" and reading.can_choose and not settings["true_few_shot"]:
+        rule = reading.chosen_rule()
+    return (rule,) * len(draws)
+
+
+def _by_draw(reading: Reading, rules: Sequence[Rule], metric: str, split: str = "") -> np.ndarray:
+    """Return scores of a split, each draw by its own rule."""
+    if not rules:
+        return reading.values(metric, split=split)
+    by_rule = {rule: reading.values(metric, rule, split) for rule in dict.fromkeys(rules)}
+    rows = [by_rule[rule][..., draw, :] for draw, rule in enumerate(rules)]
+    return np.stack(rows, axis=-2)
+
+
+def _as_measured(reading: Reading, settings: Mapping[str, Any], metric: str) -> Arm:
+    one = reading.condition
+    rules = _rules(reading, settings)
+    values = _by_draw(reading, rules, metric)
+    held_out = None
+    if reading.num_validation >= LEAST_CHOOSING:
+        held_out = _by_draw(reading, rules, metric, "validation_")[:, reading.half :]
+    scores = _scores(reading, settings, values, held_out, one.templates)
+    return Arm(one.label, one, scores, rules)
+
+
+def _at_best_template(reading: Reading, settings: Mapping[str, Any], metric: str) -> Arm:
+    """Return a tuned condition at the template that does best on the choosing half.
+
+    One template for all draws, since each draw read each validation query under one of them; the
+    first of equals.
+    """
+    one, half = reading.condition, reading.half
+    rules = _rules(reading, settings)
+    held_out = _by_draw(reading, rules, metric, "validation_")
+    read = np.stack([reading.template_of(draw) for draw in one.draws])[:, :half]
+    seen = [held_out[:, :half][read == place] for place in range(len(one.templates))]
+    best = int(np.argmax([round(own.mean(), 9) if own.size else -1.0 for own in seen]))
+    values = _by_draw(reading, rules, metric)[best]
+    scores = _scores(reading, settings, values[None], held_out[:, half:], ())
+    return Arm(f"best-{one.label}", one, scores, rules, (one.templates[best],) * len(one.draws))
+
+
+def _scores(
+    reading: Reading,
+    settings: Mapping[str, Any],
+    values: np.ndarray,
+    held_out: np.ndarray | None,
+    named: Sequence[str],
+) -> Scores:
+    one, task = reading.condition, reading._task
+    groups = None
+    if task.get("clustered_by"):
+        names = {name: number for number, name in enumerate(
+            dict.fromkeys(example["group"] for example in task["test"])
+        )}  # fmt: skip
+        groups = np.array([names[example["group"]] for example in task["test"]])
+    retrieved = one.draws == (-1,) and one.examples > 0
+    return Scores(
+        values if named else values[0],
+        one.draws,
+        FAMILY[one.adaptation],
+        held_out,
+        templates=tuple(named),
+        cost=float(one.numbers.get("query_flops", 0.0)),
+        floor=_floor(reading),
+        groups=groups,
+        examples=0 if retrieved else one.examples,
+        pool=None if retrieved or not one.examples else len(task["train"]),
+    )
+
+
+def _floor(reading: Reading) -> float:
+    """Return what a draw that fails scores: chance; nothing for generated text."""
+    if not reading.is_choice:
+        return 0.0
+    return float(accuracy.chance(reading.arrays()["loglik"]).mean())

@@ -1,0 +1,257 @@
+"""What the arms of a comparison cost, and from how many queries on tuning has paid for itself.
+
+The break-even is that of the pair that the verdict judged, and there is one only where the verdict
+does not say that tuning is worse. Formulas: docs/methods.md, sections 9 and 10.
+"""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from adaptlens.metrics import accuracy
+from adaptlens.stats.intervals import Difference
+from adaptlens.studies.compare.across import ALPHA
+from adaptlens.studies.compare.arms import Arm
+from adaptlens.studies.compare.verdict import Verdict
+from adaptlens.studies.compare.verdict_words import phrase
+
+COSTS = (
+    "training_flops",
+    "training_flops_computed",
+    "training_tried_flops",
+    "training_tried_flops_computed",
+    "training_seconds_amortised",
+    "training_search_flops",
+    "query_flops",
+    "query_flops_cached",
+    "query_tokens",
+    "cached_tokens",
+    "query_seconds",
+    "query_seconds_cached",
+    "peak_bytes",
+)
+PEFT, HERE = "plain PEFT", "adaptlens"
+ONE_RUN, TRIED = "one run", "everything tried"
+
+TELLING = 1.5
+"""How many times the tokens of a tuned query a prompt must have for seconds to tell them apart."""
+
+Row = dict[str, Any]
+
+
+def cost_row(arm: Arm) -> Row:
+    """Return what an arm costs; an arm at a chosen template costs what its template does."""
+    numbers = arm.condition.numbers
+    row: Row = {name: numbers.get(name, 0.0) for name in COSTS}
+    for name in ("query_flops", "query_flops_cached", "query_tokens", "cached_tokens"):
+        if f"cost.{name}" in arm.condition.arrays:
+            row[name] = float(by_draw(arm, name).mean())
+    return {**row, "trainable": numbers.get("training_trained_parameters", 0.0)}
+
+
+def by_draw(arm: Arm, name: str) -> np.ndarray:
+    """Return what a query costs in each draw [draws]: under the arm's template, or over all."""
+    values = np.asarray(arm.condition.arrays[f"cost.{name}"], float)
+    if values.ndim == 1:
+        return values
+    if arm.templates:
+        return values[:, arm.condition.templates.index(arm.templates[0])]
+    return values.mean(axis=1)
+
+
+class BreakEven:
+    """From how many queries on the judged tuned arm has cost no more than the judged prompt.
+
+    Attributes:
+        rows: one for each serving, unit, trainer and way of counting; none where there is no
+            break-even.
+        line: the same as one sentence, or why there is none.
+    """
+
+    def __init__(
+        self, arms: Sequence[Arm], found: Verdict, prices: Mapping[str, float | None] | None = None
+    ) -> None:
+        """Say who was judged, how, and what things cost."""
+        known = {arm.label: arm for arm in arms}
+        self.rows: list[Row] = []
+        self._prices = prices or {}
+        if not found.prompt or not found.tuned:
+            self.line = "no break-even: nothing to compare"
+            return
+        self._prompt, self._tuned = known[found.prompt], known[found.tuned]
+        pair = f"{found.tuned} and {found.prompt}"
+        if found.state == "prompt":
+            self.line = (
+                f"no break-even: {found.prompt} is better than {found.tuned}, which no saving on "
+                "queries makes up for"
+            )
+        elif found.state == "neither":
+            self.line = (
+                f"no break-even: of {pair}, neither is shown to beat an answer that costs nothing"
+            )
+        elif behind := [phrase(test.right) for test in _not_beaten(found, known)]:
+            self.line = f"no break-even: {found.tuned} is not shown to beat {' or '.join(behind)}"
+        elif not self._measured():
+            self.line = f"no break-even: the costs of {pair} are not in this run; run it again"
+        else:
+            self.rows = [*self._in_flops(), *self._in_seconds(), *self._in_money()]
+            self.line = self._said()
+            if found.state == "undecided":
+                self.line += "; it is not shown that tuning is as good"
+
+    def _measured(self) -> bool:
+        arrays = (self._prompt.condition.arrays, self._tuned.condition.arrays)
+        return bool(self._tuned.condition.runs) and all("cost.query_flops" in a for a in arrays)
+
+    def _in_flops(self) -> list[Row]:
+        rows = []
+        for counted in (ONE_RUN, TRIED):
+            for trainer in (PEFT, HERE):
+                for serving in ("uncached", "cached"):
+                    queries, low, high = self._flops(counted, trainer, serving)
+                    rows.append(self._row(serving, "FLOP", trainer, counted, queries, low, high))
+        return rows
+
+    def _flops(self, counted: str, trainer: str, serving: str) -> tuple[float, float, float]:
+        """Return the break-even of mean costs, and the least and the most of single draws."""
+        suffix = "_computed" if trainer == HERE else ""
+        tuned, prompt = self._tuned.condition, self._prompt.condition
+        if counted == ONE_RUN:
+            training = np.array([run[f"flops{suffix}"] for run in tuned.runs])
+            once = np.zeros(len(prompt.draws))
+        else:
+            training = np.full(len(tuned.draws), tuned.numbers[f"training_tried_flops{suffix}"])
+            once = np.array([search["flops"] for search in prompt.searches] or [0.0])
+            once = np.broadcast_to(once, len(prompt.draws))
+        kept = [by_draw(arm, "query_flops") for arm in (self._prompt, self._tuned)]
+        asked, read = kept
+        if serving == "cached":
+            asked, read = (by_draw(a, "query_flops_cached") for a in (self._prompt, self._tuned))
+            # Filling the cache is paid once on either side.
+            once, training = once + kept[0] - asked, training + kept[1] - read
+        queries = accuracy.break_even(
+            float(training.mean()), float(asked.mean()), float(read.mean()), float(once.mean())
+        )
+        single = [
+            accuracy.break_even(training[t], asked[p], read[t], once[p])
+            for t, p in _pairs(tuned.draws, prompt.draws)
+        ]
+        if len(single) == 1:
+            return queries, math.nan, math.nan
+        return queries, min(single), max(single)
+
+    def _in_seconds(self) -> list[Row]:
+        """Return the break-even in seconds; none where timings differ by chance."""
+        read = [by_draw(arm, "query_tokens").mean() for arm in (self._prompt, self._tuned)]
+        if read[0] < TELLING * read[1]:
+            return []
+        prompt, tuned = self._prompt.condition.numbers, self._tuned.condition.numbers
+        training = tuned["training_seconds_amortised"]
+        queries = accuracy.break_even(training, prompt["query_seconds"], tuned["query_seconds"])
+        return [self._row("uncached", "seconds", HERE, ONE_RUN, queries)]
+
+    def _in_money(self) -> list[Row]:
+        if not self._prices:
+            return []
+        seconds = self._tuned.condition.numbers["training_seconds_amortised"]
+        training = accuracy.training_price(self._prices, seconds)
+        rows = []
+        for serving in ("uncached", "cached"):
+            prices = [self._price(arm, serving) for arm in (self._prompt, self._tuned)]
+            queries = accuracy.break_even(training, *prices)
+            rows.append(self._row(serving, "money", HERE, ONE_RUN, queries))
+        return rows
+
+    def _price(self, arm: Arm, serving: str) -> float:
+        kept = float(by_draw(arm, "cached_tokens").mean()) if serving == "cached" else 0.0
+        return accuracy.query_price(
+            self._prices,
+            input_tokens=float(by_draw(arm, "query_tokens").mean()) - kept,
+            cached_tokens=kept,
+            output_tokens=float(by_draw(arm, "answer_tokens").mean()),
+        )
+
+    def _row(
+        self,
+        serving: str,
+        unit: str,
+        trainer: str,
+        counted: str,
+        queries: float,
+        low: float = math.nan,
+        high: float = math.nan,
+    ) -> Row:
+        return {
+            "prompt_condition": self._prompt.label,
+            "tuned_condition": self._tuned.label,
+            "serving": serving,
+            "unit": unit,
+            "trainer": trainer,
+            "counted": counted,
+            "queries": queries,
+            "low": low,
+            "high": high,
+        }
+
+    def _said(self) -> str:
+        found = {
+            (row["unit"], row["trainer"], row["counted"], row["serving"]): row for row in self.rows
+        }
+
+        def from_on(unit: str, trainer: str, counted: str, serving: str) -> str:
+            return from_on_queries(found[unit, trainer, counted, serving])
+
+        said = [
+            f"break-even of {self._tuned.label} against {self._prompt.label}, FLOPs of one run of "
+            f"{PEFT}: {from_on('FLOP', PEFT, ONE_RUN, 'uncached')}, "
+            f"{from_on('FLOP', PEFT, ONE_RUN, 'cached')} with the prompt cached",
+            f"counting everything tried on both sides: "
+            f"{from_on('FLOP', PEFT, TRIED, 'uncached')}, "
+            f"{from_on('FLOP', PEFT, TRIED, 'cached')} cached",
+        ]
+        if ("seconds", HERE, ONE_RUN, "uncached") in found:
+            said.append(
+                "in seconds here, training shared among models trained together: "
+                f"{from_on('seconds', HERE, ONE_RUN, 'uncached')}"
+            )
+        if self._prices:
+            said.append(
+                f"in money: {from_on('money', HERE, ONE_RUN, 'uncached')}, "
+                f"{from_on('money', HERE, ONE_RUN, 'cached')} cached"
+            )
+        return "; ".join(said)
+
+
+def _not_beaten(found: Verdict, arms: Collection[str]) -> list[Difference]:
+    """Return the tests of the judged tuned arm against baselines that it is not shown to beat."""
+    own = [test for test in found.tests if test.left == found.tuned and test.right not in arms]
+    return [test for test in own if test.p_holm > ALPHA]
+
+
+def from_on_queries(row: Mapping[str, Any]) -> str:
+    """Return "from 120 queries on (100 to 140 in single draws)", "never" or "unknown"."""
+    queries, low, high = row["queries"], row["low"], row["high"]
+    if math.isnan(queries):
+        return "unknown"
+    if math.isinf(queries):
+        said = "never"
+    elif queries <= 1:
+        said = "from the first query on"
+    else:
+        said = f"from {math.ceil(queries):,} queries on"
+    if math.isnan(low) or _count(low) == _count(high):
+        return said
+    return f"{said} ({_count(low)} to {_count(high)} in single draws)"
+
+
+def _count(queries: float) -> str:
+    return "never" if math.isinf(queries) else f"{math.ceil(queries):,}"
+
+
+def _pairs(left: Sequence[int], right: Sequence[int]) -> list[tuple[int, int]]:
+    """Return places of draws to be set against each other: the same draws where both have them."""
+    if tuple(left) == tuple(right):
+        return [(place, place) for place in range(len(left))]
+    return [(i, j) for i in range(len(left)) for j in range(len(right))]

@@ -1,0 +1,262 @@
+"""A comparison as one self-contained HTML page, as figures beside it, and as Markdown."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adaptlens.report import entries
+from adaptlens.report.frame import check_prompts, other_tables, publish, render
+from adaptlens.report.images import FORMATS, Figure, Wanted
+from adaptlens.report.theme import ORDERS, RULES, in_order, in_words, look
+from adaptlens.studies.compare import figures_templates, score_tables
+from adaptlens.studies.compare.figures import (
+    accuracy_by_examples,
+    cost_by_queries,
+    paired_differences,
+    reliability,
+)
+from adaptlens.studies.compare.tables import break_evens, differences, measured
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+STATES = {
+    "tune": ("Tune", "▲"),
+    "prompt": ("Prompt", "●"),
+    "no difference": ("No difference", "="),
+    "undecided": ("Undecided", "?"),
+    "neither": ("Neither", "∅"),
+}
+"""What each verdict is called on the page, and a sign that does not depend on colour."""
+
+COLUMNS = {
+    "accuracy": "task model condition adaptation examples metric value low high rule queries draws "
+    "templates template worst_draw cell",
+    "templates": "task model condition template metric rule value low high queries draws",
+    "searches": "task model condition draw prompt template label_words order rule "
+    "validation_accuracy items reads tokens options sent",
+    "baselines": "task metric name value",
+    "differences": "task model left right metric difference low high p p_holm equivalence_p "
+    "detectable queries draws test correction",
+    "calibration": "task model condition brier ece answer_loglik",
+    "reliability": "task model condition bin_confidence bin_accuracy count",
+    "cost": "task model condition training_flops training_seconds_amortised query_flops "
+    "query_flops_cached query_tokens query_seconds peak_bytes trainable",
+    "break_even": "task model prompt_condition tuned_condition serving unit trainer counted "
+    "queries low high",
+}
+"""The columns each table must have. Other tables are shown too, as they are."""
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """Everything a report shows.
+
+    Attributes:
+        verdicts: for each task and model, `state` (a key of `STATES`), `line`, the sentence, and
+            `allowed`, what each side could try, and `break_even`, when tuning pays, a sentence.
+        tables: tidy tables, one number a row, with the columns of `COLUMNS`; scores are fractions
+            (chrF: 0-100), and `cell` is a cell's id or several. A table that was not measured is
+            left out or empty.
+        prompts: prompts as sent: task, model, condition, query_id, `parts` of (role, text),
+            `answers` and `gold`.
+        per_query: one answer a row: task, model, condition, draw, query, input, gold, answer,
+            correct, margin; a draw below 0 means that none was made.
+        settings: the run's configuration, nested.
+        versions: package to version.
+        notes: sentences a reader needs in order to trust the numbers.
+        cells: one cell a row, its id in the column `cell`.
+    """
+
+    title: str
+    verdicts: Sequence[Mapping[str, Any]]
+    tables: Mapping[str, "pd.DataFrame"]
+    prompts: Sequence[Mapping[str, Any]]
+    per_query: "pd.DataFrame"
+    settings: Mapping[str, Any]
+    versions: Mapping[str, str]
+    cells: "pd.DataFrame"
+    notes: Sequence[str] = field(default_factory=tuple)
+
+    def __post_init__(self) -> None:
+        """Check that every table has its columns and every verdict a known state."""
+        for name, table in (*self.tables.items(), ("cells", self.cells)):
+            wanted = COLUMNS.get(name, "cell" if name == "cells" else "").split()
+            missing = [column for column in wanted if column not in table.columns]
+            if missing and not table.empty:
+                raise ValueError(f"the table '{name}' lacks {', '.join(missing)}")
+        for verdict in self.verdicts:
+            if verdict["state"] not in STATES:
+                raise ValueError(f"no such verdict: '{verdict['state']}'; one of {list(STATES)}")
+        check_prompts(self.prompts)
+
+    def table(self, name: str) -> "pd.DataFrame | None":
+        """Return a table, or None where it was not measured."""
+        table = self.tables.get(name)
+        return None if table is None or table.empty else table
+
+
+def write(report: Report, path: Path | str, *, formats: Iterable[str] = FORMATS) -> Path:
+    """Write the page and its figures, see `publish`; return the page's path."""
+    return publish(path, wanted(report.tables), partial(html, report), formats)
+
+
+def html(report: Report, figures: Mapping[str, Figure]) -> str:
+    """Return the page as one string."""
+    from markupsafe import Markup
+
+    scores = report.table("accuracy")
+    named = in_order([] if scores is None else scores["adaptation"])
+    answers = report.per_query
+    constant = {
+        name: str(answers[name].iloc[0])
+        for name in ("task", "model")
+        if name in answers and answers[name].nunique(dropna=False) == 1
+    }
+    return render(
+        __package__,
+        ["page.js"],
+        figures,
+        report=report,
+        grids=_grids(report),
+        adaptations=[(name, look(name)) for name in named],
+        names_in_words=in_words([] if scores is None else dict.fromkeys(scores["condition"])),
+        states=STATES,
+        searches=_searches(report),
+        several_models=len({verdict["model"] for verdict in report.verdicts}) > 1,
+        num_answers=len(answers),
+        constant=constant,
+        answers=Markup(entries.embedded(answers.drop(columns=list(constant)))),
+    )
+
+
+def _searches(report: Report) -> dict[str, list[dict[Any, Any]]]:
+    """Return what every search found, in words, by task."""
+    found: dict[str, list[dict[Any, Any]]] = {}
+    table = report.table("searches")
+    for row in [] if table is None else table.to_dict("records"):
+        several = report.tables["searches"]["model"].nunique() > 1
+        task = f"{row['task']} on {row['model']}" if several else str(row["task"])
+        drawn = "" if row["draw"] < 0 else f", draw {row['draw']}"
+        shown = {
+            "label words": row["label_words"] or "the options of each item",
+            "demonstrations": ORDERS.get(row["order"], row["order"]) or "none",
+            "scoring rule": RULES.get(row["rule"], row["rule"]),
+            "right on labelled items": f"{100 * row['validation_accuracy']:.1f}% of {row['items']}",
+            "prompts read": f"{row['reads']:,}",
+        }
+        found.setdefault(task, []).append(
+            {**row, "name": f"{row['condition']}{drawn}", "facts": shown}
+        )
+    return found
+
+
+def wanted(tables: Mapping[str, "pd.DataFrame"]) -> Iterator[Wanted]:
+    """Yield the figures that the tables have rows for."""
+    most = "Of each adaptation, the condition with most examples is drawn."
+    made: list[tuple[str, str, Any, str]] = [
+        (
+            "accuracy",
+            "accuracy",
+            partial(accuracy_by_examples, baselines=tables.get("baselines")),
+            "Score, by the rule that judges each arm, against number of examples, with 95% "
+            "intervals over queries, draws and templates. Dotted: zero-shot. Dashed, grey: "
+            "baselines that look at no query. Dashed, in colour: tuned models read under a chosen "
+            "template.",
+        ),
+        (
+            "templates",
+            "accuracy",
+            partial(
+                figures_templates.scores_by_template,
+                templates=tables.get("templates"),
+                baselines=tables.get("baselines"),
+            ),
+            "Score of every arm by the rule that judges it. Hollow marks: one template each, over "
+            "all draws. Upright bar: the mean over templates and draws, with its 95% interval. An "
+            "arm without marks has one way of asking: a prompt found, or a chosen template.",
+        ),
+        (
+            "differences",
+            "differences",
+            paired_differences,
+            "Left minus right on the same queries and draws, with 95% intervals. Filled, in the "
+            "colour of the better side: clear after Holm's correction (p < 0.05, enough draws). "
+            "Hollow: not clear. Pale band: differences too small for this design to detect.",
+        ),
+        (
+            "calibration",
+            "reliability",
+            reliability,
+            f"How often answers given with some confidence are right; below the dashed line, the "
+            f"model is overconfident. {most}",
+        ),
+        (
+            "cost",
+            "cost",
+            partial(cost_by_queries, break_even=tables.get("break_even")),
+            f"Total computation, one run of plain PEFT included, against queries answered. Rings: "
+            f"from here on the tuned model costs no more than the prompt. {most}",
+        ),
+        (
+            "seconds",
+            "cost",
+            partial(cost_by_queries, break_even=tables.get("break_even"), unit="seconds"),
+            f"The same in seconds on the machine that ran it; models that were trained together "
+            f"share theirs. {most}",
+        ),
+    ]
+    for name, source, chart, caption in made:
+        if (rows := tables.get(source)) is not None and not rows.empty:
+            yield Wanted(name, caption, partial(chart, rows))
+
+
+def markdown(report: Report) -> str:
+    """Return the verdicts, the scores and the paired differences as Markdown."""
+    lines = [f"# {_line(report.title)}", ""]
+    for verdict in report.verdicts:
+        lines.append(f"- **{_line(verdict['task'])}**: {_line(verdict['line'])}")
+    for grid in score_tables.scores(report.tables):
+        kept = [i for i, (text, _) in enumerate(grid.headings) if text != "cell"]
+        lines += ["", f"**{_line(grid.caption)}**", "", *_pipes(grid, kept)]
+    if pairs := differences(report.tables):
+        kept = [i for i, (text, _) in enumerate(pairs.headings) if text not in ("test", "p")]
+        lines += ["", "**Paired differences, left minus right**", "", *_pipes(pairs, kept)]
+    if report.notes:
+        lines += ["", *(f"- {_line(note)}" for note in report.notes)]
+    return "\n".join(lines) + "\n"
+
+
+def _pipes(grid: entries.Grid, kept: Sequence[int]) -> list[str]:
+    """Return some columns of a table in Markdown."""
+    lines = [
+        "| " + " | ".join(grid.headings[i][0] for i in kept) + " |",
+        "|" + "|".join("---:" if grid.headings[i][1] else "---" for i in kept) + "|",
+    ]
+    lines += ["| " + " | ".join(_line(row[i].text) for i in kept) + " |" for row in grid.rows]
+    return lines
+
+
+def _line(text: str) -> str:
+    """Return text that stays on its line and in its table cell, and opens no HTML tag."""
+    return re.sub("<(?=[A-Za-z/!?])", "&lt;", " ".join(str(text).split())).replace("|", "\\|")
+
+
+def _grids(report: Report) -> dict[str, Any]:
+    """Return the page's tables by name; those the report does not know come under "others"."""
+    tables = report.tables
+    return {
+        "scores": score_tables.scores(tables),
+        "rules": score_tables.by_fixed_rule(tables),
+        "templates": score_tables.by_template(tables),
+        "searches": score_tables.searches(tables),
+        "differences": differences(tables),
+        "calibration": measured(tables, "calibration", "Calibration by condition"),
+        "reliability": measured(tables, "reliability", "Reliability by confidence"),
+        "cost": measured(tables, "cost", "Cost by condition"),
+        "break_even": break_evens(tables),
+        **other_tables(tables, COLUMNS, report.cells),
+    }

@@ -1,0 +1,205 @@
+"""The verdict as one sentence: who wins, by how much, in the worst case, and what would decide."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from adaptlens.stats.intervals import Difference
+from adaptlens.stats.scores import Scores
+from adaptlens.stats.unseen_draws import unseen_draws
+
+UNITS = {"choice": "points", "generation": "chrF points"}
+
+
+@dataclass(frozen=True)
+class WorstCase:
+    """How far an arm is ahead of another where it is least so, as fractions of 1.
+
+    Attributes:
+        template: the template where it is, and by how much; None where there is one way of asking.
+        draw: the draw where it is, and by how much; None without draws, or with different ones.
+    """
+
+    template: tuple[str, float] | None = None
+    draw: tuple[int, float] | None = None
+
+
+def worst_case(ahead: Scores, behind: Scores) -> WorstCase:
+    """Return where `ahead` is least ahead of `behind`, by template and by draw."""
+    template = draw = None
+    named = [scores for scores in (ahead, behind) if len(scores.templates) > 1]
+    if named and all(set(s.templates) == set(named[0].templates) for s in named):
+        names = sorted(named[0].templates)
+        means = [s.table.mean((1, 2)) for s in (ahead, behind)]
+        gaps = np.broadcast_to(means[0] - means[1], (len(names),))
+        place = int(np.argmin(gaps))
+        template = names[place], float(gaps[place])
+    drawn = [scores for scores in (ahead, behind) if scores.is_drawn]
+    if drawn and all(set(s.draws) == set(drawn[0].draws) for s in drawn):
+        numbers = sorted(drawn[0].draws)
+        gaps = np.broadcast_to(ahead.by_draw - behind.by_draw, (len(numbers),))
+        place = int(np.argmin(gaps))
+        draw = numbers[place], float(gaps[place])
+    return WorstCase(template, draw)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a line is about.
+
+    Attributes:
+        state: what is claimed.
+        own: the named pair's own difference.
+        p: of the claim, corrected for all that was tested with it.
+        equivalence_p: of no difference, likewise.
+        procedure: the difference where each half of the draws is judged by what the other half
+            chose; None where that is the same.
+        against: the named arms against their hardest baselines.
+        scores: of the two arms, by label.
+        kind: of the task; names the unit.
+    """
+
+    state: str
+    own: Difference
+    p: float
+    equivalence_p: float
+    procedure: Difference | None
+    against: Sequence[Difference]
+    scores: Mapping[str, Scores]
+    kind: str
+
+
+def line(found: Finding) -> str:
+    """Return the verdict in one sentence."""
+    said = {
+        "tune": _claimed,
+        "prompt": _claimed,
+        "no difference": _equivalent,
+        "neither": _neither,
+        "undecided": _undecided,
+    }[found.state](found)
+    return f"{found.state}{said}"
+
+
+def _claimed(found: Finding) -> str:
+    own, unit = found.own, UNITS[found.kind]
+    sign = 1 if found.state == "tune" else -1
+    winner, loser = (own.left, own.right)[::sign]
+    gap = f"{100 * abs(own.difference):.1f} {unit} {interval(own, sign)}"
+    worst = worst_case(found.scores[winner], found.scores[loser])
+    parts = [f": {winner} beats {loser} by {gap}, p(claim){p_value(found.p)}, {size(found)}"]
+    parts += _of_procedure(found, sign)
+    if worst.template:
+        parts.append(f"in its worst template, '{worst.template[0]}', {_ahead(worst.template[1])}")
+    if worst.draw:
+        parts.append(f"in its worst draw {_ahead(worst.draw[1])}")
+    return "; ".join([*parts, *_failed(found)])
+
+
+def _equivalent(found: Finding) -> str:
+    own, unit = found.own, UNITS[found.kind]
+    gap = f"{_signed(own.difference)} {unit} {interval(own)}"
+    said = (
+        f": {own.left} and {own.right} are equivalent within {100 * own.margin:g} {unit} ({gap}), "
+        f"p(claim){p_value(found.equivalence_p)}, {size(found)}"
+    )
+    return "; ".join([said, *_of_procedure(found), *_failed(found)])
+
+
+def _neither(found: Finding) -> str:
+    unit = UNITS[found.kind]
+    names = " or ".join(dict.fromkeys(phrase(test.right) for test in found.against))
+    gaps = ", ".join(
+        f"{test.left} {_signed(test.difference)} {unit} {interval(test)}" for test in found.against
+    )
+    most = 100 * max(test.detectable for test in found.against)
+    return (
+        f" beats {names}: {gaps}; smallest detectable difference {most:.1f} {unit}, {size(found)}"
+    )
+
+
+def _undecided(found: Finding) -> str:
+    own, unit = found.own, UNITS[found.kind]
+    gap = f"{own.left} against {own.right} {_signed(own.difference)} {unit} {interval(own)}"
+    if not own.supports_claims:
+        return f": {own.warnings[0]}; {gap}, {size(found)}"
+    said = f": {gap}, p(claim){p_value(found.p)}, {size(found)}"
+    return "; ".join([said, *_of_procedure(found), *_failed(found), would_decide(own)])
+
+
+def _of_procedure(found: Finding, sign: int = 1) -> list[str]:
+    """Return what the procedure of choosing arms gives, where that is not the pair's own."""
+    if found.procedure is None:
+        return []
+    gap = _signed(sign * found.procedure.difference)
+    return [f"chosen on other draws, arms differ by {gap} {interval(found.procedure, sign)}"]
+
+
+def would_decide(own: Difference) -> str:
+    """Return how many draws, or queries, would decide a difference like the one seen."""
+    enough = []
+    if own.needed_draws is not None and own.needed_draws > own.draws:
+        enough.append(f"{own.needed_draws:,} draws")
+    if own.needed_queries is not None and own.needed_queries > own.queries:
+        enough.append(f"{own.needed_queries:,} queries")
+    if not enough:
+        return "no number of draws alone, or of queries alone, would decide a difference like this"
+    return f"{' or '.join(enough)} would decide a difference like this"
+
+
+def _failed(found: Finding) -> list[str]:
+    """Return a phrase for each arm of which draws fell to about chance."""
+    parts = []
+    for label in (found.own.left, found.own.right):
+        unseen = unseen_draws(found.scores[label])
+        if unseen.collapsed:
+            parts.append(f"{unseen.collapsed:g} of {unseen.draws} draws of {label} failed")
+    return parts
+
+
+def size(found: Finding) -> str:
+    """Return the size of the design: "6 templates x 10 draws x 200 queries"."""
+    sides = list(found.scores.values())
+    counts = []
+    for what, numbers in (
+        ("template", [len(s.templates) for s in sides if len(s.templates) > 1]),
+        ("draw", [len(s.draws) for s in sides if s.is_drawn]),
+    ):
+        different = sorted(set(numbers))
+        if different:
+            plural = "s" * (different != [1])
+            counts.append(f"{' and '.join(map(str, different))} {what}{plural}")
+    return " x ".join([*counts, f"{sides[0].queries} queries"])
+
+
+def phrase(baseline: str) -> str:
+    """Return a baseline in words: "always answering 'negative'"."""
+    return baseline.replace("majority ", "always answering ", 1)
+
+
+def interval(test: Difference, sign: int = 1) -> str:
+    """Return a difference's interval in points, its ends in order."""
+    low, high = sorted((sign * 100 * test.low, sign * 100 * test.high))
+    return f"[{_number(low)}, {_number(high)}]"
+
+
+def p_value(value: float) -> str:
+    """Return "<0.001" or "=0.023"."""
+    return "<0.001" if value < 0.001 else f"={value:.3f}"
+
+
+def _signed(fraction: float) -> str:
+    return f"{round(100 * fraction, 1) + 0.0:+.1f}"
+
+
+def _ahead(fraction: float) -> str:
+    """Return by how much an arm is ahead, or that it is behind."""
+    points = _number(100 * abs(fraction))
+    if float(points) == 0:
+        return "level"
+    return f"by {points}" if fraction > 0 else f"behind by {points}"
+
+
+def _number(points: float) -> str:
+    return f"{round(points, 1) + 0.0:.1f}"

@@ -1,0 +1,214 @@
+"""From stored states to the tables, claims and page of the convergence study; needs no model."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from adaptlens import columns
+from adaptlens.conditions import Condition, conditions
+from adaptlens.config.reading import reanalysed
+from adaptlens.errors import UserError
+from adaptlens.stats import statements as claims
+from adaptlens.stats.statements import Judged, Statement
+from adaptlens.store import Run
+from adaptlens.studies.convergence import thirds
+from adaptlens.studies.convergence.agreement import Behaving
+from adaptlens.studies.convergence.condition_pairs import Compared, Rows
+from adaptlens.studies.convergence.config import CONVERGENCE
+from adaptlens.studies.convergence.criterion import CLAIM, against_untrained, alone, implicit_tuning
+from adaptlens.studies.convergence.factors import Factors
+from adaptlens.studies.convergence.stored_states import PROJECTED, WITHIN, Inside
+from adaptlens.studies.running import STUDY_FILE, UNTRAINED, cell_rows, made_with, unfinished
+
+if TYPE_CHECKING:
+    from adaptlens.studies.convergence.page import ConvergenceReport
+
+TESTS = {
+    2: "intersection-union over the upper third less the middle and controls, sign flips",
+    4: "regression, two-way jackknife, Student's t",
+}
+"""How the claims of a factor are tested, where it is not by sign flips over queries and draws."""
+
+ASKED = {WITHIN: ", within an answer", PROJECTED: ", with the answer projected out"}
+"""What a claim is about, by the measure that judges it; else about states, answer and all."""
+
+TABLES = (
+    "implicit", "pairs", "u_shape", "factors", "regression", "behaviour", "pair_behaviour", "lens",
+    "models",
+)  # fmt: skip
+
+
+def analyse(run: Run, overrides: Sequence[str] = ()) -> "ConvergenceReport":
+    """Return everything the page shows of what the run holds.
+
+    Args:
+        run: the run.
+        overrides: "path=value" for the settings of the analysis: what is compared, by which
+            measures, and how the claim is judged.
+
+    Raises:
+        UserError: the run holds no such study, none of its cells is done, or an override would
+            change what was measured.
+    """
+    from adaptlens.studies.convergence.page import ConvergenceReport
+
+    study = run.read_json(STUDY_FILE)
+    if study is None or study["name"] != "convergence":
+        raise UserError(
+            f"run '{run.folder}' holds no convergence study; run `adaptlens study convergence "
+            f"--out {run.folder}` first."
+        )
+    config = reanalysed(CONVERGENCE, study["settings"], overrides)
+    settings = {**study["settings"], "measures": config.measures, "claim": dict(config.claim),
+                "factors": config.factors}  # fmt: skip
+    found = conditions(run, study["cells"])
+    if not found:
+        raise UserError(
+            f"no cell of run '{run.folder}' is done yet; the command that made it finishes them."
+        )
+    studied: dict[tuple[str, str], OneTask] = {}
+    groups: dict[tuple[str, str, str], list[Condition]] = {}
+    for one in found:
+        groups.setdefault((one.model, one.task, one.task_digest), []).append(one)
+    tables: dict[str, Rows] = {name: [] for name in TABLES}
+    judged: Rows = []
+    points: Rows = []
+    prompts: Rows = []
+    notes = [*study.get("notes", ()), *unfinished(study["cells"], found)]
+    for (model, name, digest), members in groups.items():
+        task = run.need_json(f"tasks/{digest[:20]}.json")
+        inside = Inside(model, name, members, options_of(task))
+        analysed = OneTask(Compared(inside, settings), task)
+        for table, rows in analysed.tables().items():
+            tables[table] += rows
+        judged += analysed.claims
+        studied[model, digest] = analysed
+        points += analysed.map()
+        prompts += [
+            {"task": name, "model": model, "condition": c.label, **prompt}
+            for c in members
+            for prompt in c.prompts[:1]
+        ]
+        notes += [f"{name}: {note}" for note in (*task["notes"], alone(analysed.compared)) if note]
+        notes += [f"{model}: {note}" for c in members for note in c.notes]
+    if "models" in settings["factors"]:
+        tables["models"] = _models(tables["pairs"], judged)
+        judged += _against_untrained(studied)
+    return ConvergenceReport(
+        title="Does in-context learning do to hidden states what tuning does? "
+        + ", ".join(dict.fromkeys(one.task for one in found)),
+        claims=judged,
+        tables=columns.framed("convergence", tables),
+        map=columns.frame_of(points),
+        prompts=prompts,
+        settings=settings,
+        versions=made_with(found),
+        cells=columns.frame_of(cell_rows(found)),
+        notes=list(dict.fromkeys(notes)),
+    )
+
+
+class OneTask:
+    """One model on one task: its tables, and what becomes of the claims."""
+
+    def __init__(self, compared: Compared, task: Mapping[str, Any]) -> None:
+        """Name what is analysed; the tables are made when asked for."""
+        self.compared, self.task = compared, task
+        compared.inside.steer(compared.label("it"))
+        self.behaving = Behaving(compared, task["kind"] == "choice")
+        self.claims: Rows = []
+
+    def tables(self) -> dict[str, Rows]:
+        """Return the rows of every table, and judge the claims on the way."""
+        settings, compared = self.compared.settings, self.compared
+        wanted = set(settings["factors"])
+        factors = Factors(compared, settings["claim"]["measure"])
+        main, beside = implicit_tuning(compared)
+        tables: dict[str, Rows] = {"implicit": beside, "pairs": compared.table(), "factors": []}
+        statements: list[Statement] = list(factors.pairs()) if "pairs" in wanted else []
+        if "layers" in wanted:
+            tables["u_shape"], more = thirds.thirds(factors)
+            statements += more
+        if "resemblance" in wanted:
+            bins, tables["regression"], more = factors.resemblance()
+            tables["factors"] += bins
+            statements += more
+        for factor in ("demonstrations", "labels", "task", "generation", "prompt", "position",
+                       "dose"):  # fmt: skip
+            asked = factor in wanted and (factor != "generation" or self.task["kind"] != "choice")
+            if asked:
+                rows, more = getattr(factors, factor)()
+                tables["factors"] += rows
+                statements += more
+        tables["behaviour"] = self.behaving.scores()
+        tables["pair_behaviour"] = self.behaving.pairs()
+        tables["lens"] = self.behaving.lens()
+        margin = settings["claim"]["margin"]
+        defined = [one for one in statements if math.isfinite(one.mean.value)]
+        self.claims = [*main, *self.judged(claims.judged(defined, margin=margin))]
+        return tables
+
+    def map(self) -> Rows:
+        """Return the points of the map of states."""
+        return self.behaving.map(dict(self.task))
+
+    def judged(self, judged: Sequence[Judged]) -> Rows:
+        """Return the rows of judged statements about this model and task."""
+        asked = ASKED.get(self.compared.settings["claim"]["measure"], "")
+        return [
+            {
+                **self.compared.about,
+                "factor": one.statement.factor,
+                "claim": one.statement.claim + asked,
+                "state": one.state,
+                "line": one.line,
+                "effect": one.statement.mean.value,
+                "low": one.statement.mean.low,
+                "high": one.statement.mean.high,
+                "p": one.statement.mean.p,
+                "p_holm": one.p_holm,
+                "test": TESTS.get(one.statement.factor, "crossed sign flips"),
+                "queries": one.statement.mean.queries,
+                "draws": one.statement.mean.draws,
+            }
+            for one in judged
+        ]
+
+
+def options_of(task: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Return the answers every test query may be given; none of a task whose answers are text."""
+    if task["kind"] != "choice":
+        return []
+    return [tuple(query["choices"] or task["choices"]) for query in task["test"]]
+
+
+def _against_untrained(studied: Mapping[tuple[str, str], OneTask]) -> Rows:
+    """Return whether training is what makes ICL and IT alike: models against untrained copies."""
+    rows: Rows = []
+    for (model, digest), own in studied.items():
+        if copy := studied.get((f"{UNTRAINED}{model}", digest)):
+            found = against_untrained(own.compared, copy.compared)
+            rows += own.judged([found]) if found else []
+    return rows
+
+
+def _models(pairs: Rows, judged: Rows) -> Rows:
+    """Return the main pairs at the last layer and the main claim, one row per model and task."""
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in pairs:
+        if (
+            row["role"] != "main"
+            or row["is_final"]
+            or row["measure"] not in (WITHIN, "cosine", "centred")
+        ):
+            continue
+        own = rows.setdefault((row["model"], row["task"]), {"model": row["model"],
+                                                            "task": row["task"]})  # fmt: skip
+        name = f"{row['left'].split('-')[0]} ~ {row['right'].split('-')[0]}"
+        own[f"{name}, {row['measure']}"] = row["value"]  # Layers come in order: the last stays.
+    for row in judged:
+        if row["claim"] == CLAIM:
+            about = (row["model"], row["task"])
+            if about in rows:
+                rows[about] |= {"claim": row["state"], "effect": row["effect"]}
+    return list(rows.values()) if len({model for model, _ in rows}) > 1 else []

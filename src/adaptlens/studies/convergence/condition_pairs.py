@@ -1,0 +1,253 @@
+"""Every pair of conditions in every layer, beside its baseline and its noise floor."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from adaptlens.metrics import shapes, similarity
+from adaptlens.stats import layered
+from adaptlens.stats.layered import Mean
+from adaptlens.studies.convergence.stored_states import (
+    ANCHOR,
+    ANSWER_OUT,
+    FINAL,
+    OTHER_DRAW,
+    STEERED,
+    Inside,
+    is_distance,
+    plain,
+)
+
+Rows = list[dict[str, Any]]
+
+JACKKNIFE_GROUPS = 10
+PERMUTATIONS = 199
+
+CHANGES = {
+    "change cosine": similarity.change_cosine,
+    "change projection": similarity.change_projection,
+}
+"""Measures of two changes, each from an anchor of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two conditions that are compared, and why: "main", "control" or "floor"."""
+
+    left: str
+    right: str
+    role: str
+
+    @property
+    def name(self) -> str:
+        """The pair's name in tables."""
+        return f"{self.left} ~ {self.right}"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One model on one task: the similarity of all its pairs, with intervals."""
+
+    inside: Inside
+    settings: Mapping[str, Any]
+
+    @property
+    def about(self) -> dict[str, str]:
+        """The columns every row begins with."""
+        return {"model": self.inside.model, "task": self.inside.task}
+
+    def label(self, adaptation: str, change: str = "") -> str:
+        """Return the label of a main condition, or of a control of it."""
+        return f"{adaptation}-{self.settings['shots']}" + (f"-{change}" if change else "")
+
+    @property
+    def fixed(self) -> list[str]:
+        """The measures of states in the shared basis that were asked for."""
+        known = {*similarity.MEASURES, *ANSWER_OUT}
+        return [name for name in self.settings["measures"] if name in known]
+
+    @cached_property
+    def pairs(self) -> list[Pair]:
+        """All pairs whose conditions have states."""
+        return [pair for pair in self._wanted() if self.inside.has(pair.left, pair.right)]
+
+    def _wanted(self) -> Iterator[Pair]:
+        icl, it, sl, full = (self.label(name) for name in ("icl", "it", "sl", "full"))
+        for left, right in ((ANCHOR, icl), (ANCHOR, it), (icl, it), (icl, sl), (ANCHOR, sl),
+                            (it, sl), (ANCHOR, full), (icl, full), (it, full)):  # fmt: skip
+            yield Pair(left, right, "main")
+        for change in ("unrelated", "neutral", "shuffled"):
+            other_icl, other_it = self.label("icl", change), self.label("it", change)
+            for left, right in ((icl, other_it), (other_icl, it), (other_icl, other_it),
+                                (ANCHOR, other_icl), (ANCHOR, other_it)):  # fmt: skip
+                yield Pair(left, right, "control")
+        for label in (icl, it, ANCHOR):
+            yield Pair(label, STEERED, "control")
+        for label in (icl, it, sl, full):
+            yield Pair(label, f"{label} {OTHER_DRAW}", "floor")
+        yield Pair(it, self.label("it", "restart"), "floor")
+
+    def table(self) -> Rows:
+        """Return the rows of all pairs, layers and measures."""
+        rows: Rows = []
+        for pair in self.pairs:
+            for measure in self.fixed:
+                rows += self._fixed_rows(pair, measure)
+        return rows + self._change_rows() + self._set_rows()
+
+    def _about(self, pair: Pair, position: str, place: int, layers: list[str]) -> dict[str, Any]:
+        cells = [
+            cell
+            for label in (pair.left, pair.right)
+            if (found := self.inside.find(plain(label), position))
+            for cell in found.cells
+        ]
+        return {
+            **self.about,
+            "position": position,
+            "layer": len(layers) - 2 if layers[place] == FINAL else place,
+            "is_final": layers[place] == FINAL,
+            "left": pair.left,
+            "right": pair.right,
+            "role": pair.role,
+            "cell": " ".join(dict.fromkeys(cells)),
+        }
+
+    def _fixed_rows(self, pair: Pair, measure: str) -> Rows:
+        likeness = self.inside.likeness(pair.left, pair.right, measure)
+        layers, rows = self.inside.layers(), []
+        for place in range(len(layers)):
+            values, baseline = likeness.values[place], likeness.baseline[place]
+            if not np.isfinite(values).all() or not np.isfinite(baseline).all():
+                continue
+            rows.append(
+                {
+                    **self._about(pair, "last", place, layers),
+                    "measure": measure,
+                    **_fixed_row(values, baseline, likeness.drawn),
+                    "floor": self.floor(pair, measure, place),
+                }
+            )
+        return rows
+
+    def _change_rows(self) -> Rows:
+        """Return how alike the changes from the anchor are, each from an anchor of its own.
+
+        The anchors are zero-shot under two wordings; without two, there are no such rows.
+        """
+        inside = self.inside
+        worded = [c.label for c in inside.members if c.label.startswith(f"{ANCHOR}-")]
+        worded = [label for label in dict.fromkeys(worded) if inside.has(label)]
+        if len(worded) < 2:
+            return []
+        layers, rows = inside.layers(), []
+        changed = [one for one in self.pairs if not {ANCHOR, STEERED} & {one.left, one.right}]
+        for pair in changed:
+            for place, layer in enumerate(layers):
+                x, y, draws = inside.both(pair.left, pair.right, layer)
+                first, second = (inside.states(label, layer) for label in worded[:2])
+                if np.array_equal(first, second):
+                    continue
+                for name, compare in CHANGES.items():
+                    found = compare(x, first, y, second)
+                    if not (np.isfinite(found.matched).all() and np.isfinite(found.above).all()):
+                        continue
+                    about = self._about(pair, "last", place, layers)
+                    row = _fixed_row(found.matched, found.mismatched, draws != (-1,))
+                    rows.append({**about, "measure": name, **row, "floor": float("nan")})
+        return rows
+
+    def floor(self, pair: Pair, measure: str, place: int) -> float:
+        """Return what the pair would score if its conditions were the same up to chance.
+
+        The lower of what each condition scores against its own other draws; NaN where neither has
+        draws, or where the pair is itself such a comparison.
+        """
+        if pair.role == "floor":
+            return float("nan")
+        found = [
+            float(
+                self.inside.likeness(label, f"{label} {OTHER_DRAW}", measure).values[place].mean()
+            )
+            for label in (pair.left, pair.right)
+            if len(self.inside.draws(label)) > 1
+        ]
+        worst = max if is_distance(measure) else min
+        return worst(found, default=float("nan"))
+
+    def _set_rows(self) -> Rows:
+        """Return the rows of the measures of shape, for the main pairs."""
+        measures = [name for name in self.settings["measures"] if name in shapes.SET_MEASURES]
+        icl_it = f"{self.label('icl')} ~ {self.label('it')}"
+        layers, rows = self.inside.layers(), []
+        for measure in measures:
+            chosen = shapes.SET_MEASURES[measure]
+            for place, layer in enumerate(layers):
+                known: dict[tuple[str, tuple[int, ...]], Any] = {}
+                for pair in (pair for pair in self.pairs if pair.role == "main"):
+                    x, y, draws = self.inside.both(pair.left, pair.right, layer)
+                    for label, own in ((pair.left, x), (pair.right, y)):
+                        if (label, draws) not in known:
+                            known[label, draws] = chosen.prepare(own)
+                    row = self._set_row(chosen, known[pair.left, draws], known[pair.right, draws])
+                    if row is None:
+                        continue
+                    if measure == "rsa" and pair.name == icl_it:
+                        row["mantel_p"] = shapes.mantel(x, y, permutations=PERMUTATIONS)
+                    rows.append(
+                        {**self._about(pair, "last", place, layers), "measure": measure, **row}
+                    )
+        return rows
+
+    def _set_row(self, measure: shapes.SetMeasure, x: Any, y: Any) -> dict[str, Any] | None:
+        queries = measure.num_queries(x)
+        groups = np.arange(queries) % min(JACKKNIFE_GROUPS, queries)
+        left_out = measure.without(x, y, shapes.kept_without(groups))
+        values = measure.between(x, y)
+        if not np.isfinite(values).all() or not np.isfinite(left_out).all():
+            return None
+        found = layered.of_draws(values, left_out)
+        return {
+            **interval(found),
+            "baseline": 0.0,
+            "above": found.value,
+            "above_low": found.low,
+            "above_high": found.high,
+            "floor": float("nan"),
+            "queries": queries,
+            "draws": len(values),
+        }
+
+
+def _fixed_row(values: np.ndarray, baseline: np.ndarray, drawn: bool) -> dict[str, Any]:
+    found, above = layered.mean(values, drawn), layered.mean(values - baseline, drawn)
+    return {
+        **interval(found),
+        "baseline": float(baseline.mean()),
+        "above": above.value,
+        "above_low": above.low,
+        "above_high": above.high,
+        "queries": found.queries,
+        "draws": found.draws,
+    }
+
+
+def interval(found: Mean) -> dict[str, float]:
+    """Return a mean and its interval as columns."""
+    return {"value": found.value, "low": found.low, "high": found.high}
+
+
+def finite_layers(*values: np.ndarray) -> list[int]:
+    """Return the layers between embedding and final norm in which all of these are defined.
+
+    What enters layer 0 is the embedding of a last token that all prompts share: raw cosine is 1
+    there (nearly, where the embedding was tuned, too), and centred measures are undefined.
+    """
+    return [
+        layer
+        for layer in range(1, len(values[0]) - 1)
+        if all(np.isfinite(one[layer]).all() for one in values)
+    ]

@@ -1,0 +1,201 @@
+"""The claim the convergence study begins with, by every measure, and against an untrained copy."""
+
+from typing import Any
+
+import numpy as np
+
+from adaptlens.metrics.answer_out import MOST_ALONE, is_alone
+from adaptlens.stats import layered, statements
+from adaptlens.stats.statements import Claim, Statement
+from adaptlens.studies.convergence.condition_pairs import Compared, Rows
+from adaptlens.studies.convergence.stored_states import ANCHOR, PROJECTED, STEERED, WITHIN
+
+CLAIM = "in-context learning is implicit instruction tuning"
+
+LAST = -2
+"""The last layer before the final norm."""
+
+BESIDE = (WITHIN, PROJECTED, "centred", "cosine")
+"""The measures the claim is shown by: two with the answer taken out, one centred, the paper's."""
+
+WHERE = {WITHIN: "within an answer", PROJECTED: "with the answer projected out"}
+"""What a headline is about, by the measure that judges; else it is states with the answer in."""
+
+SAID = {
+    "supported": "are more alike than",
+    "refuted": "are not more alike than",
+    "not decided": "are not shown to be more alike than",
+}
+
+ROUTES = {"sl": "SL", "full": "full tuning", "steered": "the steered anchor"}
+"""How a headline names the other routes to the same answers."""
+
+
+def implicit_tuning(compared: Compared) -> tuple[Rows, Rows]:
+    """Return the main claim as its measure judges it, and a row per measure and comparison."""
+    icl, it = (compared.label(name) for name in ("icl", "it"))
+    rule = compared.settings["claim"]
+    if not compared.inside.has(ANCHOR, icl, it, compared.label("it", rule["control"])):
+        return [], []
+    asked = dict.fromkeys([rule["measure"], *(m for m in BESIDE if m in compared.fixed)])
+    judged: Rows = []
+    rows: Rows = []
+    for measure in asked:
+        found = _judged(compared, measure)
+        is_judge = measure == rule["measure"]
+        if is_judge:
+            judged.append(_row(compared, found))
+        alike = float(compared.inside.likeness(icl, it, measure).values[LAST].mean())
+        about = {**compared.about, "measure": measure, "judges": "yes" if is_judge else "no",
+                 "state": found.state, "icl_it": alike}  # fmt: skip
+        for one in found.excesses:
+            ends = {"excess": one.value, "low": one.low, "high": one.high, "p_holm": one.p_holm}
+            counted = {"queries": found.queries, "draws": found.draws}
+            rows.append({**about, "over": one.over, "counts": "yes", **ends, **counted})
+        if (full := compared.label("full")) not in routes_of(compared) and compared.inside.has(
+            full
+        ):
+            rows.append({**about, "counts": "no", **_beside(compared, full, measure)})
+    return judged, rows
+
+
+def routes_of(compared: Compared) -> dict[str, str]:
+    """Return the measured conditions that are other routes to the same answers, and their names."""
+    labels = {
+        STEERED if route == "steered" else compared.label(route): ROUTES[route]
+        for route in compared.settings["claim"]["routes"]
+    }
+    return {label: name for label, name in labels.items() if compared.inside.has(label)}
+
+
+def _beside(compared: Compared, label: str, measure: str) -> dict[str, Any]:
+    """Return the excess of ICL ~ IT over ICL and a condition that the claim does not count."""
+    icl, it = (compared.label(name) for name in ("icl", "it"))
+    both, other = (compared.inside.likeness(icl, one, measure) for one in (it, label))
+    draws = [d for d in both.draws if d in other.draws]
+    own, theirs = ([one.draws.index(d) for d in draws] for one in (both, other))
+    mean = layered.mean(both.values[LAST][own] - other.values[LAST][theirs], len(draws) > 1)
+    return {
+        "over": f"ICL ~ {ROUTES['full']}", "excess": mean.value, "low": mean.low,
+        "high": mean.high, "p_holm": float("nan"), "queries": mean.queries, "draws": mean.draws,
+    }  # fmt: skip
+
+
+def _judged(compared: Compared, measure: str) -> Claim:
+    icl, it = (compared.label(name) for name in ("icl", "it"))
+    rule = compared.settings["claim"]
+    control = compared.label("it", rule["control"])
+    pairs = [(icl, it), (ANCHOR, icl), (ANCHOR, it), (icl, control), (ANCHOR, control)]
+    likeness = [compared.inside.likeness(a, b, measure) for a, b in pairs]
+    routes = {
+        name: compared.inside.likeness(icl, label, measure)
+        for label, name in routes_of(compared).items()
+    }
+    return statements.implicit_tuning(*likeness, routes=routes, margin=rule["margin"])
+
+
+def _row(compared: Compared, found: Claim) -> dict[str, Any]:
+    rule = compared.settings["claim"]
+    control = compared.label("it", rule["control"])
+    routes = ", ".join(routes_of(compared).values())
+    shown = headline(compared, found)
+    return {
+        **compared.about,
+        "factor": 1,
+        "claim": CLAIM,
+        "headline": shown,
+        "state": found.state,
+        "line": f"{shown}; {found.line}",
+        "detail": found.line,
+        "effect": found.effect,
+        "low": found.low,
+        "high": found.high,
+        "p": found.p,
+        "p_holm": found.p_holm,
+        "test": f"{rule['measure']} similarity, control {control}, other routes to the same "
+        f"answers: {routes}; clusters over layers",
+        "queries": found.queries,
+        "draws": found.draws,
+    }
+
+
+def headline(compared: Compared, found: Claim) -> str:
+    """Return what was shown, in the words of the test: how often both answer alike, and the rest.
+
+    It names the comparison that decides, with its excess and interval.
+    """
+    icl, it = (compared.label(name) for name in ("icl", "it"))
+    rule = compared.settings["claim"]
+    said = (
+        f"prompt and tuning agree on answers ({compared.inside.agreement(icl, it):.3f} of queries)"
+    )
+    where = WHERE.get(rule["measure"], "with the answer in")
+    if found.decides is None or found.reason:
+        return f"{said}; {where} nothing is decided: {found.reason}"
+    left, is_control, _ = found.decides.over.partition(", less the control's")
+    pair = left.replace("anchor ~ ", "the anchor and ").replace("ICL ~ ", "ICL and ")
+    whose = f"those of {pair}"
+    if is_control:
+        control = compared.label("it", rule["control"])
+        whose += f", by more than tuning on the control ({control}) explains"
+    if found.state == "supported":
+        whose = f"those of every pair they are held against, the nearest being {whose[9:]}"
+    excess = statements.interval(found.decides)
+    return f"{said}; {where} their states {SAID[found.state]} {whose}: {excess}"
+
+
+def alone(compared: Compared) -> str:
+    """Return a note on queries that are alone with their answer; empty where there are none.
+
+    Their similarity within answers is the mean of the draw's others
+    (`metrics.answer_out.within_answers`).
+    """
+    rule = compared.settings["claim"]
+    labels = [ANCHOR, *map(compared.label, ("icl", "it")), compared.label("it", rule["control"])]
+    labels += [label for label in routes_of(compared) if label != STEERED]
+    shares = {}
+    for label in labels:
+        answers = compared.inside.answers(label)
+        if answers is not None and (share := float(np.mean([is_alone(row) for row in answers]))):
+            shares[label] = share
+    if not shares:
+        return ""
+    told = ", ".join(f"{label} {share:.1%}" for label, share in shares.items())
+    return (
+        f"queries to which no other got the same answer ({told}) have no similarity within answers "
+        f"and count as the mean of the others; above {MOST_ALONE:.0%} it is undefined"
+    )
+
+
+def against_untrained(own: Compared, copy: Compared) -> statements.Judged | None:
+    """Return whether ICL and IT are more alike than they are in an untrained copy of the model.
+
+    In the last layer before the final norm, by the measure of the main claim. Not decided where in
+    either model prompting or tuning is not shown to have changed the states: they are alike then
+    for having done nothing. None where a condition is missing, or the
+    likeness undefined.
+    """
+    rule = own.settings["claim"]
+    icl, it = (own.label(name) for name in ("icl", "it"))
+    if not all(one.inside.has(ANCHOR, icl, it) for one in (own, copy)):
+        return None
+    found = [
+        [one.inside.likeness(a, b, rule["measure"]) for a, b in
+         ((icl, it), (ANCHOR, icl), (ANCHOR, it))]
+        for one in (own, copy)
+    ]  # fmt: skip
+    draws = [d for d in found[0][0].draws if d in found[1][0].draws]
+    trained, untrained = (
+        both.values[LAST][[both.draws.index(d) for d in draws]] for both, *_ in found
+    )
+    if not np.isfinite(trained - untrained).all():
+        return None
+    mean = layered.mean(trained - untrained, drawn=True, flips=layered.FLIPS)
+    claim = "ICL and IT are more alike than in an untrained copy of the model"
+    judged = statements.judged([Statement(8, claim, 1, mean)], margin=rule["margin"])[0]
+    reasons = [
+        f"{one.inside.model}: {reason}"
+        for one, (_, icl_moved, it_moved) in zip((own, copy), found, strict=True)
+        if (reason := statements.no_effect(icl_moved, it_moved, rule["margin"]))
+    ]
+    return judged.undecided("; ".join(reasons))

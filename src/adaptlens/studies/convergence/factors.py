@@ -1,0 +1,393 @@
+"""What varies with the factors of the study: one table, and a statement to test per claim."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from adaptlens.conditions import Condition
+from adaptlens.stats import layered, trends
+from adaptlens.stats.layered import Likeness
+from adaptlens.stats.statements import Statement
+from adaptlens.studies.convergence.condition_pairs import Compared, Rows, interval
+from adaptlens.studies.convergence.stored_states import (
+    ANCHOR,
+    OTHER_DRAW,
+    STEERED,
+    at_doses,
+    is_distance,
+)
+
+BINS = 5
+RESEMBLANCE = {
+    "encoder": "sentence encoder",
+    "embedding": "the model's embeddings",
+    "bm25": "BM25",
+    "chrf": "chrF",
+}
+
+
+@dataclass(frozen=True)
+class Factors:
+    """One model on one task: how the similarity of ICL and IT changes with each factor."""
+
+    compared: Compared
+    measure: str
+
+    @property
+    def last(self) -> int:
+        """The layer most is said of: the last one, before the final norm."""
+        return -2
+
+    def likeness(self, left: str, right: str, position: str = "last") -> Likeness:
+        """Return the similarity of two conditions by the measure the claims are judged by."""
+        return self.compared.inside.likeness(left, right, self.measure, position)
+
+    def at_last(self, left: str, right: str, position: str = "last") -> np.ndarray:
+        """Return their similarity [repeats, queries] in the last layer."""
+        return self.likeness(left, right, position).values[self.last]
+
+    def has(self, *labels: str, position: str = "last") -> bool:
+        """Whether these conditions were measured."""
+        return self.compared.inside.has(*labels, position=position)
+
+    def rows(
+        self, factor: str, level: str, x: float, left: str, right: str, position: str = "last"
+    ) -> Rows:
+        """Return the rows of one level of a factor: one per measure, in the last layer."""
+        inside, found = self.compared.inside, []
+        for measure in self.compared.fixed:
+            likeness = inside.likeness(left, right, measure, position)
+            values, baseline = likeness.values[self.last], likeness.baseline[self.last]
+            if not np.isfinite(values).all():
+                continue
+            mean = layered.mean(values, likeness.drawn)
+            found.append(
+                {
+                    **self.compared.about,
+                    "factor": factor,
+                    "level": level,
+                    "x": x,
+                    "pair": f"{left.split('-')[0]} ~ {right.split('-')[0]}",
+                    "left": left,
+                    "right": right,
+                    "measure": measure,
+                    "layer": len(likeness.values) - 2,
+                    **interval(mean),
+                    "baseline": float(baseline.mean()),
+                    "floor": self._floor(left, right, measure, position),
+                    "agreement": inside.agreement(left, right),
+                    "queries": mean.queries,
+                    "draws": mean.draws,
+                }
+            )
+        return found
+
+    def _floor(self, left: str, right: str, measure: str, position: str) -> float:
+        inside, found = self.compared.inside, []
+        for label in (left, right):
+            if "@" not in label and len(inside.draws(label, position)) > 1:
+                other = f"{label} {OTHER_DRAW}"
+                likeness = inside.likeness(label, other, measure, position)
+                found.append(float(likeness.values[self.last].mean()))
+        worst = max if is_distance(measure) else min
+        return worst(found, default=float("nan"))
+
+    def pairs(self) -> Iterator[Statement]:
+        """Yield the paper's main claims, at the last layer, and ICL ~ IT against other routes."""
+        icl, it, sl, full = (self.compared.label(name) for name in ("icl", "it", "sl", "full"))
+        if not self.has(ANCHOR, icl, it):
+            return
+        claims = {
+            "ICL and IT are more alike than the anchor and ICL": (ANCHOR, icl),
+            "ICL and IT are more alike than the anchor and IT": (ANCHOR, it),
+            "ICL is more like IT than like SL": (icl, sl),
+            "ICL is more like IT than like full tuning": (icl, full),
+            "ICL is more like IT than like the anchor steered to IT's answers": (icl, STEERED),
+        }
+        for claim, other in claims.items():
+            if self.has(*other):
+                levels = self._common([(icl, it), other])
+                yield self.statement(1, claim, 1, levels[0] - levels[1])
+
+    def demonstrations(self) -> tuple[Rows, list[Statement]]:
+        """Return similarity by number of demonstrations, and whether it rises."""
+        counts = sorted({*self.compared.settings["counts"], self.compared.settings["shots"]})
+        counts = [k for k in counts if self.has(f"icl-{k}", f"it-{k}")]
+        if len(counts) < 2:
+            return [], []
+        rows: Rows = []
+        for k in counts:
+            for left, right in ((f"icl-{k}", f"it-{k}"), (ANCHOR, f"icl-{k}"), (ANCHOR, f"it-{k}")):
+                rows += self.rows("demonstrations", str(k), float(k), left, right)
+        levels = self._common([(f"icl-{k}", f"it-{k}") for k in counts])
+        slope = trends.slope(levels, _from_0_to_1(np.log2(counts)), flips=layered.FLIPS)
+        claim = (
+            "ICL and IT grow more alike with more demonstrations (change from "
+            f"{counts[0]} to {counts[-1]} along a trend per doubling)"
+        )
+        return rows, [Statement(3, claim, 1, slope)]
+
+    def _common(self, pairs: Sequence[tuple[str, str]], position: str = "last") -> np.ndarray:
+        """Return the similarity of each pair in the last layer over the draws all have."""
+        found = [self.likeness(left, right, position) for left, right in pairs]
+        draws = set.intersection(*(set(one.draws) for one in found if one.drawn))
+        return np.stack([one.values[self.last][[d in draws for d in one.draws]] for one in found])
+
+    def resemblance(self) -> tuple[Rows, Rows, list[Statement]]:
+        """Return similarity by likeness of demonstrations and query: bins, regression, claims."""
+        icl, it = self.compared.label("icl"), self.compared.label("it")
+        source = self._resembling(icl)
+        if source is None or not self.has(icl, it):
+            return [], [], []
+        likeness = self.likeness(icl, it)
+        own = [likeness.draws.index(d) for d in source.draws]
+        y = likeness.values[self.last][own]
+        if not np.isfinite(y).all():
+            return [], [], []
+        predictors = {
+            name: source.arrays[f"resemblance.{name}"]
+            for name in RESEMBLANCE
+            if f"resemblance.{name}" in source.arrays
+        }
+        rows: Rows = []
+        for name, x in predictors.items():
+            for i, found in enumerate(trends.bins(y, x, BINS)):
+                rows.append(
+                    {
+                        **self.compared.about,
+                        "factor": f"resemblance: {RESEMBLANCE[name]}",
+                        "level": f"bin {i + 1} of {BINS}",
+                        "x": found.x,
+                        "pair": "icl ~ it",
+                        "left": icl,
+                        "right": it,
+                        "measure": self.measure,
+                        "layer": len(likeness.values) - 2,
+                        "value": found.y,
+                        "low": found.low,
+                        "high": found.high,
+                        "baseline": float(likeness.baseline[self.last].mean()),
+                        "floor": self._floor(icl, it, self.measure, "last"),
+                        "queries": y.shape[1],
+                        "draws": len(y),
+                    }
+                )
+        fitted, statements = [], []
+        found_rows = trends.regression(y, predictors)
+        carrying = trends.carriers(found_rows)
+        for row in found_rows:
+            fitted.append(
+                {
+                    **self.compared.about,
+                    "measure": self.measure,
+                    "predictor": RESEMBLANCE[row.name],
+                    **_coefficient("alone", row.alone),
+                    **_coefficient("together", row.together),
+                    "partial_r2": row.partial_r2,
+                    "vif": row.vif,
+                    "carries": "yes" if row.name in carrying else "no",
+                }
+            )
+            claim = (
+                "ICL and IT are more alike where query and demonstrations resemble each other, by "
+                f"{RESEMBLANCE[row.name]} (per standard deviation)"
+            )
+            statements.append(Statement(4, claim, 1, row.mean))
+        return rows, fitted, statements
+
+    def _resembling(self, label: str) -> Condition | None:
+        return next(
+            (
+                c for c in self.compared.inside.members
+                if c.label == label and any(n.startswith("resemblance.") for n in c.arrays)
+            ),
+            None,
+        )  # fmt: skip
+
+    def labels(self) -> tuple[Rows, list[Statement]]:
+        """Return similarity by share of wrong labels; the paper says it barely changes.
+
+        With the answers left in, it follows how often prompt and tuning still answer alike, which
+        wrong labels change; `agreement` stands beside it.
+        """
+        shares = [0.0, *self.compared.settings["wrong"]]
+        known: list[tuple[float, str, str]] = []
+        for share in sorted(set(shares)):
+            change = f"wrong-{round(100 * share)}" if share else ""
+            icl, it = (self.compared.label(name, change) for name in ("icl", "it"))
+            if self.has(icl, it):
+                known.append((share, icl, it))
+        if len(known) < 2:
+            return [], []
+        rows: Rows = []
+        for share, icl, it in known:
+            for left, right in ((icl, it), (ANCHOR, icl), (ANCHOR, it)):
+                rows += self.rows("wrong labels", f"{share:.0%}", share, left, right)
+        levels = self._common([(icl, it) for _, icl, it in known])
+        statements = [
+            self.statement(
+                5, f"{share:.0%} wrong labels leave ICL ~ IT as it is", 0, levels[i] - levels[0]
+            )
+            for i, (share, _, _) in enumerate(known)
+            if share
+        ]
+        return rows, statements
+
+    def task(self) -> tuple[Rows, list[Statement]]:
+        """Return similarity under demonstrations of another task; the paper says all rise."""
+        icl, it = self.compared.label("icl"), self.compared.label("it")
+        other_icl = self.compared.label("icl", "unrelated")
+        other_it = self.compared.label("it", "unrelated")
+        if not self.has(icl, it, other_icl, other_it):
+            return [], []
+        rows: Rows = []
+        for level, a, b in (("own task", icl, it), ("another task", other_icl, other_it)):
+            for left, right in ((a, b), (ANCHOR, a), (ANCHOR, b)):
+                rows += self.rows("task of the demonstrations", level, float("nan"), left, right)
+        claims = (
+            ("ICL ~ IT", (other_icl, other_it), (icl, it)),
+            ("anchor ~ ICL", (ANCHOR, other_icl), (ANCHOR, icl)),
+            ("anchor ~ IT", (ANCHOR, other_it), (ANCHOR, it)),
+        )
+        statements = []
+        for name, other, own in claims:
+            levels = self._common([own, other])
+            claim = f"demonstrations of another task raise {name}"
+            statements.append(self.statement(6, claim, 1, levels[1] - levels[0]))
+        return rows, statements
+
+    def generation(self) -> tuple[Rows, list[Statement]]:
+        """Return the main pairs at the tokens of a generated answer, teacher-forced."""
+        icl, it, sl = (self.compared.label(name) for name in ("icl", "it", "sl"))
+        rows: Rows = []
+        statements: list[Statement] = []
+        for position in ("last", "answer_first", "answer_mean"):
+            if not self.has(ANCHOR, icl, it, position=position):
+                continue
+            for left, right in ((icl, it), (ANCHOR, icl), (ANCHOR, it), (icl, sl)):
+                if self.has(left, right, position=position):
+                    rows += self.rows("generation", position, float("nan"), left, right, position)
+            both = self.at_last(icl, it, position)
+            if np.isfinite(both).all():
+                statements += [
+                    self.statement(
+                        7,
+                        f"in generation ({position.replace('_', ' ')}), ICL and IT are more alike "
+                        f"than {name}",
+                        1,
+                        both - self.at_last(ANCHOR, other, position),
+                    )
+                    for other, name in ((icl, "the anchor and ICL"), (it, "the anchor and IT"))
+                ]
+        return rows, statements
+
+    def prompt(self) -> tuple[Rows, list[Statement]]:
+        """Return how near better prompts alone bring the anchor to ICL and IT."""
+        icl, it = self.compared.label("icl"), self.compared.label("it")
+        worded = [
+            c.label for c in self.compared.inside.members
+            if c.adaptation == "zero_shot" and c.arguments.get("wording")
+        ]  # fmt: skip
+        if not worded or not self.has(ANCHOR, icl, it):
+            return [], []
+        rows: Rows = []
+        for label in (ANCHOR, *worded):
+            name = label.removeprefix(f"{ANCHOR}-") if label != ANCHOR else "plain"
+            for right in (icl, it):
+                rows += self.rows("prompt", name, float("nan"), label, right)
+        rows += self.rows("prompt", "demonstrations", float("nan"), icl, it)
+        nearest = max(worded, key=lambda label: self.at_last(label, icl).mean())
+        claim = (
+            "no better prompt alone comes as near to ICL as IT does (nearest: "
+            f"{nearest.removeprefix(f'{ANCHOR}-')})"
+        )
+        effect = self.at_last(icl, it) - self.at_last(nearest, icl)
+        return rows, [self.statement(9, claim, 1, effect, among=len(worded))]
+
+    def position(self) -> tuple[Rows, list[Statement]]:
+        """Return the pairs at other tokens, and how the answers in a prompt relate to its end."""
+        icl, it, sl = (self.compared.label(name) for name in ("icl", "it", "sl"))
+        rows: Rows = []
+        statements: list[Statement] = []
+        for position in ("last", "separator", "instruction"):
+            if not self.has(ANCHOR, icl, it, position=position):
+                continue
+            for left, right in ((icl, it), (ANCHOR, icl), (ANCHOR, it), (icl, sl)):
+                if self.has(left, right, position=position):
+                    rows += self.rows("position", position, float("nan"), left, right, position)
+            both = self.at_last(icl, it, position)
+            if position != "last" and np.isfinite(both).all():
+                effect = both - self.at_last(ANCHOR, it, position)
+                claim = f"at the {position}, ICL and IT are more alike than the anchor and IT"
+                statements.append(self.statement(10, claim, 1, effect))
+        if self.has(icl, position="labels"):
+            for right in filter(self.has, (icl, it, ANCHOR)):
+                rows += self.rows(
+                    "position", "labels ~ last", float("nan"), f"{icl} @labels", right
+                )
+        return rows, statements
+
+    def dose(self) -> tuple[Rows, list[Statement]]:
+        """Return how near tuning is to ICL after each number of steps, at each rate."""
+        icl = self.compared.label("icl")
+        paths = [c for c in self.compared.inside.members if c.adaptation == "it_path"]
+        rows: Rows = []
+        statements: list[Statement] = []
+        for path in paths:
+            found = at_doses(path)
+            self.compared.inside.add(found.values())
+            name = path.label.partition("-path")[2].removeprefix("-rate-") or "default rate"
+            for dose, one in found.items():
+                for left in filter(self.has, (icl, ANCHOR)):
+                    rows += self.rows(f"dose: {name}", str(dose), float(dose), left, one.label)
+            if path.label.endswith("-path") and len(found) > 2 and self.has(icl):
+                labels = [one.label for one in found.values()]
+                statements += self._dose_statements(icl, list(found), labels)
+        return rows, statements
+
+    def _dose_statements(
+        self, icl: str, doses: Sequence[int], labels: Sequence[str]
+    ) -> list[Statement]:
+        levels = self._common([(icl, label) for label in labels])
+        steps = _from_0_to_1(np.log2(1 + np.array(doses, float)))
+        slope = trends.slope(levels, steps, flips=layered.FLIPS)
+        means = levels.mean((1, 2))
+        best = int(means.argmax())
+        passed = layered.mean(levels[best] - levels[-1], drawn=True, flips=layered.FLIPS)
+        return [
+            Statement(
+                11,
+                f"tuning moves towards ICL (change over {doses[-1]} steps along a trend per "
+                "doubling)",
+                1,
+                slope,
+            ),
+            Statement(
+                11,
+                f"tuning passes by ICL: it is nearest after {doses[best]} of {doses[-1]} steps (p "
+                "corrected for the choice of the nearest)",
+                1,
+                replace(passed, p=min(1.0, len(doses) * passed.p)),
+            ),
+        ]
+
+    def statement(
+        self, factor: int, claim: str, sign: int, effect: np.ndarray, among: int = 1
+    ) -> Statement:
+        """Return a claim about an effect [repeats, queries], the weakest `among` several."""
+        mean = layered.mean(effect, drawn=len(effect) > 1, flips=layered.FLIPS)
+        return Statement(factor, claim, sign, mean, among)
+
+
+def _from_0_to_1(levels: np.ndarray) -> np.ndarray:
+    """Return levels scaled so that a slope on them is the change from the first to the last."""
+    return (levels - levels.min()) / (levels.max() - levels.min())
+
+
+def _coefficient(name: str, found: Any) -> dict[str, float]:
+    return {
+        name: found.value, f"{name}_low": found.low, f"{name}_high": found.high,
+        f"{name}_p": found.p,
+    }  # fmt: skip

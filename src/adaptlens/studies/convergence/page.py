@@ -1,0 +1,305 @@
+"""The convergence study as one self-contained HTML page, and as figures beside it."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adaptlens.report.entries import cells_by_condition
+from adaptlens.report.frame import other_tables, publish
+from adaptlens.report.images import FORMATS, Figure, Wanted
+from adaptlens.report.study_page import StudyReport, browsed, render_study
+from adaptlens.report.theme import PAIRS, SIMILARITIES, in_order, look, pair_of
+from adaptlens.studies.convergence import figures_claim, figures_levels
+from adaptlens.studies.convergence import tables as tabled
+from adaptlens.studies.convergence.figures import (
+    agreement,
+    bars,
+    heat,
+    last_layer,
+    of_pairs,
+    over_layers,
+)
+from adaptlens.studies.convergence.figures import lens as lens_
+from adaptlens.studies.convergence.state_map import HEIGHT, WIDTH, embedded, state_maps
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+IMPLICIT = "in-context learning is implicit instruction tuning"
+"""How the claim reads that the page begins with."""
+
+NAMED = {
+    "task": "task of the demonstrations",
+    "generation": "generation",
+    "prompt": "prompt",
+    "position": "position",
+}
+CURVES = {
+    "demonstrations": "demonstrations",
+    "resemblance": "resemblance",
+    "labels": "wrong labels",
+    "dose": "dose",
+}
+"""The sections whose figure has names, or numbers, for levels, and the factor each shows."""
+
+TITLES = {
+    "demonstrations": "Number of demonstrations",
+    "resemblance": "Likeness of query and demonstrations",
+    "labels": "Wrong labels",
+    "task": "Demonstrations of another task",
+    "generation": "Generation",
+    "prompt": "Better prompts without demonstrations",
+    "position": "Position of the token",
+    "dose": "Tuning dose",
+}
+"""The headings of the factors' sections, in their order on the page."""
+
+SHOWN = ("cosine", "centred", "within", "projected")
+"""The measures of the figures of pairs: the paper's, and with the answer taken out."""
+
+KNOWN = {
+    "implicit", "claims", "pairs", "factors", "u_shape", "regression", "behaviour",
+    "pair_behaviour", "lens", "models",
+}  # fmt: skip
+"""The tables that the page has sections for."""
+
+TICKS = "Broad, faint tick: the same pair with mismatched queries. Thin tick: its noise floor."
+LINES = "For ICL ~ IT, dashed: mismatched queries; dotted: the noise floor."
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ConvergenceReport(StudyReport):
+    """Everything the page of a convergence study shows.
+
+    Attributes:
+        map: points in two dimensions: model, task, layer, condition, query, gold, x, y.
+    """
+
+    map: "pd.DataFrame"
+
+    @property
+    def measure(self) -> str:
+        """The measure by which the claims are judged."""
+        return str(self.settings.get("claim", {}).get("measure", "within"))
+
+
+def write(report: ConvergenceReport, path: Path | str, *, formats: Iterable[str] = FORMATS) -> Path:
+    """Write the page and its figures, see `publish`; return the page's path."""
+    return publish(path, wanted(report), partial(html, report), formats)
+
+
+def html(report: ConvergenceReport, figures: Mapping[str, Figure]) -> str:
+    """Return the page as one string."""
+    from markupsafe import Markup
+
+    pairs = report.table("pairs")
+    maps = state_maps(report.map)
+    about = {(claim["task"], claim["model"]) for claim in report.claims}
+    return render_study(
+        __package__,
+        report,
+        figures,
+        ["page.js", "map.js"] if maps else ["page.js"],
+        grids=_grids(report),
+        titles=TITLES,
+        implicit=[claim for claim in report.claims if claim["claim"] == IMPLICIT],
+        claims_by_factor=_by_factor(report.claims),
+        several=len(about) > 1,
+        several_models=len({model for _, model in about}) > 1,
+        adaptations=[(name, look(name)) for name in _adaptations(report)],
+        pair_looks=[
+            (name, one) for name, one in PAIRS.items() if one.meaning and name in _named(report)
+        ],
+        maps=maps,
+        map_size=(WIDTH, HEIGHT),
+        map_data=Markup(embedded(maps)),
+        **browsed(None if pairs is None else tabled.everything(pairs), ("task", "model")),
+    )
+
+
+def wanted(report: ConvergenceReport) -> Iterator[Wanted]:
+    """Yield the figures that the report has rows for."""
+    measures = tuple(dict.fromkeys(("cosine", report.measure)))
+    judged = SIMILARITIES.get(report.measure, report.measure)
+    if (implicit := report.table("implicit")) is not None and implicit["excess"].notna().any():
+        margin = report.settings["claim"]["margin"]
+        yield Wanted(
+            "implicit",
+            "How much more alike ICL and IT are in the last layer than the pairs they are held "
+            f"against, with 95% intervals, by the measure that judges ({judged}) and by others. "
+            f"The line is the margin, {margin:g}: the claim needs every interval beyond it. The "
+            "steered anchor is the anchor's states moved, for each answer, by the mean change of "
+            "tuning: IT's answers and nothing else of IT. Hollow: beside, not "
+            f"counted. {_n(implicit)}",
+            partial(figures_claim.excesses, implicit, margin=margin),
+        )
+    if (pairs := report.table("pairs")) is not None:
+        shown = [one for one in SHOWN if one in set(pairs["measure"])]
+        main = pairs[pairs["role"] == "main"]
+        if len(last := last_layer(of_pairs(main))):
+            yield Wanted(
+                "pairs",
+                "How alike the states of two conditions are, out of the last layer and before the "
+                f"final norm: mean over queries and draws with 95% intervals. {TICKS} {_n(last)}",
+                partial(bars, pairs, measures=shown),
+            )
+            yield Wanted(
+                "layers",
+                "The same over all layers; layer 0 is the embedding of the last token, which all "
+                "prompts share, so that the lower layers are alike in any pair; the hollow marks "
+                f"are after the final norm. Bands: 95% intervals. {LINES} Where all states are "
+                f"equal, a centred cosine is undefined and left out. {_n(main)}",
+                partial(over_layers, pairs, measures=shown),
+            )
+            tuned = ("icl ~ it", "icl ~ sl")
+            if set(tuned) <= set(last["pair"]):
+                yield Wanted(
+                    "it-against-sl",
+                    "Is ICL more like tuning with the instruction (IT) or without it (SL)? Bands: "
+                    f"95% intervals. {LINES} {_n(main)}",
+                    partial(over_layers, pairs, measures=measures, only=tuned),
+                )
+        yield Wanted(
+            "heat",
+            f"Every pair in every layer: {judged} less that of mismatched queries. Stronger blue: "
+            f"more alike; orange: less alike than mismatched queries. {_n(pairs)}",
+            partial(heat, pairs, measure=report.measure),
+        )
+        if last["model"].nunique() > 1:
+            names = [re.sub(r"[^:/]*/", "", model) for model in last["model"]]
+            each = last.assign(factor="model", level=names, model="", x=float("nan"))
+            drawn = each[each["pair"].isin([p for p, one in PAIRS.items() if one.meaning])]
+            yield Wanted(
+                "models",
+                f"The pairs out of each model's last layer, with 95% intervals. {TICKS} {_n(last)}",
+                partial(figures_levels.named, drawn, "model", measures=measures),
+            )
+    yield from _of_factors(report, measures, judged)
+    if (both := report.table("pair_behaviour")) is not None:
+        yield Wanted(
+            "agreement",
+            "How alike a pair is inside, in the last layer, against how often it gives the same "
+            "answer. In colour: the main pairs. Hollow: controls and second seeds.",
+            partial(agreement, both),
+        )
+    if (lens := report.table("lens")) is not None:
+        yield Wanted(
+            "lens",
+            "How far apart the answers are that the model's own final norm and unembedding read "
+            f"from each layer. Bands: 95% intervals. {_n(lens)}",
+            partial(lens_, lens),
+        )
+
+
+def _of_factors(
+    report: ConvergenceReport, measures: Sequence[str], judged: str
+) -> Iterator[Wanted]:
+    """Yield the figures of the factors, and of the regression on likeness."""
+    said = {
+        "demonstrations": "Similarity in the last layer by number of demonstrations.",
+        "resemblance": "ICL ~ IT in the last layer by how much a query resembles its draw's "
+        "demonstrations, in bins of equal size, by each measure of likeness.",
+        "labels": "Similarity in the last layer by share of wrong labels among the demonstrations.",
+        "dose": f"Similarity in the last layer along tuning ({judged}), by learning rate.",
+        "task": "Similarity in the last layer with demonstrations of the task itself and of "
+        "another one.",
+        "generation": "Similarity in the last layer at the end of the prompt, at the answer's "
+        "first token and averaged over its tokens (the right answer is given).",
+        "prompt": "How near the anchor comes to ICL and IT in the last layer by a better prompt "
+        "alone; last, what demonstrations and tuning reach.",
+        "position": "Similarity in the last layer at other tokens of the prompt; last, answers in "
+        "the demonstrations against the end of a prompt.",
+    }
+    factors = report.table("factors")
+    for name, factor in {**CURVES, **NAMED}.items():
+        if factors is None:
+            break
+        if (rows := figures_levels.of_factor(factors, factor)).empty:
+            continue
+        kept = (report.measure,) if name in ("dose", "resemblance") else measures
+        chart = figures_levels.curve if name in CURVES else figures_levels.named
+        lines = TICKS if name in NAMED else "" if name == "resemblance" else LINES
+        yield Wanted(
+            name,
+            " ".join(filter(None, [said[name], "Bars: 95% intervals." if name in CURVES else
+                                   "Lines: 95% intervals.", lines, _n(rows)])),
+            partial(chart, factors, factor, measures=kept),
+        )  # fmt: skip
+    if (fitted := report.table("regression")) is not None:
+        yield Wanted(
+            "regression",
+            "Change of ICL ~ IT per standard deviation of each likeness, with 95% intervals over "
+            "queries and draws. Filled: alone. Hollow: with all of them in the regression.",
+            partial(figures_levels.regression, fitted),
+        )
+
+
+def _grids(report: ConvergenceReport) -> dict[str, Any]:
+    """Return the page's tables by name; those the report does not know come under "others"."""
+    tables, cells = report.tables, cells_by_condition(report.cells)
+    found: dict[str, Any] = {
+        "claims": tabled.claims(report.claims),
+        "implicit": tabled.implicit(tables),
+        "u_shape": tabled.u_shape(tables),
+        "regression": tabled.regression(tables),
+        "behaviour": tabled.behaviour(tables, cells),
+        "pair_behaviour": tabled.pair_behaviour(tables, cells),
+        "lens": tabled.lens(tables, cells),
+        "models": tabled.models(tables),
+        "pairs": [],
+        "factors": dict.fromkeys(TITLES),
+        **other_tables(tables, KNOWN, report.cells),
+    }
+    if (pairs := report.table("pairs")) is not None:
+        last = last_layer(of_pairs(pairs))
+        for role, caption in (
+            ("main", "Main pairs in the last layer"),
+            ("control", "Controls in the last layer"),
+            ("floor", "Noise floors in the last layer: other draws, other tuning seeds"),
+        ):
+            grid = tabled.pairs(last[last["role"] == role], f"pairs-{role}", caption, cells)
+            found["pairs"] += [grid] if grid else []
+    if (factors := report.table("factors")) is not None:
+        for name, factor in {**CURVES, **NAMED}.items():
+            rows = figures_levels.of_factor(factors, factor)
+            found["factors"][name] = tabled.factor(rows, f"factor-{name}", TITLES[name], cells)
+    return found
+
+
+def _by_factor(claims: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """Return the claims of each factor, but the one that the page begins with."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for claim in (claim for claim in claims if claim["claim"] != IMPLICIT):
+        found.setdefault(tabled.FACTORS.get(claim["factor"], ""), []).append(claim)
+    return found
+
+
+def _adaptations(report: ConvergenceReport) -> list[str]:
+    pairs = report.table("pairs")
+    if pairs is None:
+        return []
+    main = pairs[pairs["role"] == "main"]
+    named = {name for pair in _named(report) for name in pair.split(" ~ ")} if len(main) else set()
+    return in_order(named)
+
+
+def _named(report: ConvergenceReport) -> set[str]:
+    """Return the names of the main pairs."""
+    if (pairs := report.table("pairs")) is None:
+        return set()
+    main = pairs[pairs["role"] == "main"]
+    return {pair_of(a, b) for a, b in zip(main["left"], main["right"], strict=True)}
+
+
+def _n(rows: "pd.DataFrame") -> str:
+    """Return "n = 60 queries × 5 to 8 draws.", or nothing where that is not known."""
+    if not {"queries", "draws"} <= set(rows.columns) or rows.empty:
+        return ""
+    parts = []
+    for name in ("queries", "draws"):
+        low, high = int(rows[name].min()), int(rows[name].max())
+        parts.append(f"{low} {name}" if low == high else f"{low} to {high} {name}")
+    return f"n = {' × '.join(parts)}."

@@ -1,0 +1,392 @@
+"""The convergence study: does in-context learning do to hidden states what tuning does?
+
+Carries out Duan et al. (arXiv 2311.10367) on any model and task, with controls, a noise floor and
+tests. `plan` lays out the cells, `convergence_tables.analyse` reads them.
+"""
+
+import importlib.util
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adaptlens import tasks
+from adaptlens.cells import Cell, Study, cut, resolve, task_digest
+from adaptlens.engines import Reporter
+from adaptlens.errors import UserError
+from adaptlens.models import identity, shape
+from adaptlens.prompts import controls, render, selection
+from adaptlens.store import Run
+from adaptlens.studies.convergence.analyse import analyse
+from adaptlens.studies.convergence.config import ConvergenceConfig, convergence_config
+from adaptlens.studies.driver import carry_out
+from adaptlens.studies.least import check_measures
+from adaptlens.studies.running import (
+    UNTRAINED,
+    Silent,
+    Studied,
+    load_task,
+    progress,
+    shown_names,
+    write_tables,
+)
+from adaptlens.types import Task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from adaptlens.studies.convergence.page import ConvergenceReport
+
+GENERATION = "translation"
+MOST_FULLY_TUNED = 10**9
+"""Models with more parameters are fully tuned only where that is asked for."""
+
+UNRELATED = {"choice": "translation", "generation": "sentiment"}
+"""The task whose examples are unrelated ones, unless another is asked for."""
+
+BEHAVIOUR: tuple[str, dict[str, Any]] = ("behaviour", {})
+
+
+class Convergence(Studied):
+    """What the convergence study found: claims, tables, pairs, and the page."""
+
+    @property
+    def pairs(self) -> "pd.DataFrame":
+        """Similarity of every pair of conditions in every layer, by every measure."""
+        return self.report.tables["pairs"]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A condition of the study: an adaptation, its draws, and what is measured."""
+
+    name: str
+    arguments: dict[str, Any]
+    draws: int
+    measurements: tuple[tuple[str, dict[str, Any]], ...]
+
+
+def plan(config: ConvergenceConfig) -> Study:
+    """Return every cell the study needs, each with all its draws.
+
+    Raises:
+        UserError: an unknown model or task, more examples asked for than there are, or fewer test
+            items than a measure takes.
+    """
+    notes: list[str] = []
+    loaded = [_with_unrelated(load_task(source, config), config) for source in config.tasks]
+    extra = []
+    if "generation" in config.factors and all(task.kind == "choice" for task in loaded):
+        extra.append(_with_unrelated(load_task(GENERATION, config), config))
+    for task in (*loaded, *extra):
+        check_measures(task, config.measures)
+    digests = {id(task): task_digest(task) for task in (*loaded, *extra)}
+    measures = _resemblances(config, notes)
+    names = list(config.models)
+    untrained = [UNTRAINED + name for name in names if config.untrained and "models" in
+                 config.factors and not name.startswith(UNTRAINED)]  # fmt: skip
+    cells: list[Cell] = []
+    for name, shown in shown_names([*names, *untrained]).items():
+        model = identity.identify(
+            name, dtype=config.dtype, chat=config.chat, quantize=config.quantize
+        )
+        model["name"] = shown
+        few = name in untrained
+        for task in (*loaded, *([] if few else extra)):
+            light = few or task in extra
+            _check_sizes(task, config, light)
+            full = 0 if light else _full_draws(name, config, notes)
+            wanted = _main(task, config, config.factor_draws if light else config.draws, full)
+            if not light:
+                counts = _that_fit(name, task, config, notes)
+                wanted += [*_controls(config), *_factors(task, config, counts, measures)]
+            cells += _cells(wanted, model, task, digests[id(task)], config)
+    by_digest = {digests[id(task)]: task for task in (*loaded, *extra)}
+    return Study(
+        "convergence", asdict(config), tuple(cells), by_digest, tuple(dict.fromkeys(notes))
+    )
+
+
+def _with_unrelated(task: Task, config: ConvergenceConfig) -> Task:
+    """Return the task with training items of another one, each with its own options."""
+    given: dict[str, Any] = {**(config.unrelated or {"path": UNRELATED[task.kind]})}
+    other = tasks.load(given.pop("path"), seed=config.seed, **given)
+    if other.name == task.name:
+        raise UserError(
+            f"task '{task.name}' was given as its own unrelated task; name another (unrelated)."
+        )
+    items = tuple(replace(e, choices=e.choices or other.choices) for e in other.train)
+    note = f"unrelated demonstrations are of the task '{other.name}'"
+    return replace(task, unrelated=items, notes=(*task.notes, note))
+
+
+def _resemblances(config: ConvergenceConfig, notes: list[str]) -> list[str]:
+    """Return the measures of resemblance that can be had here."""
+    if importlib.util.find_spec("sentence_transformers"):
+        return ["encoder", "embedding", "bm25", "chrf"]
+    notes.append(
+        "resemblance by a sentence encoder was not measured: the package sentence-transformers is "
+        "not installed (pip install 'adaptlens[embeddings]')"
+    )
+    return ["embedding", "bm25", "chrf"]
+
+
+def _check_sizes(task: Task, config: ConvergenceConfig, light: bool) -> None:
+    counts = () if light or "demonstrations" not in config.factors else config.counts
+    largest = max((config.shots, *counts))
+    for name, have in (("training split", len(task.train)), ("unrelated", len(task.unrelated))):
+        need = config.shots if name == "unrelated" else largest
+        if need > have:
+            raise UserError(
+                f"{need} examples were asked for, but the {name} of task '{task.name}' has {have}; "
+                f"ask for at most {have} (shots, counts), or give more data."
+            )
+
+
+def _that_fit(
+    model: str, task: Task, config: ConvergenceConfig, notes: list[str]
+) -> tuple[int, ...]:
+    """Return the numbers of demonstrations whose prompts fit the model's context in every draw."""
+    if "demonstrations" not in config.factors:
+        return ()
+    limit, lengths = shape.context_tokens(model), shape.token_counts
+    counts = tuple(k for k in config.counts if k != config.shots)
+    if limit is None:
+        return counts
+    own = render.render(task, (), task.test[0]).text
+    shown = lengths(model, [task.instruction, *(q.input for q in task.test)])
+    fixed = len(own.encode()) + max(shown) + task.max_new_tokens + 8
+    each = [
+        render.render(replace(task, instruction=""), (e,), task.test[0]).text for e in task.train
+    ]
+    empty = render.render(replace(task, instruction=""), (), task.test[0]).text
+    size = {
+        e.id: n for e, n in zip(task.train, lengths(model, [t[: -len(empty)] for t in each]),
+                                strict=True)
+    }  # fmt: skip
+    fit = []
+    for k in counts:
+        drawn = (
+            selection.demonstrations(task, d, k, selection=config.selection, seed=config.seed)
+            for d in range(config.factor_draws)
+        )
+        if fixed + max(sum(size[e.id] + 1 for e in demos) for demos in drawn) <= limit:
+            fit.append(k)
+    if left_out := sorted(set(counts) - set(fit)):
+        notes.append(
+            f"{task.name}: {', '.join(map(str, left_out))} demonstrations do not fit the context "
+            f"of '{model}' ({limit} tokens) and are left out"
+        )
+    return tuple(fit)
+
+
+def _full_draws(model: str, config: ConvergenceConfig, notes: list[str]) -> int:
+    """Return in how many draws all weights are tuned: a control of small models, unless asked."""
+    if config.full is not None:
+        return config.draws if config.full else 0
+    size = shape.num_parameters(identity.locate(model))
+    if config.quantize or config.dtype == "float16":
+        why = "is not loaded as it could be trained"
+    elif not 0 < size <= MOST_FULLY_TUNED:
+        why = f"has more than {MOST_FULLY_TUNED:,} parameters, or does not say how many"
+    else:
+        return config.factor_draws
+    notes.append(f"full tuning, a control, was left out: '{model}' {why} (full: true takes it in)")
+    return 0
+
+
+def _main(task: Task, config: ConvergenceConfig, draws: int, full: int) -> list[Wanted]:
+    """Return the anchor, ICL, IT and SL, and full tuning in its own number of draws."""
+    positions = ["last"]
+    if task.kind == "generation":
+        positions += ["answer_first", "answer_mean"]
+    measured = (BEHAVIOUR, _hidden(config, positions))
+    conditions = {"icl": draws, "it": draws, "sl": draws, "full": full}
+    return [
+        Wanted("zero_shot", {}, 1, measured),
+        *(
+            Wanted(name, {"examples": config.shots}, count, measured)
+            for name, count in conditions.items()
+            if count
+        ),
+    ]
+
+
+def _hidden(config: ConvergenceConfig, positions: Sequence[str]) -> tuple[str, dict[str, Any]]:
+    return ("hidden", {"positions": tuple(positions), "keep": config.keep})
+
+
+def _controls(config: ConvergenceConfig) -> list[Wanted]:
+    """Return what the main conditions are held against; the claim's control has all draws."""
+    found = []
+    measured = (BEHAVIOUR, _hidden(config, ["last"]))
+    for change in (controls.SHUFFLED, controls.UNRELATED, controls.NEUTRAL):
+        for name in ("icl", "it"):
+            whole = change == config.claim["control"] and name == "it"
+            draws = config.draws if whole else config.factor_draws
+            given = {"examples": config.shots, "change": change}
+            found.append(Wanted(name, given, draws, measured))
+    again = {"examples": config.shots, "restart": 1}
+    return [*found, Wanted("it", again, config.factor_draws, measured)]
+
+
+def _factors(
+    task: Task, config: ConvergenceConfig, counts: Sequence[int], measures: Sequence[str]
+) -> Iterator[Wanted]:
+    """Yield the conditions that vary one thing each."""
+    draws, last = config.factor_draws, _hidden(config, ["last"])
+    both = (BEHAVIOUR, last)
+    for count in counts:
+        for name in ("icl", "it"):
+            yield Wanted(name, {"examples": count}, draws, both)
+    if "resemblance" in config.factors:
+        likeness = ("resemblance", {"measures": tuple(measures), "encoder": config.encoder})
+        yield Wanted("icl", {"examples": config.shots}, config.draws, (likeness,))
+    if "labels" in config.factors:
+        for share in config.wrong:
+            for name in ("icl", "it"):
+                change = f"wrong-{round(100 * share)}"
+                yield Wanted(name, {"examples": config.shots, "change": change}, draws, both)
+    if "prompt" in config.factors:
+        for wording, text in (config.wordings or controls.WORDINGS).items():
+            if "{choices}" not in text or task.choices:
+                yield Wanted("zero_shot", {"wording": wording, "text": text}, 1, both)
+    others = [p for p in config.positions if p != "last" and not p.startswith("answer")]
+    if "position" in config.factors and others:
+        measured = (_hidden(config, others),)
+        yield Wanted("zero_shot", {}, 1, measured)
+        for name in ("icl", "it", "sl"):
+            yield Wanted(name, {"examples": config.shots}, draws, measured)
+    if "dose" in config.factors:
+        path = {"examples": config.shots, "doses": config.doses}
+        rates = [{"rate": r} for r in config.rates] or [{"times": 0.5}, {"times": 2.0}]
+        for rate in ({}, *rates):
+            yield Wanted("it_path", {**path, **rate}, draws, both)
+
+
+def _cells(
+    wanted: Sequence[Wanted],
+    model: dict[str, Any],
+    task: Task,
+    digest: str,
+    config: ConvergenceConfig,
+) -> Iterator[Cell]:
+    described = {
+        "name": task.name,
+        "digest": digest,
+        "kind": task.kind,
+        "queries": len(task.test),
+        "seed": config.seed,
+    }
+    for one in wanted:
+        component, made = resolve("adaptation", one.name, **one.arguments, **_common(one, config))
+        measured = tuple(resolve("measurement", name, **given)[0] for name, given in
+                         one.measurements)  # fmt: skip
+        draws = (-1,) if one.name == "zero_shot" else tuple(range(one.draws))
+        cell = Cell(model, described, component, made.label, measured, draws, config.seed)
+        yield from cut(cell, made.draws_per_cell)
+
+
+def _common(one: Wanted, config: ConvergenceConfig) -> dict[str, Any]:
+    """Return the arguments that all conditions of an adaptation share."""
+    if one.name == "zero_shot":
+        return {}
+    drawn = {"selection": config.selection, "seed": config.seed}
+    if one.name == "icl":
+        return {**drawn, "on_overflow": config.on_overflow}
+    tune = {k: v for k, v in config.tune.items() if v is not None}
+    if one.name == "it_path":
+        tune = {k: v for k, v in tune.items() if k not in ("steps", "rate", "schedule")}
+    if one.name == "full":
+        tune = {k: v for k, v in tune.items() if k not in ("rank", "alpha", "targets", "dropout")}
+    return {**drawn, **{k: v for k, v in tune.items() if k not in one.arguments}}
+
+
+def planned_work(study: Study, out: str | Path | None) -> list[dict[str, Any]]:
+    """Return one row per condition: draws wanted and done, and the bytes its states will take."""
+    sizes = {
+        shown: shape.state_numbers(name) for name, shown in shown_names(sources(study)).items()
+    }
+    return [
+        {
+            **one.named,
+            "measured": " ".join(measured.name for measured in one.cells[0].measurements),
+            **one.counted,
+            "state_bytes": sum(
+                _state_bytes(cell, sizes[str(cell.model["name"])]) for cell in one.cells
+            ),
+        }
+        for one in progress(study, out)
+    ]
+
+
+def sources(study: Study) -> dict[str, None]:
+    """Return the names of the models a study may hold, in order."""
+    names = list(study.settings["models"])
+    return dict.fromkeys([*names, *(UNTRAINED + name for name in names)])
+
+
+def _state_bytes(cell: Cell, numbers_per_prompt: int) -> int:
+    """Return the bytes of the states a cell stores; an upper bound where queries share tokens."""
+    variants = len(cell.draws) * len(cell.adaptation.arguments.get("doses", (0,)))
+    total = 0
+    for measured in cell.measurements:
+        if measured.name == "hidden":
+            size = 4 if measured.arguments["keep"] == "float32" else 2
+            positions = len(measured.arguments["positions"])
+            total += variants * cell.task["queries"] * positions * numbers_per_prompt * size
+    return total
+
+
+def convergence(
+    model: str | list[str] = "reference",
+    task: Any = "sentiment-novel",
+    *,
+    out: str | Path | None = None,
+    reporter: Reporter | None = None,
+    **settings: Any,
+) -> Convergence:
+    """Find out whether in-context learning does to hidden states what instruction tuning does.
+
+    Args:
+        model: hub id, local folder or zoo name; a list compares several.
+        task: as for `prompt_or_tune`.
+        out: the run folder; the same call continues it, a larger one extends it.
+        reporter: who is told of progress; nobody by default.
+        settings: everything else a config file may hold (shots, draws, queries, factors, claim,
+            measures, tune, ...).
+
+    Raises:
+        UserError: anything the caller can fix.
+    """
+    config = convergence_config(
+        models=[model] if isinstance(model, str) else list(model),
+        tasks=list(task) if isinstance(task, list | tuple) else [task],
+        **settings,
+    )
+    return run_study(config, out=out, reporter=reporter or Silent())
+
+
+def run_study(
+    config: ConvergenceConfig, *, out: str | Path | None, reporter: Reporter
+) -> Convergence:
+    """Plan, run, analyse and report the study."""
+    study = plan(config)
+    report, page, outcome, run = carry_out(
+        study, out, config, reporter, sources(study), write_report
+    )
+    return Convergence(report, outcome, run.folder, page)
+
+
+def write_report(run: Run, overrides: Sequence[str] = ()) -> tuple["ConvergenceReport", Path]:
+    """Analyse what is stored and write tables, figures and page; needs no model and no torch.
+
+    Args:
+        run: the run.
+        overrides: "path=value" for settings of the analysis (claim, measures, factors).
+    """
+    from adaptlens.studies.convergence.page import write
+
+    found = analyse(run, overrides)
+    write_tables(run, found.tables)
+    return found, write(found, run.folder / "report.html")

@@ -1,0 +1,280 @@
+"""The stored states of one model on one task, and the similarity of any two conditions."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from adaptlens.conditions import Condition
+from adaptlens.measure import axes
+from adaptlens.metrics import accuracy, answer_out, similarity
+from adaptlens.metrics.answer_out import answers_projected_out, within_answers
+from adaptlens.stats.layered import NO_DRAWS, Likeness
+
+ANCHOR = "zero-shot"
+FINAL = "final"
+
+OTHER_DRAW = "other draw"
+"""Stands after a label: the same condition, each draw compared with the next one's states."""
+
+STEERED = f"{ANCHOR} steered"
+"""The anchor's states moved by what tuning does on average for each answer it gives."""
+
+WITHIN, PROJECTED = "within", "projected"
+ANSWER_OUT = (WITHIN, PROJECTED)
+"""The measures with the answer taken out, the one that judges first."""
+
+
+def is_distance(measure: str) -> bool:
+    """Whether a measure in the shared basis is larger the further apart states are."""
+    return measure not in ANSWER_OUT and similarity.MEASURES[measure].is_distance
+
+
+@dataclass
+class Inside:
+    """The hidden states of one model on one task, by condition, read layer by layer.
+
+    `options` are the answers each query may be given, by text; none where answers are generated.
+    """
+
+    model: str
+    task: str
+    members: Sequence[Condition]
+    options: Sequence[Sequence[str]] = ()
+    _known: dict[tuple[str, str, str, str], Likeness] = field(default_factory=dict)
+
+    def find(self, label: str, position: str = "last") -> Condition | None:
+        """Return the condition with states at a position, or None."""
+        name = f"hidden.{position}.{FINAL}"
+        return next((c for c in self.members if c.label == label and name in c.arrays), None)
+
+    def behaving(self, label: str) -> Condition | None:
+        """Return the condition whose behaviour was measured, or None."""
+        return next(
+            (c for c in self.members if c.label == label and
+             any(name.startswith("behaviour.") for name in c.arrays)), None
+        )  # fmt: skip
+
+    def add(self, conditions: Iterable[Condition]) -> None:
+        """Make conditions known that are parts of stored ones."""
+        known = {one.label for one in self.members}
+        self.members = [*self.members, *(one for one in conditions if one.label not in known)]
+
+    def has(self, *labels: str, position: str = "last") -> bool:
+        """Whether all these conditions have states at a position."""
+        return all(self.find(plain(label), position) is not None for label in labels)
+
+    def layers(self, position: str = "last") -> list[str]:
+        """Return the names of the layers: "00" into the first, ..., and "final"."""
+        start = f"hidden.{position}."
+        one = next(c for c in self.members if f"{start}{FINAL}" in c.arrays)
+        named = sorted(n.removeprefix(start) for n in one.arrays if n.startswith(start))
+        return [name for name in named if name != FINAL] + [FINAL]
+
+    def states(self, label: str, layer: str, position: str = "last") -> np.ndarray:
+        """Return the states [repeats, queries, width] of a condition in a layer."""
+        one = self.find(plain(label), position)
+        assert one is not None
+        return one.arrays[f"hidden.{position}.{layer}"]
+
+    def draws(self, label: str, position: str = "last") -> tuple[int, ...]:
+        """Return the draws of a condition."""
+        one = self.find(plain(label), position)
+        assert one is not None
+        return one.draws
+
+    def answers(self, label: str, draws: Sequence[int] | None = None) -> np.ndarray | None:
+        """Return the answers [repeats, queries] a condition gives, as numbers; None if not known.
+
+        Of a choice, the text chosen, equal texts having equal numbers. Of generated text, the first
+        token as the lens reads it from the last layer: the state at the last token decides no more.
+
+        Args:
+            label: the condition.
+            draws: those wanted, in order; all of them unless given.
+        """
+        one = self.behaving(plain(label))
+        if one is not None and self.options and "behaviour.loglik" in one.arrays:
+            chosen = accuracy.predictions({"loglik": one.arrays["behaviour.loglik"]})
+            number: dict[str, int] = {}
+            texts = [[number.setdefault(t, len(number)) for t in own] for own in self.options]
+            found = np.array(
+                [[own[c] for own, c in zip(texts, row, strict=True)] for row in chosen.tolist()]
+            )
+        else:
+            one = self.find(plain(label))
+            if one is None or "hidden.lens" not in one.arrays:
+                return None
+            found = one.arrays["hidden.lens"][:, :, -1].argmax(-1)
+        return found if draws is None else _of_draws(found, one.draws, draws)
+
+    def agreement(self, left: str, right: str) -> float:
+        """Return the share of queries and draws two conditions answer alike; NaN if unknown."""
+        own, other, _ = self._draw_by_draw(left, right)
+        x, y = self.answers(left, own), self.answers(right, other)
+        return float("nan") if x is None or y is None else float(np.mean(x == y))
+
+    def _readout(self, label: str, layer: str, draws: Sequence[int]) -> np.ndarray | None:
+        """Return what a condition's answers are read with [repeats, answers, width] in a layer."""
+        name = "hidden.readout_final" if layer == FINAL else "hidden.readout"
+        one = self.find(plain(label))
+        if one is None or name not in one.arrays:
+            return None
+        return _of_draws(one.arrays[name], one.draws, draws)
+
+    def _draw_by_draw(
+        self, left: str, right: str, position: str = "last"
+    ) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+        """Return which draws of two conditions are compared, and the draws these stand for.
+
+        A condition without draws stands against every draw of the other. "LABEL other draw" is
+        the condition with each draw replaced by the next one.
+        """
+        own = self.draws(left, position_of(left, position))
+        other = self.draws(right, position_of(right, position))
+        if NO_DRAWS in (own, other):
+            return own, other, other if own == NO_DRAWS else own
+        draws = tuple(d for d in own if d in set(other))
+        turned = (*draws[1:], *draws[:1]) if right.endswith(OTHER_DRAW) else draws
+        return draws, turned, draws
+
+    def both(
+        self, left: str, right: str, layer: str, position: str = "last"
+    ) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
+        """Return the states of two conditions, draw by draw, and the draws they share.
+
+        A condition without draws has its one row. "LABEL other draw" is the condition with each
+        draw's states replaced by the next one's.
+        """
+        own, other, draws = self._draw_by_draw(left, right, position)
+        left_at, right_at = position_of(left, position), position_of(right, position)
+        x, y = self.states(left, layer, left_at), self.states(right, layer, right_at)
+        return (
+            _of_draws(x, self.draws(left, left_at), own),
+            _of_draws(y, self.draws(right, right_at), other),
+            draws,
+        )
+
+    def likeness(self, left: str, right: str, measure: str, position: str = "last") -> Likeness:
+        """Return how alike two conditions are in every layer, by a fixed-basis measure.
+
+        With the answer out it is undefined where the answers, or what they are read with, are not
+        known. At other tokens than the last, answers are those given at the last.
+        """
+        key = (left, right, measure, position)
+        if key not in self._known:
+            found = [
+                self._compared(left, right, layer, measure, position)
+                for layer in self.layers(position_of(left, position))
+            ]
+            self._known[key] = Likeness(
+                np.stack([one.matched for one in found]),
+                np.stack([one.mismatched for one in found]),
+                self._draw_by_draw(left, right, position)[2],
+            )
+        return self._known[key]
+
+    def _compared(
+        self, left: str, right: str, layer: str, measure: str, position: str
+    ) -> similarity.Compared:
+        x, y, _ = self.both(left, right, layer, position)
+        if measure not in ANSWER_OUT:
+            return similarity.MEASURES[measure](*_same_queries(x, y))
+        own, other, _ = self._draw_by_draw(left, right, position)
+        if measure == WITHIN:
+            known = self.answers(left, own), self.answers(right, other)
+        else:
+            known = self._readout(left, layer, own), self._readout(right, layer, other)
+        if known[0] is None or known[1] is None or 1 in (x.shape[1], y.shape[1]):
+            nothing = np.full((max(len(x), len(y)), max(x.shape[1], y.shape[1])), np.nan)
+            return similarity.Compared(nothing, nothing)
+        take_out = within_answers if measure == WITHIN else answers_projected_out
+        return take_out(x, y, known[0], known[1])
+
+    def steer(self, tuned: str) -> None:
+        """Make the anchor known that is steered to a tuned condition's answers (`STEERED`)."""
+        anchor, one, answers = self.find(ANCHOR), self.find(tuned), self.answers(tuned)
+        if anchor is not None and one is not None and answers is not None:
+            arrays = _Steered(anchor.arrays, one.arrays, answers)
+            self.add([replace(one, label=STEERED, adaptation="zero_shot", arrays=arrays)])
+
+
+def _of_draws(rows: np.ndarray, own: Sequence[int], wanted: Sequence[int]) -> np.ndarray:
+    """Return the rows of the wanted draws, in that order; the same array where these are all."""
+    return rows if tuple(own) == tuple(wanted) else rows[[own.index(d) for d in wanted]]
+
+
+def plain(label: str) -> str:
+    """Return the condition a label names: "icl-16 other draw" and "icl-16 @labels" are icl-16."""
+    return label.removesuffix(f" {OTHER_DRAW}").partition(" @")[0]
+
+
+def position_of(label: str, position: str) -> str:
+    """Return where the states of a label are read: after " @", or else at `position`."""
+    return label.partition(" @")[2] or position
+
+
+def _same_queries(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return both with as many queries; one state that all queries share stands for each."""
+    queries = max(x.shape[1], y.shape[1])
+    return (
+        np.broadcast_to(x, (len(x), queries, x.shape[2])),
+        np.broadcast_to(y, (len(y), queries, y.shape[2])),
+    )
+
+
+def at_doses(condition: Condition) -> dict[int, Condition]:
+    """Return a condition with doses as one condition per dose."""
+    doses = condition.arguments["doses"]
+    return {
+        dose: replace(
+            condition, label=f"{condition.label}@{dose}", arrays=_AtDose(condition.arrays, place)
+        )
+        for place, dose in enumerate(doses)
+    }
+
+
+class _AtDose(Mapping[str, np.ndarray]):
+    """The arrays [repeats, doses, ...] of a condition at one dose."""
+
+    def __init__(self, arrays: Mapping[str, np.ndarray], place: int) -> None:
+        self._arrays, self._place = arrays, place
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        array = self._arrays[name]
+        return array if axes.is_shared(name) else array[:, self._place]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+
+class _Steered(Mapping[str, np.ndarray]):
+    """The states of the anchor at the last token, steered; the rest is the tuned condition's."""
+
+    def __init__(
+        self,
+        anchor: Mapping[str, np.ndarray],
+        tuned: Mapping[str, np.ndarray],
+        answers: np.ndarray,
+    ) -> None:
+        self._anchor, self._tuned, self._answers = anchor, tuned, answers
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name.startswith("hidden.last."):
+            return answer_out.steered(self._anchor[name], self._tuned[name], self._answers)
+        if name in self:
+            return self._tuned[name]
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        kept = ("hidden.last.", "hidden.readout", "behaviour.loglik", "behaviour.gold")
+        return (name for name in self._tuned if name.startswith(kept))
+
+    def __contains__(self, name: object) -> bool:
+        return name in set(self)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)

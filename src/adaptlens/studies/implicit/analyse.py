@@ -1,0 +1,125 @@
+"""From stored answers and patched runs to the tables and claims of the implicit study."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from adaptlens import columns
+from adaptlens.conditions import Condition, conditions
+from adaptlens.config.reading import reanalysed
+from adaptlens.errors import UserError
+from adaptlens.stats.statements import Statement, judged
+from adaptlens.store import Run
+from adaptlens.studies.implicit.circuit_conditions import circuits_of
+from adaptlens.studies.implicit.circuit_sets import effects
+from adaptlens.studies.implicit.circuit_tables import CIRCUIT_TABLES, CircuitTables
+from adaptlens.studies.implicit.config import IMPLICIT
+from adaptlens.studies.implicit.shortcut_use import Rows, behaved, elsewhere
+from adaptlens.studies.running import STUDY_FILE, cell_rows, made_with, task_notes, unfinished
+
+if TYPE_CHECKING:
+    from adaptlens.report.study_page import StudyReport
+
+EVERY_FAMILY = "all families"
+TIMES = 10.0
+"""How many times more samples count as many more."""
+TABLES = ("curves", "shortcut", "needed", "transfer", *CIRCUIT_TABLES)
+
+
+def analyse(run: Run, overrides: Sequence[str] = ()) -> "StudyReport":
+    """Return everything the page shows of what the run holds.
+
+    Args:
+        run: the run.
+        overrides: "path=value" for the settings of the analysis: the margin of the claims.
+
+    Raises:
+        UserError: the run holds no such study, none of its cells is done, or an override would
+            change what was measured.
+    """
+    from adaptlens.report.study_page import StudyReport
+
+    study = run.read_json(STUDY_FILE)
+    if study is None or study["name"] != "implicit":
+        raise UserError(
+            f"run '{run.folder}' holds no study of implicit patterns; run `adaptlens study "
+            f"implicit --out {run.folder}` first."
+        )
+    config = reanalysed(IMPLICIT, study["settings"], overrides)
+    settings = {**study["settings"], "margin": config.margin}
+    found = conditions(run, study["cells"])
+    if not found:
+        raise UserError(
+            f"no cell of run '{run.folder}' is done yet; the command that made it finishes them."
+        )
+    tasks = {
+        digest: run.need_json(f"tasks/{digest[:20]}.json")
+        for digest in dict.fromkeys(one.task_digest for one in found)
+    }
+    tables: dict[str, Rows] = {name: [] for name in TABLES}
+    judged: Rows = []
+    for one in behaved(found, tasks, config.seed):
+        tables["curves"] += one.curves()
+        tables["shortcut"] += one.shortcut()
+        tables["needed"] += one.needed()
+        judged += _judged([*one.statements()], one.model, one.family, config.margin)
+        judged += one.frugality(TIMES)
+    mixed, tables["transfer"], claimed = elsewhere(found, tasks, config.seed)
+    tables["curves"] += mixed
+    for model, statements in claimed.items():
+        judged += _judged(statements, model, EVERY_FAMILY, config.margin)
+    for studied in circuits_of(found, tasks, settings):
+        of_circuits = CircuitTables(studied)
+        for name, rows in of_circuits.tables().items():
+            tables[name] += rows
+        judged += of_circuits.claims()
+    frames = columns.framed("implicit", {**tables, "effects": effects(found, tasks)})
+    notes = [*study.get("notes", ()), *unfinished(study["cells"], found)]
+    notes += task_notes(tasks.values())
+    notes += [f"{one.model}: {note}" for one in found for note in one.notes]
+    families = dict.fromkeys(row["family"] for row in tables["curves"])
+    return StudyReport(
+        title="Does in-context learning find a hidden shortcut that tuning misses? "
+        + ", ".join(families or dict.fromkeys(one.task for one in found)),
+        claims=judged,
+        tables=frames,
+        prompts=_prompts(found),
+        settings=settings,
+        versions=made_with(found),
+        cells=columns.frame_of(cell_rows(found)),
+        notes=list(dict.fromkeys(notes)),
+    )
+
+
+def _judged(statements: Sequence[Statement], model: str, family: str, margin: float) -> Rows:
+    """Return the rows of judged statements about a model and family."""
+    return [
+        {
+            "model": model,
+            "task": family,
+            "factor": one.statement.factor,
+            "claim": one.statement.claim,
+            "state": one.state,
+            "line": one.line,
+            "effect": one.statement.mean.value,
+            "low": one.statement.mean.low,
+            "high": one.statement.mean.high,
+            "p": one.statement.mean.p,
+            "p_holm": one.p_holm,
+            "test": "crossed sign flips over items and draws",
+            "queries": one.statement.mean.queries,
+            "draws": one.statement.mean.draws,
+        }
+        for one in judged(statements, margin=margin)
+    ]
+
+
+def _prompts(found: Sequence[Condition]) -> list[Mapping[str, Any]]:
+    """Return a prompt of each way of adapting, per model and task, as it was sent."""
+    shown: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for one in found:
+        for prompt in one.prompts[:1]:
+            key = (one.model, one.task, one.adaptation)
+            shown.setdefault(
+                key, {"task": one.task, "model": one.model, "condition": one.label, **prompt}
+            )
+    return list(shown.values())

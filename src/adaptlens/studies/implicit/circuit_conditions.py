@@ -1,0 +1,164 @@
+"""The conditions whose circuits were measured, of one model and task, as patching found them."""
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from adaptlens.circuits import profiles
+from adaptlens.circuits.profiles import Patched
+from adaptlens.conditions import Condition
+from adaptlens.prompts.controls import NONE
+from adaptlens.tasks.shortcuts import PATTERN
+from adaptlens.types import METRICS
+
+
+@dataclass(frozen=True)
+class Studied:
+    """One model on one task: the conditions whose circuits were measured.
+
+    Attributes:
+        model: its name.
+        family: the family of the task, or its name.
+        found: label -> condition with arrays `circuits.*`.
+        ablated: label -> condition with arrays `ablated.*`.
+        chance: accuracy of guessing.
+        settings: of the study.
+    """
+
+    model: str
+    family: str
+    found: Mapping[str, Condition]
+    ablated: Mapping[str, Condition]
+    chance: float
+    settings: Mapping[str, Any]
+
+    @property
+    def about(self) -> dict[str, str]:
+        """What every row begins with."""
+        return {"model": self.model, "family": self.family}
+
+    @property
+    def seed(self) -> int:
+        """Of resampling."""
+        return int(self.settings["seed"])
+
+    @property
+    def base(self) -> tuple[str, str, str]:
+        """The corruption, method and metric that figures and claims are of."""
+        return next(iter(self.specifications()))
+
+    def specifications(self) -> Iterator[tuple[str, str, str]]:
+        """Yield what was measured: corruption, method, metric; the base one first."""
+        asked = self.settings["circuits"]
+        some = next(iter(self.found.values()))
+        for metric, method, corruption in itertools.product(
+            asked["metrics"], asked["methods"], asked["corruptions"]
+        ):
+            if f"circuits.{corruption}.{method}" in some.arrays:
+                yield corruption, method, metric
+
+    def patched(self, label: str, specification: tuple[str, str, str]) -> Patched:
+        """Return what patching did in a condition, under a specification."""
+        corruption, method, metric = specification
+        one = self.found[label]
+        place = METRICS.index(metric)
+        sign = -1.0 if metric == "kl" else 1.0
+
+        def numbers(name: str) -> np.ndarray:
+            own = one.arrays[f"circuits.{corruption}.{name}"][..., place].astype(float)
+            return own if name == "floor" else sign * own
+
+        return Patched(
+            label,
+            tuple(one.texts["units"]),
+            numbers(method),
+            numbers("clean"),
+            numbers("corrupt"),
+            numbers("floor"),
+            "denoise" if method == "denoise" else "noise",
+            one.draws,
+        )
+
+    @cached_property
+    def conditions(self) -> dict[str, Patched]:
+        """Every condition under the base specification."""
+        return {label: self.patched(label, self.base) for label in self.found}
+
+    def correct(self, label: str) -> np.ndarray:
+        """Return whether the clean prompts were answered rightly [repeats, items]."""
+        clean = self.found[label].arrays[f"circuits.{self.base[0]}.clean"]
+        return clean[..., METRICS.index("correct")].astype(float)
+
+    @cached_property
+    def reasons(self) -> dict[str, str]:
+        """Why a condition has no circuit; empty where it has one."""
+        return {
+            label: profiles.gate(one, correct=self.correct(label), chance=self.chance)
+            for label, one in self.conditions.items()
+        }
+
+    def main(self) -> list[str]:
+        """Return the conditions that are no controls, zero-shot first."""
+        return [
+            label for label, one in self.found.items() if one.arguments.get("change", NONE) == NONE
+        ]
+
+    def controls(self) -> list[str]:
+        """Return the other conditions."""
+        return [label for label in self.found if label not in self.main()]
+
+    def defined(self) -> list[str]:
+        """Return the main conditions that have a circuit."""
+        return [label for label in self.main() if not self.reasons[label]]
+
+    def pairs(self) -> Iterator[tuple[str, str, str]]:
+        """Yield (left, right, role): main conditions with each other, then with their controls."""
+        for left, right in itertools.combinations(self.defined(), 2):
+            yield left, right, "main"
+        for control in self.controls():
+            own = control.rsplit("-", 1)[0]
+            if own in self.defined() and not self.reasons[control]:
+                yield own, control, "control"
+
+    def label(self, adaptation: str) -> str:
+        """Return the label of the main condition of an adaptation, "" where there is none."""
+        return next((n for n in self.main() if self.found[n].adaptation == adaptation), "")
+
+
+def circuits_of(
+    found: Sequence[Condition],
+    tasks: Mapping[str, Mapping[str, Any]],
+    settings: Mapping[str, Any],
+) -> list[Studied]:
+    """Return the conditions whose circuits were measured, model by model and task by task."""
+    groups: dict[tuple[str, str], tuple[dict[str, Condition], dict[str, Condition]]] = {}
+    for one in found:
+        names = list(one.arrays)
+        for prefix, place in (("circuits.", 0), ("ablated.", 1)):
+            if any(name.startswith(prefix) for name in names):
+                key = (one.model, one.task_digest)
+                groups.setdefault(key, ({}, {}))[place][one.label] = one
+    studied = []
+    for (model, digest), (own, ablated) in groups.items():
+        if own:
+            task = tasks[digest]
+            studied.append(
+                Studied(model, family_of(task["name"]), own, ablated, chance_of(task), settings)
+            )
+    return studied
+
+
+def family_of(task: str) -> str:
+    """Return the family of a task that learns from pattern items, or its name."""
+    family, _, rest = task.rpartition("-")
+    return family if rest == PATTERN else task
+
+
+def chance_of(task: Mapping[str, Any]) -> float:
+    """Return the accuracy of always giving the commonest answer."""
+    answers = [example["target"] for example in task["test"]]
+    return max(answers.count(answer) for answer in set(answers)) / len(answers)

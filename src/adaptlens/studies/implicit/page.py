@@ -1,0 +1,319 @@
+"""The study of implicit patterns as one self-contained HTML page, and as figures beside it."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adaptlens.report import entries
+from adaptlens.report.entries import cells_by_condition
+from adaptlens.report.frame import other_tables, publish
+from adaptlens.report.images import FORMATS, Figure, Wanted
+from adaptlens.report.study_page import StudyReport, browsed, render_study
+from adaptlens.report.theme import ADAPTATIONS, adaptation_of, in_order, look, similarity
+from adaptlens.stats.specification_curve import specification_curve
+from adaptlens.studies.implicit import (
+    figures_graph,
+    figures_robustness,
+    figures_shift,
+    figures_units,
+)
+from adaptlens.studies.implicit import tables as tabled
+from adaptlens.studies.implicit.figures import chosen_bars, learning, needed, shortcuts, transfers
+from adaptlens.studies.implicit.figures_units import named
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+KNOWN = {
+    "claims", "curves", "shortcut", "needed", "transfer", "gates", "profiles", "differences",
+    "shift", "overlap", "functional", "faithfulness", "specifications", "variance", "annotations",
+    "circuit", "edges", "effects",
+}  # fmt: skip
+"""The tables that the page has sections for, or speaks of."""
+
+BARS = "Lines: 95% intervals."
+
+OF_ALL: Mapping[str, tuple[str, Any, str]] = {
+    "curves": (
+        "curves", learning,
+        "Right answers, %, by number of demonstrations or training examples. Dotted: "
+        "zero-shot on the same items. Ringed: the number chosen on validation items. Hollow: tuned "
+        "on all families together. Bands: 95% intervals.",
+    ),
+    "chosen": (
+        "curves", chosen_bars,
+        "Right answers, %, at the number of samples that all draws chose on validation items, "
+        "which flatters it a little; claims judge the choice on other draws. Full: pattern (learnt "
+        "and read with the shortcut); half: misleading (learnt with, read without); "
+        f"hollow: plain (neither). Dark tick: zero-shot on the same items. {BARS}",
+    ),
+    "shortcut": (
+        "shortcut", shortcuts,
+        "Shortcut use: the gain over zero-shot on pattern items beyond that on plain ones. "
+        "Over-reliance: plain less misleading. At the number of samples that all draws chose on "
+        f"validation items; claims judge the choice on other draws. {BARS}",
+    ),
+    "needed": (
+        "needed", needed,
+        "Training examples that tuning needs, per demonstration, to reach what in-context learning "
+        "reaches; left out where that is not above zero-shot. Hollow arrow: not reached with the "
+        f"most that were tried. {BARS}",
+    ),
+    "transfer": (
+        "transfer", transfers,
+        "Points over zero-shot on the items of one family after learning from another. Blue: "
+        "better; orange: worse. Outlined: learnt from the family itself.",
+    ),
+    "gates": (
+        "gates", figures_units.gaps,
+        "How far clean and corrupt prompts differ in the logit of the answer less that of its "
+        "foil. Hollow: no circuit is defined, because the prompts do not differ or the answers are "
+        f"guesses. {BARS}",
+    ),
+    "distances": (
+        "shift", figures_shift.distances,
+        "Cross-validated squared distance of two profiles, over their mean power; 0 where nothing "
+        "shifts. Filled: two conditions. Hollow: a condition and its control. Grey bar: 95% of the "
+        f"distances within one condition, its noise floor. {BARS}",
+    ),
+    "functional": (
+        "functional", figures_shift.functional,
+        "How well a condition (columns) works when only the circuit of another (rows) is kept: 1 "
+        "as with its own, 0 as with random units of the same layers and kinds. –: undefined.",
+    ),
+    "alone": (
+        "faithfulness", figures_robustness.alone,
+        "Share of the gap that remains. Filled: the circuit alone (faithfulness). Hollow: all but "
+        "the circuit (completeness: the less the better). Tick: random units of the same layers "
+        f"and kinds alone. Beside a condition stands the number of units. {BARS}",
+    ),
+    "specifications": (
+        "specifications", figures_robustness.specifications,
+        "One comparison under every way of measuring it, the largest first. Filled: its 95% "
+        "interval leaves out 0. Orange: below 0.",
+    ),
+    "variance": (
+        "variance", figures_robustness.variance,
+        "What the variance of single effects comes from: which item was asked, which draw or seed "
+        "adapted the model, how the effect was measured, and the rest.",
+    ),
+}  # fmt: skip
+"""Figures of all families together: the table each is of, its chart and its caption."""
+
+OF_FAMILY: Mapping[str, tuple[str, Any, str]] = {
+    "profiles": (
+        "profiles", figures_units.profiles,
+        "share of the clean-corrupt gap that each head and MLP carries. Blue: for the answer; "
+        "orange with a minus: against it. Outlined: p < 0.05 over all units.",
+    ),
+    "differences": (
+        "differences", figures_units.differences,
+        "share that each unit carries in one condition less that in another. Blue: more; orange "
+        "with a minus: less. Outlined: p < 0.05 by the largest difference of all units. Other "
+        "pairs stand in the table.",
+    ),
+    "overlap": (
+        "overlap", figures_shift.overlaps,
+        "share of common units (Jaccard) among the largest ones of two conditions, by how many are "
+        "counted. Dashed: the ceiling, two halves of one condition. Dotted: chance.",
+    ),
+    "heads": (
+        "annotations", figures_graph.heads,
+        "the heads that carry most. Induction, labels, query, sink: share of attention to what "
+        "followed earlier, to answers of demonstrations, to the query, to the first token. Vector: "
+        "effect of the head's mean output on zero-shot answers.",
+    ),
+    "graph": (
+        "circuit", figures_graph.graph,
+        "the units that carry most. Circles: heads; squares: MLPs; the line between: the residual "
+        "stream that all read and add to. Larger: more of the gap; blue: for the answer, orange "
+        "with a minus: against it. ind: induction; lab, qry: attend to labels, to the query; sink: "
+        "to the first token. Units are joined only where edges were measured.",
+    ),
+}  # fmt: skip
+"""Figures of one family each."""
+
+
+def write(report: StudyReport, path: Path | str, *, formats: Iterable[str] = FORMATS) -> Path:
+    """Write the page and its figures, see `publish`; return the page's path."""
+    return publish(path, wanted(report), partial(html, report), formats)
+
+
+def html(report: StudyReport, figures: Mapping[str, Figure]) -> str:
+    """Return the page as one string."""
+    effects = report.table("effects")
+    return render_study(
+        __package__,
+        report,
+        figures,
+        grids=_grids(report),
+        families=families(report),
+        cards=cards(report.claims),
+        robust=robust(report),
+        adaptations=[(name, look(name)) for name in _adaptations(report)],
+        num_effects=0 if effects is None else len(effects),
+        **browsed(tabled.everything(report.tables), ("family", "model")),
+    )
+
+
+def families(report: StudyReport) -> dict[str, str]:
+    """Return the families the tables are of, each with a name for files and ids."""
+    found: dict[str, str] = {}
+    for table in report.tables.values():
+        for family in table["family"].unique() if "family" in table else ():
+            if family not in found:
+                plain = "".join(c if c.isascii() and c.isalnum() else "-" for c in str(family))
+                found[family] = plain if plain not in found.values() else f"{plain}-{len(found)}"
+    return found
+
+
+def wanted(report: StudyReport) -> Iterator[Wanted]:
+    """Yield the figures that the report has rows for."""
+    for name, (table, chart, caption) in OF_ALL.items():
+        if (rows := report.table(table)) is not None:
+            yield Wanted(name, caption, partial(chart, rows))
+    edges = report.table("edges")
+    for name, (table, chart, caption) in OF_FAMILY.items():
+        rows = report.table(table)
+        for family, slug in families(report).items() if rows is not None else ():
+            assert rows is not None
+            if (own := rows[rows["family"] == family]).empty:
+                continue
+            given = [_drawn(name, own)]
+            if name == "graph" and edges is not None:
+                given.append(edges[edges["family"] == family])
+            several = len(families(report)) > 1
+            said = f"{family}: {caption}" if several else caption[:1].upper() + caption[1:]
+            yield Wanted(f"{name}-{slug}", said, partial(chart, *given))
+
+
+def _drawn(name: str, rows: "pd.DataFrame") -> "pd.DataFrame":
+    """Return the rows that a figure of one family draws; the others stand in the table below it.
+
+    Of heads and graphs, those of no control; of differences, those from zero-shot and from
+    in-context learning.
+    """
+    if name in ("heads", "graph"):
+        return rows[[adaptation_of(c) in ADAPTATIONS for c in rows["condition"]]]
+    if name == "differences":
+        kept = rows[[adaptation_of(c) in ("zero_shot", "icl") for c in rows["left"]]]
+        return kept if len(kept) else rows
+    return rows
+
+
+def robust(report: StudyReport) -> list[str]:
+    """Return how often the comparison of each family that is drawn comes out the same way."""
+    rows = report.table("specifications")
+    found: list[str] = []
+    several = rows is not None and rows["model"].nunique() > 1
+    groups = rows.groupby(["model", "family"], sort=False) if rows is not None else ()
+    for (model, family), own in groups:
+        name = figures_robustness.drawn_name(own)
+        about = f"{family} on {model}" if several else str(family)
+        drawn = own[own["name"] == name]
+        if not name or drawn["value"].isna().all():
+            continue
+        curve = specification_curve(drawn)
+        alike, off, opposite = (
+            round(share * curve.count)
+            for share in (curve.same_sign, curve.off_zero, curve.opposite)
+        )
+        against = f", {opposite} clearly on the other side" if opposite else ""
+        found.append(
+            f"{about}, {name}: median {similarity(curve.median, sign=True)}; of {curve.count} "
+            f"specifications {alike} on the same side of 0, {off} clearly so{against}"
+        )
+    return found
+
+
+def cards(claims: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the claims by what is claimed, each with its verdict on every family.
+
+    What was tested on all families together comes first and decides; where nothing was, and
+    families differ, the verdict is how many there are of each.
+    """
+    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    for claim in sorted(claims, key=lambda claim: claim["factor"]):
+        groups.setdefault((claim["factor"], claim["claim"], claim["model"]), []).append(claim)
+    found = []
+    several = len({claim["model"] for claim in claims}) > 1
+    for (factor, claim, model), rows in groups.items():
+        rows = sorted(rows, key=lambda row: row["task"] != tabled.EVERY_FAMILY)
+        states = Counter(row["state"] for row in rows)
+        decided = rows[0]["task"] == tabled.EVERY_FAMILY or len(states) == 1
+        state = rows[0]["state"] if decided else ""
+        found.append(
+            {
+                "claim": claim, "model": model, "factor": factor, "state": state,
+                "several": several,
+                "lines": [
+                    {**row, "said": tabled.effect(row),
+                     # How many samples were tried, and for what, only the line says.
+                     "is_defined": row["factor"] != tabled.SAMPLES and row["effect"] is not None
+                     and math.isfinite(row["effect"])}
+                    for row in rows
+                ],
+            }
+        )  # fmt: skip
+    return found
+
+
+def _grids(report: StudyReport) -> dict[str, Any]:
+    """Return the page's tables by name; those it does not know come under "others"."""
+    tables, cells = report.tables, cells_by_condition(report.cells)
+    found: dict[str, Any] = {
+        "claims": tabled.claims(report.claims),
+        "curves": tabled.curves(tables, cells),
+        "shortcut": tabled.shortcut(tables),
+        "needed": tabled.needed(tables),
+        "transfer": tabled.transfer(tables),
+        "gates": tabled.gates(tables, cells),
+        "shift": tabled.shift(tables, cells),
+        "functional": tabled.functional(tables),
+        "faithfulness": tabled.faithfulness(tables),
+        "specifications": tabled.specifications(tables),
+        "variance": tabled.variance(tables),
+        **{name: {} for name in (*OF_FAMILY, "edges")},
+        **other_tables(tables, KNOWN, report.cells),
+    }
+    sources = {**{name: table for name, (table, _, _) in OF_FAMILY.items()}, "edges": "edges"}
+    for name, source in sources.items():
+        rows = report.table(source)
+        for family, slug in families(report).items() if rows is not None else ():
+            assert rows is not None
+            own = rows[rows["family"] == family]
+            found[name][family] = _of_family(name, own, f"{name}-{slug}") if len(own) else None
+    return found
+
+
+def _of_family(name: str, rows: "pd.DataFrame", grid: str) -> entries.Grid | None:
+    """Return the table under a figure of one family."""
+    if name == "profiles":
+        names = named(rows["condition"])
+        rows = rows.assign(panel=rows["condition"].map(names))
+        return tabled.units(rows, grid, "Share of the gap, by unit; * p < 0.05", "p")
+    if name == "differences":
+        names = named([*rows["left"], *rows["right"]])
+        pairs = [f"{names[b]} − {names[a]}"
+                 for a, b in zip(rows["left"], rows["right"], strict=True)]  # fmt: skip
+        caption = "Difference of shares, by unit; * p < 0.05"
+        return tabled.units(rows.assign(panel=pairs), grid, caption, "p_max")
+    if name == "overlap":
+        return tabled.overlap(rows, grid, "Overlap of the largest units")
+    captions = {"heads": "What heads are known by", "graph": "Units of the circuits"}
+    return tabled.listed(rows, grid, captions.get(name, "Edges"))
+
+
+def _adaptations(report: StudyReport) -> list[str]:
+    """Return the ways of adapting that the report compares."""
+    found: set[str] = set()
+    for table in report.tables.values():
+        if "method" in table:
+            found |= {str(name).replace("-", "_") for name in table["method"].unique()}
+    if (gates := report.table("gates")) is not None:
+        own = {adaptation_of(label) for label in gates["condition"]}
+        found |= own & set(ADAPTATIONS)
+    return in_order(found)

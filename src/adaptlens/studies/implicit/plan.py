@@ -1,0 +1,392 @@
+"""The study of implicit patterns: who finds a hidden shortcut, and by which circuits?
+
+Carries out Yin et al. (arXiv 2410.04691) on any model, with balanced items, a plain condition, and
+tests. `plan` lays out the cells, `plan_ablations` those that test the circuits found, and
+`implicit_tables.analyse` reads them.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adaptlens import tasks
+from adaptlens.canonical import tagged_json
+from adaptlens.cells import Cell, Component, Study, cut, resolve, task_digest
+from adaptlens.circuits import export
+from adaptlens.circuits.profiles import Circuit
+from adaptlens.engines import Reporter
+from adaptlens.errors import UserError
+from adaptlens.models import identity
+from adaptlens.prompts import controls
+from adaptlens.store import Run, make_folder, write_atomically
+from adaptlens.studies.driver import carry_out
+from adaptlens.studies.implicit.analyse import analyse
+from adaptlens.studies.implicit.circuit_sets import circuit_sets
+from adaptlens.studies.implicit.config import ImplicitConfig, implicit_config
+from adaptlens.studies.least import TWO, check_pairs
+from adaptlens.studies.running import (
+    Silent,
+    Studied,
+    load_task,
+    progress,
+    shown_names,
+    write_tables,
+)
+from adaptlens.tasks import shortcuts
+from adaptlens.types import Task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from adaptlens.report.study_page import StudyReport
+
+BEHAVIOUR: tuple[str, dict[str, Any]] = ("behaviour", {})
+ALL = "all"
+LEAST_STEPS = 20
+ANNOTATIONS = ("induction", "label_attention", "query_attention", "sink", "function_vector")
+UNTUNED = "no behaviour after tuning is read: no number of training examples was given (--sizes)"
+UNRELATED = "sentiment"
+"""The task whose words fill a neutral prefix."""
+
+
+class Implicit(Studied):
+    """What the study of implicit patterns found: claims, tables, curves, and the page."""
+
+    @property
+    def curves(self) -> "pd.DataFrame":
+        """Accuracy by family, way of adapting, number of samples and condition."""
+        return self.report.tables["curves"]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """An adaptation to a task, and what is measured."""
+
+    task: Task
+    name: str
+    arguments: dict[str, Any]
+    measurements: Sequence[tuple[str, dict[str, Any]]]
+
+
+def plan(config: ImplicitConfig) -> Study:
+    """Return every cell the study needs to begin with, each with all its draws.
+
+    Raises:
+        UserError: an unknown model or task, more examples asked for than there are, or fewer items
+            than the study takes.
+    """
+    _check_queries(config)
+    wanted = [*_behaviour(config)] if "behaviour" in config.parts and config.families else []
+    if "circuits" in config.parts:
+        wanted += _circuits(config, "circuits", _circuit_arguments(config))
+    untuned = "behaviour" in config.parts and config.tuning and not config.sizes
+    notes = (UNTUNED,) if untuned and config.families else ()
+    return replace(_study(config, wanted, config.models), notes=notes)
+
+
+def plan_ablations(config: ImplicitConfig, run: Run, study: Study) -> Study:
+    """Return the study with the cells that test the circuits which its cells have found.
+
+    A circuit is found on the first half of the pairs, and tested on the other half.
+    """
+    found = circuit_sets(run, study)
+    given = {k: v for k, v in _circuit_arguments(config).items() if k in ("items", "place", "seed")}
+    asked = [
+        one
+        for one in _circuits(config, "ablated", given)
+        if one.arguments.get("change", controls.NONE) == controls.NONE
+    ]
+    cells, by_digest = list(study.cells), dict(study.tasks)
+    for model in config.models:
+        wanted = []
+        for one in asked:
+            key = (shown_names(config.models)[model], task_digest(one.task))
+            if key in found:
+                sets, first, corruption = found[key]
+                (_, own), *_ = one.measurements
+                label = _resolved(one, config)[1].label
+                least = min(int(n.split(":")[2]) for n, _ in sets)
+                tested = tuple((n, u) for n, u in sets if _is_tested_in(n, label, least))
+                more = {**own, "sets": tested, "first": first, "corruption": corruption}
+                wanted.append(replace(one, measurements=(("ablated", more),)))
+        added = _study(config, wanted, [model])
+        cells += added.cells
+        by_digest.update(added.tasks)
+    return replace(study, cells=tuple(cells), tasks=by_digest)
+
+
+def _study(config: ImplicitConfig, wanted: Sequence[Wanted], models: Sequence[str]) -> Study:
+    digests = {id(one.task): task_digest(one.task) for one in wanted}
+    shown = shown_names(config.models)
+    cells: list[Cell] = []
+    for name in models:
+        model = identity.identify(
+            name, dtype=config.dtype, chat=config.chat, quantize=config.quantize
+        )
+        model["name"] = shown[name]
+        for one in wanted:
+            cells += _cells(one, model, digests[id(one.task)], config)
+    by_digest = {digests[id(one.task)]: one.task for one in wanted}
+    return Study("implicit", asdict(config), tuple(cells), by_digest)
+
+
+def made(config: ImplicitConfig, family: str, kind: str, *, everywhere: bool = False) -> Task:
+    """Return the task of a family that learns from one kind of items.
+
+    Args:
+        config: the study's settings.
+        family: a family, or "mixed".
+        kind: "pattern" or "broken".
+        everywhere: read on the items of all families, and named accordingly.
+    """
+    groups = 2 * (len(config.families) if everywhere else 1)
+    most = max((*config.sizes, *config.shots, config.circuits["size"], config.circuits["shots"]))
+    each = config.queries if not everywhere else max(config.queries // 2, 2)
+    task = shortcuts.task(
+        f"{family}-{kind}",
+        seed=config.seed,
+        train=most,
+        validation=groups * config.validation if not everywhere else 0,
+        test=groups * each,
+        difficulty=config.difficulty,
+        read=config.families if everywhere else None,
+        learn=config.families if family == shortcuts.MIXED else None,
+    )
+    return replace(task, name=f"{task.name}-{ALL}") if everywhere else task
+
+
+def _behaviour(config: ImplicitConfig) -> Iterator[Wanted]:
+    """Yield what is learnt from either kind, at every number of shots and every size."""
+    measured = (BEHAVIOUR,)
+    most = max(config.sizes, default=0)
+    for family in config.families:
+        for kind in shortcuts.KINDS:
+            task = made(config, family, kind)
+            if kind == shortcuts.PATTERN:
+                yield Wanted(task, "zero_shot", {}, measured)
+            for shots in config.shots:
+                if shots:
+                    yield Wanted(task, "icl", {"examples": shots}, measured)
+            for name in config.tuning:
+                for size in config.sizes:
+                    yield Wanted(task, name, {"examples": size}, measured)
+    if len(config.families) < 2 or not (config.mixed or config.transfer):
+        return
+    anchor = made(config, shortcuts.MIXED, shortcuts.PATTERN, everywhere=True)
+    yield Wanted(anchor, "zero_shot", {}, measured)
+    for kind in shortcuts.KINDS if config.mixed else ():
+        task = made(config, shortcuts.MIXED, kind, everywhere=True)
+        for name in config.tuning if most else ():
+            yield Wanted(task, name, {"examples": most}, measured)
+    for family in config.families if config.transfer else ():
+        task = made(config, family, shortcuts.PATTERN, everywhere=True)
+        shots = max((k for k in config.shots if k <= 16), default=0)
+        if shots:
+            yield Wanted(task, "icl", {"examples": shots}, measured)
+        for name in config.tuning[:1] if most else ():
+            yield Wanted(task, name, {"examples": most}, measured)
+
+
+def _circuit_arguments(config: ImplicitConfig) -> dict[str, Any]:
+    given = config.circuits
+    return {
+        "items": given["items"],
+        "corruptions": tuple(given["corruptions"]),
+        "methods": tuple(given["methods"]),
+        "place": given["place"],
+        "seed": config.seed,
+    }
+
+
+def _circuits(
+    config: ImplicitConfig, measurement: str, arguments: dict[str, Any]
+) -> Iterator[Wanted]:
+    """Yield the conditions whose circuits are compared, controls included."""
+    shots = {"examples": config.circuits["shots"]}
+    size = {"examples": config.circuits["size"]}
+    other = tasks.load(UNRELATED, seed=config.seed).train
+    for task in _studied(config):
+        given = {**arguments, "group": _group(task)}
+        if "corruptions" in given and not _group(task):
+            given["corruptions"] = tuple(c for c in given["corruptions"] if c != "twin")
+        measured = [(measurement, given)]
+        if measurement == "circuits":
+            measured.append(("heads", {"group": _group(task)}))
+            if config.circuits["edges"]:
+                own = {k: given[k] for k in ("items", "group", "seed")}
+                measured.append(("edges", {**own, "corruption": given["corruptions"][0]}))
+        # Controls stand beside the base specification alone.
+        firsts: dict[str, Any] = {k: given[k][:1] for k in ("corruptions", "methods") if k in given}
+        compared = [(measurement, {**given, **firsts}), *measured[1:]]
+        filled = replace(task, unrelated=other)
+        yield Wanted(filled, "zero_shot", {}, measured)
+        yield Wanted(filled, "icl", shots, measured)
+        for change in (controls.SHUFFLED, controls.NEUTRAL):
+            yield Wanted(filled, "icl", {**shots, "change": change}, compared)
+        for way in dict.fromkeys((*config.tuning, "sl")) if not config.quick else ("it",):
+            yield Wanted(filled, way, size, measured)
+        yield Wanted(filled, "it", {**size, "change": controls.SHUFFLED}, compared)
+
+
+def _studied(config: ImplicitConfig) -> Iterator[Task]:
+    """Yield the tasks whose circuits are studied."""
+    for family in config.families:
+        most = max(config.queries, config.circuits["items"])
+        task = made(replace(config, queries=most), family, shortcuts.PATTERN)
+        yield replace(task, validation=())
+    for source in config.tasks:
+        task = load_task(source, replace(config, validation=0))
+        need = max(config.circuits["shots"], config.circuits["size"])
+        if need > len(task.train):
+            raise UserError(
+                f"{need} examples were asked for, but the training split of task '{task.name}' has "
+                f"{len(task.train)}; ask for fewer (circuits.shots, circuits.size)."
+            )
+        check_pairs(task, config.models)
+        yield task
+
+
+def _check_queries(config: ImplicitConfig) -> None:
+    if "behaviour" in config.parts and config.families and config.queries < TWO:
+        raise UserError(
+            f"--queries {config.queries}: the study of implicit patterns takes at least {TWO} test "
+            "items of each kind for an interval; give more, or leave out --queries."
+        )
+
+
+def _group(task: Task) -> str:
+    """Return the group of items that are asked; empty where a task has none."""
+    return shortcuts.PATTERN if any(e.group == shortcuts.PATTERN for e in task.test) else ""
+
+
+def _cells(one: Wanted, model: dict[str, Any], digest: str, config: ImplicitConfig) -> list[Cell]:
+    described = {
+        "name": one.task.name,
+        "digest": digest,
+        "kind": one.task.kind,
+        "queries": len(one.task.test),
+        "seed": config.seed,
+    }
+    component, adaptation = _resolved(one, config)
+    measured = tuple(resolve("measurement", name, **given)[0] for name, given in one.measurements)
+    draws = (-1,) if one.name == "zero_shot" else tuple(range(config.draws))
+    cell = Cell(model, described, component, adaptation.label, measured, draws, config.seed)
+    return cut(cell, adaptation.draws_per_cell)
+
+
+def _resolved(one: Wanted, config: ImplicitConfig) -> tuple[Component, Any]:
+    return resolve("adaptation", one.name, **one.arguments, **_common(one, config))
+
+
+def _is_tested_in(name: str, label: str, least: int) -> bool:
+    """Whether a set of units is tested in a condition.
+
+    Those of the smallest size are, with their random sets, wherever they come from; larger ones,
+    and those less one member, in their own condition.
+    """
+    kind, source, size, *_ = name.split(":")
+    return source == label or (kind != "without" and int(size) == least)
+
+
+def _common(one: Wanted, config: ImplicitConfig) -> dict[str, Any]:
+    """Return the arguments that all conditions of an adaptation share."""
+    if one.name == "zero_shot":
+        return {}
+    drawn = {"selection": config.selection, "seed": config.seed}
+    if one.name == "icl":
+        return {**drawn, "on_overflow": config.on_overflow}
+    tune: dict[str, Any] = {k: v for k, v in config.tune.items() if v is not None}
+    batch = int(tune.get("batch", 32))
+    passes = math.ceil(config.passes * one.arguments["examples"] / batch)
+    tune.setdefault("steps", max(LEAST_STEPS, passes))
+    if one.name == "full":
+        tune = {k: v for k, v in tune.items() if k not in ("rank", "alpha", "targets", "dropout")}
+    return {**drawn, **tune}
+
+
+def planned_work(study: Study, out: str | Path | None) -> list[dict[str, Any]]:
+    """Return one row per condition: draws wanted and done."""
+    return [
+        {
+            **one.named,
+            "measured": " ".join(measured.name for measured in one.cells[0].measurements),
+            **one.counted,
+        }
+        for one in progress(study, out)
+    ]
+
+
+def implicit_patterns(
+    model: str | list[str] = "reference-math",
+    *,
+    out: str | Path | None = None,
+    reporter: Reporter | None = None,
+    **settings: Any,
+) -> Implicit:
+    """Find out who finds a hidden shortcut, prompting or tuning, and by which circuits.
+
+    Args:
+        model: hub id, local folder or zoo name; a list compares several.
+        out: the run folder; the same call continues it, a larger one extends it.
+        reporter: who is told of progress; nobody by default.
+        settings: everything else a config file may hold (families, tasks, shots, sizes, draws,
+            circuits, quick, tune, ...).
+
+    Raises:
+        UserError: anything the caller can fix.
+    """
+    config = implicit_config(models=[model] if isinstance(model, str) else list(model), **settings)
+    return run_study(config, out=out, reporter=reporter or Silent())
+
+
+def run_study(config: ImplicitConfig, *, out: str | Path | None, reporter: Reporter) -> Implicit:
+    """Plan, run, analyse and report the study."""
+    study = plan(config)
+    ablations = partial(plan_ablations, config) if "circuits" in config.parts else None
+    report, page, outcome, run = carry_out(
+        study, out, config, reporter, config.models, write_report, ablations
+    )
+    return Implicit(report, outcome, run.folder, page)
+
+
+def write_report(run: Run, overrides: Sequence[str] = ()) -> tuple["StudyReport", Path]:
+    """Analyse what is stored and write tables, figures and page; needs no model and no torch.
+
+    Args:
+        run: the run.
+        overrides: "path=value" for settings of the analysis (margin).
+    """
+    from adaptlens.studies.implicit.page import write
+
+    found = analyse(run, overrides)
+    write_tables(run, found.tables)
+    _export_circuits(run, found.tables)
+    return found, write(found, run.folder / "report.html")
+
+
+def _export_circuits(run: Run, tables: "Mapping[str, pd.DataFrame]") -> None:
+    """Write the circuits of each model and task as circuits/NAME.json and, for Graphviz, .dot."""
+    members = tables["circuit"]
+    if members.empty:
+        return
+    annotations = tables["annotations"]
+    make_folder(run.folder / "circuits")
+    for (model, family), rows in members.groupby(["model", "family"], sort=False):
+        found = [
+            Circuit(str(condition), dict(zip(own["unit"], own["value"], strict=True)))
+            for condition, own in rows.groupby("condition", sort=False)
+        ]
+        known: dict[str, dict[str, float]] = {}
+        if len(annotations):
+            own = annotations[(annotations["model"] == model) & (annotations["family"] == family)]
+            first = own[own["condition"] == found[0].condition].set_index("unit")
+            columns = [name for name in ANNOTATIONS if name in first]
+            known = {str(unit): dict(row.dropna()) for unit, row in first[columns].iterrows()}
+        name = "".join(c if c.isalnum() or c in "+-._" else "_" for c in f"{model}-{family}")
+        exported = tagged_json(export.to_json(found, known)) + "\n"
+        write_atomically(run.folder / "circuits" / f"{name}.json", exported)
+        drawing = export.to_graphviz(found).encode()
+        write_atomically(run.folder / "circuits" / f"{name}.dot", drawing)

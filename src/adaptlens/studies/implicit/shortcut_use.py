@@ -1,0 +1,469 @@
+"""Who uses the shortcut, who relies on it, and how many samples it takes: tables and claims."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from adaptlens.conditions import Condition
+from adaptlens.formatting import counted
+from adaptlens.stats import layered
+from adaptlens.stats.intervals import Scores, estimate
+from adaptlens.stats.statements import MINIMUM_DRAWS, Statement
+from adaptlens.studies.implicit.samples_chosen import Chosen, Samples, assembled, chosen, over_views
+from adaptlens.studies.implicit.samples_needed import (
+    Answered,
+    difference,
+    in_common,
+    paired,
+    points,
+    samples_needed,
+)
+from adaptlens.tasks.shortcuts import BROKEN, KINDS, MIXED, PATTERN
+
+Rows = list[dict[str, Any]]
+
+CONDITIONS: dict[tuple[str, str], str] = {
+    (PATTERN, PATTERN): "pattern",
+    (PATTERN, BROKEN): "misleading",
+    (BROKEN, BROKEN): "plain",
+    (BROKEN, PATTERN): "reverse",
+}
+"""What is learnt and what is read -> the condition's name."""
+
+NAMES = {"it": "LoRA tuning", "sl": "plain LoRA tuning", "full": "full tuning"}
+ZERO = "zero_shot"
+ICL = "icl"
+
+
+@dataclass(frozen=True)
+class Behaved:
+    """One model on one family: right answers by what was learnt, how, from how much, and read.
+
+    Attributes:
+        model: its name.
+        family: a family of tasks.
+        found: (learnt, method, samples, read) -> right answers on the test items.
+        validated: the same on the validation items.
+        seed: of resampling.
+    """
+
+    model: str
+    family: str
+    found: Mapping[tuple[str, str, int, str], Answered]
+    validated: Mapping[tuple[str, str, int, str], Answered]
+    seed: int
+
+    @property
+    def about(self) -> dict[str, str]:
+        """What every row begins with."""
+        return {"model": self.model, "family": self.family}
+
+    def methods(self) -> list[str]:
+        """Return the ways of adapting other than zero-shot."""
+        return list(dict.fromkeys(m for _, m, _, _ in self.found if m != ZERO))
+
+    def samples(self, method: str) -> list[int]:
+        """Return the numbers of samples of a way of adapting."""
+        return sorted({n for _, m, n, _ in self.found if m == method})
+
+    def chosen(self, method: str, learnt: str) -> Chosen | None:
+        """Return the number of samples that did best on validation items like the learnt ones.
+
+        Nobody who learns from one kind has the other to choose by.
+        """
+        return chosen(
+            {
+                samples: one
+                for (of, by, samples, read), one in self.validated.items()
+                if (of, by, read) == (learnt, method, learnt)
+            }
+        )
+
+    def answered(self, learnt: str, method: str, samples: Samples, read: str) -> Answered | None:
+        """Return the right answers with one number of samples, or with each draw's own."""
+        if isinstance(samples, int):
+            return self.found.get((learnt, method, samples, read))
+        found = {
+            size: one
+            for (of, by, size, on), one in self.found.items()
+            if (of, by, on) == (learnt, method, read)
+        }
+        return assembled(found, samples)
+
+    def curves(self) -> Rows:
+        """Return accuracy in points by condition, method and samples, with intervals."""
+        rows: Rows = []
+        best: dict[tuple[str, str], int | None] = {
+            (learnt, method): self._shown(method, learnt)
+            for learnt in KINDS
+            for method in self.methods()
+        }
+        for (learnt, method, samples, read), one in self.found.items():
+            found = estimate(Scores(one.values, one.draws), seed=self.seed)
+            is_anchor = method == ZERO
+            rows.append(
+                {
+                    **self.about,
+                    "learnt": "" if is_anchor else learnt,
+                    "read": read,
+                    "condition": "" if is_anchor else CONDITIONS[learnt, read],
+                    "method": "zero-shot" if is_anchor else method,
+                    "tuned_on": "single",
+                    "samples": samples,
+                    "value": 100 * found.value,
+                    "low": 100 * found.low,
+                    "high": 100 * found.high,
+                    "queries": found.queries,
+                    "draws": found.draws,
+                    "chosen": not is_anchor and best[learnt, method] == samples,
+                }
+            )
+        return rows
+
+    def _shown(self, method: str, learnt: str) -> int | None:
+        found = self.chosen(method, learnt)
+        return found.overall if found else None
+
+    def used(self, method: str, samples: Samples) -> layered.Mean | None:
+        """Return the shortcut use: the gain on pattern items beyond the gain on plain ones.
+
+        Each gain is over the model's own zero-shot on the same items. Pattern and broken items are
+        paired by number: they are independent, so the pairing adds nothing and loses nothing.
+        """
+        gains = []
+        for kind in KINDS:
+            one = self.answered(kind, method, samples, kind)
+            anchor = self.found.get((PATTERN, ZERO, 0, kind))
+            if one is None or anchor is None:
+                return None
+            gains.append(replace(one, values=one.values - anchor.values))
+        return difference(gains[0], gains[1])
+
+    def relied(self, method: str, samples: Samples) -> layered.Mean | None:
+        """Return the over-reliance: plain accuracy minus misleading accuracy, on the same items."""
+        plain = self.answered(BROKEN, method, samples, BROKEN)
+        misled = self.answered(PATTERN, method, samples, BROKEN)
+        return None if plain is None or misled is None else difference(plain, misled)
+
+    def shortcut(self) -> Rows:
+        """Return shortcut use and over-reliance in points, by method and samples."""
+        rows: Rows = []
+        for method in self.methods():
+            best = self._shown(method, PATTERN)
+            for samples in self.samples(method):
+                for quantity, found in (
+                    ("shortcut use", self.used(method, samples)),
+                    ("over-reliance", self.relied(method, samples)),
+                ):
+                    if found is not None:
+                        rows.append(
+                            {
+                                **self.about,
+                                "method": method,
+                                "samples": samples,
+                                "quantity": quantity,
+                                "value": 100 * found.value,
+                                "low": 100 * found.low,
+                                "high": 100 * found.high,
+                                "p": found.p,
+                                "queries": found.queries,
+                                "draws": found.draws,
+                                "chosen": samples == best,
+                            }
+                        )
+        return rows
+
+    def needed(self) -> Rows:
+        """Return how many samples tuning needs for what prompting reaches, and the ratio.
+
+        Prompting counts with the number of demonstrations chosen on validation, cross-fitted over
+        draws; the interval covers that of the overall choice, and the ratio's bounds all numbers
+        chosen. Tuning needs the fewest samples at which its curve, which begins with zero-shot,
+        reaches that accuracy (`samples_needed`); infinite where none within the sizes tried does.
+        Where prompting is not shown to gain anything over zero-shot there is nothing to reach: nan.
+        """
+        rows: Rows = []
+        for learnt, read in ((PATTERN, PATTERN), (BROKEN, BROKEN)):
+            shots = self.chosen(ICL, learnt)
+            anchor = self.found.get((PATTERN, ZERO, 0, read))
+            if shots is None or anchor is None:
+                continue
+            prompted = [self.answered(learnt, ICL, view, read) for view in shots.views]
+            for method in (m for m in self.methods() if m != ICL):
+                curve = {
+                    n: one
+                    for n in self.samples(method)
+                    if (one := self.found.get((learnt, method, n, read))) is not None
+                }
+                views = [[one, anchor, *curve.values()] for one in prompted if one is not None]
+                if row := _needed([in_common(view) for view in views], [*curve], shots):
+                    about = {"condition": CONDITIONS[learnt, read], "method": method}
+                    rows.append({**self.about, **about, **row})
+        return rows
+
+    def statements(self) -> Iterator[Statement]:
+        """Yield the claims of the paper about this family.
+
+        In-context learning is judged with the number of demonstrations chosen on validation,
+        tuning with the most samples, which nobody chose.
+        """
+        shots = self.chosen(ICL, PATTERN)
+        if shots is None:
+            return
+
+        def views(of: Callable[[Samples], layered.Mean | None]) -> layered.Mean | None:
+            means = [mean for view in shots.views if (mean := of(view)) is not None]
+            return points(over_views(means)) if means else None
+
+        if (used := views(lambda view: self.used(ICL, view))) is not None:
+            yield Statement(1, "in-context learning uses the shortcut", 1, used)
+        for method in (m for m in self.methods() if m != ICL):
+            most = self.samples(method)[-1]
+            for claim, of in (
+                ("reads pattern items better than", self._read),
+                ("uses the shortcut more than", self._uses),
+            ):
+                if (mean := views(partial(_less, of, method, most))) is not None:
+                    claimed = f"in-context learning {claim} {NAMES[method]} on {most:,} samples"
+                    yield Statement(1, claimed, 1, mean)
+        if (relied := views(lambda view: self.relied(ICL, view))) is not None:
+            yield Statement(2, "in-context learning relies on the shortcut", 1, relied)
+
+    def frugality(self, times: float) -> Rows:
+        """Return the claims that tuning needs many times more samples than prompting.
+
+        Supported where the whole interval of the ratio lies above `times`, refuted where it lies
+        below; not decided where prompting gains nothing that could be reached, and with fewer than
+        5 draws. Rows of claims, as `implicit_tables` makes them of statements.
+        """
+        rows: Rows = []
+        for row in self.needed():
+            low, high = row["ratio_low"], row["ratio_high"]
+            state = "supported" if low > times else "refuted" if high < times else "not decided"
+            ends = [f"{x:,.1f}" if math.isfinite(x) else "more" for x in (low, high)]
+            found = f"{row['ratio']:,.1f} times" if math.isfinite(row["ratio"]) else "not reached"
+            line = (
+                f"{found} [{ends[0]}, {ends[1]}] with up to {row['most']:,} samples, for the "
+                f"{row['target']:.1f}% of {counted(row['icl_samples'], 'demonstration')}"
+            )
+            if math.isnan(row["ratio"]):
+                shown = counted(row["icl_samples"], "demonstration")
+                line = (
+                    f"{shown}: {row['gain']:+.1f} points [{row['gain_low']:.1f}, "
+                    f"{row['gain_high']:.1f}] over zero-shot, nothing that tuning could be "
+                    "measured by"
+                )
+            if row["draws"] < MINIMUM_DRAWS:
+                state = "not decided"
+                line += f"; fewer than {MINIMUM_DRAWS} draws decide nothing"
+            rows.append(
+                {
+                    "model": self.model,
+                    "task": self.family,
+                    "factor": 3,
+                    "claim": f"{NAMES[row['method']]} needs over {times:g} times the samples of "
+                    f"in-context learning ({row['condition']})",
+                    "state": state,
+                    "line": line,
+                    "effect": row["ratio"],
+                    "low": low,
+                    "high": high,
+                    "p": math.nan,
+                    "p_holm": math.nan,
+                    "test": "crossed sign flips over items and draws, inverted",
+                    "queries": row["queries"],
+                    "draws": row["draws"],
+                }
+            )
+        return rows
+
+    def _read(self, method: str, samples: Samples) -> Answered | None:
+        """Return the right answers on pattern items after learning from pattern items."""
+        return self.answered(PATTERN, method, samples, PATTERN)
+
+    def _uses(self, method: str, samples: Samples) -> Answered | None:
+        """Return the shortcut use of every draw and pair of items, before the mean."""
+        pattern = self.answered(PATTERN, method, samples, PATTERN)
+        plain = self.answered(BROKEN, method, samples, BROKEN)
+        anchors = [self.found.get((PATTERN, ZERO, 0, kind)) for kind in KINDS]
+        if pattern is None or plain is None or anchors[0] is None or anchors[1] is None:
+            return None
+        x, y, draws = paired(pattern, plain)
+        num = min(x.shape[1], y.shape[1])
+        values = x[:, :num] - anchors[0].values[:, :num] - y[:, :num] + anchors[1].values[:, :num]
+        return Answered(values, draws)
+
+
+def _less(
+    of: Callable[[str, Samples], Answered | None], method: str, most: int, view: Samples
+) -> layered.Mean | None:
+    """Return how much more in-context learning has of something than a way of tuning."""
+    left, right = of(ICL, view), of(method, most)
+    return None if left is None or right is None else difference(left, right)
+
+
+def _needed(
+    views: Sequence[Sequence[Answered]], sizes: Sequence[int], shots: Chosen
+) -> dict[str, Any] | None:
+    """Return a row of `Behaved.needed`; None where nothing was read in common.
+
+    Args:
+        views: for each view of prompting: it, zero-shot, and tuning at each size.
+        sizes: of tuning.
+        shots: what was chosen.
+    """
+    if not views or not sizes or not views[0][0].draws:
+        return None
+    target = views[0][0]
+    gain = points(over_views([difference(view[0], view[1]) for view in views]))
+    low, value, high = math.nan, math.nan, math.nan
+    if gain.low > 0:
+        found = [samples_needed(view[0], view[1:], [0, *sizes]) for view in views]
+        value = found[0][1]
+        low, high = min(one[0] for one in found), max(one[2] for one in found)
+    numbers = {shots.overall, *shots.by_draw.values()}
+    return {
+        "target": 100 * float(target.values.mean()),
+        "gain": gain.value,
+        "gain_low": gain.low,
+        "gain_high": gain.high,
+        "icl_samples": shots.overall,
+        "samples": value,
+        "low": low,
+        "high": high,
+        "ratio": value / shots.overall,
+        "ratio_low": low / max(numbers),
+        "ratio_high": high / min(numbers),
+        "most": sizes[-1],
+        "queries": target.values.shape[1],
+        "draws": len(target.draws),
+    }
+
+
+def behaved(
+    found: Sequence[Condition], tasks: Mapping[str, Mapping[str, Any]], seed: int
+) -> list[Behaved]:
+    """Return the behaviour of each model on each family, of tasks read on their own family.
+
+    Args:
+        found: the run's conditions.
+        tasks: digest -> the task as stored.
+        seed: of resampling.
+    """
+    tests: dict[tuple[str, str], dict[tuple[str, str, int, str], Answered]] = {}
+    validations: dict[tuple[str, str], dict[tuple[str, str, int, str], Answered]] = {}
+    for one in found:
+        family, learnt, is_own = _named(one.task)
+        if not is_own or not _is_counted(one):
+            continue
+        task = tasks[one.task_digest]
+        for split, prefix, into in (
+            ("test", "", tests), ("validation", "validation_", validations),
+        ):  # fmt: skip
+            right = one.arrays[f"behaviour.{prefix}exact"]
+            groups = np.array([example["group"] for example in task[split]])
+            for kind in KINDS:
+                key = (learnt, one.adaptation, one.examples, kind)
+                if (groups == kind).any():
+                    into.setdefault((one.model, family), {})[key] = Answered(
+                        right[:, groups == kind].astype(float), one.draws
+                    )
+    return [
+        Behaved(model, family, values, validations.get((model, family), {}), seed)
+        for (model, family), values in tests.items()
+    ]
+
+
+def elsewhere(
+    found: Sequence[Condition], tasks: Mapping[str, Mapping[str, Any]], seed: int
+) -> tuple[Rows, Rows, dict[str, list[Statement]]]:
+    """Return rows of `curves` of what was learnt from all families, of `transfer`, and claims.
+
+    All are of tasks read on the items of every family; transfer is accuracy minus the model's own
+    zero-shot on the same items. The claims, by model, are that what a way of adapting learns from
+    one family helps on the others.
+    """
+    anchors: dict[tuple[str, str], Answered] = {}
+    read: list[tuple[Condition, str, str, str, str, Answered]] = []
+    for one in found:
+        family, learnt, is_own = _named(one.task)
+        if is_own or not _is_counted(one):
+            continue
+        groups = np.array([example["group"] for example in tasks[one.task_digest]["test"]])
+        right = one.arrays["behaviour.exact"].astype(float)
+        for group in dict.fromkeys(groups.tolist()):
+            values = Answered(right[:, groups == group], one.draws)
+            if one.adaptation == ZERO:
+                anchors[one.model, group] = values
+            else:
+                other, _, kind = group.partition("/")
+                read.append((one, family, learnt, other, kind, values))
+    mixed: Rows = []
+    transfer: Rows = []
+    gains: dict[tuple[str, str], list[tuple[Answered, Answered]]] = {}
+    for one, family, learnt, other, kind, values in read:
+        about = {"model": one.model, "family": other}
+        size = {"method": one.adaptation, "samples": one.examples}
+        if family == MIXED:
+            accuracy = estimate(Scores(values.values, values.draws), seed=seed)
+            mixed.append(
+                {
+                    **about,
+                    "learnt": learnt,
+                    "read": kind,
+                    "condition": CONDITIONS[learnt, kind],
+                    **size,
+                    "tuned_on": "mixed",
+                    "value": 100 * accuracy.value,
+                    "low": 100 * accuracy.low,
+                    "high": 100 * accuracy.high,
+                    "queries": accuracy.queries,
+                    "draws": accuracy.draws,
+                    "chosen": False,
+                }
+            )
+        elif (anchor := anchors.get((one.model, f"{other}/{kind}"))) is not None:
+            gain = points(difference(values, anchor))
+            if other != family:
+                gains.setdefault((one.model, one.adaptation), []).append((values, anchor))
+            transfer.append(
+                {
+                    **about,
+                    "learnt_family": family,
+                    "read": kind,
+                    **size,
+                    "value": gain.value,
+                    "low": gain.low,
+                    "high": gain.high,
+                    "p": gain.p,
+                    "queries": gain.queries,
+                    "draws": gain.draws,
+                }
+            )
+    claimed: dict[str, list[Statement]] = {}
+    for (model, method), several in gains.items():
+        # Every family and kind has as many items; an item number stands for one of each.
+        differences = [values.values - anchor.values for values, anchor in several]
+        mean = layered.mean(np.mean(differences, 0), True, flips=layered.FLIPS)
+        name = NAMES.get(method, "in-context learning")
+        claim = f"what {name} learns from one family helps on the others"
+        claimed.setdefault(model, []).append(Statement(4, claim, 1, points(mean)))
+    return mixed, transfer, claimed
+
+
+def _named(task: str) -> tuple[str, str, bool]:
+    """Return family, what is learnt, and whether the task is read on its own family alone."""
+    family, _, rest = task.partition("-")
+    learnt, _, everywhere = rest.partition("-")
+    return family, learnt, not everywhere
+
+
+def _is_counted(one: Condition) -> bool:
+    """Whether a condition belongs to the study of behaviour."""
+    names = [*one.arrays]
+    is_circuit = any(name.startswith(("circuits.", "ablated.")) for name in names)
+    return _named(one.task)[1] in KINDS and "behaviour.exact" in names and not is_circuit

@@ -1,0 +1,243 @@
+"""From stored answers of five systems to scores, tables and claims of the study of limits."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from adaptlens import columns
+from adaptlens.conditions import Condition, conditions
+from adaptlens.config.reading import reanalysed
+from adaptlens.errors import UserError
+from adaptlens.formatting import counted
+from adaptlens.store import Run
+from adaptlens.studies.limits.config import LIMITS
+from adaptlens.studies.running import STUDY_FILE, cell_rows, made_with, task_notes, unfinished
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from adaptlens.report.study_page import StudyReport
+
+Rows = list[dict[str, Any]]
+
+ABOUT_FILE = "about.json"
+SCORINGS = ("choice", "exact", "semantic")
+PIPELINE = "pipeline_"
+MIXTURE = "mixture"
+SHOWN_PROMPTS = 12
+
+
+def scores(
+    found: Sequence[Condition],
+    tasks: Mapping[str, Mapping[str, Any]],
+    about: Mapping[str, Any],
+    seed: int,
+) -> "pd.DataFrame":
+    """Return one row per model, mixture, seed, draw, system, variation, task and scoring.
+
+    Columns: see `studies.limits.panel.COLUMNS`. `half_a` and `half_b` are accuracies on two halves
+    of a task's items, the same for all models.
+
+    Args:
+        found: the run's conditions.
+        tasks: digest -> the mixture as stored.
+        about: models, clusters and mixtures, as `limits.about` wrote them.
+        seed: of the halves.
+    """
+    rows: Rows = []
+    for one in found:
+        groups = np.array([example["group"] for example in tasks[one.task_digest]["test"]])
+        halves = _halves(groups, seed)
+        for prefix, system, variation in _readings(one):
+            for task in dict.fromkeys(groups.tolist()):
+                own = np.flatnonzero(groups == task)
+                rows += [
+                    {**_of(one, about, system, variation), **_about_task(one, task, about), **row}
+                    for row in _scored(one, prefix, own, halves)
+                ]
+    return columns.framed("limits", {"scores": rows})["scores"]
+
+
+def _readings(one: Condition) -> Iterator[tuple[str, str, str]]:
+    """Yield (prefix of its arrays, system, variation) of everything a condition was read in."""
+    system = {"base": "base", "gold": "gold", "regular_tuned": "regular"}.get(one.adaptation)
+    for name in one.arrays:
+        measured, _, rest = name.partition(".")
+        variation, _, last = rest.rpartition(".")
+        if measured != "systems" or last.removeprefix(PIPELINE) != "correct_exact":
+            continue
+        is_pipeline = last.startswith(PIPELINE)
+        before = f"systems.{variation}." if variation else "systems."
+        yield (
+            before + (PIPELINE if is_pipeline else ""),
+            "pipeline" if is_pipeline else system or "samplegen",
+            variation,
+        )
+
+
+def _of(one: Condition, about: Mapping[str, Any], system: str, variation: str) -> dict[str, Any]:
+    model = about["models"][one.model]
+    return {
+        "model": one.model,
+        "family": model["family"],
+        "size": model["parameters"],
+        "exposure": model["exposure"],
+        "mixture": "" if system in ("base", "gold") else _mixture(one.task),
+        "system": system,
+        "variation": variation,
+    }
+
+
+def _mixture(task: str) -> str:
+    """Return the name of the mixture a task is."""
+    return task.removeprefix(MIXTURE).lstrip("-") or "default"
+
+
+def _about_task(one: Condition, task: str, about: Mapping[str, Any]) -> dict[str, Any]:
+    is_tuned = one.adaptation.endswith("_tuned")
+    trained_on = about["trained_on"][_mixture(one.task)] if is_tuned else ()
+    return {"task": task, "cluster": about["clusters"][task], "seen": task in trained_on}
+
+
+def _scored(
+    one: Condition, prefix: str, own: np.ndarray, halves: np.ndarray
+) -> Iterator[dict[str, Any]]:
+    """Yield the accuracy of every draw under every scoring that the task has."""
+    chance = float(one.arrays[f"{prefix}chance"][own].mean())
+    is_tuned = one.adaptation.endswith("_tuned")
+    for scoring in SCORINGS:
+        name = f"{prefix}correct_{scoring}"
+        if name not in one.arrays:
+            continue
+        right = one.arrays[name][:, own]
+        if np.isnan(right).any():
+            continue
+        floors = one.arrays.get(f"{prefix}floor_{scoring}")
+        unparsed = one.arrays[f"{prefix}unparsed"][:, own]
+        for place, draw in enumerate(one.draws):
+            yield {
+                "seed": draw if is_tuned else -1,
+                "draw": draw,
+                "scoring": scoring,
+                "value": float(right[place].mean()),
+                "chance": 0.0 if scoring == "exact" else chance,
+                "floor": chance if floors is None else float(floors[place, own].mean()),
+                "queries": len(own),
+                "unparsed": float(unparsed[place].mean()),
+                "half_a": float(right[place, halves[own] == 0].mean()),
+                "half_b": float(right[place, halves[own] == 1].mean()),
+            }
+
+
+def _halves(groups: np.ndarray, seed: int) -> np.ndarray:
+    """Return for every item which half of its task it is in."""
+    generator = np.random.default_rng([seed, 0x4A1F])
+    found = np.zeros(len(groups), int)
+    for group in dict.fromkeys(groups.tolist()):
+        own = np.flatnonzero(groups == group)
+        found[generator.permutation(own)[len(own) // 2 :]] = 1
+    return found
+
+
+def analyse(run: Run, overrides: Sequence[str] = ()) -> "StudyReport":
+    """Return everything the page shows of what the run holds.
+
+    Args:
+        run: the run.
+        overrides: "path=value" for the settings of the analysis: the claims'.
+
+    Raises:
+        UserError: the run holds no such study, none of its cells is done, or an override would
+            change what was measured.
+    """
+    from adaptlens.report.study_page import StudyReport
+
+    study, about = run.read_json(STUDY_FILE), run.read_json(ABOUT_FILE)
+    if study is None or study["name"] != "limits" or about is None:
+        raise UserError(
+            f"run '{run.folder}' holds no study of limits; run `adaptlens study limits --out "
+            f"{run.folder}` first."
+        )
+    config = reanalysed(LIMITS, study["settings"], overrides)
+    settings = {**study["settings"], "claims": dict(config.claims)}
+    found = conditions(run, study["cells"])
+    if not found:
+        raise UserError(
+            f"no cell of run '{run.folder}' is done yet; the command that made it finishes them."
+        )
+    tasks = {
+        digest: run.need_json(f"tasks/{digest[:20]}.json")
+        for digest in dict.fromkeys(one.task_digest for one in found)
+    }
+    table = scores(found, tasks, about, config.seed)
+    tables, judged = tables_of(table, settings["claims"], about["exposed"], config.seed)
+    notes = [*study.get("notes", ()), *unfinished(study["cells"], found)]
+    notes += task_notes(tasks.values())
+    notes += [f"{one.model}: {note}" for one in found for note in one.notes]
+    tuned = table[(table.mixture != "") & (table.system != "pipeline")]
+    num_tuned = len(tuned.drop_duplicates(["model", "mixture", "seed", "system"]))
+    return StudyReport(
+        title="Does tuned performance follow what the base model does in context? "
+        f"{counted(table.model.nunique(), 'base')}, {counted(num_tuned, 'tuned model')}, "
+        f"{counted(table.task.nunique(), 'task')}",
+        claims=judged,
+        tables=columns.framed("limits", {"scores": table, **tables}),
+        prompts=_prompts(found),
+        settings=settings,
+        versions=made_with(found),
+        cells=columns.frame_of(cell_rows(found)),
+        notes=list(dict.fromkeys(notes)),
+    )
+
+
+def tables_of(
+    table: "pd.DataFrame", margins: Mapping[str, float], exposed: Sequence[str], seed: int
+) -> tuple[dict[str, Rows], Rows]:
+    """Return the rows of the tables made from scores, by name, and those of the claims.
+
+    Args:
+        table: the scores.
+        margins: see `studies.limits.claims.Margins`.
+        exposed: tasks or clusters that the models' exposure concerns; () where it does not vary.
+        seed: of resamples.
+    """
+    from adaptlens.studies.limits import claims, contrasts, exposure, mediation, relations, variance
+
+    present = set(table.system)
+    if not {"gold", "regular"} <= present:
+        return {}, []
+    rows: dict[str, Rows] = {
+        "relations": relations.relations(table, seed=seed),
+        "per_task": relations.per_task(table, seed=seed),
+        "per_model": relations.per_model(table, seed=seed),
+        "attribution": variance.attribution(table, seed=seed),
+        # One base has no spread among bases for a random term to describe.
+        "mixed_effects": variance.mixed_effects(table) if table.model.nunique() > 1 else [],
+        "exceeding": contrasts.exceeding(table),
+        "systems": contrasts.systems(table),
+        "variations": contrasts.variations(table),
+    }
+    if exposed:
+        rows["exposure"] = exposure.exposure(table, exposed)
+        rows["mediation"] = mediation.mediation(table, exposed, margin=margins["gain"], seed=seed)
+    judged = claims.claims(table, claims.Margins(**margins), exposed=exposed, seed=seed)
+    return rows, judged
+
+
+def _prompts(found: Sequence[Condition]) -> Rows:
+    """Return the first prompts of every system, as they were sent, with what came back."""
+    shown: dict[tuple[str, str], dict[str, Any]] = {}
+    for one in found:
+        for prompt in one.prompts:
+            key = (one.adaptation, str(prompt["reading"]))
+            shown.setdefault(
+                key,
+                {
+                    "task": prompt["group"],
+                    "model": one.model,
+                    "condition": f"{one.label} {prompt['reading']}".strip(" ._"),
+                    **prompt,
+                },
+            )
+    return list(shown.values())[:SHOWN_PROMPTS]

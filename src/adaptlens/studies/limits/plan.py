@@ -1,0 +1,300 @@
+"""The study of limits: does tuned performance follow what the base model does in context?
+
+Carries out Bigoulaeva et al. (arXiv 2501.08716) on any list of models: bases x mixtures x seeds are
+tuned, five systems read the same items, and `limits_tables.analyse` says what bounds what.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from adaptlens import tasks, telling
+from adaptlens.cells import Cell, Study, cut, resolve, task_digest
+from adaptlens.engines import Reporter
+from adaptlens.errors import UserError, unknown
+from adaptlens.models import identity, shape
+from adaptlens.prompts.variations import READ, VARIATIONS, source
+from adaptlens.store import Run
+from adaptlens.studies.driver import carry_out
+from adaptlens.studies.least import check_items
+from adaptlens.studies.limits.analyse import ABOUT_FILE, analyse
+from adaptlens.studies.limits.config import LADDER, LimitsConfig, limits_config
+from adaptlens.studies.running import Silent, Studied, progress, shown_names, write_tables
+from adaptlens.tasks import microworld, mixtures
+from adaptlens.types import Task
+from adaptlens.zoo.recipes import LADDER as LADDER_MODELS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from adaptlens.report.study_page import StudyReport
+
+TRAINED_ITEMS = 512
+"""Training items of each of the microworld's tasks; half of them may become rows of a mixture."""
+
+HALVES = 4
+"""Items of a task that are read at least: two in each half."""
+
+EXPOSED = ("language", "odd-one-out")
+"""The microworld's tasks and clusters that the exposure of the ladder's models concerns."""
+
+
+class Limits(Studied):
+    """What the study of limits found: claims, tables, scores, and the page."""
+
+    @property
+    def scores(self) -> "pd.DataFrame":
+        """One row per model, mixture, seed, draw, system, variation, task and scoring."""
+        return self.report.tables["scores"]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """An adaptation to a mixture, its draws, and the variations it is read in."""
+
+    task: Task
+    name: str
+    arguments: dict[str, Any]
+    draws: tuple[int, ...]
+    variations: tuple[str, ...] = ("",)
+
+
+def models_of(config: LimitsConfig) -> list[str]:
+    """Return the names of the base models, "ladder" written out."""
+    found: list[str] = []
+    for name in config.models:
+        found += list(LADDER_MODELS) if name == LADDER else [name]
+    return list(dict.fromkeys(found))
+
+
+def members_of(config: LimitsConfig) -> list[Task]:
+    """Return the tasks that mixtures are made of and models are read on.
+
+    Raises:
+        UserError: a task is unknown or cannot be read, or a task to be held out is none of them.
+    """
+    if not config.tasks:
+        found = [
+            microworld.task(
+                name, seed=config.seed, train=TRAINED_ITEMS, validation=0, test=config.queries
+            )
+            for names in microworld.clusters().values()
+            for name in names
+        ]
+    else:
+        found = []
+        for source in config.tasks:
+            given: dict[str, Any] = dict(source)
+            path, cluster = given.pop("path"), given.pop("cluster")
+            with telling.slow(f"reading task '{path}'"):
+                loaded = tasks.load(path, seed=config.seed, **given)
+            found.append(replace(loaded, cluster=cluster))
+    known = [*(task.name for task in found), *dict.fromkeys(task.cluster for task in found)]
+    for name in config.held_out:
+        if name not in known:
+            raise unknown("task or cluster to hold out", name, known)
+    return found
+
+
+def mixture_of(config: LimitsConfig, members: Sequence[Task], name: str) -> Task:
+    """Return one of the mixtures as a task."""
+    return mixtures.build(
+        members,
+        ablation=name,
+        cap=config.cap,
+        size=config.size,
+        held_out=config.held_out,
+        queries=config.queries,
+        seed=config.seed,
+    )
+
+
+def plan(config: LimitsConfig) -> Study:
+    """Return every cell the study needs, each with all its draws.
+
+    Raises:
+        UserError: an unknown model, task, mixture or variation, or fewer items than a task takes.
+    """
+    for variation in config.variations:
+        if variation not in VARIATIONS:
+            raise unknown("variation", variation, VARIATIONS)
+    members = members_of(config)
+    _check_members(config, members)
+    wanted = [*_wanted(config, members)]
+    digests = {id(one.task): task_digest(one.task) for one in wanted}
+    models = models_of(config)
+    shown = shown_names(models)
+    cells: list[Cell] = []
+    for name in models:
+        model = identity.identify(
+            name, dtype=config.dtype, chat=config.chat, quantize=config.quantize
+        )
+        model["name"] = shown[name]
+        for one in wanted:
+            cells += _cells(one, model, digests[id(one.task)], config)
+    by_digest = {digests[id(one.task)]: one.task for one in wanted}
+    return Study("limits", asdict(config), tuple(cells), by_digest)
+
+
+def _check_members(config: LimitsConfig, members: Sequence[Task]) -> None:
+    """Refuse tasks without items to read in two halves, or without the examples that are shown."""
+    clusters = dict(mixtures.clusters_of(members))
+    generator = np.random.default_rng(0)
+    for task in members:
+        read = replace(task, test=task.test[: config.queries])
+        check_items(read, HALVES, "reading a task in two halves")
+        shown = len(task.train) - len(task.train) // 2
+        if shown < config.shots:
+            raise UserError(
+                f"{config.shots} gold examples are shown before an item (--shots), but task "
+                f"'{task.name}' has {shown} that are not trained on; give it more training items, "
+                "or show fewer."
+            )
+        for variation in _read(config, "gold"):
+            source(task.name, [*clusters], clusters, variation, generator)
+
+
+def _wanted(config: LimitsConfig, members: Sequence[Task]) -> Iterator[Wanted]:
+    """Yield the base systems, then what is tuned on every mixture."""
+    built = {name: mixture_of(config, members, name) for name in config.mixtures}
+    default = built["default"]
+    clusters = {"clusters": mixtures.clusters_of(members), "seed": config.seed}
+    if "base" in config.systems:
+        yield Wanted(default, "base", {}, (-1,))
+    drawn = tuple(range(config.gold_draws))
+    gold = {"examples": config.shots, **clusters}
+    yield Wanted(default, "gold", gold, drawn, _read(config, "gold"))
+    steps = config.tune.get("steps")
+    rate = config.tune.get("rate")
+    tune: dict[str, Any] = {
+        **{k: v for k, v in config.tune.items() if k not in ("steps", "rate")},
+        "epochs": config.passes,
+        "loss": config.loss,
+        "steps": steps[0] if steps else None,
+        "rate": rate[0] if rate else None,
+        **clusters,
+    }
+    tuned = ["regular"]
+    if {"samplegen", "pipeline"} & {*config.systems}:
+        tuned.append("samplegen")
+    for name, mixture in built.items():
+        main = name == "default"
+        draws = tuple(range(config.draws if main else config.ablation_draws))
+        for system in tuned if main else config.ablation_systems:
+            varied = _read(config, system) if main else ("",)
+            yield Wanted(mixture, f"{system}_tuned", tune, draws, varied)
+
+
+def _read(config: LimitsConfig, system: str) -> tuple[str, ...]:
+    """Return the variations that a system is read in, the plain one first.
+
+    What writes its own examples is read as it is: every reading writes all of them anew.
+    """
+    if system == "samplegen":
+        return ("",)
+    return ("", *(v for v in config.variations if v in READ[system]))
+
+
+def _cells(one: Wanted, model: dict[str, Any], digest: str, config: LimitsConfig) -> list[Cell]:
+    described = {
+        "name": one.task.name,
+        "digest": digest,
+        "kind": one.task.kind,
+        "queries": len(one.task.test),
+        "seed": config.seed,
+    }
+    component, adaptation = resolve("adaptation", one.name, **one.arguments)
+    measured, _ = resolve(
+        "measurement",
+        "systems",
+        variations=one.variations,
+        semantic=config.encoder,
+        pipeline="pipeline" in config.systems,
+    )
+    cell = Cell(model, described, component, adaptation.label, (measured,), one.draws, config.seed)
+    return cut(cell, adaptation.draws_per_cell)
+
+
+def about(config: LimitsConfig) -> dict[str, Any]:
+    """Return what the analysis has to know of models, tasks and mixtures, as JSON."""
+    members = members_of(config)
+    models = models_of(config)
+    shown = shown_names(models)
+    of_models = {shown[name]: shape.described(name) for name in models}
+    varies = len({one["exposure"] for one in of_models.values()} - {""}) > 1
+    return {
+        "models": of_models,
+        "exposed": list(EXPOSED) if varies and not config.tasks else [],
+        "clusters": dict(mixtures.clusters_of(members)),
+        "trained_on": {
+            name: mixtures.trained_on(members, ablation=name, held_out=config.held_out)
+            for name in config.mixtures
+        },
+    }
+
+
+def planned_work(study: Study, out: str | Path | None) -> list[dict[str, Any]]:
+    """Return one row per model and condition: draws wanted and done."""
+    return [
+        {
+            **one.named,
+            "queries": one.cells[0].task["queries"],
+            "tuned_models": one.draws if one.cells[0].adaptation.name.endswith("_tuned") else 0,
+            **one.counted,
+        }
+        for one in progress(study, out)
+    ]
+
+
+def limits(
+    model: str | list[str] = LADDER,
+    *,
+    out: str | Path | None = None,
+    reporter: Reporter | None = None,
+    **settings: Any,
+) -> Limits:
+    """Find out whether tuned performance follows what base models do in context.
+
+    Args:
+        model: hub id, local folder or zoo name, "ladder" for all of its; a list of them.
+        out: the run folder; the same call continues it, a larger one extends it.
+        reporter: who is told of progress; nobody by default.
+        settings: everything else a config file may hold (tasks, mixtures, systems, draws, ...).
+
+    Raises:
+        UserError: anything the caller can fix.
+    """
+    config = limits_config(models=[model] if isinstance(model, str) else list(model), **settings)
+    return run_study(config, out=out, reporter=reporter or Silent())
+
+
+def run_study(config: LimitsConfig, *, out: str | Path | None, reporter: Reporter) -> Limits:
+    """Plan, run, analyse and report the study."""
+    study = plan(config)
+    report, page, outcome, run = carry_out(
+        study,
+        out,
+        config,
+        reporter,
+        models_of(config),
+        write_report,
+        beside={ABOUT_FILE: about(config)},
+    )
+    return Limits(report, outcome, run.folder, page)
+
+
+def write_report(run: Run, overrides: Sequence[str] = ()) -> tuple["StudyReport", Path]:
+    """Analyse what is stored and write tables, figures and page; needs no model and no torch.
+
+    Args:
+        run: the run.
+        overrides: "path=value" for settings of the analysis (claims).
+    """
+    from adaptlens.studies.limits.page import write
+
+    found = analyse(run, overrides)
+    write_tables(run, found.tables)
+    return found, write(found, run.folder / "report.html")

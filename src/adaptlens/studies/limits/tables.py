@@ -1,0 +1,431 @@
+"""The tables of the page of the study of limits."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from adaptlens.formatting import parameters
+from adaptlens.report.entries import SIGNS, Entry, Grid, number, tone
+from adaptlens.report.theme import p_value, similarity
+from adaptlens.studies.limits.system_looks import NAMES, SYSTEMS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Row = Mapping[Any, Any]
+Column = tuple[str, bool, Callable[[Row], Entry]]
+"""A heading, whether numeric, and what stands under it."""
+
+
+def claims(rows: Sequence[Row]) -> Grid | None:
+    """Return one row per claim: verdict, weakest number with interval, p-values and the test."""
+    columns: list[Column] = [
+        ("verdict", False, _verdict),
+        ("claim", False, lambda row: Entry(row["claim"], row["claim"], tone="words")),
+        ("weakest number", True, lambda row: effect(row, "effect", sign=True)),
+        ("p (Holm)", True, lambda row: _p(row["p_holm"])),
+        ("p", True, lambda row: _p(row["p"])),
+        _number("items", "queries"),
+        _number("tuned models", "draws"),
+        _text("test"),
+        ("numbers", False, lambda row: Entry(row["line"], row["line"], tone="words")),
+    ]
+    ordered = sorted(rows, key=lambda row: row["factor"])
+    return _grid(ordered, "claims", "All claims", columns)
+
+
+def bases(points: "pd.DataFrame", cells: "pd.DataFrame") -> Grid | None:
+    """Return the means of every base and of the models tuned from it."""
+    if points.empty:
+        return None
+    found = points.groupby(["family", "size", "exposure", "model"], dropna=False).agg(
+        tuned=("tuned", "mean"), icl=("icl", "mean"), difference=("difference", "mean"),
+        num_tasks=("task", "nunique"),
+    )  # fmt: skip
+    key = ["model", "mixture", "seed"]
+    counts = points.drop_duplicates(key).groupby("model").size()
+    first: dict[str, str] = {}
+    if {"model", "cell"} <= set(cells.columns):
+        for row in cells.to_dict("records"):
+            first.setdefault(str(row["model"]), str(row["cell"]))
+    columns: list[Column] = [
+        ("base", False, lambda row: _linked(str(row["model"]), first.get(str(row["model"])))),
+        _text("family"),
+        _size(),
+        _text("exposure"),
+        *_three(),
+        ("tuned models", True, lambda row: number(counts[row["model"]], 1, ",.0f")),
+        _number("tasks", "num_tasks"),
+    ]
+    rows = found.reset_index().to_dict("records")
+    return _grid(rows, "bases", "Means of each base and the models tuned from it", columns)
+
+
+def pairs(points: "pd.DataFrame") -> Grid | None:
+    """Return the means of every base and task over the models tuned from the base."""
+    if points.empty:
+        return None
+    found = points.groupby(["cluster", "task", "family", "size", "model"]).agg(
+        tuned=("tuned", "mean"), low=("tuned", "min"), high=("tuned", "max"), icl=("icl", "mean"),
+        difference=("difference", "mean"), models=("tuned", "size"),
+    )  # fmt: skip
+    columns: list[Column] = [
+        _text("task"),
+        _text("cluster"),
+        _text("base", "model"),
+        _text("family"),
+        _size(),
+        *_three(),
+        *(_value(name, column) for name, column in (("lowest tuned", "low"),
+                                                    ("highest tuned", "high"))),
+        _number("tuned models", "models"),
+    ]  # fmt: skip
+    rows = found.reset_index().to_dict("records")
+    return _grid(rows, "pairs", "Each task and base: tuned and in context", columns)
+
+
+def relations(table: "pd.DataFrame | None") -> Grid | None:
+    """Return every correlation with its interval, ceiling and what it rests on."""
+    columns = [
+        _text("which tasks", "tasks"),
+        _text("family"),
+        _text("scoring"),
+        _text("given"),
+        *_correlation(),
+    ]
+    return _all(table, "relations", "Correlations before and after controls", columns)
+
+
+def per_task(table: "pd.DataFrame | None") -> Grid | None:
+    """Return the correlations of every task over tuned models."""
+    columns = [
+        _text("task"),
+        _text("cluster"),
+        _text("given"),
+        *_correlation(),
+        _value("tuned", "tuned"),
+        _value("in context", "icl"),
+    ]
+    return _all(table, "per-task", "Correlation of each task, over tuned models", columns)
+
+
+def per_model(table: "pd.DataFrame | None") -> Grid | None:
+    """Return the correlations of every base over tasks."""
+    columns = [
+        _text("base", "model"),
+        _text("family"),
+        _size(),
+        _text("exposure"),
+        _text("given"),
+        *_correlation(),
+    ]
+    return _all(table, "per-model", "Correlation of each base, over tasks", columns)
+
+
+def _correlation() -> list[Column]:
+    return [
+        _text("coefficient"),
+        ("correlation", True, effect),
+        _value("ceiling", "ceiling"),
+        _value("over the ceiling", "disattenuated"),
+        ("p", True, lambda row: _p(row["p"])),
+        ("p (Holm)", True, lambda row: _p(row["p_holm"])),
+        ("related", False, lambda row: _said("yes" if row["related"] else "no")),
+        _number("bases", "bases"),
+        _number("tuned models", "models"),
+        _number("tasks", "num_tasks"),
+        _number("exchanges", "exchanges"),
+        ("why undecided", False, lambda row: _words(row["note"])),
+    ]
+
+
+def attribution(table: "pd.DataFrame | None") -> Grid | None:
+    """Return shares of variance with intervals."""
+    columns = [
+        _text("system"),
+        ("taken out first", False, lambda row: _said(
+            {"difficulty": "difficulty of tasks"}.get(row["given"], row["given"]))),
+        _text("predictor"),
+        ("share, %", True, lambda row: effect(
+            {c: 100 * row[c] for c in ("share", "low", "high")}, "share", digits=1)),
+        ("of what is explained, %", True, lambda row: number(row["share_of_r2"], 100, ".1f")),
+        ("varies", False, lambda row: _said("yes" if row["varies"] else "no")),
+        _number("bases", "bases"),
+        _number("tasks", "tasks"),
+        _number("points", "points"),
+    ]  # fmt: skip
+    return _all(table, "attribution", "Shares of the variance of tuned performance", columns)
+
+
+def mixed_effects(table: "pd.DataFrame | None") -> Grid | None:
+    """Return the terms of the mixed-effects model."""
+    columns = [
+        ("kind", False, lambda row: _said(
+            {"random": "random, standard deviation"}.get(row["kind"], row["kind"]))),
+        _text("term"),
+        ("value", True, lambda row: effect(row, sign=row["kind"] == "fixed")),
+        _value("error", "error"),
+        ("p", True, lambda row: _p(row["p"])),
+        ("degrees of freedom", True, lambda row: number(row["freedom"], 1, ",.0f")),
+        _number("points", "points"),
+        _number("bases", "bases"),
+        _number("tasks", "tasks"),
+    ]  # fmt: skip
+    return _all(table, "mixed", "Mixed-effects model of tuned ability", columns)
+
+
+def exposure(table: "pd.DataFrame | None") -> Grid | None:
+    """Return every difference between exposures."""
+    columns = [
+        _text("family"),
+        _size(),
+        _text("quantity"),
+        _text("mixture"),
+        _text("which tasks", "tasks"),
+        _text("more"),
+        _text("less"),
+        _value("ability, more", "ability_more"),
+        _value("ability, less", "ability_less"),
+        ("difference", True, lambda row: effect(row, sign=True)),
+        ("p", True, lambda row: _p(row["p"])),
+        ("p (Holm)", True, lambda row: _p(row["p_holm"])),
+        ("on these tasks", True, lambda row: effect(
+            row, ends=("low_here", "high_here"), sign=True)),
+        ("p on these tasks", True, lambda row: _p(row["p_here"])),
+        _number("tasks", "num_tasks"),
+        _number("repeats", "repeats"),
+        ("note", False, lambda row: _words(row["note"])),
+    ]  # fmt: skip
+    return _all(table, "exposure", "Differences between exposures", columns)
+
+
+def mediation(table: "pd.DataFrame | None") -> Grid | None:
+    """Return how much of an effect of exposure is left given the other ability."""
+    columns = [
+        _text("family"),
+        _size(),
+        _text("effect on", "outcome"),
+        _text("given", "mediator"),
+        ("exposures", False, lambda row: _said(f"{row['more']} − {row['less']}")),
+        ("total effect", True, lambda row: effect(
+            row, "total", ("total_low", "total_high"), sign=True)),
+        ("left over", True, lambda row: effect(
+            row, "direct", ("direct_low", "direct_high"), sign=True)),
+        ("through the other", True, lambda row: effect(row, "through", (), sign=True)),
+        ("what is left", False, lambda row: _said(row["state"])),
+        _value("slope", "slope"),
+        _value("reliability", "reliability"),
+        _number("tasks", "num_tasks"),
+    ]  # fmt: skip
+    caption = "Effects of exposure: in total, and with the other ability given"
+    return _all(table, "mediation", caption, columns)
+
+
+def clusters(rows: Sequence[Row]) -> Grid | None:
+    """Return the mean ability of each system in each cluster."""
+    columns: list[Column] = [
+        _text("cluster"),
+        ("system", False, lambda row: _system(row["system"])),
+        _value("ability", "mean"),
+        _number("tasks", "size"),
+    ]
+    return _grid(rows, "clusters", "Mean ability of each system", columns)
+
+
+def systems(table: "pd.DataFrame | None") -> Grid | None:
+    """Return paired differences between systems."""
+    columns = [
+        *((name, False, lambda row, side=side: _system(row[side]))
+          for name, side in (("system", "left"), ("less", "right"))),
+        _text("cluster"),
+        _text("which tasks", "tasks"),
+        *_difference(),
+        ("better", False, lambda row: _system(row[row["state"]]) if row["state"] else Entry("–")),
+        *_unparsed("no answer, %", "of the other, %"),
+        *_units(),
+    ]  # fmt: skip
+    return _all(table, "systems", "Paired differences between systems", columns)
+
+
+def exceeding(table: "pd.DataFrame | None", level: str, name: str) -> Grid | None:
+    """Return where tuned zero-shot differs from in context by more than noise.
+
+    Args:
+        table: as `studies.limits.contrasts.exceeding` gives it.
+        level: "task", or "base and task".
+        name: of the grid.
+    """
+    if table is None or table.empty:
+        return None
+    own = table[table["level"] == level]
+    if level != "task":
+        own = own[own["tasks"] == "all"]
+    columns = [
+        *([_text("base", "model")] if level != "task" else []),
+        _text("task"),
+        _text("cluster"),
+        *([_text("mixtures", "tasks")] if level == "task" else []),
+        *_difference(("tuned", "in context")),
+        ("better", False, lambda row: _said(row["state"] or "–")),
+        *_units(),
+        _number("items", "queries"),
+    ]
+    each = "task" if level == "task" else "base and task"
+    return _all(own, name, f"Tuned less in context, for each {each}", columns)
+
+
+def variations(table: "pd.DataFrame | None") -> Grid | None:
+    """Return what each variation of the prompt changes."""
+    columns = [
+        ("system", False, lambda row: _system(row["system"])),
+        _text("variation"),
+        _text("cluster"),
+        _text("scoring"),
+        *_difference(("varied", "as it is")),
+        ("varied is", False, lambda row: _said(row["state"] or "–")),
+        *_unparsed("no answer, %", "as it is, %"),
+        *_units(),
+    ]
+    return _all(table, "variations", "What variations of the prompt change", columns)
+
+
+def scorings(table: "pd.DataFrame | None") -> Grid | None:
+    """Return right answers by scoring beside guess floors."""
+    columns = [
+        ("system", False, lambda row: _system(row["system"])),
+        _text("scoring"),
+        _text("cluster"),
+        *((name, True, lambda row, column=column: number(row[column], 100, ".1f"))
+          for name, column in (("right, %", "value"), ("guess floor, %", "floor"),
+                               ("chance, %", "chance"), ("no answer found, %", "unparsed"))),
+        _value("ability", "ability"),
+        _number("tasks", "num_tasks"),
+    ]  # fmt: skip
+    return _all(table, "scorings", "Right answers by scoring, and guess floors", columns)
+
+
+def everything(points: "pd.DataFrame") -> "pd.DataFrame | None":
+    """Return one row per tuned model and task as the page's browsable table has them."""
+    if points.empty:
+        return None
+    found = points.round({"tuned": 4, "icl": 4, "difference": 4})
+    found = found.assign(
+        seen=["tuned on" if seen else "not tuned on" for seen in found["seen"]],
+        size=[parameters(size) for size in found["size"]],
+    )
+    names = {"model": "base", "icl": "in_context", "seen": "task_is", "size": "parameters"}
+    found = found.rename(columns=names)
+    order = ["base", "mixture", "seed", "task", "cluster", "task_is", "tuned", "in_context",
+             "difference", "family", "parameters", "exposure", "scoring"]  # fmt: skip
+    return found[[c for c in order if c != "exposure" or found[c].nunique() > 1]]
+
+
+def effect(
+    row: Row,
+    column: str = "value",
+    ends: Sequence[str] = ("low", "high"),
+    *,
+    sign: bool = False,
+    digits: int = 3,
+) -> Entry:
+    """Return a number with its interval, which is left out where it is undefined."""
+    value, *around = (_defined(row[name]) for name in (column, *ends))
+    text = similarity(value, *around, sign=sign, digits=digits)
+    return Entry(text, "" if math.isnan(value) else value)
+
+
+def _all(table: "pd.DataFrame | None", name: str, caption: str, columns: list[Any]) -> Grid | None:
+    if table is None or table.empty:
+        return None
+    return _grid(table.to_dict("records"), name, caption, columns)
+
+
+def _grid(rows: Sequence[Row], name: str, caption: str, columns: Sequence[Column]) -> Grid | None:
+    """Return a table, without columns that say nothing in any row."""
+    if not rows:
+        return None
+    made = [tuple(entry(row) for row in rows) for _, _, entry in columns]
+    kept = [i for i, own in enumerate(made) if any(one.text not in ("", "–") for one in own)]
+    headings = tuple(columns[i][:2] for i in kept)
+    return Grid(name, caption, headings, tuple(zip(*(made[i] for i in kept), strict=True)))
+
+
+def _text(heading: str, column: str = "") -> Column:
+    return heading, False, lambda row: _said(row[column or heading])
+
+
+def _value(heading: str, column: str) -> Column:
+    return heading, True, lambda row: effect(row, column, ())
+
+
+def _number(heading: str, column: str) -> Column:
+    return heading, True, lambda row: number(_defined(row[column]), 1, ",.0f")
+
+
+def _size() -> Column:
+    return "parameters", True, lambda row: Entry(parameters(row["size"]), float(row["size"]))
+
+
+def _three() -> list[Column]:
+    return [
+        _value("tuned", "tuned"),
+        _value("in context", "icl"),
+        ("difference", True, lambda row: effect(row, "difference", (), sign=True)),
+    ]
+
+
+def _difference(names: tuple[str, str] = ("ability", "of the other")) -> list[Column]:
+    return [
+        _value(names[0], "ability_left"),
+        _value(names[1], "ability_right"),
+        ("difference", True, lambda row: effect(row, sign=True)),
+        ("p", True, lambda row: _p(row["p"])),
+        ("p (Holm)", True, lambda row: _p(row["p_holm"])),
+    ]
+
+
+def _unparsed(left: str, right: str) -> list[Column]:
+    return [
+        (left, True, lambda row: number(row["unparsed_left"], 100, ".1f")),
+        (right, True, lambda row: number(row["unparsed_right"], 100, ".1f")),
+    ]
+
+
+def _units() -> list[Column]:
+    return [
+        _number("bases", "bases"),
+        _number("tuned models", "models"),
+        _number("tasks", "num_tasks"),
+    ]
+
+
+def _verdict(row: Row) -> Entry:
+    state = row["state"]
+    return Entry(f"{SIGNS[state]} {state}", state, tone=tone(state))
+
+
+def _system(name: Any) -> Entry:
+    return Entry(NAMES.get(name, str(name)), str(name), adaptation=SYSTEMS.get(name, ""))
+
+
+def _linked(text: str, cell: str | None) -> Entry:
+    return Entry(text, text, ((text, cell),) if cell else ())
+
+
+def _said(value: Any) -> Entry:
+    text = str(value) if isinstance(value, str) or _defined(value) == value else "–"
+    return Entry(text, text)
+
+
+def _words(value: Any) -> Entry:
+    text = value if isinstance(value, str) else ""
+    return Entry(text, text, tone="words" if text else "")
+
+
+def _p(value: Any) -> Entry:
+    value = _defined(value)
+    return Entry(p_value(value), "" if math.isnan(value) else value)
+
+
+def _defined(value: Any) -> float:
+    return math.nan if value is None else float(value)

@@ -1,0 +1,224 @@
+"""The nouns everything else speaks in: frozen, validated, free of torch.
+
+Axis names used throughout the project: repeats queries demos choices batch seq layers heads
+head_width width vocab models tasks.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from adaptlens.errors import UserError
+
+MARK = "\ue000"
+"""Unicode's first character for private use, which few texts hold, to mark where one goes."""
+
+Metric = Literal["logit_difference", "log_probability", "kl", "correct"]
+METRICS: tuple[Metric, ...] = Metric.__args__  # type: ignore[attr-defined]
+"""What patching is read by: the last axis of its arrays."""
+
+Kind = Literal["choice", "generation"]
+Role = Literal[
+    "instruction", "demo_input", "demo_target", "separator", "query", "cue", "chat", "filler"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One item of a task: a text to read and the answer wanted.
+
+    `choices` is set only where the options differ from item to item; `instruction` only where an
+    item carries its own (Alpaca records). `group` names the kind of item, where a task has several.
+    `fields` are the named texts `input` was made of (premise, hypothesis), where it has parts.
+    """
+
+    id: str
+    input: str
+    target: str
+    choices: tuple[str, ...] = ()
+    instruction: str = ""
+    group: str = ""
+    fields: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """How items are written: the fixed texts between the parts of a prompt.
+
+    An item reads `before_input + input + before_target`, and its answer `target_prefix + target`;
+    items, and the instruction before them, are joined by `between`.
+
+    Attributes:
+        name: what tables call it.
+        instruction: the text before the items; None for the task's own.
+        item: sandboxed Jinja over an item's `input`, fields and `options`, which takes the place
+            of its input; empty for the input as it is.
+        chat: whether prompts are messages, written by the tokenizer's chat template.
+        words: (answer, word) pairs: the word is written where the answer is meant.
+    """
+
+    before_input: str = "Input: "
+    before_target: str = "\nOutput:"
+    target_prefix: str = " "
+    between: str = "\n\n"
+    name: str = "plain"
+    instruction: str | None = None
+    item: str = ""
+    chat: bool = False
+    words: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Examples in three disjoint splits, and how an answer is judged.
+
+    `kind` "choice" scores the options by log-likelihood; "generation" decodes greedily and
+    compares with the target (exact match, chrF). `choices` holds the options all items share, and
+    is empty for generation tasks and where each `Example` brings its own. `stop` holds the texts
+    that end a generated answer, where the task says so itself. `unrelated` holds training items of
+    another task, for controls; a choice among them brings its own options. `notes` says what was
+    done to the data on the way in (splits made, duplicates dropped), in sentences for the report.
+
+    `cluster` names the kind of task, and `wordings` are ways to ask an item: sandboxed Jinja over
+    its fields, `input` and `options`. A mixture of tasks has their items, each with its task's name
+    as group; `pool` holds those that are shown as examples and never trained on.
+
+    `templates` are the ways of writing it that a comparison reads and tunes under; empty for
+    `template` alone. `columns` are what the data call the input and the answer; `clustered_by`
+    is the column that says which items belong together (their `group`), where there is one.
+    """
+
+    name: str
+    kind: Kind
+    train: tuple[Example, ...]
+    validation: tuple[Example, ...]
+    test: tuple[Example, ...]
+    instruction: str = ""
+    choices: tuple[str, ...] = ()
+    template: Template = Template()
+    max_new_tokens: int = 32
+    stop: tuple[str, ...] = ()
+    description: str = ""
+    notes: tuple[str, ...] = ()
+    unrelated: tuple[Example, ...] = ()
+    cluster: str = ""
+    wordings: tuple[str, ...] = ()
+    pool: tuple[Example, ...] = ()
+    templates: tuple[Template, ...] = ()
+    columns: tuple[str, ...] = ()
+    clustered_by: str = ""
+
+    def __post_init__(self) -> None:
+        """Check that every choice item's target is one of its options."""
+        if self.kind == "choice":
+            for example in (*self.train, *self.validation, *self.test):
+                options = example.choices or self.choices
+                if example.target not in options:
+                    raise UserError(
+                        f"task '{self.name}', item {example.id}: the target '{example.target}' is "
+                        f"not among the choices {', '.join(map(repr, options))}; correct the item "
+                        "or pass --choices."
+                    )
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A stretch of prompt text and the role it plays."""
+
+    role: Role
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What is sent to the model, part by part, and the answers that may follow it.
+
+    `answers` are the exact strings appended to `text` when scored (they carry their leading
+    space); `target` is the right one of them, or the text wanted, likewise. `dropped_demos` counts
+    demonstrations left out to fit the context.
+    """
+
+    parts: tuple[Part, ...]
+    answers: tuple[str, ...] = ()
+    query_id: str = ""
+    dropped_demos: int = 0
+    target: str = ""
+
+    @property
+    def text(self) -> str:
+        """The prompt as one string."""
+        return "".join(part.text for part in self.parts)
+
+    def spans(self) -> list[tuple[Role, int, int]]:
+        """Return (role, start, end) of every part, in characters of `text`."""
+        spans, start = [], 0
+        for part in self.parts:
+            spans.append((part.role, start, start + len(part.text)))
+            start += len(part.text)
+        return spans
+
+
+class Weights(Protocol):
+    """R sets of weight changes to one base model."""
+
+    num_variants: int
+    mixes_rows: bool
+    """Whether rows of different variants may share a forward pass (LoRA bank: yes)."""
+
+    def routed(self, variants: Sequence[int]) -> AbstractContextManager[None]:
+        """Return a context in which batch row b of the base model runs as `variants[b]`.
+
+        Where `mixes_rows` is false all entries must be equal.
+        """
+        ...
+
+    def adapts(self, module: Any) -> bool:
+        """Return whether rows of several variants differ in what this very module adds.
+
+        Never where `mixes_rows` is false: all rows of a pass are one variant's.
+        """
+        ...
+
+    def save(self, folder: Any, names: Sequence[str]) -> None:
+        """Write variant i to `folder/names[i]`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Adapted:
+    """R variants of one adaptation: each a way of writing prompts, and optional weight changes.
+
+    `write(i, query)` returns the prompt of variant i for a query. Where `shares_prompts` is true
+    it does not depend on i. `draws[i]` is the demonstration draw that variant i came from; an
+    adaptation that uses no demonstrations has the single draw -1. `examples[i]` are the training
+    examples variant i was shown or tuned on, in order. With `doses` the variants are
+    the draws after each of these numbers of training steps: dose by dose, `draws` repeating. With
+    `templates` they are the draws as each of these templates writes them, template by template;
+    prompts that are shared then depend on the template alone, and variant i has the weights number
+    i modulo `weights.num_variants`.
+    """
+
+    adaptation: str
+    draws: tuple[int, ...]
+    write: Callable[[int, Example], Prompt]
+    weights: Weights | None = None
+    shares_prompts: bool = False
+    training: Mapping[str, Any] = field(default_factory=dict)
+    examples: tuple[tuple[Example, ...], ...] = ()
+    doses: tuple[int, ...] = ()
+    templates: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a measurement found: named numbers, named arrays, and texts.
+
+    Arrays that depend on the variant have a leading `repeats` axis.
+    """
+
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+    texts: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,405 @@
+"""The figures show the table's numbers, and adaptations can be told apart by anyone."""
+
+import itertools
+import math
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from adaptlens.errors import UserError
+from adaptlens.report import charts, images
+from adaptlens.report.theme import (
+    ADAPTATIONS,
+    SPARE,
+    adaptation_of,
+    equals,
+    examples_of,
+    in_order,
+    in_words,
+    interval,
+    look,
+    main_metric,
+    p_value,
+    points,
+    unsigned_zeros,
+)
+from adaptlens.studies.compare import figures_templates
+from adaptlens.studies.compare.figures import (
+    accuracy_by_examples,
+    cost_by_queries,
+    largest,
+    paired_differences,
+    reliability,
+)
+from report_samples import SCRIPT, tables
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def drawn(chart) -> list[dict]:
+    """Every row of data in a chart."""
+    return [row for rows in chart.to_dict()["datasets"].values() for row in rows]
+
+
+def titles(chart) -> list[str]:
+    return [panel["title"] for panel in chart.to_dict()["concat"]]
+
+
+def luminance(colour: str) -> float:
+    """WCAG 2.2, relative luminance."""
+    return float(linear(colour) @ [0.2126, 0.7152, 0.0722])
+
+
+def contrast(one: str, other: str) -> float:
+    """WCAG 2.2, contrast ratio."""
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def linear(colour: str) -> np.ndarray:
+    c = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
+
+
+def lab(rgb: np.ndarray) -> np.ndarray:
+    """CIE L*a*b* (D65) of linear sRGB."""
+    to_xyz = [
+        [0.4124564, 0.3575761, 0.1804375],
+        [0.2126729, 0.7151522, 0.0721750],
+        [0.0193339, 0.1191920, 0.9503041],
+    ]
+    xyz = np.array(to_xyz) @ rgb / [0.95047, 1, 1.08883]
+    f = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+# Machado, Oliveira and Fernandes (2009), severity 1.0.
+SIGHT = {
+    "trichromat": np.eye(3),
+    "protanope": np.array(
+        [
+            [0.152286, 1.052583, -0.204868],
+            [0.114503, 0.786281, 0.099216],
+            [-0.003882, -0.048116, 1.051998],
+        ]
+    ),
+    "deuteranope": np.array(
+        [
+            [0.367322, 0.860646, -0.227968],
+            [0.280085, 0.672501, 0.047413],
+            [-0.011820, 0.042940, 0.968881],
+        ]
+    ),
+    "tritanope": np.array(
+        [
+            [1.255528, -0.076749, -0.178779],
+            [-0.078411, 0.930809, 0.147602],
+            [0.004733, 0.691367, 0.303900],
+        ]
+    ),
+}
+
+
+@pytest.mark.parametrize("sight", SIGHT)
+@pytest.mark.parametrize("paper", ["light", "dark"])
+def test_adaptations_are_told_apart_by_colour(paper, sight):
+    seen = [
+        lab(np.clip(SIGHT[sight] @ linear(getattr(entry, paper)), 0, 1))
+        for entry in ADAPTATIONS.values()
+    ]
+    assert min(math.dist(a, b) for a, b in itertools.combinations(seen, 2)) > 20
+
+
+def test_adaptations_are_told_apart_without_colour():
+    shapes = [entry.shape for entry in ADAPTATIONS.values()]
+    assert len(set(shapes)) == len(shapes)
+
+
+def test_marks_reach_three_to_one_on_light_and_dark_paper():
+    light = [entry.light for entry in ADAPTATIONS.values()] + [spare[0] for spare in SPARE]
+    dark = [entry.dark for entry in ADAPTATIONS.values()] + [spare[1] for spare in SPARE]
+    assert min(contrast(colour, "#fbfaf7") for colour in light) >= 3
+    assert min(contrast(colour, "#161513") for colour in dark) >= 3
+
+
+def test_a_condition_names_its_adaptation_and_examples():
+    assert [adaptation_of(c) for c in ("zero-shot", "icl-16", "icl-16-similar")] == [
+        "zero_shot",
+        "icl",
+        "icl_similar",
+    ]
+    assert [examples_of(c) for c in ("zero-shot", "it-16", "icl-4-similar")] == [0, 16, 4]
+
+
+def test_a_tuned_model_at_a_chosen_template_has_the_tuning_s_colour_and_another_shape():
+    assert adaptation_of("best-it-16") == "best_it"
+    assert (look("best_it").light, look("best_it").dark) == (look("it").light, look("it").dark)
+    shapes = [look(name).shape for name in ("it", "sl", "full", "best_it", "best_sl", "best_full")]
+    assert len(set(shapes)) == 6
+    assert in_order(["best_it", "it", "best_prompt"]) == ["best_prompt", "it", "best_it"]
+
+
+def test_names_of_arms_are_said_in_words():
+    assert in_words(["zero-shot", "icl-4", "icl-16", "best-prompt-0", "it-1", "best-it-1"]) == (
+        "icl-16 shows 16 examples in its prompt; best-prompt-0 is the best prompt that a search "
+        "found; it-1 is tuned on 1 example; best-it-1 is it-1 read under its best template alone"
+    )
+    assert in_words(["zero-shot"]) == ""
+
+
+def test_a_number_that_is_printed_as_zero_has_no_sign():
+    assert unsigned_zeros("-0.0 +0.00 -0 [-0.0, +0.1]") == "0.0 0.00 0 [0.0, +0.1]"
+    for text in ("-0.5", "-10.0", "+0.01", "-0.05", "best-prompt-0", "-0e3"):
+        assert unsigned_zeros(text) == text
+
+
+def test_an_unknown_adaptation_keeps_one_look_and_its_name():
+    assert look("soft_prompt") == look("soft_prompt")
+    assert look("soft_prompt").label == "soft-prompt"
+    assert in_order(["soft_prompt", "it", "zero_shot", "it"]) == ["zero_shot", "it", "soft_prompt"]
+
+
+def test_scores_are_printed_in_points():
+    assert points("accuracy", 0.875) == 87.5
+    assert points("chrf", 41.0) == 41.0
+    assert interval(87.5, 84.1, 90.2) == "87.5 [84.1, 90.2]"
+    assert interval(-4.0, -8.5, 0.5, sign=True) == "−4.0 [−8.5, 0.5]"
+    assert interval(-0.0, -1.0, 1.0, sign=True) == "0.0 [−1.0, 1.0]"
+    assert interval(4.0, math.nan, math.nan, sign=True) == "+4.0"
+    assert interval(0.02, -0.04, -0.01) == "0.0 [0.0, 0.0]"
+    assert (p_value(0.0004), p_value(0.0312), p_value(math.nan)) == ("<0.001", "0.031", "–")
+    assert (equals(0.0004), equals(0.0312)) == ("< 0.001", "= 0.031")
+
+
+def test_a_generation_task_is_judged_by_chrf_first():
+    assert main_metric(["exact", "chrf"]) == "chrf"
+    assert main_metric(["accuracy_corrected", "accuracy"]) == "accuracy"
+    assert main_metric(["accuracy", "judged"]) == "judged"
+    assert main_metric(["rouge"]) == "rouge"
+
+
+def test_the_accuracy_figure_draws_every_score_with_its_interval():
+    found = tables()
+    table = found["accuracy"]
+    chart = accuracy_by_examples(table, found["baselines"])
+    shown = {
+        (row["label"].split(":")[0], round(row["value"], 6), round(row["low"], 6))
+        for row in drawn(chart)
+        if "series" in row
+    }
+    main = table[table["metric"].isin(["judged", "chrf"])]
+    expected = {
+        (
+            f"{row.condition} on {row.task}",
+            round(row.value * (1 if row.metric == "chrf" else 100), 6),
+            round(row.low * (1 if row.metric == "chrf" else 100), 6),
+        )
+        for row in main.itertuples()
+    }
+    assert shown == expected
+    assert titles(chart) == ["sentiment-novel · score, %", "translation · chrF, 0–100"]
+
+
+def test_arms_that_only_a_later_panel_has_keep_marks_of_their_own():
+    scores = tables()["accuracy"]
+    few = scores[scores["adaptation"].isin(["it", "zero_shot"])].assign(task="first")
+    chart = accuracy_by_examples(pd.concat([few, scores.assign(task="second")])).to_dict()
+    for channel, own in (("color", "light"), ("shape", "shape")):
+        scales = [
+            layer["encoding"][channel]["scale"]
+            for panel in chart["concat"]
+            for layer in panel["layer"]
+            if "domain" in layer["encoding"].get(channel, {}).get("scale", {})
+        ]
+        assert len(scales) >= 2 and all(scale == scales[0] for scale in scales)
+        named = {look(name).label: getattr(look(name), own) for name in set(scores["adaptation"])}
+        assert dict(zip(scales[0]["domain"], scales[0]["range"], strict=True)) == named
+
+
+def test_points_of_one_number_of_examples_stay_together():
+    table = tables()["accuracy"]
+    chart = accuracy_by_examples(table[table["metric"] == "judged"])
+    dots = [(row["x"], row["label"].split()[0]) for row in drawn(chart) if "series" in row]
+    assert len(dots) == 16
+    for x, arm in dots:
+        nearest = min((0, 1, 4, 16), key=lambda k: abs(math.log1p(x) - math.log1p(k)))
+        assert nearest == examples_of(arm)
+
+
+def test_every_template_of_every_arm_is_drawn_and_the_best_arm_comes_first():
+    found = tables()
+    chart = figures_templates.scores_by_template(
+        found["accuracy"], found["templates"], found["baselines"]
+    )
+    marks = {(d["arm"], d["template"]): d["value"] for d in drawn(chart) if "template" in d}
+    assert len(marks) == 13 * 4
+    # icl-16 scores 0.51 + 0.44 = 95 points, and 2 more or 3 less under these templates.
+    assert marks["icl-16", "named"] == pytest.approx(97)
+    assert marks["icl-16", "question"] == pytest.approx(92)
+    arms = [d["arm"] for d in drawn(chart) if "said" in d]
+    assert arms[:3] == ["icl-16", "best-prompt-16", "best-it-16"]
+    assert set(arms[-2:]) == {"best-prompt-0", "zero-shot"}
+    assert {d["name"] for d in drawn(chart) if "name" in d} == {"chance", "majority 'dax'"}
+
+
+def test_without_templates_there_is_no_figure_of_them():
+    found = tables()
+    with pytest.raises(charts.NothingToDraw):
+        figures_templates.scores_by_template(found["accuracy"], found["templates"].iloc[:0])
+
+
+def test_more_templates_than_marks_all_have_the_same_mark():
+    found = tables()
+    own = found["templates"]
+    many = pd.concat([own.assign(template=own["template"] + f" {i}") for i in range(2)])
+    for table, same in ((own, False), (many, True)):
+        spec = figures_templates.scores_by_template(found["accuracy"], table).to_dict()
+        shapes = next(
+            layer["encoding"]["shape"]["scale"]["range"]
+            for layer in spec["concat"][0]["layer"]
+            if "shape" in layer["encoding"]
+        )
+        assert (len(set(shapes)) == 1) == same
+
+
+def test_a_tuned_model_at_a_chosen_template_costs_what_it_costs_and_is_drawn_once():
+    table = cost_table()
+    both = pd.concat([table, table[table["condition"] == "it-8"].assign(condition="best-it-8")])
+    even = {"task": "t", "model": "m", "unit": "FLOP", "serving": "uncached"}
+    even |= {"trainer": "plain PEFT", "counted": "one run"}
+    even |= {"prompt_condition": "icl-8", "queries": 100.0}
+    even |= {"trainer": "plain PEFT", "counted": "one run"}
+    for tuned, name in (("it-8", "it"), ("best-it-8", "best_it")):
+        chart = cost_by_queries(both, pd.DataFrame([even | {"tuned_condition": tuned}]))
+        assert {row["name"] for row in drawn(chart) if "cost" in row and "name" in row} == {
+            "icl",
+            name,
+        }
+        assert [row["cost"] for row in drawn(chart) if "tuned" in row] == [1000]
+
+
+def test_an_undefined_score_is_not_drawn():
+    table = tables()["accuracy"]
+    table.loc[table["condition"] == "it-16", "value"] = math.nan
+    labels = [row.get("label", "") for row in drawn(accuracy_by_examples(table))]
+    assert not any(label.startswith("it-16 ") for label in labels)
+    assert any(label.startswith("it-4 ") for label in labels)
+
+
+def test_only_clear_differences_have_the_colour_of_the_better_side():
+    table = pd.DataFrame(
+        [
+            ("it-4", "icl-4", 0.10, 0.04),  # tuning is better, and clear
+            ("it-16", "icl-16", -0.10, 0.04),  # prompting is better, and clear
+            ("sl-4", "icl-4", 0.10, 0.06),  # not clear
+            ("full-4", "icl-4", 0.10, math.nan),  # not tested
+        ],
+        columns=["left", "right", "difference", "p_holm"],
+    ).assign(task="t", model="m", metric="accuracy", low=0.01, high=0.2, detectable=0.03)
+    sides = {r["pair"]: r["side"] for r in drawn(paired_differences(table)) if "pair" in r}
+    assert sides == {
+        "it-4 − icl-4": "it",
+        "it-16 − icl-16": "icl",
+        "sl-4 − icl-4": "not clear",
+        "full-4 − icl-4": "not clear",
+    }
+
+
+def test_too_few_draws_make_no_difference_clear():
+    table = tables()["differences"]
+    few = paired_differences(table.assign(supports_claims=False))
+    assert {row["side"] for row in drawn(few) if "side" in row} == {"not clear"}
+    assert len({row["side"] for row in drawn(paired_differences(table)) if "side" in row}) > 1
+
+
+def cost_table() -> pd.DataFrame:
+    """Training 900 once and 1 a query, against 10 a query: equal at 100 queries, both 1000."""
+    rows = [("icl-8", 0.0, 10.0), ("it-8", 900.0, 1.0), ("icl-2", 0.0, 3.0)]
+    table = pd.DataFrame(rows, columns=["condition", "training_flops", "query_flops"])
+    return table.assign(task="t", model="m", query_flops_cached=math.nan)
+
+
+def test_break_even_is_marked_where_the_lines_cross():
+    even = {"task": "t", "model": "m", "unit": "FLOP", "serving": "uncached"}
+    even |= {"trainer": "plain PEFT", "counted": "one run"}
+    even |= {"prompt_condition": "icl-8", "tuned_condition": "it-8", "queries": 100.0}
+    chart = cost_by_queries(cost_table(), pd.DataFrame([even]))
+    rings = [row for row in drawn(chart) if "tuned" in row]
+    assert [(ring["queries"], ring["cost"], ring["said"]) for ring in rings] == [(100, 1000, "100")]
+    at_hundred = {
+        row["name"]: row["cost"]
+        for row in drawn(chart)
+        if "name" in row and math.isclose(row["queries"], 100)
+    }
+    assert at_hundred == pytest.approx({"icl": 1000, "it": 1000})
+
+
+def test_a_break_even_that_never_comes_is_not_marked():
+    even = {"task": "t", "model": "m", "unit": "FLOP", "serving": "uncached"}
+    even |= {"trainer": "plain PEFT", "counted": "one run"}
+    even |= {"prompt_condition": "icl-8", "tuned_condition": "it-8", "queries": math.inf}
+    chart = cost_by_queries(cost_table(), pd.DataFrame([even]))
+    assert not any("tuned" in row for row in drawn(chart))
+
+
+def test_a_serving_without_known_cost_has_no_panel():
+    assert titles(cost_by_queries(cost_table())) == ["t · FLOP, prompt not cached"]
+
+
+def test_the_condition_with_most_examples_stands_for_its_adaptation():
+    assert list(largest(cost_table())["condition"]) == ["icl-8", "it-8"]
+
+
+def test_empty_bins_are_not_drawn():
+    bins = tables()["reliability"].assign(count=0)
+    with pytest.raises(charts.NothingToDraw):
+        reliability(bins)
+
+
+@pytest.fixture(scope="module")
+def accuracy_svg() -> str:
+    found = tables()
+    return images.svg(accuracy_by_examples(found["accuracy"], found["baselines"]))
+
+
+def test_pictures_come_in_three_formats(accuracy_svg):
+    assert images.picture(accuracy_svg, "png").startswith(b"\x89PNG\r\n")
+    assert images.picture(accuracy_svg, "pdf").startswith(b"%PDF-")
+    assert ElementTree.fromstring(images.picture(accuracy_svg, "svg")).tag == f"{SVG}svg"
+
+
+def test_an_unknown_format_is_refused_with_the_nearest_known():
+    with pytest.raises(UserError, match="unknown figure format 'pgn'; did you mean 'png'"):
+        images.draw([], ["pgn"])
+
+
+def test_an_inline_picture_has_a_tooltip_for_every_score(accuracy_svg):
+    root = ElementTree.fromstring(images.inline(accuracy_svg, "a", "what it shows"))
+    assert (root.get("role"), root.get("aria-label")) == ("img", "what it shows")
+    said = [element.text for element in root.iter(f"{SVG}title")]
+    wanted = "it-16 on sentiment-novel: 91.0 [88.7, 93.3], 200 queries × 10 draws"
+    assert said.count(wanted) == 1
+    assert all(element.get("id", "a-").startswith("a-") for element in root.iter())
+
+
+def test_markup_in_names_stays_text():
+    table = tables()["accuracy"].assign(task=SCRIPT)
+    root = ElementTree.fromstring(images.svg(accuracy_by_examples(table)))
+    assert not list(root.iter(f"{SVG}script"))
+    assert any("<script>" in (element.text or "") for element in root.iter(f"{SVG}text"))
+
+
+def test_the_narrow_figure_fits_a_phone():
+    found = tables()
+    for chart in (
+        accuracy_by_examples(found["accuracy"], found["baselines"], width=charts.NARROW),
+        figures_templates.scores_by_template(
+            found["accuracy"], found["templates"], found["baselines"], width=charts.NARROW
+        ),
+        paired_differences(found["differences"], width=charts.NARROW),
+        cost_by_queries(found["cost"], found["break_even"], width=charts.NARROW),
+        reliability(found["reliability"], width=charts.NARROW),
+    ):
+        assert float(ElementTree.fromstring(images.svg(chart)).get("width", "inf")) <= 358

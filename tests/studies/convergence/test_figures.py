@@ -1,0 +1,239 @@
+"""The convergence study's figures show the table's numbers, and pairs can be told apart."""
+
+import itertools
+import math
+from functools import partial
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from adaptlens.report import images
+from adaptlens.report.charts import NARROW, WIDE, NothingToDraw
+from adaptlens.report.theme import (
+    PAIRS,
+    adaptation_of,
+    look,
+    look_of_pair,
+    pair_of,
+    short,
+    similarity,
+)
+from adaptlens.studies.convergence import figures as states
+from adaptlens.studies.convergence import figures_levels
+from adaptlens.studies.convergence.figures import agreement, bars, heat, lens, over_layers
+from convergence_samples import DEPTH, LEVEL, TASK, tables, value_of
+from report_samples import SCRIPT
+from tests.studies.compare.test_figures import SIGHT, SVG, contrast, drawn, lab, linear
+
+DRAWN = [PAIRS[name] for name in states.DRAWN]
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, pd.DataFrame]:
+    return tables()
+
+
+def panels(chart) -> list[tuple[str, str]]:
+    """Every panel's title, and what stands under it."""
+    titles = [panel["title"] for panel in chart.to_dict()["concat"]]
+    return [(t, "") if isinstance(t, str) else (t["text"], t["subtitle"]) for t in titles]
+
+
+@pytest.mark.parametrize("sight", SIGHT)
+@pytest.mark.parametrize("paper", ["light", "dark"])
+def test_pairs_are_told_apart_by_colour(paper, sight):
+    seen = [lab(np.clip(SIGHT[sight] @ linear(getattr(one, paper)), 0, 1)) for one in DRAWN]
+    assert min(math.dist(a, b) for a, b in itertools.combinations(seen, 2)) > 20
+
+
+def test_pairs_are_told_apart_without_colour():
+    assert len({one.shape for one in DRAWN}) == len(DRAWN) == 4
+
+
+def test_marks_of_pairs_reach_three_to_one_on_light_and_dark_paper():
+    assert min(contrast(one.light, "#fbfaf7") for one in PAIRS.values()) >= 3
+    assert min(contrast(one.dark, "#161513") for one in PAIRS.values()) >= 3
+
+
+def test_a_pair_has_one_name_in_whatever_order_and_detail_it_comes():
+    assert pair_of("it-16", "icl-16") == pair_of("icl-4-unrelated", "it-16@8") == "icl ~ it"
+    assert pair_of("icl-16 @labels", "zero-shot") == pair_of("zero", "icl") == "zero_shot ~ icl"
+    assert pair_of("it-16", "it-16 other draw") == "it ~ it"
+    assert look_of_pair("it ~ it").label == "IT ~ IT"
+
+
+def test_a_control_looks_like_what_it_controls_and_keeps_its_name():
+    assert adaptation_of("icl-16-wrong-50") == "icl_wrong_50"
+    assert look("icl_wrong_50").light == look("icl").light
+    assert look("it_unrelated").label == "it-unrelated"
+    assert look("zero_shot_options").shape == look("zero_shot").shape
+    assert look("icl_similar").light != look("icl").light  # a condition of its own, no control
+
+
+def test_conditions_have_short_names():
+    given = ("zero-shot", "zero-shot-options", "icl-16", "it-16-unrelated", "it-16 other draw")
+    assert [short(name) for name in given] == [
+        "anchor", "anchor options", "ICL", "IT unrelated", "IT other draw",
+    ]  # fmt: skip
+    assert short("soft-prompt-4") == "soft-prompt-4"
+
+
+def test_similarities_are_printed_to_three_digits_with_a_true_minus():
+    assert similarity(-0.1524, -0.2, 0.0501) == "−0.152 [−0.200, 0.050]"
+    assert similarity(-0.00001, sign=True) == "0.000"
+    assert similarity(0.5, sign=True) == "+0.500"
+    assert similarity(math.nan, 0.0, 1.0) == "–"
+    assert similarity(81.25, 80.0, 82.5, digits=1) == "81.2 [80.0, 82.5]"
+
+
+def test_bars_show_the_last_layer_before_the_final_norm(found):
+    chart = bars(found["pairs"])
+    assert panels(chart) == [
+        (f"{TASK} · reference", "raw cosine"),
+        (f"{TASK} · reference", "centred cosine"),
+        (f"{TASK} · untrained:reference", "raw cosine"),
+        (f"{TASK} · untrained:reference", "centred cosine"),
+    ]
+    shown = {row["pair"]: row for row in drawn(chart) if "centred cosine" in row.get("label", "")}
+    assert set(shown) == {one.label for one in DRAWN}
+    own = [r for r in drawn(chart) if "icl-16 ~ it-16, layer 4, centred" in r.get("label", "")]
+    assert {round(row["value"], 6) for row in own} == {0.77, 0.154}
+    assert {(row["baseline"], row["floor"]) for row in own} == {(0.0, 0.83)}
+
+
+def test_curves_have_every_layer_and_the_final_norm_apart(found):
+    dots = [d for d in drawn(over_layers(found["pairs"])) if "is_final" in d]
+    own = [d for d in dots if d["label"].startswith("icl-16 ~ it-16") and "centred" in d["label"]]
+    trained = {d["x"]: d["value"] for d in own if d["value"] >= 0.7 or d["x"] == 2}
+    assert {d["x"] for d in own if d["is_final"]} == {DEPTH + 1}
+    assert {d["x"] for d in own if not d["is_final"]} == set(range(DEPTH + 1))
+    assert trained[0] == value_of("reference", ("icl-16", "it-16"), "centred", 0) == 1.0
+
+
+def test_a_noise_floor_far_above_every_curve_stays_in_its_panel(found):
+    low = (
+        found["pairs"]
+        .query("left == 'icl-16' and right == 'it-16'")
+        .assign(value=0.1, low=0.05, high=0.15, baseline=0.0, floor=0.9)
+    )
+    panel = over_layers(low).to_dict()["concat"][0]
+    ends = [layer["encoding"]["y"].get("scale", {}).get("domain") for layer in panel["layer"]]
+    assert all(high > 0.9 for _, high in filter(None, ends))
+
+
+def test_only_the_pairs_asked_for_are_drawn(found):
+    chart = over_layers(found["pairs"], only=("icl ~ it", "icl ~ sl"))
+    assert {d["name"] for d in drawn(chart) if "name" in d} == {"icl ~ it", "icl ~ sl"}
+
+
+def test_an_undefined_similarity_leaves_no_mark(found):
+    gone = found["pairs"].copy()
+    gone.loc[gone["layer"] == 0, ["value", "low", "high", "baseline"]] = math.nan
+    dots = [d for d in drawn(over_layers(gone)) if "is_final" in d]
+    assert min(dot["x"] for dot in dots) == 1
+
+
+def test_the_heat_map_has_a_tile_for_every_pair_and_layer(found):
+    tiles = [t for t in drawn(heat(found["pairs"])) if "strength" in t]
+    places = {(t["pair"], t["layer"]) for t in tiles}
+    assert len(places) == len(LEVEL) * (DEPTH + 2)
+    said = {t["said"] for t in tiles if t["pair"] == "ICL ~ IT unrelated" and t["layer"] == "norm"}
+    assert said == {"0.04", "0.01"}  # 0.04, and a fifth of it in the untrained copy
+
+
+def test_less_alike_than_mismatched_queries_has_the_other_colour(found):
+    below = found["pairs"].assign(above=-0.25)
+    tiles = [t for t in drawn(heat(below)) if "strength" in t]
+    assert {(t["sign"], t["strength"], t["said"]) for t in tiles} == {("below", 0.25, "−0.25")}
+
+
+def test_similarity_rises_with_the_number_of_demonstrations(found):
+    chart = figures_levels.curve(found["factors"], "demonstrations", measures=["centred"])
+    own = [d for d in drawn(chart) if d.get("name") == "icl ~ it"]
+    assert {(d["x"], round(d["value"], 2)) for d in own} == {
+        (1, 0.2), (2, 0.31), (4, 0.42), (8, 0.53), (16, 0.64), (32, 0.75),
+    }  # fmt: skip
+
+
+def test_wrong_labels_are_drawn_in_percent(found):
+    chart = figures_levels.curve(found["factors"], "wrong labels", measures=["centred"])
+    assert {d["x"] for d in drawn(chart) if "name" in d} == {0, 50, 100}
+
+
+def test_every_likeness_and_every_rate_has_its_own_panel(found):
+    likeness = figures_levels.curve(found["factors"], "resemblance", measures=["centred"])
+    assert [under for _, under in panels(likeness)] == [
+        "sentence encoder · centred cosine", "BM25 · centred cosine", "chrF · centred cosine",
+    ]  # fmt: skip
+    rates = figures_levels.curve(found["factors"], "dose", measures=["centred"])
+    assert [under.partition(" ·")[0] for _, under in panels(rates)] == [
+        "default rate",
+        "x0.5",
+        "x2",
+    ]
+
+
+def test_a_factor_with_one_level_has_nothing_to_compare(found):
+    rows = found["factors"].query("factor == 'position' and level == 'last'")
+    with pytest.raises(NothingToDraw):
+        figures_levels.named(rows, "position")
+
+
+def test_named_levels_keep_their_order(found):
+    chart = figures_levels.named(found["factors"], "prompt", measures=["centred"])
+    levels = [bar["level"] for bar in drawn(chart) if "level" in bar]
+    assert list(dict.fromkeys(levels)) == ["plain", "options", "demonstrations"]
+
+
+def test_agreement_is_drawn_in_percent_against_similarity(found):
+    dots = [d for d in drawn(agreement(found["pair_behaviour"])) if "main" in d]
+    own = [d for d in dots if d["label"].startswith("icl-16 ~ it-16 (") and d["main"]]
+    assert {(round(d["x"], 3), round(d["y"], 1)) for d in own} == {(0.77, 88.5), (0.385, 88.5)}
+    assert {d["main"] for d in dots} == {True, False}
+
+
+def test_regression_is_drawn_alone_and_together(found):
+    dots = [d for d in drawn(figures_levels.regression(found["regression"])) if "way" in d]
+    assert {(d["way"], d["value"]) for d in dots} == {("alone", 0.006), ("together", 0.002)}
+
+
+def charts(found) -> dict:
+    return {
+        "bars": partial(bars, found["pairs"]),
+        "layers": partial(over_layers, found["pairs"]),
+        "heat": partial(heat, found["pairs"]),
+        "curve": partial(figures_levels.curve, found["factors"], "demonstrations"),
+        "dose": partial(figures_levels.curve, found["factors"], "dose"),
+        "named": partial(figures_levels.named, found["factors"], "generation"),
+        "regression": partial(figures_levels.regression, found["regression"]),
+        "agreement": partial(agreement, found["pair_behaviour"]),
+        "lens": partial(lens, found["lens"]),
+    }
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["bars", "layers", "heat", "curve", "dose", "named", "regression", "agreement", "lens"],
+)
+def test_every_figure_fits_a_page_and_a_phone(found, name):
+    for width, room in ((WIDE, 960), (NARROW, 362)):
+        root = ElementTree.fromstring(images.svg(charts(found)[name](width=width)))
+        assert float(root.get("width", "inf")) <= room
+
+
+def test_a_model_with_many_layers_has_a_legible_heat_map(found):
+    deep = found["pairs"].query("not is_final and layer == 1")
+    deep = pd.concat([deep.assign(layer=layer) for layer in range(33)])
+    chart = heat(deep)
+    marks = {layer["mark"]["type"] for panel in chart.to_dict()["concat"]
+             for layer in panel["layer"]}  # fmt: skip
+    assert marks == {"rect"}  # no numbers where they would not fit
+
+
+def test_markup_in_names_stays_text(found):
+    chart = bars(found["pairs"].assign(task=SCRIPT))
+    root = ElementTree.fromstring(images.svg(chart))
+    assert not list(root.iter(f"{SVG}script"))
+    assert any("<script>" in (element.text or "") for element in root.iter(f"{SVG}text"))

@@ -1,0 +1,70 @@
+"""What a study says of a part of its conditions: every verb on a copy of a run that wants less."""
+
+import io
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from click.testing import CliRunner
+
+from adaptlens import registry
+from adaptlens.cli.main import main
+from adaptlens.cli.printer import Printer
+from adaptlens.cli.terminal import show_convergence, show_implicit, show_limits, show_report
+from adaptlens.report import images
+from adaptlens.store import Run
+
+SHOW: Mapping[str, Callable[..., None]] = {
+    "compare": show_report,
+    "convergence": show_convergence,
+    "implicit": show_implicit,
+    "limits": show_limits,
+}
+SVG = '<svg xmlns="http://www.w3.org/2000/svg"/>'
+
+
+def cut(run: Run, to: Path, keep: Callable[[Mapping[str, Any]], bool]) -> Run:
+    """Copy a run and take what `keep` refuses out of its plan."""
+    shutil.copytree(run.folder, to)
+    copied = Run.open(to)
+    study = copied.read_json("study.json")
+    cells = [spec for spec in study["cells"] if keep(spec)]
+    copied.write_json("study.json", {**study, "cells": cells})
+    return copied
+
+
+def by(*names: str) -> Callable[[Mapping[str, Any]], bool]:
+    """Keep the cells of some adaptations."""
+    return lambda spec: spec["adaptation"]["name"] in names
+
+
+def undrawn(monkeypatch) -> None:
+    """Make every chart, and draw none: that takes seconds each."""
+
+    def made(chart):
+        chart.to_dict(validate=False)
+        return SVG
+
+    monkeypatch.setattr(images, "svg", made)
+    monkeypatch.setattr(images, "picture", lambda drawn, format: b"")
+
+
+def said(run: Run) -> tuple[Any, str]:
+    """Analyse, write the page, show and print as JSON; return the report and what was shown.
+
+    The command line reads the same run: `report`, `report --json` and `status` end well.
+    """
+    name = run.read_json("study.json")["name"]
+    found, page = registry.resolve("study", name).write_report(run)
+    assert page.read_text("utf-8").rstrip().endswith("</html>")
+    stream = io.StringIO()
+    SHOW[name](found, Printer(file=stream, width=100))
+    for words in (["report", "--json"], ["status"], ["status", "--json"]):
+        verb, *more = words
+        done = CliRunner().invoke(main, [verb, str(run.folder), *more])
+        assert done.exit_code == 0, (words, done.output, done.exception)
+        if "--json" in words:
+            json.loads(done.stdout)
+    return found, stream.getvalue()

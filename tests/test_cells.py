@@ -1,0 +1,71 @@
+"""A study's cells: identity, what is still missing, and the order they run in."""
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adaptlens.cells import Cell, Component, by_model, cut, group, missing, task_digest
+from adaptlens.store import cell_id
+from adaptlens.types import Example, Task
+
+
+def cell(
+    name: str = "icl", draws: tuple[int, ...] = (0, 1, 2), model: str = "m", **arguments
+) -> Cell:
+    return Cell(
+        model={"name": model, "digest": model * 8, "dtype": "float32", "chat": False},
+        task={"name": "t", "digest": "d", "kind": "choice", "queries": 5, "seed": 0},
+        adaptation=Component(name, {"examples": 4, **arguments}),
+        label=f"{name}-4",
+        measurements=(Component("behaviour", {}),),
+        draws=draws,
+        seed=0,
+    )
+
+
+def test_every_argument_changes_the_cell():
+    ids = {
+        cell_id(one.spec())
+        for one in (cell(), cell(seed=1), cell(name="it"), cell(model="n"), cell(draws=(0, 1)))
+    }
+    assert len(ids) == 5
+
+
+def test_cells_that_differ_only_in_draws_are_one_group():
+    assert group(cell(draws=(0,)).spec()) == group(cell(draws=(1, 2)).spec())
+    assert group(cell().spec()) != group(cell(seed=1).spec())
+
+
+@given(st.sets(st.integers(0, 20)), st.sets(st.integers(0, 20), min_size=1))
+def test_missing_is_wanted_without_done(done, wanted):
+    specs = [cell(draws=tuple(sorted(done))).spec()] if done else []
+    left = missing([cell(draws=tuple(sorted(wanted)))], specs)
+    assert [d for one in left for d in one.draws] == sorted(wanted - done)
+
+
+def test_a_finished_cell_of_another_group_covers_nothing():
+    assert missing([cell()], [cell(seed=1).spec()]) == [cell()]
+
+
+@given(st.integers(1, 12), st.integers(1, 5))
+def test_cut_keeps_every_draw_in_order(num_draws, at_most):
+    pieces = cut(cell(draws=tuple(range(num_draws))), at_most)
+    assert [d for piece in pieces for d in piece.draws] == list(range(num_draws))
+    assert max(len(piece.draws) for piece in pieces) <= at_most
+
+
+def test_each_model_is_drained_before_the_next_and_full_tuning_comes_last():
+    cells = [cell("full"), cell("icl", model="n"), cell("zero_shot", (-1,)), cell("it")]
+    groups = by_model(cells)
+    assert [[c.adaptation.name for c in g] for g in groups] == [
+        ["zero_shot", "it", "full"],
+        ["icl"],
+    ]
+
+
+def test_a_tasks_digest_follows_its_content_and_not_its_description():
+    task = Task("t", "choice", (Example("a", "x", "A"),), (), (), choices=("A", "B"))
+    assert task_digest(task) == task_digest(replace(task, description="other", notes=("n",)))
+    assert task_digest(task) != task_digest(replace(task, instruction="Say it."))
+    assert task_digest(task) != task_digest(replace(task, choices=("B", "A")))

@@ -1,0 +1,74 @@
+"""Finished cells join into conditions: draws in order, each once, others' cells left alone."""
+
+import numpy as np
+import pytest
+
+from adaptlens.conditions import conditions
+from adaptlens.store import Run
+
+
+def spec(draws, label="icl-4", seed=0):
+    return {
+        "format": 1,
+        "model": {"name": "m", "digest": "d", "dtype": "float32", "chat": False},
+        "task": {"name": "t", "digest": "t", "kind": "choice", "queries": 3, "seed": 0},
+        "adaptation": {"name": "icl", "arguments": {"examples": 4}, "label": label},
+        "measurements": [],
+        "draws": list(draws),
+        "seed": seed,
+        "components": {},
+    }
+
+
+def finish(run, draws, **numbers):
+    """Finish a cell whose stored score of draw d is d on every query."""
+    with run.claim(spec(draws)) as claim:
+        claim.finish(
+            {"draws": list(draws), "numbers": {"peak_bytes": 1.0, **numbers}, "notes": ["n"]},
+            {
+                "behaviour.loglik": np.array([[[float(d)] * 2] * 3 for d in draws]),
+                "behaviour.gold": np.array([0, 1, 0]),
+            },
+            {"outputs": [[f"{d}"] * 3 for d in draws], "prompts": []},
+        )
+
+
+@pytest.fixture
+def run(tmp_path):
+    return Run.open(tmp_path / "run", create=True)
+
+
+def test_draws_of_several_cells_are_joined_in_order(run):
+    finish(run, (2, 3))
+    finish(run, (0, 1))
+    (found,) = conditions(run, [spec(range(4))])
+    assert found.draws == (0, 1, 2, 3)
+    assert found.arrays["behaviour.loglik"][:, 0, 0].tolist() == [0, 1, 2, 3]
+    assert found.arrays["behaviour.gold"].tolist() == [0, 1, 0]
+    assert [row[0] for row in found.outputs] == ["0", "1", "2", "3"]
+    assert found.examples == 4
+
+
+def test_a_draw_two_cells_hold_counts_once(run):
+    finish(run, (0, 1))
+    finish(run, (1, 2))
+    (found,) = conditions(run, [spec(range(3))])
+    assert found.draws == (0, 1, 2)
+
+
+def test_draws_nobody_asked_for_are_left_out(run):
+    finish(run, (0, 1, 2, 3))
+    (found,) = conditions(run, [spec((0, 2))])
+    assert found.draws == (0, 2)
+
+
+def test_conditions_without_a_finished_draw_are_left_out(run):
+    finish(run, (0,))
+    assert conditions(run, [spec((0,), seed=1)]) == []
+
+
+def test_numbers_are_means_over_draws_and_memory_is_the_most(run):
+    finish(run, (0, 1, 2), query_flops=1.0, peak_bytes=5.0, dropped_demos=2.0)
+    finish(run, (3,), query_flops=5.0, peak_bytes=9.0, dropped_demos=1.0)
+    (found,) = conditions(run, [spec(range(4))])
+    assert found.numbers == {"query_flops": 2.0, "peak_bytes": 9.0, "dropped_demos": 3.0}
