@@ -12,13 +12,14 @@ from adaptlens.report.images import FORMATS, Figure, Wanted
 from adaptlens.report.study_page import StudyReport, browsed, render_study
 from adaptlens.report.theme import Look
 from adaptlens.studies.limits import (
-    figures,
     figures_exposure,
     figures_relation,
     figures_systems,
     system_looks,
 )
 from adaptlens.studies.limits import tables as tabled
+from adaptlens.studies.limits.figures import following, following_by_kind, following_by_task
+from adaptlens.studies.limits.figures import points as points_of
 from adaptlens.studies.limits.panel import COLUMNS, SYSTEMS
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def html(report: StudyReport, figures: Mapping[str, Figure]) -> str:
     Its prompts have what came back, too: `reading`, `output` and `answer`.
     """
     scores = usable(report)
-    points = None if scores is None else figures.points(scores)
+    points = None if scores is None else points_of(scores)
     return render_study(
         __package__,
         replace(report, prompts=()),
@@ -114,14 +115,14 @@ def wanted(report: StudyReport) -> Iterator[Wanted]:
 def _charts(report: StudyReport) -> dict[str, Callable[..., Any]]:
     """Return the figures by name, in the order of the page."""
     scores = usable(report)
-    points = None if scores is None else figures.points(scores)
+    points = None if scores is None else points_of(scores)
     scorings = None if scores is None else figures_systems.by_scoring(scores)
     table = report.table
     alone = table("per_task"), table("per_model")
     of: dict[str, tuple[Callable[..., Any], Any]] = {
-        "following": (figures.following, points),
-        "kinds": (figures.following_by_kind, points),
-        "tasks": (partial(figures.following_by_task, per_task=table("per_task")), points),
+        "following": (following, points),
+        "kinds": (following_by_kind, points),
+        "tasks": (partial(following_by_task, per_task=table("per_task")), points),
         "correlations": (figures_relation.correlations, table("relations")),
         "one-by-one": (partial(figures_relation.one_by_one, per_model=alone[1]), alone[0]),
         "shares": (figures_relation.shares, table("attribution")),
