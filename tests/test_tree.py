@@ -1,5 +1,6 @@
 """The shape of the package: what the README shows of it, and the dials it is held to."""
 
+import re
 from collections import Counter
 
 import tree
@@ -46,3 +47,10 @@ def test_no_two_modules_have_the_same_name():
         and not (path.parent.parent.name == "studies" and path.stem in IN_EVERY_STUDY)
     )
     assert [name for name, count in names.items() if count > 1] == []
+
+
+def test_every_file_of_the_three_lives_is_there():
+    text = (tree.ROOT / "docs" / "architecture.md").read_text("utf-8")
+    named = {path for path in re.findall(r"`([a-z_/]+\.py)`", text) if "/" in path}
+    assert len(named) > 30
+    assert {path for path in named if not (tree.PACKAGE / path).is_file()} == set()

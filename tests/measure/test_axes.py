@@ -51,7 +51,7 @@ class Sizes:
 
 
 def test_a_measurement_from_elsewhere_is_joined_as_it_says(tmp_path, monkeypatch):
-    table = {**registry.TABLE["measurement"], "sizes": "test_axes:Sizes"}
+    table = {**registry.TABLE["measurement"], "sizes": "tests.measure.test_axes:Sizes"}
     monkeypatch.setitem(registry.TABLE, "measurement", table)
     run = Run.open(tmp_path / "run", create=True)
     for draws in ((0, 1), (2,)):

@@ -262,7 +262,7 @@ def test_what_a_dead_process_was_writing_is_found_and_cleared(run):
     code = (
         "import os, sys; from pathlib import Path; from adaptlens.store import atomic\n"
         "os.replace = lambda *_: os._exit(0)\n"
-        "files.write_atomically(Path(sys.argv[1]), 'half')"
+        "atomic.write_atomically(Path(sys.argv[1]), 'half')"
     )
     names = ["study.json", "tables/accuracy.parquet", f"cells/{CELL}/spec.json"]
     make_folder(run.folder / "tables")
