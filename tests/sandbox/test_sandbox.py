@@ -165,6 +165,16 @@ def test_the_child_imports_nothing_of_this_package():
         assert "adaptlens" not in Path(module.__file__).read_text("utf-8")
 
 
+def test_an_error_of_any_kind_is_told_and_not_taken_for_an_end_over_a_limit(monkeypatch):
+    def broken(*_):
+        raise ImportError("jinja2>=3.1.6 is needed")
+
+    monkeypatch.setitem(child._DO, "fill", broken)
+    asked = json.dumps({"do": "fill", "template": "", "values": {}})
+    found = child._answer(environment, asked)
+    assert found == {"error": "failed", "said": "jinja2>=3.1.6 is needed"}
+
+
 def test_answers_of_the_child_are_json_lines():
     asked = starting.ask(
         {"do": "fill", "template": "{% for i in [1] %}\n\u2028{% endfor %}", "values": {}}
