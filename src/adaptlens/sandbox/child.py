@@ -89,7 +89,7 @@ def _answer(environment: Any, line: str) -> dict[str, Any]:
     except (MemoryError, OverflowError) as error:
         return _error("budget", error)
     except Exception as error:
-        # Whatever else it is, it is told: an end without a word would be taken for one over a limit.
+        # Told, whatever it is: an end without a word is taken for one over a limit.
         return _error("failed", error)
 
 
