@@ -5,7 +5,7 @@ from collections import Counter
 
 import tree
 
-IN_EVERY_STUDY = {"config", "plan", "analyse", "tables", "figures", "page"}
+IN_EVERY_STUDY = {"config", "columns", "plan", "analyse", "tables", "figures", "page"}
 """Files that every study has, see src/adaptlens/studies/README.md."""
 
 
@@ -41,10 +41,9 @@ def test_every_study_has_the_same_files():
 
 def test_no_two_modules_have_the_same_name():
     names = Counter(
-        path.stem
+        path.parent.name if path.stem == "__init__" else path.stem
         for path in tree.PACKAGE.rglob("*.py")
-        if path.stem != "__init__"
-        and not (path.parent.parent.name == "studies" and path.stem in IN_EVERY_STUDY)
+        if not (path.parent.parent.name == "studies" and path.stem in IN_EVERY_STUDY)
     )
     assert [name for name, count in names.items() if count > 1] == []
 

@@ -41,6 +41,12 @@ TABLE: dict[str, dict[str, str]] = {
         "implicit": "adaptlens.studies.implicit.config:IMPLICIT",
         "limits": "adaptlens.studies.limits.config:LIMITS",
     },
+    "columns": {
+        "compare": "adaptlens.studies.compare.columns:TABLES",
+        "convergence": "adaptlens.studies.convergence.columns:TABLES",
+        "implicit": "adaptlens.studies.implicit.columns:TABLES",
+        "limits": "adaptlens.studies.limits.columns:TABLES",
+    },
     "study": {
         "compare": "adaptlens.studies.compare.plan",
         "convergence": "adaptlens.studies.convergence.plan",

@@ -9,7 +9,7 @@ import convergence_samples
 import implicit_samples
 import limits_samples
 import report_samples
-from adaptlens import columns
+from adaptlens import columns, registry
 from adaptlens.studies.compare import page
 
 DOCS = Path(__file__).parents[2] / "docs" / "tables.md"
@@ -21,10 +21,10 @@ SAMPLES = {
 }
 
 
-@pytest.mark.parametrize("study", columns.STUDIES)
+@pytest.mark.parametrize("study", registry.names("columns"))
 def test_a_table_that_was_not_measured_has_its_columns_and_no_rows(study):
     found = columns.framed(study, {})
-    assert list(found) == list(columns.STUDIES[study])
+    assert list(found) == list(columns.tables_of(study))
     for name, table in found.items():
         assert table.empty and list(table.columns) == columns.names(study, name)
 
@@ -54,7 +54,8 @@ def test_every_column_of_the_pages_samples_is_defined(study):
 
 
 def test_a_definition_says_more_than_its_name():
-    for study, tables in columns.STUDIES.items():
+    for study in registry.names("columns"):
+        tables = columns.tables_of(study)
         for name, defined in tables.items():
             for column, text in defined.items():
                 assert len(text) > 4 and text[-1] != ".", (study, name, column)
@@ -63,7 +64,7 @@ def test_a_definition_says_more_than_its_name():
 
 def test_the_page_of_a_comparison_asks_for_no_column_that_is_not_defined():
     for name, wanted in page.COLUMNS.items():
-        assert set(wanted.split()) <= set(columns.STUDIES["compare"][name])
+        assert set(wanted.split()) <= set(columns.tables_of("compare")[name])
 
 
 def test_the_documentation_has_the_definitions():

@@ -79,7 +79,7 @@ def test_every_heading_of_a_page_is_that_of_a_defined_column(study):
         page = page_of(study, grid)
         headings = PAGES[study].get(page, {})
         table = TABLE.get(page, page)
-        own = columns.STUDIES[study].get(table, {})
+        own = columns.tables_of(study).get(table, {})
         direct = {entries.heading_of(column) for column in own}
         free = page in FREE[study] or grid.name.startswith("other-")
         scores = {METRICS.get(name, name) for name in METRICS}

@@ -1,4 +1,4 @@
-"""Every column of every table of every study, and what it says.
+"""What the columns of tables say, and tables that have them all.
 
 `framed` makes the tables of a report from rows, so that a table has its columns whether or not
 anything was measured, and no column is in a table without its definition here. The same
@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from adaptlens.columns import compare, convergence, implicit, limits
+from adaptlens import registry
 from adaptlens.columns.shared import PAIR, Columns
 
 if TYPE_CHECKING:
@@ -18,13 +18,15 @@ if TYPE_CHECKING:
 HALVES = re.compile("[\ud800-\udfff]")
 """Halves of a surrogate pair, which UTF-8 has no bytes for."""
 
-STUDIES: Mapping[str, Mapping[str, Columns]] = {
-    "compare": compare.TABLES,
-    "convergence": convergence.TABLES,
-    "implicit": implicit.TABLES,
-    "limits": limits.TABLES,
-}
-"""Study to table to column to definition."""
+
+def tables_of(study: str) -> Mapping[str, Columns]:
+    """Return the tables of a study, each with its columns and what they say.
+
+    Raises:
+        UserError: there is no such study.
+    """
+    found: Mapping[str, Columns] = registry.resolve("columns", study)
+    return found
 
 
 def framed(
@@ -35,7 +37,7 @@ def framed(
     A table without rows has all of its columns; one with rows has those that its rows give.
 
     Args:
-        study: a key of `STUDIES`.
+        study: its name.
         tables: rows by table; what is missing is empty.
 
     Raises:
@@ -43,7 +45,7 @@ def framed(
     """
     import pandas as pd
 
-    known = STUDIES[study]
+    known = tables_of(study)
     if strange := sorted(set(tables) - set(known)):
         raise ValueError(f"no definition of the table '{strange[0]}' of the study '{study}'")
     found = {}
@@ -73,14 +75,15 @@ def _storable(value: Any) -> Any:
 
 def definition(study: str, table: str, column: str) -> str | None:
     """Return what a column says, or None where nobody has said it."""
-    columns = STUDIES[study][table]
+    columns = tables_of(study)[table]
     return columns.get(column) or (columns.get(PAIR) if " ~ " in column else None)
 
 
 def as_markdown() -> str:
     """Return the definitions of all columns as docs/tables.md has them."""
     lines = [_HEAD]
-    for study, tables in STUDIES.items():
+    for study in registry.names("columns"):
+        tables = tables_of(study)
         lines += [f"## {study}", ""]
         for name, columns in tables.items():
             lines += [f"### {study}: {name}", "", "| column | what it says |", "|---|---|"]
@@ -109,4 +112,4 @@ def _cell(text: str) -> str:
 
 def names(study: str, table: str) -> Sequence[str]:
     """Return the columns that a table may have, in order."""
-    return [column for column in STUDIES[study][table] if column != PAIR]
+    return [column for column in tables_of(study)[table] if column != PAIR]

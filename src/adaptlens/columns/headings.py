@@ -1,7 +1,7 @@
 """What stands over a column of a page, and which column of which table it is.
 
-A column that is shown under its own name (see `grids.heading_of`) needs no entry. `EVERY` are
-headings that are of no table: they mean the same wherever they stand.
+A column that is shown under its own name (see `report.entries.heading_of`) needs no entry. `EVERY`
+are headings that are of no table: they mean the same wherever they stand.
 """
 
 from collections.abc import Mapping

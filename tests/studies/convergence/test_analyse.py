@@ -289,7 +289,7 @@ PARTS = {
 def test_a_part_of_the_conditions_is_reported_like_the_whole(part, finished, tmp_path, monkeypatch):
     undrawn(monkeypatch)
     found, shown = said(cut(finished, tmp_path / "cut", by(*PARTS[part])))
-    assert set(found.tables) == set(columns.STUDIES["convergence"])
+    assert set(found.tables) == set(columns.tables_of("convergence"))
     assert all("model" in table for table in found.tables.values())
     assert "note: " in shown
 

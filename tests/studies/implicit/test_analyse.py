@@ -214,7 +214,7 @@ PARTS = {
 def test_a_part_of_the_conditions_is_reported_like_the_whole(part, finished, tmp_path, monkeypatch):
     undrawn(monkeypatch)
     found, _ = said(cut(finished, tmp_path / "cut", by(*PARTS[part])))
-    assert set(found.tables) == set(columns.STUDIES["implicit"])
+    assert set(found.tables) == set(columns.tables_of("implicit"))
     methods = set(found.tables["curves"]["method"].str.replace("-", "_"))
     assert methods == set(PARTS[part])
 
