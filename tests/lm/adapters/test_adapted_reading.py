@@ -12,6 +12,7 @@ import transformers
 
 import tiny
 from adaptlens.errors import UserError
+from adaptlens.lm.adapters import bank
 from adaptlens.lm.adapters.bank import LoraBank
 from adaptlens.lm.adapters.full_weights import FullVariants
 from adaptlens.lm.generate import generate
@@ -210,6 +211,12 @@ def test_without_known_projections_the_modules_that_can_be_tuned_are_named() -> 
     with pytest.raises(
         UserError, match=r'tunes \(in_proj, out_proj, x_proj\), such as --set "tune.targets='
     ):
+        LoraBank(language_model("mamba", True), num_variants=1)
+
+
+def test_where_no_module_can_be_tuned_full_tuning_is_named(monkeypatch) -> None:
+    monkeypatch.setattr(bank, "_reached", lambda lm, modules: set())
+    with pytest.raises(UserError, match=r"no linear module that runs on every token; tune it in f"):
         LoraBank(language_model("mamba", True), num_variants=1)
 
 

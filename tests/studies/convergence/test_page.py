@@ -85,6 +85,12 @@ def test_claims_come_first_and_factors_in_the_order_of_the_study(page):
     ]  # fmt: skip
 
 
+def test_what_is_said_of_the_main_claim_begins_as_a_sentence():
+    first = {**sample().claims[0], "detail": "the similarities are not all defined"}
+    page = html(bare(claims=[first]), {})
+    assert "implicit instruction tuning. The similarities are not all defined</p>" in page
+
+
 def test_what_was_not_measured_has_no_section():
     found = Page(html(bare(), {}))
     assert found.sections() == ["verdict", "about"]

@@ -281,9 +281,11 @@ def _usual_targets(lm: LM) -> tuple[str, ...]:
     if names.issuperset(QUERY_AND_VALUE):
         return QUERY_AND_VALUE
     fit = sorted(names - {n.rpartition(".")[2] for n in linear.keys() - _reached(lm, linear)})
+    begin = f"model '{lm.name}' has no query and value projections that are known here"
+    if not fit:
+        raise UserError(f"{begin}, and no linear module that runs on every token; tune it in full.")
     raise UserError(
-        f"model '{lm.name}' has no query and value projections that are known here; say which of "
-        f"its linear modules LoRA tunes ({', '.join(fit) or 'none runs on every token'}), such as "
+        f"{begin}; say which of its linear modules LoRA tunes ({', '.join(fit)}), such as "
         f'--set "tune.targets=[{", ".join(fit)}]", or use full tuning.'
     )
 
