@@ -7,7 +7,12 @@ import os
 
 import pytest
 from hypothesis import settings
+from jaxtyping import install_import_hook
 
+TYPED = ("adaptlens.metrics.similarity",)
+"""Rooms and modules whose annotations, shapes among them, are checked in every call."""
+
+install_import_hook(TYPED, "beartype.beartype")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 pytest.register_assert_rewrite("browsing", "pages")
 settings.register_profile("suite", deadline=None, derandomize=True)
