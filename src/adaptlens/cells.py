@@ -30,6 +30,15 @@ class Component:
         """Return the object this stands for."""
         return registry.resolve(kind, self.name)(**self.arguments)
 
+    def described(self, kind: str) -> dict[str, Any]:
+        """Return what decides its numbers; of another package's, the package's version too."""
+        package = registry.origin(kind, self.name)
+        return {
+            "name": self.name,
+            "arguments": dict(self.arguments),
+            **({"package": package} if package else {}),
+        }
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -49,14 +58,8 @@ class Cell:
             "format": SPEC_FORMAT,
             "model": dict(self.model),
             "task": dict(self.task),
-            "adaptation": {
-                "name": self.adaptation.name,
-                "arguments": dict(self.adaptation.arguments),
-                "label": self.label,
-            },
-            "measurements": [
-                {"name": m.name, "arguments": dict(m.arguments)} for m in self.measurements
-            ],
+            "adaptation": {**self.adaptation.described("adaptation"), "label": self.label},
+            "measurements": [one.described("measurement") for one in self.measurements],
             "draws": list(self.draws),
             "seed": self.seed,
             "components": dict(COMPONENTS),

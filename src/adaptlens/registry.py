@@ -1,9 +1,16 @@
-"""What can be named: one table from kind and name to what does it."""
+"""What can be named: one table from kind and name to what does it, and what other packages add.
+
+Another package registers an adaptation, a measurement, a task or a study by an entry point, in the
+group that `GROUPS` names; its module is imported only when that name is used.
+"""
 
 import importlib
+import logging
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from adaptlens.errors import unknown
+from adaptlens.errors import UserError, first_line, unknown
 
 TABLE: dict[str, dict[str, str]] = {
     "adaptation": {
@@ -35,6 +42,12 @@ TABLE: dict[str, dict[str, str]] = {
         "processes": "adaptlens.engines.processes:Processes",
         "ray": "adaptlens.engines.on_ray:OnRay",
     },
+    "study": {
+        "compare": "adaptlens.studies.compare.plan",
+        "convergence": "adaptlens.studies.convergence.plan",
+        "implicit": "adaptlens.studies.implicit.plan",
+        "limits": "adaptlens.studies.limits.plan",
+    },
     "settings": {
         "compare": "adaptlens.studies.compare.config:COMPARISON",
         "convergence": "adaptlens.studies.convergence.config:CONVERGENCE",
@@ -47,34 +60,101 @@ TABLE: dict[str, dict[str, str]] = {
         "implicit": "adaptlens.studies.implicit.columns:TABLES",
         "limits": "adaptlens.studies.limits.columns:TABLES",
     },
-    "study": {
-        "compare": "adaptlens.studies.compare.plan",
-        "convergence": "adaptlens.studies.convergence.plan",
-        "implicit": "adaptlens.studies.implicit.plan",
-        "limits": "adaptlens.studies.limits.plan",
-    },
+    "task": {},
 }
+
+GROUPS = {
+    "adaptation": "adaptlens.adaptations",
+    "measurement": "adaptlens.measurements",
+    "task": "adaptlens.tasks",
+    "study": "adaptlens.studies",
+}
+"""Kinds that other packages may add to, and the group of their entry points."""
+
+OFFERS = {
+    "adaptation": ("family", "draws_per_cell", "label", "cost_estimate", "adapt"),
+    "measurement": ("axes", "cost_estimate", "measure"),
+    "task": (),
+    "study": ("settings", "columns", "question", "plan", "planned_work", "write_report"),
+}
+"""What each of another package's has to have; see `Adaptation`, `Measurement`, `Definition`."""
+
+_log = logging.getLogger(__name__)
 
 
 def names(kind: str) -> list[str]:
-    """Return the names of one kind, in the order of the table.
+    """Return the names of one kind: the project's own in their order, then other packages'.
 
     Raises:
         UserError: there is no such kind.
     """
     if kind not in TABLE:
         raise unknown("kind", kind, TABLE)
-    return list(TABLE[kind])
+    return [*TABLE[kind], *others(kind)]
 
 
 def resolve(kind: str, name: str) -> Any:
-    """Return the class or module a name stands for, importing it only now.
+    """Return the class, object or module a name stands for, importing it only now.
 
     Raises:
-        UserError: there is no such kind, or no such name in it.
+        UserError: there is no such kind, no such name in it, or another package's cannot be used.
     """
+    if kind in ("settings", "columns") and name not in TABLE[kind]:
+        return getattr(resolve("study", name), kind)
     if name not in names(kind):
-        raise unknown(kind, name, TABLE[kind])
+        raise unknown(kind, name, names(kind))
+    if name not in TABLE[kind]:
+        return _loaded(kind, others(kind)[name])
     module, _, attribute = TABLE[kind][name].partition(":")
     found = importlib.import_module(module)
     return getattr(found, attribute) if attribute else found
+
+
+def origin(kind: str, name: str) -> str:
+    """Return the package and version that a name comes from; empty for the project's own."""
+    entry = others(kind).get(name)
+    if entry is None:
+        return ""
+    return f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.value
+
+
+@cache
+def others(kind: str, taken: tuple[str, ...] = ()) -> dict[str, EntryPoint]:
+    """Return what other packages register of a kind, by name, in order.
+
+    A name that is in the table or taken, or that an earlier package registers, is left out, and
+    that is said.
+    """
+    found: dict[str, EntryPoint] = {}
+    group = GROUPS.get(kind)
+    for entry in sorted(entry_points(group=group), key=_order) if group else ():
+        if entry.name in (*TABLE[kind], *taken, *found):
+            _log.warning(
+                "the %s '%s' of the package '%s' is left out: that name is taken",
+                kind, entry.name, entry.dist.name if entry.dist else entry.value,
+            )  # fmt: skip
+        else:
+            found[entry.name] = entry
+    return found
+
+
+def _order(entry: EntryPoint) -> tuple[str, str]:
+    return entry.name, entry.dist.name if entry.dist else ""
+
+
+def _loaded(kind: str, entry: EntryPoint) -> Any:
+    package = entry.dist.name if entry.dist else entry.value
+    try:
+        found = entry.load()
+    except Exception as error:
+        raise UserError(
+            f"the {kind} '{entry.name}' of the package '{package}' cannot be loaded "
+            f"({type(error).__name__}: {first_line(error)}); mend or remove that package."
+        ) from error
+    lacking = [attribute for attribute in OFFERS[kind] if not hasattr(found, attribute)]
+    if lacking:
+        raise UserError(
+            f"the {kind} '{entry.name}' of the package '{package}' has no "
+            f"{', '.join(lacking)}; expected {', '.join(OFFERS[kind])}."
+        )
+    return found

@@ -222,3 +222,28 @@ class Measured:
     numbers: Mapping[str, float] = field(default_factory=dict)
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
     texts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CostEstimate:
+    """What there is to do, all draws of a cell together, counted before there is a model.
+
+    Attributes:
+        prompts: texts to write down and cut into tokens.
+        read_tokens: go through the model forwards; shared ones once.
+        single_tokens: likewise, but one prompt at a time.
+        written_tokens: generated.
+        trained_tokens: go forwards and backwards.
+        steps: optimiser steps, of every variant.
+        full: whether all weights are trained.
+        disk_bytes: of arrays and adapters.
+    """
+
+    prompts: float = 0.0
+    read_tokens: float = 0.0
+    single_tokens: float = 0.0
+    written_tokens: float = 0.0
+    trained_tokens: float = 0.0
+    steps: float = 0.0
+    full: bool = False
+    disk_bytes: float = 0.0

@@ -4,12 +4,12 @@ import json
 
 import pytest
 
+from adaptlens.adapt.families import family_of
 from adaptlens.cli.planned import plan_table, time_text
 from adaptlens.engines import Silent, kept_throughput, workload
 from adaptlens.engines.forecast import forecast
 from adaptlens.engines.throughput import CELL_SECONDS, SHAPE_USE, Pace, paced, shape
 from adaptlens.engines.trials import TRIAL_PROMPTS, affordable
-from adaptlens.engines.workload import Work
 from adaptlens.lm import score
 from adaptlens.lm.load import load
 from adaptlens.lm.prefix.walk import Work as Counted
@@ -21,6 +21,7 @@ from adaptlens.studies.convergence.config import convergence_config
 from adaptlens.studies.implicit import plan as implicit
 from adaptlens.studies.implicit.config import implicit_config
 from adaptlens.studies.running import execute, foreseen, write_plan
+from adaptlens.types import CostEstimate
 from tiny import tiny_folder
 
 
@@ -127,7 +128,7 @@ def test_every_cell_of_the_other_studies_is_work(folder):
         for cell in study.cells:
             found = workload.of_cell(cell, study.tasks[cell.task["digest"]], f"{folder}/llama-0")
             assert found.read_tokens > 0 or cell.measurements[0].name == "resemblance"
-            assert (found.steps > 0) == (cell.adaptation.name in workload.TUNED)
+            assert (found.steps > 0) == (family_of(cell.adaptation.name) == "tune")
 
 
 def test_seconds_add_up():
@@ -135,7 +136,7 @@ def test_seconds_add_up():
         load=9.0, prompt=1.0, read=(2.0, 20.0), single=3.0, write=(4.0, 40.0), train=(5.0, 6.0),
         full=(7.0, 8.0), peak_bytes=0.0,
     )  # fmt: skip
-    work = Work(
+    work = CostEstimate(
         prompts=1, read_tokens=1, single_tokens=1, written_tokens=1, trained_tokens=1, steps=1
     )
     assert pace.seconds(work, tuned=False) == pytest.approx(CELL_SECONDS + 1 + 2 + 3 + 4 + 5 + 6)

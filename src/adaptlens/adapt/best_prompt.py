@@ -11,9 +11,9 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from adaptlens.adapt import Progress
+from adaptlens.adapt import Progress, estimates
 from adaptlens.adapt.halving import Read, Search, Tried
-from adaptlens.adapt.prompting import NO_DRAW, OVERFLOW, TooLong, fit
+from adaptlens.adapt.prompting import NO_DRAW, OVERFLOW, TooLong, fit, with_demonstrations
 from adaptlens.adapt.settings import choosing, parts
 from adaptlens.errors import UserError, unknown
 from adaptlens.lm.encoder import DEFAULT_ENCODER, cosine_similarity
@@ -22,9 +22,11 @@ from adaptlens.lm.load import LM
 from adaptlens.metrics import accuracy
 from adaptlens.prompts import controls, render
 from adaptlens.prompts.selection import DRAWN, RETRIEVED, bm25, take_turns
+from adaptlens.prompts.sizes import PromptSizes
+from adaptlens.stats.scores import Family
 from adaptlens.tasks.template_space import templates_to_try, words_to_try
 from adaptlens.tasks.templates import Written, written
-from adaptlens.types import Adapted, Example, Prompt, Task, Template
+from adaptlens.types import Adapted, CostEstimate, Example, Prompt, Task, Template
 
 ORDERS = ("drawn", "reversed", "balanced", "half", "nearest")
 """How a draw's examples are shown: as drawn; the other way round; the answers taking turns; the
@@ -61,7 +63,7 @@ class BestPrompt:
         reads: prompts to read in the search for a template.
         draw_reads: prompts to read for each draw.
         true_few_shot: use no validation split: prompts are judged on the draw's own examples,
-            each with the others as demonstrations, in `recipes.FOLDS` parts (Perez et al. 2021,
+            each with the others as demonstrations, in `steps.FOLDS` parts (Perez et al. 2021,
             arXiv 2105.11447).
         on_overflow: "error" or "drop-demos".
         retrieval: what "nearest" means: "similar" (BM25) or "embedding" (`encoder`).
@@ -79,6 +81,7 @@ class BestPrompt:
     encoder: str = DEFAULT_ENCODER
 
     name: ClassVar[str] = "best_prompt"
+    family: ClassVar[Family] = "prompt"
     draws_per_cell: ClassVar[int | None] = None
 
     def __post_init__(self) -> None:
@@ -105,6 +108,14 @@ class BestPrompt:
     def label(self) -> str:
         """The condition's name in tables."""
         return f"best-prompt-{self.examples}"
+
+    def sketch(self, task: Task, query: Example, way: Written) -> str:
+        """Return a prompt of about the length of those that will be read."""
+        return with_demonstrations(task, query, way, self.examples, self.seed)
+
+    def cost_estimate(self, sizes: PromptSizes) -> CostEstimate:
+        """Return the work of the search, see `adapt.estimates`."""
+        return estimates.of_search(self, sizes)
 
     def adapt(
         self, lm: LM, task: Task, draws: Sequence[int], *, progress: Progress | None = None

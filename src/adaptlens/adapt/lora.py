@@ -264,6 +264,7 @@ class TuningPath(InstructionTuning):
     times: float = 1.0
 
     name: ClassVar[str] = "it_path"
+    every_template: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Check the arguments."""

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from adaptlens.adapt import Progress, loop
+from adaptlens.adapt import Progress, estimates, loop
 from adaptlens.adapt.account import Chosen, account
 from adaptlens.adapt.batches import PLAIN, Lesson, choose_width
 from adaptlens.adapt.lora import LORA_RATE_TIMES_WIDTH
@@ -24,9 +24,12 @@ from adaptlens.lm.load import LM
 from adaptlens.lm.prefix.trie import common
 from adaptlens.prompts import system_prompts, variations
 from adaptlens.prompts.render import RenderChat
+from adaptlens.prompts.sizes import PromptSizes
 from adaptlens.prompts.system_prompts import SHOWN, Writer
 from adaptlens.prompts.variations import READ, TRAINED
-from adaptlens.types import Adapted, Example, Prompt, Task
+from adaptlens.stats.scores import Family
+from adaptlens.tasks.templates import Written
+from adaptlens.types import Adapted, CostEstimate, Example, Prompt, Task
 
 LOSSES = ("answer", "text")
 
@@ -73,6 +76,7 @@ class MixtureTuning:
 
     name: ClassVar[str]
     system: ClassVar[str]
+    family: ClassVar[Family] = "tune"
     draws_per_cell: ClassVar[int | None] = None
 
     def __post_init__(self) -> None:
@@ -102,6 +106,16 @@ class MixtureTuning:
     def label(self) -> str:
         """The condition's name in tables."""
         return _labelled(self.system, self.variation)
+
+    def cost_estimate(self, sizes: PromptSizes) -> CostEstimate:
+        """Return the work of tuning, see `adapt.estimates`."""
+        pool, clusters = system_prompts.by_group(sizes.task.pool), dict(self.clusters)
+
+        def lesson(way: Written, row: Example) -> str:
+            prompt, answer = self.text(row, None, pool, clusters)
+            return prompt.text + answer
+
+        return estimates.of_mixture(self, sizes, lesson)
 
     def adapt(
         self, lm: LM, task: Task, draws: Sequence[int], *, progress: Progress | None = None
@@ -195,6 +209,10 @@ class RegularTuned(MixtureTuning):
     name: ClassVar[str] = "regular_tuned"
     system: ClassVar[str] = "regular"
 
+    def sketch(self, task: Task, query: Example, way: Written) -> str:
+        """Return a prompt of the length of those that will be read."""
+        return system_prompts.regular(query).text
+
 
 @dataclass(frozen=True)
 class SampleGenTuned(MixtureTuning):
@@ -202,6 +220,15 @@ class SampleGenTuned(MixtureTuning):
 
     name: ClassVar[str] = "samplegen_tuned"
     system: ClassVar[str] = "samplegen"
+
+    def sketch(self, task: Task, query: Example, way: Written) -> str:
+        """Return a prompt of the length of those that will be read."""
+        return system_prompts.samplegen(query).text
+
+    def response(self, task: Task, query: Example) -> str:
+        """Return what it is to write for a query."""
+        shown = [e for e in task.pool if e.group == query.group][:SHOWN]
+        return system_prompts.response(query, shown)
 
 
 @dataclass(frozen=True)
@@ -221,6 +248,7 @@ class Gold:
     seed: int = 0
 
     name: ClassVar[str] = "gold"
+    family: ClassVar[Family] = "prompt"
     draws_per_cell: ClassVar[int | None] = None
 
     def __post_init__(self) -> None:
@@ -237,6 +265,15 @@ class Gold:
     def label(self) -> str:
         """The condition's name in tables."""
         return _labelled(f"gold-{self.examples}", self.variation)
+
+    def sketch(self, task: Task, query: Example, way: Written) -> str:
+        """Return a prompt of the length of those that will be read."""
+        shown = [e for e in task.pool if e.group == query.group][: self.examples]
+        return system_prompts.gold(query, shown).text
+
+    def cost_estimate(self, sizes: PromptSizes) -> CostEstimate:
+        """Return no work: prompts are read by measurements."""
+        return CostEstimate()
 
     def adapt(
         self, lm: LM, task: Task, draws: Sequence[int], *, progress: Progress | None = None
@@ -268,6 +305,7 @@ class Base:
     variation: str = ""
 
     name: ClassVar[str] = "base"
+    family: ClassVar[Family] = "none"
     draws_per_cell: ClassVar[int | None] = None
 
     def __post_init__(self) -> None:
@@ -278,6 +316,14 @@ class Base:
     def label(self) -> str:
         """The condition's name in tables."""
         return _labelled("base", self.variation)
+
+    def sketch(self, task: Task, query: Example, way: Written) -> str:
+        """Return a prompt of the length of those that will be read."""
+        return system_prompts.base(query).text
+
+    def cost_estimate(self, sizes: PromptSizes) -> CostEstimate:
+        """Return no work: prompts are read by measurements."""
+        return CostEstimate()
 
     def adapt(
         self, lm: LM, task: Task, draws: Sequence[int], *, progress: Progress | None = None

@@ -9,10 +9,19 @@ from adaptlens.errors import UserError, unknown
 from adaptlens.lm.encoder import DEFAULT_ENCODER, cosine_similarity
 from adaptlens.lm.load import LM
 from adaptlens.prompts import controls, render
-from adaptlens.prompts.selection import DRAWN, RETRIEVED, SELECTIONS, bm25, nearest
+from adaptlens.prompts.selection import (
+    DRAWN,
+    RETRIEVED,
+    SELECTIONS,
+    bm25,
+    demonstrations,
+    nearest,
+)
+from adaptlens.prompts.sizes import PromptSizes
+from adaptlens.stats.scores import Family
 from adaptlens.tasks import templates
 from adaptlens.tasks.templates import Written
-from adaptlens.types import Adapted, Example, Part, Prompt, Task
+from adaptlens.types import Adapted, CostEstimate, Example, Part, Prompt, Task
 
 NO_DRAW = (-1,)
 OVERFLOW = ("error", "drop-demos")
@@ -30,7 +39,9 @@ class ZeroShot:
     text: str = ""
 
     name: ClassVar[str] = "zero_shot"
+    family: ClassVar[Family] = "none"
     draws_per_cell: ClassVar[int | None] = None
+    every_template: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Fill in the text of a built-in wording."""
@@ -43,6 +54,10 @@ class ZeroShot:
     def label(self) -> str:
         """The condition's name in tables."""
         return f"zero-shot-{self.wording}" if self.wording else "zero-shot"
+
+    def cost_estimate(self, sizes: PromptSizes) -> CostEstimate:
+        """Return no work: prompts are read by measurements."""
+        return CostEstimate()
 
     def adapt(
         self, lm: LM, task: Task, draws: Sequence[int], *, progress: Progress | None = None
@@ -83,7 +98,9 @@ class InContext:
     change: str = controls.NONE
 
     name: ClassVar[str] = "icl"
+    family: ClassVar[Family] = "prompt"
     draws_per_cell: ClassVar[int | None] = None
+    every_template: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Check the arguments."""
@@ -107,6 +124,14 @@ class InContext:
     def label(self) -> str:
         """The condition's name in tables."""
         return f"icl-{self.examples}{controls.suffix(self.change)}"
+
+    def sketch(self, task: Task, query: Example, way: Written) -> str:
+        """Return a prompt of about the length of those that will be read."""
+        return with_demonstrations(task, query, way, self.examples, self.seed)
+
+    def cost_estimate(self, sizes: PromptSizes) -> CostEstimate:
+        """Return no work: prompts are read by measurements."""
+        return CostEstimate()
 
     def adapt(
         self, lm: LM, task: Task, draws: Sequence[int], *, progress: Progress | None = None
@@ -160,6 +185,12 @@ class InContext:
             examples=drawn * len(ways),
             templates=names_of(task),
         )
+
+
+def with_demonstrations(task: Task, query: Example, way: Written, examples: int, seed: int) -> str:
+    """Return a query after so many random demonstrations, whichever will be shown."""
+    demos = [way.example(demo) for demo in demonstrations(task, 0, examples, seed=seed)]
+    return render.render(way.task, demos, way.example(query)).text
 
 
 class TooLong(UserError):

@@ -7,23 +7,24 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from adaptlens.adapt import estimates
 from adaptlens.adapt.batches import Lesson
 from adaptlens.adapt.lessons import lessons_for
 from adaptlens.adapt.optimizer import SCHEDULES, Recipe, Schedule
 from adaptlens.adapt.prompting import fit
-from adaptlens.adapt.steps import LEAST_STEPS, usual_steps
+from adaptlens.adapt.steps import FOLDS, LEAST_STEPS, usual_steps
 from adaptlens.errors import UserError, unknown
 from adaptlens.lm.load import LM
-from adaptlens.prompts import controls
+from adaptlens.prompts import controls, render
 from adaptlens.prompts.selection import DRAWN
+from adaptlens.prompts.sizes import PromptSizes
+from adaptlens.stats.scores import Family
 from adaptlens.tasks import templates
-from adaptlens.types import Example, Prompt, Task
+from adaptlens.tasks.templates import Written
+from adaptlens.types import CostEstimate, Example, Prompt, Task
 
 START, ORDER = 1, 2
 """What a seed is drawn for: an adapter's start, or the order of its examples."""
-
-FOLDS = 4
-"""Parts in which a draw's own examples judge, where no validation split does."""
 
 Candidate = tuple[float, int]
 """A rate and a number of steps."""
@@ -49,8 +50,8 @@ class Tuning:
         clip: largest gradient norm of a variant; None for no limit.
         validation_examples: of the items that choose, see `choosing`, the first this many do.
         true_few_shot: use no validation split: rates and steps are chosen draw by draw by the loss
-            on the draw's own examples, each left out of training in one of `FOLDS` parts (Perez et
-            al. 2021, arXiv 2105.11447); what is chosen is then trained on all of them.
+            on the draw's own examples, each left out of training in one of `steps.FOLDS` parts
+            (Perez et al. 2021, arXiv 2105.11447); what is chosen is then trained on all of them.
         seed: of the draws, of the start and of the order of examples.
         restart: another number starts and orders anew, on the same draws.
     """
@@ -72,7 +73,9 @@ class Tuning:
     restart: int = 0
 
     name: ClassVar[str]
+    family: ClassVar[Family] = "tune"
     draws_per_cell: ClassVar[int | None] = None
+    every_template: ClassVar[bool] = True
     instruction: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -117,6 +120,19 @@ class Tuning:
         """The condition's name in tables."""
         again = "-restart" if self.restart else ""
         return f"{self.name}-{self.examples}{controls.suffix(self.change)}{again}"
+
+    def sketch(self, task: Task, query: Example, way: Written) -> str:
+        """Return a prompt as it will be read."""
+        return render.render(way.task, (), way.example(query), instruction=self.instruction).text
+
+    def cost_estimate(self, sizes: PromptSizes) -> CostEstimate:
+        """Return the work of tuning, see `adapt.estimates`."""
+
+        def lesson(way: Written, row: Example) -> str:
+            own = way.example(row)
+            return self.sketch(way.task, row, way) + render.answer(way.task, own.target)
+
+        return estimates.of_tuning(self, sizes, lesson, full=self.draws_per_cell == 1)
 
     def drawn(self, task: Task, draw: int) -> tuple[Example, ...]:
         """Return the examples a draw is tuned on."""

@@ -5,6 +5,9 @@ import math
 LEAST_STEPS = 30
 LEAST_PASSES = 3
 
+FOLDS = 4
+"""Parts in which a draw's own examples judge, where no validation split does."""
+
 
 def usual_steps(examples: int, batch: int) -> int:
     """Return as many steps as make `LEAST_PASSES` passes over the examples, and `LEAST_STEPS`."""

@@ -18,12 +18,59 @@ from adaptlens.cli.options import (
     LIMITS_OPTIONS,
     PLAN_OPTIONS,
     json_option,
+    options_of,
     study_config,
     user_errors,
     with_options,
 )
 from adaptlens.errors import RunIncomplete, UserError, unknown
 from adaptlens.formatting import counted, say
+
+
+class Studies(click.Group):
+    """The project's own studies, and those that other packages register."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all studies."""
+        from adaptlens import registry
+
+        return [*super().list_commands(ctx), *registry.others("study")]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command of a study; another package's has the options it has settings for."""
+        from adaptlens import registry
+
+        if cmd_name not in registry.others("study"):
+            return super().get_command(ctx, cmd_name)
+        return _study_command(cmd_name)
+
+
+def _study_command(name: str) -> click.Command:
+    from adaptlens import registry
+
+    try:
+        studied = registry.resolve("study", name)
+    except UserError as error:
+        # A package that cannot be used must not take the help of the others with it.
+        return _unusable(name, str(error))
+    options = [*options_of(studied.settings), json_option("claims and tables as JSON")]
+
+    @click.command(name, help=studied.question)
+    @with_options(options)
+    @user_errors
+    def command(out: Path | None, as_json: bool, **options: Any) -> None:
+        _carry_out(name, out, as_json, options)
+
+    return command
+
+
+def _unusable(name: str, problem: str) -> click.Command:
+    @click.command(name, help=problem)
+    @user_errors
+    def command() -> None:
+        raise UserError(problem)
+
+    return command
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -50,7 +97,7 @@ def compare(out: Path | None, as_json: bool, **options: Any) -> None:
     _raise_failed(found.outcome.failed, found.run_folder)
 
 
-@main.group()
+@main.group(cls=Studies)
 def study() -> None:
     """Carry out a study of what adaptation does to a model; `plan --study` shows it first."""
 
@@ -123,15 +170,17 @@ def _print_report(name: str, report: Any, page: Path, as_json: bool) -> None:
         show_convergence,
         show_implicit,
         show_limits,
+        show_plain,
         show_report,
     )
 
-    said, show = {
-        "compare": ("verdicts", show_report),
-        "convergence": ("claims", show_convergence),
-        "implicit": ("claims", show_implicit),
-        "limits": ("claims", show_limits),
-    }[name]
+    shows = {
+        "compare": show_report,
+        "convergence": show_convergence,
+        "implicit": show_implicit,
+        "limits": show_limits,
+    }
+    said, show = "verdicts" if name == "compare" else "claims", shows.get(name, show_plain)
     if as_json:
         import pandas as pd
 
@@ -156,7 +205,7 @@ def _json(frame: Any, orient: str) -> Any:
     default="compare",
     show_default=True,
     metavar="NAME",
-    help="compare, convergence, implicit or limits.",
+    help="compare, or a study of `adaptlens study --help`.",
 )
 @click.option(
     "--trial/--no-trial",

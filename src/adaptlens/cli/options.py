@@ -241,6 +241,27 @@ PLAN_OPTIONS: Options = (
 """What any study takes; those that mean nothing to the one planned are refused."""
 
 
+_ALWAYS = ("config_file", "overrides", "out")
+
+
+def options_of(schema: Any) -> Options:
+    """Return those options that mean something to a study's settings."""
+    known = {*schema.known(""), *_ALWAYS}
+    known |= {*_READING} if "tasks" in known else set()
+    known |= {*_ENGINE} if "engine" in known else set()
+    return tuple(option for option in PLAN_OPTIONS if _setting(option) in known)
+
+
+def _setting(option: Option) -> str:
+    """Return the setting that an option gives."""
+
+    @option
+    def command() -> None: ...
+
+    parameter: click.Parameter = command.__click_params__[-1]  # type: ignore[attr-defined]
+    return str(parameter.name)
+
+
 _OPTION = {"templates": "template", "label_words": "label-words", "answers_as": "answers-as"}
 """Options that are not called what their setting is."""
 

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 FEW = re.compile(r"(fewer than \d+ \w+ decide nothing)")
 """How a claim's line says that no number could have decided it."""
 
+MOST_ROWS = 40
+"""Of a table that a terminal shows as it is."""
+
 STATE_STYLE = {
     "tune": "bold dark_orange",
     "prompt": "bold dodger_blue2",
@@ -198,6 +201,17 @@ def show_claims(report: Any, console: Printer) -> None:
         console.print(said)
     for note in report.notes:
         console.print(Text(f"note: {note}", style="dim"))
+
+
+def show_plain(report: Any, console: Printer) -> None:
+    """Print the tables of a study that has no form of its own here, its claims and notes."""
+    for name, table in report.tables.items():
+        if len(table):
+            console.print(rows_table(name, table.head(MOST_ROWS).to_dict("records")))
+        if len(table) > MOST_ROWS:
+            rest = counted(len(table) - MOST_ROWS, "more row")
+            console.print(Text(f"{rest}; the page and --json have them", style="dim"))
+    show_claims(report, console)
 
 
 def few_units(

@@ -132,7 +132,8 @@ def _checked(value: dict[str, Any], sources: Sources, schema: Schema[Config]) ->
     except pydantic.ValidationError as error:
         found = error.errors(include_url=False)
         raise messages.first_error(value, found, sources, schema) from None
-    for name in (*schema.lists, "tune.rate", "tune.rate_times", "tune.steps"):
+    searched = ("tune.rate", "tune.rate_times", "tune.steps") if "tune" in schema.tables else ()
+    for name in (*schema.lists, *searched):
         top, _, inner = name.partition(".")
         setting = getattr(config, top)
         items: Any = (setting.get(inner) if inner else setting) or ()

@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 
+from adaptlens.adapt.families import family_of
 from adaptlens.cells import Cell, Study, group
 from adaptlens.engines import kept_throughput, workload
 from adaptlens.engines.throughput import Pace, device_speed, from_shape, shape
 from adaptlens.engines.trials import measured
-from adaptlens.engines.workload import TUNED
 from adaptlens.lm.load import load
 from adaptlens.lm.weights import DTYPES, find_device
 from adaptlens.models import identity
@@ -82,7 +82,7 @@ def forecast(
         row = rows.setdefault(
             group(cell.spec()), {"seconds": 0.0, "memory_bytes": 0.0, "disk_bytes": 0.0}
         )
-        row["seconds"] += pace.seconds(work, cell.adaptation.name in TUNED)
+        row["seconds"] += pace.seconds(work, family_of(cell.adaptation.name) == "tune")
         row["disk_bytes"] += work.disk_bytes
         row["memory_bytes"] = max(row["memory_bytes"], pace.peak_bytes)
     return Forecast(

@@ -19,17 +19,20 @@ import torch
 
 from adaptlens.cells import Cell
 from adaptlens.engines.throughput import Pace, shape
-from adaptlens.engines.workload import Work
 from adaptlens.errors import UserError
 from adaptlens.models.obtainable import cache
 from adaptlens.store.atomic import write_atomically
+from adaptlens.types import CostEstimate
 
 KEPT_DAYS = 30
 """Machines change; what is older is tried out again."""
 
 
 def key(
-    model: str, cells: Sequence[Cell], works: Mapping[int, Work], settings: Mapping[str, Any]
+    model: str,
+    cells: Sequence[Cell],
+    works: Mapping[int, CostEstimate],
+    settings: Mapping[str, Any],
 ) -> str:
     """Return a digest of all that a pace depends on.
 
@@ -79,7 +82,7 @@ def _place(name: str) -> Path:
     return cache() / "paces" / f"{name}.json"
 
 
-def _kind(cell: Cell, work: Work) -> list[Any]:
+def _kind(cell: Cell, work: CostEstimate) -> list[Any]:
     """Return what a cell does, its sizes as powers of two."""
     given = cell.adaptation.arguments
     trained = work.trained_tokens / work.steps if work.steps else 0.0

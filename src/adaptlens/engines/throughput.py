@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from adaptlens.engines.workload import Work
 from adaptlens.models import gguf_file, identity
 from adaptlens.models.shape import num_parameters
+from adaptlens.types import CostEstimate
 
 CELL_SECONDS = 0.05
 """Of a cell's own: its claim, its files brought to the disk."""
@@ -51,7 +51,7 @@ class Pace:
     peak_bytes: float
     source: str = "measured"
 
-    def seconds(self, work: Work, tuned: bool) -> float:
+    def seconds(self, work: CostEstimate, tuned: bool) -> float:
         """Return how long the work of a cell takes, its base being loaded."""
         by_token, by_step = self.full if work.full else self.train
         return (

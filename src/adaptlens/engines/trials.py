@@ -8,14 +8,13 @@ from typing import Any
 import torch
 
 from adaptlens.cells import Cell
-from adaptlens.engines import workload
 from adaptlens.engines.throughput import Pace, shortest
-from adaptlens.engines.workload import Work
 from adaptlens.lm import score
 from adaptlens.lm.load import LM
 from adaptlens.lm.prefix.walk import Work as Counted
 from adaptlens.measure.cost import PeakMemory
-from adaptlens.types import Part, Prompt, Task, Weights
+from adaptlens.prompts.sizes import sketch
+from adaptlens.types import CostEstimate, Part, Prompt, Task, Weights
 
 TRIAL_SECONDS = 8.0
 """A trial takes no longer, as far as a first small one tells: there are two to six of them."""
@@ -31,7 +30,7 @@ def measured(
     load: Callable[[], LM],
     cells: Sequence[Cell],
     tasks: Mapping[str, Task],
-    works: Mapping[int, Work],
+    works: Mapping[int, CostEstimate],
 ) -> Pace:
     """Return the pace of a base on cells like these, tried out on their own prompts.
 
@@ -68,7 +67,7 @@ def measured(
 def _training(
     lm: LM,
     cells: Sequence[Cell],
-    works: Mapping[int, Work],
+    works: Mapping[int, CostEstimate],
     tasks: Mapping[str, Task],
     *,
     full: bool,
@@ -161,7 +160,7 @@ def _read(
 def _writing(
     lm: LM,
     cells: Sequence[Cell],
-    works: Mapping[int, Work],
+    works: Mapping[int, CostEstimate],
     tasks: Mapping[str, Task],
     weights: Weights | None,
 ) -> float:
@@ -194,11 +193,11 @@ def _prompts(
     cell: Cell, tasks: Mapping[str, Task], weights: Weights | None
 ) -> tuple[list[Prompt], list[int]]:
     """Return prompts of the cell's queries, all different, and the variants that read them."""
-    task = tasks[cell.task["digest"]]
+    task, made = tasks[cell.task["digest"]], cell.adaptation.make("adaptation")
     queries = task.test[:TRIAL_PROMPTS]
     sent = [
         Prompt(
-            (Part("query", workload.prompt_text(cell, task, query)),),
+            (Part("query", sketch(made, task, query)),),
             (f" {query.target}",),
             query.id,
         )

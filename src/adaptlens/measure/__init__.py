@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from adaptlens.measure.axes import Stated
-from adaptlens.types import Adapted, Measured, Task
+from adaptlens.prompts.sizes import PromptSizes
+from adaptlens.types import Adapted, CostEstimate, Measured, Task
 
 Progress = Callable[[int, int], None]
 """Called with (requests done, requests in all)."""
@@ -16,11 +17,16 @@ Progress = Callable[[int, int], None]
 class Measurement(Protocol):
     """What every measurement offers; its fields are its recorded arguments.
 
-    `axes` states those of its arrays, as `measure.axes.AXES` has them.
+    `axes` states those of its arrays, as `measure.axes.AXES` has them; `cost_estimate` says what
+    it will take, which `plan` shows.
     """
 
     name: str
     axes: Stated
+
+    def cost_estimate(self, sizes: PromptSizes) -> CostEstimate:
+        """Return the tokens it reads and writes in all draws of a cell, and its arrays' bytes."""
+        ...
 
     def measure(
         self, lm: Any, task: Task, adapted: Adapted, *, progress: Progress | None = None

@@ -12,7 +12,8 @@ from adaptlens.lm.prefix.walk import Work
 from adaptlens.measure import Progress
 from adaptlens.measure.axes import AXES, Stated
 from adaptlens.prompts import render
-from adaptlens.types import Adapted, Example, Measured, Prompt, Task
+from adaptlens.prompts.sizes import STOP_TOKENS, PromptSizes
+from adaptlens.types import Adapted, CostEstimate, Example, Measured, Prompt, Task
 
 SHOWN_PROMPTS = 3
 
@@ -33,6 +34,31 @@ class Behaviour:
 
     name: ClassVar[str] = "behaviour"
     axes: ClassVar[Stated] = AXES["behaviour"]
+
+    def cost_estimate(self, sizes: PromptSizes) -> CostEstimate:
+        """Return the work of reading every query under its templates, and of writing answers."""
+        task, ways, variants = sizes.task, len(sizes.ways), sizes.num_draws
+        # Test queries under every template, validation queries under one each.
+        queries = ways * len(task.test) + len(task.validation)
+        groups = ways * sizes.groups
+        if task.kind == "choice":
+            # Read again without content, options and all, of which few prompts differ.
+            return CostEstimate(
+                prompts=2.0 * variants * queries,
+                read_tokens=variants * sizes.read(queries, sizes.options, groups=groups),
+                disk_bytes=32.0 * variants * queries * sizes.choices,
+            )
+        written = min(sizes.answer + STOP_TOKENS, task.max_new_tokens)
+        if sizes.family != "tune":
+            # Models that were not tuned write more than was asked for.
+            written = (written + task.max_new_tokens) / 2
+        twice = (sizes.read(queries, after, groups=groups) for after in (sizes.answer, 0.0))
+        return CostEstimate(
+            prompts=2.0 * variants * queries,
+            read_tokens=variants * sum(twice),
+            written_tokens=variants * queries * written,
+            disk_bytes=variants * queries * (24.0 + 5 * written),
+        )
 
     def measure(
         self, lm: LM, task: Task, adapted: Adapted, *, progress: Progress | None = None

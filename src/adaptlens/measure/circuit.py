@@ -20,7 +20,9 @@ from adaptlens.measure.patch_pairs import (
     matched,
     written,
 )
-from adaptlens.types import METRICS, Adapted, Measured, Task
+from adaptlens.models import shape
+from adaptlens.prompts.sizes import PromptSizes
+from adaptlens.types import METRICS, Adapted, CostEstimate, Measured, Task
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,21 @@ class Circuits:
                     raise unknown(name, one, known)
         if self.items < 2:
             raise UserError(f"circuits: items {self.items} was given; it must be at least 2.")
+
+    def cost_estimate(self, sizes: PromptSizes) -> CostEstimate:
+        """Return the work of a sweep over all units, for each corruption and method."""
+        items = min(self.items, sizes.items_of(self.group))
+        layers, heads = shape.num_layers(sizes.model), shape.num_heads(sizes.model)
+        units = layers * (heads + 1)
+        after = {"last": 1.0, "cue": 4.0}.get(self.place, sizes.rest)
+        sweeps = len(self.corruptions) * len(self.methods) * sizes.num_draws
+        # A patched run goes from its layer to the last: half of them on average.
+        each = 2 * sizes.rest + units * after / 2
+        return CostEstimate(
+            prompts=2.0 * items * sizes.num_draws,
+            read_tokens=sweeps * (sizes.shared + items * each),
+            disk_bytes=4.0 * sweeps * items * units * len(METRICS),
+        )
 
     def measure(
         self, lm: LM, task: Task, adapted: Adapted, *, progress: Progress | None = None
@@ -159,6 +176,16 @@ class Ablated:
         sets = tuple((name, tuple(units)) for name, units in self.sets)
         object.__setattr__(self, "sets", sets)
         object.__setattr__(self, "kinds", tuple(self.kinds))
+
+    def cost_estimate(self, sizes: PromptSizes) -> CostEstimate:
+        """Return the work of two runs for each set of units, and two without."""
+        items = min(self.items, sizes.items_of(self.group)) - self.first
+        runs = 2 * len(self.sets) + 2
+        return CostEstimate(
+            prompts=2.0 * items * sizes.num_draws,
+            read_tokens=sizes.num_draws * items * runs * (sizes.shared + sizes.rest),
+            disk_bytes=4.0 * sizes.num_draws * items * runs * len(METRICS),
+        )
 
     def measure(
         self, lm: LM, task: Task, adapted: Adapted, *, progress: Progress | None = None

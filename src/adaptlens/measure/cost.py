@@ -22,7 +22,8 @@ from adaptlens.lm.kept import keeping, kept_in
 from adaptlens.lm.load import LM
 from adaptlens.measure import Progress
 from adaptlens.measure.axes import AXES, Stated
-from adaptlens.types import Adapted, Measured, Prompt, Task
+from adaptlens.prompts.sizes import PromptSizes
+from adaptlens.types import Adapted, CostEstimate, Measured, Prompt, Task
 
 SAMPLE_QUERIES = 8
 
@@ -44,6 +45,10 @@ class Cost:
 
     name: ClassVar[str] = "cost"
     axes: ClassVar[Stated] = AXES["cost"]
+
+    def cost_estimate(self, sizes: PromptSizes) -> CostEstimate:
+        """Return the work of nine prompts one by one, whole and after what they share."""
+        return CostEstimate(prompts=9.0, single_tokens=9 * (sizes.shared + 2 * sizes.rest))
 
     def measure(
         self, lm: LM, task: Task, adapted: Adapted, *, progress: Progress | None = None

@@ -11,7 +11,8 @@ from adaptlens.lm.patching.edge_attribution import Node, edge_attribution
 from adaptlens.measure import Progress
 from adaptlens.measure.axes import AXES, Stated
 from adaptlens.measure.patch_pairs import CORRUPTIONS, Corruption, matched, written
-from adaptlens.types import Adapted, Measured, Task
+from adaptlens.prompts.sizes import PromptSizes
+from adaptlens.types import Adapted, CostEstimate, Measured, Task
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,14 @@ class EdgeEffects:
             raise unknown("corruption", self.corruption, CORRUPTIONS)
         if self.items < 2:
             raise UserError(f"edges: items {self.items} was given; it must be at least 2.")
+
+    def cost_estimate(self, sizes: PromptSizes) -> CostEstimate:
+        """Return the work of two forward passes and a backward pass of every pair."""
+        items = min(self.items, len(sizes.task.test))
+        return CostEstimate(
+            prompts=2.0 * items * sizes.num_draws,
+            read_tokens=sizes.num_draws * items * 5 * (sizes.shared + sizes.rest),
+        )
 
     def measure(
         self, lm: LM, task: Task, adapted: Adapted, *, progress: Progress | None = None

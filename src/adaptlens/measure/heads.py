@@ -13,8 +13,10 @@ from adaptlens.lm.prefix import boundaries
 from adaptlens.lm.prefix.trie import common
 from adaptlens.measure import Progress
 from adaptlens.measure.axes import AXES, Stated
+from adaptlens.models import shape
 from adaptlens.prompts import render
-from adaptlens.types import Adapted, Example, Measured, Prompt, Role, Task
+from adaptlens.prompts.sizes import PromptSizes
+from adaptlens.types import Adapted, CostEstimate, Example, Measured, Prompt, Role, Task
 
 PLACES: tuple[tuple[str, Role | None], ...] = (
     ("labels", "demo_target"),
@@ -49,6 +51,20 @@ class Heads:
         """Check the arguments."""
         if self.queries < 2:
             raise UserError(f"heads: queries {self.queries} was given; it must be at least 2.")
+
+    def cost_estimate(self, sizes: PromptSizes) -> CostEstimate:
+        """Return the work of reading whole prompts one by one."""
+        queries = min(self.queries, sizes.items_of(self.group))
+        units = shape.num_layers(sizes.model) * shape.num_heads(sizes.model)
+        each = sizes.shared + sizes.rest
+        if sizes.family == "prompt":
+            # Half of those with demonstrations are read again for their heads.
+            each += (each + sizes.rest + units / 2) / 2
+        return CostEstimate(
+            prompts=1.5 * queries * sizes.num_draws,
+            read_tokens=sizes.num_draws * queries * each,
+            disk_bytes=20.0 * sizes.num_draws * units,
+        )
 
     def measure(
         self, lm: LM, task: Task, adapted: Adapted, *, progress: Progress | None = None

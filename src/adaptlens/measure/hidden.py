@@ -14,8 +14,10 @@ from adaptlens.lm.prefix import boundaries
 from adaptlens.lm.states import Place, as_variant, lens, readout, states_at
 from adaptlens.measure import Progress
 from adaptlens.measure.axes import AXES, Stated
+from adaptlens.models import shape
 from adaptlens.prompts import render
-from adaptlens.types import Adapted, Example, Measured, Part, Prompt, Role, Task
+from adaptlens.prompts.sizes import PromptSizes
+from adaptlens.types import Adapted, CostEstimate, Example, Measured, Part, Prompt, Role, Task
 
 POSITIONS = ("last", "separator", "instruction", "labels", "answer_first", "answer_mean")
 FORMATS = ("float32", "float16")
@@ -58,6 +60,17 @@ class Hidden:
                 raise unknown("position", position, POSITIONS)
         if self.keep not in FORMATS:
             raise unknown("format of stored states", self.keep, FORMATS)
+
+    def cost_estimate(self, sizes: PromptSizes) -> CostEstimate:
+        """Return the work of reading every query once for each place, and the states' bytes."""
+        variants, queries, places = sizes.num_draws, len(sizes.task.test), len(self.positions)
+        width = 4 if self.keep == "float32" else 2
+        numbers = shape.state_numbers(sizes.model)
+        return CostEstimate(
+            prompts=float(variants * queries),
+            read_tokens=places * variants * sizes.read(queries),
+            disk_bytes=float(variants * queries * places * numbers * width),
+        )
 
     def measure(
         self, lm: LM, task: Task, adapted: Adapted, *, progress: Progress | None = None

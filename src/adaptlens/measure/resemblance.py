@@ -13,7 +13,8 @@ from adaptlens.lm.load import LM
 from adaptlens.measure import Progress
 from adaptlens.measure.axes import AXES, Stated
 from adaptlens.prompts import selection
-from adaptlens.types import Adapted, Measured, Task
+from adaptlens.prompts.sizes import PromptSizes
+from adaptlens.types import Adapted, CostEstimate, Measured, Task
 
 Similarity = Callable[[Sequence[str], Sequence[str]], np.ndarray]
 
@@ -45,6 +46,10 @@ class Resemblance:
         for measure in self.measures:
             if measure not in MEASURES:
                 raise unknown("measure of resemblance", measure, MEASURES)
+
+    def cost_estimate(self, sizes: PromptSizes) -> CostEstimate:
+        """Return the bytes of its numbers; no model reads anything."""
+        return CostEstimate(disk_bytes=32.0 * sizes.num_draws * len(sizes.task.test))
 
     def measure(
         self, lm: LM, task: Task, adapted: Adapted, *, progress: Progress | None = None

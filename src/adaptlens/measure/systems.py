@@ -18,9 +18,10 @@ from adaptlens.measure import Progress
 from adaptlens.measure.axes import AXES, Stated
 from adaptlens.measure.grading import Verdicts, judged, similarity_of
 from adaptlens.prompts import parsing, system_prompts
+from adaptlens.prompts.sizes import STOP_TOKENS, PromptSizes
 from adaptlens.prompts.system_prompts import END, Writer
 from adaptlens.prompts.variations import varied
-from adaptlens.types import Adapted, Example, Measured, Prompt, Task, Weights
+from adaptlens.types import Adapted, CostEstimate, Example, Measured, Prompt, Task, Weights
 
 SHOWN_EACH = 2
 _SPARE_TOKENS, _SPARE_SHARE = 4, 1.1
@@ -73,6 +74,29 @@ class Systems:
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if not self.variations:
             raise UserError('systems: no variation was given; give "" for prompts as they are.')
+
+    def cost_estimate(self, sizes: PromptSizes) -> CostEstimate:
+        """Return the work of writing an answer to every query, in every variation."""
+        variants, queries = sizes.num_draws, len(sizes.task.test)
+        line = (sizes.answer + sizes.longest) / 2 + STOP_TOKENS
+        if sizes.written:
+            told = sizes.written
+            read = sizes.read(queries) + queries * (sizes.rest + told + sizes.options)
+            write = queries * told
+            if self.pipeline:
+                read += queries * (2 * told + sizes.options)
+                write += queries * line
+        else:
+            read = sizes.read(queries) + sizes.read(queries, sizes.options)
+            write = queries * line
+        readings = len(self.variations)
+        arrays = 8.0 * (8 + sizes.choices) * (2 if sizes.written and self.pipeline else 1)
+        return CostEstimate(
+            prompts=2.0 * readings * variants * queries,
+            read_tokens=readings * variants * read,
+            written_tokens=readings * variants * write,
+            disk_bytes=readings * variants * queries * arrays,
+        )
 
     def measure(
         self, lm: LM, task: Task, adapted: Adapted, *, progress: Progress | None = None

@@ -18,7 +18,15 @@ from adaptlens.report import entries
 from adaptlens.report.charts import INK, LINE, MUTED, PAPER
 from adaptlens.report.images import Figure, Wanted, draw
 from adaptlens.report.marks import SHAPES
-from adaptlens.report.theme import ADAPTATIONS, PAIRS, SPARE, adaptation_of, look, look_of_pair
+from adaptlens.report.theme import (
+    ADAPTATIONS,
+    PAIRS,
+    SPARE,
+    adaptation_of,
+    look,
+    look_of_pair,
+    looks_of_others,
+)
 from adaptlens.store import make_folder, write_atomically
 
 if TYPE_CHECKING:
@@ -38,14 +46,19 @@ ROLES = {
 
 
 def render(
-    package: str, scripts: Sequence[str], figures: Mapping[str, Figure], **values: Any
+    package: str,
+    scripts: Sequence[str],
+    figures: Mapping[str, Figure],
+    page: str = "page.html",
+    **values: Any,
 ) -> str:
     """Return a page as one string.
 
     Args:
-        package: the study's; its page.html extends the frame, and it may have scripts.
+        package: the study's; its page extends the frame, and it may have scripts.
         scripts: names of the scripts it needs, in order.
         figures: its figures by name.
+        page: the name of its template.
         values: what the template shows; `report` has title, prompts, settings, versions, cells.
     """
     import jinja2
@@ -64,7 +77,7 @@ def render(
     environment.filters["typeset"] = _typeset
     report = values["report"]
     known = {str(cell) for cell in report.cells["cell"]} if len(report.cells) else set()
-    return environment.get_template("page.html").render(
+    return environment.get_template(page).render(
         **values,
         figures=figures,
         undrawn=getattr(figures, "problem", ""),
@@ -166,6 +179,7 @@ def _theme() -> str:
     """Return the style rules that give figures and marks their colours, light and dark."""
     pairs = {entry.light: entry.dark for entry in (*ADAPTATIONS.values(), *PAIRS.values())}
     pairs |= {light: dark for light, dark, _ in SPARE}
+    pairs |= {entry.light: entry.dark for entry in looks_of_others().values()}
     light = "".join(f"--c{colour[1:]}:{colour};" for colour in pairs)
     dark = "".join(f"--c{colour[1:]}:{other};" for colour, other in pairs.items())
     rules = [

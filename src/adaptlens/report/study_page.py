@@ -3,11 +3,13 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adaptlens.columns import frame_of
 from adaptlens.report import entries
 from adaptlens.report.entries import SIGNS, tone
-from adaptlens.report.frame import check_prompts, render
+from adaptlens.report.frame import check_prompts, other_tables, publish, render
 from adaptlens.report.images import Figure
 
 if TYPE_CHECKING:
@@ -60,13 +62,27 @@ def render_study(
     report: StudyReport,
     figures: Mapping[str, Figure],
     scripts: Sequence[str] = ("page.js",),
+    page: str = "page.html",
     **values: Any,
 ) -> str:
     """Return the page of a study; claims are counted, and verdicts have their signs."""
     counts = Counter(claim["state"] for claim in report.claims)
     return render(
-        package, scripts, figures, report=report, counts=counts, signs=SIGNS, tone=tone, **values
-    )
+        package, scripts, figures, page, report=report, counts=counts, signs=SIGNS, tone=tone,
+        **values,
+    )  # fmt: skip
+
+
+def write_plain(report: StudyReport, path: Path) -> Path:
+    """Write a page that has no sections of its own: claims, notes, and every table whole."""
+    tables = other_tables(report.tables, (), report.cells)
+    claims = entries.plain(frame_of(report.claims), "claims", "All claims")
+    grids = {**tables, "claims": claims if report.claims else None}
+
+    def page(figures: Mapping[str, Figure]) -> str:
+        return render_study("adaptlens.report", report, figures, page="plain.html", grids=grids)
+
+    return publish(path, (), page, ())
 
 
 def browsed(rows: "pd.DataFrame | None", names: Sequence[str] = ()) -> dict[str, Any]:

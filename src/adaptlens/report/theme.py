@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from adaptlens import registry
 from adaptlens.formatting import counted
 
 POINTS = {"chrf": 1.0}
@@ -96,14 +97,16 @@ ADAPTATIONS = {
         "#6b2a85", "#eb9fe6", "cross", (12, 3, 2, 3),
     ),
 }  # fmt: skip
+
+
+def _chosen(look: Look, shape: str) -> Look:
+    """Return the look of an arm read under the one template that was chosen for it."""
+    meaning = f"{look.label}, read under the one template that did best on validation items"
+    return replace(look, label=f"best {look.label}", meaning=meaning, shape=shape)
+
+
 CHOSEN = {
-    f"best_{name}": replace(
-        ADAPTATIONS[name],
-        label=f"best {ADAPTATIONS[name].label}",
-        meaning=f"{ADAPTATIONS[name].label}, read under the one template that did best on "
-        "validation items",
-        shape=shape,
-    )
+    f"best_{name}": _chosen(ADAPTATIONS[name], shape)
     for name, shape in (
         ("zero_shot", "triangle-up"),
         ("icl", "diamond"),
@@ -221,12 +224,23 @@ def look(adaptation: str) -> Look:
         return ADAPTATIONS[adaptation]
     if adaptation in CHOSEN:
         return CHOSEN[adaptation]
+    if shown := looks_of_others().get(adaptation.removeprefix("best_")):
+        return shown if not adaptation.startswith("best_") else _chosen(shown, shown.shape)
     if (controlled := _CONTROL.sub("", adaptation)) != adaptation and controlled in ADAPTATIONS:
         return replace(ADAPTATIONS[controlled], label=adaptation.replace("_", "-"))
     if adaptation.startswith("zero_shot_"):
         return replace(ADAPTATIONS["zero_shot"], label=adaptation.replace("_", "-"))
     light, dark, shape = SPARE[zlib.crc32(adaptation.encode()) % len(SPARE)]
     return Look(adaptation.replace("_", "-"), "", light, dark, shape)
+
+
+def looks_of_others() -> dict[str, Look]:
+    """Return the looks that other packages' adaptations bring, by name."""
+    found = {}
+    for name in registry.others("adaptation"):
+        if shown := getattr(registry.resolve("adaptation", name), "look", None):
+            found[name] = shown
+    return found
 
 
 def in_order(adaptations: Iterable[str]) -> list[str]:

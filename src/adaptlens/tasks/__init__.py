@@ -2,7 +2,7 @@
 
 `load` takes them all by one name:
 
-* a bundled task (`names()`), before a file of the same name;
+* a bundled task, or one that another package registers (`names()`), before a file of that name;
 * a file (.csv .tsv .jsonl .json .parquet, also compressed: .gz .bz2 .xz .zst), cut 60/20/20 by
   content and seed unless a `split` column says otherwise;
 * a folder of train, dev (valid, validation) and test files;
@@ -12,10 +12,12 @@
 """
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from adaptlens import registry
 from adaptlens.errors import UserError, listed, unknown
 from adaptlens.tasks import templates
 from adaptlens.tasks.assembly import Settings
@@ -25,7 +27,12 @@ __all__ = ["Settings", "describe", "load", "names", "summaries"]
 
 
 def names() -> tuple[str, ...]:
-    """Return the names of the bundled tasks."""
+    """Return the names of the bundled tasks, and of those that other packages register."""
+    own = _own_names()
+    return (*own, *registry.others("task", own))
+
+
+def _own_names() -> tuple[str, ...]:
     from adaptlens.tasks import microworld, shortcuts
 
     return (*microworld.names(), *shortcuts.names())
@@ -163,7 +170,9 @@ def _bundled(name: str, wishes: Settings) -> Task:
         "test": wishes.limit_test,
     }
     sizes: dict[str, Any] = {split: limit for split, limit in limits.items() if limit is not None}
-    if _has_shortcut(name):
+    if name not in _own_names():
+        task = _of_package(name, wishes.seed, sizes)
+    elif _has_shortcut(name):
         difficulty = wishes.difficulty or "small"
         task = shortcuts.task(name, seed=wishes.seed, difficulty=difficulty, **sizes)
     else:
@@ -171,6 +180,18 @@ def _bundled(name: str, wishes: Settings) -> Task:
     if wishes.instruction is not None:
         task = replace(task, instruction=wishes.instruction)
     return replace(task, templates=wishes.asked)
+
+
+def _of_package(name: str, seed: int, sizes: Mapping[str, int]) -> Task:
+    """Return a task that another package makes, its splits cut to at most so many items."""
+    task = registry.resolve("task", name)(seed=seed)
+    if not isinstance(task, Task):
+        raise UserError(
+            f"the task '{name}' of the package '{registry.origin('task', name)}' is a "
+            f"{type(task).__name__}; expected an adaptlens.types.Task; mend that package."
+        )
+    cut: dict[str, Any] = {split: getattr(task, split)[:size] for split, size in sizes.items()}
+    return replace(task, name=name, **cut)
 
 
 def describe(task: Task, num_examples: int = 3) -> str:

@@ -4,10 +4,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from adaptlens.adapt.families import family_of
 from adaptlens.conditions import Condition
 from adaptlens.formatting import counted, listed
 from adaptlens.report.theme import RULES
-from adaptlens.studies.compare.arms import FAMILY, Reading
+from adaptlens.studies.compare.arms import Reading
 
 
 def allowed(
@@ -20,8 +21,8 @@ def allowed(
         task: as the run stores it.
         settings: of the comparison.
     """
-    prompted = [one for one in members if FAMILY[one.adaptation] != "tune"]
-    tuned = [one for one in members if FAMILY[one.adaptation] == "tune"]
+    prompted = [one for one in members if family_of(one.adaptation) != "tune"]
+    tuned = [one for one in members if family_of(one.adaptation) == "tune"]
     said = [f"Both sides: {_shared(members, task, settings)}."]
     if prompted:
         said.append(f"Prompting: {_prompting(prompted)}.")

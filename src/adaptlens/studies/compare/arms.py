@@ -11,20 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from adaptlens.adapt.families import family_of
 from adaptlens.conditions import Condition
 from adaptlens.measure import axes
 from adaptlens.metrics import accuracy
 from adaptlens.metrics.accuracy import RULES, Rule
-from adaptlens.stats.intervals import Family, Scores
-
-FAMILY: dict[str, Family] = {
-    "zero_shot": "none",
-    "icl": "prompt",
-    "best_prompt": "prompt",
-    "it": "tune",
-    "sl": "tune",
-    "full": "tune",
-}
+from adaptlens.stats.intervals import Scores
 
 LEAST_CHOOSING = 4
 """With fewer validation items nothing is chosen on them."""
@@ -148,7 +140,7 @@ def arms(
     for one in members:
         reading = Reading(one, task)
         found.append(_as_measured(reading, settings, metric))
-        chooses = not searched or FAMILY[one.adaptation] == "tune"
+        chooses = not searched or family_of(one.adaptation) == "tune"
         if chooses and len(one.templates) > 1 and reading.can_choose:
             found.append(_at_best_template(reading, settings, metric))
     return found
@@ -223,7 +215,7 @@ def _scores(
     return Scores(
         values if named else values[0],
         one.draws,
-        FAMILY[one.adaptation],
+        family_of(one.adaptation),
         held_out,
         templates=tuple(named),
         cost=float(one.numbers.get("query_flops", 0.0)),

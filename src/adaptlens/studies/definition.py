@@ -1,0 +1,74 @@
+"""A study as another package defines it: what the command line, the driver and reports ask of one.
+
+The project's own studies are folders whose `plan` modules have the same names; see README.md here.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from adaptlens.cells import Study
+from adaptlens.columns.shared import Columns
+from adaptlens.config.schema import Schema
+from adaptlens.engines import Reporter
+from adaptlens.report.study_page import StudyReport, write_plain
+from adaptlens.store import Run
+from adaptlens.studies.driver import carry_out
+from adaptlens.studies.running import Studied, progress, write_tables
+
+
+def models_named(study: Study) -> Iterable[str]:
+    """Return the models that the study's settings name."""
+    names: Iterable[str] = study.settings["models"]
+    return names
+
+
+@dataclass(frozen=True, kw_only=True)
+class Definition:
+    """A study that is registered by an entry point of the group `adaptlens.studies`.
+
+    Attributes:
+        settings: its settings: a frozen dataclass and what people may write in it. They have
+            `models`, `dtype`, `device`, `chat`, `quantize` and `engine` (`config.fields`).
+        question: what it asks; `adaptlens study NAME --help` begins with it.
+        columns: its tables, each with its columns and what they say.
+        plan: returns its cells, given its settings.
+        analyse: returns what is shown of a run, given that and "path=value" texts, which change
+            those of its settings that `settings.analysis` names; it needs no model.
+        models: returns the names that its models are found by.
+        page: writes the report's page and figures to a path, and returns it.
+    """
+
+    settings: Schema[Any]
+    question: str
+    plan: Callable[[Any], Study]
+    analyse: Callable[[Run, Sequence[str]], StudyReport]
+    columns: Mapping[str, Columns] = field(default_factory=dict)
+    models: Callable[[Study], Iterable[str]] = models_named
+    page: Callable[[StudyReport, Path], Path] = write_plain
+
+    def planned_work(self, study: Study, out: str | Path | None) -> list[dict[str, Any]]:
+        """Return one row per condition: what is measured, draws wanted and done."""
+        return [
+            {
+                **one.named,
+                "measured": " ".join(measured.name for measured in one.cells[0].measurements),
+                **one.counted,
+            }
+            for one in progress(study, out)
+        ]
+
+    def run_study(self, config: Any, *, out: str | Path | None, reporter: Reporter) -> Studied:
+        """Plan, run, analyse and report the study."""
+        study = self.plan(config)
+        report, page, outcome, run = carry_out(
+            study, out, config, reporter, self.models(study), self.write_report
+        )
+        return Studied(report, outcome, run.folder, page)
+
+    def write_report(self, run: Run, overrides: Sequence[str] = ()) -> tuple[StudyReport, Path]:
+        """Analyse what is stored and write tables and page; needs no model."""
+        found = self.analyse(run, overrides)
+        write_tables(run, found.tables)
+        return found, self.page(found, run.folder / "report.html")

@@ -1,0 +1,1 @@
+"""An adaptation, a measurement, a task and a study that adaptlens has not: one file each."""

@@ -1,0 +1,138 @@
+"""What another package adds works everywhere: its adaptation, measurement, task and study.
+
+The package is tests/outside; each of the four is one file and one entry point.
+"""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from adaptlens import registry
+from adaptlens.adapt.families import FAMILY
+from adaptlens.measure.axes import AXES
+from outside import installed
+
+
+def command(site):
+    """Return what runs a command where the package in this folder is installed."""
+    path = os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])
+
+    def run(*words, code=0):
+        done = subprocess.run(
+            [sys.executable, "-m", "adaptlens", *words],
+            cwd=site.parent, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path},
+        )  # fmt: skip
+        assert done.returncode == code, done.stderr
+        return done
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("outside")
+    installed(folder / "site")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(folder):
+    return command(folder / "site")
+
+
+@pytest.fixture(scope="module")
+def studied(run):
+    return json.loads(run("study", "reminders", "--out", "run", "--json").stdout)
+
+
+def test_help_names_the_study_and_shows_the_options_it_has_settings_for(run):
+    assert "Does saying the instruction again" in run("study", "--help").stdout
+    shown = run("study", "reminders", "--help").stdout
+    assert "--queries" in shown
+    assert "--template" in shown
+    assert "--shots" not in shown
+
+
+def test_plan_foresees_it(run):
+    rows = json.loads(run("plan", "--study", "reminders", "--no-trial", "--json").stdout)
+    assert [row["condition"] for row in rows] == ["zero-shot", "reminded-1", "reminded-2"]
+    assert {row["measured"] for row in rows} == {"behaviour words"}
+
+
+def test_a_trial_says_what_it_takes(run):
+    rows = json.loads(run("plan", "--study", "reminders", "--set", "times=[1]", "--json").stdout)
+    assert all(row["seconds"] > 0 and row["disk_bytes"] > 0 for row in rows)
+
+
+def test_the_study_counts_the_words_it_adds(studied):
+    # "Say whether the number is even or odd." has 8 words; "Input: N Output:" has 3.
+    words = {row["condition"]: row["words"] for row in studied["tables"]["reminders"]}
+    assert words == {"zero-shot": 11, "reminded-1": 19, "reminded-2": 27}
+
+
+def test_status_and_report_know_the_run(run, studied):
+    cells = json.loads(run("status", "run", "--json").stdout)
+    assert cells["counts"]["done"] == 3
+    again = json.loads(run("report", "run", "--json").stdout)
+    assert again["tables"] == studied["tables"]
+    run("check", "run")
+
+
+def test_its_page_shows_every_row(folder, studied):
+    page = (folder / studied["report"]).read_text("utf-8")
+    assert "Does saying the instruction again" in page
+    assert [page.count(f'<td data-sort="reminded-{n}">') for n in (1, 2)] == [2, 2]
+
+
+def test_a_cell_says_which_package_made_it(folder, studied):
+    specs = [
+        json.loads(path.read_text("utf-8"))
+        for path in sorted((folder / "run" / "cells").glob("*/spec.json"))
+    ]
+    packages = {spec["adaptation"]["label"]: spec["adaptation"].get("package") for spec in specs}
+    assert packages == {"zero-shot": None, "reminded-1": "toyways 0.1", "reminded-2": "toyways 0.1"}
+    assert {spec["measurements"][1]["package"] for spec in specs} == {"toyways 0.1"}
+
+
+def test_a_study_that_cannot_be_loaded_takes_no_other_with_it(tmp_path):
+    folder = installed(tmp_path)
+    (folder / "toyways" / "reminders.py").write_text("import nothing_of_the_kind\n")
+    adaptlens = command(folder)
+    assert "convergence" in adaptlens("study", "--help").stdout
+    said = adaptlens("study", "reminders", code=2).stderr
+    assert "'reminders' of the package 'toyways' cannot be loaded" in said
+    assert "nothing_of_the_kind" in said
+
+
+def test_what_lacks_a_part_is_refused_by_its_name(tmp_path):
+    folder = installed(tmp_path)
+    file = folder / "toyways" / "words.py"
+    file.write_text(file.read_text().replace("def cost_estimate", "def estimate"))
+    said = command(folder)("plan", "--study", "reminders", code=2).stderr
+    assert "the measurement 'words' of the package 'toyways' has no cost_estimate" in said
+
+
+def test_a_name_that_the_project_has_is_not_taken_over(tmp_path):
+    folder = installed(tmp_path)
+    file = folder / "toyways-0.1.dist-info" / "entry_points.txt"
+    file.write_text(file.read_text().replace("parity =", "sentiment ="))
+    shown = command(folder)("tasks", "show", "sentiment")
+    assert "parity" not in shown.stdout
+    assert "the task 'sentiment' of the package 'toyways' is left out" in shown.stderr
+
+
+@pytest.mark.parametrize("name", registry.TABLE["adaptation"])
+def test_every_adaptation_says_its_family_and_what_it_takes(name):
+    made = registry.resolve("adaptation", name)
+    assert made.family == FAMILY[name]
+    assert all(hasattr(made, offered) for offered in registry.OFFERS["adaptation"])
+
+
+@pytest.mark.parametrize("name", registry.TABLE["measurement"])
+def test_every_measurement_says_its_axes_and_what_it_takes(name):
+    made = registry.resolve("measurement", name)
+    assert made.axes is AXES[name]
+    assert all(hasattr(made, offered) for offered in registry.OFFERS["measurement"])
