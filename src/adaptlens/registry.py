@@ -1,4 +1,4 @@
-"""What can be named: one table from kind and name to what does it, and what other packages add.
+"""What can be named: from kind and name to what does it; other packages add to it.
 
 Another package registers an adaptation, a measurement, a task or a study by an entry point, in the
 group that `GROUPS` names; its module is imported only when that name is used.
