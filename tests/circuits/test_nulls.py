@@ -10,7 +10,6 @@ import pytest
 import shift_rates
 from adaptlens.circuits.distance import distance
 from adaptlens.circuits.nulls import (
-    benjamini_hochberg,
     crossed_errors,
     exchange_test,
     noise_floor,
@@ -122,9 +121,12 @@ def test_units_that_draws_do_not_agree_on_have_not_changed():
     assert unit_tests(*as_if_one).p_family.min() < 0.01
 
 
-def test_q_values_by_hand():
-    # 4 p-values: 0.01 * 4 / 1, 0.02 * 4 / 2, 0.03 * 4 / 3, 0.9; equal ones by monotony.
-    assert benjamini_hochberg([0.9, 0.01, 0.03, 0.02]) == pytest.approx([0.9, 0.04, 0.04, 0.04])
+def test_a_q_value_is_the_least_that_benjamini_and_hochberg_would_have_to_allow():
+    rng = np.random.default_rng(0)
+    found = unit_tests(noisy(rng, TRUTH), noisy(rng, ELSEWHERE, draws=OWN))
+    for p, q in zip(found.p, found.q, strict=True):
+        levels = [one * len(found.p) / (found.p <= one).sum() for one in found.p if one >= p]
+        assert q == pytest.approx(min(1.0, *levels))
 
 
 def three(rng, icl, tuning, *, repeats=5, **given):

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import t as students
 
 from adaptlens.stats import layered
-from adaptlens.stats.distributions import t_tail
 
 MANY = 150
 SLACK = 3 * math.sqrt(0.05 * 0.95 / MANY)
@@ -37,7 +37,7 @@ def test_a_mean_without_draws_is_students_t_over_queries():
     assert found.value == 3
     assert found.error == pytest.approx(math.sqrt(0.5))
     assert found.high - found.value == pytest.approx(2.776 * math.sqrt(0.5), abs=1e-3)
-    assert found.p == pytest.approx(2 * t_tail(3 / math.sqrt(0.5), 4))
+    assert found.p == pytest.approx(2 * students.sf(3 / math.sqrt(0.5), 4))
 
 
 def test_a_mean_counts_the_spread_of_draws_and_of_queries():
@@ -225,7 +225,7 @@ def naive_clusters_of_draws(values: np.ndarray, threshold: float):
         for i in range(len(patterns))
     ]  # fmt: skip
     of_layers = [studentised(y) for y in values]
-    own = [deviate(k, t, t_tail(abs(t), freedom)) for k, (t, freedom) in enumerate(of_layers)]
+    own = [deviate(k, t, students.sf(abs(t), df)) for k, (t, df) in enumerate(of_layers)]
     return [
         (first, last, float(np.mean(np.array(heaviest) >= abs(mass) - 1e-9)))
         for first, last, mass in runs(own)

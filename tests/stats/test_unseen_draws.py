@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adaptlens.stats.distributions import upper_share
 from adaptlens.stats.intervals import difference, estimate
 from adaptlens.stats.scores import Scores
 from adaptlens.stats.unseen_draws import ANY_SHARE, MOST_COLLAPSING, UnseenDraws, unseen_draws
@@ -18,10 +17,10 @@ FIVE, TEN = tuple(range(5)), tuple(range(10))
 
 def test_the_bound_on_what_was_never_seen_by_hand():
     # (1 - u)^R is the chance that none of R draws is of a kind whose share is u.
-    assert upper_share(0, 10, 0.025) == pytest.approx(1 - 0.025**0.1)
-    assert upper_share(10, 10, 0.025) == 1.0
+    assert UnseenDraws(10, 0).unseen(0.025, 1.0) == pytest.approx(1 - 0.025**0.1)
+    assert UnseenDraws(10, 10).unseen(0.025, 1.0) == 0.0
     # One of 30: the chance of none or one of them, written out.
-    u = upper_share(1, 30, 0.025)
+    u = 1 / 30 + UnseenDraws(30, 1).unseen(0.025, 1.0)
     assert (1 - u) ** 30 + 30 * u * (1 - u) ** 29 == pytest.approx(0.025)
 
 

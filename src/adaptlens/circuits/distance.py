@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import combinations_with_replacement
 
 import numpy as np
+import scipy
 
 from adaptlens.circuits.profiles import Patched, apart, num_effective, powers, products, reliability
 from adaptlens.errors import UserError
@@ -185,7 +186,9 @@ def correlation(a: Patched, b: Patched) -> Correlation:
     found = (reliability(a), reliability(b))
     reason = _unreliable((a, b), found)
     corrected = correlation_quantity(a, b).value if not reason else math.nan
-    return Correlation(corrected, _r(a.profile, b.profile), found, reason, len(a.units))
+    is_varied = np.ptp(a.profile) > 0 and np.ptp(b.profile) > 0
+    raw = float(scipy.stats.pearsonr(a.profile, b.profile).statistic) if is_varied else math.nan
+    return Correlation(corrected, raw, found, reason, len(a.units))
 
 
 def focused_correlation(
@@ -323,12 +326,6 @@ def _made_of(
 def _nonnegative(power: np.ndarray) -> np.ndarray:
     """Return 1 where a power is above 0, and NaN where it is not: there is nothing to divide by."""
     return np.where(np.real(power) > 0, 1.0, np.nan)
-
-
-def _r(x: np.ndarray, y: np.ndarray) -> float:
-    x, y = x - x.mean(), y - y.mean()
-    size = math.sqrt(float(x @ x) * float(y @ y))
-    return float(x @ y) / size if size > 0 else math.nan
 
 
 def comparable(a: Patched, b: Patched) -> None:

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+import scipy
 
 from adaptlens.circuits.distance import Product, comparable, repeat_products
 from adaptlens.circuits.profiles import Patched, apart
-from adaptlens.stats.distributions import t_quantile, t_tail
 from adaptlens.stats.intervals import holm
 from adaptlens.stats.layered import FLIPS
 
@@ -136,7 +136,8 @@ def unit_tests(
         flips: how many.
         seed: of the flips.
 
-    Source: Nichols and Holmes 2002 (max-T), Benjamini and Hochberg 1995 (q).
+    Source: Nichols and Holmes 2002 (max-T); Benjamini and Hochberg 1995 (q), valid for tests that
+    depend on each other positively.
     """
     comparable(a, b)
     blocks = [b.shares, -a.shares]
@@ -164,14 +165,13 @@ def unit_tests(
     largest.sort()
     above = flips - np.searchsorted(largest, np.abs(own) * (1 - 1e-9), "left")
     p, p_family = (beyond + 1) / (flips + 1), (above + 1) / (flips + 1)
-    by_t = np.array([min(1.0, 2 * t_tail(abs(float(t)), float(f))) if math.isfinite(t) else 0.0
-                     for t, f in zip(crossed, freedom, strict=True)])  # fmt: skip
+    by_t = 2 * scipy.special.stdtr(freedom, -np.abs(crossed))
     if drawn:
         p = np.maximum(p, by_t)
         p_family = np.maximum(p_family, holm(by_t.tolist()))
-    reach = error * np.array([t_quantile((1 - level) / 2, float(f)) for f in freedom])
+    reach = error * -scipy.special.stdtrit(freedom, (1 - level) / 2)
     draws = min((len(one.draws) for one in (a, b) if one.drawn), default=1)
-    q = benjamini_hochberg(p)
+    q = scipy.stats.false_discovery_control(p)
     return UnitTests(tuple(map(str, a.units)), change, change - reach, change + reach, p,
                      p_family, q, draws)  # fmt: skip
 
@@ -213,19 +213,6 @@ def crossed_errors(blocks: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray
     freedom = np.divide(variance**2, spread, out=np.full(len(spread), queries - 1.0),
                         where=spread > 0)  # fmt: skip
     return np.sqrt(variance), freedom
-
-
-def benjamini_hochberg(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Return q-values: the share of false ones expected among all with a q so small or smaller.
-
-    Source: Benjamini and Hochberg 1995, valid for tests that depend on each other positively.
-    """
-    p = np.asarray(p_values, float)
-    order = np.argsort(p)
-    scaled = p[order] * len(p) / np.arange(1, len(p) + 1)
-    out = np.empty_like(p)
-    out[order] = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 1.0)
-    return out
 
 
 def exchange_test(reference: Patched, icl: Patched, tuning: Patched, *, seed: int = 0) -> float:

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 
 from adaptlens.circuits.profiles import Patched
 from adaptlens.errors import UserError
-from adaptlens.stats.distributions import t_quantile
 
 SHARES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 PERSISTENCE = 0.9
@@ -90,19 +90,11 @@ def chance_jaccard(num_units: int, left: int, right: int, same_sign: float = 1.0
         right: members of the other.
         same_sign: chance that a common unit has one sign.
     """
-    mean = 0.0
-    for common in range(max(0, left + right - num_units), min(left, right) + 1):
-        weight = math.exp(
-            _log_choose(left, common)
-            + _log_choose(num_units - left, right - common)
-            - _log_choose(num_units, right)
-        )
-        for same in range(common + 1):
-            if same < common and same_sign == 1:
-                continue
-            share = math.comb(common, same) * same_sign**same * (1 - same_sign) ** (common - same)
-            mean += weight * share * same / (left + right - same)
-    return mean
+    common = np.arange(min(left, right) + 1)
+    same = common[:, None]
+    chances = scipy.stats.hypergeom.pmf(common, num_units, left, right)
+    chances = chances * scipy.stats.binom.pmf(same, common, same_sign)
+    return float((chances * same / (left + right - same)).sum())
 
 
 def overlap_curve(
@@ -218,7 +210,8 @@ def _curve(
         if len(some) > 1:
             variance += (len(some) - 1) / len(some) * np.square(some - some.mean(0)).sum(0)
             freedom = min(freedom, len(some) - 1.0)
-    reach = np.sqrt(variance) * (t_quantile((1 - level) / 2, freedom) if variance.any() else np.nan)
+    critical = -scipy.special.stdtrit(freedom, (1 - level) / 2) if variance.any() else np.nan
+    reach = np.sqrt(variance) * critical
     return [
         Overlap(k, float(found[0, i]), float(alike[i]), float(found[1, i]), float(corrected[i]),
                 float(corrected[i] - reach[i]), float(corrected[i] + reach[i]),
@@ -321,7 +314,3 @@ def _biased(
     weights = persistence ** np.arange(1, count + 1)
     tail = agreement[:, -1] * persistence**count
     return (1 - persistence) / persistence * (agreement @ weights) + tail
-
-
-def _log_choose(n: int, k: int) -> float:
-    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 
-from adaptlens.stats.distributions import t_quantile, t_tail
 from adaptlens.stats.template_effects import TemplateEffects
 
 Number = float | np.ndarray
@@ -170,27 +170,27 @@ class Crossed:
         """
         if x < 0:
             return 1 - self.tail(-x, cautious=cautious)
+        students = float(scipy.special.stdtr(self.freedom, -x))
         if not self.flipped.size:
-            return t_tail(x, self.freedom)
+            return students
         above = self.flipped.size - int(np.searchsorted(self.flipped, x * (1 - 1e-9), "left"))
         share = above / self.flipped.size
         if not self.enumerated:
             share = (above + 1) / (self.flipped.size + 1)
-        return max(share / 2, t_tail(x, self.freedom)) if self.cautious or cautious else share / 2
+        return max(share / 2, students) if self.cautious or cautious else share / 2
 
     def critical(self, alpha: float, *, cautious: bool = False) -> float:
         """Return the studentised mean at or below which the two-sided p-value exceeds alpha."""
         size = self.flipped.size
+        students = -float(scipy.special.stdtrit(self.freedom, alpha / 2))
         if not size:
-            return t_quantile(alpha / 2, self.freedom)
+            return students
         allowed = alpha * size if self.enumerated else alpha * (size + 1) - 1
         above = math.floor(allowed + 1e-9)
         if above < 0:
             return math.inf
         flipped = float(self.flipped[::-1][min(above, size - 1)])
-        if self.cautious or cautious:
-            return max(flipped, t_quantile(alpha / 2, self.freedom))
-        return flipped
+        return max(flipped, students) if self.cautious or cautious else flipped
 
 
 def _split(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

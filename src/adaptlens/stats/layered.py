@@ -10,9 +10,9 @@ from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
+import scipy
 
 from adaptlens.stats.crossed import Crossed
-from adaptlens.stats.distributions import t_quantile, t_tail
 
 FLIPS = 1999
 NO_DRAWS = (-1,)
@@ -110,7 +110,7 @@ def _of_one_query(values: np.ndarray, level: float) -> Mean:
         return Mean(value, math.nan, math.nan, math.nan, 1, 1, math.nan, math.nan)
     error, freedom = float(values.std(ddof=1)) / math.sqrt(repeats), float(repeats - 1)
     p = min(1.0, 2 * _tail(abs(value), error, freedom))
-    return _mean(value, p, t_quantile((1 - level) / 2, freedom), 1, repeats, error, freedom)
+    return _mean(value, p, _critical(freedom, level), 1, repeats, error, freedom)
 
 
 def _mean(
@@ -152,7 +152,7 @@ def of_draws(
     freedom = variance**2 / (by_draw**2 / max(repeats - 1, 1) + by_query**2 / max(groups - 1, 1))
     error = math.sqrt(variance)
     p = min(1.0, 2 * _tail(abs(value), error, freedom))
-    return _mean(value, p, t_quantile((1 - level) / 2, freedom), groups, repeats, error, freedom)
+    return _mean(value, p, _critical(freedom, level), groups, repeats, error, freedom)
 
 
 def _of_signs(queries: int, draws: int) -> float:
@@ -164,8 +164,11 @@ def _tail(distance: float, error: float, freedom: float) -> float:
     """Return the chance of a mean so far above its true value, or farther."""
     if error == 0:
         return 1.0 if distance <= 0 else 0.0
-    scaled = distance / error
-    return t_tail(scaled, freedom) if scaled >= 0 else 1 - t_tail(-scaled, freedom)
+    return float(scipy.special.stdtr(freedom, -distance / error))
+
+
+def _critical(freedom: float, level: float) -> float:
+    return -float(scipy.special.stdtrit(freedom, (1 - level) / 2))
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,13 @@
 """Linear mixed models with crossed random intercepts, by restricted maximum likelihood."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 
 from adaptlens.errors import UserError
-from adaptlens.stats.distributions import t_quantile, t_tail
 
 _ROUNDS = 200
 _SMALLEST = 1e-7
@@ -119,8 +119,8 @@ def mixed(
     for place, name in enumerate(fixed):
         value, error = float(effects[place]), math.sqrt(float(covariance[place, place]))
         own = (freedom or {}).get(name, 1e7)
-        reach = t_quantile((1 - level) / 2, own) * error
-        p = min(1.0, 2 * t_tail(abs(value) / error, own)) if error > 0 else math.nan
+        reach = -float(scipy.special.stdtrit(own, (1 - level) / 2)) * error
+        p = 2 * float(scipy.special.stdtr(own, -abs(value) / error)) if error > 0 else math.nan
         found.append(Fixed(name, value, error, value - reach, value + reach, p, own))
     return Fitted(tuple(found), spreads | {"rest": math.sqrt(rest)}, criterion, len(y))
 
@@ -128,7 +128,8 @@ def mixed(
 def _least(profiled: _Profiled, count: int) -> np.ndarray:
     """Return the relative standard deviations [factors] of the least criterion.
 
-    Nelder and Mead's simplex over their logarithms, restarted where it stops, then each tried at 0.
+    Nelder and Mead's simplex (1965) over their logarithms, restarted where it stops, then each
+    tried at 0.
     """
     if count == 0:
         return np.zeros(0)
@@ -138,7 +139,9 @@ def _least(profiled: _Profiled, count: int) -> np.ndarray:
 
     best = np.zeros(count)
     for size in (1.0, 0.5):
-        best = _simplex(criterion, best, size)
+        corners = np.concatenate([best[None], best + size * np.eye(count)])
+        options = {"initial_simplex": corners, "maxiter": _ROUNDS * count, "fatol": 1e-8}
+        best = scipy.optimize.minimize(criterion, best, method="Nelder-Mead", options=options).x
     relative = np.exp(np.clip(best, math.log(_SMALLEST), 12.0))
     for place in range(count):
         without = relative.copy()
@@ -146,34 +149,3 @@ def _least(profiled: _Profiled, count: int) -> np.ndarray:
         if profiled.solved(without)[0] <= profiled.solved(relative)[0] + 1e-9:
             relative = without
     return relative
-
-
-def _simplex(
-    criterion: Callable[[np.ndarray], float], start: np.ndarray, size: float
-) -> np.ndarray:
-    """Return where Nelder and Mead's simplex ends. Source: Nelder and Mead 1965."""
-    corners = [start, *(start + size * step for step in np.eye(len(start)))]
-    values = [criterion(corner) for corner in corners]
-    for _ in range(_ROUNDS * len(start)):
-        order = np.argsort(values)
-        corners, values = [corners[i] for i in order], [values[i] for i in order]
-        if values[-1] - values[0] < 1e-8 and np.ptp(np.stack(corners), axis=0).max() < 1e-4:
-            break
-        middle = np.mean(corners[:-1], axis=0)
-        tried = middle + (middle - corners[-1])
-        value = criterion(tried)
-        if value < values[0]:
-            farther = middle + 2 * (middle - corners[-1])
-            at = criterion(farther)
-            tried, value = (farther, at) if at < value else (tried, value)
-        elif value >= values[-2]:
-            towards = tried if value < values[-1] else corners[-1]
-            nearer = middle + 0.5 * (towards - middle)
-            at = criterion(nearer)
-            if at >= min(value, values[-1]):
-                corners = [corners[0] + 0.5 * (one - corners[0]) for one in corners]
-                values = [values[0], *(criterion(one) for one in corners[1:])]
-                continue
-            tried, value = nearer, at
-        corners[-1], values[-1] = tried, value
-    return corners[int(np.argmin(values))]

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 
 from adaptlens.stats.crossed import Crossed
-from adaptlens.stats.distributions import t_quantile, t_tail
 from adaptlens.stats.layered import FLIPS, NO_DRAWS, Mean
 
 BOOTSTRAPS = 2000
@@ -49,13 +49,22 @@ def resamples(draws: Sequence[Draws], queries: int, *, bootstraps: int, seed: in
     rng = np.random.default_rng(seed)
     by_draw = {}
     for one in sorted(set(draws)):
-        many = len(one)
-        found = rng.multinomial(many, np.full(many, 1 / many), bootstraps).astype(float)
-        while many > 1 and (alone := (found > 0).sum(1) < 2).any():
-            found[alone] = rng.multinomial(many, np.full(many, 1 / many), int(alone.sum()))
-        by_draw[one] = found
-    share = np.full(queries, 1 / queries)
-    return Weights(by_draw, rng.multinomial(queries, share, bootstraps).astype(float))
+        by_draw[one] = resampled_counts(rng, len(one), bootstraps, least_distinct=2)
+    return Weights(by_draw, resampled_counts(rng, queries, bootstraps))
+
+
+def resampled_counts(
+    rng: np.random.Generator, count: int, resamples: int, *, least_distinct: int = 1
+) -> np.ndarray:
+    """Return how often each of `count` things is in each bootstrap resample [resamples, count].
+
+    A resample in which fewer than `least_distinct` differ (or than there are) is drawn again.
+    """
+    share = np.full(count, 1 / max(count, 1))
+    found = rng.multinomial(count, share, resamples).astype(float)
+    while (alone := (found > 0).sum(1) < min(count, least_distinct)).any():
+        found[alone] = rng.multinomial(count, share, int(alone.sum()))
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,9 +140,10 @@ def interval(
     if error <= 1e-12 * max(1.0, abs(value)):
         p = 0.5 ** (queries - 1) if abs(value) > 1e-9 else 1.0
         return Mean(value, value, value, p, queries, draws, 0.0, math.inf)
-    critical = max(found.critical(1 - level), t_quantile((1 - level) / 2, found.freedom))
+    students = -float(scipy.special.stdtrit(found.freedom, (1 - level) / 2))
+    critical = max(found.critical(1 - level), students)
     scaled = abs(value) / error
-    p = 2 * max(found.tail(scaled), t_tail(scaled, found.freedom))
+    p = 2 * max(found.tail(scaled), float(scipy.special.stdtr(found.freedom, -scaled)))
     low, high = value - critical * error, value + critical * error
     if len(again):
         low, high = (

@@ -4,9 +4,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import scipy
+
 from adaptlens.stats.crossed import MeanSquares
 from adaptlens.stats.difference_tests import DifferenceTest, least_error
-from adaptlens.stats.distributions import t_tail
 from adaptlens.stats.training_pool import inflation
 from adaptlens.stats.unseen_draws import ANY_SHARE, MOST_COLLAPSING, UnseenDraws
 
@@ -109,7 +110,7 @@ def _excluded(
         return False
     rest = math.sqrt(gap**2 - fall**2)
     if error:
-        return t_tail(rest / error, squares.freedom) <= tail
+        return bool(scipy.special.stdtr(squares.freedom, -rest / error) <= tail)
     return (1 - rest / room) ** squares.queries <= tail
 
 

@@ -3,11 +3,12 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
+import scipy
 
 from adaptlens.stats import layered
-from adaptlens.stats.distributions import t_quantile, t_tail
 from adaptlens.stats.intervals import holm
 from adaptlens.stats.layered import Mean
 
@@ -42,9 +43,9 @@ def monotone(
     Raises:
         ValueError: fewer than two levels differ.
     """
-    by_level = _ranks(_spread(x))
+    by_level = scipy.stats.rankdata(_spread(x))
     by_level = by_level - by_level.mean()
-    ranks = np.apply_along_axis(_ranks, 0, np.asarray(values, float))
+    ranks = scipy.stats.rankdata(np.asarray(values, float), axis=0)
     ranks = ranks - ranks.mean(0)
     sizes = np.sqrt(np.square(ranks).sum(0) * np.square(by_level).sum())
     products = np.tensordot(by_level, ranks, axes=1)
@@ -97,7 +98,8 @@ def bins(y: np.ndarray, x: np.ndarray, num_bins: int, *, level: float = 0.95) ->
             found_by.append(_jackknife(without[:, None], np.array([mean])))
             freedom = min(freedom, float(kept.sum() - 1))
         variance = _both(found_by, np.square(by_cell).sum()[None])[0] if found_by else math.nan
-        reach = t_quantile((1 - level) / 2, freedom) * math.sqrt(variance) if found_by else math.nan
+        critical = -float(scipy.special.stdtrit(freedom, (1 - level) / 2)) if found_by else math.nan
+        reach = critical * math.sqrt(variance)
         found.append(Bin(float(x[own].mean()), mean, mean - reach, mean + reach, count))
     return found
 
@@ -203,26 +205,11 @@ def agreement(predictors: Mapping[str, np.ndarray]) -> dict[tuple[str, str], flo
 
     NaN where one of them does not vary.
     """
-    ranks = {name: _ranks(x.ravel()) for name, x in predictors.items()}
-    names = list(ranks)
     return {
-        (a, b): _correlation(ranks[a], ranks[b])
-        for i, a in enumerate(names)
-        for b in names[i + 1 :]
-    }
-
-
-def _correlation(x: np.ndarray, y: np.ndarray) -> float:
-    x, y = x - x.mean(), y - y.mean()
-    size = math.sqrt(float(np.square(x).sum() * np.square(y).sum()))
-    return float((x * y).sum()) / size if size else math.nan
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    """Return ranks, those of equal values their mean."""
-    _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    return (last - (counts - 1) / 2)[which]
+        (a, b): float(scipy.stats.spearmanr(x.ravel(), y.ravel()).statistic)
+        if np.ptp(x) and np.ptp(y) else math.nan
+        for (a, x), (b, y) in combinations(predictors.items(), 2)
+    }  # fmt: skip
 
 
 def _centred(x: np.ndarray, within_queries: bool) -> np.ndarray:
@@ -290,8 +277,8 @@ def _coefficient(value: float, error: float, freedom: float, scale: float) -> Co
     if error <= 1e-12 * scale:
         p = 1.0 if abs(value) <= 1e-12 * scale else 0.0
         return Coefficient(value, value, value, p, 0.0, freedom)
-    reach = t_quantile(0.025, freedom) * error
-    p = 2 * t_tail(abs(value) / error, freedom)
+    reach = -float(scipy.special.stdtrit(freedom, 0.025)) * error
+    p = 2 * float(scipy.special.stdtr(freedom, -abs(value) / error))
     return Coefficient(value, value - reach, value + reach, p, error, freedom)
 
 

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 
-from adaptlens.stats.distributions import incomplete_beta, upper_share
 from adaptlens.stats.scores import Scores
 
 MOST_COLLAPSING = 0.2
@@ -48,11 +48,13 @@ class UnseenDraws:
 
         With a chance of at most `tail` it is more, unless more than `most` of all draws fail.
 
-        Source: Clopper and Pearson 1934.
+        Source: Clopper and Pearson 1934, whose bound counts that are not whole have, too.
         """
         if not self.draws or self.share >= most:
             return 0.0
-        return max(0.0, min(most, upper_share(self.collapsed, self.draws, tail)) - self.share)
+        survived = self.draws - self.collapsed
+        upper = float(scipy.special.betainccinv(self.collapsed + 1, survived, tail))
+        return max(0.0, min(most, upper) - self.share)
 
     def fall(self, tail: float, most: float = MOST_COLLAPSING) -> float:
         """Return how far the mean over all draws may lie below that of the draws made."""
@@ -82,9 +84,8 @@ class UnseenDraws:
             return sampling(math.sqrt(rest)) if rest > 0 else 1.0
 
         def unseen(share: float) -> float:
-            return sides * (
-                1 - incomplete_beta(self.collapsed + 1, self.draws - self.collapsed, share)
-            )
+            survived = self.draws - self.collapsed
+            return sides * float(scipy.special.betaincc(self.collapsed + 1, survived, share))
 
         if unseen(most) >= left(most):
             return left(most)

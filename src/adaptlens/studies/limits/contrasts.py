@@ -4,8 +4,8 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy
 
-from adaptlens.stats.distributions import t_quantile, t_tail
 from adaptlens.stats.intervals import holm
 from adaptlens.stats.layered import Mean
 from adaptlens.studies.limits.panel import FIRST, abilities, scoring_by_task
@@ -93,8 +93,8 @@ def _mean(
     if error <= 1e-12:
         p = 1.0 if abs(value) < 1e-12 else 0.5 ** (max(bases, tasks) - 1)
         return Mean(value, value, value, p, tasks, bases, 0.0, math.inf)
-    reach = t_quantile((1 - level) / 2, freedom) * error
-    p = min(1.0, 2 * t_tail(abs(value) / error, freedom))
+    reach = -float(scipy.special.stdtrit(freedom, (1 - level) / 2)) * error
+    p = 2 * float(scipy.special.stdtr(freedom, -abs(value) / error))
     return Mean(value, value - reach, value + reach, p, tasks, bases, error, freedom)
 
 

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from itertools import permutations as all_orders
 
 import numpy as np
+import scipy
 
 from adaptlens.formatting import counted
-from adaptlens.stats.distributions import t_quantile, t_tail
 from adaptlens.stats.rank_correlation import CHUNK_CELLS, Kendall, pearson, ranks
+from adaptlens.stats.resampling import resampled_counts
 from adaptlens.studies.limits.panel import Panel
 
 RESAMPLES = 1000
@@ -84,8 +85,7 @@ class Correlation:
     def _tail(self, distance: float) -> float:
         if not math.isfinite(distance) or not self.error > 0:
             return 1.0
-        scaled = distance / self.error
-        return t_tail(scaled, self.freedom) if scaled >= 0 else 1 - t_tail(-scaled, self.freedom)
+        return float(scipy.special.stdtr(self.freedom, -distance / self.error))
 
 
 def _z(value: "float | np.ndarray") -> "float | np.ndarray":
@@ -256,8 +256,11 @@ def correlate(
     if not one.is_defined or len(one.cell) < 3 or least < 2:
         note = one.note or "too few points"
         return {name: _nothing(panel, note) for name in COEFFICIENTS}
-    by_base = _drawn(rng, bases, resamples, "bases" in over)
-    by_task = _drawn(rng, tasks, resamples, "tasks" in over)
+    by_base, by_task = (
+        resampled_counts(rng, count, resamples, least_distinct=2)
+        if name in over else np.ones((resamples, count))
+        for name, count in (("bases", bases), ("tasks", tasks))
+    )  # fmt: skip
     orders = _orders(rng, bases, exchanges)
     whole = np.ones((1, bases)), np.ones((1, tasks))
     flat = np.ones((1, bases * tasks))
@@ -295,17 +298,6 @@ def _again(
         for name, values in found.items():
             values.append(one.coefficient(own, other, cells, ranked=name == "spearman"))
     return {name: np.concatenate(values) for name, values in found.items()}
-
-
-def _drawn(rng: np.random.Generator, count: int, resamples: int, is_drawn: bool) -> np.ndarray:
-    """Return how often each of count is in each resample, of which two at least differ."""
-    if not is_drawn:
-        return np.ones((resamples, count))
-    share = np.full(count, 1 / count)
-    found = rng.multinomial(count, share, resamples).astype(float)
-    while (alone := (found > 0).sum(1) < min(count, 2)).any():
-        found[alone] = rng.multinomial(count, share, int(alone.sum()))
-    return found
 
 
 def _orders(rng: np.random.Generator, bases: int, exchanges: int) -> np.ndarray:
@@ -357,7 +349,7 @@ def _judged(
     if error < 1e-12 and abs(value) < 0.9999:
         # Resamples of two bases and two tasks leave one that can be correlated: they tell nothing.
         error = math.nan
-    reach = t_quantile((1 - level) / 2, freedom) * error
+    reach = -float(scipy.special.stdtrit(freedom, (1 - level) / 2)) * error
     low, high = (float(np.tanh(_z(value) + side * reach)) for side in (-1, 1))
     # An exchange that leaves nothing to correlate counts as no less extreme.
     tails = [np.where(np.isfinite(exchanged), side * exchanged, math.inf) >= side * value - 1e-9

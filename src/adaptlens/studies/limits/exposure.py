@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy
 
 from adaptlens.errors import unknown
-from adaptlens.stats.distributions import t_quantile, t_tail
 from adaptlens.stats.intervals import holm
 from adaptlens.stats.layered import Mean
 from adaptlens.studies.limits.panel import FIRST, abilities, scoring_by_task
@@ -162,8 +162,8 @@ def effect(group: Group, steps: np.ndarray, tasks: str, *, of_these: bool = Fals
     spread = sum(one**2 / degrees for one, degrees in variances if one > 0)
     freedom = variance**2 / spread if spread > 0 else max(count - 1.0, 1.0)
     error = max(math.sqrt(variance), 1 / asked)
-    reach = t_quantile(0.025, freedom) * error
-    p = min(1.0, 2 * t_tail(abs(value) / error, freedom))
+    reach = -float(scipy.special.stdtrit(freedom, 0.025)) * error
+    p = 2 * float(scipy.special.stdtr(freedom, -abs(value) / error))
     return Mean(value, value - reach, value + reach, p, int(count), repeats, error, freedom)
 
 

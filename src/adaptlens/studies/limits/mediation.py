@@ -5,9 +5,10 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy
 
 from adaptlens.errors import UserError
-from adaptlens.stats.distributions import t_quantile
+from adaptlens.stats.resampling import resampled_counts
 from adaptlens.studies.limits.exposure import Rows, groups
 from adaptlens.studies.limits.panel import FIRST
 
@@ -75,8 +76,7 @@ def mediation(
         weights = np.zeros((resamples + 1, len(group.tasks)))
         weights[0] = 1
         for side in sides:
-            share = np.full(len(side), 1 / len(side))
-            weights[1:, side] = rng.multinomial(len(side), share, resamples)
+            weights[1:, side] = resampled_counts(rng, len(side), resamples)
         with_repeats = {name: _means(group.read[name].values) for name in ("ICL", "IT")}
         for outcome, mediator in (("IT", "ICL"), ("ICL", "IT")):
             found = _mediated(with_repeats[outcome], with_repeats[mediator], weights, sides)
@@ -136,7 +136,7 @@ def _said(found: dict[str, np.ndarray], freedom: float, margin: float) -> dict[s
 
     Percentiles of the resamples, around the value, are widened as Student's t is beside a normal.
     """
-    wider = t_quantile(0.025, freedom) / 1.96
+    wider = -float(scipy.special.stdtrit(freedom, 0.025)) / 1.96
     bounds = {}
     for name in ("total", "direct"):
         again = found[name][1:]

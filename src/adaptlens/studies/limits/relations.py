@@ -5,11 +5,12 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy
 
 from adaptlens.formatting import counted
-from adaptlens.stats.distributions import t_quantile
 from adaptlens.stats.intervals import holm
 from adaptlens.stats.rank_correlation import Kendall, pearson, ranks
+from adaptlens.stats.resampling import resampled_counts
 from adaptlens.studies.limits.correlation import (
     COEFFICIENTS,
     CONTROLS,
@@ -172,8 +173,7 @@ def _over_tasks(
     rng = np.random.default_rng(seed)
     used, place = np.unique(task, return_inverse=True)
     x, count, models = x[:, used], len(used), int(np.bincount(task).max(initial=0))
-    share = np.full(count, 1 / max(count, 1))
-    drawn = rng.multinomial(count, share, resamples).astype(float)
+    drawn = resampled_counts(rng, count, resamples)
     every = np.ones((1, count))
     kendall = Kendall(y, place, count)
 
@@ -192,7 +192,7 @@ def _over_tasks(
         again = coefficient(name, x[base], drawn)
         spread = np.arctanh(np.clip(again[np.isfinite(again)], -0.9999, 0.9999))
         error = float(spread.std(ddof=1)) if len(spread) > resamples // 2 else math.nan
-        reach = t_quantile((1 - level) / 2, max(count - 1, 1)) * error
+        reach = -float(scipy.special.stdtrit(max(count - 1, 1), (1 - level) / 2)) * error
         middle = math.atanh(min(max(value, -0.9999), 0.9999)) if math.isfinite(value) else value
         p = float((~(fits < value - 1e-9)).mean()) if math.isfinite(value) else math.nan
         note = f"p is at least 1 / {counted(len(x), 'base')}"

@@ -7,10 +7,11 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy
 
 from adaptlens.errors import UserError
-from adaptlens.stats.distributions import t_quantile, t_tail
 from adaptlens.stats.mixed_model import mixed
+from adaptlens.stats.resampling import resampled_counts
 from adaptlens.studies.limits.panel import FIRST, abilities, panel, scoring_by_task
 
 if TYPE_CHECKING:
@@ -68,7 +69,8 @@ class Shares:
         rest = 1 - self.values[name]
         if rest <= 0:
             return 1.0, 1.0
-        reach = t_quantile((1 - level) / 2, self.freedom) * self.errors[name] / rest
+        critical = -float(scipy.special.stdtrit(self.freedom, (1 - level) / 2))
+        reach = critical * self.errors[name] / rest
         return max(0.0, 1 - rest * math.exp(min(reach, 700.0))), 1 - rest * math.exp(-reach)
 
     def above(self, name: str, bound: float) -> float:
@@ -77,7 +79,7 @@ class Shares:
         if rest <= 0 or error <= 0:
             return 0.0 if self.values[name] > bound else 1.0
         scaled = math.log((1 - bound) / rest) / (error / rest)
-        return t_tail(scaled, self.freedom) if scaled >= 0 else 1 - t_tail(-scaled, self.freedom)
+        return float(scipy.special.stdtr(self.freedom, -scaled))
 
     def below(self, name: str, bound: float) -> float:
         """Return the one-sided p-value of a share being no smaller than a bound below 1."""
@@ -103,8 +105,7 @@ def shares(
     """
     bases, tasks = moments.cells.shape[:2]
     rng = np.random.default_rng(seed)
-    of_bases, of_tasks = (rng.multinomial(count, np.full(count, 1 / count), resamples).astype(float)
-                          for count in (bases, tasks))  # fmt: skip
+    of_bases, of_tasks = (resampled_counts(rng, count, resamples) for count in (bases, tasks))
     of_bases = np.concatenate([np.ones((1, bases)), 1 - np.eye(bases), np.ones((tasks, bases)),
                                of_bases])  # fmt: skip
     of_tasks = np.concatenate([np.ones((1 + bases, tasks)), 1 - np.eye(tasks), of_tasks])
