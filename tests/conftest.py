@@ -7,12 +7,12 @@ import os
 
 import pytest
 from hypothesis import settings
-from jaxtyping import install_import_hook
+from jaxtyping import config, install_import_hook
 
-TYPED = ("adaptlens.metrics.similarity",)
+TYPED = ("adaptlens.circuits", "adaptlens.metrics", "adaptlens.stats")
 """Rooms and modules whose annotations, shapes among them, are checked in every call."""
 
-install_import_hook(TYPED, "beartype.beartype")
+install_import_hook(TYPED, "typing_checks.checked")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 pytest.register_assert_rewrite("browsing", "pages")
 settings.register_profile("suite", deadline=None, derandomize=True)
@@ -28,6 +28,14 @@ def kept_paces(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kept_throughput, "cache", lambda: folder)
         yield
+
+
+@pytest.fixture
+def unchecked():
+    """Annotations are not checked, as for a user: what does not fit meets the code's own errors."""
+    config.update("jaxtyping_disable", True)
+    yield
+    config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="module")

@@ -263,7 +263,7 @@ def test_chance_overlap_is_that_of_random_sets():
     rng = np.random.default_rng(0)
     found = []
     for _ in range(4000):
-        a, b = (np.where(rng.permutation(12) < 4, rng.choice([-1, 1], 12, p=[0.3, 0.7]), 0)
+        a, b = (np.where(rng.permutation(12) < 4, rng.choice([-1.0, 1.0], 12, p=[0.3, 0.7]), 0)
                 for _ in range(2))  # fmt: skip
         found.append(jaccard(a[None], b[None], 4)[0])
     assert chance_jaccard(12, 4, 4, 0.7**2 + 0.3**2) == pytest.approx(np.mean(found), abs=0.01)
@@ -275,7 +275,7 @@ def test_overlap_is_1_on_equal_circuits_and_0_on_unrelated_ones():
     for run in range(25):
         truth, other = (np.where(rng.permutation(100) < 10, rng.choice([-1, 1], 100), 0)
                         * rng.uniform(0.5, 1.5, 100) for _ in range(2))  # fmt: skip
-        a, b = (noisy(rng, truth, noise=2.0, by_draw=0.2, draws=d) for d in (range(5), OWN))
+        a, b = (noisy(rng, truth, noise=2.0, by_draw=0.2, draws=d) for d in (tuple(range(5)), OWN))
         c = noisy(rng, other, noise=2.0, by_draw=0.2, draws=OWN)
         same.append(overlap_curve(a, b, shares=(0.1,), splits=10, seed=run)[0].corrected)
         ranks.append(ranked_overlap(a, b, splits=10, seed=run).corrected)

@@ -88,7 +88,7 @@ def test_shares_follow_the_ratio_to_first_order():
     assert moved == pytest.approx(exact, rel=0.01, abs=1e-6)
 
 
-def test_units_have_the_names_that_the_engine_gives_them():
+def test_units_have_the_names_that_the_engine_gives_them(unchecked):
     assert named(Unit("head", 3, 5)) == str(Unit("head", 3, 5)) == "L3.H5"
     assert named(("mlp", 2, 0)) == "L2.MLP"
     kinds = [kind_of(named(Unit(kind, 1, 4))) for kind in ("head", "mlp", "residual", "neuron")]
@@ -110,7 +110,7 @@ def test_units_have_the_names_that_the_engine_gives_them():
         ({"draws": ()}, "has shape"),
     ],
 )
-def test_a_condition_that_does_not_fit_is_refused(change, says):
+def test_a_condition_that_does_not_fit_is_refused(change, says, unchecked):
     right = dict(name="icl", units=("L0.H0",), patched=np.ones((1, 3, 1)), clean=np.ones((1, 3)),
                  corrupt=np.zeros((1, 3)), floor=np.zeros((1, 3)))  # fmt: skip
     with pytest.raises(UserError, match=says):

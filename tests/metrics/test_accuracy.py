@@ -177,7 +177,7 @@ def test_a_calibrated_model_shows_the_error_that_is_foretold():
 
 
 def test_bins_never_hold_fewer_than_two_queries():
-    bins = accuracy.reliability(np.linspace(0.5, 1, 7), np.ones(7), num_bins=10)
+    bins = accuracy.reliability(np.linspace(0.5, 1, 7)[None], np.ones((1, 7)), num_bins=10)
     assert [b["count"] for b in bins] == [3, 2, 2]
 
 
@@ -186,7 +186,7 @@ def test_kappa_by_hand():
     left, right = np.array([[0, 0, 1, 1]]), np.array([[0, 0, 1, 0]])
     assert accuracy.agreement(left, right) == 0.75
     assert accuracy.kappa(left, right) == pytest.approx(0.5)
-    assert math.isnan(accuracy.kappa(np.ones((2, 3)), np.ones((1, 3))))
+    assert math.isnan(accuracy.kappa(np.ones((2, 3), int), np.ones((1, 3), int)))
 
 
 def test_guessing_scores_one_over_the_choices_of_each_query():

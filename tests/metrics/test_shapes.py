@@ -238,7 +238,7 @@ def test_what_does_not_vary_has_no_shape_and_gives_no_warning():
         assert math.isnan(mantel(x, related(13)[0]))
 
 
-def test_too_few_queries_are_refused():
+def test_too_few_queries_are_refused(unchecked):
     few = np.ones((1, 3, 8))
     with pytest.raises(ValueError, match="at least 4"):
         cka(few, few)

@@ -53,7 +53,7 @@ def test_few_clusters_support_no_claim():
     assert difference(Scores(values, groups=five), Scores(zeros, groups=five)).supports_claims
 
 
-def test_groups_must_fit_the_queries_and_each_other():
+def test_groups_must_fit_the_queries_and_each_other(unchecked):
     ones = np.ones((1, 4))
     with pytest.raises(UserError, match=r"\[3\] were given for 4 queries"):
         Scores(ones, groups=np.arange(3))

@@ -12,11 +12,14 @@ from itertools import combinations_with_replacement
 
 import numpy as np
 import scipy
+from jaxtyping import Float
 
 from adaptlens.circuits.profiles import Patched, apart, num_effective, powers, products, reliability
 from adaptlens.errors import UserError
 from adaptlens.stats.layered import NO_DRAWS
 from adaptlens.stats.resampling import Draws, Quantity, Weights
+
+Number = complex | np.ndarray
 
 ENOUGH = 0.5
 """A correlation is corrected only where both profiles are repeated at least so well."""
@@ -31,14 +34,19 @@ class Product:
     """
 
     def __init__(
-        self, a: Patched, b: Patched, *, weights: np.ndarray | None = None, centred: bool = False
+        self,
+        a: Patched,
+        b: Patched,
+        *,
+        weights: Float[np.ndarray, " units"] | None = None,
+        centred: bool = False,
     ) -> None:
         """Multiply every cell of one condition with every cell of the other.
 
         Args:
             a: a condition.
             b: another, or the same.
-            weights: of the units in the sum [units]; 1 unless given.
+            weights: of the units in the sum; 1 unless given.
             centred: take the mean over units out first.
         """
         self._draws = (a.draws, b.draws)
@@ -55,20 +63,25 @@ class Product:
             by_cell = by_cell - by_cell.mean()
             self.parts[one.draws] = self.parts.get(one.draws, 0.0) + by_cell
 
-    def resampled(self, weights: Weights) -> np.ndarray:
+    def resampled(self, weights: Weights) -> Float[np.ndarray, " resamples"]:
         """Return the sum in each resample; NaN where it has no two draws that differ."""
         left, right = (weights.of(one) for one in self._draws)
         rows = (weights.draws[self._draws[0]] @ self._rows) * weights.draws[self._draws[1]]
         columns = (weights.queries @ self._columns) * weights.queries
         return self.between(left, right, rows.sum(1) * columns.sum(1))
 
-    def between(self, left: np.ndarray, right: np.ndarray, count: np.ndarray) -> np.ndarray:
-        """Return the sum for weights of cells [resamples, repeats * queries] on either side.
+    def between(
+        self,
+        left: Float[np.ndarray, "resamples left_cells"],
+        right: Float[np.ndarray, "resamples right_cells"],
+        count: Float[np.ndarray, " resamples"],
+    ) -> Float[np.ndarray, " resamples"]:
+        """Return the sum for weights of cells on either side.
 
         Args:
             left: weights of the first condition's cells.
             right: weights of the second's.
-            count: the weight of all pairs [resamples].
+            count: the weight of all pairs.
         """
         total = ((left @ self._products) * right).sum(1)
         return np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)
@@ -92,7 +105,7 @@ def distance(a: Patched, b: Patched) -> Quantity:
     return _made_of(_distance, [Product(*pair) for pair in _pairs(a, b)], is_distance=True)
 
 
-def _distance(aa: np.ndarray, ab: np.ndarray, bb: np.ndarray) -> np.ndarray:
+def _distance(aa: Number, ab: Number, bb: Number) -> Number:
     return _nonnegative(aa + bb) * 2 * (aa + bb - 2 * ab) / (aa + bb)
 
 
@@ -106,7 +119,7 @@ def correlation_quantity(a: Patched, b: Patched) -> Quantity:
     return _made_of(_correlation, [Product(*pair, centred=True) for pair in _pairs(a, b)])
 
 
-def _correlation(aa: np.ndarray, ab: np.ndarray, bb: np.ndarray) -> np.ndarray:
+def _correlation(aa: Number, ab: Number, bb: Number) -> Number:
     return _nonnegative(aa) * _nonnegative(bb) * ab / np.sqrt(aa * bb)
 
 
@@ -262,8 +275,8 @@ def _unreliable(conditions: Sequence[Patched], found: Sequence[float]) -> str:
     return ""
 
 
-def repeat_distances(a: Patched, b: Patched) -> np.ndarray:
-    """Return the distance of every draw of a from every draw of b [repeats of a, repeats of b].
+def repeat_distances(a: Patched, b: Patched) -> Float[np.ndarray, "a_repeats b_repeats"]:
+    """Return the distance of every draw of a from every draw of b.
 
     Cross-validated over queries alone, so that what a draw does to the circuit counts as distance;
     in units of the mean power of the two conditions. With a = b the diagonal is 0. The mean over
@@ -277,8 +290,8 @@ def repeat_distances(a: Patched, b: Patched) -> np.ndarray:
     return found / power if power > 0 else np.full(found.shape, np.nan)
 
 
-def repeat_products(a: Patched, b: Patched) -> np.ndarray:
-    """Return the products of profiles draw by draw [repeats of a, repeats of b].
+def repeat_products(a: Patched, b: Patched) -> Float[np.ndarray, "a_repeats b_repeats"]:
+    """Return the products of profiles draw by draw.
 
     Cross-validated over queries alone.
     """
@@ -300,7 +313,7 @@ def _cells(one: Patched, centred: bool) -> np.ndarray:
 
 
 def _made_of(
-    f: Callable[..., np.ndarray], found: Sequence[Product], *, is_distance: bool = False
+    f: Callable[..., Number], found: Sequence[Product], *, is_distance: bool = False
 ) -> Quantity:
     """Return a function of products, with what the cells contribute to it, to first order."""
     values = np.array([one.value for one in found])
@@ -323,7 +336,7 @@ def _made_of(
         return Quantity(float(np.real(f(*values))), parts, resampled, is_distance)
 
 
-def _nonnegative(power: np.ndarray) -> np.ndarray:
+def _nonnegative(power: Number) -> np.ndarray:
     """Return 1 where a power is above 0, and NaN where it is not: there is nothing to divide by."""
     return np.where(np.real(power) > 0, 1.0, np.nan)
 

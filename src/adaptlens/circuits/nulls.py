@@ -12,6 +12,7 @@ from itertools import combinations
 
 import numpy as np
 import scipy
+from jaxtyping import Float
 
 from adaptlens.circuits.distance import Product, comparable, repeat_products
 from adaptlens.circuits.profiles import Patched, apart
@@ -35,7 +36,7 @@ class Floor:
     """
 
     name: str
-    by: Mapping[str, np.ndarray]
+    by: Mapping[str, Float[np.ndarray, " splits"]]
     limit: float
 
 
@@ -95,7 +96,7 @@ def _quantile(values: np.ndarray, share: float) -> float:
 class UnitTests:
     """Which units changed from one condition to another (N1).
 
-    All arrays are [units]; intervals and `p` are for a unit alone.
+    Intervals and `p` are for a unit alone.
 
     Attributes:
         units: their names.
@@ -109,12 +110,12 @@ class UnitTests:
     """
 
     units: tuple[str, ...]
-    change: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    p: np.ndarray
-    p_family: np.ndarray
-    q: np.ndarray
+    change: Float[np.ndarray, " units"]
+    low: Float[np.ndarray, " units"]
+    high: Float[np.ndarray, " units"]
+    p: Float[np.ndarray, " units"]
+    p_family: Float[np.ndarray, " units"]
+    q: Float[np.ndarray, " units"]
     draws: int
 
 
@@ -183,13 +184,15 @@ def _studentised(means: np.ndarray, errors: np.ndarray, size: np.ndarray) -> np.
     return np.where(constant, unbounded, means / np.where(constant, 1.0, errors))
 
 
-def crossed_errors(blocks: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the standard error of means and its degrees of freedom, unit by unit [units].
+def crossed_errors(
+    blocks: Sequence[Float[np.ndarray, "_repeats queries units"]],
+) -> tuple[Float[np.ndarray, " units"], Float[np.ndarray, " units"]]:
+    """Return the standard error of means and its degrees of freedom, unit by unit.
 
     As `stats.crossed.Crossed` does for one table, for many at once.
 
     Args:
-        blocks: [repeats, queries, units], whose means add up; each has its own draws.
+        blocks: whose means add up; each has its own draws.
     """
     columns = np.sum([block.mean(0) for block in blocks], axis=0)
     queries = len(columns)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy
+from jaxtyping import Float
 
 from adaptlens.circuits.profiles import Patched
 from adaptlens.errors import UserError
@@ -18,8 +19,8 @@ SHARES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 PERSISTENCE = 0.9
 GROUPS = 10
 
-Rows = np.ndarray
-"""Profiles [splits, units]."""
+Rows = Float[np.ndarray, "splits units"]
+"""Profiles, one of each split."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,8 @@ def sizes(num_units: int, shares: Sequence[float] = SHARES) -> list[int]:
     return sorted({max(1, math.floor(share * num_units + 0.5)) for share in shares})
 
 
-def jaccard(left: Rows, right: Rows, k: int) -> np.ndarray:
-    """Return the share of common members [splits] of the k largest units of each profile.
+def jaccard(left: Rows, right: Rows, k: int) -> Float[np.ndarray, " splits"]:
+    """Return the share of common members of the k largest units of each profile.
 
     A unit counts with its sign: one that turns from helping to harming is no common member. Units
     without any effect are in no circuit. NaN where both circuits are empty.
@@ -67,8 +68,10 @@ def jaccard(left: Rows, right: Rows, k: int) -> np.ndarray:
     return _jaccards(_ranked(left), _ranked(right), [k])[:, 0]
 
 
-def rank_biased_overlap(left: Rows, right: Rows, persistence: float = PERSISTENCE) -> np.ndarray:
-    """Return how alike two rankings of units are, the top counting most [splits]; 1 is equal.
+def rank_biased_overlap(
+    left: Rows, right: Rows, persistence: float = PERSISTENCE
+) -> Float[np.ndarray, " splits"]:
+    """Return how alike two rankings of units are, the top counting most; 1 is equal.
 
     Units are ranked by absolute effect and are the same only with the same sign. Depth d has the
     weight persistence^d; with 0.9 the first 10 depths make up 86% of the whole. What lies beyond

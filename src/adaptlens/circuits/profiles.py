@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Literal
 
 import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
 
 from adaptlens.errors import UserError, unknown
 from adaptlens.stats import intervals, layered
@@ -35,10 +36,10 @@ class Patched:
     Attributes:
         name: of the condition.
         units: their names ("L3.H5", "L3.MLP"); (kind, layer, index) is taken for its name.
-        patched: [repeats, queries, units], the metric with one unit replaced.
-        clean: [repeats, queries], the metric on the clean prompt, nothing replaced.
-        corrupt: [repeats, queries], on the corrupt prompt.
-        floor: [repeats, queries], what rounding alone does; smaller changes count as none.
+        patched: the metric with one unit replaced.
+        clean: the metric on the clean prompt, nothing replaced.
+        corrupt: on the corrupt prompt.
+        floor: what rounding alone does; smaller changes count as none.
         direction: "denoise" puts a unit's clean output into the corrupt run, "noise" the reverse.
         draws: the draw or seed behind each repeat; (-1,) where the condition has none.
         queries: a number for each query; 0, 1, 2, ... unless given.
@@ -46,10 +47,10 @@ class Patched:
 
     name: str
     units: tuple[str, ...]
-    patched: np.ndarray
-    clean: np.ndarray
-    corrupt: np.ndarray
-    floor: np.ndarray
+    patched: Float[np.ndarray, "repeats queries units"]
+    clean: Float[np.ndarray, "repeats queries"]
+    corrupt: Float[np.ndarray, "repeats queries"]
+    floor: Float[np.ndarray, "repeats queries"]
     direction: Direction = "denoise"
     draws: tuple[int, ...] = NO_DRAWS
     queries: tuple[int, ...] = ()
@@ -94,8 +95,8 @@ class Patched:
         return self.draws != NO_DRAWS
 
     @cached_property
-    def changes(self) -> np.ndarray:
-        """What each patch changed [repeats, queries, units]; 0 where it is below the floor."""
+    def changes(self) -> Float[np.ndarray, "repeats queries units"]:
+        """What each patch changed; 0 where it is below the floor."""
         if self.direction == "denoise":
             found = self.patched - self.corrupt[..., None]
         else:
@@ -103,18 +104,18 @@ class Patched:
         return np.where(np.abs(found) < self.floor[..., None], 0.0, found)
 
     @property
-    def gap(self) -> np.ndarray:
-        """How much better the clean prompt is answered than the corrupt one [repeats, queries]."""
+    def gap(self) -> Float[np.ndarray, "repeats queries"]:
+        """How much better the clean prompt is answered than the corrupt one."""
         return self.clean - self.corrupt
 
     @cached_property
-    def profile(self) -> np.ndarray:
-        """The share of the gap that each unit carries [units]: mean change over mean gap."""
+    def profile(self) -> Float[np.ndarray, " units"]:
+        """The share of the gap that each unit carries: mean change over mean gap."""
         return self.shares.mean((0, 1))
 
     @cached_property
-    def shares(self) -> np.ndarray:
-        """What each query adds to the profile [repeats, queries, units]; their mean is the profile.
+    def shares(self) -> Float[np.ndarray, "repeats queries units"]:
+        """What each query adds to the profile; their mean is the profile.
 
         The ratio of means, linearised: profile + (change - profile * gap) / mean gap. A mean of
         shares over some draws and queries is the profile of these, to first order.
@@ -140,7 +141,7 @@ class Patched:
         units = tuple(self.units[i] for i in kept)
         return replace(self, units=units, patched=self.patched[..., kept])
 
-    def on(self, queries: Sequence[int] | np.ndarray) -> "Patched":
+    def on(self, queries: Sequence[int] | Int[np.ndarray, " kept"]) -> "Patched":
         """Return the condition on some queries, given by their places."""
         kept = np.asarray(queries, int)
         arrays = {name: getattr(self, name)[:, kept]
@@ -180,7 +181,7 @@ def layer_of(unit: str) -> int:
 def gate(
     condition: Patched,
     *,
-    correct: np.ndarray | None = None,
+    correct: Shaped[np.ndarray, "repeats queries"] | None = None,
     chance: float | None = None,
     level: float = 0.95,
 ) -> str:
@@ -191,7 +192,7 @@ def gate(
 
     Args:
         condition: what was patched.
-        correct: [repeats, queries], whether the clean prompt was answered rightly.
+        correct: whether the clean prompt was answered rightly.
         chance: the accuracy of guessing.
         level: of both intervals.
     """
@@ -209,8 +210,14 @@ def gate(
     return ""
 
 
-def products(left: np.ndarray, right: np.ndarray, *, a: Patched, b: Patched) -> np.ndarray:
-    """Return the cross-validated product of two profiles, unit by unit [units].
+def products(
+    left: Float[np.ndarray, "left_repeats left_queries units"],
+    right: Float[np.ndarray, "right_repeats right_queries units"],
+    *,
+    a: Patched,
+    b: Patched,
+) -> Float[np.ndarray, " units"]:
+    """Return the cross-validated product of two profiles, unit by unit.
 
     The mean of share times share over all pairs of cells that have neither query nor draw in
     common, so that no noise is multiplied with itself: of one condition with itself it estimates
@@ -218,7 +225,7 @@ def products(left: np.ndarray, right: np.ndarray, *, a: Patched, b: Patched) -> 
     splits into halves of the product of the halves' profiles.
 
     Args:
-        left: shares of `a`, [repeats, queries, units].
+        left: shares of `a`.
         right: shares of `b`.
         a: the condition on the left, for its draws and queries.
         b: the condition on the right.
@@ -236,8 +243,8 @@ def products(left: np.ndarray, right: np.ndarray, *, a: Patched, b: Patched) -> 
     return total / (rows.sum() * columns.sum())
 
 
-def apart(left: Sequence[int], right: Sequence[int]) -> np.ndarray:
-    """Return which pairs [left, right] of draws, or of queries, are different ones.
+def apart(left: Sequence[int], right: Sequence[int]) -> Bool[np.ndarray, "left right"]:
+    """Return which pairs of draws, or of queries, are different ones.
 
     A single draw on both sides is a pair although it is one: there is no other.
     """
@@ -245,8 +252,8 @@ def apart(left: Sequence[int], right: Sequence[int]) -> np.ndarray:
     return found if found.any() else np.ones_like(found)
 
 
-def powers(condition: Patched) -> np.ndarray:
-    """Return the square of the true share of each unit [units], without bias; may be negative."""
+def powers(condition: Patched) -> Float[np.ndarray, " units"]:
+    """Return the square of the true share of each unit, without bias; may be negative."""
     return products(condition.shares, condition.shares, a=condition, b=condition)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from adaptlens.circuits.profiles import Circuit, Patched, circuit, kind_of, layer_of
 from adaptlens.errors import UserError
@@ -31,9 +32,9 @@ class Transfer:
 
 
 def transfer(
-    other: np.ndarray,
-    own: np.ndarray,
-    random: np.ndarray,
+    other: Float[np.ndarray, "repeats queries"],
+    own: Float[np.ndarray, "repeats queries"],
+    random: Float[np.ndarray, "sets repeats queries"],
     *,
     draws: Draws = NO_DRAWS,
     level: float = 0.95,
@@ -47,10 +48,10 @@ def transfer(
     draws, queries and random sets.
 
     Args:
-        other: F_B(C_A), [repeats, queries]: how well A's circuit works in B, on queries on which
+        other: F_B(C_A): how well A's circuit works in B, on queries on which
             neither circuit was chosen.
-        own: F_B(C_B), of the same shape.
-        random: F_B of random circuits matched with A's, [sets, repeats, queries].
+        own: F_B(C_B).
+        random: F_B of random circuits matched with A's.
         draws: the draws behind the repeats.
         level: of the interval.
         bootstraps: resamples.
@@ -96,7 +97,9 @@ def transfer(
     return Transfer(interval(quantity, level=level, bootstraps=bootstraps, seed=seed))
 
 
-def halves(num_queries: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def halves(
+    num_queries: int, seed: int = 0
+) -> tuple[Int[np.ndarray, " half"], Int[np.ndarray, " other_half"]]:
     """Return the places of two random halves: choose circuits on one, measure F on the other.
 
     Raises:
@@ -109,7 +112,7 @@ def halves(num_queries: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 
 def chosen(
-    conditions: Sequence[Patched], ks: Sequence[int], queries: np.ndarray
+    conditions: Sequence[Patched], ks: Sequence[int], queries: Int[np.ndarray, " kept"]
 ) -> dict[tuple[str, int], Circuit]:
     """Return each condition's circuit of each size, chosen on some queries alone."""
     halved = [one.on(queries) for one in conditions]

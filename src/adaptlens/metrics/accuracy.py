@@ -1,7 +1,7 @@
 """What stored behaviour says about a condition: pure functions over arrays, no model needed.
 
-Choice tasks hand in `loglik` [repeats, queries, choices], the summed log-likelihood of every
-choice, NaN where a query has fewer choices. Formulas and sources: docs/methods.md.
+Choice tasks hand in `loglik`, the summed log-likelihood of every choice, NaN where a query has
+fewer choices. Formulas and sources: docs/methods.md.
 """
 
 import math
@@ -10,8 +10,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from jaxtyping import Float, Int, Shaped
 
 from adaptlens.errors import UserError
+
+ByChoice = Float[np.ndarray, "repeats queries choices"]
+ByQuery = Float[np.ndarray, "repeats queries"]
+Gold = Int[np.ndarray, " queries"]
+Arrays = Mapping[str, Shaped[np.ndarray, "..."]]
 
 Rule = Literal["raw", "bytes", "tokens", "corrected", "calibrated"]
 RULES: tuple[Rule, ...] = ("raw", "bytes", "tokens", "corrected", "calibrated")
@@ -23,8 +29,8 @@ ROUNDING = 1e-9
 """Costs of a query that differ by a smaller share are equal."""
 
 
-def choice_scores(arrays: Mapping[str, np.ndarray], rule: Rule = "raw") -> np.ndarray:
-    """Return the score [repeats, queries, choices] whose largest entry is the prediction.
+def choice_scores(arrays: Arrays, rule: Rule = "raw") -> ByChoice:
+    """Return the score whose largest entry is the prediction.
 
     raw: the log-likelihood; bytes, tokens: divided by the answer's length; corrected: less the
     log-likelihood of the same answer after a content-free query, which takes out how likely the
@@ -66,34 +72,34 @@ def _batch_calibrated(loglik: np.ndarray) -> np.ndarray:
     return loglik - prior
 
 
-def predictions(arrays: Mapping[str, np.ndarray], rule: Rule = "raw") -> np.ndarray:
-    """Return the index [repeats, queries] of the chosen answer; a tie goes to the first."""
+def predictions(arrays: Arrays, rule: Rule = "raw") -> Int[np.ndarray, "repeats queries"]:
+    """Return the index of the chosen answer; a tie goes to the first."""
     scores = choice_scores(arrays, rule)
     return np.argmax(np.where(np.isnan(scores), -np.inf, scores), axis=-1)
 
 
-def correct(arrays: Mapping[str, np.ndarray], rule: Rule = "raw") -> np.ndarray:
-    """Return 1.0 where the chosen answer is the gold one, else 0.0 [repeats, queries]."""
+def correct(arrays: Arrays, rule: Rule = "raw") -> ByQuery:
+    """Return 1.0 where the chosen answer is the gold one, else 0.0."""
     return (predictions(arrays, rule) == arrays["gold"]).astype(float)
 
 
-def margins(arrays: Mapping[str, np.ndarray], rule: Rule = "raw") -> np.ndarray:
-    """Return gold score less the best other score [repeats, queries]; positive is correct."""
+def margins(arrays: Arrays, rule: Rule = "raw") -> ByQuery:
+    """Return gold score less the best other score; positive is correct."""
     scores = choice_scores(arrays, rule)
     is_gold = np.arange(scores.shape[-1]) == arrays["gold"][:, None]
     others = np.where(is_gold | np.isnan(scores), -np.inf, scores).max(axis=-1)
     return _gold(scores, arrays["gold"]) - others
 
 
-def probabilities(loglik: np.ndarray) -> np.ndarray:
+def probabilities(loglik: ByChoice) -> ByChoice:
     """Return the softmax over each query's choices; 0 where there is no such choice."""
     shifted = loglik - np.nanmax(loglik, axis=-1, keepdims=True)
     weights = np.where(np.isnan(loglik), 0.0, np.exp(shifted))
     return weights / weights.sum(axis=-1, keepdims=True)
 
 
-def brier(loglik: np.ndarray, gold: np.ndarray) -> np.ndarray:
-    """Return the squared distance of the probabilities from the truth [repeats, queries].
+def brier(loglik: ByChoice, gold: Gold) -> ByQuery:
+    """Return the squared distance of the probabilities from the truth.
 
     Summed over choices: 0 is certain and right, 2 certain and wrong. Source: Brier 1950, eq. 2.
     """
@@ -102,16 +108,16 @@ def brier(loglik: np.ndarray, gold: np.ndarray) -> np.ndarray:
     return np.square(shares - truth).sum(axis=-1)
 
 
-def answer_loglik(loglik: np.ndarray, gold: np.ndarray) -> np.ndarray:
-    """Return the log-likelihood of the gold answer [repeats, queries], in nats, over all tokens.
+def answer_loglik(loglik: ByChoice, gold: Gold) -> ByQuery:
+    """Return the log-likelihood of the gold answer, in nats, over all tokens.
 
     Not normalised over the choices: it also says whether the model would give any of them.
     """
     return _gold(loglik, gold)
 
 
-def choice_loglik(loglik: np.ndarray, gold: np.ndarray) -> np.ndarray:
-    """Return the log-probability of the gold answer among the choices [repeats, queries]."""
+def choice_loglik(loglik: ByChoice, gold: Gold) -> ByQuery:
+    """Return the log-probability of the gold answer among the choices."""
     best = np.nanmax(loglik, axis=-1)
     total = best + np.log(np.nansum(np.exp(loglik - best[..., None]), axis=-1))
     return _gold(loglik, gold) - total
@@ -138,14 +144,14 @@ class Calibration:
     squared: float
 
 
-def confidence(loglik: np.ndarray) -> np.ndarray:
-    """Return the probability of the chosen answer [repeats, queries]."""
+def confidence(loglik: ByChoice) -> ByQuery:
+    """Return the probability of the chosen answer."""
     return probabilities(loglik).max(axis=-1)
 
 
 def calibration(
-    stated: np.ndarray,
-    right: np.ndarray,
+    stated: ByQuery,
+    right: ByQuery,
     num_bins: int = CALIBRATION_BINS,
     *,
     simulations: int = CALIBRATED_MODELS,
@@ -158,8 +164,8 @@ def calibration(
     would make their mean vary less, and `ece_p` too small.
 
     Args:
-        stated: [repeats, queries], the confidence in the chosen answer.
-        right: [repeats, queries], 1.0 where it was correct.
+        stated: the confidence in the chosen answer.
+        right: 1.0 where it was correct.
         num_bins: how many bins; fewer where there are not two queries for each.
         simulations: how many calibrated models are simulated for `ece_p`.
         seed: of the simulation.
@@ -218,7 +224,7 @@ def _simulated_errors(
 
 
 def reliability(
-    stated: np.ndarray, right: np.ndarray, num_bins: int = CALIBRATION_BINS
+    stated: ByQuery, right: ByQuery, num_bins: int = CALIBRATION_BINS
 ) -> list[dict[str, Any]]:
     """Return mean confidence, accuracy and count of each bin, all draws together."""
     stated, right = stated.ravel(), right.ravel()
@@ -246,16 +252,20 @@ def _padded(bins: Sequence[np.ndarray]) -> np.ndarray:
     return found
 
 
-def agreement(left: np.ndarray, right: np.ndarray) -> float:
+def agreement(
+    left: Int[np.ndarray, "#repeats queries"], right: Int[np.ndarray, "#repeats queries"]
+) -> float:
     """Return the share of (draw, query) on which two conditions choose the same answer.
 
-    Both are predictions [repeats, queries] with the same draws in the same order; a condition
-    without draws has one row and is compared with every row of the other.
+    Both are predictions with the same draws in the same order; a condition without draws has one
+    row and is compared with every row of the other.
     """
     return float((left == right).mean())
 
 
-def kappa(left: np.ndarray, right: np.ndarray) -> float:
+def kappa(
+    left: Int[np.ndarray, "#repeats queries"], right: Int[np.ndarray, "#repeats queries"]
+) -> float:
     """Return the agreement beyond what the shares of each answer give by chance; 1 is complete.
 
     NaN where both always choose the same one answer. Source: Cohen 1960.
@@ -269,13 +279,15 @@ def kappa(left: np.ndarray, right: np.ndarray) -> float:
     return (agreement(left, right) - by_chance) / (1 - by_chance)
 
 
-def chance(loglik: np.ndarray) -> np.ndarray:
-    """Return the expected score of guessing on each query [queries]: one over its choices."""
+def chance(loglik: ByChoice) -> Float[np.ndarray, " queries"]:
+    """Return the expected score of guessing on each query: one over its choices."""
     return 1 / (~np.isnan(loglik[0])).sum(axis=-1)
 
 
-def majority(train_targets: list[str], golds: list[str]) -> tuple[str, np.ndarray]:
-    """Return the commonest answer of the training split and its score [queries] on the test split.
+def majority(
+    train_targets: list[str], golds: list[str]
+) -> tuple[str, Float[np.ndarray, " queries"]]:
+    """Return the commonest answer of the training split and its score on the test split.
 
     Chosen where it may be chosen, so its test score is an unbiased one. A tie goes to the answer
     that sorts first.

@@ -4,13 +4,16 @@ At the token from which an answer is predicted, most of the variance between que
 that is. Two conditions that answer alike are alike there whatever else they do, so what they do is
 compared with the answer out, in two ways: `class_means_out` within the queries a condition answers
 alike, `project_out` across the directions in which the model's own head reads the answer.
-
-States are [repeats, queries, width], as in `similarity`. Formulas: docs/methods.md, section 12.
+Formulas: docs/methods.md, section 12.
 """
 
 import numpy as np
+from jaxtyping import Bool, Float, Int
 
-from adaptlens.metrics.similarity import MEASURES, Compared, num_rows, paired_cosines
+from adaptlens.metrics.similarity import MEASURES, Compared, States, num_rows, paired_cosines
+
+Answers = Int[np.ndarray, "repeats queries"]
+"""The answer given to each query, as a number."""
 
 MOST_ALONE = 0.2
 """Where a larger share of queries is alone with its answer, nothing is said within answers."""
@@ -22,17 +25,15 @@ RANK_TOLERANCE = 1e-5
 """Directions shorter than this, relative to the longest, are rounding (weights are float32)."""
 
 
-def class_means_out(states: np.ndarray, answers: np.ndarray) -> np.ndarray:
+def class_means_out(
+    states: Float[np.ndarray, "repeats queries width"], answers: Answers
+) -> Float[np.ndarray, "repeats queries width"]:
     """Return states less the mean state of the queries with the same answer, in float64.
 
     Adding a constant to all states of one answer changes nothing, nor does doing it twice. A query
     that is alone with its answer becomes exactly 0. The query itself is in its mean: without it,
     the residual is the same times n / (n - 1) for n queries, which no cosine sees. A dimension
     that varies within answers by less than its stored format can tell apart becomes 0.
-
-    Args:
-        states: [repeats, queries, width].
-        answers: the answer given, as a number, [repeats, queries].
 
     Source: the within-class deviations of a discriminant analysis (Fisher 1936).
     """
@@ -51,21 +52,24 @@ def _within(states: np.ndarray, answers: np.ndarray) -> np.ndarray:
     return np.where(varies & ~is_alone(answers)[:, None], rest, 0.0)
 
 
-def is_alone(answers: np.ndarray) -> np.ndarray:
-    """Return whether a query [queries] is the only one with its answer."""
+def is_alone(answers: Int[np.ndarray, " queries"]) -> Bool[np.ndarray, " queries"]:
+    """Return whether a query is the only one with its answer."""
     _, which, counts = np.unique(answers, return_inverse=True, return_counts=True)
     return counts[which] == 1
 
 
-def project_out(states: np.ndarray, readout: np.ndarray) -> np.ndarray:
+def project_out(
+    states: Float[np.ndarray, "repeats queries width"],
+    readout: Float[np.ndarray, "repeats answers width"],
+) -> Float[np.ndarray, "repeats queries width"]:
     """Return states without their part in the span of the readout vectors' differences, float64.
 
     Read with these vectors, every answer then has the same logit, whatever the state was. Doing it
     twice changes nothing. Where all vectors are equal, the states are as they were.
 
     Args:
-        states: [repeats, queries, width].
-        readout: the vectors the answers are read with, [repeats, answers, width].
+        states: of each query.
+        readout: the vectors the answers are read with.
     """
     return np.stack([_across(*row) for row in zip(states, readout, strict=True)])
 
@@ -75,8 +79,10 @@ def _across(states: np.ndarray, readout: np.ndarray) -> np.ndarray:
     return wide - (wide @ basis) @ basis.T
 
 
-def directions(readout: np.ndarray) -> np.ndarray:
-    """Return an orthonormal basis [width, rank] of the differences of vectors [answers, width].
+def directions(
+    readout: Float[np.ndarray, "answers width"],
+) -> Float[np.ndarray, "width rank"]:
+    """Return an orthonormal basis of the differences of vectors.
 
     Rank 0 where all are equal.
     """
@@ -87,7 +93,10 @@ def directions(readout: np.ndarray) -> np.ndarray:
 
 
 def within_answers(
-    x: np.ndarray, y: np.ndarray, x_answers: np.ndarray, y_answers: np.ndarray
+    x: States,
+    y: States,
+    x_answers: Int[np.ndarray, "#repeats queries"],
+    y_answers: Int[np.ndarray, "#repeats queries"],
 ) -> Compared:
     """Return how alike states are within the answers each condition gives.
 
@@ -98,9 +107,9 @@ def within_answers(
     `MOST_ALONE` of them are alone.
 
     Args:
-        x: [repeats or 1, queries, width].
-        y: [repeats or 1, queries, width].
-        x_answers: the answers given with the states x, [as x's repeats, queries].
+        x: states.
+        y: of the same queries.
+        x_answers: the answers given with the states x.
         y_answers: those given with y.
     """
     x, y = class_means_out(x, x_answers), class_means_out(y, y_answers)
@@ -127,16 +136,19 @@ def _filled(values: np.ndarray, alone: np.ndarray) -> np.ndarray:
 
 
 def answers_projected_out(
-    x: np.ndarray, y: np.ndarray, x_readout: np.ndarray, y_readout: np.ndarray
+    x: States,
+    y: States,
+    x_readout: Float[np.ndarray, "#repeats answers width"],
+    y_readout: Float[np.ndarray, "#repeats answers width"],
 ) -> Compared:
     """Return the centred cosine of states without what the head reads the answers with.
 
     NaN where the answers' directions span more than `MOST_DIRECTIONS` of the width.
 
     Args:
-        x: [repeats or 1, queries, width].
-        y: [repeats or 1, queries, width].
-        x_readout: the vectors that x's answers are read with, [as x's repeats, answers, width].
+        x: states.
+        y: of the same queries.
+        x_readout: the vectors that x's answers are read with.
         y_readout: those of y.
     """
     rank = max(directions(one[0]).shape[1] for one in (x_readout, y_readout))
@@ -146,17 +158,21 @@ def answers_projected_out(
     return MEASURES["centred"](project_out(x, x_readout), project_out(y, y_readout))
 
 
-def steered(anchor: np.ndarray, tuned: np.ndarray, answers: np.ndarray) -> np.ndarray:
-    """Return the anchor's states moved, for each answer, by the mean change of tuning: [r, q, w].
+def steered(
+    anchor: Float[np.ndarray, "1 queries width"],
+    tuned: Float[np.ndarray, "repeats queries width"],
+    answers: Answers,
+) -> Float[np.ndarray, "repeats queries width"]:
+    """Return the anchor's states moved, for each answer, by the mean change of tuning.
 
     They give the tuned model's answers to the extent that these are read from class means, and
     have nothing else of it: within those answers they are the anchor's. It is what a head on the
     untouched model, or a steering vector per answer, could do.
 
     Args:
-        anchor: [1, queries, width].
-        tuned: [repeats, queries, width].
-        answers: the answers the tuned model gives, [repeats, queries].
+        anchor: states of the untouched model.
+        tuned: of the tuned one.
+        answers: which the tuned model gives.
 
     Source: steering by a difference of means, Rimsky et al. 2024 (arXiv 2312.06681).
     """

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, Float, Int
 
-from adaptlens.metrics.similarity import deviations, num_rows
+from adaptlens.metrics.similarity import States, deviations, num_rows
 
 COMPONENTS = 10
 FOLDS = 5
@@ -28,36 +29,37 @@ class SetMeasure:
     `measure.between(measure.prepare(x), measure.prepare(y))` is `measure(x, y)`.
 
     Attributes:
-        prepare: what states [repeats, queries, width] bring into any comparison.
-        without: the values [groups, repeats] of two prepared conditions over the queries kept,
-            [groups, queries], each time.
+        prepare: what states bring into any comparison.
+        without: the values of two prepared conditions over the queries kept each time.
         num_queries: of a prepared condition.
     """
 
-    prepare: Callable[[np.ndarray], Any]
-    without: Callable[[Any, Any, np.ndarray], np.ndarray]
+    prepare: Callable[[States], Any]
+    without: Callable[
+        [Any, Any, Bool[np.ndarray, "groups queries"]], Float[np.ndarray, "groups repeats"]
+    ]
     num_queries: Callable[[Any], int]
 
-    def __call__(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Return the likeness [repeats] of two sets of states; see the measure's function."""
+    def __call__(self, x: States, y: States) -> Float[np.ndarray, " repeats"]:
+        """Return the likeness of two sets of states; see the measure's function."""
         num_rows(x, y)
         return self.between(self.prepare(x), self.prepare(y))
 
-    def between(self, x: Any, y: Any) -> np.ndarray:
-        """Return the likeness [repeats] of two prepared conditions."""
+    def between(self, x: Any, y: Any) -> Float[np.ndarray, " repeats"]:
+        """Return the likeness of two prepared conditions."""
         return self.without(x, y, np.ones((1, self.num_queries(x)), dtype=bool))[0]
 
 
-def cka(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return the debiased linear centred kernel alignment [repeats]; it may be below 0.
+def cka(x: States, y: States) -> Float[np.ndarray, " repeats"]:
+    """Return the debiased linear centred kernel alignment; it may be below 0.
 
     Both covariances are the unbiased ones, without the diagonal of the Gram matrices, which alone
     makes unrelated data look alike when there are more dimensions than queries. NaN where one
     side does not vary.
 
     Args:
-        x: [repeats or 1, queries, width], at least 4 queries.
-        y: [repeats or 1, queries, width].
+        x: states of at least 4 queries.
+        y: of the same.
 
     Raises:
         ValueError: Shapes do not fit, or there are fewer than 4 queries.
@@ -69,13 +71,13 @@ def cka(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def procrustes(
-    x: np.ndarray,
-    y: np.ndarray,
+    x: States,
+    y: States,
     components: int | None = None,
     folds: int = FOLDS,
     seed: int = 0,
-) -> np.ndarray:
-    """Return how alike the shapes are after the best rotation [repeats], on queries not fitted.
+) -> Float[np.ndarray, " repeats"]:
+    """Return how alike the shapes are after the best rotation, on queries not fitted.
 
     For each fold: the principal components of either side and the rotation of x's onto y's come
     from the other folds. The score is the cosine of all held-out coordinates of y and of x after
@@ -83,8 +85,8 @@ def procrustes(
     side does not vary.
 
     Args:
-        x: [repeats or 1, queries, width].
-        y: [repeats or 1, queries, width].
+        x: states.
+        y: of the same queries.
         components: at most the width and a quarter of the queries fitted; None takes as many,
             up to 10.
         folds: into which the queries are cut at random; at least 2.
@@ -101,16 +103,16 @@ def procrustes(
     return SET_MEASURES["procrustes"].between(*sides)
 
 
-def rsa(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return the representational similarity [repeats]: which queries lie near which.
+def rsa(x: States, y: States) -> Float[np.ndarray, " repeats"]:
+    """Return the representational similarity: which queries lie near which.
 
     Spearman's correlation of the Euclidean distances between all pairs of queries in x with those
     in y; ties have their average rank. NaN where all distances are tied. Pairs share queries, so
     the correlation's usual p-value is wrong: see `mantel`.
 
     Args:
-        x: [repeats or 1, queries, width], at least 3 queries.
-        y: [repeats or 1, queries, width].
+        x: states of at least 3 queries.
+        y: of the same.
 
     Raises:
         ValueError: Shapes do not fit, or there are fewer than 3 queries.
@@ -121,7 +123,7 @@ def rsa(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return SET_MEASURES["rsa"](x, y)
 
 
-def mantel(x: np.ndarray, y: np.ndarray, permutations: int = 999, seed: int = 0) -> float:
+def mantel(x: States, y: States, permutations: int = 999, seed: int = 0) -> float:
     """Return the p-value of the mean of `rsa` over repeats being above 0.
 
     One-sided; the queries of y change places, the same way in every repeat. Exact in the sense of
@@ -150,18 +152,18 @@ def mantel(x: np.ndarray, y: np.ndarray, permutations: int = 999, seed: int = 0)
 
 
 def leave_out(
-    name: str, x: np.ndarray, y: np.ndarray, groups: Sequence[int] | np.ndarray
-) -> np.ndarray:
-    """Return a set measure [groups, repeats] with each group of queries left out in turn.
+    name: str, x: States, y: States, groups: Sequence[int] | Int[np.ndarray, " queries"]
+) -> Float[np.ndarray, "groups repeats"]:
+    """Return a set measure with each group of queries left out in turn.
 
     For jackknife intervals. `cka` and `rsa` are what they are on the queries that stay;
     `procrustes` fits its rotations anew but keeps the components found with all queries.
 
     Args:
         name: of a measure in `SET_MEASURES`.
-        x: [repeats or 1, queries, width].
-        y: [repeats or 1, queries, width].
-        groups: [queries], the group of each; in the result in increasing order.
+        x: states.
+        y: of the same queries.
+        groups: the group of each query; in the result in increasing order.
 
     Raises:
         ValueError: Shapes do not fit, or too few queries stay.
@@ -171,14 +173,18 @@ def leave_out(
     return measure.without(measure.prepare(x), measure.prepare(y), kept_without(groups))
 
 
-def kept_without(groups: Sequence[int] | np.ndarray) -> np.ndarray:
-    """Return which queries stay [groups, queries] as each group is left out in turn."""
+def kept_without(
+    groups: Sequence[int] | Int[np.ndarray, " queries"],
+) -> Bool[np.ndarray, "groups queries"]:
+    """Return which queries stay as each group is left out in turn."""
     members = np.asarray(groups)
     return members != np.unique(members)[:, None]
 
 
-def grams(states: np.ndarray) -> np.ndarray:
-    """Return the U-centred Gram matrices [repeats, queries, queries] of states.
+def grams(
+    states: Float[np.ndarray, "repeats queries width"],
+) -> Float[np.ndarray, "repeats queries queries"]:
+    """Return the U-centred Gram matrices of states.
 
     Their diagonal is 0 and every row sums to 0. Source: Székely and Rizzo 2014, definition 2.
 
@@ -226,24 +232,26 @@ class RankedDistances:
     """The distances between all pairs of queries, sorted once so that subsets rank at once.
 
     Attributes:
-        order: [repeats, pairs], the pairs from the nearest to the farthest.
-        first: [repeats, pairs], in that order, the place of the first pair tied with this one.
-        last: [repeats, pairs], the place of the last one.
+        order: the pairs from the nearest to the farthest.
+        first: in that order, the place of the first pair tied with this one.
+        last: the place of the last one.
         num_queries: of which the pairs are the upper triangle, row by row.
     """
 
-    order: np.ndarray
-    first: np.ndarray
-    last: np.ndarray
+    order: Int[np.ndarray, "repeats pairs"]
+    first: Int[np.ndarray, "repeats pairs"]
+    last: Int[np.ndarray, "repeats pairs"]
     num_queries: int
 
-    def ranks(self) -> np.ndarray:
-        """Return the rank [repeats, pairs] of every pair among all."""
+    def ranks(self) -> Float[np.ndarray, "repeats pairs"]:
+        """Return the rank of every pair among all."""
         everyone = np.ones((1, self.order.shape[1]), dtype=bool)
         return np.stack([self.ranks_of(row, everyone)[0] for row in range(len(self.order))])
 
-    def ranks_of(self, row: int, kept: np.ndarray) -> np.ndarray:
-        """Return each pair's rank [groups, pairs] among the kept ones, 0 where it is not."""
+    def ranks_of(
+        self, row: int, kept: Bool[np.ndarray, "groups pairs"]
+    ) -> Float[np.ndarray, "groups pairs"]:
+        """Return each pair's rank among the kept ones, 0 where it is not."""
         order = self.order[row]
         before = np.zeros((len(kept), kept.shape[1] + 1))
         np.cumsum(kept[:, order], axis=-1, out=before[:, 1:])
@@ -252,7 +260,7 @@ class RankedDistances:
         return np.where(kept, (ranks + 1) / 2, 0.0)
 
 
-def rank_distances(states: np.ndarray) -> RankedDistances:
+def rank_distances(states: Float[np.ndarray, "repeats queries width"]) -> RankedDistances:
     """Return the Euclidean distances between queries, ranked within each repeat.
 
     Raises:
@@ -306,17 +314,19 @@ class FoldedComponents:
     """The queries in principal components that were found without them, fold by fold.
 
     Attributes:
-        coordinates: [repeats, folds, queries, components], of all queries in the components of
-            the queries outside the fold.
-        held_out: [folds, queries], which queries are in the fold.
+        coordinates: of all queries in the components of the queries outside the fold.
+        held_out: which queries are in the fold.
     """
 
-    coordinates: np.ndarray
-    held_out: np.ndarray
+    coordinates: Float[np.ndarray, "repeats folds queries components"]
+    held_out: Bool[np.ndarray, "folds queries"]
 
 
 def folded_components(
-    states: np.ndarray, components: int | None = None, folds: int = FOLDS, seed: int = 0
+    states: Float[np.ndarray, "repeats queries width"],
+    components: int | None = None,
+    folds: int = FOLDS,
+    seed: int = 0,
 ) -> FoldedComponents:
     """Return the coordinates of states in principal components of the other folds.
 

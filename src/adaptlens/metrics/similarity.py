@@ -1,17 +1,20 @@
 """How alike two sets of hidden states are, query by query, in the basis both share.
 
-States are [repeats, queries, width]; a condition without draws has one row, which is compared with
-every row of the other. One base model underlies every condition, so its dimensions mean the same
-in all of them; measures that ignore the basis are in `geometry`. Formulas and sources:
-docs/methods.md; what goes wrong without the baselines: docs/similarity-traps.md.
+A condition without draws has one row of states, which is compared with every row of the other. One
+base model underlies every condition, so its dimensions mean the same in all of them; measures that
+ignore the basis are in `shapes`. Formulas and sources: docs/methods.md; what goes wrong without the
+baselines: docs/similarity-traps.md.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 
-Row = np.ndarray
+States = Float[np.ndarray, "#repeats queries width"]
+ByQuery = Float[np.ndarray, "repeats queries"]
+Row = Float[np.ndarray, "queries width"]
 Pair = tuple[np.ndarray, np.ndarray]
 
 FINEST = 1e-12
@@ -23,17 +26,17 @@ class Compared:
     """How alike two conditions are, query by query, and how alike other queries are.
 
     Attributes:
-        matched: [repeats, queries], of the same query in both; NaN where it is undefined.
-        mismatched: [repeats, queries], the mean over all other queries of the second condition;
-            NaN where there is no other query.
+        matched: of the same query in both; NaN where it is undefined.
+        mismatched: the mean over all other queries of the second condition; NaN where there is no
+            other query.
     """
 
-    matched: np.ndarray
-    mismatched: np.ndarray
+    matched: ByQuery
+    mismatched: ByQuery
 
     @property
-    def above(self) -> np.ndarray:
-        """What is left [repeats, queries] when the other queries' mean is taken off."""
+    def above(self) -> ByQuery:
+        """What is left when the other queries' mean is taken off."""
         return self.matched - self.mismatched
 
 
@@ -42,10 +45,10 @@ class Projected(Compared):
     """How much of one change lies along another, and how long it is in units of the other.
 
     Attributes:
-        norm_ratio: [repeats, queries], length of the first change over that of the second.
+        norm_ratio: length of the first change over that of the second.
     """
 
-    norm_ratio: np.ndarray
+    norm_ratio: ByQuery
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class Measure:
     """One way to compare states: calling it with two sets of states gives `Compared`.
 
     Attributes:
-        prepare: what is done to the states [queries, width] of both before they are compared.
+        prepare: what is done to the states of both, row by row, before they are compared.
         pair: the matched and mismatched values [queries] of prepared states.
         is_distance: 0 on equal states and larger the further apart, rather than 1 and smaller.
     """
@@ -62,12 +65,8 @@ class Measure:
     pair: Callable[[Row, Row], Pair]
     is_distance: bool = False
 
-    def __call__(self, x: np.ndarray, y: np.ndarray) -> Compared:
-        """Return matched and mismatched values [repeats, queries] of two sets of states.
-
-        Args:
-            x: [repeats or 1, queries, width].
-            y: [repeats or 1, queries, width].
+    def __call__(self, x: States, y: States) -> Compared:
+        """Return matched and mismatched values of two sets of states.
 
         Raises:
             ValueError: The shapes do not fit.
@@ -77,8 +76,8 @@ class Measure:
         return Compared(np.stack([one[0] for one in found]), np.stack([one[1] for one in found]))
 
 
-def cosine(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return the cosine [repeats, queries] of the raw states of each query.
+def cosine(x: States, y: States) -> ByQuery:
+    """Return the cosine of the raw states of each query.
 
     Unchanged when either is scaled. It is high for *any* two states of most models, which share a
     large mean and a few large dimensions: read it beside `MEASURES["cosine"](x, y).mismatched`.
@@ -90,8 +89,8 @@ def cosine(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return MEASURES["cosine"](x, y).matched
 
 
-def centred(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return the cosine [repeats, queries] after each side's mean over its queries is removed.
+def centred(x: States, y: States) -> ByQuery:
+    """Return the cosine after each side's mean over its queries is removed.
 
     It asks whether a query lies in the same direction from the other queries in both conditions.
     Unchanged when all states of one side are shifted together, or scaled. NaN where the state
@@ -102,8 +101,8 @@ def centred(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return MEASURES["centred"](x, y).matched
 
 
-def standardised(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return the centred cosine [repeats, queries] with every dimension given the same weight.
+def standardised(x: States, y: States) -> ByQuery:
+    """Return the centred cosine with every dimension given the same weight.
 
     Dimensions are divided by their standard deviation over the queries, pooled over both sides.
     Unchanged when one dimension is scaled in both, or shifted in either. Dimensions that do not
@@ -115,8 +114,8 @@ def standardised(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return MEASURES["standardised"](x, y).matched
 
 
-def relative_distance(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return the distance [repeats, queries] of each query's states, in units of other queries'.
+def relative_distance(x: States, y: States) -> ByQuery:
+    """Return the distance of each query's states, in units of other queries'.
 
     Divided by the root mean square distance between x of a query and y of another one: 0 on equal
     states, about 1 where a query's states are as far apart as different queries are. Unchanged by
@@ -129,9 +128,9 @@ def relative_distance(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def change_cosine(
-    x: np.ndarray, x_anchor: np.ndarray, y: np.ndarray, y_anchor: np.ndarray, shared: bool = False
+    x: States, x_anchor: States, y: States, y_anchor: States, shared: bool = False
 ) -> Compared:
-    """Return the cosine [repeats, queries] of two changes, each from an anchor of its own.
+    """Return the cosine of two changes, each from an anchor of its own.
 
     The changes are x less x_anchor and y less y_anchor. With one anchor for both, unrelated
     states of equal size score 0.5, since the anchor is in both changes. Independent anchors (the
@@ -140,7 +139,7 @@ def change_cosine(
     common whatever the query; `above` is the part that belongs to the query.
 
     Args:
-        x: [repeats or 1, queries, width], as the other three.
+        x: states.
         x_anchor: the states that x is a change of.
         y: states.
         y_anchor: the states that y is a change of.
@@ -154,9 +153,9 @@ def change_cosine(
 
 
 def change_projection(
-    x: np.ndarray, x_anchor: np.ndarray, y: np.ndarray, y_anchor: np.ndarray, shared: bool = False
+    x: States, x_anchor: States, y: States, y_anchor: States, shared: bool = False
 ) -> Projected:
-    """Return how far x's change goes along y's [repeats, queries]: 1 is as far, 0 is across.
+    """Return how far x's change goes along y's: 1 is as far, 0 is across.
 
     The coefficient <dx, dy> / <dy, dy>, the least-squares slope through the origin of x's change
     on y's. Noise in y's change makes it smaller. Arguments and errors are those of
@@ -167,15 +166,17 @@ def change_projection(
     return Projected(matched, mismatched, ratio)
 
 
-def lens_kl(log_p: np.ndarray, log_q: np.ndarray) -> np.ndarray:
-    """Return the Kullback-Leibler divergence [...] of q from p, in nats, over the last axis.
+def lens_kl(
+    log_p: Float[np.ndarray, "*#axes outcomes"], log_q: Float[np.ndarray, "*#axes outcomes"]
+) -> Float[np.ndarray, "*#axes"]:
+    """Return the Kullback-Leibler divergence of q from p, in nats, over the last axis.
 
     0 where they are equal, infinite where q rules out what p does not. Over a partition of the
     vocabulary (some tokens, and all others together) it is at most that over the vocabulary.
 
     Args:
-        log_p: [..., outcomes], log-probabilities; normalised here once more, against rounding.
-        log_q: [..., outcomes]; leading axes broadcast.
+        log_p: log-probabilities; normalised here once more, against rounding.
+        log_q: likewise.
 
     Source: Kullback and Leibler 1951; read through the model's own unembedding: nostalgebraist
     2020, "interpreting GPT: the logit lens".
@@ -187,8 +188,8 @@ def lens_kl(log_p: np.ndarray, log_q: np.ndarray) -> np.ndarray:
     return np.maximum(terms.sum(axis=-1), 0.0)
 
 
-def deviations(states: np.ndarray) -> np.ndarray:
-    """Return states [queries, width] less their mean over queries, in float64.
+def deviations(states: Row) -> Row:
+    """Return states less their mean over queries, in float64.
 
     A dimension that varies by less than its stored format can tell apart is exactly 0.
     """
@@ -200,7 +201,7 @@ def deviations(states: np.ndarray) -> np.ndarray:
     return np.where(spread > finest * np.hypot(mean, spread), rest, 0.0)
 
 
-def num_rows(*states: np.ndarray) -> int:
+def num_rows(*states: Float[np.ndarray, "..."]) -> int:
     """Return how many repeats there are when sets of states are compared row by row.
 
     Raises:
@@ -220,7 +221,7 @@ def _row(states: np.ndarray, repeat: int) -> Row:
     return states[repeat if len(states) > 1 else 0]
 
 
-def _wide(states: Row) -> Row:
+def _wide(states: np.ndarray) -> np.ndarray:
     return states.astype(np.float64)
 
 
@@ -238,8 +239,10 @@ def _standardise(x: Row, y: Row) -> Pair:
     return _ratio(x, spread, 0.0), _ratio(y, spread, 0.0)
 
 
-def paired_cosines(x: Row, y: Row) -> Pair:
-    """Return the cosine [queries] of x and y of each query, and its mean with y of all others.
+def paired_cosines(
+    x: Row, y: Row
+) -> tuple[Float[np.ndarray, " queries"], Float[np.ndarray, " queries"]]:
+    """Return the cosine of x and y of each query, and its mean with y of all others.
 
     NaN where one is zero; a zero y of another query does not count.
     """

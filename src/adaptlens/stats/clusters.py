@@ -1,9 +1,12 @@
 """Queries that belong together (to one passage, one user): a cluster counts, not each query."""
 
 import numpy as np
+from jaxtyping import Float, Shaped
 
 
-def by_cluster(table: np.ndarray, groups: np.ndarray) -> np.ndarray:
+def by_cluster(
+    table: Float[np.ndarray, "*rows queries"], groups: Shaped[np.ndarray, " queries"]
+) -> Float[np.ndarray, "*rows clusters"]:
     """Return a table with one column a cluster, whose mean and row means are those of the queries.
 
     A column is the mean plus what its queries lie above the mean, added up, over the average size
@@ -12,11 +15,8 @@ def by_cluster(table: np.ndarray, groups: np.ndarray) -> np.ndarray:
     cluster's own mean.
 
     Args:
-        table: [..., queries].
-        groups: [queries], the cluster of each.
-
-    Returns:
-        [..., clusters], in order of their names.
+        table: of numbers.
+        groups: the cluster of each query; in the result they are in order of their names.
 
     Source: Liang and Zeger 1986; Miller 2024 (arXiv 2411.00640) for questions of one passage.
     """

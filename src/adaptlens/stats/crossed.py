@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy
+from jaxtyping import Float
 
 from adaptlens.stats.template_effects import TemplateEffects
 
@@ -58,7 +59,7 @@ class MeanSquares:
 class Crossed:
     """The error of a mean over queries x draws, and how it varies under sign flips.
 
-    The mean is the sum of the means of `blocks` [repeats, queries], which share the queries and
+    The mean is the sum of the means of `blocks`, which share the queries and
     have their own draws. Its variance is that of crossed random effects, from mean squares; the
     flips keep each draw's effect, each query's effect and what is left, and flip their signs
     (left over: the product of the two), which is a two-way wild bootstrap with the null imposed.
@@ -73,7 +74,7 @@ class Crossed:
 
     def __init__(
         self,
-        blocks: Sequence[np.ndarray],
+        blocks: Sequence[Float[np.ndarray, "_repeats queries"]],
         drawn: bool,
         *,
         seed: int,

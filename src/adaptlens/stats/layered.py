@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 import scipy
+from jaxtyping import Float, Real
 
 from adaptlens.stats.crossed import Crossed
 
@@ -25,14 +26,13 @@ class Likeness:
     """How alike two conditions are, by one measure.
 
     Attributes:
-        values: [layers, repeats, queries], the same query in both; the last layer is the one
-            after the final norm.
+        values: of the same query in both; the last layer is the one after the final norm.
         baseline: of the same shape, the mean over all other queries in the second condition.
         draws: the draw behind each of the repeats; (-1,) where neither condition has any.
     """
 
-    values: np.ndarray
-    baseline: np.ndarray
+    values: Float[np.ndarray, "layers repeats queries"]
+    baseline: Float[np.ndarray, "layers repeats queries"]
     draws: tuple[int, ...]
 
     @property
@@ -72,9 +72,14 @@ class Mean:
 
 
 def mean(
-    values: np.ndarray, drawn: bool, *, level: float = 0.95, flips: int = 0, seed: int = 0
+    values: Real[np.ndarray, "repeats queries"],
+    drawn: bool,
+    *,
+    level: float = 0.95,
+    flips: int = 0,
+    seed: int = 0,
 ) -> Mean:
-    """Return the mean of values [repeats, queries].
+    """Return the mean of values over queries and draws.
 
     Args:
         values: finite numbers; with one column, what all queries share.
@@ -121,17 +126,20 @@ def _mean(
 
 
 def of_draws(
-    values: np.ndarray, left_out: np.ndarray | None = None, *, level: float = 0.95
+    values: Float[np.ndarray, " repeats"],
+    left_out: Float[np.ndarray, "groups repeats"] | None = None,
+    *,
+    level: float = 0.95,
 ) -> Mean:
-    """Return the mean of a measure that gives one number [repeats] from all queries together.
+    """Return the mean of a measure that gives one number a draw from all queries together.
 
     Its variance is that of the mean over draws plus that of a jackknife that leaves out groups of
     queries; both contain what is left over, so the interval errs on the wide side. `queries` is
     the number of groups. The interval is NaN where neither says anything: one draw, no groups.
 
     Args:
-        values: [repeats].
-        left_out: [groups, repeats], the values without each group of queries.
+        values: of each draw.
+        left_out: the values without each group of queries.
         level: of the interval.
 
     Source: Efron and Stein 1981 (jackknife), Satterthwaite 1946.
@@ -186,7 +194,7 @@ class Cluster:
 
 
 def clusters(
-    values: np.ndarray,
+    values: Real[np.ndarray, "layers repeats queries"],
     drawn: bool,
     *,
     side: Side = "both",
@@ -194,7 +202,7 @@ def clusters(
     flips: int = FLIPS,
     seed: int = 0,
 ) -> list[Cluster]:
-    """Return the clusters of layers in which the mean of [layers, repeats, queries] is not 0.
+    """Return the clusters of layers in which the mean is not 0.
 
     Signs of draws and queries are flipped alike in all layers, so that what layers have in common
     stays. The heaviest cluster of each flip is the yardstick for all, which keeps the chance of
@@ -263,14 +271,13 @@ def _runs(deviates: np.ndarray, limit: float, side: Side) -> list[tuple[int, int
     return runs
 
 
-def outer_less_middle(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return how far the lower and the upper layers lie above the middle ones [repeats, queries].
+def outer_less_middle(
+    values: Float[np.ndarray, "layers repeats queries"],
+) -> tuple[Float[np.ndarray, "repeats queries"], Float[np.ndarray, "repeats queries"]]:
+    """Return how far the lower and the upper layers lie above the middle ones.
 
     The lower and the upper third are a third of the layers each, rounded down; the middle is the
     rest: of 7 layers 2, 3 and 2.
-
-    Args:
-        values: [layers, repeats, queries].
 
     Raises:
         ValueError: fewer than 3 layers.

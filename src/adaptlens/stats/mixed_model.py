@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy
+from jaxtyping import Real, Shaped
 
 from adaptlens.errors import UserError
 
-_ROUNDS = 200
-_SMALLEST = 1e-7
+_ROUNDS = 500
+_LARGEST = 1e5
 
 
 @dataclass(frozen=True)
@@ -80,22 +81,22 @@ class _Profiled:
 
 
 def mixed(
-    y: np.ndarray,
-    fixed: Mapping[str, np.ndarray],
-    groups: Mapping[str, np.ndarray],
+    y: Real[np.ndarray, " points"],
+    fixed: Mapping[str, Real[np.ndarray, " points"]],
+    groups: Mapping[str, Shaped[np.ndarray, " points"]],
     *,
     freedom: Mapping[str, float] | None = None,
     level: float = 0.95,
 ) -> Fitted:
-    """Return the fit of y [points] = fixed effects + one random intercept per factor + the rest.
+    """Return the fit of y = fixed effects + one random intercept per factor + the rest.
 
     Restricted maximum likelihood, profiled over relative standard deviations as lme4 does.
     Intervals are Student's with the degrees of freedom given, infinite where none are.
 
     Args:
         y: values.
-        fixed: name to predictor [points]; give the intercept like any other.
-        groups: random factor to the level each point belongs to [points]; crossed or nested.
+        fixed: name to predictor; give the intercept like any other.
+        groups: random factor to the level each point belongs to; crossed or nested.
         freedom: name of a fixed effect to the degrees of freedom of its test.
         level: of the intervals.
 
@@ -128,21 +129,25 @@ def mixed(
 def _least(profiled: _Profiled, count: int) -> np.ndarray:
     """Return the relative standard deviations [factors] of the least criterion.
 
-    Nelder and Mead's simplex (1965) over their logarithms, restarted where it stops, then each
-    tried at 0.
+    Nelder and Mead's simplex (1965), restarted where it stops; then each is tried at 0.
     """
-    if count == 0:
-        return np.zeros(0)
-
-    def criterion(logs: np.ndarray) -> float:
-        return profiled.solved(np.exp(np.clip(logs, math.log(_SMALLEST), 12.0)))[0]
-
-    best = np.zeros(count)
-    for size in (1.0, 0.5):
-        corners = np.concatenate([best[None], best + size * np.eye(count)])
-        options = {"initial_simplex": corners, "maxiter": _ROUNDS * count, "fatol": 1e-8}
-        best = scipy.optimize.minimize(criterion, best, method="Nelder-Mead", options=options).x
-    relative = np.exp(np.clip(best, math.log(_SMALLEST), 12.0))
+    relative = np.ones(count)
+    for size in (1.0, 0.5) if count else ():
+        found = scipy.optimize.minimize(
+            lambda tried: profiled.solved(tried)[0],
+            relative,
+            method="Nelder-Mead",
+            bounds=[(0, _LARGEST)] * count,
+            options={
+                "initial_simplex": np.concatenate(
+                    [relative[None], relative + size * np.eye(count)]
+                ),
+                "maxiter": _ROUNDS * count,
+                "xatol": 1e-6,
+                "fatol": 1e-10,
+            },
+        )
+        relative = found.x
     for place in range(count):
         without = relative.copy()
         without[place] = 0.0

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 
 from adaptlens.errors import UserError
 from adaptlens.stats.clusters import by_cluster
@@ -18,14 +19,14 @@ class Tables:
     """Tables whose means add up to the mean that is judged.
 
     Attributes:
-        blocks: each [repeats, queries], with draws of its own, a mean over templates. Queries are
-            clusters of queries where those count.
-        templates: for every set of templates its tables, [templates, repeats, queries] each.
+        blocks: each with draws of its own, a mean over templates. Queries are clusters of queries
+            where those count.
+        templates: for every set of templates its tables.
         drawn: whether other draws would have given other numbers.
     """
 
-    blocks: tuple[np.ndarray, ...]
-    templates: tuple[tuple[np.ndarray, ...], ...]
+    blocks: tuple[Float[np.ndarray, "_repeats queries"], ...]
+    templates: tuple[tuple[Float[np.ndarray, "_templates _repeats queries"], ...], ...]
     drawn: bool
 
     def crossed(self, *, seed: int, flips: int, centre: bool = False) -> Crossed:

@@ -1,18 +1,23 @@
 """Weighted correlations, of many resamples at once: Pearson's, Spearman's, Kendall's.
 
-A resample gives every point a weight, how often it was drawn. Arrays are [resamples, points], with
-one row in place of many where all resamples share it.
+A resample gives every point a weight, how often it was drawn. One row stands for many where all
+resamples share it.
 """
 
 import math
 
 import numpy as np
+from jaxtyping import Float, Int
 
 CHUNK_CELLS = 4_000_000
 
 
-def pearson(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return Pearson's correlation [resamples]; NaN where x or y does not vary."""
+def pearson(
+    x: Float[np.ndarray, "#resamples points"],
+    y: Float[np.ndarray, "#resamples points"],
+    weights: Float[np.ndarray, "#resamples points"],
+) -> Float[np.ndarray, " resamples"]:
+    """Return Pearson's correlation; NaN where x or y does not vary."""
     total = weights.sum(-1, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
         x = x - (x * weights).sum(-1, keepdims=True) / total
@@ -23,7 +28,10 @@ def pearson(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return np.where(size > 1e-20 * np.square(total[..., 0]), found, np.nan)
 
 
-def ranks(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def ranks(
+    values: Float[np.ndarray, "#resamples points"],
+    weights: Float[np.ndarray, "#resamples points"],
+) -> Float[np.ndarray, "resamples points"]:
     """Return the rank of every value, counted by weight, from 0 to 1; equal values share theirs.
 
     Values that differ by less than 1e-9 are equal: what is left after controls is rounded.
@@ -53,8 +61,10 @@ class Kendall:
     Source: Kendall 1945 (ties).
     """
 
-    def __init__(self, y: np.ndarray, cell: np.ndarray, cells: int) -> None:
-        """Add up the signs of y [points] over pairs of cells; `cell` [points] is where each lies.
+    def __init__(
+        self, y: Float[np.ndarray, " points"], cell: Int[np.ndarray, " points"], cells: int
+    ) -> None:
+        """Add up the signs of y over pairs of cells; `cell` is where each point lies.
 
         Points that do not count are not given; empty cells weigh nothing.
         """
@@ -71,14 +81,16 @@ class Kendall:
         count = np.bincount(cell, minlength=cells).astype(float)
         self.pairs = np.outer(count, count)
 
-    def of(self, x: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """Return tau-b [resamples] with x [cells] under weights [resamples, cells]."""
+    def of(
+        self, x: Float[np.ndarray, " cells"], weights: Float[np.ndarray, "resamples cells"]
+    ) -> Float[np.ndarray, " resamples"]:
+        """Return tau-b with x under weights."""
         signs = _signs(x)
         products = (self.signs * signs, self.pairs * (signs != 0), self.pairs - self.tied)
         return _tau(*(((weights @ one) * weights).sum(1) for one in products))
 
-    def permuted(self, x: np.ndarray) -> np.ndarray:
-        """Return tau-b [resamples] with each row of x [resamples, cells], all weights 1."""
+    def permuted(self, x: Float[np.ndarray, "resamples cells"]) -> Float[np.ndarray, " resamples"]:
+        """Return tau-b with each row of x, all weights 1."""
         used = np.flatnonzero(self.pairs.diagonal())
         agree, pairs = (one[np.ix_(used, used)] for one in (self.signs, self.pairs))
         by_x, found = np.empty(len(x)), np.empty(len(x))

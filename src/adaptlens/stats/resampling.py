@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy
+from jaxtyping import Float
 
 from adaptlens.stats.crossed import Crossed
 from adaptlens.stats.layered import FLIPS, NO_DRAWS, Mean
@@ -25,15 +26,15 @@ class Weights:
     """How often each draw and each query is in each resample.
 
     Attributes:
-        draws: for each set of draws, [resamples, repeats].
-        queries: [resamples, queries], the same for all conditions.
+        draws: for each set of draws.
+        queries: the same for all conditions.
     """
 
-    draws: Mapping[Draws, np.ndarray]
-    queries: np.ndarray
+    draws: Mapping[Draws, Float[np.ndarray, "resamples _repeats"]]
+    queries: Float[np.ndarray, "resamples queries"]
 
-    def of(self, draws: Draws) -> np.ndarray:
-        """Return the weights of one condition's cells [resamples, repeats * queries]."""
+    def of(self, draws: Draws) -> Float[np.ndarray, "resamples cells"]:
+        """Return the weights of one condition's cells."""
         rows = self.draws[draws]
         return (rows[:, :, None] * self.queries[:, None, :]).reshape(len(rows), -1)
 
@@ -55,12 +56,12 @@ def resamples(draws: Sequence[Draws], queries: int, *, bootstraps: int, seed: in
 
 def resampled_counts(
     rng: np.random.Generator, count: int, resamples: int, *, least_distinct: int = 1
-) -> np.ndarray:
-    """Return how often each of `count` things is in each bootstrap resample [resamples, count].
+) -> Float[np.ndarray, "{resamples} {count}"]:
+    """Return how often each of `count` things is in each bootstrap resample.
 
     A resample in which fewer than `least_distinct` differ (or than there are) is drawn again.
     """
-    share = np.full(count, 1 / max(count, 1))
+    share = np.full(count, 1 / count)
     found = rng.multinomial(count, share, resamples).astype(float)
     while (alone := (found > 0).sum(1) < min(count, least_distinct)).any():
         found[alone] = rng.multinomial(count, share, int(alone.sum()))
@@ -73,16 +74,16 @@ class Quantity:
 
     Attributes:
         value: the number.
-        parts: for each set of draws, [repeats, queries] of mean 0: how much larger the number
-            would be, to first order, if all cells of its conditions were like this one.
+        parts: for each set of draws, of mean 0: how much larger the number would be, to first
+            order, if all cells of its conditions were like this one.
         resampled: the number in each resample.
         is_distance: its true value is never below 0, though an unbiased estimate may be.
         further_variance: from what is neither draw nor query, such as random circuits.
     """
 
     value: float
-    parts: Mapping[Draws, np.ndarray]
-    resampled: Callable[[Weights], np.ndarray]
+    parts: Mapping[Draws, Float[np.ndarray, "_repeats queries"]]
+    resampled: Callable[[Weights], Float[np.ndarray, " resamples"]]
     is_distance: bool = False
     further_variance: float = 0.0
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from jaxtyping import Float, Shaped
 
 from adaptlens.errors import UserError
 
@@ -17,28 +18,28 @@ class Scores:
     """What one condition scored, query by query, once for every draw and every template.
 
     Attributes:
-        values: [repeats, queries], or [templates, repeats, queries] where `templates` are named;
-            each between 0 and 1 (chrF: divided by 100).
+        values: each between 0 and 1 (chrF: divided by 100); by template, too, where `templates`
+            are named.
         draws: the draw behind each row; (-1,) where the adaptation draws nothing.
         family: "prompt" or "tune"; "none" for the unadapted model and for baselines.
-        validation: [repeats, queries of the validation split], on which arms are chosen.
+        validation: scores on the validation split, on which arms are chosen.
         templates: names of the templates it was read under; empty where it has one way of asking.
         cost: of one query, in any unit that all conditions share; ties go to the cheaper.
         floor: what a draw that fails scores (chance). 0, the most cautious, where it is not known.
-        groups: [queries], which cluster each query belongs to (a passage, a user); None where
+        groups: which cluster each query belongs to (a passage, a user); None where
             queries are independent.
         examples: how many training examples a draw has.
         pool: how many training examples draws are taken from; None for a pool without end.
     """
 
-    values: np.ndarray
+    values: Float[np.ndarray, "*templates repeats queries"]
     draws: tuple[int, ...] = NO_DRAWS
     family: Family = "none"
-    validation: np.ndarray | None = None
+    validation: Float[np.ndarray, "repeats validation_queries"] | None = None
     templates: tuple[str, ...] = ()
     cost: float = 0.0
     floor: float = 0.0
-    groups: np.ndarray | None = None
+    groups: Shaped[np.ndarray, " queries"] | None = None
     examples: int = 0
     pool: int | None = None
 
@@ -99,8 +100,8 @@ class Scores:
         return self.examples / self.pool if self.pool and self.is_drawn else 0.0
 
     @property
-    def table(self) -> np.ndarray:
-        """The values [templates, repeats, queries], one template where none is named.
+    def table(self) -> Float[np.ndarray, "templates repeats queries"]:
+        """The values, one template where none is named.
 
         Draws and templates are in order of their names, so that no result depends on the order in
         which they were read.
@@ -109,8 +110,8 @@ class Scores:
         return table[:, np.argsort(self.draws)]
 
     @property
-    def by_draw(self) -> np.ndarray:
-        """The mean of every draw [repeats], over templates and queries, in order of the draws."""
+    def by_draw(self) -> Float[np.ndarray, " repeats"]:
+        """The mean of every draw, over templates and queries, in order of the draws."""
         return self.table.mean((0, 2))
 
     @property

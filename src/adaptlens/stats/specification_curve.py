@@ -3,14 +3,11 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from adaptlens.errors import UserError, unknown
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +24,7 @@ class Curve:
         undefined: how many have none; they are in no share and not in the table.
     """
 
-    table: "pd.DataFrame"
+    table: pd.DataFrame
     median: float
     same_sign: float
     off_zero: float
@@ -37,7 +34,7 @@ class Curve:
 
 
 def specification_curve(
-    table: "pd.DataFrame", *, value: str = "value", low: str = "low", high: str = "high"
+    table: pd.DataFrame, *, value: str = "value", low: str = "low", high: str = "high"
 ) -> Curve:
     """Return the curve of a table with one row a specification.
 
@@ -95,7 +92,7 @@ class Share:
 
 
 def variance_shares(
-    table: "pd.DataFrame", factors: Sequence[str], *, value: str = "value"
+    table: pd.DataFrame, factors: Sequence[str], *, value: str = "value"
 ) -> list[Share]:
     """Return the shares of variance of crossed random factors, and of the rest.
 
@@ -167,7 +164,7 @@ def _shared(groups: np.ndarray, others: np.ndarray, sizes: np.ndarray) -> float:
     return float((counts.astype(float) ** 2 / sizes[cells // width]).sum())
 
 
-def _columns(table: "pd.DataFrame", names: Sequence[str]) -> None:
+def _columns(table: pd.DataFrame, names: Sequence[str]) -> None:
     for name in names:
         if name not in table.columns:
             raise unknown("column", name, map(str, table.columns))

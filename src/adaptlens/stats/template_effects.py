@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,13 +17,13 @@ class TemplateEffects:
     """What one set of templates does to the mean of all queries and draws.
 
     Attributes:
-        effects: [templates], of mean 0, and of the size that the variance component has: the mean
+        effects: of mean 0, and of the size that the variance component has: the mean
             square between templates less what queries and draws bring into it.
         squares: every mean square divided by its number of cells, with its degrees of freedom;
             for Satterthwaite's approximation.
     """
 
-    effects: np.ndarray
+    effects: Float[np.ndarray, " templates"]
     squares: tuple[tuple[float, int], ...]
 
     @property
@@ -36,22 +37,26 @@ class TemplateEffects:
         """The sum of squared mean squares over their degrees of freedom."""
         return sum(square**2 / freedom for square, freedom in self.squares)
 
-    def flipped(self, signs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return mean and variance [flips] of the effects under signs [flips, templates]."""
+    def flipped(
+        self, signs: Float[np.ndarray, "flips templates"]
+    ) -> tuple[Float[np.ndarray, " flips"], Float[np.ndarray, " flips"]]:
+        """Return mean and variance of the effects under signs."""
         many = len(self.effects)
         mean = signs @ self.effects / many
         squared = float(np.square(self.effects).sum())
         return mean, (squared - many * mean**2) / (many * (many - 1))
 
 
-def template_effects(tables: Sequence[np.ndarray]) -> TemplateEffects:
+def template_effects(
+    tables: Sequence[Float[np.ndarray, "templates _repeats queries"]],
+) -> TemplateEffects:
     """Return the effects of templates that several tables have in common.
 
     The mean is the sum of the means of the tables, which share templates and queries and have
     their own draws.
 
     Args:
-        tables: each [templates, repeats, queries], with at least 2 templates.
+        tables: each with at least 2 templates.
 
     Source: Cornfield and Tukey 1956; no component counts as negative.
     """

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+from jaxtyping import Float
 
 MOST_OF_POOL = 0.5
 """Of a draw that holds more of the file than this, nothing is learned about other files."""
@@ -27,8 +28,10 @@ def inflation(share: float, repeats: int) -> float:
     return 1.0 if share > MOST_OF_POOL else 1 + repeats * share / (1 - share)
 
 
-def for_new_files(block: np.ndarray, share: float) -> np.ndarray:
-    """Return a table [repeats, queries] whose draws differ as much as means over new files would.
+def for_new_files(
+    block: Float[np.ndarray, "repeats queries"], share: float
+) -> Float[np.ndarray, "repeats queries"]:
+    """Return a table whose draws differ as much as means over new files would.
 
     The effects of draws are scaled so that their variance component is that times `inflation`;
     what is left, and every query's mean, stay as they are.

@@ -1,25 +1,27 @@
 """How values over draws x queries follow a level or a predictor: slopes, bins, regression."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 import scipy
+from jaxtyping import Real
 
 from adaptlens.stats import layered
 from adaptlens.stats.intervals import holm
 from adaptlens.stats.layered import Mean
 
-Estimate = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""From the rows and the columns that are kept to the numbers estimated from them."""
-
 
 def slope(
-    values: np.ndarray, x: Sequence[float] | np.ndarray, *, flips: int = 0, seed: int = 0
+    values: Real[np.ndarray, "levels repeats queries"],
+    x: Sequence[float] | Real[np.ndarray, " levels"],
+    *,
+    flips: int = 0,
+    seed: int = 0,
 ) -> Mean:
-    """Return the mean slope of values [levels, repeats, queries] on x [levels].
+    """Return the mean slope of values on x.
 
     The least-squares slope of each draw and query alone, then their mean over both; with x from 0
     to 1 it is the change from the first level to the last.
@@ -33,9 +35,13 @@ def slope(
 
 
 def monotone(
-    values: np.ndarray, x: Sequence[float] | np.ndarray, *, flips: int = 0, seed: int = 0
+    values: Real[np.ndarray, "levels repeats queries"],
+    x: Sequence[float] | Real[np.ndarray, " levels"],
+    *,
+    flips: int = 0,
+    seed: int = 0,
 ) -> Mean:
-    """Return the mean of Spearman's correlation of values [levels, repeats, queries] with x.
+    """Return the mean of Spearman's correlation of values with x.
 
     Of each draw and query alone, then over both: 1 where all rise at every level, however much. A
     draw and query whose values are equal at all levels counts as 0.
@@ -71,8 +77,14 @@ class Bin:
     count: int
 
 
-def bins(y: np.ndarray, x: np.ndarray, num_bins: int, *, level: float = 0.95) -> list[Bin]:
-    """Return the mean of y [repeats, queries] in equally large bins of x [repeats, queries].
+def bins(
+    y: Real[np.ndarray, "repeats queries"],
+    x: Real[np.ndarray, "repeats queries"],
+    num_bins: int,
+    *,
+    level: float = 0.95,
+) -> list[Bin]:
+    """Return the mean of y in equally large bins of x.
 
     Cells of a bin share draws and queries, and not all pairs of these are in it; the interval is
     that of `regression`. It is NaN where a bin holds one draw and one query alone. Cells of equal
@@ -141,9 +153,12 @@ class Predictor:
 
 
 def regression(
-    y: np.ndarray, predictors: Mapping[str, np.ndarray], *, within_queries: bool = False
+    y: Real[np.ndarray, "repeats queries"],
+    predictors: Mapping[str, Real[np.ndarray, "repeats queries"]],
+    *,
+    within_queries: bool = False,
 ) -> list[Predictor]:
-    """Return how y [repeats, queries] follows each standardised predictor [repeats, queries].
+    """Return how y follows each standardised predictor.
 
     Least squares with an intercept. Errors are clustered by draws and by queries (Cameron, Gelbach
     and Miller 2011), each from a jackknife that leaves one out at a time, which holds its level
@@ -200,7 +215,9 @@ def carriers(predictors: Sequence[Predictor], *, alpha: float = 0.05) -> list[st
     return [one.name for one, p in zip(predictors, holm(p_values), strict=True) if p < alpha]
 
 
-def agreement(predictors: Mapping[str, np.ndarray]) -> dict[tuple[str, str], float]:
+def agreement(
+    predictors: Mapping[str, Real[np.ndarray, "repeats queries"]],
+) -> dict[tuple[str, str], float]:
     """Return Spearman's correlation of every two predictors over draws and queries.
 
     NaN where one of them does not vary.
