@@ -17,7 +17,6 @@ from click.testing import CliRunner
 from adaptlens.cells import Cell, by_model
 from adaptlens.cli.main import main
 from adaptlens.engines import Outcome, Silent
-from adaptlens.engines.base_leases import failure, lease, num_events
 from adaptlens.engines.drain import drain
 from adaptlens.engines.on_ray import OnRay
 from adaptlens.engines.processes import Processes
@@ -138,9 +137,9 @@ def test_each_of_two_workers_takes_a_base_of_its_own(folder):
 
 def test_a_worker_without_a_base_of_its_own_helps_where_one_is_drained(folder):
     study, run = made(folder, "helped")
-    held = [lease(run, digest) for digest in bases(study)]
+    held = [run.lease_base(digest) for digest in bases(study)]
     assert None not in held
-    assert [lease(run, digest) for digest in bases(study)] == [None, None]
+    assert [run.lease_base(digest) for digest in bases(study)] == [None, None]
     reporter = Order()
     outcome = drain(study, run, lambda cell: load(f"{folder}/{cell.model['name']}"), reporter)
     assert outcome.finished == 12
@@ -165,13 +164,12 @@ def test_the_lease_of_a_dead_worker_is_void(folder):
     study, run = made(folder, "dead")
     path = run.folder / "leases" / bases(study)[0][:20]
     code = (
-        "import sys; from adaptlens.engines.base_leases import lease\n"
-        "from adaptlens.store import Run\n"
-        "assert lease(Run.open(sys.argv[1]), sys.argv[2]); import os; os._exit(0)"
+        "import os, sys; from adaptlens.store import Run\n"
+        "assert Run.open(sys.argv[1]).lease_base(sys.argv[2]); os._exit(0)"
     )
     subprocess.run([sys.executable, "-c", code, run.folder, bases(study)[0]], check=True)
     assert path.exists()
-    taken = lease(run, bases(study)[0])
+    taken = run.lease_base(bases(study)[0])
     assert taken is not None
     taken.release()
     assert not path.exists()
@@ -273,13 +271,13 @@ def test_a_cell_that_fails_is_left_alone_by_the_other_workers(folder):
         raise RuntimeError("no such device")
 
     name = cell_id(failing.spec())
-    began = num_events(run, name)
+    began = len(run.log(name))
     claim = run.claim(failing.spec())
     assert claim is not None
     claim.fail("RuntimeError: no such device")
-    assert failure(run, name, began) == "RuntimeError: no such device"
+    assert run.failure(name, began) == "RuntimeError: no such device"
     # A later command tries it again.
-    assert failure(run, name, num_events(run, name)) is None
+    assert run.failure(name, len(run.log(name))) is None
     with pytest.raises(RuntimeError):
         drain(study, run, broken, Silent())
     assert run.status().counts["running"] == 0

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adaptlens.engines.base_leases import failure, lease, num_events
 from adaptlens.engines.processes import _log
 from adaptlens.errors import UserError
 from adaptlens.store import Run, cell_id, make_folder, owners, write_atomically
@@ -66,7 +65,7 @@ def every_use(run):
     yield lambda: run.add(SPEC)
     yield lambda: write_tables(run, {})
     yield lambda: run.write_json("tasks/a.json", {})
-    yield lambda: lease(run, "0" * 64)
+    yield lambda: run.lease_base("0" * 64)
     yield lambda: _log(run, 0)
 
 
@@ -150,10 +149,10 @@ def test_a_failure_of_before_is_tried_again_whatever_its_date(run):
     events = [json.loads(line) for line in path.read_text().splitlines()]
     lines = [json.dumps({**event, "time": "2999-01-01T00:00:00+00:00"}) for event in events]
     path.write_text("".join(f"{line}\n" for line in lines))
-    seen = num_events(run, CELL)
-    assert failure(run, CELL, seen) is None
+    seen = len(run.log(CELL))
+    assert run.failure(CELL, seen) is None
     run.claim(SPEC).fail("again")
-    assert failure(run, CELL, seen) == "again"
+    assert run.failure(CELL, seen) == "again"
 
 
 def ahead(run, seconds):

@@ -9,6 +9,7 @@ import safetensors
 
 from adaptlens.errors import UserError
 from adaptlens.store import ClaimLost, Damaged, Run, cell_id
+from adaptlens.store import lease as lease_module
 from adaptlens.store import owners as owners_module
 from adaptlens.store.finished import array_bytes, parse_array
 
@@ -239,7 +240,7 @@ def test_who_lost_a_claim_after_the_heir_finished_changes_nothing(run):
 
 
 def test_the_heartbeat_refreshes_the_claim(run, monkeypatch):
-    monkeypatch.setattr(owners_module, "HEARTBEAT_SECONDS", 0.01)
+    monkeypatch.setattr(lease_module, "HEARTBEAT_SECONDS", 0.01)
     with run.claim(SPEC):
         path = run.cell_folder(CELL) / "claim"
         os.utime(path, (1, 1))

@@ -6,17 +6,15 @@ optimiser state, and the losses are added up, so what one variant does cannot re
 """
 
 import math
-import os
-import resource
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import psutil
 import torch
 from torch import Tensor
 
@@ -28,7 +26,6 @@ from adaptlens.lm.load import LM
 from adaptlens.lm.prefix.forward import is_out_of_memory
 from adaptlens.types import Weights
 
-_STATM = Path("/proc/self/statm")
 _MOST_BLOCK_TOKENS = {"cpu": 4096}
 _MOST_BLOCK_TOKENS_ACCELERATOR = 32768
 _MOST_KEPT_BYTES = 2 * 2**30
@@ -199,14 +196,12 @@ def _backward(
 
 
 def _held_bytes(device: torch.device) -> int:
-    """Return the bytes allocated on an accelerator, or resident on the host where that is told."""
+    """Return the bytes allocated on an accelerator, or resident on the host."""
     if device.type == "cuda":
         return torch.cuda.memory_allocated(device)
     if device.type == "mps":
         return torch.mps.current_allocated_memory()
-    if not _STATM.exists():
-        return 0
-    return int(_STATM.read_text().split()[1]) * resource.getpagesize()
+    return psutil.Process().memory_info().rss
 
 
 def _check_finite(finite: np.ndarray, step: int, names: Sequence[str], recipe: Recipe) -> None:
@@ -261,7 +256,7 @@ def default_block_tokens(lm: LM) -> int:
     if lm.device.type == "cuda":
         memory = torch.cuda.get_device_properties(lm.device).total_memory
     else:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        memory = psutil.virtual_memory().total
     config = lm.model.config.get_text_config()
     # Backward keeps what goes into and comes out of each linear map (parameters / width), and
     # about eight more vectors a layer for norms, activations and the residual stream.

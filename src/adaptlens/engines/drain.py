@@ -8,7 +8,6 @@ from typing import Any
 from adaptlens.canonical import digest
 from adaptlens.cells import Cell, Study, by_model, missing
 from adaptlens.engines import LoadModel, Outcome, Reporter
-from adaptlens.engines.base_leases import failure, holder, is_held, lease, num_events
 from adaptlens.engines.cell import run_cell
 from adaptlens.lm.memory import keep_freed_memory
 from adaptlens.store import ClaimLost, Run, cell_id
@@ -34,19 +33,19 @@ def drain(study: Study, run: Run, load: LoadModel, reporter: Reporter) -> Outcom
     pending = {cell_id(cell.spec()): cell for cell in wanted}
     found_done = len(study.cells) - len(pending)
     reporter.begin(len(study.cells), found_done)
-    seen = {name: num_events(run, name) for name in pending}
+    seen = {name: len(run.log(name)) for name in pending}
     finished = 0
     failed: dict[str, str] = {}
     loaded: dict[str, Any] = {}
     while pending:
-        free = {name: cell for name, cell in pending.items() if not is_held(run, name)}
+        free = {name: cell for name, cell in pending.items() if not run.holder(name)}
         group, held = _next_base(run, free, loaded)
         worked = False
         with held:
             for name in group:
                 cell = pending[name]
                 # What failed elsewhere meanwhile is left alone.
-                claim = None if failure(run, name, seen[name]) else run.claim(cell.spec())
+                claim = None if run.failure(name, seen[name]) else run.claim(cell.spec())
                 if claim is None:
                     continue
                 worked = True
@@ -73,7 +72,7 @@ def drain(study: Study, run: Run, load: LoadModel, reporter: Reporter) -> Outcom
         for name, cell in pending.items():
             if name in failed or run.is_done(name):
                 continue
-            if reason := failure(run, name, seen[name]):
+            if reason := run.failure(name, seen[name]):
                 failed[name] = reason
             else:
                 left[name] = cell
@@ -87,7 +86,7 @@ def drain(study: Study, run: Run, load: LoadModel, reporter: Reporter) -> Outcom
 
 def _holders(run: Run, cells: Iterable[str]) -> str:
     """Return who holds the cells, and until when they do."""
-    return "; ".join(dict.fromkeys(one.said() for name in cells if (one := holder(run, name))))
+    return "; ".join(dict.fromkeys(one.said() for name in cells if (one := run.holder(name))))
 
 
 def _next_base(
@@ -101,7 +100,7 @@ def _next_base(
     }
     # A base that is loaded already comes first: it costs nothing to go on with.
     for base in sorted(groups, key=lambda base: base not in loaded):
-        if taken := lease(run, base):
+        if taken := run.lease_base(base):
             return groups[base], taken
     most = max(groups.values(), key=len, default=[])
     helped = next((groups[base] for base in groups if base in loaded), most)

@@ -4,7 +4,6 @@ import time
 
 from adaptlens.cells import Cell, Study, missing
 from adaptlens.engines import Outcome, Reporter
-from adaptlens.engines.base_leases import failure, is_held, num_events
 from adaptlens.engines.drain import POLL_SECONDS
 from adaptlens.store import Run, cell_id
 
@@ -20,7 +19,7 @@ class Watch:
         self._run, self._reporter = run, reporter
         pending = missing(study.cells, (record.spec for record in run.records()))
         self._pending = {cell_id(cell.spec()): cell for cell in pending}
-        self._seen = {name: num_events(run, name) for name in self._pending}
+        self._seen = {name: len(run.log(name)) for name in self._pending}
         self._total = len(study.cells)
         self._running: set[str] = set()
         self._failed: dict[str, str] = {}
@@ -42,11 +41,11 @@ class Watch:
                 self._pending.pop(name)
                 self.finished += 1
                 self._reporter.finished(cell)
-            elif is_held(self._run, name):
+            elif self._run.holder(name):
                 if name not in self._running:
                     self._running.add(name)
                     self._reporter.started(cell)
-            elif reason := failure(self._run, name, self._seen[name]):
+            elif reason := self._run.failure(name, self._seen[name]):
                 self._pending.pop(name)
                 self._failed[name] = reason
                 self._reporter.failed(cell, reason)

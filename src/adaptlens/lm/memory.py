@@ -1,10 +1,10 @@
 """How much memory a forward pass may take, and what running out of it looks like."""
 
 import ctypes
-import os
 import sys
 from typing import Any
 
+import psutil
 import torch
 
 from adaptlens.lm.architecture import Anatomy
@@ -25,7 +25,7 @@ def default_budget(device: torch.device) -> int:
     elif device.type == "mps":
         free, most = torch.mps.recommended_max_memory(), 4 * _GIB
     else:
-        free, most = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), _GIB
+        free, most = psutil.virtual_memory().free, _GIB
     return min(1 << max(int(free // 2).bit_length() - 1, 26), most)
 
 

@@ -1,19 +1,17 @@
 """What an adapted model costs: training, and one query with and without a cached prompt."""
 
 import inspect
-import resource
-import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from types import TracebackType
 from typing import ClassVar
 
 import numpy as np
+import psutil
 import torch
 
 from adaptlens.lm import score
@@ -183,17 +181,8 @@ class PeakMemory:
         self._watcher.join()
 
     def _watch(self) -> None:
-        read = _resident_reader()
+        process = psutil.Process()
         while True:
-            self.peak_bytes = max(self.peak_bytes, read())
+            self.peak_bytes = max(self.peak_bytes, process.memory_info().rss)
             if self._closed.wait(0.005):
                 return
-
-
-def _resident_reader() -> Callable[[], int]:
-    statm = Path("/proc/self/statm")
-    if statm.exists():
-        page = resource.getpagesize()
-        return lambda: int(statm.read_text().split()[1]) * page
-    unit = 1 if sys.platform == "darwin" else 1024
-    return lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -5,8 +5,8 @@ cell either whole or not done.
 """
 
 from adaptlens.store.atomic import make_folder, write_atomically
+from adaptlens.store.claim import Claim, ClaimLost
 from adaptlens.store.finished import Arrays, Record
-from adaptlens.store.lease import Claim, ClaimLost
 from adaptlens.store.problems import Problem
 from adaptlens.store.runs import FORMAT, CellStatus, Run, Status, cell_id
 from adaptlens.store.sealed import Damaged

@@ -1,14 +1,16 @@
 """One plan at a time: commands with other settings keep off a run that is worked on."""
 
 import os
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from adaptlens.errors import UserError
 from adaptlens.store.atomic import make_folder, remove, writing
 from adaptlens.store.layout import LOCK
-from adaptlens.store.owners import Heartbeat, Owner, create_claim, live_owner, locked
+from adaptlens.store.lease import Lease
+from adaptlens.store.owners import live_owner, locked
 
 FOLDER = "commands"
 _DIGITS = 20
@@ -27,8 +29,7 @@ def working(run: Path, plan: str) -> Iterator[None]:
     """
     folder = run / FOLDER
     make_folder(folder)
-    owner = Owner.this_process()
-    path = folder / f"{plan[:_DIGITS]}.{owner.token}"
+    path = folder / f"{plan[:_DIGITS]}.{uuid.uuid4().hex}"
     with locked(run / LOCK) as now, writing(path):
         for name in sorted(os.listdir(folder)):
             other = live_owner(folder / name, now)
@@ -39,12 +40,6 @@ def working(run: Path, plan: str) -> Iterator[None]:
                     f"run '{run}' is being worked on with other settings by {other.said()}; wait "
                     "for it, or give this command a folder of its own (--out)."
                 )
-        create_claim(path, owner)
-    heartbeat = Heartbeat(path)
-    try:
+        lease = Lease(path, run / LOCK)
+    with lease:
         yield
-    finally:
-        heartbeat.stop()
-        # A mark that the disk does not let go of ends with its process.
-        with suppress(OSError, UserError):
-            remove(path)

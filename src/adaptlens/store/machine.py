@@ -3,8 +3,12 @@
 import functools
 import os
 import socket
-import subprocess
 from pathlib import Path
+
+import psutil
+
+_GONE = (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+_STOPPED = (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
 
 
 @functools.cache
@@ -18,32 +22,26 @@ def machine() -> str:
 
 
 def process_start(pid: int) -> str:
-    """Return when the process started, or "" where no such process runs."""
+    """Return when the process started, or "" where no such process runs.
+
+    In clock ticks since boot, which setting the clock does not change, where the system counts so
+    (Linux); else in hundredths of a second since 1970.
+    """
     try:
-        state, start = _stat(pid)
-    except FileNotFoundError:
-        return "" if Path("/proc/self/stat").exists() else _by_ps(pid, "lstart")
-    except ProcessLookupError:
+        process = psutil.Process(pid)
+        if process.status() in _GONE:
+            return ""
+        if not psutil.LINUX:
+            return str(round(100 * process.create_time()))
+        since_boot = process.create_time() - psutil.boot_time()
+    except psutil.NoSuchProcess:
         return ""
-    return "" if state in "ZX" else start
+    return str(round(since_boot * os.sysconf("SC_CLK_TCK")))
 
 
 def is_stopped(pid: int) -> bool:
     """Say whether the process is stopped, by a signal or a debugger, and so does nothing."""
     try:
-        return _stat(pid)[0] in "Tt"
-    except OSError:
-        return not Path("/proc/self/stat").exists() and _by_ps(pid, "state").startswith("T")
-
-
-def _stat(pid: int) -> tuple[str, str]:
-    """Return a process's state, one letter, and when it started, from /proc."""
-    stat = Path(f"/proc/{pid}/stat").read_text()
-    # The second field is the program's name in brackets and may itself hold spaces and brackets.
-    fields = stat.rpartition(")")[2].split()
-    return fields[0], fields[19]
-
-
-def _by_ps(pid: int, field: str) -> str:
-    command = ["ps", "-o", f"{field}=", "-p", str(pid)]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+        return psutil.Process(pid).status() in _STOPPED
+    except psutil.NoSuchProcess:
+        return False

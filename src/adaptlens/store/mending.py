@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from adaptlens.store.atomic import remove, writing
+from adaptlens.store.claim import CLAIM, leftovers, remove_leftovers
 from adaptlens.store.events import LOG, read_events
 from adaptlens.store.layout import (
     LOCK,
@@ -15,7 +16,6 @@ from adaptlens.store.layout import (
     set_aside,
     stale_temporaries,
 )
-from adaptlens.store.lease import leftovers, remove_leftovers
 from adaptlens.store.owners import live_owner, locked
 from adaptlens.store.problems import cell_damage, cell_problems
 from adaptlens.store.sealed import Damaged
@@ -65,7 +65,7 @@ def _mend_cell(run: Path, folder: Path, *, thorough: bool) -> list[str]:
         return []
     with locked(run / LOCK) as now:
         # Under the lock nobody takes or gives back the cell; until it was had, somebody may have.
-        if live_owner(folder / "claim", now) is not None or _stamp(folder) != stamp:
+        if live_owner(folder / CLAIM, now) is not None or _stamp(folder) != stamp:
             return []
         if damage is not None and (stamp or _damage(folder, thorough=False)):
             return [_sentence(run, damage.path, damage.reason, set_aside(run, folder))]

@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import socket
-import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -23,7 +22,6 @@ from adaptlens.store.atomic import STALE_SECONDS, read_bytes, write_new, writing
 from adaptlens.store.links import refuse_links
 from adaptlens.store.machine import is_stopped, machine, process_start
 
-HEARTBEAT_SECONDS = 15.0
 LOCK_SAID_SECONDS = 3.0
 """After so long it is said who has the lock that is waited for."""
 LOCK_SECONDS = 120.0
@@ -91,7 +89,7 @@ def read_owner(claim: Path) -> Owner | None:
         return None
     texts = (owner.host, owner.machine, owner.process_start, owner.token)
     known = all(isinstance(text, str) for text in texts)
-    return owner if known and type(owner.pid) is int else None
+    return owner if known and type(owner.pid) is int and owner.pid > 0 else None
 
 
 def live_owner(claim: Path, now: float) -> Owner | None:
@@ -119,7 +117,7 @@ def live_owner(claim: Path, now: float) -> Owner | None:
     return owner if owner.is_live(silent_seconds) else None
 
 
-def create_claim(claim: Path, owner: Owner) -> None:
+def write_owner(claim: Path, owner: Owner) -> None:
     """Create the claim file; FileExistsError where there is one."""
     write_new(claim, json.dumps(asdict(owner)).encode())
 
@@ -196,28 +194,3 @@ def _holder(lock: Path) -> str:
     stopped = owner.machine == machine() and is_stopped(owner.pid)
     hint = f" (stopped: kill -CONT {owner.pid} lets it go on)" if stopped else ""
     return f"process {owner.pid} on {owner.host}{hint}"
-
-
-class Heartbeat:
-    """Refreshes the time of a claim file from a thread until stopped."""
-
-    def __init__(self, claim: Path) -> None:
-        """Start refreshing the claim file, which must exist."""
-        refuse_links(claim)
-        self._descriptor = os.open(claim, os.O_RDWR | os.O_NOFOLLOW)
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
-        self._thread.start()
-
-    def _beat(self) -> None:
-        # The descriptor, not the path: after a takeover the path is another process's claim.
-        while not self._stopped.wait(HEARTBEAT_SECONDS):
-            with suppress(OSError):
-                os.utime(self._descriptor)
-
-    def stop(self) -> None:
-        """Stop refreshing; a second call does nothing."""
-        if not self._stopped.is_set():
-            self._stopped.set()
-            self._thread.join()
-            os.close(self._descriptor)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from adaptlens.store.claim import OWN_FILES, leftovers
 from adaptlens.store.events import read_events, was_finished
 from adaptlens.store.finished import file_digest, read_result, read_spec
-from adaptlens.store.lease import OWN_FILES, leftovers
 from adaptlens.store.links import link_refused
 from adaptlens.store.sealed import Damaged
 

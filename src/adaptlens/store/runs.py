@@ -12,16 +12,18 @@ from typing import Any, Literal
 from adaptlens.canonical import canonical_json, digest
 from adaptlens.errors import UserError
 from adaptlens.store.atomic import make_folder, sync_folder, write_atomically, writing
+from adaptlens.store.claim import CLAIM, Claim, leftovers, remove_leftovers
 from adaptlens.store.events import last_outcome, read_events
 from adaptlens.store.finished import ID_DIGITS, Record, read_record, read_spec
 from adaptlens.store.layout import (
+    LOCK,
     cell_folders,
     is_of_a_new_run,
     is_of_a_run,
     run_problems,
     set_aside,
 )
-from adaptlens.store.lease import Claim, leftovers, remove_leftovers
+from adaptlens.store.lease import Lease
 from adaptlens.store.links import CELLS, MARKER, link_refused, refuse_links
 from adaptlens.store.mending import mend
 from adaptlens.store.owners import Owner, live_owner, locked
@@ -222,14 +224,40 @@ class Run:
         folder = self.cell_folder(cell)
         if self.is_done(cell) and not leftovers(folder, done=True, now=time.time()):
             return None
-        with locked(self.folder / "lock") as now:
-            if self._live_owner(cell, now) is not None:
+        with locked(self.folder / LOCK) as now:
+            if self.holder(cell, now) is not None:
                 return None
             done = self.is_done(cell)
             self.add(spec)
             with writing(folder):
                 remove_leftovers(folder, done=done, now=now)
-            return None if done else Claim(folder, self.folder / "lock")
+            return None if done else Claim(folder, self.folder / LOCK)
+
+    def holder(self, cell: str, now: float | None = None) -> Owner | None:
+        """Return the live process that works on the cell, or None.
+
+        Args:
+            cell: the cell's id.
+            now: the present time by the clock of the disk; None asks this machine's.
+        """
+        return live_owner(self.cell_folder(cell) / CLAIM, time.time() if now is None else now)
+
+    def lease_base(self, base: str) -> Lease | None:
+        """Return the right to drain a base model's cells, or None where a live process has it.
+
+        A courtesy, so that two workers do not load one base while another waits; that no cell is
+        done twice is what claims are for.
+
+        Args:
+            base: the digest of the model that the cells name.
+
+        Raises:
+            UserError: the run cannot be written.
+        """
+        path = self.folder / "leases" / base[:ID_DIGITS]
+        make_folder(path.parent)
+        with locked(self.folder / LOCK) as now:
+            return None if live_owner(path, now) else Lease(path, self.folder / LOCK)
 
     def read(self, cell: str) -> Record:
         """Return the record of a finished cell.
@@ -270,6 +298,20 @@ class Run:
         """
         return read_events(self.cell_folder(cell))
 
+    def failure(self, cell: str, seen: int) -> str | None:
+        """Return why the cell failed, in one line, if that was its latest event.
+
+        So workers leave alone what one of them found not to work; a later command tries it again.
+
+        Args:
+            cell: the cell's id.
+            seen: so many of its events are from before, and do not count, whatever their dates.
+        """
+        last = last_outcome(self.log(cell)[seen:])
+        if last is None or last["event"] != "failed":
+            return None
+        return (str(last.get("error", "")).strip().splitlines() or ["it did not say why"])[-1]
+
     def status(self) -> Status:
         """Return where every cell stands. Only reads, so a read-only folder will do."""
         return Status(tuple(self._cell_status(cell) for cell in self.cells()))
@@ -288,16 +330,13 @@ class Run:
             # A link: what lies behind it is not looked at.
             return [Problem("", str(self.folder), str(error))]
         for folder in folders:
-            held = self._live_owner(folder.name, now) is not None
+            held = self.holder(folder.name, now) is not None
             found += cell_problems(folder, held=held, now=now)
         return found
 
-    def _live_owner(self, cell: str, now: float) -> Owner | None:
-        return live_owner(self.cell_folder(cell) / "claim", now)
-
     def _cell_status(self, cell: str) -> CellStatus:
         done = self.is_done(cell)
-        owner = None if done else self._live_owner(cell, time.time())
+        owner = None if done else self.holder(cell)
         if owner is not None:
             return CellStatus(cell, "running", owner.host, owner.pid)
         damage = cell_damage(self.cell_folder(cell), done=done)
