@@ -202,6 +202,34 @@ def test_a_prefix_that_does_not_fit_is_cached_in_smaller_pieces(monkeypatch):
     assert work.halvings > 0
 
 
+def test_a_prefix_of_which_no_token_fits_is_named(monkeypatch):
+    lm, requests = tiny.tiny_lm("llama"), forest()
+
+    def never(*_):
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(walk, "_fill", never)
+    with pytest.raises(
+        UserError, match=r"a shared prefix of \d+ tokens does not fit the memory of"
+    ):
+        score(lm, requests)
+
+
+def test_logits_that_do_not_fit_are_read_in_halves(monkeypatch):
+    lm, requests, sizes = tiny.tiny_lm("llama"), forest(), []
+    wanted, whole = score(lm, requests), forward.logits
+
+    def cramped(parts, final, weights, readers):
+        sizes.append(len(final))
+        if len(final) > 3:
+            raise torch.OutOfMemoryError("out of memory")
+        return whole(parts, final, weights, readers)
+
+    monkeypatch.setattr(forward, "logits", cramped)
+    assert_same(score(lm, requests), wanted, requests)
+    assert max(sizes) > 3
+
+
 def test_a_single_request_that_does_not_fit_the_memory_is_named(monkeypatch):
     lm = tiny.tiny_lm("llama")
 

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,7 +24,7 @@ from adaptlens.adapt.batches import PLAIN, Block, Counts, Lesson, choose_width, 
 from adaptlens.adapt.optimizer import AdamW, Recipe
 from adaptlens.errors import UserError
 from adaptlens.lm.load import LM
-from adaptlens.lm.prefix.forward import is_out_of_memory
+from adaptlens.lm.memory import attempt, does_not_fit
 from adaptlens.types import Weights
 
 _MOST_BLOCK_TOKENS = {"cpu": 4096}
@@ -146,15 +147,13 @@ def train(
             width = PLAIN if trainable.dropout else choose_width(lm, batches)
         if chosen != before:
             blocks = lay_out(batches, width, block_tokens=block_tokens, device=lm.device)
-        while True:
-            try:
-                losses, held_bytes = _backward(lm, trainable, blocks, optimiser.gradients, step)
-                break
-            except RuntimeError as error:
-                if not is_out_of_memory(error) or block_tokens < 2:
-                    raise
-                block_tokens //= 2
-                blocks = lay_out(batches, width, block_tokens=block_tokens, device=lm.device)
+        run = partial(_backward, lm, trainable, gradients=optimiser.gradients, step=step)
+        while (done := attempt(partial(run, blocks), lm.device)) is None:
+            if block_tokens < 2:
+                raise does_not_fit("training on one row at a time does not fit", lm.device)
+            block_tokens //= 2
+            blocks = lay_out(batches, width, block_tokens=block_tokens, device=lm.device)
+        losses, held_bytes = done
         curve[step, :active] = losses.cpu().numpy()
         _check_finite(np.isfinite(curve[step, :active]), step, names, recipe)
         optimiser.step(step, active)

@@ -9,10 +9,9 @@ import torch
 from transformers import GenerationConfig
 from transformers.cache_utils import Cache, DynamicLayer
 
-from adaptlens.errors import UserError
 from adaptlens.lm.finite import check_finite
 from adaptlens.lm.load import LM
-from adaptlens.lm.memory import default_budget, is_out_of_memory
+from adaptlens.lm.memory import default_budget, halving
 from adaptlens.lm.prefix.boundaries import Request
 from adaptlens.lm.prefix.cache import RowsLayer
 from adaptlens.lm.prefix.forward import Progress
@@ -127,24 +126,12 @@ class _Writer:
     ) -> None:
         """Continue at most `rows` prompts at a time; where memory runs out, half as many."""
         numbers = sorted(numbers, key=lambda n: -len(self.prompts[n]))
-        rows = max(rows, 1)
-        while numbers:
-            some = numbers[:rows]
-            try:
-                self.batch(some, layers, prefix)
-            except RuntimeError as error:
-                if not is_out_of_memory(error):
-                    raise
-                if rows == 1:
-                    raise UserError(
-                        f"generating after a single prompt of {len(self.prompts[some[0]])} tokens "
-                        f"does not fit the memory of {self.lm.device}; use shorter prompts, a "
-                        "smaller dtype or a smaller model."
-                    ) from error
-                self.work.halvings += 1
-                rows = max(len(some) // 2, 1)
-                continue
-            numbers = numbers[rows:]
+        longest = max((len(self.prompts[n]) for n in numbers), default=0)
+        what = f"generating after a single prompt of up to {longest} tokens does not fit"
+        for chunk in halving(len(numbers), rows, self.lm.device, what):
+            with chunk as (low, high):
+                self.batch(numbers[low:high], layers, prefix)
+            self.work.halvings += chunk.ran_out
 
     def batch(self, numbers: list[int], layers: list[DynamicLayer], prefix: int) -> None:
         """Continue prompts, one a row, until every one has ended."""

@@ -1,13 +1,18 @@
-"""How much memory a forward pass may take, and what running out of it looks like."""
+"""How much memory a forward pass may take, and what is done where it runs out."""
 
 import ctypes
 import sys
-from typing import Any
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Any, TypeVar
 
 import psutil
 import torch
 
+from adaptlens.errors import UserError
 from adaptlens.lm.architecture import Anatomy
+
+T = TypeVar("T")
 
 # More tokens a pass than this gain nothing: a processor's caches overflow, an accelerator is full.
 _MOST_TOKENS = {"cpu": 2048, "cuda": 32768, "mps": 8192}
@@ -29,7 +34,78 @@ def default_budget(device: torch.device) -> int:
     return min(1 << max(int(free // 2).bit_length() - 1, 26), most)
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
+class Chunk:
+    """Some of the things to run; a context that ends quietly where memory runs out."""
+
+    def __init__(self, low: int, high: int) -> None:
+        """Stand for the things from number `low` to `high` - 1."""
+        self.low, self.high, self.ran_out = low, high, False
+
+    def __enter__(self) -> tuple[int, int]:
+        return self.low, self.high
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        self.ran_out = isinstance(error, RuntimeError) and _is_out_of_memory(error)
+        return self.ran_out
+
+
+def halving(count: int, most: int, device: torch.device, too_large: str) -> Iterator[Chunk]:
+    """Yield chunks of 0 to `count` in order; one that runs out of memory again, half as large.
+
+    What is done in a chunk before memory runs out is not undone, and is done anew.
+
+    Args:
+        count: how many things there are to run.
+        most: how many to run at once; 1 where it is less.
+        device: whose memory it is.
+        too_large: says of a single thing that it "does not fit".
+
+    Raises:
+        UserError: memory ran out for a single thing.
+    """
+    low, most = 0, max(most, 1)
+    while low < count:
+        chunk = Chunk(low, min(low + most, count))
+        yield chunk
+        if not chunk.ran_out:
+            low = chunk.high
+            continue
+        _free(device)
+        most = (chunk.high - low) // 2
+        if not most:
+            raise does_not_fit(too_large, device)
+
+
+def attempt(run: Callable[[], T], device: torch.device) -> T | None:
+    """Return what `run` returns, or None where memory ran out, which is then free again."""
+    try:
+        return run()
+    except RuntimeError as error:
+        if not _is_out_of_memory(error):
+            raise
+    # Only now is nothing left of the failed call that would hold on to memory.
+    _free(device)
+    return None
+
+
+def does_not_fit(what: str, device: torch.device) -> UserError:
+    """Return the error that says what "does not fit" the memory, and the way out."""
+    return UserError(
+        f"{what} the memory of {device}; use shorter prompts, a smaller dtype or a smaller model."
+    )
+
+
+def _free(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
     """Whether an error says that an allocation failed, on whichever device."""
     if isinstance(error, torch.OutOfMemoryError):
         return True

@@ -10,7 +10,7 @@ from adaptlens.errors import UserError
 from adaptlens.lm.finite import not_finite
 from adaptlens.lm.generate import generate
 from adaptlens.lm.load import LM
-from adaptlens.lm.memory import default_budget, is_out_of_memory
+from adaptlens.lm.memory import default_budget, halving
 from adaptlens.lm.prefix.boundaries import Request, encode
 from adaptlens.lm.prefix.forward import Found, Progress, read
 from adaptlens.lm.prefix.walk import Work
@@ -132,22 +132,15 @@ def _logprob(found: Found, nodes: np.ndarray, targets: np.ndarray, budget_bytes:
     by_node = np.argsort(nodes, kind="stable")
     in_order = nodes[by_node]
     # Logits in the model's format, then in float32, and the exponentials under their sum.
-    vocab = found.logits(0, 1).shape[1]
-    chunk = max(budget_bytes // (12 * vocab), 1)
-    low = 0
-    while low < found.num_nodes:
-        high = min(low + chunk, found.num_nodes)
-        try:
+    first = found.logits(0, 1)
+    vocab, device = first.shape[1], first.device
+    most, what = budget_bytes // (12 * vocab), f"logits over a vocabulary of {vocab} do not fit"
+    for chunk in halving(found.num_nodes, most, device, what):
+        with chunk as (low, high):
             logits = found.logits(low, high).float()
             total = logits.logsumexp(dim=-1)
-        except RuntimeError as error:
-            if not is_out_of_memory(error) or chunk == 1:
-                raise
-            chunk //= 2
-            continue
-        some = by_node[np.searchsorted(in_order, low) : np.searchsorted(in_order, high)]
-        at = torch.from_numpy(nodes[some] - low).to(logits.device)
-        which = torch.from_numpy(targets[some]).to(logits.device)
-        out[some] = (logits[at, which] - total[at]).double().cpu().numpy()
-        low = high
+            some = by_node[np.searchsorted(in_order, low) : np.searchsorted(in_order, high)]
+            at = torch.from_numpy(nodes[some] - low).to(logits.device)
+            which = torch.from_numpy(targets[some]).to(logits.device)
+            out[some] = (logits[at, which] - total[at]).double().cpu().numpy()
     return out

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adaptlens.errors import UserError
 from adaptlens.lm.architecture import Anatomy
 from adaptlens.lm.finite import check_finite
 from adaptlens.lm.load import LM
@@ -166,17 +165,6 @@ def _metrics(logits: Tensor, tokens: Tensor, clean_logs: Tensor, owner: Tensor) 
     )
 
 
-def halved(count: int, seq: int, device: torch.device) -> int:
-    """Return how many to try at once after memory ran out for `count`.
-
-    Raises:
-        UserError: that was one.
-    """
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-    if count == 1:
-        raise UserError(
-            f"two runs of {seq} tokens do not fit the memory of {device}; expected room for an "
-            "unpatched and a patched one: use shorter prompts, a smaller dtype or a smaller model."
-        )
-    return count // 2
+def two_runs(seq: int) -> str:
+    """Return what does not fit the memory where one patch at a time does not."""
+    return f"two runs of {seq} tokens do not fit"

@@ -13,7 +13,7 @@ from adaptlens.errors import UserError, unknown
 from adaptlens.lm.architecture import Anatomy
 from adaptlens.lm.hooks import Recorded, visiting
 from adaptlens.lm.load import LM
-from adaptlens.lm.memory import default_budget, is_out_of_memory, pass_tokens
+from adaptlens.lm.memory import default_budget, halving, pass_tokens
 from adaptlens.lm.prefix.forward import Progress
 from adaptlens.lm.prefix.walk import in_place, parted, routed
 from adaptlens.lm.units import Direction, Pair, UnitKind
@@ -162,22 +162,14 @@ def each_batch(
     done = 0
     with torch.inference_mode(False), torch.enable_grad():
         for (variant, seq, start), numbers in sorted(groups.items()):
-            most, low = _most_pairs(parts, seq, start, budget), 0
-            while low < len(numbers):
-                some = numbers[low : low + most]
-                batch = _batch(lm, pairs, some, direction, start)
-                try:
-                    with in_place(weights, variant), routed(weights, [variant]):
-                        take(batch)
-                except RuntimeError as error:
-                    if not is_out_of_memory(error):
-                        raise
-                    most = _fewer(len(some), seq, lm.device)
-                    continue
-                low += len(some)
-                done += len(some)
-                if progress is not None:
-                    progress(done, len(pairs))
+            most = _most_pairs(parts, seq, start, budget)
+            what = f"a prompt of {seq} tokens and its gradients do not fit"
+            for chunk in halving(len(numbers), most, lm.device, what):
+                with chunk as (low, high), in_place(weights, variant), routed(weights, [variant]):
+                    take(_batch(lm, pairs, numbers[low:high], direction, start))
+                    done += high - low
+                    if progress is not None:
+                        progress(done, len(pairs))
 
 
 def _batch(
@@ -209,14 +201,3 @@ def _most_pairs(parts: Anatomy, seq: int, start: int, budget_bytes: int) -> int:
     a_pair += (seq - start) * seq * (1 + size) + 12 * parts.vocab
     most = pass_tokens(parts, 0, seq, budget_bytes) // seq
     return int(max(min(budget_bytes // a_pair, most), 1))
-
-
-def _fewer(count: int, seq: int, device: torch.device) -> int:
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-    if count == 1:
-        raise UserError(
-            f"a prompt of {seq} tokens and its gradients do not fit the memory of {device}; "
-            "expected room for one: use shorter prompts, a smaller dtype or a smaller model."
-        )
-    return count // 2

@@ -13,8 +13,8 @@ from adaptlens.errors import UserError
 from adaptlens.lm.architecture import Anatomy
 from adaptlens.lm.hooks import Recorded, Replacement
 from adaptlens.lm.load import LM
-from adaptlens.lm.memory import default_budget, is_out_of_memory, pass_tokens
-from adaptlens.lm.patching.effects import halved
+from adaptlens.lm.memory import default_budget, halving, pass_tokens
+from adaptlens.lm.patching.effects import two_runs
 from adaptlens.lm.patching.patch import unit_means
 from adaptlens.lm.patching.whole import read_whole
 from adaptlens.lm.prefix.forward import Progress
@@ -203,31 +203,22 @@ def _read(
         groups.setdefault((variant, len(reading.ids)), []).append(n)
     done = 0
     for (variant, seq), numbers in sorted(groups.items()):
-        low, most = 0, len(numbers)
-        while low < len(numbers):
-            some = numbers[low : low + most]
+        with attending(parts, lambda *_: None):
+            most = pass_tokens(parts, 0, seq, budget) // seq
+        what = f"a prompt of {seq} tokens and what it attends to do not fit"
+        for chunk in halving(len(numbers), most, lm.device, what):
+            some = numbers[chunk.low : chunk.high]
 
             def see(layer: int, shares: Tensor, some: Sequence[int] = some) -> None:
                 found[some, :, layer] = reduce(some, shares).cpu().numpy()
 
-            with attending(parts, see):
-                fitting = max(pass_tokens(parts, 0, seq, budget) // seq, 1)
-                if fitting < len(some):
-                    most = fitting
-                    continue
+            with chunk, attending(parts, see):
                 ids = torch.tensor([readings[n].ids for n in some], device=lm.device)
-                try:
-                    with in_place(weights, variant), routed(weights, [variant]):
-                        read_whole(parts, ids)
-                except RuntimeError as error:
-                    if not is_out_of_memory(error):
-                        raise
-                    most = halved(len(some), seq, lm.device)
-                    continue
-            low += len(some)
-            done += len(some)
-            if progress is not None:
-                progress(done, len(readings))
+                with in_place(weights, variant), routed(weights, [variant]):
+                    read_whole(parts, ids)
+                done += len(some)
+                if progress is not None:
+                    progress(done, len(readings))
     return found
 
 
@@ -285,7 +276,6 @@ def vector_effects(
         at = torch.zeros(1, seq, dtype=torch.bool, device=lm.device)
         at[:, -1] = True
         rows = min(pass_tokens(parts, 0, seq, budget) // seq, budget // (12 * parts.vocab))
-        low, most = 0, max(rows - 1, 1)
         with in_place(weights, variant), routed(weights, [variant]):
             _, outputs = read_whole(parts, ids, where)
             moved = {
@@ -296,21 +286,14 @@ def vector_effects(
             def values(kind: UnitKind, layer: int, moved: Recorded = moved) -> Tensor:
                 return moved[kind, layer]
 
-            while low < len(heads):
-                # The first row stays as it is: differences are within one batch.
-                sets = [(), *((head,) for head in heads[low : low + most])]
-                try:
+            for chunk in halving(len(heads), rows - 1, lm.device, two_runs(seq)):
+                with chunk as (low, high):
+                    # The first row stays as it is: differences are within one batch.
+                    sets = [(), *((head,) for head in heads[low:high])]
                     with Replacement(parts, sets, at, values).installed():
                         final, _ = read_whole(parts, ids.expand(len(sets), -1))
                     logs = parts.logits(final).float().log_softmax(-1)[:, asked[n].answer]
-                except RuntimeError as error:
-                    if not is_out_of_memory(error):
-                        raise
-                    most = halved(len(sets) - 1, seq, lm.device)
-                    continue
-                found = (logs[1:] - logs[0]).cpu().numpy()
-                effects[n, low : low + len(found)] = found
-                low += len(found)
+                    effects[n, low:high] = (logs[1:] - logs[0]).cpu().numpy()
         if progress is not None:
             progress(done, len(asked))
     return effects.reshape(len(asked), parts.num_layers, parts.num_heads)

@@ -9,14 +9,15 @@ the patched ones start out as copies of it.
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from adaptlens.lm.hooks import Recorded, Replacement, recording
-from adaptlens.lm.memory import is_out_of_memory, pass_tokens
-from adaptlens.lm.patching.effects import Answers, Question, halved
+from adaptlens.lm.memory import attempt, does_not_fit, halving, pass_tokens
+from adaptlens.lm.patching.effects import Answers, Question, two_runs
 from adaptlens.lm.patching.suffix import Stretch, Suffix
 from adaptlens.lm.prefix.trie import common, sort
 from adaptlens.lm.prefix.walk import last_mlp_at, routed
@@ -60,17 +61,16 @@ def run_sweep(numbers: Sequence[int], asked: Sequence[Answers]) -> None:
     if not numbers:
         return
     questions = [answers.question for answers in asked]
-    question = questions[0]
+    question, device = questions[0], questions[0].lm.device
     with routed(question.weights, [question.variant(numbers[0])]):
         waiting = _grouped(questions, numbers)
         while waiting:
             group = waiting.pop(0)
-            try:
-                read = _baselines(group, asked)
-            except RuntimeError as error:
-                if not is_out_of_memory(error):
-                    raise
-                half = halved(len(group), len(question.pairs[group[0]].clean), question.lm.device)
+            read = attempt(partial(_baselines, group, asked), device)
+            if read is None:
+                if len(group) == 1:
+                    raise does_not_fit(two_runs(len(question.pairs[group[0]].clean)), device)
+                half = len(group) // 2
                 waiting[:0] = [group[:half], group[half:]]
                 continue
             for answers in asked:
@@ -289,25 +289,19 @@ class _Sweep:
                 return recorded[kind, layer]
             return question.constant(kind, layer, numbers[0], self.site)
 
-        most = max(tokens // (seq * len(pairs)) - 1, 1)
-        while order:
-            which = order[:most]
+        most, what = tokens // (seq * len(pairs)) - 1, two_runs(len(pairs[0].clean))
+        for chunk in halving(len(order), most, device, what):
+            which = order[chunk.low : chunk.high]
             sets = [(), *(question.sets[s] for s in which)]
             growth = [1 + sum(layer_of[s] <= layer for s in which) for layer in range(depth)]
-            try:
+            with chunk:
                 with (
                     Replacement(question.parts, sets, at.to(device), values).installed(),
                     _last_tokens_only(question, len(sets), seq, last - first),
                 ):
                     final = Suffix(question.parts, ids, first, seq, before, growth).run(last)
-            except RuntimeError as error:
-                if not is_out_of_memory(error):
-                    raise
-                most = halved(len(which), len(pairs[0].clean), device)
-                continue
-            ends = final[torch.arange(len(pairs), device=device), :, last - first]
-            self.answers.patched(numbers, self.site, which, ends, clean_logs)
-            order = order[len(which) :]
+                ends = final[torch.arange(len(pairs), device=device), :, last - first]
+                self.answers.patched(numbers, self.site, which, ends, clean_logs)
 
     def _of_chosen(self, stretch: Stretch) -> Stretch:
         rows = list(self.chosen)

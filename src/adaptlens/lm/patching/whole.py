@@ -7,8 +7,8 @@ from torch import Tensor
 
 from adaptlens.lm.architecture import Anatomy
 from adaptlens.lm.hooks import Recorded, Replacement, recording
-from adaptlens.lm.memory import is_out_of_memory, pass_tokens
-from adaptlens.lm.patching.effects import Answers, halved
+from adaptlens.lm.memory import halving, pass_tokens
+from adaptlens.lm.patching.effects import Answers, two_runs
 from adaptlens.lm.prefix.walk import routed
 from adaptlens.lm.units import UnitKind
 
@@ -37,21 +37,14 @@ def run_whole(number: int, answers: Answers) -> None:
                     return other[kind, layer]
                 return question.constant(kind, layer, number, site)
 
-            low, most = 0, max(pass_tokens(parts, 0, seq, question.budget_bytes) // seq - 1, 1)
-            while low < len(question.sets):
-                which = range(low, min(low + most, len(question.sets)))
-                sets = [(), *(question.sets[s] for s in which)]
-                try:
+            most = pass_tokens(parts, 0, seq, question.budget_bytes) // seq - 1
+            for chunk in halving(len(question.sets), most, device, two_runs(seq)):
+                with chunk as (low, high):
+                    sets = [(), *question.sets[low:high]]
                     with Replacement(parts, sets, at, values).installed():
                         ids = both[question.base].expand(len(sets), -1)
                         final, _ = read_whole(parts, ids)
-                except RuntimeError as error:
-                    if not is_out_of_memory(error):
-                        raise
-                    most = halved(len(which), seq, device)
-                    continue
-                answers.patched([number], site, which, final[None], clean_logs)
-                low = which.stop
+                    answers.patched([number], site, range(low, high), final[None], clean_logs)
 
 
 def read_whole(

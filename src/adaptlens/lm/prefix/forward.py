@@ -18,7 +18,7 @@ from adaptlens.errors import UserError
 from adaptlens.lm.architecture import Anatomy
 from adaptlens.lm.hooks import Recorded, visiting
 from adaptlens.lm.load import LM
-from adaptlens.lm.memory import default_budget, is_out_of_memory, pass_tokens
+from adaptlens.lm.memory import attempt, default_budget, does_not_fit, pass_tokens
 from adaptlens.lm.prefix.attention import can_split, split
 from adaptlens.lm.prefix.cache import frozen
 from adaptlens.lm.prefix.schedule import row_width
@@ -195,21 +195,14 @@ class _Reader:
         Raises:
             UserError: memory ran out for a single sequence.
         """
-        try:
-            return forward()
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-        self.work.halvings += 1
-        if self.lm.device.type == "cuda":
-            torch.cuda.empty_cache()
-        if len(numbers) == 1:
-            raise UserError(
-                f"a single request of {len(self.sequences[numbers[0]])} tokens does not fit the "
-                f"memory of {self.lm.device}; use shorter prompts, a smaller dtype or a smaller "
-                "model."
-            )
-        return None
+        found = attempt(forward, self.lm.device)
+        if found is None:
+            self.work.halvings += 1
+            if len(numbers) == 1:
+                tokens = len(self.sequences[numbers[0]])
+                what = f"a single request of {tokens} tokens does not fit"
+                raise does_not_fit(what, self.lm.device)
+        return found
 
     def hand_out(self, found: Found) -> None:
         """Give the states to the caller and tell how far it is."""

@@ -13,7 +13,7 @@ from adaptlens.errors import UserError
 from adaptlens.lm.architecture import Anatomy
 from adaptlens.lm.kept import keeping
 from adaptlens.lm.load import LM
-from adaptlens.lm.memory import is_out_of_memory
+from adaptlens.lm.memory import halving
 from adaptlens.lm.prefix.cache import copied
 from adaptlens.lm.prefix.schedule import Stage, plan
 from adaptlens.types import Weights
@@ -216,27 +216,18 @@ class _Walker:
         parts, device = self.lm.anatomy, self.lm.device
         assert parts is not None
         layers = copied(above) or [DynamicLayer() for _ in parts.layers]
-        piece, done = _PIECE_TOKENS, 0
         nothing = torch.zeros(0, dtype=torch.long, device=device)
-        while done < len(ids):
-            part = torch.tensor([ids[done : done + piece]], device=device)
-            grown = copied(layers)
-            try:
-                with (
-                    routed(self.weights, [variant]),
-                    last_mlp_at(parts, nothing, self.weights),
-                ):
-                    _fill(parts, part, start + done, Cache(layers=[*grown]))
-            except RuntimeError as error:
-                if not is_out_of_memory(error) or piece == 1:
-                    raise
-                piece //= 2
-                self.work.halvings += 1
-                continue
-            layers = grown
-            done += part.shape[1]
-            self.work.forwards += 1
-            self.work.tokens_computed += part.shape[1]
+        what = f"a shared prefix of {start + len(ids)} tokens does not fit"
+        for chunk in halving(len(ids), _PIECE_TOKENS, device, what):
+            with chunk as (low, high):
+                grown = copied(layers)
+                with routed(self.weights, [variant]), last_mlp_at(parts, nothing, self.weights):
+                    part = torch.tensor([ids[low:high]], device=device)
+                    _fill(parts, part, start + low, Cache(layers=[*grown]))
+                layers = grown
+                self.work.forwards += 1
+                self.work.tokens_computed += high - low
+            self.work.halvings += chunk.ran_out
         return layers
 
 
