@@ -19,8 +19,6 @@ from adaptlens.errors import UserError
 from adaptlens.stats.layered import NO_DRAWS
 from adaptlens.stats.resampling import Draws, Quantity, Weights
 
-Number = complex | np.ndarray
-
 ENOUGH = 0.5
 """A correlation is corrected only where both profiles are repeated at least so well."""
 
@@ -105,7 +103,7 @@ def distance(a: Patched, b: Patched) -> Quantity:
     return _made_of(_distance, [Product(*pair) for pair in _pairs(a, b)], is_distance=True)
 
 
-def _distance(aa: Number, ab: Number, bb: Number) -> Number:
+def _distance(aa: np.ndarray, ab: np.ndarray, bb: np.ndarray) -> np.ndarray:
     return _nonnegative(aa + bb) * 2 * (aa + bb - 2 * ab) / (aa + bb)
 
 
@@ -119,7 +117,7 @@ def correlation_quantity(a: Patched, b: Patched) -> Quantity:
     return _made_of(_correlation, [Product(*pair, centred=True) for pair in _pairs(a, b)])
 
 
-def _correlation(aa: Number, ab: Number, bb: Number) -> Number:
+def _correlation(aa: np.ndarray, ab: np.ndarray, bb: np.ndarray) -> np.ndarray:
     return _nonnegative(aa) * _nonnegative(bb) * ab / np.sqrt(aa * bb)
 
 
@@ -313,15 +311,16 @@ def _cells(one: Patched, centred: bool) -> np.ndarray:
 
 
 def _made_of(
-    f: Callable[..., Number], found: Sequence[Product], *, is_distance: bool = False
+    f: Callable[..., np.ndarray], found: Sequence[Product], *, is_distance: bool = False
 ) -> Quantity:
     """Return a function of products, with what the cells contribute to it, to first order."""
-    values = np.array([one.value for one in found])
+    values = np.array([[one.value] for one in found])
     # Derivatives by a complex step, exact to rounding: Squire and Trapp 1998.
     step = 1e-20
     with np.errstate(invalid="ignore", divide="ignore"):
         slopes = [
-            float(np.imag(f(*(values + 1j * step * unit)))) / step for unit in np.eye(len(values))
+            float(np.imag(f(*(values + 1j * step * unit[:, None])))[0]) / step
+            for unit in np.eye(len(values))
         ]
     parts: dict[Draws, np.ndarray] = {}
     for slope, one in zip(slopes, found, strict=True):
@@ -333,10 +332,10 @@ def _made_of(
             return np.real(f(*(one.resampled(weights) for one in found)))
 
     with np.errstate(invalid="ignore", divide="ignore"):
-        return Quantity(float(np.real(f(*values))), parts, resampled, is_distance)
+        return Quantity(float(np.real(f(*values))[0]), parts, resampled, is_distance)
 
 
-def _nonnegative(power: Number) -> np.ndarray:
+def _nonnegative(power: np.ndarray) -> np.ndarray:
     """Return 1 where a power is above 0, and NaN where it is not: there is nothing to divide by."""
     return np.where(np.real(power) > 0, 1.0, np.nan)
 
