@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from adaptlens.lm.kept import keeping, kept_in
-from adaptlens.report.entries import Entry, row_by_row
+from adaptlens.report.tables import Entry, row_by_row
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]

@@ -1,6 +1,7 @@
-"""Texts from data do nothing on their way out: in a terminal, on a page, in a spreadsheet."""
+"""How numbers are written, and that texts from data do nothing on their way out."""
 
 import io
+import math
 import unicodedata
 from types import SimpleNamespace
 
@@ -11,11 +12,29 @@ from rich.table import Table
 from rich.text import Text
 
 from adaptlens import columns
-from adaptlens.cli.planned import plan_table
+from adaptlens.cli.planned import plan_table, rows_table, status_table
 from adaptlens.cli.printer import Printer
-from adaptlens.cli.terminal import Display, rows_table, status_table
-from adaptlens.formatting import say, visible
-from adaptlens.report import entries, images
+from adaptlens.cli.terminal import Display
+from adaptlens.formatting import (
+    byte_size,
+    design,
+    duration,
+    ends,
+    equals,
+    estimate,
+    fixed,
+    in_sentence,
+    numeral,
+    p_value,
+    parameters,
+    percent,
+    say,
+    typeset,
+    unsigned_zeros,
+    visible,
+)
+from adaptlens.report import images
+from adaptlens.report import tables as made
 
 NASTY = (
     "[/INST]", "[/b]", "[bold red]", "[link=file:///etc/passwd]x[/link]", ":smile:", "\\[",
@@ -30,7 +49,7 @@ def printed(*renderables) -> str:
     stream = io.StringIO()
     console = Printer(file=stream, width=400, force_terminal=True, color_system=None)
     for one in renderables:
-        console.print(one)
+        console.table(one) if isinstance(one, made.Table) else console.print(one)
     return stream.getvalue()
 
 
@@ -122,5 +141,69 @@ def test_a_figure_takes_any_label(text):
 
 @given(texts)
 def test_a_table_of_a_page_ends_no_script(text):
-    found = entries.embedded(columns.frame_of([{"input": text}]))
+    found = made.embedded(columns.frame_of([{"input": text}]))
     assert "<" not in found and not acts(found)
+
+
+# Numbers.
+
+
+@pytest.mark.parametrize(
+    ("given", "more", "text"),
+    [
+        ((-0.1524, -0.2, 0.0501), {}, "−0.152 [−0.200, 0.050]"),
+        ((87.5, 84.1, 90.2), {"digits": 1}, "87.5 [84.1, 90.2]"),
+        ((-0.0, -1.0, 1.0), {"sign": True, "digits": 1}, "0.0 [−1.0, 1.0]"),
+        ((0.02, -0.04, -0.01), {"digits": 1}, "0.0 [0.0, 0.0]"),
+        ((4.0, math.nan, math.nan), {"sign": True, "digits": 1}, "+4.0"),
+        ((0.5, -math.inf, math.inf), {"sign": True}, "+0.500"),
+        ((math.nan, 0.0, 1.0), {}, "–"),
+    ],
+)
+def test_an_estimate_stands_before_its_interval(given, more, text):
+    assert estimate(*given, **more) == text
+    # A sentence has the same with hyphens.
+    assert in_sentence(*given, **{"sign": False, **more}) == text.replace("−", "-")
+
+
+def test_a_sentence_has_signs_and_hyphens_and_a_page_true_minuses():
+    assert in_sentence(0.1031, -0.002, 0.2081) == "+0.103 [-0.002, 0.208]"
+    said = "it-16 against icl-16 -5.6 [-12.3, 2.2], 5 queries x 3 draws"
+    assert typeset(said) == "it-16 against icl-16 −5.6 [−12.3, 2.2], 5 queries × 3 draws"
+    assert (fixed(-0.04), fixed(0.04, sign=True), ends(-3.61, 4.2)) == ("0.0", "0.0", "[-3.6, 4.2]")
+
+
+def test_a_number_that_is_printed_as_zero_has_no_sign():
+    assert unsigned_zeros("-0.0 +0.00 -0 [-0.0, +0.1]") == "0.0 0.00 0 [0.0, +0.1]"
+    for text in ("-0.5", "-10.0", "+0.01", "-0.05", "best-prompt-0", "-0e3"):
+        assert unsigned_zeros(text) == text
+
+
+def test_a_p_value_has_three_digits_or_is_below_the_least_of_them():
+    assert [p_value(p) for p in (0.0004, 0.0312, math.nan)] == ["<0.001", "0.031", "–"]
+    assert [equals(p) for p in (0.0004, 0.0312)] == ["< 0.001", "= 0.031"]
+
+
+def test_numbers_in_a_given_format_are_printed_so_that_they_can_be_read():
+    assert numeral(-1234.5, ",.1f") == "−1,234.5"
+    assert numeral(3.2e9, ",.3g", 1e-9) == "3.2"
+    assert [numeral(x) for x in (math.nan, math.inf, -math.inf)] == ["–", "∞", "−∞"]
+    assert (percent(0.8754), percent(0.25, 0), design(6, 10, 1200)) == (
+        "87.5%", "25%", "6 × 10 × 1,200",
+    )  # fmt: skip
+    assert [parameters(n) for n in (950, 1.26e6, 134.5e6)] == ["950", "1.3M", "134M"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(3.14, "3.1 s"), (90, "1.5 min"), (5400, "1.5 h"), (172800, "2.0 days")]
+)
+def test_a_duration_is_told_in_its_largest_unit(seconds, text):
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (1.5e6, "1.5 MB"), (2e12, "2000.0 GB")],
+)
+def test_a_size_is_told_in_its_largest_unit(size, text):
+    assert byte_size(size) == text

@@ -19,11 +19,10 @@ import adaptlens
 from adaptlens import registry
 from adaptlens.cli.main import main
 from adaptlens.cli.options import user_errors
-from adaptlens.cli.planned import plan_table, size_text
-from adaptlens.cli.terminal import show_convergence
 from adaptlens.store import Run
 from adaptlens.studies.compare import plan as comparison
 from adaptlens.studies.compare.config import compare_config
+from adaptlens.studies.convergence.page import ConvergenceReport
 from adaptlens.studies.running import Silent, execute
 from tiny import tiny_config, tiny_model, tiny_tokenizer
 
@@ -253,18 +252,6 @@ def test_the_plan_of_a_study_states_the_bytes_of_its_states(folder):
     assert not (folder / "none").exists()
 
 
-def test_a_plan_without_states_has_no_total():
-    assert plan_table([{"model": "m", "draws": 1200}]).caption is None
-
-
-@pytest.mark.parametrize(
-    ("size", "text"),
-    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (1.5e6, "1.5 MB"), (2e12, "2000.0 GB")],
-)
-def test_a_size_is_told_in_its_own_unit(size, text):
-    assert size_text(size) == text
-
-
 PAIRS = pd.DataFrame(
     [
         ["m", "t", position, layer, final, "icl-16", "it-16", role, measure, value, 0.5, 0.7, 0.25,
@@ -289,10 +276,17 @@ CLAIMS = [
 ]  # fmt: skip
 
 
+def reported(tables):
+    return ConvergenceReport(
+        title="t", claims=CLAIMS, tables=tables, prompts=(), settings={}, versions={},
+        cells=pd.DataFrame(), notes=["one [note]"], map=pd.DataFrame(),
+    )  # fmt: skip
+
+
 @pytest.fixture
 def studied(monkeypatch):
     """Stand in for the study: note what it is called with, and give a small report."""
-    report = SimpleNamespace(claims=CLAIMS, tables={"pairs": PAIRS}, notes=["one [note]"])
+    report = reported({"pairs": PAIRS})
     calls = []
 
     def run_study(config, *, out, reporter):
@@ -315,22 +309,27 @@ def studied(monkeypatch):
 
 def test_the_last_layer_is_shown_raw_and_centred_and_nothing_else(folder, studied):
     said = invoke(folder, "study", "convergence").stdout
-    shown = [line.split() for line in said.splitlines() if "icl-16 ~ it-16" in line]
-    assert [" ".join(words[3:]) for words in shown] == [
-        "cosine 0.625 [0.500, 0.700] 0.250 - 200 x 30",
-        "centred 0.444 [0.500, 0.700] 0.250 - 200 x 30",
+    shown = [line.split() for line in said.splitlines() if "icl-16" in line and "it-16" in line]
+    assert [" ".join(words) for words in shown] == [
+        "icl-16 it-16 raw cosine 0.625 [0.500, 0.700] 0.250 – 200 30",
+        "icl-16 it-16 centred cosine 0.444 [0.500, 0.700] 0.250 – 200 30",
     ]
     assert "ICL is [b]implicit[/b] tuning: not decided; 5 draws are too few." in said
     assert "note: one [note]" in said
     assert said.rstrip().endswith("report: p.html")
 
 
-def test_a_study_without_pairs_shows_its_claims(capsys):
-    from rich.console import Console
+def test_a_study_without_pairs_shows_its_claims():
+    summary = reported({}).summary()
+    assert (summary.tables, [one.state for one in summary.findings]) == ([], ["not decided"])
 
-    report = SimpleNamespace(claims=CLAIMS, tables={}, notes=[])
-    show_convergence(report, Console())
-    assert "not decided" in capsys.readouterr().out
+
+def test_a_report_is_had_as_markdown(folder, first):
+    said = invoke(folder, "report", str(folder / "run"), "--markdown").stdout
+    assert said.startswith("# Prompt or tune?") and "\n- **tiny, rows**: undecided: " in said
+    assert "\n| arm | score, % |" in said and "\n|---|---:|" in said
+    both = CliRunner().invoke(main, ["report", str(folder / "run"), "--markdown", "--json"])
+    assert both.exit_code == 2 and "expected one of them" in both.stderr
 
 
 def test_claims_and_tables_are_had_as_json(folder, studied):

@@ -12,9 +12,8 @@ import implicit_samples
 import limits_samples
 import report_samples
 from adaptlens import columns
-from adaptlens.columns.headings import EVERY, PAGES
-from adaptlens.report import entries
-from adaptlens.report.entries import Grid
+from adaptlens.report import tables as made
+from adaptlens.report.tables import Table
 from adaptlens.report.theme import METRICS
 from adaptlens.stats import trends
 from adaptlens.studies.compare import page as comparison
@@ -26,6 +25,7 @@ from adaptlens.studies.implicit.circuit_conditions import chance_of
 from adaptlens.studies.limits import figures
 from adaptlens.studies.limits import page as limits
 from adaptlens.types import METRICS as PATCHED
+from headings import EVERY, PAGES
 
 TABLE = {"break_even": "break_even", "per-task": "per_task", "per-model": "per_model",
          "mixed": "mixed_effects", "heads": "annotations", "graph": "circuit"}  # fmt: skip
@@ -43,26 +43,26 @@ FREE = {
 def of_limits() -> dict[str, Any]:
     report = limits_samples.sample()
     scores = limits.usable(report)
-    return limits._grids(report, scores, figures.points(scores))
+    return limits._tables(report, scores, figures.points(scores))
 
 
 PAGE = {
-    "compare": lambda: comparison._grids(report_samples.sample()),
-    "convergence": lambda: convergence._grids(convergence_samples.sample()),
-    "implicit": lambda: implicit._grids(implicit_samples.sample()),
+    "compare": lambda: comparison._tables(report_samples.sample()),
+    "convergence": lambda: convergence._tables(convergence_samples.sample()),
+    "implicit": lambda: implicit._tables(implicit_samples.sample()),
     "limits": of_limits,
 }
 
 
-def shown(part: Any) -> Iterator[Grid]:
-    if isinstance(part, Grid):
+def shown(part: Any) -> Iterator[Table]:
+    if isinstance(part, Table):
         yield part
     elif isinstance(part, dict | list | tuple):
         for one in part.values() if isinstance(part, dict) else part:
             yield from shown(one)
 
 
-def page_of(study: str, grid: Grid) -> str:
+def page_of(study: str, grid: Table) -> str:
     """The table that a grid is, up to a number, a role or a family behind its name."""
     named = {"factor": "factors", "exceeding-bases": "exceeding"}
     if grid.name in PAGES[study]:
@@ -80,7 +80,7 @@ def test_every_heading_of_a_page_is_that_of_a_defined_column(study):
         headings = PAGES[study].get(page, {})
         table = TABLE.get(page, page)
         own = columns.tables_of(study).get(table, {})
-        direct = {entries.heading_of(column) for column in own}
+        direct = {made.heading_of(column) for column in own}
         free = page in FREE[study] or grid.name.startswith("other-")
         scores = {METRICS.get(name, name) for name in METRICS}
         for text, _ in grid.headings:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from adaptlens.adapt.families import family_of
-from adaptlens.cli.planned import plan_table, time_text
+from adaptlens.cli.planned import plan_table
 from adaptlens.engines import Silent, kept_throughput, workload
 from adaptlens.engines.forecast import forecast
 from adaptlens.engines.throughput import CELL_SECONDS, SHAPE_USE, Pace, paced, shape
@@ -207,15 +207,8 @@ def test_a_trial_is_cut_down_to_what_fits_its_time():
     assert affordable(1e-6, 2) == TRIAL_PROMPTS
 
 
-def test_the_caption_counts_what_is_left():
+def test_the_note_counts_what_is_left():
     row = {"model": "m", "draws": 4, "draws_done": 3, "seconds": 240.0, "memory_bytes": 2e9,
            "disk_bytes": 3e6}  # fmt: skip
-    caption = str(plan_table([row, {**row, "draws_done": 4}]).caption)
-    assert caption.startswith("about 1.0 min to go on one device, 2.0 GB of memory, 6.0 MB on disk")
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(3.14, "3.1 s"), (90, "1.5 min"), (5400, "1.5 h"), (172800, "2.0 days")]
-)
-def test_times_are_written_in_their_largest_unit(seconds, text):
-    assert time_text(seconds) == text
+    note = plan_table([row, {**row, "draws_done": 4}]).note
+    assert note.startswith("about 1.0 min to go on one device, 2.0 GB of memory, 6.0 MB on disk")

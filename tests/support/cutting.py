@@ -12,16 +12,10 @@ from click.testing import CliRunner
 from adaptlens import registry
 from adaptlens.cli.main import main
 from adaptlens.cli.printer import Printer
-from adaptlens.cli.terminal import show_convergence, show_implicit, show_limits, show_report
+from adaptlens.cli.terminal import show
 from adaptlens.report import images
 from adaptlens.store import Run
 
-SHOW: Mapping[str, Callable[..., None]] = {
-    "compare": show_report,
-    "convergence": show_convergence,
-    "implicit": show_implicit,
-    "limits": show_limits,
-}
 SVG = '<svg xmlns="http://www.w3.org/2000/svg"/>'
 
 
@@ -54,14 +48,14 @@ def undrawn(monkeypatch) -> None:
 def said(run: Run) -> tuple[Any, str]:
     """Analyse, write the page, show and print as JSON; return the report and what was shown.
 
-    The command line reads the same run: `report`, `report --json` and `status` end well.
+    The command line reads the same run: `report --json`, `report --markdown` and `status` end well.
     """
     name = run.read_json("study.json")["name"]
     found, page = registry.resolve("study", name).write_report(run)
     assert page.read_text("utf-8").rstrip().endswith("</html>")
     stream = io.StringIO()
-    SHOW[name](found, Printer(file=stream, width=100))
-    for words in (["report", "--json"], ["status"], ["status", "--json"]):
+    show(found.summary(), Printer(file=stream, width=100))
+    for words in (["report", "--json"], ["report", "--markdown"], ["status"], ["status", "--json"]):
         verb, *more = words
         done = CliRunner().invoke(main, [verb, str(run.folder), *more])
         assert done.exit_code == 0, (words, done.output, done.exception)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from adaptlens.report.study_page import StudyReport
+from adaptlens.studies.implicit.page import ImplicitReport
 from report_samples import SCRIPT
 
 MODEL = "reference-math"
@@ -330,9 +330,9 @@ def claims(families: Sequence[str] = FAMILIES) -> list[dict]:
     return found
 
 
-def sample(families: Sequence[str] = FAMILIES, **shape) -> StudyReport:
+def sample(families: Sequence[str] = FAMILIES, **shape) -> ImplicitReport:
     listed = [(family, name) for family in families for name in MAIN + CONTROLS]
-    return StudyReport(
+    return ImplicitReport(
         title="Does in-context learning find a hidden shortcut that tuning misses? "
         + ", ".join(families),
         claims=claims(families),
@@ -359,6 +359,6 @@ def sample(families: Sequence[str] = FAMILIES, **shape) -> StudyReport:
     )  # fmt: skip
 
 
-def big() -> StudyReport:
+def big() -> ImplicitReport:
     """A model of 32 layers with 32 heads each, and one family."""
     return sample(("expression",), layers=32, heads=32)

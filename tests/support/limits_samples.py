@@ -6,9 +6,9 @@ import hashlib
 import numpy as np
 import pandas as pd
 
-from adaptlens.report.study_page import StudyReport
 from adaptlens.studies.limits import claims as limits_claims
 from adaptlens.studies.limits import contrasts, exposure, mediation, relations, variance
+from adaptlens.studies.limits.page import LimitsReport
 from report_samples import SCRIPT
 
 CLUSTERS = {
@@ -141,12 +141,12 @@ def prompt(system: str, reading: str = "", **more) -> dict:
     ) | more  # fmt: skip
 
 
-def sample(**shape) -> StudyReport:
+def sample(**shape) -> LimitsReport:
     """A report as `limits_tables.analyse` makes it."""
     found = tables(**shape)
     listed = [(base["model"], name) for base in bases_of(shape.get("sizes", 2))
               for name in ("base", "gold", "regular_tuned")]  # fmt: skip
-    return StudyReport(
+    return LimitsReport(
         title="Does tuned performance follow what the base model does in context? 8 bases",
         claims=claims(**shape),
         tables=found,

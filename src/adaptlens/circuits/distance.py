@@ -16,6 +16,7 @@ from jaxtyping import Float
 
 from adaptlens.circuits.profiles import Patched, apart, num_effective, powers, products, reliability
 from adaptlens.errors import UserError
+from adaptlens.formatting import fixed
 from adaptlens.stats.layered import NO_DRAWS
 from adaptlens.stats.resampling import Draws, Quantity, Weights
 
@@ -269,7 +270,7 @@ def _unreliable(conditions: Sequence[Patched], found: Sequence[float]) -> str:
     for one, value in zip(conditions, found, strict=True):
         if not value > ENOUGH:
             return (f"the profile of {one.name} is repeated by other draws and queries too little "
-                    f"(reliability {value:.2f}; above {ENOUGH:g} is needed)")  # fmt: skip
+                    f"(reliability {fixed(value, 2)}; above {ENOUGH:g} is needed)")  # fmt: skip
     return ""
 
 

@@ -14,6 +14,7 @@ from jaxtyping import Float
 
 from adaptlens.circuits.profiles import Patched
 from adaptlens.errors import UserError
+from adaptlens.formatting import fixed
 
 SHARES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 PERSISTENCE = 0.9
@@ -226,8 +227,8 @@ def _curve(
 def _why(ceiling: float, chance: float) -> str:
     if not math.isfinite(ceiling):
         return "no unit has an effect"
-    return (f"two halves of one condition share no more ({ceiling:.2f}) than unrelated circuits "
-            f"({chance:.2f})")  # fmt: skip
+    return (f"two halves of one condition share no more ({fixed(ceiling, 2)}) than unrelated "
+            f"circuits ({fixed(chance, 2)})")  # fmt: skip
 
 
 def _corrected(found: np.ndarray, chance: np.ndarray) -> np.ndarray:

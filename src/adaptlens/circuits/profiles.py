@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
 from adaptlens.errors import UserError, unknown
+from adaptlens.formatting import in_sentence, percent
 from adaptlens.stats import intervals, layered
 from adaptlens.stats.layered import NO_DRAWS
 
@@ -197,7 +198,7 @@ def gate(
         level: of both intervals.
     """
     gap = layered.mean(condition.gap, condition.drawn and len(condition.draws) > 1, level=level)
-    said = f"{gap.value:+.3f} [{gap.low:.3f}, {gap.high:.3f}]"
+    said = in_sentence(gap.value, gap.low, gap.high)
     if not gap.low > 0:
         how = "answers the corrupt prompts better" if gap.high < 0 else "does not tell them apart"
         return f"no clean-corrupt gap: {condition.name} {how} ({said})"
@@ -205,8 +206,9 @@ def gate(
         scores = intervals.Scores(np.asarray(correct, float), condition.draws, floor=chance)
         found = intervals.estimate(scores, level=level, flips=0)
         if found.low <= chance:
-            return (f"at chance: {condition.name} answers {found.value:.1%} rightly "
-                    f"[{found.low:.1%}, {found.high:.1%}], guessing {chance:.1%}")  # fmt: skip
+            return (f"at chance: {condition.name} answers {percent(found.value)} rightly "
+                    f"[{percent(found.low)}, {percent(found.high)}], guessing "
+                    f"{percent(chance)}")  # fmt: skip
     return ""
 
 

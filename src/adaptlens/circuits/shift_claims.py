@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from adaptlens.circuits.distance import distance
 from adaptlens.circuits.nulls import exchange_test
 from adaptlens.circuits.profiles import Patched
+from adaptlens.formatting import in_sentence
 from adaptlens.stats.layered import FLIPS, Mean
 from adaptlens.stats.resampling import BOOTSTRAPS, interval
 from adaptlens.stats.statements import MINIMUM_DRAWS, Judged, State, Statement, judged
@@ -203,7 +204,8 @@ def shift_claim(
     if not {icl.name, tuning.name} & set(why):
         apart = shifted(icl, tuning, **settings)
     blocked = [why[one.name] for one in (reference, icl, *others.values()) if one.name in why]
-    between = f"{icl.name} and {tuning.name} are {_said(apart)} apart"
+    gap = in_sentence(apart.value, apart.low, apart.high)
+    between = f"{icl.name} and {tuning.name} are {gap} apart"
     if blocked:
         line = f"undefined: {'; '.join(dict.fromkeys(blocked))}"
         if math.isfinite(apart.value):
@@ -233,7 +235,3 @@ def shift_claim(
 def _undefined(icl: Patched, draws: int) -> Mean:
     nan = math.nan
     return Mean(nan, nan, nan, nan, len(icl.queries), draws, nan, nan)
-
-
-def _said(found: Mean) -> str:
-    return f"{found.value:+.3f} [{found.low:.3f}, {found.high:.3f}]"

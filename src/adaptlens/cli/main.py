@@ -93,7 +93,7 @@ def compare(out: Path | None, as_json: bool, **options: Any) -> None:
 
     with Display() as display:
         found = run_compare(config, out=out, reporter=display)
-    _print_report("compare", found.report, found.page, as_json)
+    _print_report(found.report, found.page, as_json)
     _raise_failed(found.outcome.failed, found.run_folder)
 
 
@@ -148,7 +148,7 @@ def _carry_out(name: str, out: Path | None, as_json: bool, options: Mapping[str,
     studied = registry.resolve("study", name)
     with Display() as display:
         found = studied.run_study(config, out=out, reporter=display)
-    _print_report(name, found.report, found.page, as_json)
+    _print_report(found.report, found.page, as_json)
     _raise_failed(found.outcome.failed, found.run_folder)
 
 
@@ -164,33 +164,24 @@ def _raise_failed(failed: Sequence[tuple[str, str]], run: Path) -> None:
         )
 
 
-def _print_report(name: str, report: Any, page: Path, as_json: bool) -> None:
-    from adaptlens.cli.terminal import (
-        out,
-        show_convergence,
-        show_implicit,
-        show_limits,
-        show_plain,
-        show_report,
-    )
-
-    shows = {
-        "compare": show_report,
-        "convergence": show_convergence,
-        "implicit": show_implicit,
-        "limits": show_limits,
-    }
-    said, show = "verdicts" if name == "compare" else "claims", shows.get(name, show_plain)
+def _print_report(report: Any, page: Path, as_json: bool = False, markdown: bool = False) -> None:
     if as_json:
         import pandas as pd
 
+        said = "verdicts" if hasattr(report, "verdicts") else "claims"
         tables = {name: _json(table, "records") for name, table in report.tables.items()}
         findings = _json(pd.Series(getattr(report, said), dtype=object), "values")
         click.echo(json.dumps({said: findings, "tables": tables, "report": str(page)}))
-        return
-    console = out()
-    show(report, console)
-    console.print(f"report: {page}")
+    elif markdown:
+        from adaptlens.report.markdown import document
+
+        click.echo(document(report.summary()), nl=False)
+    else:
+        from adaptlens.cli.terminal import out, show
+
+        console = out()
+        show(report.summary(), console)
+        console.print(f"report: {page}")
 
 
 def _json(frame: Any, orient: str) -> Any:
@@ -249,7 +240,7 @@ def plan(
     if as_json:
         click.echo(json.dumps(rows))
     else:
-        console().print(plan_table(rows))
+        console().table(plan_table(rows))
 
 
 @main.command()
@@ -279,7 +270,8 @@ def work(run: Path, device: str | None, attached: bool) -> None:
 @user_errors
 def status(run: Path, as_json: bool) -> None:
     """Show where every cell of a run stands."""
-    from adaptlens.cli.terminal import out, status_table
+    from adaptlens.cli.planned import status_table
+    from adaptlens.cli.printer import out
     from adaptlens.store import Run
 
     opened = Run.open(run)
@@ -292,7 +284,7 @@ def status(run: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"counts": found.counts, "cells": rows}))
     else:
-        out().print(status_table(rows, found.counts))
+        out().table(status_table(rows, found.counts))
     damaged = [cell.error for cell in found.cells if cell.state == "damaged"]
     if damaged:
         others = f" ({counted(len(damaged) - 1, 'more cell')} damaged)" if damaged[1:] else ""
@@ -322,9 +314,12 @@ def _cell_name(run: Any, cell: str) -> str:
     help="Analyse otherwise, where the study allows it: claim.measure=cosine.",
 )
 @json_option("tables and verdicts as JSON")
+@click.option("--markdown", is_flag=True, help="Print verdicts and main tables for GitHub.")
 @user_errors
-def report(run: Path, overrides: tuple[str, ...], as_json: bool) -> None:  # fmt: skip
+def report(run: Path, overrides: tuple[str, ...], as_json: bool, markdown: bool) -> None:
     """Make tables, figures and page again from what a run holds; needs no model."""
+    if as_json and markdown:
+        raise UserError("--json and --markdown were given; expected one of them.")
     from adaptlens import registry
     from adaptlens.config.reading import reanalysed
     from adaptlens.store import Run
@@ -342,7 +337,7 @@ def report(run: Path, overrides: tuple[str, ...], as_json: bool) -> None:  # fmt
     writer = registry.resolve("study", name)
     changed = {"overrides": overrides} if overrides else {}
     found, page = writer.write_report(opened, **changed)
-    _print_report(name, found, page, as_json)
+    _print_report(found, page, as_json, markdown)
 
 
 def _study_of(run: Any) -> tuple[str, dict[str, Any]]:

@@ -1,8 +1,10 @@
-"""A plan as a person sees it in a terminal: what would be done, and what that would take."""
+"""Where the cells of a run stand, and what a plan would do and take, as tables."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.table import Table
+from adaptlens.formatting import byte_size, duration, fixed
+from adaptlens.report.tables import Entry, Table, text
 
 PLAN_HEADINGS = {
     "model": "model",
@@ -21,57 +23,54 @@ PLAN_HEADINGS = {
 }
 
 
-def plan_table(rows: list[dict[str, Any]]) -> Table:
-    """Return what would be done, a line per condition; the caption sums it up."""
+def plan_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Return what would be done, a line per condition; the note sums it up."""
     if not rows:
-        return Table(title="plan: nothing to do", title_justify="left", title_style="bold")
+        return Table("plan", "plan: nothing to do", (), ())
     names = [name for name in PLAN_HEADINGS if name in rows[0]]
     sums = []
     if "state_bytes" in names:
         total = sum(row["state_bytes"] for row in rows)
-        sums.append(f"states to store: {size_text(total)} in all")
+        sums.append(f"states to store: {byte_size(total)} in all")
     if "seconds" in names:
         left = sum(row["seconds"] * (1 - row["draws_done"] / row["draws"]) for row in rows)
         memory = max(row["memory_bytes"] for row in rows)
         disk = sum(row["disk_bytes"] for row in rows)
         sums.append(
-            f"about {time_text(left)} to go on one device, {size_text(memory)} of memory, "
-            f"{size_text(disk)} on disk; tables and page not counted"
+            f"about {duration(left)} to go on one device, {byte_size(memory)} of memory, "
+            f"{byte_size(disk)} on disk; tables and page not counted"
         )
-    table = Table(
-        title="plan",
-        title_justify="left",
-        title_style="bold",
-        caption="\n".join(sums) or None,
-        caption_justify="left",
-    )
-    for name in names:
-        words = isinstance(rows[0][name], str)
-        table.add_column(PLAN_HEADINGS[name], justify="left" if words else "right")
-    for row in rows:
-        table.add_row(*(_planned(name, row[name]) for name in names))
-    return table
+    headings = tuple((PLAN_HEADINGS[name], not isinstance(rows[0][name], str)) for name in names)
+    entries = tuple(tuple(Entry(_planned(name, row[name])) for name in names) for row in rows)
+    return Table("plan", "plan", headings, entries, note="\n".join(sums))
 
 
 def _planned(name: str, value: Any) -> str:
     if name.endswith("_bytes"):
-        return size_text(value)
+        return byte_size(value)
     if name == "seconds":
-        return time_text(value)
+        return duration(value)
     return value if isinstance(value, str) else f"{value:,.0f}"
 
 
-def time_text(seconds: float) -> str:
-    """Return "3.1 min": seconds in the largest unit of which there is at least one."""
-    for unit, size in (("days", 86400.0), ("h", 3600.0), ("min", 60.0)):
-        if seconds >= size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.1f} s"
+def status_table(rows: Sequence[Mapping[str, Any]], counts: Mapping[Any, int]) -> Table:
+    """Return where every cell stands; the note counts the states."""
+    entries = []
+    for row in rows:
+        by = f"{row['host']}:{row['pid']}" if row["pid"] else ""
+        why = row["error"].strip().splitlines()[-1] if row["error"] else ""
+        entries.append(tuple(map(text, (row["cell"], row["name"], row["state"], by, why))))
+    headings = tuple((name, False) for name in ("cell", "what", "state", "by", "why"))
+    note = ", ".join(f"{number} {state}" for state, number in counts.items() if number)
+    return Table("status", "", headings, tuple(entries), note=note or "no cells")
 
 
-def size_text(number_of_bytes: float) -> str:
-    """Return "3.1 MB": bytes in the largest decimal unit of which there is at least one."""
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if number_of_bytes >= size:
-            return f"{number_of_bytes / size:.1f} {unit}"
-    return f"{number_of_bytes:.0f} B"
+def rows_table(caption: str, rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Return rows of equal keys as a table."""
+    first = rows[0] if rows else {}
+    headings = tuple((name, not isinstance(value, str)) for name, value in first.items())
+    entries = tuple(
+        tuple(Entry(fixed(v, 3) if isinstance(v, float) else str(v)) for v in row.values())
+        for row in rows
+    )
+    return Table("rows", caption, headings, entries)

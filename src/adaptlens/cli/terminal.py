@@ -1,14 +1,10 @@
-"""What a person sees in a terminal: progress with an ETA, tables, verdicts."""
+"""What a person sees in a terminal: progress with an ETA, and a report in short."""
 
-import math
-import re
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from rich.box import SIMPLE_HEAD
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -19,25 +15,15 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
 from rich.text import Text
 
 from adaptlens.cli.printer import Printer, err
 from adaptlens.cli.printer import out as out
-from adaptlens.cli.scores_table import prompt_lines, scores_table
 from adaptlens.formatting import counted, visible
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from adaptlens.cells import Cell
-    from adaptlens.studies.compare.page import Report
-
-FEW = re.compile(r"(fewer than \d+ \w+ decide nothing)")
-"""How a claim's line says that no number could have decided it."""
-
-MOST_ROWS = 40
-"""Of a table that a terminal shows as it is."""
+    from adaptlens.report.summary import Summary
 
 STATE_STYLE = {
     "tune": "bold dark_orange",
@@ -151,226 +137,19 @@ class Display:
             self._progress.advance(self._cells)
 
 
-def show_report(report: "Report", console: Printer) -> None:
-    """Print the scores, the prompts found, the verdicts, and when tuning has paid."""
-    accuracy = report.tables["accuracy"]
-    for (model, task), rows in accuracy.groupby(["model", "task"], sort=False):
-        console.print(scores_table(report, str(model), str(task), rows))
-        for line in prompt_lines(report, str(model), str(task)):
-            console.print(Text(line))
-    for verdict in report.verdicts:
-        said = Text(f"{verdict['model']}, {verdict['task']}: ")
-        said.append(verdict["line"], style=STATE_STYLE.get(verdict["state"], "bold"))
+def show(summary: "Summary", console: Printer) -> None:
+    """Print a report in short: its tables, every verdict, and what there is to know about them."""
+    for table in summary.tables:
+        console.table(table)
+    for finding in summary.findings:
+        said = Text(f"{finding.about}: ")
+        said.append(finding.state, style=STATE_STYLE.get(finding.state, "bold"))
+        said.append(finding.line)
         console.print(said)
-    for line in break_even_lines(report):
+    for line in summary.lines:
         console.print(Text(line))
-    for note in report.notes:
+    for note in summary.notes:
         console.print(Text(f"note: {note}", style="dim"))
-
-
-def break_even_lines(report: "Report") -> list[str]:
-    """Return one sentence per verdict: from how many queries on tuning has paid, or why never."""
-    return [
-        f"{verdict['model']}, {verdict['task']}: {verdict['break_even']}"
-        for verdict in report.verdicts
-        if verdict.get("break_even")
-    ]
-
-
-def show_convergence(report: Any, console: Printer) -> None:
-    """Print the main pairs at the last layer, and every claim of the study with its verdict."""
-    pairs = report.tables.get("pairs")
-    if pairs is not None and len(pairs):
-        for (model, task), rows in pairs.groupby(["model", "task"], sort=False):
-            console.print(_last_layer(str(model), str(task), rows))
-    show_claims(report, console)
-
-
-def show_claims(report: Any, console: Printer) -> None:
-    """Print every claim of a study with its verdict, and what there is to know about it."""
-    short, others = few_units(report.claims)
-    for claim in others:
-        said = Text(f"{claim['model']}, {claim['task']}, {claim['claim']}: ")
-        said.append(claim["state"], style=STATE_STYLE.get(claim["state"], "bold"))
-        said.append(f"; {claim['line']}")
-        console.print(said)
-    for reason, number in short.items():
-        said = Text(f"{counted(number, 'claim')}: ")
-        said.append("not decided", style=STATE_STYLE["not decided"])
-        said.append(f"; {reason}; the page and --json have their numbers")
-        console.print(said)
-    for note in report.notes:
-        console.print(Text(f"note: {note}", style="dim"))
-
-
-def show_plain(report: Any, console: Printer) -> None:
-    """Print the tables of a study that has no form of its own here, its claims and notes."""
-    for name, table in report.tables.items():
-        if len(table):
-            console.print(rows_table(name, table.head(MOST_ROWS).to_dict("records")))
-        if len(table) > MOST_ROWS:
-            rest = counted(len(table) - MOST_ROWS, "more row")
-            console.print(Text(f"{rest}; the page and --json have them", style="dim"))
-    show_claims(report, console)
-
-
-def few_units(
-    claims: Sequence[Mapping[str, Any]],
-) -> tuple[dict[str, int], list[Mapping[str, Any]]]:
-    """Return how many claims are not decided for want of draws, bases or tasks, and the others.
-
-    The number of the first is by its reason, as the claims' own lines say it; a reason that one
-    claim alone has stays with it.
-    """
-    reasons = [
-        found[1] if claim["state"] == "not decided" and (found := FEW.search(claim["line"])) else ""
-        for claim in claims
-    ]
-    several = {reason: number for reason, number in Counter(reasons).items() if number > 1}
-    several.pop("", None)
-    kept = [c for c, reason in zip(claims, reasons, strict=True) if reason not in several]
-    return several, kept
-
-
-def show_implicit(report: Any, console: Printer) -> None:
-    """Print accuracy at the chosen numbers of samples, and every claim with its verdict."""
-    curves = report.tables.get("curves")
-    if curves is not None and len(curves):
-        for model, rows in curves.groupby("model", sort=False):
-            console.print(_accuracies(str(model), rows))
-    show_claims(report, console)
-
-
-def show_limits(report: Any, console: Printer) -> None:
-    """Print how tuned performance relates to in-context performance, and every claim."""
-    relations = report.tables.get("relations")
-    if relations is not None and len(relations):
-        rows = relations[(relations.scoring == "first") & (relations.family == "")]
-        console.print(_relations(rows))
-    show_claims(report, console)
-
-
-def _relations(rows: "pd.DataFrame") -> Table:
-    """Return Spearman's correlation of tuned and in-context performance, by what is controlled."""
-    table = Table(
-        title="Tuned zero-shot against the base in context: Spearman's correlation",
-        title_justify="left",
-        title_style="bold",
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-    )
-    for heading in ("which tasks", "controlled"):
-        table.add_column(heading, overflow="fold")
-    for heading in ("correlation", "p (Holm)", "ceiling", "bases", "models", "tasks"):
-        table.add_column(heading, justify="right", overflow="fold")
-    for row in rows[rows.coefficient == "spearman"].itertuples():
-        table.add_row(
-            str(row.tasks),
-            str(row.given),
-            f"{row.value:.2f} [{row.low:.2f}, {row.high:.2f}]",
-            f"{row.p_holm:.3f}",
-            f"{row.ceiling:.2f}",
-            f"{row.bases}",
-            f"{row.models}",
-            f"{row.num_tasks}",
-        )
-    return table
-
-
-def _accuracies(model: str, rows: "pd.DataFrame") -> Table:
-    """Return the accuracy of each way of adapting under each condition, in points."""
-    table = Table(
-        title=f"{model}: accuracy at the number of samples chosen on validation items",
-        title_justify="left",
-        title_style="bold",
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-    )
-    for heading in ("family", "adapted by"):
-        table.add_column(heading, overflow="fold")
-    for heading in ("pattern", "misleading", "plain", "samples", "items x draws"):
-        table.add_column(heading, justify="right", overflow="fold")
-    anchors = rows[rows.method == "zero-shot"]
-    kept = rows[rows.chosen.astype(bool)]
-    for family, _ in rows.groupby("family", sort=False):
-        zero = {r.read: r for r in anchors[anchors.family == family].itertuples()}
-        if zero:
-            shown = [_interval(zero.get(kind)) for kind in ("pattern", "broken", "broken")]
-            one = next(iter(zero.values()))
-            table.add_row(str(family), "zero-shot", *shown, "0", f"{one.queries} x {one.draws}")
-        for method, some in kept[kept.family == family].groupby("method", sort=False):
-            found = {r.condition: r for r in some.itertuples()}
-            names = ("pattern", "misleading", "plain")
-            counts = ", ".join(dict.fromkeys(f"{found[n].samples:,}" for n in names if n in found))
-            one = next(iter(found.values()))
-            table.add_row(
-                str(family), str(method), *(_interval(found.get(n)) for n in names), counts,
-                f"{one.queries} x {one.draws}",
-            )  # fmt: skip
-    return table
-
-
-def _interval(row: Any) -> str:
-    return "–" if row is None else f"{row.value:.1f} [{row.low:.1f}, {row.high:.1f}]"
-
-
-def _last_layer(model: str, task: str, rows: "pd.DataFrame") -> Table:
-    """Return the similarities of the main pairs out of the last layer, raw and centred."""
-    table = Table(
-        title=f"{task} on {model}: similarity of states out of the last layer",
-        title_justify="left",
-        title_style="bold",
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-    )
-    for heading in ("pair", "measure"):
-        table.add_column(heading, overflow="fold")
-    for heading in ("similarity", "other queries", "noise floor", "queries x draws"):
-        table.add_column(heading, justify="right", overflow="fold")
-    main = rows[(rows.role == "main") & (rows.position == "last") & ~rows.is_final.astype(bool)]
-    main = main[(main.layer == main.layer.max()) & main.measure.isin(["cosine", "centred"])]
-    for row in main.itertuples():
-        table.add_row(
-            f"{row.left} ~ {row.right}",
-            str(row.measure),
-            f"{_similarity(row.value)} [{_similarity(row.low)}, {_similarity(row.high)}]",
-            _similarity(row.baseline),
-            _similarity(row.floor),
-            f"{row.queries:.0f} x {row.draws:.0f}",
-        )
-    return table
-
-
-def _similarity(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.3f}"
-
-
-def status_table(rows: list[dict[str, Any]], counts: Mapping[Any, int]) -> Table:
-    """Return where every cell stands; the caption counts the states."""
-    caption = ", ".join(f"{number} {state}" for state, number in counts.items() if number)
-    table = Table(caption=caption or "no cells", caption_justify="left")
-    for name in ("cell", "what", "state", "by", "why"):
-        table.add_column(name)
-    for row in rows:
-        by = f"{row['host']}:{row['pid']}" if row["pid"] else ""
-        why = row["error"].strip().splitlines()[-1] if row["error"] else ""
-        table.add_row(row["cell"], row["name"], row["state"], by, Text(why))
-    return table
-
-
-def check_table(found: dict[str, Any]) -> Table:
-    """Return the held-out check of a reference model."""
-    return rows_table(f"held-out check of {found['model']}", found["rows"])
-
-
-def rows_table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Return rows of equal keys as a table."""
-    table = Table(title=title, title_justify="left")
-    for name in rows[0] if rows else ():
-        table.add_column(name, justify="left" if isinstance(rows[0][name], str) else "right")
-    for row in rows:
-        table.add_row(*(f"{v:.3f}" if isinstance(v, float) else str(v) for v in row.values()))
-    return table
 
 
 @contextmanager

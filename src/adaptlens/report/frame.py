@@ -6,21 +6,20 @@ escaped, and the page's content policy lets only its own script run.
 
 import base64
 import hashlib
-import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptlens.formatting import visible
-from adaptlens.report import entries
+from adaptlens.formatting import typeset, visible
+from adaptlens.report import tables as made
 from adaptlens.report.charts import INK, LINE, MUTED, PAPER
 from adaptlens.report.images import Figure, Wanted, draw
-from adaptlens.report.marks import SHAPES
 from adaptlens.report.theme import (
     ADAPTATIONS,
     PAIRS,
+    SHAPES,
     SPARE,
     adaptation_of,
     look,
@@ -73,8 +72,9 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(swatch=_swatch, newlines=_newlines, safe_id=_safe_id)
-    environment.filters["typeset"] = _typeset
+    environment.filters.update(
+        swatch=_swatch, newlines=_newlines, safe_id=_safe_id, typeset=typeset
+    )
     report = values["report"]
     known = {str(cell) for cell in report.cells["cell"]} if len(report.cells) else set()
     return environment.get_template(page).render(
@@ -145,9 +145,9 @@ def other_tables(
 ) -> dict[str, Any]:
     """Return the tables that every page has: "cells", and in "others" those it does not know."""
     return {
-        "cells": entries.plain(cells, "cells", "Cells", anchor="cell") if len(cells) else None,
+        "cells": made.plain(cells, "cells", "Cells", anchor="cell") if len(cells) else None,
         "others": [
-            entries.plain(table, f"other-{i}", entries.heading_of(name))
+            made.plain(table, f"other-{i}", made.heading_of(name))
             for i, (name, table) in enumerate(tables.items())
             if name not in known and len(table)
         ],
@@ -214,12 +214,6 @@ def _newlines(text: str) -> "Markup":
 
     mark = Markup('<i class="newline" aria-hidden="true"></i>\n')
     return mark.join(escape(line) for line in text.split("\n"))
-
-
-def _typeset(text: str) -> str:
-    """Return a sentence with a true minus and a true times sign."""
-    text = re.sub(r"(?<=queries) x (?=\d)", " × ", text)
-    return re.sub(r"(?<![\w.])-(?=\d)", "−", text)
 
 
 def _safe_id(text: str) -> str:

@@ -1,19 +1,36 @@
 """What the pages of all studies have in common: what they show, and how it gets there."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptlens.columns import frame_of
-from adaptlens.report import entries
-from adaptlens.report.entries import SIGNS, tone
 from adaptlens.report.frame import check_prompts, other_tables, publish, render
 from adaptlens.report.images import Figure
+from adaptlens.report.summary import Summary, of_claims
+from adaptlens.report.tables import (
+    SIGNS,
+    Entry,
+    Table,
+    counts,
+    embedded,
+    heading_of,
+    p_entry,
+    plain,
+    text,
+    tone,
+    verdict,
+    words,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+MOST_ROWS = 40
+"""Of a table that a terminal shows as it is."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -51,10 +68,65 @@ class StudyReport:
                 raise ValueError(f"no such verdict: '{claim['state']}'; one of {[*SIGNS]}")
         check_prompts(self.prompts)
 
+    def main_tables(self) -> Sequence[Table | None]:
+        """Return the tables that stand for the study in a terminal and as Markdown.
+
+        Where a study does not say which, all as they are, up to `MOST_ROWS` rows each.
+        """
+        return [
+            plain(table, name, heading_of(name)).first(MOST_ROWS)
+            for name, table in self.tables.items()
+            if len(table)
+        ]
+
+    def summary(self) -> Summary:
+        """Return the study in short."""
+        shown = [table for table in self.main_tables() if table]
+        findings = of_claims(self.claims)
+        return Summary(title=self.title, tables=shown, findings=findings, notes=self.notes)
+
     def table(self, name: str) -> "pd.DataFrame | None":
         """Return a table, or None where it was not measured."""
         table = self.tables.get(name)
         return None if table is None or table.empty else table
+
+
+def claims_table(
+    claims: Sequence[Mapping[str, Any]],
+    factors: Mapping[int, str],
+    effect: Callable[[Mapping[str, Any]], Entry],
+    about: str = "task",
+) -> Table | None:
+    """Return one row per claim: verdict, effect with interval, p-values and the test.
+
+    Args:
+        claims: as a `StudyReport` has them.
+        factors: what the study calls its factors, by their number.
+        effect: the entry of a claim's effect.
+        about: what the study calls the tasks of its claims.
+    """
+    if not claims:
+        return None
+    headings = (
+        ("verdict", False), ("claim", False), ("effect", True), ("p (Holm)", True),
+        (about, False), ("model", False), ("queries", True), ("draws", True), ("p", True),
+        ("test", False), ("factor", False),
+    )  # fmt: skip
+    rows = tuple(
+        (
+            verdict(row["state"]),
+            words(row["claim"]),
+            effect(row),
+            p_entry(row["p_holm"]),
+            *(text(row[name]) for name in ("task", "model")),
+            *counts(row, "queries draws"),
+            p_entry(row["p"]),
+            text(row["test"]),
+            text(f"{row['factor']} {factors.get(row['factor'], '')}".strip()),
+        )
+        for row in sorted(claims, key=lambda row: row["factor"])
+    )
+    return Table("claims", "All claims", headings, rows)
 
 
 def render_study(
@@ -66,9 +138,9 @@ def render_study(
     **values: Any,
 ) -> str:
     """Return the page of a study; claims are counted, and verdicts have their signs."""
-    counts = Counter(claim["state"] for claim in report.claims)
+    states = Counter(claim["state"] for claim in report.claims)
     return render(
-        package, scripts, figures, page, report=report, counts=counts, signs=SIGNS, tone=tone,
+        package, scripts, figures, page, report=report, counts=states, signs=SIGNS, tone=tone,
         **values,
     )  # fmt: skip
 
@@ -76,11 +148,11 @@ def render_study(
 def write_plain(report: StudyReport, path: Path) -> Path:
     """Write a page that has no sections of its own: claims, notes, and every table whole."""
     tables = other_tables(report.tables, (), report.cells)
-    claims = entries.plain(frame_of(report.claims), "claims", "All claims")
-    grids = {**tables, "claims": claims if report.claims else None}
+    claims = plain(frame_of(report.claims), "claims", "All claims") if report.claims else None
+    tables["claims"] = claims
 
     def page(figures: Mapping[str, Figure]) -> str:
-        return render_study("adaptlens.report", report, figures, page="plain.html", grids=grids)
+        return render_study("adaptlens.report", report, figures, page="plain.html", tables=tables)
 
     return publish(path, (), page, ())
 
@@ -102,4 +174,4 @@ def browsed(rows: "pd.DataFrame | None", names: Sequence[str] = ()) -> dict[str,
         if name in rows and rows[name].nunique() == 1
     }
     shown = rows.drop(columns=list(constant))
-    return {"num_rows": len(rows), "constant": constant, "rows": Markup(entries.embedded(shown))}
+    return {"num_rows": len(rows), "constant": constant, "rows": Markup(embedded(shown))}

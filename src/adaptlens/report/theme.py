@@ -1,10 +1,9 @@
-"""How an adaptation, a pair, a metric and a number appear everywhere: one name, colour and format.
+"""How an adaptation, a pair and a metric appear everywhere: one name, colour and shape.
 
 The colours keep 3:1 contrast on light and dark paper, stay apart under colour blindness, and
 every adaptation also has a shape of its own.
 """
 
-import math
 import re
 import zlib
 from collections.abc import Iterable
@@ -57,6 +56,20 @@ SIMILARITIES = {
     "rsa": "RSA",
 }
 """What each measure of similarity is called on a page."""
+
+
+SHAPES = {
+    "circle": "M5 0A5 5 0 1 1-5 0A5 5 0 1 1 5 0",
+    "square": "M-4.5-4.5h9v9h-9Z",
+    "triangle-up": "M0-5L5.5 4.5H-5.5Z",
+    "triangle-down": "M0 5L5.5-4.5H-5.5Z",
+    "triangle-right": "M5 0L-4.5 5.5V-5.5Z",
+    "triangle-left": "M-5 0L4.5 5.5V-5.5Z",
+    "diamond": "M0-6L6 0L0 6L-6 0Z",
+    "arrow": "M0-6L4.5 0H1.7V6H-1.7V0H-4.5Z",
+    "cross": "M-2-6h4v4h4v4h-4v4h-4v-4h-4v-4h4Z",
+}
+"""The outline of each mark, in a box from -6 to 6."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,46 +272,3 @@ def main_metric(metrics: Iterable[str]) -> str:
 def points(metric: str, value: float) -> float:
     """Return a score in points (0-100)."""
     return value * POINTS.get(metric, 100.0)
-
-
-def interval(value: float, low: float, high: float, *, sign: bool = False) -> str:
-    """Return "87.5 [84.1, 90.2]", or the value alone where the interval is undefined."""
-    text = f"{value:{'+' if sign else ''}.1f}" if math.isfinite(value) else "undefined"
-    if math.isfinite(low) and math.isfinite(high):
-        text += f" [{low:.1f}, {high:.1f}]"
-    return unsigned_zeros(text).replace("-", "−")
-
-
-def similarity(
-    value: float,
-    low: float = math.nan,
-    high: float = math.nan,
-    *,
-    sign: bool = False,
-    digits: int = 3,
-) -> str:
-    """Return "0.651 [0.603, 0.701]", or the value alone where the interval is undefined."""
-    if not math.isfinite(value):
-        return "–"
-    text = f"{value:{'+' if sign else ''}.{digits}f}"
-    if math.isfinite(low) and math.isfinite(high):
-        text += f" [{low:.{digits}f}, {high:.{digits}f}]"
-    return unsigned_zeros(text).replace("-", "−")
-
-
-def unsigned_zeros(text: str) -> str:
-    """Return text in which numbers that are printed as zero have no sign: "0.0" for "-0.0"."""
-    return re.sub(r"(?<!\w)[+-](0(?:\.0+)?)(?!\d|[.,]\d|e)", r"\1", text)
-
-
-def p_value(p: float) -> str:
-    """Return a p-value as it is printed: three digits, "<0.001", or "–" where there is none."""
-    if not math.isfinite(p):
-        return "–"
-    return "<0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def equals(p: float) -> str:
-    """Return "= 0.031" or "< 0.001", to stand after a p."""
-    text = p_value(p)
-    return f"< {text[1:]}" if text.startswith("<") else f"= {text}"

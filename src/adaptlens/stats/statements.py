@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 
+from adaptlens.formatting import equals, in_sentence
 from adaptlens.stats import layered
 from adaptlens.stats.intervals import holm
 from adaptlens.stats.layered import Likeness, Mean
@@ -114,7 +115,7 @@ def _corrected(there: Sequence[float], within: Sequence[float]) -> tuple[list[fl
 
 
 def _line(mean: Mean, p_holm: float, is_within: bool, margin: float) -> str:
-    said = f"{interval(mean)}, p(Holm) {_p(p_holm)}"
+    said = f"{interval(mean)}, p(Holm) {equals(p_holm)}"
     if is_within:
         said += f", within {margin:g} of none"
     said += f", {mean.queries} queries x {mean.draws} draws"
@@ -125,11 +126,7 @@ def _line(mean: Mean, p_holm: float, is_within: bool, margin: float) -> str:
 
 def interval(mean: "Mean | Excess") -> str:
     """Return a mean, or what stands for one, as "+0.103 [-0.002, 0.208]"."""
-    return f"{mean.value:+.3f} [{mean.low:.3f}, {mean.high:.3f}]"
-
-
-def _p(p: float) -> str:
-    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
+    return in_sentence(mean.value, mean.low, mean.high)
 
 
 @dataclass(frozen=True)
@@ -260,7 +257,7 @@ def implicit_tuning(
             decides = min(excesses, key=lambda one: one.p_below).layers[-1]
     line = (
         f"ICL ~ IT less {decides.over}: {interval(decides)}, of {len(excesses)} excesses "
-        f"(margin {margin:g}), p {_p(p)} over layers, p(Holm) {_p(p_holm)} in the last, "
+        f"(margin {margin:g}), p {equals(p)} over layers, p(Holm) {equals(p_holm)} in the last, "
         f"{queries} queries x {len(draws)} draws"
     )
     return Claim(

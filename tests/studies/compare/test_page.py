@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adaptlens.errors import UserError
-from adaptlens.report import entries
+from adaptlens.report import tables as made
 from adaptlens.report.frame import ROLES
 from adaptlens.studies.compare import score_tables
-from adaptlens.studies.compare.page import Report, html, markdown, write
+from adaptlens.studies.compare.page import Report, html, write
 from adaptlens.studies.compare.tables import break_evens, differences, measured
 from pages import Page, check_elements, check_headings, check_links, check_loads_nothing
 from report_samples import SCRIPT, sample, tables
@@ -231,7 +231,7 @@ def decoded(text: str) -> pd.DataFrame:
 @given(st.lists(st.tuples(st.text(), st.floats()), min_size=1))
 def test_the_embedded_table_is_the_table(rows):
     table = pd.DataFrame(rows, columns=["input", "margin"])
-    text = entries.embedded(table)
+    text = made.embedded(table)
     assert not set("<>&\u2028\u2029") & set(text)
     found = decoded(text)
     assert list(found["input"]) == list(table["input"])
@@ -243,13 +243,13 @@ def test_the_embedded_table_is_the_table(rows):
 
 def test_embedded_columns_know_their_kind():
     table = pd.DataFrame({"correct": [1, 0], "draw": [-1, 3], "gold": ["a", "a"], "x": [1.5, None]})
-    kinds = {c["name"]: c["kind"] for c in json.loads(entries.embedded(table))["columns"]}
+    kinds = {c["name"]: c["kind"] for c in json.loads(made.embedded(table))["columns"]}
     assert kinds == {"correct": "flag", "draw": "number", "gold": "text", "x": "number"}
 
 
 def test_a_partial_score_is_a_number_and_not_right_or_wrong():
     table = pd.DataFrame({"correct": [1.0, 0.4]})
-    assert json.loads(entries.embedded(table))["columns"][0]["kind"] == "number"
+    assert json.loads(made.embedded(table))["columns"][0]["kind"] == "number"
 
 
 def test_scores_have_a_row_for_each_condition_and_link_to_all_their_cells():
@@ -371,26 +371,24 @@ def test_no_column_of_a_known_table_is_lost():
     assert (cost.headings[-1], cost.rows[0][-1].text) == (("energy joules", True), "2.5")
 
 
-def test_numbers_are_printed_so_that_they_can_be_read():
-    assert entries.number(-1234.5, 1, ",.1f").text == "−1,234.5"
-    assert entries.number(math.nan).text == "–"
-    assert entries.number(-math.inf).text == "−∞"
-
-
-def test_markdown_has_the_verdict_the_scores_and_the_differences():
-    text = markdown(sample(1))
-    assert "- **sentiment-novel**: prompt: icl-16 beats it-16 by 4.0 points [0.3, 8.1]" in text
-    assert (
-        "| it-16 | 91.0 [88.7, 93.3] | 90.0 | question 88.0 | named 93.0 | 88.7 | "
-        "batch-calibrated, raw | 4 templates | 4 × 10 × 200 |" in text
+def test_in_short_there_are_the_verdicts_the_scores_and_the_differences():
+    short = sample(1).summary()
+    assert short.findings[0].about == "reference, sentiment-novel"
+    assert short.findings[0].state + short.findings[0].line == sample(1).verdicts[0]["line"]
+    row = next(row for row in short.tables[0].rows if row[0].text == "it-16")
+    assert [entry.text for entry in row][:7] == [
+        "it-16", "91.0 [88.7, 93.3]", "question 88.0", "named 93.0", "88.7", "batch, raw",
+        "4 × 10 × 200",
+    ]  # fmt: skip
+    (pairs,) = short.details
+    row = next(row for row in pairs.rows if row[0].text == "translation")
+    assert [entry.text for entry in row][1:6] == [
+        "it-16",
+        "icl-16",
+        "chrF",
+        "−4.0 [−8.5, 0.5]",
+        "1.000",
+    ]
+    assert short.lines[-1] == (
+        "reference, sentiment-novel: no break-even: icl-16 is better than it-16"
     )
-    assert "| translation | it-16 | icl-16 | chrF | −4.0 [−8.5, 0.5] | 1.000 |" in text
-
-
-def test_markdown_rows_keep_their_columns():
-    found = tables()
-    found["accuracy"]["condition"] = found["accuracy"]["condition"] + "|x\n<b>y"
-    lines = markdown(replace(sample(1), tables=found)).splitlines()
-    row = next(line for line in lines if line.startswith("| it-16"))
-    assert row.startswith("| it-16\\|x &lt;b>y | 91.0 ")
-    assert len(re.findall(r"(?<!\\)\|", row)) == 7

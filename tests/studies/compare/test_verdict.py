@@ -71,7 +71,7 @@ def test_arms_no_better_than_the_majority_answer_are_neither():
     conditions = {"icl-16": arm("prompt", range(40, 98)), "it-16": arm("tune", range(0, 60))}
     found = verdict(conditions, baselines={**GUESSING, "majority 'negative'": always})
     assert found.state == "neither"
-    assert found.line.startswith("neither beats always answering 'negative': it-16 +0.0 points [")
+    assert found.line.startswith("neither beats always answering 'negative': it-16 0.0 points [")
     assert "icl-16 -2.0 points [" in found.line
 
 

@@ -11,15 +11,7 @@ import pytest
 
 from adaptlens.report import images
 from adaptlens.report.charts import NARROW, WIDE, NothingToDraw
-from adaptlens.report.theme import (
-    PAIRS,
-    adaptation_of,
-    look,
-    look_of_pair,
-    pair_of,
-    short,
-    similarity,
-)
+from adaptlens.report.theme import PAIRS, adaptation_of, look, look_of_pair, pair_of, short
 from adaptlens.studies.convergence import figures as states
 from adaptlens.studies.convergence import figures_levels
 from adaptlens.studies.convergence.figures import agreement, bars, heat, lens, over_layers
@@ -78,14 +70,6 @@ def test_conditions_have_short_names():
         "anchor", "anchor options", "ICL", "IT unrelated", "IT other draw",
     ]  # fmt: skip
     assert short("soft-prompt-4") == "soft-prompt-4"
-
-
-def test_similarities_are_printed_to_three_digits_with_a_true_minus():
-    assert similarity(-0.1524, -0.2, 0.0501) == "−0.152 [−0.200, 0.050]"
-    assert similarity(-0.00001, sign=True) == "0.000"
-    assert similarity(0.5, sign=True) == "+0.500"
-    assert similarity(math.nan, 0.0, 1.0) == "–"
-    assert similarity(81.25, 80.0, 82.5, digits=1) == "81.2 [80.0, 82.5]"
 
 
 def test_bars_show_the_last_layer_before_the_final_norm(found):

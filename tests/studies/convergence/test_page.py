@@ -7,8 +7,9 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from adaptlens.report import entries
+from adaptlens.report import tables as made
 from adaptlens.report.images import draw
+from adaptlens.report.study_page import claims_table
 from adaptlens.studies.convergence import tables as tabled
 from adaptlens.studies.convergence.page import ConvergenceReport, html, wanted, write
 from adaptlens.studies.convergence.state_map import HEIGHT, MARGIN, WIDTH, embedded, state_maps
@@ -149,7 +150,7 @@ def texts(row) -> list[str]:
 
 
 def test_a_claim_is_one_line_with_verdict_effect_and_interval():
-    grid = tabled.claims(sample().claims)
+    grid = claims_table(sample().claims, tabled.FACTORS, tabled.effect)
     assert texts(grid.rows[1]) == [
         "? not decided", "ICL is more like IT than like SL", "−0.010 [−0.060, 0.040]", "1.000",
         TASK, "reference", "60", "8", "<0.001", "crossed sign flips over queries and draws",
@@ -166,7 +167,7 @@ def test_a_pair_stands_beside_its_baseline_and_floor_and_links_to_its_cells():
         f"model == 'reference' and left == 'icl-16' and right == 'it-16' and layer == {DEPTH} "
         "and measure == 'centred' and not is_final"
     )
-    cells = entries.cells_by_condition(one.cells)
+    cells = made.cells_by_condition(one.cells)
     row = tabled.pairs(rows, "pairs-main", "Pairs", cells).rows[0]
     assert texts(row)[1:9] == [
         "icl-16", "it-16", "centred cosine", "0.770 [0.740, 0.800]", "0.000",

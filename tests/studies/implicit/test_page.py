@@ -7,10 +7,9 @@ import pandas as pd
 import pytest
 
 from adaptlens.report.images import draw
-from adaptlens.report.study_page import StudyReport
 from adaptlens.studies.implicit import page as implicit
 from adaptlens.studies.implicit import tables as tabled
-from adaptlens.studies.implicit.page import html, write
+from adaptlens.studies.implicit.page import ImplicitReport, html, write
 from implicit_samples import cell_of, claim, claims, sample, tables
 from pages import (
     BARE,
@@ -33,9 +32,9 @@ SECTIONS = [
 NAMES = [*tables(("expression",))]
 
 
-def bare(**parts) -> StudyReport:
+def bare(**parts) -> ImplicitReport:
     """A report with nothing but what is given."""
-    return StudyReport(**(BARE | parts))
+    return ImplicitReport(**(BARE | parts))
 
 
 @pytest.fixture(scope="module")

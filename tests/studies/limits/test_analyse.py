@@ -4,14 +4,13 @@ import io
 import json
 from collections import Counter
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 
 import limits_samples
 from adaptlens import columns
 from adaptlens.cli.printer import Printer
-from adaptlens.cli.terminal import few_units, show_claims, show_limits
+from adaptlens.cli.terminal import show
 from adaptlens.errors import UserError
 from adaptlens.studies.limits import page as limits_page
 from adaptlens.studies.limits import plan
@@ -108,21 +107,7 @@ def test_whatever_systems_were_read_there_are_tables_and_a_page(read, monkeypatc
     tables = columns.framed("limits", {"scores": scores, **rows})
     report = replace(limits_samples.sample(), tables=tables, claims=claims, prompts=[])
     stream = io.StringIO()
-    show_limits(report, Printer(file=stream, width=100))
+    show(report.summary(), Printer(file=stream, width=100))
     page = limits_page.write(report, tmp_path / "page.html", formats=())
     assert page.read_text("utf-8").rstrip().endswith("</html>")
     assert ("not decided" in stream.getvalue()) == bool(claims)
-
-
-def test_what_no_number_could_decide_is_said_once():
-    few = {"model": "m", "task": "t", "claim": "c", "state": "not decided"}
-    lines = [f"+0.1; fewer than 5 bases decide nothing; p {n}" for n in range(4)]
-    claims = [{**few, "line": line} for line in lines]
-    claims += [{**few, "line": "+0.1, p(Holm) = 0.200"}]
-    claims += [{**few, "line": "fewer than 3 tasks decide nothing"}]
-    short, others = few_units(claims)
-    assert short == {"fewer than 5 bases decide nothing": 4} and others == claims[4:]
-    stream = io.StringIO()
-    show_claims(SimpleNamespace(claims=claims, notes=()), Printer(file=stream, width=200))
-    assert stream.getvalue().count("not decided") == 3
-    assert "4 claims: not decided; fewer than 5 bases decide nothing;" in stream.getvalue()

@@ -7,11 +7,10 @@ import pandas as pd
 import pytest
 
 from adaptlens.report.images import draw
-from adaptlens.report.study_page import StudyReport
 from adaptlens.studies.limits import page as limits
 from adaptlens.studies.limits import tables as tabled
 from adaptlens.studies.limits.figures import points
-from adaptlens.studies.limits.page import html, write
+from adaptlens.studies.limits.page import LimitsReport, html, write
 from limits_samples import cell_of, claims, prompt, sample, tables
 from pages import (
     BARE,
@@ -33,9 +32,9 @@ NAMES = ("scores", "relations", "per_task", "per_model", "attribution", "mixed_e
          "exceeding", "systems", "variations", "exposure", "mediation")  # fmt: skip
 
 
-def bare(**parts) -> StudyReport:
+def bare(**parts) -> LimitsReport:
     """A report with nothing but what is given."""
-    return StudyReport(**(BARE | parts))
+    return LimitsReport(**(BARE | parts))
 
 
 def texts(grid, heading: str) -> list[str]:

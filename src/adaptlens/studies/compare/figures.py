@@ -4,6 +4,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 
+from adaptlens.formatting import equals, estimate, fixed, percent
 from adaptlens.report.charts import (
     INK,
     LINE,
@@ -22,10 +23,8 @@ from adaptlens.report.theme import (
     CHOSEN,
     METRICS,
     adaptation_of,
-    equals,
     examples_of,
     in_order,
-    interval,
     look,
     main_metric,
     points,
@@ -82,8 +81,9 @@ def accuracy_by_examples(
                     "high": finite(high),
                     "adaptation": look(name).label,
                     "series": re.sub(r"-\d+", "", row["condition"]),
-                    "label": f"{row['condition']} on {task}: {interval(value, low, high)}, "
-                    f"{row['queries']} queries × {row['draws']} draws",
+                    "label": f"{row['condition']} on {task}: "
+                    f"{estimate(value, low, high, digits=1)}, {row['queries']} queries × "
+                    f"{row['draws']} draws",
                 }
             )
         floors = _floors(baselines, task, metric)
@@ -157,7 +157,7 @@ def paired_differences(differences: "pd.DataFrame", *, width: int = WIDE) -> "al
             difference, low, high, detectable = (
                 points(metric, row[c]) for c in ("difference", "low", "high", "detectable")
             )
-            said = interval(difference, low, high, sign=True)
+            said = estimate(difference, low, high, sign=True, digits=1)
             bars.append(
                 {
                     "pair": f"{row['left']} − {row['right']}",
@@ -242,7 +242,8 @@ def reliability(bins: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart"
                 "count": int(row["count"]),
                 "adaptation": look(adaptation_of(row["condition"])).label,
                 "label": f"{row['condition']} on {task}: of {row['count']} answers given with "
-                f"confidence near {row['bin_confidence']:.0%}, {row['bin_accuracy']:.1%} are right",
+                f"confidence near {percent(row['bin_confidence'], 0)}, "
+                f"{percent(row['bin_accuracy'])} are right",
             }
             for row in rows.to_dict("records")
         ]
@@ -378,7 +379,7 @@ def _floors(baselines: "pd.DataFrame | None", task: str, metric: str) -> list[di
         {
             "value": points(metric, row["value"]),
             "name": row["name"],
-            "label": f"{row['name']} on {task}: {points(metric, row['value']):.1f}",
+            "label": f"{row['name']} on {task}: {fixed(points(metric, row['value']))}",
             "dy": -7 if i == len(ordered) - 1 else 8,
         }
         for i, row in enumerate(ordered)

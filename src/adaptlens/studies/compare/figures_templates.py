@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from adaptlens.formatting import estimate, fixed
 from adaptlens.report.charts import (
     INK,
     MUTED,
@@ -13,15 +14,7 @@ from adaptlens.report.charts import (
     groups,
     panel,
 )
-from adaptlens.report.theme import (
-    METRICS,
-    adaptation_of,
-    in_order,
-    interval,
-    look,
-    main_metric,
-    points,
-)
+from adaptlens.report.theme import METRICS, adaptation_of, in_order, look, main_metric, points
 
 if TYPE_CHECKING:
     import altair as alt
@@ -100,7 +93,7 @@ def _means(rows: "pd.DataFrame", task: str) -> list[dict[str, Any]]:
     found = []
     for row in rows.to_dict("records"):
         value, low, high = (points(row["metric"], row[c]) for c in ("value", "low", "high"))
-        said = interval(value, low, high)
+        said = estimate(value, low, high, digits=1)
         found.append(
             {
                 "arm": row["condition"],
@@ -130,7 +123,7 @@ def _dots(
             "template": row["template"],
             "value": points(row["metric"], row["value"]),
             "label": f"{row['condition']} on {task}, template {row['template']}: "
-            f"{points(row['metric'], row['value']):.1f}",
+            f"{fixed(points(row['metric'], row['value']))}",
         }
         for row in templates[own].dropna(subset=["value"]).to_dict("records")
     ]
@@ -144,7 +137,7 @@ def _floors(baselines: "pd.DataFrame | None", task: str, metric: str) -> list[di
         {
             "name": row["name"],
             "value": points(metric, row["value"]),
-            "label": f"{row['name']} on {task}: {points(metric, row['value']):.1f}",
+            "label": f"{row['name']} on {task}: {fixed(points(metric, row['value']))}",
         }
         for row in own.dropna(subset=["value"]).to_dict("records")
     ]
@@ -152,7 +145,7 @@ def _floors(baselines: "pd.DataFrame | None", task: str, metric: str) -> list[di
 
 def _said(floors: list[dict[str, Any]]) -> str:
     """Return the baselines in words, to stand under the title."""
-    named = [f"{floor['name']} {floor['value']:.1f}" for floor in floors]
+    named = [f"{floor['name']} {fixed(floor['value'])}" for floor in floors]
     return f"dashed: {', '.join(named)}" if named else ""
 
 

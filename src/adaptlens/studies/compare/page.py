@@ -1,15 +1,16 @@
-"""A comparison as one self-contained HTML page, as figures beside it, and as Markdown."""
+"""A comparison as one self-contained HTML page, as figures beside it, and in short."""
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptlens.report import entries
+from adaptlens.formatting import percent
 from adaptlens.report.frame import check_prompts, other_tables, publish, render
 from adaptlens.report.images import FORMATS, Figure, Wanted
+from adaptlens.report.summary import Finding, Summary
+from adaptlens.report.tables import embedded
 from adaptlens.report.theme import ORDERS, RULES, in_order, in_words, look
 from adaptlens.studies.compare import figures_templates, score_tables
 from adaptlens.studies.compare.figures import (
@@ -49,6 +50,13 @@ COLUMNS = {
     "queries low high",
 }
 """The columns each table must have. Other tables are shown too, as they are."""
+
+
+PAIRED = (
+    "task", "model", "left", "right", "metric", "difference, points", "p (Holm)",
+    "p (equivalence)", "detectable, points", "queries", "draws",
+)  # fmt: skip
+"""The columns of the table of differences that a text has room for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +106,25 @@ class Report:
         table = self.tables.get(name)
         return None if table is None or table.empty else table
 
+    def summary(self) -> Summary:
+        """Return the scores, the verdicts, the prompts found and when tuning has paid."""
+        about = {f"{one['model']}, {one['task']}": one for one in self.verdicts}
+        pairs = differences(self.tables)
+        return Summary(
+            title=self.title,
+            tables=[score_tables.in_brief(one) for one in score_tables.scores(self.tables)],
+            findings=[
+                Finding(name, one["state"], one["line"].removeprefix(one["state"]))
+                for name, one in about.items()
+            ],
+            lines=[
+                *score_tables.prompt_lines(self.tables),
+                *(f"{n}: {o['break_even']}" for n, o in about.items() if o.get("break_even")),
+            ],
+            notes=self.notes,
+            details=[pairs.only(*PAIRED)] if pairs else [],
+        )
+
 
 def write(report: Report, path: Path | str, *, formats: Iterable[str] = FORMATS) -> Path:
     """Write the page and its figures, see `publish`; return the page's path."""
@@ -121,7 +148,7 @@ def html(report: Report, figures: Mapping[str, Figure]) -> str:
         ["page.js"],
         figures,
         report=report,
-        grids=_grids(report),
+        tables=_tables(report),
         adaptations=[(name, look(name)) for name in named],
         names_in_words=in_words([] if scores is None else dict.fromkeys(scores["condition"])),
         states=STATES,
@@ -129,7 +156,7 @@ def html(report: Report, figures: Mapping[str, Figure]) -> str:
         several_models=len({verdict["model"] for verdict in report.verdicts}) > 1,
         num_answers=len(answers),
         constant=constant,
-        answers=Markup(entries.embedded(answers.drop(columns=list(constant)))),
+        answers=Markup(embedded(answers.drop(columns=list(constant)))),
     )
 
 
@@ -145,7 +172,7 @@ def _searches(report: Report) -> dict[str, list[dict[Any, Any]]]:
             "label words": row["label_words"] or "the options of each item",
             "demonstrations": ORDERS.get(row["order"], row["order"]) or "none",
             "scoring rule": RULES.get(row["rule"], row["rule"]),
-            "right on labelled items": f"{100 * row['validation_accuracy']:.1f}% of {row['items']}",
+            "right on labelled items": f"{percent(row['validation_accuracy'])} of {row['items']}",
             "prompts read": f"{row['reads']:,}",
         }
         found.setdefault(task, []).append(
@@ -214,38 +241,7 @@ def wanted(tables: Mapping[str, "pd.DataFrame"]) -> Iterator[Wanted]:
             yield Wanted(name, caption, partial(chart, rows))
 
 
-def markdown(report: Report) -> str:
-    """Return the verdicts, the scores and the paired differences as Markdown."""
-    lines = [f"# {_line(report.title)}", ""]
-    for verdict in report.verdicts:
-        lines.append(f"- **{_line(verdict['task'])}**: {_line(verdict['line'])}")
-    for grid in score_tables.scores(report.tables):
-        kept = [i for i, (text, _) in enumerate(grid.headings) if text != "cell"]
-        lines += ["", f"**{_line(grid.caption)}**", "", *_pipes(grid, kept)]
-    if pairs := differences(report.tables):
-        kept = [i for i, (text, _) in enumerate(pairs.headings) if text not in ("test", "p")]
-        lines += ["", "**Paired differences, left minus right**", "", *_pipes(pairs, kept)]
-    if report.notes:
-        lines += ["", *(f"- {_line(note)}" for note in report.notes)]
-    return "\n".join(lines) + "\n"
-
-
-def _pipes(grid: entries.Grid, kept: Sequence[int]) -> list[str]:
-    """Return some columns of a table in Markdown."""
-    lines = [
-        "| " + " | ".join(grid.headings[i][0] for i in kept) + " |",
-        "|" + "|".join("---:" if grid.headings[i][1] else "---" for i in kept) + "|",
-    ]
-    lines += ["| " + " | ".join(_line(row[i].text) for i in kept) + " |" for row in grid.rows]
-    return lines
-
-
-def _line(text: str) -> str:
-    """Return text that stays on its line and in its table cell, and opens no HTML tag."""
-    return re.sub("<(?=[A-Za-z/!?])", "&lt;", " ".join(str(text).split())).replace("|", "\\|")
-
-
-def _grids(report: Report) -> dict[str, Any]:
+def _tables(report: Report) -> dict[str, Any]:
     """Return the page's tables by name; those the report does not know come under "others"."""
     tables = report.tables
     return {

@@ -5,11 +5,24 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from adaptlens.report.entries import NUMBERS, Entry, Grid, Tables, cells_of, number, row_by_row
-from adaptlens.report.theme import METRICS, adaptation_of, interval, p_value, points
+from adaptlens.report.tables import (
+    NUMBERS,
+    Entry,
+    Table,
+    Tables,
+    at_cell,
+    cells_of,
+    counts,
+    estimated,
+    number,
+    p_entry,
+    row_by_row,
+    text,
+)
+from adaptlens.report.theme import METRICS, adaptation_of, points
 
 
-def differences(tables: Tables) -> Grid | None:
+def differences(tables: Tables) -> Table | None:
     """Return every paired difference with its interval, p-values and the test behind them."""
     cells = _cells_by_condition(tables)
     margin = ["margin"] if "margin" in tables.get("differences", ()) else []
@@ -37,13 +50,11 @@ def differences(tables: Tables) -> Grid | None:
         return [
             *(_condition(row, row[side], cells) for side in ("left", "right")),
             Entry(re.sub(", (%|0–100)$", "", METRICS.get(metric, metric)), metric),
-            Entry(interval(difference, low, high, sign=True), difference),
-            *(Entry(p_value(row[c]), row[c]) for c in ("p", "p_holm", "equivalence_p")),
+            estimated(difference, low, high, sign=True, digits=1),
+            *(p_entry(row[c]) for c in ("p", "p_holm", "equivalence_p")),
             number(least, 1, ".1f"),
-            number(row["queries"], 1, ",.0f"),
-            number(row["draws"], 1, ",.0f"),
-            Entry(str(row["test"]), str(row["test"])),
-            Entry(str(row["correction"]), str(row["correction"])),
+            *counts(row, "queries draws"),
+            *(text(row[c]) for c in ("test", "correction")),
             *(number(points(metric, row[c]), 1, ".1f") for c in margin),
         ]
 
@@ -53,7 +64,7 @@ def differences(tables: Tables) -> Grid | None:
     return row_by_row(tables, "differences", caption, headings, entries, used)
 
 
-def break_evens(tables: Tables) -> Grid | None:
+def break_evens(tables: Tables) -> Table | None:
     """Return after how many queries the judged tuned condition costs no more than the prompt."""
     cells = _cells_by_condition(tables)
     headings = (
@@ -72,7 +83,7 @@ def break_evens(tables: Tables) -> Grid | None:
         return [
             *(_condition(row, row[f"{side}_condition"], cells) for side in ("prompt", "tuned")),
             Entry(f"prompt {row['serving'].replace('un', 'not ')}", row["serving"]),
-            *(Entry(row[name], row[name]) for name in ("unit", "trainer", "counted")),
+            *(text(row[name]) for name in ("unit", "trainer", "counted")),
             *(_until(float(row[name])) for name in ("queries", "low", "high")),
         ]
 
@@ -85,7 +96,7 @@ def _until(queries: float) -> Entry:
     return Entry("never", queries) if math.isinf(queries) else number(queries, 1, ",.0f")
 
 
-def measured(tables: Tables, name: str, caption: str) -> Grid | None:
+def measured(tables: Tables, name: str, caption: str) -> Table | None:
     """Return a table of known numeric columns (calibration, reliability, cost) by condition."""
     cells = _cells_by_condition(tables)
     table = tables.get(name)
@@ -101,8 +112,7 @@ def measured(tables: Tables, name: str, caption: str) -> Grid | None:
 
 def _condition(row: Mapping[Any, Any], condition: str, cells: Mapping[Any, Any]) -> Entry:
     found = cells.get((row["task"], row["model"], condition), ())
-    links = ((condition, found[0]),) if found else ()
-    return Entry(condition, condition, links, adaptation_of(condition))
+    return at_cell(Entry(condition, condition, adaptation=adaptation_of(condition)), found)
 
 
 def _cells_by_condition(tables: Tables) -> dict[tuple[str, str, str], tuple[str, ...]]:

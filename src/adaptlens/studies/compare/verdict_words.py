@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from adaptlens.formatting import ends, equals, fixed
 from adaptlens.stats.intervals import Difference
 from adaptlens.stats.scores import Scores
 from adaptlens.stats.unseen_draws import unseen_draws
@@ -86,9 +87,9 @@ def _claimed(found: Finding) -> str:
     own, unit = found.own, UNITS[found.kind]
     sign = 1 if found.state == "tune" else -1
     winner, loser = (own.left, own.right)[::sign]
-    gap = f"{100 * abs(own.difference):.1f} {unit} {interval(own, sign)}"
+    gap = f"{fixed(100 * abs(own.difference))} {unit} {interval(own, sign)}"
     worst = worst_case(found.scores[winner], found.scores[loser])
-    parts = [f": {winner} beats {loser} by {gap}, p(claim){p_value(found.p)}, {size(found)}"]
+    parts = [f": {winner} beats {loser} by {gap}, p(claim) {equals(found.p)}, {size(found)}"]
     parts += _of_procedure(found, sign)
     if worst.template:
         parts.append(f"in its worst template, '{worst.template[0]}', {_ahead(worst.template[1])}")
@@ -102,7 +103,7 @@ def _equivalent(found: Finding) -> str:
     gap = f"{_signed(own.difference)} {unit} {interval(own)}"
     said = (
         f": {own.left} and {own.right} are equivalent within {100 * own.margin:g} {unit} ({gap}), "
-        f"p(claim){p_value(found.equivalence_p)}, {size(found)}"
+        f"p(claim) {equals(found.equivalence_p)}, {size(found)}"
     )
     return "; ".join([said, *_of_procedure(found), *_failed(found)])
 
@@ -114,9 +115,8 @@ def _neither(found: Finding) -> str:
         f"{test.left} {_signed(test.difference)} {unit} {interval(test)}" for test in found.against
     )
     most = 100 * max(test.detectable for test in found.against)
-    return (
-        f" beats {names}: {gaps}; smallest detectable difference {most:.1f} {unit}, {size(found)}"
-    )
+    least = f"smallest detectable difference {fixed(most)} {unit}"
+    return f" beats {names}: {gaps}; {least}, {size(found)}"
 
 
 def _undecided(found: Finding) -> str:
@@ -124,7 +124,7 @@ def _undecided(found: Finding) -> str:
     gap = f"{own.left} against {own.right} {_signed(own.difference)} {unit} {interval(own)}"
     if not own.supports_claims:
         return f": {own.warnings[0]}; {gap}, {size(found)}"
-    said = f": {gap}, p(claim){p_value(found.p)}, {size(found)}"
+    said = f": {gap}, p(claim) {equals(found.p)}, {size(found)}"
     return "; ".join([said, *_of_procedure(found), *_failed(found), would_decide(own)])
 
 
@@ -181,25 +181,16 @@ def phrase(baseline: str) -> str:
 def interval(test: Difference, sign: int = 1) -> str:
     """Return a difference's interval in points, its ends in order."""
     low, high = sorted((sign * 100 * test.low, sign * 100 * test.high))
-    return f"[{_number(low)}, {_number(high)}]"
-
-
-def p_value(value: float) -> str:
-    """Return "<0.001" or "=0.023"."""
-    return "<0.001" if value < 0.001 else f"={value:.3f}"
+    return ends(low, high)
 
 
 def _signed(fraction: float) -> str:
-    return f"{round(100 * fraction, 1) + 0.0:+.1f}"
+    return fixed(100 * fraction, sign=True)
 
 
 def _ahead(fraction: float) -> str:
     """Return by how much an arm is ahead, or that it is behind."""
-    points = _number(100 * abs(fraction))
+    points = fixed(100 * abs(fraction))
     if float(points) == 0:
         return "level"
     return f"by {points}" if fraction > 0 else f"behind by {points}"
-
-
-def _number(points: float) -> str:
-    return f"{round(points, 1) + 0.0:.1f}"

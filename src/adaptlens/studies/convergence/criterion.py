@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from adaptlens.formatting import fixed, percent
 from adaptlens.metrics.answer_out import MOST_ALONE, is_alone
 from adaptlens.stats import layered, statements
 from adaptlens.stats.statements import Claim, Statement
@@ -126,9 +127,8 @@ def headline(compared: Compared, found: Claim) -> str:
     """
     icl, it = (compared.label(name) for name in ("icl", "it"))
     rule = compared.settings["claim"]
-    said = (
-        f"prompt and tuning agree on answers ({compared.inside.agreement(icl, it):.3f} of queries)"
-    )
+    alike = fixed(compared.inside.agreement(icl, it), 3)
+    said = f"prompt and tuning agree on answers ({alike} of queries)"
     where = WHERE.get(rule["measure"], "with the answer in")
     if found.decides is None or found.reason:
         return f"{said}; {where} nothing is decided: {found.reason}"
@@ -160,10 +160,10 @@ def alone(compared: Compared) -> str:
             shares[label] = share
     if not shares:
         return ""
-    told = ", ".join(f"{label} {share:.1%}" for label, share in shares.items())
+    told = ", ".join(f"{label} {percent(share)}" for label, share in shares.items())
     return (
         f"queries to which no other got the same answer ({told}) have no similarity within answers "
-        f"and count as the mean of the others; above {MOST_ALONE:.0%} it is undefined"
+        f"and count as the mean of the others; above {percent(MOST_ALONE, 0)} it is undefined"
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from adaptlens.conditions import Condition
+from adaptlens.formatting import percent
 from adaptlens.stats import layered, trends
 from adaptlens.stats.layered import Likeness
 from adaptlens.stats.statements import Statement
@@ -224,11 +225,14 @@ class Factors:
         rows: Rows = []
         for share, icl, it in known:
             for left, right in ((icl, it), (ANCHOR, icl), (ANCHOR, it)):
-                rows += self.rows("wrong labels", f"{share:.0%}", share, left, right)
+                rows += self.rows("wrong labels", percent(share, 0), share, left, right)
         levels = self._common([(icl, it) for _, icl, it in known])
         statements = [
             self.statement(
-                5, f"{share:.0%} wrong labels leave ICL ~ IT as it is", 0, levels[i] - levels[0]
+                5,
+                f"{percent(share, 0)} wrong labels leave ICL ~ IT as it is",
+                0,
+                levels[i] - levels[0],
             )
             for i, (share, _, _) in enumerate(known)
             if share

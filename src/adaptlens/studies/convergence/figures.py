@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
+from adaptlens.formatting import estimate, percent
 from adaptlens.report.charts import (
     INK,
     MUTED,
@@ -21,7 +22,7 @@ from adaptlens.report.charts import (
     panel,
     spread,
 )
-from adaptlens.report.theme import PAIRS, SIMILARITIES, look_of_pair, pair_of, short, similarity
+from adaptlens.report.theme import PAIRS, SIMILARITIES, look_of_pair, pair_of, short
 
 if TYPE_CHECKING:
     import altair as alt
@@ -185,8 +186,8 @@ def heat(
                     "layer": place,
                     "strength": min(abs(row["above"]), 1.0),
                     "sign": "above" if row["above"] >= 0 else "below",
-                    "said": f"{row['above']:.2f}".replace("-0.00", "0.00").replace("-", "−"),
-                    "label": f"{pair} ({row['role']}), layer {place}: {similarity(row['above'])} "
+                    "said": estimate(row["above"], digits=2),
+                    "label": f"{pair} ({row['role']}), layer {place}: {estimate(row['above'])} "
                     f"above mismatched queries ({SIMILARITIES.get(measure, measure)})",
                 }
             )
@@ -250,7 +251,7 @@ def lens(rows: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
                 "low": finite(row["low"]),
                 "high": finite(row["high"]),
                 "label": f"{row['left']} ~ {row['right']}, layer {row['layer']:.0f}: "
-                f"{similarity(row['kl'], row['low'], row['high'])} nats",
+                f"{estimate(row['kl'], row['low'], row['high'])} nats",
             }
             for row in own.to_dict("records")
         ]
@@ -297,7 +298,8 @@ def agreement(rows: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
                     "pair": look_of_pair(row["pair"]).label,
                     "main": row["role"] == "main",
                     "label": f"{row['left']} ~ {row['right']} ({row['role']}): {name} "
-                    f"{similarity(row[column])}, same answer to {row['agreement']:.1%} of queries",
+                    f"{estimate(row[column])}, same answer to "
+                    f"{percent(row['agreement'])} of queries",
                 }
                 for row in own.to_dict("records")
             ]
@@ -328,18 +330,18 @@ def _after(depth: int) -> float:
 def _dot(row: dict[Any, Any], final: float = 0) -> dict[str, Any]:
     """Return what is drawn of one row, and what it says when pointed at."""
     measure = SIMILARITIES.get(row["measure"], row["measure"])
-    said = similarity(row["value"], row["low"], row["high"])
+    said = estimate(row["value"], row["low"], row["high"])
     return {
         "name": row["pair"],
         "pair": look_of_pair(row["pair"]).label,
         "is_final": bool(row["is_final"]),
         "x": final if row["is_final"] else row["layer"],
         **{c: finite(row[c]) for c in ("value", "low", "high", "baseline", "floor")},
-        "said": f"{row['value']:.2f}".replace("-0.00", "0.00").replace("-", "−"),
+        "said": estimate(row["value"], digits=2),
         "label": f"{row['left']} ~ {row['right']}, "
         f"{'after the final norm' if row['is_final'] else 'layer {:.0f}'.format(row['layer'])}, "
-        f"{measure}: {said}; mismatched queries {similarity(row['baseline'])}, noise floor "
-        f"{similarity(row['floor'])}; {row['queries']:.0f} queries × {row['draws']:.0f} draws",
+        f"{measure}: {said}; mismatched queries {estimate(row['baseline'])}, noise floor "
+        f"{estimate(row['floor'])}; {row['queries']:.0f} queries × {row['draws']:.0f} draws",
     }
 
 

@@ -2,9 +2,10 @@
 
 from typing import TYPE_CHECKING, Any
 
+from adaptlens.formatting import estimate
 from adaptlens.report.charts import INK, MUTED, NARROW, WIDE, finite, groups
 from adaptlens.report.forest import forest
-from adaptlens.report.theme import SIMILARITIES, Look, similarity
+from adaptlens.report.theme import SIMILARITIES, Look
 
 if TYPE_CHECKING:
     import altair as alt
@@ -37,7 +38,7 @@ def excesses(implicit: "pd.DataFrame", *, margin: float, width: int = WIDE) -> "
                     "kind": "judges" if row["judges"] == "yes" else "beside",
                     "hollow": row["counts"] == "no",
                     "label": f"ICL ~ IT less {row['over']}, {measure}: "
-                    f"{similarity(row['excess'], row['low'], row['high'], sign=True)}",
+                    f"{estimate(row['excess'], row['low'], row['high'], sign=True)}",
                 }
             )
     return forest(

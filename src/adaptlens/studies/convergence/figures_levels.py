@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from adaptlens.formatting import estimate
 from adaptlens.report.charts import (
     INK,
     MUTED,
@@ -20,7 +21,7 @@ from adaptlens.report.charts import (
     panel,
     spread,
 )
-from adaptlens.report.theme import PAIRS, SIMILARITIES, look_of_pair, pair_of, similarity
+from adaptlens.report.theme import PAIRS, SIMILARITIES, look_of_pair, pair_of
 
 if TYPE_CHECKING:
     import altair as alt
@@ -222,7 +223,7 @@ def regression(rows: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
                 "low": finite(row[f"{way}_low"]),
                 "high": finite(row[f"{way}_high"]),
                 "label": f"{row['predictor']}, {words}: "
-                f"{similarity(row[way], row[f'{way}_low'], row[f'{way}_high'], sign=True)} per "
+                f"{estimate(row[way], row[f'{way}_low'], row[f'{way}_high'], sign=True)} per "
                 "standard deviation",
             }
             for row in group.to_dict("records")
@@ -265,8 +266,8 @@ def _about(row: dict[Any, Any]) -> str:
 
 def _said(row: dict[Any, Any]) -> str:
     return (
-        f"{similarity(row['value'], row['low'], row['high'])}; mismatched queries "
-        f"{similarity(row['baseline'])}, noise floor {similarity(row['floor'])}; "
+        f"{estimate(row['value'], row['low'], row['high'])}; mismatched queries "
+        f"{estimate(row['baseline'])}, noise floor {estimate(row['floor'])}; "
         f"{row['queries']:.0f} queries × {row['draws']:.0f} draws"
     )
 

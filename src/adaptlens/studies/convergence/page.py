@@ -7,10 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptlens.report.entries import cells_by_condition
 from adaptlens.report.frame import other_tables, publish
 from adaptlens.report.images import FORMATS, Figure, Wanted
-from adaptlens.report.study_page import StudyReport, browsed, render_study
+from adaptlens.report.study_page import StudyReport, browsed, claims_table, render_study
+from adaptlens.report.tables import Table, cells_by_condition
 from adaptlens.report.theme import PAIRS, SIMILARITIES, in_order, look, pair_of
 from adaptlens.studies.convergence import figures_claim, figures_levels
 from adaptlens.studies.convergence import tables as tabled
@@ -66,6 +66,8 @@ KNOWN = {
 }  # fmt: skip
 """The tables that the page has sections for."""
 
+MAIN = "Main pairs in the last layer"
+
 TICKS = "Broad, faint tick: the same pair with mismatched queries. Thin tick: its noise floor."
 LINES = "For ICL ~ IT, dashed: mismatched queries; dotted: the noise floor."
 
@@ -79,6 +81,17 @@ class ConvergenceReport(StudyReport):
     """
 
     map: "pd.DataFrame"
+
+    def main_tables(self) -> list[Table | None]:
+        """Return the similarities of the main pairs out of the last layer, raw and centred."""
+        if (pairs := self.table("pairs")) is None:
+            return []
+        last = last_layer(of_pairs(pairs))
+        rows = last[(last["role"] == "main") & last["measure"].isin(["cosine", "centred"])]
+        tasks = rows["task"].unique()
+        caption = f"{MAIN}: {tasks[0]}" if len(tasks) == 1 else MAIN
+        found = tabled.pairs(rows, "pairs-main", caption, {})
+        return [found.only(*tabled.IN_BRIEF).without_constant("task") if found else None]
 
     @property
     def measure(self) -> str:
@@ -103,7 +116,7 @@ def html(report: ConvergenceReport, figures: Mapping[str, Figure]) -> str:
         report,
         figures,
         ["page.js", "map.js"] if maps else ["page.js"],
-        grids=_grids(report),
+        tables=_tables(report),
         titles=TITLES,
         implicit=[claim for claim in report.claims if claim["claim"] == IMPLICIT],
         claims_by_factor=_by_factor(report.claims),
@@ -237,11 +250,11 @@ def _of_factors(
         )
 
 
-def _grids(report: ConvergenceReport) -> dict[str, Any]:
+def _tables(report: ConvergenceReport) -> dict[str, Any]:
     """Return the page's tables by name; those the report does not know come under "others"."""
     tables, cells = report.tables, cells_by_condition(report.cells)
     found: dict[str, Any] = {
-        "claims": tabled.claims(report.claims),
+        "claims": claims_table(report.claims, tabled.FACTORS, tabled.effect),
         "implicit": tabled.implicit(tables),
         "u_shape": tabled.u_shape(tables),
         "regression": tabled.regression(tables),
@@ -256,12 +269,12 @@ def _grids(report: ConvergenceReport) -> dict[str, Any]:
     if (pairs := report.table("pairs")) is not None:
         last = last_layer(of_pairs(pairs))
         for role, caption in (
-            ("main", "Main pairs in the last layer"),
+            ("main", MAIN),
             ("control", "Controls in the last layer"),
             ("floor", "Noise floors in the last layer: other draws, other tuning seeds"),
         ):
-            grid = tabled.pairs(last[last["role"] == role], f"pairs-{role}", caption, cells)
-            found["pairs"] += [grid] if grid else []
+            table = tabled.pairs(last[last["role"] == role], f"pairs-{role}", caption, cells)
+            found["pairs"] += [table] if table else []
     if (factors := report.table("factors")) is not None:
         for name, factor in {**CURVES, **NAMED}.items():
             rows = figures_levels.of_factor(factors, factor)

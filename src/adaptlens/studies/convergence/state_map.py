@@ -5,9 +5,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from adaptlens.report.entries import script_safe
-from adaptlens.report.marks import SHAPES
-from adaptlens.report.theme import adaptation_of, in_order, look, short
+from adaptlens.report.tables import script_safe
+from adaptlens.report.theme import SHAPES, adaptation_of, in_order, look, short
 
 if TYPE_CHECKING:
     import numpy as np

@@ -1,23 +1,28 @@
 """The tables of the convergence study's page."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from adaptlens.report.entries import (
-    SIGNS,
+from adaptlens.report.tables import (
     Cells,
     Entry,
-    Grid,
+    Table,
     Tables,
+    at_cell,
     cells_of,
+    counts,
+    estimated,
     linked,
     number,
+    p_entry,
     plain,
     row_by_row,
-    tone,
+    text,
+    verdict,
 )
-from adaptlens.report.theme import METRICS, SHORT, SIMILARITIES, adaptation_of, p_value, similarity
+from adaptlens.report.theme import METRICS, SHORT, SIMILARITIES, adaptation_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,35 +37,19 @@ _COUNTS = (("queries", True), ("draws", True))
 _SIMILAR = (("similarity", True), ("mismatched queries", True))
 
 
-def claims(rows: Sequence[Mapping[str, Any]]) -> Grid | None:
-    """Return one row per claim: verdict, effect with interval, p-values and the test."""
-    if not rows:
-        return None
-    headings = (
-        ("verdict", False), ("claim", False), ("effect", True), ("p (Holm)", True),
-        ("task", False), ("model", False), *_COUNTS, ("p", True), ("test", False),
-        ("factor", False),
-    )  # fmt: skip
-
-    def entries(row: Mapping[str, Any]) -> tuple[Entry, ...]:
-        name = f"{row['factor']} {FACTORS.get(row['factor'], '')}".strip()
-        return (
-            _verdict(row["state"]),
-            Entry(row["claim"], row["claim"], tone="words"),
-            _effect(row["effect"], row["low"], row["high"]),
-            Entry(p_value(row["p_holm"]), _sortable(row["p_holm"])),
-            *(Entry(str(row[c]), str(row[c])) for c in ("task", "model")),
-            *_counts(row),
-            Entry(p_value(row["p"]), _sortable(row["p"])),
-            Entry(row["test"], row["test"]),
-            Entry(name, name),
-        )
-
-    ordered = sorted(rows, key=lambda row: row["factor"])
-    return Grid("claims", "All claims", headings, tuple(map(entries, ordered)))
+IN_BRIEF = (
+    "task", "model", "left", "right", "measure", "similarity", "mismatched queries", "noise floor",
+    "queries", "draws",
+)  # fmt: skip
+"""The columns of a table of pairs that a terminal has room for."""
 
 
-def implicit(tables: Tables) -> Grid | None:
+def effect(claim: Mapping[str, Any]) -> Entry:
+    """Return the effect of a claim with its interval."""
+    return _signed(claim["effect"], claim["low"], claim["high"])
+
+
+def implicit(tables: Tables) -> Table | None:
     """Return the main claim by every measure: each comparison, and what the claim would be."""
     headings = (
         ("measure", False), ("judges", False), ("verdict by it", False), ("ICL ~ IT", True),
@@ -70,14 +59,14 @@ def implicit(tables: Tables) -> Grid | None:
     def entries(row: Mapping[Any, Any]) -> list[Entry]:
         return [
             _measure(row["measure"]),
-            Entry(row["judges"], row["judges"]),
-            _verdict(row["state"]),
-            _plain(row["icl_it"]),
-            Entry(row["over"], row["over"]),
-            _effect(row["excess"], row["low"], row["high"]),
-            Entry(p_value(row["p_holm"]), _sortable(row["p_holm"])),
-            Entry(row["counts"], row["counts"]),
-            *_counts(row),
+            text(row["judges"]),
+            verdict(row["state"]),
+            estimated(row["icl_it"]),
+            text(row["over"]),
+            _signed(row["excess"], row["low"], row["high"]),
+            p_entry(row["p_holm"]),
+            text(row["counts"]),
+            *counts(row, "queries draws"),
         ]
 
     used = "measure judges state icl_it over excess low high p_holm counts queries draws"
@@ -85,7 +74,7 @@ def implicit(tables: Tables) -> Grid | None:
     return row_by_row(tables, "implicit", caption, headings, entries, used)
 
 
-def pairs(rows: "pd.DataFrame", name: str, caption: str, cells: Cells) -> Grid | None:
+def pairs(rows: "pd.DataFrame", name: str, caption: str, cells: Cells) -> Table | None:
     """Return the similarity of pairs with its interval, beside its baseline and its noise floor."""
     headings = (
         ("left", False), ("right", False), ("measure", False), *_SIMILAR,
@@ -94,16 +83,15 @@ def pairs(rows: "pd.DataFrame", name: str, caption: str, cells: Cells) -> Grid |
 
     def entries(row: Mapping[Any, Any]) -> list[Entry]:
         own = cells_of(row.get("cell", ""))
-        value = similarity(row["value"], row["low"], row["high"])
         above = (row.get("above_low", math.nan), row.get("above_high", math.nan))
         return [
             *(_condition(row, row[side], cells) for side in ("left", "right")),
             _measure(row["measure"]),
-            Entry(value, _sortable(row["value"]), ((value, own[0]),) if own else ()),
-            _plain(row["baseline"]),
-            _effect(row["above"], *above),
-            _plain(row["floor"]),
-            *_counts(row),
+            at_cell(estimated(row["value"], row["low"], row["high"]), own),
+            estimated(row["baseline"]),
+            _signed(row["above"], *above),
+            estimated(row["floor"]),
+            *counts(row, "queries draws"),
             linked(own),
         ]
 
@@ -112,7 +100,7 @@ def pairs(rows: "pd.DataFrame", name: str, caption: str, cells: Cells) -> Grid |
     return row_by_row({name: rows}, name, caption, headings, entries, used)
 
 
-def factor(rows: "pd.DataFrame", name: str, caption: str, cells: Cells) -> Grid | None:
+def factor(rows: "pd.DataFrame", name: str, caption: str, cells: Cells) -> Table | None:
     """Return the similarity of pairs at every level of a factor."""
     kinds = rows["kind"].nunique() > 1 if len(rows) else False
     agreeing = (("same answer, %", True),) if "agreement" in rows else ()
@@ -125,15 +113,15 @@ def factor(rows: "pd.DataFrame", name: str, caption: str, cells: Cells) -> Grid 
     def entries(row: Mapping[Any, Any]) -> list[Entry]:
         level = str(row["level"]).replace("_", " ")
         return [
-            *([Entry(row["kind"], row["kind"])] if kinds else []),
+            *([text(row["kind"])] if kinds else []),
             Entry(level, f"{row['x']:020.6f}" if numbered and row["x"] >= 0 else level),
             *(_condition(row, row[side], cells) for side in ("left", "right")),
             _measure(row["measure"]),
-            Entry(similarity(row["value"], row["low"], row["high"]), _sortable(row["value"])),
-            _plain(row["baseline"]),
-            _plain(row["floor"]),
+            estimated(row["value"], row["low"], row["high"]),
+            estimated(row["baseline"]),
+            estimated(row["floor"]),
             *(number(row["agreement"], 100, ".1f") for _ in agreeing),
-            *_counts(row),
+            *counts(row, "queries draws"),
         ]
 
     if len(rows) and "left" not in rows:
@@ -144,7 +132,7 @@ def factor(rows: "pd.DataFrame", name: str, caption: str, cells: Cells) -> Grid 
     return row_by_row({name: rows}, name, caption, headings, entries, used)
 
 
-def u_shape(tables: Tables) -> Grid | None:
+def u_shape(tables: Tables) -> Table | None:
     """Return, of every pair, how far its lower and upper layers lie above the middle ones."""
     headings = (
         ("pair", False), ("measure", False), ("lower − middle", True), ("upper − middle", True),
@@ -154,12 +142,12 @@ def u_shape(tables: Tables) -> Grid | None:
     def entries(row: Mapping[Any, Any]) -> list[Entry]:
         sides = ("lower_minus_middle", "upper_minus_middle", "upper_excess")
         return [
-            Entry(row["pair"], row["pair"]),
+            text(row["pair"]),
             _measure(row["measure"]),
-            *(_effect(row[s], row.get(f"{s}_low"), row.get(f"{s}_high")) for s in sides[:2]),
-            _effect(row[sides[2]], row.get(f"{sides[2]}_low"), row.get(f"{sides[2]}_high")),
-            Entry(row["excess_over"], row["excess_over"]),
-            Entry(p_value(row["p"]), _sortable(row["p"])),
+            *(_signed(row[s], row.get(f"{s}_low"), row.get(f"{s}_high")) for s in sides[:2]),
+            _signed(row[sides[2]], row.get(f"{sides[2]}_low"), row.get(f"{sides[2]}_high")),
+            text(row["excess_over"]),
+            p_entry(row["p"]),
         ]
 
     sides = ("lower_minus_middle", "upper_minus_middle", "upper_excess")
@@ -172,7 +160,7 @@ def u_shape(tables: Tables) -> Grid | None:
     return row_by_row(tables, "u_shape", caption, headings, entries, used)
 
 
-def regression(tables: Tables) -> Grid | None:
+def regression(tables: Tables) -> Table | None:
     """Return how similarity changes with each likeness, alone and beside the others."""
     headings = (
         ("likeness", False), ("measure", False), ("alone", True), ("p, alone", True),
@@ -181,14 +169,14 @@ def regression(tables: Tables) -> Grid | None:
 
     def entries(row: Mapping[Any, Any]) -> list[Entry]:
         return [
-            Entry(row["predictor"], row["predictor"]),
+            text(row["predictor"]),
             _measure(row["measure"]),
             *(
                 entry
                 for way in ("alone", "together")
                 for entry in (
-                    _effect(row[way], row[f"{way}_low"], row[f"{way}_high"], digits=4),
-                    Entry(p_value(row[f"{way}_p"]), _sortable(row[f"{way}_p"])),
+                    _signed(row[way], row[f"{way}_low"], row[f"{way}_high"], digits=4),
+                    p_entry(row[f"{way}_p"]),
                 )
             ),
             number(row["partial_r2"], 1, ".4f"),
@@ -202,25 +190,24 @@ def regression(tables: Tables) -> Grid | None:
     return row_by_row(tables, "regression", caption, headings, entries, used)
 
 
-def behaviour(tables: Tables, cells: Cells) -> Grid | None:
+def behaviour(tables: Tables, cells: Cells) -> Table | None:
     """Return the score of every condition, in points."""
     headings = (("condition", False), ("metric", False), ("score, points", True), *_COUNTS)
 
     def entries(row: Mapping[Any, Any]) -> list[Entry]:
         metric = str(row.get("metric", "accuracy"))
-        said = similarity(row["value"], row["low"], row["high"], digits=1)
         return [
             _condition(row, row["condition"], cells),
             Entry(METRICS.get(metric, metric).partition(",")[0], metric),
-            Entry(said, _sortable(row["value"])),
-            *_counts(row),
+            estimated(row["value"], row["low"], row["high"], digits=1),
+            *counts(row, "queries draws"),
         ]
 
     used = "condition metric value low high queries draws"
     return row_by_row(tables, "behaviour", "Scores by condition", headings, entries, used)
 
 
-def pair_behaviour(tables: Tables, cells: Cells) -> Grid | None:
+def pair_behaviour(tables: Tables, cells: Cells) -> Table | None:
     """Return whether two conditions answer alike beside how alike they are inside."""
     headings = (
         ("left", False), ("right", False), ("same answer, %", True), ("kappa", True),
@@ -234,7 +221,7 @@ def pair_behaviour(tables: Tables, cells: Cells) -> Grid | None:
         return [
             *(_condition(row, row[side], cells) for side in ("left", "right")),
             number(row["agreement"], 100, ".1f"),
-            *(_plain(row.get(c, math.nan)) for c in ("kappa", "kl", *inside)),
+            *(estimated(row.get(c, math.nan)) for c in ("kappa", "kl", *inside)),
         ]
 
     used = f"left right agreement kappa kl {' '.join(inside)}"
@@ -242,7 +229,7 @@ def pair_behaviour(tables: Tables, cells: Cells) -> Grid | None:
     return row_by_row(tables, "pair_behaviour", caption, headings, entries, used)
 
 
-def lens(tables: Tables, cells: Cells) -> Grid | None:
+def lens(tables: Tables, cells: Cells) -> Table | None:
     """Return how far apart the answers are that the model's own head reads in each layer."""
     headings = (("left", False), ("right", False), ("layer", True), ("KL, nats", True))
 
@@ -250,14 +237,14 @@ def lens(tables: Tables, cells: Cells) -> Grid | None:
         return [
             *(_condition(row, row[side], cells) for side in ("left", "right")),
             number(row["layer"], 1, ".0f"),
-            Entry(similarity(row["kl"], row["low"], row["high"]), _sortable(row["kl"])),
+            estimated(row["kl"], row["low"], row["high"]),
         ]
 
     caption = "Logit lens: divergence of what two conditions would answer, by layer"
     return row_by_row(tables, "lens", caption, headings, entries, "left right layer kl low high")
 
 
-def models(tables: Tables) -> Grid | None:
+def models(tables: Tables) -> Table | None:
     """Return the pairs in the last layer of every model, and what becomes of the claim."""
     table = tables.get("models")
     if table is None or table.empty:
@@ -267,10 +254,10 @@ def models(tables: Tables) -> Grid | None:
     rest = plain(others, "", "")
     rows = tuple(
         (
-            Entry(str(row["task"]), str(row["task"])),
-            Entry(str(row["model"]), str(row["model"])),
-            _verdict(row.get("claim")),
-            *(_plain(row[column]) for column in values),
+            text(row["task"]),
+            text(row["model"]),
+            verdict(row.get("claim")),
+            *(estimated(row[column]) for column in values),
             *more,
         )
         for row, more in zip(table.to_dict("records"), rest.rows, strict=True)
@@ -282,7 +269,7 @@ def models(tables: Tables) -> Grid | None:
         *((_paired_heading(column), True) for column in values),
         *rest.headings,
     )
-    return Grid("models", "Models: pairs in the last layer", headings, rows)
+    return Table("models", "Models: pairs in the last layer", headings, rows)
 
 
 def everything(rows: "pd.DataFrame") -> "pd.DataFrame":
@@ -312,32 +299,11 @@ def _condition(row: Mapping[Any, Any], label: str, cells: Cells) -> Entry:
     """Return a condition with its mark, linked to its cell."""
     measured = str(label).partition(" ")[0].partition("@")[0]
     found = cells.get((row["task"], row["model"], measured), ())
-    return Entry(label, label, ((label, found[0]),) if found else (), adaptation_of(measured))
-
-
-def _verdict(state: Any) -> Entry:
-    """Return a verdict with its sign; "–" where nothing was judged."""
-    return (
-        Entry(f"{SIGNS[state]} {state}", state, tone=tone(state)) if state in SIGNS else Entry("–")
-    )
+    return at_cell(Entry(label, label, adaptation=adaptation_of(measured)), found)
 
 
 def _measure(name: Any) -> Entry:
     return Entry(SIMILARITIES.get(name, str(name)), str(name))
 
 
-def _effect(value: Any, low: Any = math.nan, high: Any = math.nan, digits: int = 3) -> Entry:
-    low, high = (math.nan if end is None else end for end in (low, high))
-    return Entry(similarity(value, low, high, sign=True, digits=digits), _sortable(value))
-
-
-def _plain(value: Any) -> Entry:
-    return Entry(similarity(float(value)), _sortable(value))
-
-
-def _counts(row: Mapping[Any, Any]) -> list[Entry]:
-    return [number(row[c], 1, ",.0f") for c in ("queries", "draws")]
-
-
-def _sortable(value: Any) -> float | str:
-    return "" if value is None or math.isnan(value) else float(value)
+_signed = partial(estimated, sign=True)

@@ -17,7 +17,7 @@ from adaptlens.studies.implicit.shortcut_use import Rows, behaved, elsewhere
 from adaptlens.studies.running import STUDY_FILE, cell_rows, made_with, task_notes, unfinished
 
 if TYPE_CHECKING:
-    from adaptlens.report.study_page import StudyReport
+    from adaptlens.studies.implicit.page import ImplicitReport
 
 EVERY_FAMILY = "all families"
 TIMES = 10.0
@@ -25,7 +25,7 @@ TIMES = 10.0
 TABLES = ("curves", "shortcut", "needed", "transfer", *CIRCUIT_TABLES)
 
 
-def analyse(run: Run, overrides: Sequence[str] = ()) -> "StudyReport":
+def analyse(run: Run, overrides: Sequence[str] = ()) -> "ImplicitReport":
     """Return everything the page shows of what the run holds.
 
     Args:
@@ -36,7 +36,7 @@ def analyse(run: Run, overrides: Sequence[str] = ()) -> "StudyReport":
         UserError: the run holds no such study, none of its cells is done, or an override would
             change what was measured.
     """
-    from adaptlens.report.study_page import StudyReport
+    from adaptlens.studies.implicit.page import ImplicitReport
 
     study = run.read_json(STUDY_FILE)
     if study is None or study["name"] != "implicit":
@@ -77,7 +77,7 @@ def analyse(run: Run, overrides: Sequence[str] = ()) -> "StudyReport":
     notes += task_notes(tasks.values())
     notes += [f"{one.model}: {note}" for one in found for note in one.notes]
     families = dict.fromkeys(row["family"] for row in tables["curves"])
-    return StudyReport(
+    return ImplicitReport(
         title="Does in-context learning find a hidden shortcut that tuning misses? "
         + ", ".join(families or dict.fromkeys(one.task for one in found)),
         claims=judged,

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from adaptlens.formatting import estimate, fixed
 from adaptlens.report.charts import (
     INK,
     MUTED,
@@ -21,7 +22,7 @@ from adaptlens.report.charts import (
     tile,
 )
 from adaptlens.report.facets import facets, layer
-from adaptlens.report.theme import ADAPTATIONS, Look, in_order, interval, look
+from adaptlens.report.theme import ADAPTATIONS, Look, in_order, look
 
 if TYPE_CHECKING:
     import altair as alt
@@ -254,12 +255,12 @@ def transfers(transfer: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChar
                 "learnt": row["learnt_family"],
                 "family": row["family"],
                 **tile(row["value"], most),
-                "said": interval(row["value"], math.nan, math.nan, sign=True),
+                "said": estimate(row["value"], math.nan, math.nan, sign=True, digits=1),
                 "own": row["learnt_family"] == row["family"],
                 "label": f"learnt from {row['learnt_family']}, read on {row['family']} "
                 f"({read} items), {METHODS.get(_adaptation(method), method)}: "
-                f"{interval(row['value'], row['low'], row['high'], sign=True)} points over "
-                "zero-shot",
+                f"{estimate(row['value'], row['low'], row['high'], sign=True, digits=1)} points "
+                "over zero-shot",
             }
             for row in own.to_dict("records")
         ]
@@ -396,7 +397,7 @@ def _needed(row: dict[Any, Any], ends: list[float]) -> dict[str, Any]:
         "value": max(row["ratio"], ends[0]) if reached else ends[1],
         "low": finite(max(row["ratio_low"], ends[0])),
         "high": row["ratio_high"] if row["ratio_high"] < ends[1] else ends[1],
-        "label": f"{about}: {text}, for the {row['target']:.1f}% that {row['icl_samples']:.0f} "
+        "label": f"{about}: {text}, for the {fixed(row['target'])}% that {row['icl_samples']:.0f} "
         "demonstrations reach",
     }
 
@@ -415,7 +416,7 @@ def _counted(row: dict[Any, Any], about: str) -> dict[str, Any]:
         "chosen": bool(row["chosen"]),
         "reached": True,
         **{c: finite(row[c]) for c in ("value", "low", "high")},
-        "label": f"{about}, {how}: {interval(row['value'], row['low'], row['high'])}; "
+        "label": f"{about}, {how}: {estimate(row['value'], row['low'], row['high'], digits=1)}; "
         f"{row['queries']:.0f} queries × {row['draws']:.0f} draws",
     }
 

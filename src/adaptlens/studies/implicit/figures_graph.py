@@ -4,9 +4,9 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from adaptlens.formatting import estimate
 from adaptlens.report.charts import INK, LINE, MUTED, NARROW, OPPOSITE, PAPER, SHADE, WIDE, figure
 from adaptlens.report.facets import facets, layer
-from adaptlens.report.theme import similarity
 from adaptlens.studies.implicit.figures_units import named
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def graph(
                     "known": _known(row.get("label")),
                     "label": "; ".join(
                         filter(None, [f"{row['condition']}, {row['unit']}: share of the gap "
-                                      f"{similarity(row['value'])}", row.get("label")])
+                                      f"{estimate(row['value'])}", row.get("label")])
                     ),
                 }
             )  # fmt: skip
@@ -155,10 +155,10 @@ def heads(annotations: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart
                             "row": row["unit"], "column": SCORES[name],
                             "strength": min(1.0, abs(row[name]) / (limit or 1.0)),
                             "sign": "below" if row[name] < 0 else "above",
-                            "said": f"{row[name]:.2f}".replace("-0.00", "0.00").replace("-", "−"),
+                            "said": estimate(row[name], digits=2),
                             "label": f"{condition}, {row['unit']} (share of the gap "
-                            f"{similarity(row['value'])}): {name.replace('_', ' ')} "
-                            f"{similarity(row[name])}",
+                            f"{estimate(row['value'])}): {name.replace('_', ' ')} "
+                            f"{estimate(row[name])}",
                         }
                     )  # fmt: skip
     columns = 1 if width <= NARROW else 3

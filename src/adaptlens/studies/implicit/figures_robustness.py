@@ -3,6 +3,7 @@
 import math
 from typing import TYPE_CHECKING, Any
 
+from adaptlens.formatting import estimate, percent
 from adaptlens.report.charts import (
     INK,
     MUTED,
@@ -18,7 +19,6 @@ from adaptlens.report.charts import (
     groups,
     panel,
 )
-from adaptlens.report.theme import similarity
 from adaptlens.studies.implicit.figures_units import condition_colour, condition_shape, named
 
 if TYPE_CHECKING:
@@ -60,9 +60,9 @@ def alone(faithfulness: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChar
                 **{c: finite(row[c]) for c in ("faithfulness", "low", "high")},
                 **{c: finite(row.get(c, math.nan)) for c in ("completeness", "random")},
                 "label": f"{family}, {row['condition']}, {row['size']:.0f} units: alone "
-                f"{similarity(row['faithfulness'], row['low'], row['high'])} of the gap, without "
-                f"them {similarity(row.get('completeness', math.nan))}, random units "
-                f"{similarity(row.get('random', math.nan))}",
+                f"{estimate(row['faithfulness'], row['low'], row['high'])} of the gap, without "
+                f"them {estimate(row.get('completeness', math.nan))}, random units "
+                f"{estimate(row.get('random', math.nan))}",
             }
             for row in group.to_dict("records")
         ]
@@ -130,7 +130,7 @@ def specifications(specifications: "pd.DataFrame", *, width: int = WIDE) -> "alt
                 "off": row["low"] > 0 or row["high"] < 0,
                 "label": f"{family}, {name}, "
                 + ", ".join(f"{c} {row[c]}".replace("_", " ") for c in CHOICES if c in own)
-                + f": {similarity(row['value'], row['low'], row['high'], sign=True)}",
+                + f": {estimate(row['value'], row['low'], row['high'], sign=True)}",
             }
             for i, row in enumerate(own.to_dict("records"))
         ]
@@ -183,7 +183,7 @@ def variance(variance: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart
                     "shade": SHADES.get(name, 0.0),
                     "said": f"{name} {end - start:.0f}%" if fits
                     else f"{end - start:.0f}%" if end - start > 6 else "",
-                    "label": f"{family}: {name} {100 * row['share']:.1f}%",
+                    "label": f"{family}: {name} {percent(row['share'])}",
                 }
             )  # fmt: skip
             start = end

@@ -3,6 +3,7 @@
 import math
 from typing import TYPE_CHECKING, Any
 
+from adaptlens.formatting import estimate
 from adaptlens.report.charts import (
     INK,
     LINE,
@@ -21,7 +22,7 @@ from adaptlens.report.charts import (
     tile,
 )
 from adaptlens.report.facets import facets, layer
-from adaptlens.report.theme import look_of_pair, pair_of, similarity
+from adaptlens.report.theme import look_of_pair, pair_of
 from adaptlens.studies.implicit.figures_units import named
 
 if TYPE_CHECKING:
@@ -69,8 +70,8 @@ def distances(shift: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
                 **{c: finite(row[c]) for c in ("value", "low", "high", "floor")},
                 "zero": 0,
                 "label": f"{family}, {row['left']} ~ {row['right']}: distance "
-                f"{similarity(row['value'], row['low'], row['high'])}, noise floor "
-                f"{similarity(row['floor'])}",
+                f"{estimate(row['value'], row['low'], row['high'])}, noise floor "
+                f"{estimate(row['floor'])}",
             }
             for row in group.to_dict("records")
         ]
@@ -120,9 +121,9 @@ def overlaps(overlap: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart"
             "x": 100 * row["share"],
             **{c: finite(row[c]) for c in ("jaccard", "chance", "ceiling")},
             "label": f"{row['left']} ~ {row['right']}, {row['size']:.0f} units: "
-            f"{similarity(row['jaccard'])} shared; ceiling {similarity(row['ceiling'])}, chance "
-            f"{similarity(row['chance'])}; of what can be seen "
-            + (similarity(row["corrected"], row["low"], row["high"])
+            f"{estimate(row['jaccard'])} shared; ceiling {estimate(row['ceiling'])}, chance "
+            f"{estimate(row['chance'])}; of what can be seen "
+            + (estimate(row["corrected"], row["low"], row["high"])
                if math.isfinite(row["corrected"]) else f"undefined: {row['state']}"),
         }
         for row in rows.to_dict("records")
@@ -182,12 +183,12 @@ def functional(functional: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatC
                 "source": names[row["source"]],
                 "target": names[row["target"]],
                 **tile(row["value"] if math.isfinite(row["value"]) else 0.0, 1.0),
-                "said": f"{row['value']:.2f}".replace("-0.00", "0.00").replace("-", "−")
+                "said": estimate(row['value'], digits=2)
                 if math.isfinite(row["value"])
                 else "–",
                 "label": f"{family}: {row['target']} on the circuit of {row['source']} "
                 f"({row['size']:.0f} units): "
-                + (similarity(row["value"], row["low"], row["high"])
+                + (estimate(row["value"], row["low"], row["high"])
                    if math.isfinite(row["value"]) else f"undefined: {row['state']}"),
             }
             for row in own.to_dict("records")

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from adaptlens.formatting import estimate, fixed, p_value
 from adaptlens.report.charts import (
     INK,
     LINE,
@@ -21,7 +22,7 @@ from adaptlens.report.charts import (
     panel,
 )
 from adaptlens.report.facets import facets, layer
-from adaptlens.report.theme import adaptation_of, look, p_value, short, similarity
+from adaptlens.report.theme import adaptation_of, look, short
 
 if TYPE_CHECKING:
     import altair as alt
@@ -63,8 +64,8 @@ def gaps(gates: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
                 "low": finite(row["low"]),
                 "high": finite(row["high"]),
                 "label": f"{family}, {row['condition']}: gap "
-                f"{similarity(row['gap'], row['low'], row['high'])}, "
-                f"{row['accuracy']:.1f}% right, chance {row['chance']:.1f}%"
+                f"{estimate(row['gap'], row['low'], row['high'])}, "
+                f"{fixed(row['accuracy'])}% right, chance {fixed(row['chance'])}%"
                 + (f"; no circuit: {row['reason']}" if not row["defined"] else ""),
             }
             for row in group.to_dict("records")
@@ -210,9 +211,9 @@ def _tile(row: dict[Any, Any], heads: int, across: float, what: str) -> dict[str
         "sign": _names(what)[row["value"] < 0],
         "strength": abs(row["value"]),
         "significant": significant,
-        "said": f"{row['value']:.2f}".replace("-0.00", "0.00").replace("-", "−"),
+        "said": estimate(row['value'], digits=2),
         "label": f"{row['panel']}, {row['unit']}: {what} "
-        f"{similarity(row['value'], row['low'], row['high'])}, p {p_value(row['test'])}",
+        f"{estimate(row['value'], row['low'], row['high'])}, p {p_value(row['test'])}",
     }  # fmt: skip
 
 

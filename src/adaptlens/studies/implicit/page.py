@@ -7,12 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptlens.report import entries
-from adaptlens.report.entries import cells_by_condition
+from adaptlens.formatting import estimate
 from adaptlens.report.frame import other_tables, publish
 from adaptlens.report.images import FORMATS, Figure, Wanted
-from adaptlens.report.study_page import StudyReport, browsed, render_study
-from adaptlens.report.theme import ADAPTATIONS, adaptation_of, in_order, look, similarity
+from adaptlens.report.study_page import StudyReport, browsed, claims_table, render_study
+from adaptlens.report.tables import Table, cells_by_condition
+from adaptlens.report.theme import ADAPTATIONS, adaptation_of, in_order, look
 from adaptlens.stats.specification_curve import specification_curve
 from adaptlens.studies.implicit import (
     figures_graph,
@@ -137,6 +137,14 @@ OF_FAMILY: Mapping[str, tuple[str, Any, str]] = {
 """Figures of one family each."""
 
 
+class ImplicitReport(StudyReport):
+    """Everything the page of a study of implicit patterns shows."""
+
+    def main_tables(self) -> list[Table | None]:
+        """Return the accuracies at the number of samples chosen on validation items."""
+        return [tabled.chosen(self.tables)]
+
+
 def write(report: StudyReport, path: Path | str, *, formats: Iterable[str] = FORMATS) -> Path:
     """Write the page and its figures, see `publish`; return the page's path."""
     return publish(path, wanted(report), partial(html, report), formats)
@@ -149,7 +157,7 @@ def html(report: StudyReport, figures: Mapping[str, Figure]) -> str:
         __package__,
         report,
         figures,
-        grids=_grids(report),
+        tables=_tables(report),
         families=families(report),
         cards=cards(report.claims),
         robust=robust(report),
@@ -223,7 +231,7 @@ def robust(report: StudyReport) -> list[str]:
         )
         against = f", {opposite} clearly on the other side" if opposite else ""
         found.append(
-            f"{about}, {name}: median {similarity(curve.median, sign=True)}; of {curve.count} "
+            f"{about}, {name}: median {estimate(curve.median, sign=True)}; of {curve.count} "
             f"specifications {alike} on the same side of 0, {off} clearly so{against}"
         )
     return found
@@ -261,11 +269,12 @@ def cards(claims: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
-def _grids(report: StudyReport) -> dict[str, Any]:
+def _tables(report: StudyReport) -> dict[str, Any]:
     """Return the page's tables by name; those it does not know come under "others"."""
     tables, cells = report.tables, cells_by_condition(report.cells)
     found: dict[str, Any] = {
-        "claims": tabled.claims(report.claims),
+        "claims": claims_table(report.claims, tabled.FACTORS, tabled.effect_entry, "family"),
+        "chosen": tabled.chosen(tables),
         "curves": tabled.curves(tables, cells),
         "shortcut": tabled.shortcut(tables),
         "needed": tabled.needed(tables),
@@ -289,22 +298,22 @@ def _grids(report: StudyReport) -> dict[str, Any]:
     return found
 
 
-def _of_family(name: str, rows: "pd.DataFrame", grid: str) -> entries.Grid | None:
+def _of_family(name: str, rows: "pd.DataFrame", table: str) -> Table | None:
     """Return the table under a figure of one family."""
     if name == "profiles":
         names = named(rows["condition"])
         rows = rows.assign(panel=rows["condition"].map(names))
-        return tabled.units(rows, grid, "Share of the gap, by unit; * p < 0.05", "p")
+        return tabled.units(rows, table, "Share of the gap, by unit; * p < 0.05", "p")
     if name == "differences":
         names = named([*rows["left"], *rows["right"]])
         pairs = [f"{names[b]} − {names[a]}"
                  for a, b in zip(rows["left"], rows["right"], strict=True)]  # fmt: skip
         caption = "Difference of shares, by unit; * p < 0.05"
-        return tabled.units(rows.assign(panel=pairs), grid, caption, "p_max")
+        return tabled.units(rows.assign(panel=pairs), table, caption, "p_max")
     if name == "overlap":
-        return tabled.overlap(rows, grid, "Overlap of the largest units")
+        return tabled.overlap(rows, table, "Overlap of the largest units")
     captions = {"heads": "What heads are known by", "graph": "Units of the circuits"}
-    return tabled.listed(rows, grid, captions.get(name, "Edges"))
+    return tabled.listed(rows, table, captions.get(name, "Edges"))
 
 
 def _adaptations(report: StudyReport) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from adaptlens.conditions import Condition
-from adaptlens.formatting import counted
+from adaptlens.formatting import counted, ends, fixed
 from adaptlens.stats import layered
 from adaptlens.stats.intervals import Scores, estimate
 from adaptlens.stats.statements import MINIMUM_DRAWS, Statement
@@ -244,18 +244,18 @@ class Behaved:
         for row in self.needed():
             low, high = row["ratio_low"], row["ratio_high"]
             state = "supported" if low > times else "refuted" if high < times else "not decided"
-            ends = [f"{x:,.1f}" if math.isfinite(x) else "more" for x in (low, high)]
+            around = [f"{x:,.1f}" if math.isfinite(x) else "more" for x in (low, high)]
             found = f"{row['ratio']:,.1f} times" if math.isfinite(row["ratio"]) else "not reached"
             line = (
-                f"{found} [{ends[0]}, {ends[1]}] with up to {row['most']:,} samples, for the "
-                f"{row['target']:.1f}% of {counted(row['icl_samples'], 'demonstration')}"
+                f"{found} [{around[0]}, {around[1]}] with up to {row['most']:,} samples, for the "
+                f"{fixed(row['target'])}% of {counted(row['icl_samples'], 'demonstration')}"
             )
             if math.isnan(row["ratio"]):
                 shown = counted(row["icl_samples"], "demonstration")
                 line = (
-                    f"{shown}: {row['gain']:+.1f} points [{row['gain_low']:.1f}, "
-                    f"{row['gain_high']:.1f}] over zero-shot, nothing that tuning could be "
-                    "measured by"
+                    f"{shown}: {fixed(row['gain'], sign=True)} points "
+                    f"{ends(row['gain_low'], row['gain_high'])} over zero-shot, nothing that "
+                    "tuning could be measured by"
                 )
             if row["draws"] < MINIMUM_DRAWS:
                 state = "not decided"

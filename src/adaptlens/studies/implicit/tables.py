@@ -1,22 +1,29 @@
 """The tables of the page of the study of implicit patterns and circuits."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from adaptlens.report.entries import (
-    SIGNS,
+from adaptlens.formatting import estimate
+from adaptlens.report.tables import (
     Cells,
     Entry,
-    Grid,
+    Table,
     Tables,
+    at_cell,
+    counts,
+    defined,
+    estimated,
     number,
+    p_entry,
     plain,
     row_by_row,
-    tone,
+    sortable,
+    text,
+    words,
 )
-from adaptlens.report.theme import adaptation_of, interval, p_value, similarity
+from adaptlens.report.theme import adaptation_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +36,8 @@ FACTORS = {
 
 EVERY_FAMILY = "all families"
 """The task of claims about all families together."""
+
+CONDITIONS = ("pattern", "misleading", "plain")
 
 POINTS = (1, 2, 4)
 """The factors whose effects are in points."""
@@ -46,46 +55,53 @@ _ITEMS = (("items", True), ("draws", True))
 
 def effect(row: Mapping[Any, Any]) -> str:
     """Return the effect of a claim with its interval, in the factor's unit: points, or times."""
-    ends = (_number(row["effect"]), _number(row["low"]), _number(row["high"]))
+    ends = [defined(row[name]) for name in ("effect", "low", "high")]
     if math.isnan(ends[0]):
         return "undefined"
     if row["factor"] == SAMPLES:
         return f"{_reached(*ends).text} times"
     if row["factor"] in POINTS:
-        return f"{interval(*ends, sign=True)} points"
-    return similarity(*ends, sign=True)
+        return f"{estimate(*ends, sign=True, digits=1)} points"
+    return estimate(*ends, sign=True)
 
 
-def claims(rows: Sequence[Mapping[str, Any]]) -> Grid | None:
-    """Return one row per claim: verdict, effect with interval, p-values and the test."""
-    if not rows:
+def effect_entry(claim: Mapping[Any, Any]) -> Entry:
+    """Return the effect of a claim with its interval, to be sorted by."""
+    return Entry(effect(claim), sortable(claim["effect"]))
+
+
+def chosen(tables: Tables) -> Table | None:
+    """Return the accuracy of each way of adapting under each condition, at the number chosen.
+
+    Zero-shot, which learns from nothing, is misleading and plain alike.
+    """
+    table = tables.get("curves")
+    if table is None or table.empty:
         return None
     headings = (
-        ("verdict", False), ("claim", False), ("effect", True), ("p (Holm)", True),
-        ("family", False), ("model", False), *_COUNTS, ("p", True), ("test", False),
-        ("factor", False),
+        ("model", False), ("family", False), ("method", False),
+        *((f"{name}, %", True) for name in CONDITIONS), ("samples", True), *_COUNTS,
     )  # fmt: skip
+    own = table[table["tuned_on"] != "mixed"]
+    own = own[own["chosen"].astype(bool) | (own["samples"] == 0)]
+    rows = []
+    for (model, family, _), found in own.groupby(["model", "family", "method"], sort=False):
+        first = found.iloc[0]
+        by_name: dict[str, Mapping[Any, Any]] = {}
+        for row in found.to_dict("records"):
+            anchor = ("pattern",) if row["read"] == "pattern" else ("misleading", "plain")
+            by_name |= dict.fromkeys(anchor if not row["samples"] else (row["condition"],), row)
+        samples = dict.fromkeys(f"{row['samples']:,.0f}" for row in by_name.values())
+        rows.append((
+            text(model), text(family), _method(first),
+            *(_points(by_name[n]) if n in by_name else Entry("–") for n in CONDITIONS),
+            Entry(", ".join(samples), float(first["samples"])), *counts(first, "queries draws"),
+        ))  # fmt: skip
+    caption = "Accuracy at the number of samples chosen on validation items"
+    return Table("chosen", caption, headings, tuple(rows)).without_constant("model")
 
-    def entries(row: Mapping[str, Any]) -> tuple[Entry, ...]:
-        name = f"{row['factor']} {FACTORS.get(row['factor'], '')}".strip()
-        state = row["state"]
-        return (
-            Entry(f"{SIGNS[state]} {state}", state, tone=tone(state)),
-            Entry(row["claim"], row["claim"], tone="words"),
-            Entry(effect(row), _sortable(row["effect"])),
-            _p(row["p_holm"]),
-            *(Entry(str(row[c]), str(row[c])) for c in ("task", "model")),
-            *_numbers(row, "queries draws"),
-            _p(row["p"]),
-            Entry(row["test"], row["test"]),
-            Entry(name, name),
-        )
 
-    ordered = sorted(rows, key=lambda row: row["factor"])
-    return Grid("claims", "All claims", headings, tuple(map(entries, ordered)))
-
-
-def curves(tables: Tables, cells: Cells) -> Grid | None:
+def curves(tables: Tables, cells: Cells) -> Table | None:
     """Return accuracies with their intervals; those at a number chosen on validation are marked."""
     headings = (
         ("condition", False), ("learnt", False), ("read", False), ("method", False),
@@ -96,16 +112,16 @@ def curves(tables: Tables, cells: Cells) -> Grid | None:
         return [
             *(Entry(row[c] or "–", row[c]) for c in ("condition", "learnt", "read")),
             _method(row),
-            *([Entry(row["tuned_on"], row["tuned_on"])]),
+            text(row["tuned_on"]),
             number(row["samples"], 1, ",.0f"),
-            _linked(_points(row), _cell_of(row, cells)),
-            Entry("chosen" if row["chosen"] else "", "chosen" if row["chosen"] else ""),
-            *_numbers(row, "queries draws"),
+            at_cell(_points(row), _cell_of(row, cells)),
+            text("chosen" if row["chosen"] else ""),
+            *counts(row, "queries draws"),
         ]
 
     used = "learnt read condition method tuned_on samples value low high queries draws chosen"
     caption = "Accuracy by condition, way of adapting and number of samples"
-    return _grid(tables.get("curves"), "curves", caption, headings, entries, used)
+    return _by_family(tables.get("curves"), "curves", caption, headings, entries, used)
 
 
 def _cell_of(row: Mapping[Any, Any], cells: Cells) -> tuple[str, ...]:
@@ -116,7 +132,7 @@ def _cell_of(row: Mapping[Any, Any], cells: Cells) -> tuple[str, ...]:
     return cells.get((task, row["model"], name), ())
 
 
-def shortcut(tables: Tables) -> Grid | None:
+def shortcut(tables: Tables) -> Table | None:
     """Return shortcut use and over-reliance in points, by way of adapting and samples."""
     headings = (
         ("quantity", False), ("method", False), ("samples", True), ("points", True), ("p", True),
@@ -125,21 +141,21 @@ def shortcut(tables: Tables) -> Grid | None:
 
     def entries(row: Mapping[Any, Any]) -> list[Entry]:
         return [
-            _text(row["quantity"]),
+            text(row["quantity"]),
             _method(row),
             number(row["samples"], 1, ",.0f"),
             _points(row, sign=True),
-            _p(row["p"]),
-            _text("chosen" if row["chosen"] else ""),
-            *_numbers(row, "queries draws"),
+            p_entry(row["p"]),
+            text("chosen" if row["chosen"] else ""),
+            *counts(row, "queries draws"),
         ]
 
     used = "quantity method samples value low high p chosen queries draws"
     caption = "Shortcut use and over-reliance, in points"
-    return _grid(tables.get("shortcut"), "shortcut", caption, headings, entries, used)
+    return _by_family(tables.get("shortcut"), "shortcut", caption, headings, entries, used)
 
 
-def needed(tables: Tables) -> Grid | None:
+def needed(tables: Tables) -> Table | None:
     """Return how many samples tuning needs for what prompting reaches."""
     headings = (
         ("items", False), ("to reach, %", True), ("over zero-shot", True),
@@ -149,7 +165,7 @@ def needed(tables: Tables) -> Grid | None:
 
     def entries(row: Mapping[Any, Any]) -> list[Entry]:
         return [
-            _text(row["condition"]),
+            text(row["condition"]),
             number(row["target"], 1, ".1f"),
             _points(
                 {"value": row["gain"], "low": row["gain_low"], "high": row["gain_high"]}, sign=True
@@ -159,16 +175,16 @@ def needed(tables: Tables) -> Grid | None:
             _reached(row["samples"], row["low"], row["high"]),
             _reached(row["ratio"], row["ratio_low"], row["ratio_high"]),
             number(row["most"], 1, ",.0f"),
-            *_numbers(row, "queries draws"),
+            *counts(row, "queries draws"),
         ]
 
     used = "condition target gain gain_low gain_high icl_samples method samples low high ratio "
     used += "ratio_low ratio_high most queries draws"
     caption = "Samples that tuning needs for what demonstrations reach"
-    return _grid(tables.get("needed"), "needed", caption, headings, entries, used)
+    return _by_family(tables.get("needed"), "needed", caption, headings, entries, used)
 
 
-def transfer(tables: Tables) -> Grid | None:
+def transfer(tables: Tables) -> Table | None:
     """Return what is learnt from one family on the items of another, over zero-shot."""
     headings = (
         ("learnt", False), ("items", False), ("method", False), ("samples", True),
@@ -177,20 +193,20 @@ def transfer(tables: Tables) -> Grid | None:
 
     def entries(row: Mapping[Any, Any]) -> list[Entry]:
         return [
-            *(_text(row[c]) for c in ("learnt_family", "read")),
+            *(text(row[c]) for c in ("learnt_family", "read")),
             _method(row),
             number(row["samples"], 1, ",.0f"),
             _points(row, sign=True),
-            _p(row.get("p")),
-            *_numbers(row, "queries draws"),
+            p_entry(row.get("p")),
+            *counts(row, "queries draws"),
         ]
 
     used = "learnt_family read method samples value low high p queries draws"
     caption = "Learnt from one family, read on another"
-    return _grid(tables.get("transfer"), "transfer", caption, headings, entries, used)
+    return _by_family(tables.get("transfer"), "transfer", caption, headings, entries, used)
 
 
-def gates(tables: Tables, cells: Cells) -> Grid | None:
+def gates(tables: Tables, cells: Cells) -> Table | None:
     """Return which conditions have a circuit, and why the others have none."""
     headings = (
         ("condition", False), ("circuit", False), ("clean − corrupt", True), ("right, %", True),
@@ -200,24 +216,24 @@ def gates(tables: Tables, cells: Cells) -> Grid | None:
     def entries(row: Mapping[Any, Any]) -> list[Entry]:
         return [
             _condition(row["condition"], row, cells),
-            _text("defined" if row["defined"] else "undefined"),
-            _effect(row["gap"], row["low"], row["high"]),
+            text("defined" if row["defined"] else "undefined"),
+            estimated(row["gap"], row["low"], row["high"]),
             *(number(row[c], 1, ".1f") for c in ("accuracy", "chance")),
-            _why(row["reason"]),
-            *_numbers(row, "items draws"),
+            words(row["reason"]),
+            *counts(row, "items draws"),
         ]
 
     used = "condition defined gap low high accuracy chance reason items draws"
     caption = "Which conditions have a circuit"
-    return _grid(tables.get("gates"), "gates", caption, headings, entries, used)
+    return _by_family(tables.get("gates"), "gates", caption, headings, entries, used)
 
 
-def units(rows: "pd.DataFrame", name: str, caption: str, test: str) -> Grid | None:
+def units(rows: "pd.DataFrame", name: str, caption: str, test: str) -> Table | None:
     """Return one row per unit and one column for each `panel` of the rows, the largest first.
 
     Args:
         rows: of one family: model, panel, unit, layer, value, low, high, and a column of p-values.
-        name: of the grid.
+        name: of the table.
         caption: what the numbers are.
         test: the column of p-values; numbers whose p is below 0.05 have an asterisk.
     """
@@ -238,19 +254,19 @@ def units(rows: "pd.DataFrame", name: str, caption: str, test: str) -> Grid | No
             entry = Entry("–")
             if row is not None:
                 mark = " *" if row[test] < SIGNIFICANT else ""
-                said = similarity(row["value"], row["low"], row["high"], sign=True)
+                said = estimate(row["value"], row["low"], row["high"], sign=True)
                 entry = Entry(said + mark, float(row["value"]))
             found.append(entry)
-        return (*([_text(key[0])] if several else []), _text(key[1]), *found)
+        return (*([text(key[0])] if several else []), text(key[1]), *found)
 
     if len(order) > MOST:
         caption = f"{caption}: the {MOST} units with the largest"
     headings = (*((("model", False),) if several else ()), ("unit", False),
                 *((panel, True) for panel in panels))  # fmt: skip
-    return Grid(name, caption, headings, tuple(map(entries, order[:MOST])))
+    return Table(name, caption, headings, tuple(map(entries, order[:MOST])))
 
 
-def shift(tables: Tables, cells: Cells) -> Grid | None:
+def shift(tables: Tables, cells: Cells) -> Table | None:
     """Return the measures of circuit shift of every pair, the main ones first."""
     headings = (
         ("left", False), ("right", False), ("what", False), ("measure", False), ("units", False),
@@ -261,22 +277,22 @@ def shift(tables: Tables, cells: Cells) -> Grid | None:
     def entries(row: Mapping[Any, Any]) -> list[Entry]:
         return [
             *(_condition(row[side], row, cells) for side in ("left", "right")),
-            _text(roles.get(row["role"], row["role"])),
-            _text(row["measure"]),
-            _text({"head": "heads", "mlp": "MLPs"}.get(row["kind"], row["kind"])),
-            _effect(row["value"], row["low"], row["high"]),
-            _effect(row["floor"]),
-            _p(row.get("p")),
-            _why(row["state"]),
-            *_numbers(row, "items draws"),
+            text(roles.get(row["role"], row["role"])),
+            text(row["measure"]),
+            text({"head": "heads", "mlp": "MLPs"}.get(row["kind"], row["kind"])),
+            estimated(row["value"], row["low"], row["high"]),
+            estimated(row["floor"]),
+            p_entry(row.get("p")),
+            words(row["state"]),
+            *counts(row, "items draws"),
         ]
 
     used = "left right role measure kind value low high floor p state items draws"
     caption = "Circuit shift by every measure"
-    return _grid(tables.get("shift"), "shift", caption, headings, entries, used)
+    return _by_family(tables.get("shift"), "shift", caption, headings, entries, used)
 
 
-def overlap(rows: "pd.DataFrame", name: str, caption: str) -> Grid | None:
+def overlap(rows: "pd.DataFrame", name: str, caption: str) -> Table | None:
     """Return how many of their largest units two conditions share, by size."""
     headings = (
         ("left", False), ("right", False), ("units", True), ("shared", True), ("chance", True),
@@ -287,16 +303,16 @@ def overlap(rows: "pd.DataFrame", name: str, caption: str) -> Grid | None:
         return [
             *(_condition(row[side]) for side in ("left", "right")),
             number(row["size"], 1, ",.0f"),
-            *(_effect(row[c]) for c in ("jaccard", "chance", "ceiling")),
-            _effect(row["corrected"], row["low"], row["high"]),
-            _why(row["state"]),
+            *(estimated(row[c]) for c in ("jaccard", "chance", "ceiling")),
+            estimated(row["corrected"], row["low"], row["high"]),
+            words(row["state"]),
         ]
 
     used = "left right size share jaccard low high chance ceiling corrected state"
-    return _grid(rows, name, caption, headings, entries, used)
+    return _by_family(rows, name, caption, headings, entries, used)
 
 
-def functional(tables: Tables) -> Grid | None:
+def functional(tables: Tables) -> Table | None:
     """Return how well a condition works on another's circuit, from 0 (random units) to 1 (own)."""
     headings = (
         ("circuit of", False), ("used by", False), ("units", True), ("value", True),
@@ -307,16 +323,16 @@ def functional(tables: Tables) -> Grid | None:
         return [
             *(_condition(row[side]) for side in ("source", "target")),
             number(row["size"], 1, ",.0f"),
-            _effect(row["value"], row["low"], row["high"]),
-            _why(row["state"]),
+            estimated(row["value"], row["low"], row["high"]),
+            words(row["state"]),
         ]
 
     used = "source target size value low high state"
     caption = "Functional transfer of circuits"
-    return _grid(tables.get("functional"), "functional", caption, headings, entries, used)
+    return _by_family(tables.get("functional"), "functional", caption, headings, entries, used)
 
 
-def faithfulness(tables: Tables) -> Grid | None:
+def faithfulness(tables: Tables) -> Table | None:
     """Return what circuits do alone and what is done without them, as shares of the gap."""
     table = tables.get("faithfulness")
     named = {"completeness": "without the circuit", "random": "random units alone",
@@ -331,44 +347,48 @@ def faithfulness(tables: Tables) -> Grid | None:
         return [
             _condition(row["condition"]),
             number(row["size"], 1, ",.0f"),
-            _effect(row["faithfulness"], row["low"], row["high"]),
-            *(_effect(row[c]) for c in there),
+            estimated(row["faithfulness"], row["low"], row["high"]),
+            *(estimated(row[c]) for c in there),
         ]
 
     used = f"condition size faithfulness low high {' '.join(there)}"
     caption = "What circuits do alone, as a share of the gap"
-    return _grid(table, "faithfulness", caption, headings, entries, used)
+    return _by_family(table, "faithfulness", caption, headings, entries, used)
 
 
-def specifications(tables: Tables) -> Grid | None:
+def specifications(tables: Tables) -> Table | None:
     """Return every comparison under every specification."""
     choices = ("metric", "direction", "ablation", "corruption")
     headings = (("comparison", False), *((c, False) for c in choices), ("value", True))
 
     def entries(row: Mapping[Any, Any]) -> list[Entry]:
         return [
-            _text(row["name"]),
-            *(_text(str(row[c]).replace("_", " ")) for c in choices),
-            _effect(row["value"], row["low"], row["high"]),
+            text(row["name"]),
+            *(text(str(row[c]).replace("_", " ")) for c in choices),
+            estimated(row["value"], row["low"], row["high"]),
         ]
 
     used = f"name left right value low high {' '.join(choices)}"
     caption = "Comparisons under every specification"
-    return _grid(tables.get("specifications"), "specifications", caption, headings, entries, used)
+    return _by_family(
+        tables.get("specifications"), "specifications", caption, headings, entries, used
+    )
 
 
-def variance(tables: Tables) -> Grid | None:
+def variance(tables: Tables) -> Table | None:
     """Return the shares of the variance of single effects."""
     headings = (("component", False), ("share, %", True))
 
     def entries(row: Mapping[Any, Any]) -> list[Entry]:
-        return [_text(row["component"]), number(row["share"], 100, ".1f")]
+        return [text(row["component"]), number(row["share"], 100, ".1f")]
 
     caption = "Shares of the variance of single effects"
-    return _grid(tables.get("variance"), "variance", caption, headings, entries, "component share")
+    return _by_family(
+        tables.get("variance"), "variance", caption, headings, entries, "component share"
+    )
 
 
-def listed(rows: "pd.DataFrame", name: str, caption: str) -> Grid | None:
+def listed(rows: "pd.DataFrame", name: str, caption: str) -> Table | None:
     """Return rows about units or edges as they are, the largest of each condition first."""
     rows = rows.dropna(axis="columns", how="all")
     if rows.empty or "value" not in rows:
@@ -414,14 +434,14 @@ def everything(tables: Tables) -> "pd.DataFrame | None":
     return found[[*kept, *(c for c in found if c not in first and c != "index")]]
 
 
-def _grid(
+def _by_family(
     table: "pd.DataFrame | None",
     name: str,
     caption: str,
     headings: Iterable[tuple[str, bool]],
     entries: Callable[[Mapping[Any, Any]], list[Entry]],
     used: str,
-) -> Grid | None:
+) -> Table | None:
     """Return a table row by row, the family, and the model where there are several, in front."""
     if table is None or table.empty:
         return None
@@ -429,15 +449,6 @@ def _grid(
     found = row_by_row({name: rows}, name, caption, headings, entries, used)
     assert found
     return replace(found, headings=(("family", False), *found.headings[1:]))
-
-
-def _why(reason: Any) -> Entry:
-    text = reason if isinstance(reason, str) else ""
-    return Entry(text, text, tone="words" if text else "")
-
-
-def _text(value: Any) -> Entry:
-    return Entry(str(value), str(value))
 
 
 def _condition(
@@ -450,47 +461,21 @@ def _condition(
         task = f"{row['task']}-pattern"
         found = cells.get((task, row["model"], name), ())
         found = found or cells.get((row["task"], row["model"], name), ())
-    return replace(_linked(_text(label), found), adaptation=adaptation_of(name))
+    return replace(at_cell(text(label), found), adaptation=adaptation_of(name))
 
 
 def _reached(value: Any, low: Any, high: Any) -> Entry:
     """Return a number of samples, or of times as many, that may lie beyond the largest tried."""
     ends = [f"{end:,.3g}" if math.isfinite(end) else "not reached"
-            for end in (_number(value), _number(low), _number(high))]  # fmt: skip
-    if math.isnan(_number(value)):
+            for end in map(defined, (value, low, high))]  # fmt: skip
+    if math.isnan(defined(value)):
         return Entry("–")
     return Entry(f"{ends[0]} [{ends[1]}, {ends[2]}]", float(value))
-
-
-def _effect(value: Any, low: Any = math.nan, high: Any = math.nan) -> Entry:
-    return Entry(similarity(_number(value), _number(low), _number(high)), _sortable(value))
 
 
 def _method(row: Mapping[Any, Any]) -> Entry:
     return Entry(row["method"], row["method"], adaptation=adaptation_of(row["method"]))
 
 
-def _linked(entry: Entry, found: tuple[str, ...]) -> Entry:
-    return replace(entry, links=((entry.text, found[0]),)) if found else entry
-
-
 def _points(row: Mapping[Any, Any], *, sign: bool = False) -> Entry:
-    ends = (row["value"], row["low"], row["high"])
-    return Entry(interval(*ends, sign=sign), _sortable(row["value"]))
-
-
-def _p(value: Any) -> Entry:
-    return Entry(p_value(_number(value)), _sortable(value))
-
-
-def _numbers(row: Mapping[Any, Any], names: str) -> list[Entry]:
-    return [number(row[c], 1, ",.0f") for c in names.split()]
-
-
-def _number(value: Any) -> float:
-    return math.nan if value is None else float(value)
-
-
-def _sortable(value: Any) -> float | str:
-    value = _number(value)
-    return "" if math.isnan(value) else value
+    return estimated(row["value"], row["low"], row["high"], digits=1, sign=sign)

@@ -17,7 +17,7 @@ from adaptlens.studies.running import STUDY_FILE, cell_rows, made_with, task_not
 if TYPE_CHECKING:
     import pandas as pd
 
-    from adaptlens.report.study_page import StudyReport
+    from adaptlens.studies.limits.page import LimitsReport
 
 Rows = list[dict[str, Any]]
 
@@ -140,7 +140,7 @@ def _halves(groups: np.ndarray, seed: int) -> np.ndarray:
     return found
 
 
-def analyse(run: Run, overrides: Sequence[str] = ()) -> "StudyReport":
+def analyse(run: Run, overrides: Sequence[str] = ()) -> "LimitsReport":
     """Return everything the page shows of what the run holds.
 
     Args:
@@ -151,7 +151,7 @@ def analyse(run: Run, overrides: Sequence[str] = ()) -> "StudyReport":
         UserError: the run holds no such study, none of its cells is done, or an override would
             change what was measured.
     """
-    from adaptlens.report.study_page import StudyReport
+    from adaptlens.studies.limits.page import LimitsReport
 
     study, about = run.read_json(STUDY_FILE), run.read_json(ABOUT_FILE)
     if study is None or study["name"] != "limits" or about is None:
@@ -177,7 +177,7 @@ def analyse(run: Run, overrides: Sequence[str] = ()) -> "StudyReport":
     notes += [f"{one.model}: {note}" for one in found for note in one.notes]
     tuned = table[(table.mixture != "") & (table.system != "pipeline")]
     num_tuned = len(tuned.drop_duplicates(["model", "mixture", "seed", "system"]))
-    return StudyReport(
+    return LimitsReport(
         title="Does tuned performance follow what the base model does in context? "
         f"{counted(table.model.nunique(), 'base')}, {counted(num_tuned, 'tuned model')}, "
         f"{counted(table.task.nunique(), 'task')}",

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from adaptlens.formatting import counted, parameters
+from adaptlens.formatting import counted, equals, in_sentence, parameters
 from adaptlens.stats.intervals import holm
 from adaptlens.stats.layered import Mean
 from adaptlens.stats.statements import State
@@ -186,16 +186,15 @@ def _line(parts: Sequence[Part], p_holm: float) -> str:
     for one in parts:
         number = f"{one.what} {_number(one)}, {one.count}"
         said.append(f"{number}; {one.reason}" if one.reason else number)
-    p = "< 0.001" if p_holm < 0.001 else f"= {p_holm:.3f}"
-    return f"{'; '.join(said)}; p(Holm) {p}"
+    return f"{'; '.join(said)}; p(Holm) {equals(p_holm)}"
 
 
 def _number(part: Part) -> str:
     if not math.isfinite(part.value):
         return "could not be measured"
     if not (math.isfinite(part.low) and math.isfinite(part.high)):
-        return f"{part.value:+.3f}, no interval"
-    return f"{part.value:+.3f} [{part.low:.3f}, {part.high:.3f}]"
+        return f"{in_sentence(part.value)}, no interval"
+    return in_sentence(part.value, part.low, part.high)
 
 
 def _count(bases: int, tasks: int) -> str:

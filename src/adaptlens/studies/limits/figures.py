@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from adaptlens.formatting import counted, parameters
+from adaptlens.formatting import counted, estimate, parameters
 from adaptlens.report.charts import (
     INK,
     MUTED,
@@ -18,7 +18,7 @@ from adaptlens.report.charts import (
     panel,
 )
 from adaptlens.report.facets import facets, layer
-from adaptlens.report.theme import Look, similarity
+from adaptlens.report.theme import Look
 from adaptlens.studies.limits.contrasts import paired
 
 if TYPE_CHECKING:
@@ -187,13 +187,13 @@ def following_by_task(
     dots = [
         {
             "panel": str(row["task"])
-            + (f", {similarity(rho[row['task']], digits=2)}" if row["task"] in rho else ""),
+            + (f", {estimate(rho[row['task']], digits=2)}" if row["task"] in rho else ""),
             "family": str(row["family"]),
             "x": row["icl"], "y": row["mean"], "low": row["min"], "high": row["max"],
             "label": f"{row['task']} ({row['cluster']}), {row['model']}: tuned "
-            f"{similarity(row['mean'])}, from {similarity(row['min'])} to "
-            f"{similarity(row['max'])} of {counted(row['size'], 'model')}; in context "
-            f"{similarity(row['icl'])}",
+            f"{estimate(row['mean'])}, from {estimate(row['min'])} to "
+            f"{estimate(row['max'])} of {counted(row['size'], 'model')}; in context "
+            f"{estimate(row['icl'])}",
         }
         for row in found.reset_index().to_dict("records")
     ]  # fmt: skip
@@ -239,7 +239,7 @@ def _said(row: dict[Any, Any]) -> str:
     mixture = f"{row['mixture']}, {'has' if row['seen'] else 'without'} the task"
     return (
         f"{row['model']}, {mixture}, seed {row['seed']}; {row['task']} ({row['cluster']}): tuned "
-        f"{similarity(row['tuned'])}, in context {similarity(row['icl'])}"
+        f"{estimate(row['tuned'])}, in context {estimate(row['icl'])}"
     )
 
 

@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING, Any
 
-from adaptlens.formatting import counted, parameters
+from adaptlens.formatting import counted, estimate, parameters
 from adaptlens.report.charts import INK, NARROW, WIDE, domain, figure, finite
 from adaptlens.report.facets import facets, layer
 from adaptlens.report.forest import forest
-from adaptlens.report.theme import ADAPTATIONS, Look, similarity
+from adaptlens.report.theme import ADAPTATIONS, Look
 
 if TYPE_CHECKING:
     import altair as alt
@@ -79,7 +79,7 @@ def _levels(rows: "pd.DataFrame") -> list[dict[str, Any]]:
             found[key] = {
                 "panel": about, "kind": row["quantity"], "x": row[side], "y": value,
                 "place": LEVELS.index(row[side]) if row[side] in LEVELS else len(LEVELS),
-                "label": f"{about}, {row['quantity']}, exposure {row[side]}: {similarity(value)}, "
+                "label": f"{about}, {row['quantity']}, exposure {row[side]}: {estimate(value)}, "
                 f"{counted(row['num_tasks'], 'task')}",
             }  # fmt: skip
     return sorted(found.values(), key=lambda dot: (dot["panel"], dot["kind"], dot["place"]))
@@ -110,8 +110,8 @@ def effects(exposure: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart"
                 "inner_low": finite(row["low_here"]), "inner_high": finite(row["high_here"]),
                 "place": ([*LOOKS].index(row["quantity"]), step),
                 "label": f"{about}, {row['quantity']}, {step}: "
-                f"{similarity(row['value'], row['low'], row['high'], sign=True)}; these tasks: "
-                f"[{similarity(row['low_here'])}, {similarity(row['high_here'])}]; "
+                f"{estimate(row['value'], row['low'], row['high'], sign=True)}; these tasks: "
+                f"[{estimate(row['low_here'])}, {estimate(row['high_here'])}]; "
                 f"{counted(row['num_tasks'], 'task')}, {row['repeats']} repeats",
             })  # fmt: skip
     dots.sort(key=lambda dot: dot["place"][0])

@@ -3,10 +3,9 @@
 import math
 from typing import TYPE_CHECKING, Any
 
-from adaptlens.formatting import counted
+from adaptlens.formatting import counted, ends, equals, estimate, percent
 from adaptlens.report.charts import NARROW, WIDE, figure, finite
 from adaptlens.report.forest import forest
-from adaptlens.report.theme import equals, similarity
 
 if TYPE_CHECKING:
     import altair as alt
@@ -29,8 +28,8 @@ def correlations(relations: "pd.DataFrame", *, width: int = WIDE) -> "alt.Concat
             **{name: finite(row[name]) for name in ("value", "low", "high", "ceiling")},
             "hollow": not row["related"],
             "label": f"{_choice(row)}, given {row['given']}: "
-            f"{similarity(row['value'], row['low'], row['high'])}, ceiling "
-            f"{similarity(row['ceiling'])}, p(Holm) {equals(row['p_holm'])}; "
+            f"{estimate(row['value'], row['low'], row['high'])}, ceiling "
+            f"{estimate(row['ceiling'])}, p(Holm) {equals(row['p_holm'])}; "
             f"{counted(row['bases'], 'base')}, {counted(row['models'], 'tuned model')}, "
             f"{counted(row['num_tasks'], 'task')}",
         }
@@ -88,8 +87,8 @@ def _alone(
             **{name: finite(row[name]) for name in ("value", "low", "high")},
             "other": bare.get(row[column]),
             "label": f"{row[column]}, given {given}: "
-            f"{similarity(row['value'], row['low'], row['high'])}; given nothing "
-            f"{similarity(bare.get(row[column], math.nan))}",
+            f"{estimate(row['value'], row['low'], row['high'])}; given nothing "
+            f"{estimate(bare.get(row[column], math.nan))}",
         }
         for row in rows.to_dict("records")
     ]
@@ -110,8 +109,8 @@ def shares(attribution: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChar
             "value": 100 * row["share"],
             "low": finite(100 * row["low"]),
             "high": finite(100 * row["high"]),
-            "label": f"{row['predictor']}, given {row['given']}: {100 * row['share']:.1f}% "
-            f"[{100 * row['low']:.1f}, {100 * row['high']:.1f}]",
+            "label": f"{row['predictor']}, given {row['given']}: {percent(row['share'])} "
+            f"{ends(100 * row['low'], 100 * row['high'])}",
         }
         for row in rows.to_dict("records")
     ]

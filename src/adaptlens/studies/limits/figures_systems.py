@@ -3,7 +3,7 @@
 import math
 from typing import TYPE_CHECKING, Any
 
-from adaptlens.formatting import counted
+from adaptlens.formatting import counted, equals, estimate, percent
 from adaptlens.report.charts import (
     INK,
     NARROW,
@@ -18,7 +18,6 @@ from adaptlens.report.charts import (
     tile,
 )
 from adaptlens.report.forest import forest, sides
-from adaptlens.report.theme import equals, similarity
 from adaptlens.studies.limits.panel import SYSTEMS, abilities
 from adaptlens.studies.limits.system_looks import NAMES, look_of_system
 
@@ -55,7 +54,7 @@ def systems(scores: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
         {
             "panel": "Ability", "row": str(row["cluster"]), "kind": NAMES[row["system"]],
             "value": finite(row["mean"]), "place": SYSTEMS.index(row["system"]),
-            "label": f"{row['cluster']}, {NAMES[row['system']]}: {similarity(row['mean'])}, "
+            "label": f"{row['cluster']}, {NAMES[row['system']]}: {estimate(row['mean'])}, "
             f"{counted(row['size'], 'task')}",
         }
         for row in by_cluster(scores)
@@ -85,7 +84,7 @@ def differences(systems: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatCha
             "other": finite(others.get((row["left"], row["right"], row["cluster"]), math.nan)),
             "kind": _side(row, row["state"] == "left", row["state"] == "right", [*_STATES]),
             "label": f"{NAMES[row['left']]} less {NAMES[row['right']]}, {row['cluster']}: "
-            f"{similarity(row['value'], row['low'], row['high'], sign=True)}, p(Holm) "
+            f"{estimate(row['value'], row['low'], row['high'], sign=True)}, p(Holm) "
             f"{equals(row['p_holm'])}; {counted(row['bases'], 'base')}, "
             f"{counted(row['num_tasks'], 'task')}",
         }
@@ -129,7 +128,7 @@ def exceeding(exceeding: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatCha
             "kind": _side(row, row["state"] == "tuned", row["state"] == "in context",
                           [*_EXCEEDING]),
             "label": f"{row['task']} ({row['cluster']}), {named[tasks].lower()}: "
-            f"{similarity(row['value'], row['low'], row['high'], sign=True)}, p(Holm) "
+            f"{estimate(row['value'], row['low'], row['high'], sign=True)}, p(Holm) "
             f"{equals(row['p_holm'])}; {counted(row['bases'], 'base')}, "
             f"{counted(row['models'], 'model')}",
         }
@@ -158,10 +157,10 @@ def exceeding_by_base(exceeding: "pd.DataFrame", *, width: int = WIDE) -> "alt.C
     tiles = [
         {
             "base": str(row["model"]), "task": str(row["task"]), **tile(row["value"], most),
-            "said": f"{100 * row['value']:.0f}".replace("-0", "0").replace("-", "−"),
+            "said": estimate(100 * row["value"], digits=0),
             "clear": bool(row["state"]),
             "label": f"{row['model']}, {row['task']}: "
-            f"{similarity(row['value'], row['low'], row['high'], sign=True)}, p(Holm) "
+            f"{estimate(row['value'], row['low'], row['high'], sign=True)}, p(Holm) "
             f"{equals(row['p_holm'])}",
         }
         for row in rows.to_dict("records")
@@ -204,7 +203,7 @@ def variations(variations: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatC
             **{name: finite(row[name]) for name in ("value", "low", "high")},
             "kind": _side(row, row["state"] == "better", row["state"] == "worse", [*_STATES]),
             "label": f"{row['system']}, {row['variation']}, by {row['scoring']}: "
-            f"{similarity(row['value'], row['low'], row['high'], sign=True)}, p(Holm) "
+            f"{estimate(row['value'], row['low'], row['high'], sign=True)}, p(Holm) "
             f"{equals(row['p_holm'])}; {counted(row['bases'], 'base')}, "
             f"{counted(row['num_tasks'], 'task')}",
         }
@@ -227,8 +226,8 @@ def scorings(table: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
             "kind": NAMES.get(row["system"], str(row["system"])),
             "value": finite(100 * row["value"]), "ceiling": finite(100 * row["floor"]),
             "label": f"{NAMES.get(row['system'], row['system'])} by {row['scoring']}: "
-            f"{100 * row['value']:.1f}% right, floor {100 * row['floor']:.1f}%, chance "
-            f"{100 * row['chance']:.1f}%, no answer found {100 * row['unparsed']:.1f}%",
+            f"{percent(row['value'])} right, floor {percent(row['floor'])}, chance "
+            f"{percent(row['chance'])}, no answer found {percent(row['unparsed'])}",
         }
         for row in table[table["cluster"] == ALL].to_dict("records")
     ]  # fmt: skip

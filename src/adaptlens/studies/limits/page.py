@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from adaptlens.report.frame import other_tables, publish
 from adaptlens.report.images import FORMATS, Figure, Wanted
 from adaptlens.report.study_page import StudyReport, browsed, render_study
+from adaptlens.report.tables import Table
 from adaptlens.report.theme import Look
 from adaptlens.studies.limits import (
     figures_exposure,
@@ -68,6 +69,21 @@ CAPTIONS: Mapping[str, str] = {
 }
 
 
+class LimitsReport(StudyReport):
+    """Everything the page of a study of limits shows."""
+
+    def main_tables(self) -> list[Table | None]:
+        """Return Spearman's correlation of tuned and in-context ability, by what is controlled."""
+        if (table := self.table("relations")) is None:
+            return []
+        rows = table[(table["scoring"] == "first") & (table["family"] == "")]
+        found = tabled.relations(rows[rows["coefficient"] == "spearman"])
+        if not found:
+            return []
+        caption = "Tuned zero-shot against the base in context: Spearman's correlation"
+        return [replace(found.only(*tabled.IN_BRIEF), caption=caption)]
+
+
 def write(report: StudyReport, path: Path | str, *, formats: Iterable[str] = FORMATS) -> Path:
     """Write the page and its figures, see `publish`; return the page's path."""
     return publish(path, wanted(report), partial(html, report), formats)
@@ -85,7 +101,7 @@ def html(report: StudyReport, figures: Mapping[str, Figure]) -> str:
         replace(report, prompts=()),
         figures,
         sent=sent(report.prompts),
-        grids=_grids(report, scores, points),
+        tables=_tables(report, scores, points),
         cards=[
             {**claim, "said": said(claim["line"])}
             for claim in sorted(report.claims, key=lambda claim: claim["factor"])
@@ -190,7 +206,7 @@ def sent(prompts: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _grids(
+def _tables(
     report: StudyReport, scores: "pd.DataFrame | None", points: "pd.DataFrame | None"
 ) -> dict[str, Any]:
     """Return the page's tables by name; those it does not know come under "others"."""

@@ -1,12 +1,21 @@
 """The tables of the page of the study of limits."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from adaptlens.formatting import parameters
-from adaptlens.report.entries import SIGNS, Entry, Grid, number, tone
-from adaptlens.report.theme import p_value, similarity
+from adaptlens.report.tables import (
+    Entry,
+    Table,
+    at_cell,
+    defined,
+    estimated,
+    number,
+    p_entry,
+    text,
+    verdict,
+    words,
+)
 from adaptlens.studies.limits.system_looks import NAMES, SYSTEMS
 
 if TYPE_CHECKING:
@@ -17,24 +26,30 @@ Column = tuple[str, bool, Callable[[Row], Entry]]
 """A heading, whether numeric, and what stands under it."""
 
 
-def claims(rows: Sequence[Row]) -> Grid | None:
+IN_BRIEF = (
+    "which tasks", "given", "correlation", "p (Holm)", "ceiling", "bases", "tuned models", "tasks",
+)  # fmt: skip
+"""The columns of the table of correlations that a terminal has room for."""
+
+
+def claims(rows: Sequence[Row]) -> Table | None:
     """Return one row per claim: verdict, weakest number with interval, p-values and the test."""
     columns: list[Column] = [
-        ("verdict", False, _verdict),
-        ("claim", False, lambda row: Entry(row["claim"], row["claim"], tone="words")),
+        ("verdict", False, lambda row: verdict(row["state"])),
+        ("claim", False, lambda row: words(row["claim"])),
         ("weakest number", True, lambda row: effect(row, "effect", sign=True)),
-        ("p (Holm)", True, lambda row: _p(row["p_holm"])),
-        ("p", True, lambda row: _p(row["p"])),
+        ("p (Holm)", True, lambda row: p_entry(row["p_holm"])),
+        ("p", True, lambda row: p_entry(row["p"])),
         _number("items", "queries"),
         _number("tuned models", "draws"),
         _text("test"),
-        ("numbers", False, lambda row: Entry(row["line"], row["line"], tone="words")),
+        ("numbers", False, lambda row: words(row["line"])),
     ]
     ordered = sorted(rows, key=lambda row: row["factor"])
-    return _grid(ordered, "claims", "All claims", columns)
+    return _of_columns(ordered, "claims", "All claims", columns)
 
 
-def bases(points: "pd.DataFrame", cells: "pd.DataFrame") -> Grid | None:
+def bases(points: "pd.DataFrame", cells: "pd.DataFrame") -> Table | None:
     """Return the means of every base and of the models tuned from it."""
     if points.empty:
         return None
@@ -44,12 +59,12 @@ def bases(points: "pd.DataFrame", cells: "pd.DataFrame") -> Grid | None:
     )  # fmt: skip
     key = ["model", "mixture", "seed"]
     counts = points.drop_duplicates(key).groupby("model").size()
-    first: dict[str, str] = {}
+    first: dict[str, tuple[str, ...]] = {}
     if {"model", "cell"} <= set(cells.columns):
         for row in cells.to_dict("records"):
-            first.setdefault(str(row["model"]), str(row["cell"]))
+            first.setdefault(str(row["model"]), (str(row["cell"]),))
     columns: list[Column] = [
-        ("base", False, lambda row: _linked(str(row["model"]), first.get(str(row["model"])))),
+        ("base", False, lambda row: at_cell(text(row["model"]), first.get(str(row["model"]), ()))),
         _text("family"),
         _size(),
         _text("exposure"),
@@ -58,10 +73,10 @@ def bases(points: "pd.DataFrame", cells: "pd.DataFrame") -> Grid | None:
         _number("tasks", "num_tasks"),
     ]
     rows = found.reset_index().to_dict("records")
-    return _grid(rows, "bases", "Means of each base and the models tuned from it", columns)
+    return _of_columns(rows, "bases", "Means of each base and the models tuned from it", columns)
 
 
-def pairs(points: "pd.DataFrame") -> Grid | None:
+def pairs(points: "pd.DataFrame") -> Table | None:
     """Return the means of every base and task over the models tuned from the base."""
     if points.empty:
         return None
@@ -81,10 +96,10 @@ def pairs(points: "pd.DataFrame") -> Grid | None:
         _number("tuned models", "models"),
     ]  # fmt: skip
     rows = found.reset_index().to_dict("records")
-    return _grid(rows, "pairs", "Each task and base: tuned and in context", columns)
+    return _of_columns(rows, "pairs", "Each task and base: tuned and in context", columns)
 
 
-def relations(table: "pd.DataFrame | None") -> Grid | None:
+def relations(table: "pd.DataFrame | None") -> Table | None:
     """Return every correlation with its interval, ceiling and what it rests on."""
     columns = [
         _text("which tasks", "tasks"),
@@ -96,7 +111,7 @@ def relations(table: "pd.DataFrame | None") -> Grid | None:
     return _all(table, "relations", "Correlations before and after controls", columns)
 
 
-def per_task(table: "pd.DataFrame | None") -> Grid | None:
+def per_task(table: "pd.DataFrame | None") -> Table | None:
     """Return the correlations of every task over tuned models."""
     columns = [
         _text("task"),
@@ -109,7 +124,7 @@ def per_task(table: "pd.DataFrame | None") -> Grid | None:
     return _all(table, "per-task", "Correlation of each task, over tuned models", columns)
 
 
-def per_model(table: "pd.DataFrame | None") -> Grid | None:
+def per_model(table: "pd.DataFrame | None") -> Table | None:
     """Return the correlations of every base over tasks."""
     columns = [
         _text("base", "model"),
@@ -128,18 +143,18 @@ def _correlation() -> list[Column]:
         ("correlation", True, effect),
         _value("ceiling", "ceiling"),
         _value("over the ceiling", "disattenuated"),
-        ("p", True, lambda row: _p(row["p"])),
-        ("p (Holm)", True, lambda row: _p(row["p_holm"])),
+        ("p", True, lambda row: p_entry(row["p"])),
+        ("p (Holm)", True, lambda row: p_entry(row["p_holm"])),
         ("related", False, lambda row: _said("yes" if row["related"] else "no")),
         _number("bases", "bases"),
         _number("tuned models", "models"),
         _number("tasks", "num_tasks"),
         _number("exchanges", "exchanges"),
-        ("why undecided", False, lambda row: _words(row["note"])),
+        ("why undecided", False, lambda row: words(row["note"])),
     ]
 
 
-def attribution(table: "pd.DataFrame | None") -> Grid | None:
+def attribution(table: "pd.DataFrame | None") -> Table | None:
     """Return shares of variance with intervals."""
     columns = [
         _text("system"),
@@ -157,7 +172,7 @@ def attribution(table: "pd.DataFrame | None") -> Grid | None:
     return _all(table, "attribution", "Shares of the variance of tuned performance", columns)
 
 
-def mixed_effects(table: "pd.DataFrame | None") -> Grid | None:
+def mixed_effects(table: "pd.DataFrame | None") -> Table | None:
     """Return the terms of the mixed-effects model."""
     columns = [
         ("kind", False, lambda row: _said(
@@ -165,7 +180,7 @@ def mixed_effects(table: "pd.DataFrame | None") -> Grid | None:
         _text("term"),
         ("value", True, lambda row: effect(row, sign=row["kind"] == "fixed")),
         _value("error", "error"),
-        ("p", True, lambda row: _p(row["p"])),
+        ("p", True, lambda row: p_entry(row["p"])),
         ("degrees of freedom", True, lambda row: number(row["freedom"], 1, ",.0f")),
         _number("points", "points"),
         _number("bases", "bases"),
@@ -174,7 +189,7 @@ def mixed_effects(table: "pd.DataFrame | None") -> Grid | None:
     return _all(table, "mixed", "Mixed-effects model of tuned ability", columns)
 
 
-def exposure(table: "pd.DataFrame | None") -> Grid | None:
+def exposure(table: "pd.DataFrame | None") -> Table | None:
     """Return every difference between exposures."""
     columns = [
         _text("family"),
@@ -187,19 +202,19 @@ def exposure(table: "pd.DataFrame | None") -> Grid | None:
         _value("ability, more", "ability_more"),
         _value("ability, less", "ability_less"),
         ("difference", True, lambda row: effect(row, sign=True)),
-        ("p", True, lambda row: _p(row["p"])),
-        ("p (Holm)", True, lambda row: _p(row["p_holm"])),
+        ("p", True, lambda row: p_entry(row["p"])),
+        ("p (Holm)", True, lambda row: p_entry(row["p_holm"])),
         ("on these tasks", True, lambda row: effect(
             row, ends=("low_here", "high_here"), sign=True)),
-        ("p on these tasks", True, lambda row: _p(row["p_here"])),
+        ("p on these tasks", True, lambda row: p_entry(row["p_here"])),
         _number("tasks", "num_tasks"),
         _number("repeats", "repeats"),
-        ("note", False, lambda row: _words(row["note"])),
+        ("note", False, lambda row: words(row["note"])),
     ]  # fmt: skip
     return _all(table, "exposure", "Differences between exposures", columns)
 
 
-def mediation(table: "pd.DataFrame | None") -> Grid | None:
+def mediation(table: "pd.DataFrame | None") -> Table | None:
     """Return how much of an effect of exposure is left given the other ability."""
     columns = [
         _text("family"),
@@ -221,7 +236,7 @@ def mediation(table: "pd.DataFrame | None") -> Grid | None:
     return _all(table, "mediation", caption, columns)
 
 
-def clusters(rows: Sequence[Row]) -> Grid | None:
+def clusters(rows: Sequence[Row]) -> Table | None:
     """Return the mean ability of each system in each cluster."""
     columns: list[Column] = [
         _text("cluster"),
@@ -229,10 +244,10 @@ def clusters(rows: Sequence[Row]) -> Grid | None:
         _value("ability", "mean"),
         _number("tasks", "size"),
     ]
-    return _grid(rows, "clusters", "Mean ability of each system", columns)
+    return _of_columns(rows, "clusters", "Mean ability of each system", columns)
 
 
-def systems(table: "pd.DataFrame | None") -> Grid | None:
+def systems(table: "pd.DataFrame | None") -> Table | None:
     """Return paired differences between systems."""
     columns = [
         *((name, False, lambda row, side=side: _system(row[side]))
@@ -247,13 +262,13 @@ def systems(table: "pd.DataFrame | None") -> Grid | None:
     return _all(table, "systems", "Paired differences between systems", columns)
 
 
-def exceeding(table: "pd.DataFrame | None", level: str, name: str) -> Grid | None:
+def exceeding(table: "pd.DataFrame | None", level: str, name: str) -> Table | None:
     """Return where tuned zero-shot differs from in context by more than noise.
 
     Args:
         table: as `studies.limits.contrasts.exceeding` gives it.
         level: "task", or "base and task".
-        name: of the grid.
+        name: of the table.
     """
     if table is None or table.empty:
         return None
@@ -274,7 +289,7 @@ def exceeding(table: "pd.DataFrame | None", level: str, name: str) -> Grid | Non
     return _all(own, name, f"Tuned less in context, for each {each}", columns)
 
 
-def variations(table: "pd.DataFrame | None") -> Grid | None:
+def variations(table: "pd.DataFrame | None") -> Table | None:
     """Return what each variation of the prompt changes."""
     columns = [
         ("system", False, lambda row: _system(row["system"])),
@@ -289,7 +304,7 @@ def variations(table: "pd.DataFrame | None") -> Grid | None:
     return _all(table, "variations", "What variations of the prompt change", columns)
 
 
-def scorings(table: "pd.DataFrame | None") -> Grid | None:
+def scorings(table: "pd.DataFrame | None") -> Table | None:
     """Return right answers by scoring beside guess floors."""
     columns = [
         ("system", False, lambda row: _system(row["system"])),
@@ -329,25 +344,23 @@ def effect(
     digits: int = 3,
 ) -> Entry:
     """Return a number with its interval, which is left out where it is undefined."""
-    value, *around = (_defined(row[name]) for name in (column, *ends))
-    text = similarity(value, *around, sign=sign, digits=digits)
-    return Entry(text, "" if math.isnan(value) else value)
+    return estimated(*(row[name] for name in (column, *ends)), sign=sign, digits=digits)
 
 
-def _all(table: "pd.DataFrame | None", name: str, caption: str, columns: list[Any]) -> Grid | None:
+def _all(table: "pd.DataFrame | None", name: str, caption: str, columns: list[Any]) -> Table | None:
     if table is None or table.empty:
         return None
-    return _grid(table.to_dict("records"), name, caption, columns)
+    return _of_columns(table.to_dict("records"), name, caption, columns)
 
 
-def _grid(rows: Sequence[Row], name: str, caption: str, columns: Sequence[Column]) -> Grid | None:
+def _of_columns(
+    rows: Sequence[Row], name: str, caption: str, columns: Sequence[Column]
+) -> Table | None:
     """Return a table, without columns that say nothing in any row."""
     if not rows:
         return None
-    made = [tuple(entry(row) for row in rows) for _, _, entry in columns]
-    kept = [i for i, own in enumerate(made) if any(one.text not in ("", "–") for one in own)]
-    headings = tuple(columns[i][:2] for i in kept)
-    return Grid(name, caption, headings, tuple(zip(*(made[i] for i in kept), strict=True)))
+    made = tuple(tuple(entry(row) for _, _, entry in columns) for row in rows)
+    return Table(name, caption, tuple(one[:2] for one in columns), made).filled()
 
 
 def _text(heading: str, column: str = "") -> Column:
@@ -359,7 +372,7 @@ def _value(heading: str, column: str) -> Column:
 
 
 def _number(heading: str, column: str) -> Column:
-    return heading, True, lambda row: number(_defined(row[column]), 1, ",.0f")
+    return heading, True, lambda row: number(row[column], 1, ",.0f")
 
 
 def _size() -> Column:
@@ -379,8 +392,8 @@ def _difference(names: tuple[str, str] = ("ability", "of the other")) -> list[Co
         _value(names[0], "ability_left"),
         _value(names[1], "ability_right"),
         ("difference", True, lambda row: effect(row, sign=True)),
-        ("p", True, lambda row: _p(row["p"])),
-        ("p (Holm)", True, lambda row: _p(row["p_holm"])),
+        ("p", True, lambda row: p_entry(row["p"])),
+        ("p (Holm)", True, lambda row: p_entry(row["p_holm"])),
     ]
 
 
@@ -399,33 +412,9 @@ def _units() -> list[Column]:
     ]
 
 
-def _verdict(row: Row) -> Entry:
-    state = row["state"]
-    return Entry(f"{SIGNS[state]} {state}", state, tone=tone(state))
-
-
 def _system(name: Any) -> Entry:
     return Entry(NAMES.get(name, str(name)), str(name), adaptation=SYSTEMS.get(name, ""))
 
 
-def _linked(text: str, cell: str | None) -> Entry:
-    return Entry(text, text, ((text, cell),) if cell else ())
-
-
 def _said(value: Any) -> Entry:
-    text = str(value) if isinstance(value, str) or _defined(value) == value else "–"
-    return Entry(text, text)
-
-
-def _words(value: Any) -> Entry:
-    text = value if isinstance(value, str) else ""
-    return Entry(text, text, tone="words" if text else "")
-
-
-def _p(value: Any) -> Entry:
-    value = _defined(value)
-    return Entry(p_value(value), "" if math.isnan(value) else value)
-
-
-def _defined(value: Any) -> float:
-    return math.nan if value is None else float(value)
+    return text(value) if isinstance(value, str) or defined(value) == value else Entry("–", "–")

@@ -1,6 +1,6 @@
 """What stands over a column of a page, and which column of which table it is.
 
-A column that is shown under its own name (see `report.entries.heading_of`) needs no entry. `EVERY`
+A column that is shown under its own name (see `report.tables.heading_of`) needs no entry. `EVERY`
 are headings that are of no table: they mean the same wherever they stand.
 """
 
@@ -37,6 +37,8 @@ PAGES: Mapping[str, Mapping[str, Mapping[str, str]]] = {
             "worst draw": "accuracy.worst_draw", "rule": "accuracy.rule",
             "read under": "accuracy.template",
             "templates × draws × queries": "accuracy.templates",
+            "tokens a query": "cost.query_tokens",
+            "one run of plain PEFT, GFLOP": "cost.training_flops",
         },
         "rules": {"arm": "accuracy.condition"},
         "templates": {"arm": "templates.condition"},
@@ -97,6 +99,10 @@ PAGES: Mapping[str, Mapping[str, Mapping[str, str]]] = {
         "models": {"ICL is implicit IT": "models.claim"},
     },
     "implicit": {
+        "chosen": {
+            "pattern, %": "curves.value", "misleading, %": "curves.value",
+            "plain, %": "curves.value", "method": "curves.method", "samples": "curves.samples",
+        },
         "curves": {"accuracy, %": "curves.value"},
         "shortcut": {"points": "shortcut.value"},
         "needed": {

@@ -1,13 +1,17 @@
-"""What stands in a cell of a page's table: its text, how it sorts, and where it links."""
+"""A table as every printer takes it: its headings, and of each entry the text, sort key and links.
+
+The page prints it as HTML (`templates/parts.html`), `report.markdown` as Markdown, `cli.terminal`
+in a terminal.
+"""
 
 import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from adaptlens.report.theme import unsigned_zeros
+from adaptlens.formatting import counted, estimate, numeral, p_value
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,10 +70,11 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Grid:
-    """A table of a page.
+class Table:
+    """A table.
 
-    `headings` are (text, whether numeric); `anchors`, where given, are the ids of its rows.
+    `headings` are (text, whether numeric); `anchors`, where given, are the ids of its rows;
+    `note` stands below it.
     """
 
     name: str
@@ -77,16 +82,95 @@ class Grid:
     headings: tuple[tuple[str, bool], ...]
     rows: tuple[tuple[Entry, ...], ...]
     anchors: tuple[str, ...] = ()
+    note: str = ""
+
+    def only(self, *headings: str) -> "Table":
+        """Return the table with those of its columns that have these headings, in its order."""
+        return self._kept(i for i, (text, _) in enumerate(self.headings) if text in headings)
+
+    def filled(self) -> "Table":
+        """Return the table without the columns in which no row says anything."""
+        return self._kept(
+            i
+            for i in range(len(self.headings))
+            if any(row[i].text not in ("", "–") for row in self.rows)
+        )
+
+    def first(self, number: int) -> "Table":
+        """Return the table with that many rows at most, and a note on how many are left out."""
+        if (rest := len(self.rows) - number) <= 0:
+            return self
+        note = f"{counted(rest, 'more row')}; the page and --json have them"
+        return replace(self, rows=self.rows[:number], anchors=self.anchors[:number], note=note)
+
+    def without_constant(self, heading: str) -> "Table":
+        """Return the table without a column, if all its rows say the same there."""
+        place = [text for text, _ in self.headings].index(heading)
+        if len({row[place].text for row in self.rows}) > 1:
+            return self
+        return self._kept(i for i in range(len(self.headings)) if i != place)
+
+    def _kept(self, places: Iterable[int]) -> "Table":
+        kept = list(places)
+        rows = tuple(tuple(row[i] for i in kept) for row in self.rows)
+        return replace(self, headings=tuple(self.headings[i] for i in kept), rows=rows)
 
 
-def number(value: float, factor: float = 1, form: str = ",.4g") -> Entry:
+def number(value: Any, factor: float = 1, form: str = ",.4g") -> Entry:
     """Return a number as it is printed, with a true minus; "–" where it is undefined."""
-    value = float(value)
-    if math.isnan(value):
-        return Entry("–")
-    if math.isinf(value):
-        return Entry("∞" if value > 0 else "−∞", value)
-    return Entry(unsigned_zeros(f"{value * factor:{form}}").replace("-", "−"), value)
+    value = defined(value)
+    return Entry(numeral(value, form, factor), sortable(value))
+
+
+def counts(row: Mapping[Any, Any], names: str) -> list[Entry]:
+    """Return the whole numbers in some columns of a row; names are separated by spaces."""
+    return [number(row[name], 1, ",.0f") for name in names.split()]
+
+
+def estimated(
+    value: Any, low: Any = math.nan, high: Any = math.nan, *, digits: int = 3, sign: bool = False
+) -> Entry:
+    """Return an estimate with its interval, which is left out where it is undefined."""
+    text = estimate(defined(value), defined(low), defined(high), digits=digits, sign=sign)
+    return Entry(text, sortable(value))
+
+
+def p_entry(value: Any) -> Entry:
+    """Return a p-value."""
+    return Entry(p_value(defined(value)), sortable(value))
+
+
+def text(value: Any) -> Entry:
+    """Return a text."""
+    return Entry(str(value), str(value))
+
+
+def words(value: Any) -> Entry:
+    """Return a text that may be long; nothing where there is none."""
+    said = value if isinstance(value, str) else ""
+    return Entry(said, said, tone="words" if said else "")
+
+
+def verdict(state: Any) -> Entry:
+    """Return a verdict with its sign; "–" where nothing was judged."""
+    known = state in SIGNS
+    return Entry(f"{SIGNS[state]} {state}", state, tone=tone(state)) if known else Entry("–")
+
+
+def at_cell(entry: Entry, cells: tuple[str, ...]) -> Entry:
+    """Return an entry linked to the first of some cells, if there is one."""
+    return replace(entry, links=((entry.text, cells[0]),)) if cells else entry
+
+
+def defined(value: Any) -> float:
+    """Return a number, not a number where there is none."""
+    return math.nan if value is None else float(value)
+
+
+def sortable(value: Any) -> float | str:
+    """Return a number to sort by; what is none comes first."""
+    value = defined(value)
+    return "" if math.isnan(value) else value
 
 
 def row_by_row(
@@ -96,7 +180,7 @@ def row_by_row(
     headings: Iterable[tuple[str, bool]],
     entries: Callable[[Mapping[Any, Any]], list[Entry]],
     used: str,
-) -> Grid | None:
+) -> Table | None:
     """Return a table row by row, with the task, and the model where there are several, in front.
 
     Columns that are not in `used` follow as they are, so that none is lost.
@@ -112,17 +196,17 @@ def row_by_row(
         for row, more in zip(table.to_dict("records"), rest.rows, strict=True)
     )
     headings = (*((c, False) for c in leading), *headings, *rest.headings)
-    return Grid(name, caption, headings, rows)
+    return Table(name, caption, headings, rows)
 
 
-def plain(table: "pd.DataFrame", name: str, caption: str, anchor: str = "") -> Grid:
+def plain(table: "pd.DataFrame", name: str, caption: str, anchor: str = "") -> Table:
     """Return a table as it is; the values of the column `anchor` become the ids of its rows."""
     kinds = {column: kind_of(table[column]) for column in table.columns}
     columns = [[_plain(value, kind) for value in table[c]] for c, kind in kinds.items()]
     rows = tuple(zip(*columns, strict=True)) if columns else ((),) * len(table)
     headings = tuple((heading_of(column), kind == "number") for column, kind in kinds.items())
     anchors = tuple(str(value) for value in table[anchor]) if anchor else ()
-    return Grid(name, caption, headings, rows, anchors)
+    return Table(name, caption, headings, rows, anchors)
 
 
 def cells_of(value: Any) -> tuple[str, ...]:
