@@ -87,6 +87,14 @@ def test_its_page_shows_every_row(folder, studied):
     assert [page.count(f'<td data-sort="reminded-{n}">') for n in (1, 2)] == [2, 2]
 
 
+def test_its_tables_are_had_as_markdown_and_in_a_terminal(run, studied):
+    said = run("report", "run", "--markdown").stdout
+    assert "\n| model | task | condition | accuracy | words |\n|---|---|---|---:|---:|\n" in said
+    assert [said.count(f"| reminded-{n} |") for n in (1, 2)] == [1, 1]
+    shown = run("report", "run").stdout
+    assert "condition" in shown and shown.count("reminded-") == 2
+
+
 def test_a_cell_says_which_package_made_it(folder, studied):
     specs = [
         json.loads(path.read_text("utf-8"))

@@ -255,7 +255,7 @@ def test_the_plan_of_a_study_states_the_bytes_of_its_states(folder):
 PAIRS = pd.DataFrame(
     [
         ["m", "t", position, layer, final, "icl-16", "it-16", role, measure, value, 0.5, 0.7, 0.25,
-         math.nan, 200, 30]
+         value - 0.25, math.nan, 200, 30]
         for position, layer, final, role, measure, value in [
             ("last", 1, False, "main", "cosine", 0.1111),
             ("last", 2, False, "main", "cosine", 0.6251),
@@ -267,7 +267,7 @@ PAIRS = pd.DataFrame(
         ]
     ],
     columns=["model", "task", "position", "layer", "is_final", "left", "right", "role", "measure",
-             "value", "low", "high", "baseline", "floor", "queries", "draws"],
+             "value", "low", "high", "baseline", "above", "floor", "queries", "draws"],
 )  # fmt: skip
 
 CLAIMS = [

@@ -19,9 +19,10 @@ class Adaptation(Protocol):
         family: what it changes: nothing, the prompt alone, or the weights.
         draws_per_cell: how many draws one cell may hold (None: any number; full tuning: 1).
 
-    Some say more: `look` (`report.theme.Look`), how figures show it, where that is not left to the
-    project; `every_template`, whether each template of a task is read; `sketch(task, query, way)`,
-    a prompt as long as those to come, where it has more than the instruction and the query.
+    Some say more: `style` (`report.theme.Style`), how figures show it, where that is not left to
+    the project; `every_template`, whether each template of a task is read;
+    `sketch(task, query, way)`, a prompt as long as those to come, where it has more than the
+    instruction and the query.
     """
 
     name: str

@@ -68,14 +68,14 @@ def column_widths(table: Table, width: int) -> list[int]:
         for i, (heading, is_numeric) in enumerate(table.headings)
     ]
     unbroken = [
-        _widest([*(texts if is_numeric else " ".join(texts).split()), *heading.split()])
+        max(1, _widest([*(texts if is_numeric else " ".join(texts).split()), *heading.split()]))
         for texts, heading, is_numeric in columns
     ]
     room = max(width - len(columns) + 1, len(columns))
     most = max(unbroken, default=1)
     while sum(min(least, most) for least in unbroken) > room and most > 1:
         most -= 1
-    widths = [max(1, min(least, most)) for least in unbroken]
+    widths = [min(least, most) for least in unbroken]
     for wanted in (
         [_widest(texts) for texts, _, _ in columns],
         [_widest([heading]) for _, heading, _ in columns],

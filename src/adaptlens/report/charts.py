@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from adaptlens.report.theme import look_of_pair
+from adaptlens.report.theme import style_of_pair
 
 if TYPE_CHECKING:
     import altair as alt
@@ -63,22 +63,22 @@ def pair_colour(pairs: "Iterable[str]", width: int, *, legend: bool = True) -> "
     """Return the colours of pairs, with a legend that fits the width where there are several."""
     import altair as alt
 
-    looks = [look_of_pair(pair) for pair in pairs]
+    styles = [style_of_pair(pair) for pair in pairs]
     shown = alt.Legend(symbolOpacity=1, symbolStrokeWidth=0)
     if width <= NARROW:
         shown.columns = 2
     return alt.Color(
-        "pair:N", title=None, legend=shown if legend and len(looks) > 1 else None
-    ).scale(domain=[one.label for one in looks], range=[one.light for one in looks])
+        "pair:N", title=None, legend=shown if legend and len(styles) > 1 else None
+    ).scale(domain=[one.label for one in styles], range=[one.light for one in styles])
 
 
 def pair_shape(pairs: "Iterable[str]") -> "alt.Shape":
     """Return the shapes of pairs, so that they are told apart without colour."""
     import altair as alt
 
-    looks = [look_of_pair(pair) for pair in pairs]
+    styles = [style_of_pair(pair) for pair in pairs]
     return alt.Shape("pair:N", title=None, legend=None).scale(
-        domain=[one.label for one in looks], range=[one.shape for one in looks]
+        domain=[one.label for one in styles], range=[one.shape for one in styles]
     )
 
 

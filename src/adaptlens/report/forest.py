@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 from adaptlens.report.charts import INK, MUTED, NARROW, PAPER, WIDE, domain, figure
 from adaptlens.report.facets import facets, layer
-from adaptlens.report.theme import Look
+from adaptlens.report.theme import Style
 
 if TYPE_CHECKING:
     import altair as alt
 
-PLAIN = Look("", "", "#2f7fe0", "#3d8cf7", "circle")
+PLAIN = Style("", "", "#2f7fe0", "#3d8cf7", "circle")
 OPEN = "not decided"
 
 
@@ -21,7 +21,7 @@ def forest(
     columns: int = 1,
     room: int = 120,
     title: str | None = None,
-    looks: Mapping[str, Look] | None = None,
+    styles: Mapping[str, Style] | None = None,
     step: int = 18,
     ends: Sequence[float] | None = None,
     reference: float = 0.0,
@@ -31,13 +31,13 @@ def forest(
 
     Args:
         dots: panel, row, value, label; where known low and high (an interval), inner_low and
-            inner_high (a thick one), ceiling (a tick), other (a hollow dot), kind (a look's name)
+            inner_high (a thick one), ceiling (a tick), other (a hollow dot), kind (a style's name)
             and hollow (not to be filled).
         width: of the figure.
         columns: panels beside each other.
         room: for the names of rows.
         title: of the x-axis.
-        looks: of the kinds, by name.
+        styles: of the kinds, by name.
         step: height of a row.
         ends: of the x-axis; else all numbers and the reference fit.
         reference: where a line runs through.
@@ -50,7 +50,7 @@ def forest(
 
     if not dots:
         return figure([], 1)
-    looks = looks or {"": PLAIN}
+    styles = styles or {"": PLAIN}
     names = ("low", "high", "inner_low", "inner_high", "ceiling", "other")
     blank = {**dict.fromkeys(names), "kind": "", "hollow": False, "zero": reference}
     dots = [blank | dot for dot in dots]
@@ -58,15 +58,15 @@ def forest(
     ends = ends or domain([*numbers, reference], zero=False)
     size = int((width - columns * room - (columns - 1) * 14) / columns) - 6
     shown = None
-    if len(looks) > 1:
+    if len(styles) > 1:
         shown = alt.Legend(symbolOpacity=1, symbolStrokeWidth=0)
         if width <= NARROW:
             shown.columns = 3
     colour = alt.Color("kind:N", title=None, legend=shown).scale(
-        domain=[*looks], range=[one.light for one in looks.values()]
+        domain=[*styles], range=[one.light for one in styles.values()]
     )
     shape = alt.Shape("kind:N", title=None, legend=shown).scale(
-        domain=[*looks], range=[one.shape for one in looks.values()]
+        domain=[*styles], range=[one.shape for one in styles.values()]
     )
     x = alt.X("value:Q", title=title).scale(domain=ends, nice=False, clamp=True)
     x = x.axis(tickCount=max(3, min(6, size // 55)), titleColor=INK)
@@ -105,10 +105,10 @@ def forest(
     return facets(layers, dots, columns, (size, alt.Step(step)), (70, room + 14), own_rows=True)
 
 
-def sides(above: str, below: str) -> dict[str, Look]:
-    """Return looks for above 0, below 0 and neither, by what the sides are called."""
+def sides(above: str, below: str) -> dict[str, Style]:
+    """Return styles for above 0, below 0 and neither, by what the sides are called."""
     return {
-        above: Look(above, "", "#2f7fe0", "#3d8cf7", "triangle-right"),
-        below: Look(below, "", "#d9480f", "#ee8440", "triangle-left"),
-        OPEN: Look(OPEN, "", MUTED, MUTED, "circle"),
+        above: Style(above, "", "#2f7fe0", "#3d8cf7", "triangle-right"),
+        below: Style(below, "", "#d9480f", "#ee8440", "triangle-left"),
+        OPEN: Style(OPEN, "", MUTED, MUTED, "circle"),
     }

@@ -22,9 +22,9 @@ from adaptlens.report.theme import (
     SHAPES,
     SPARE,
     adaptation_of,
-    look,
-    look_of_pair,
-    looks_of_others,
+    style_of,
+    style_of_pair,
+    styles_of_others,
 )
 from adaptlens.store import make_folder, write_atomically
 
@@ -179,7 +179,7 @@ def _theme() -> str:
     """Return the style rules that give figures and marks their colours, light and dark."""
     pairs = {entry.light: entry.dark for entry in (*ADAPTATIONS.values(), *PAIRS.values())}
     pairs |= {light: dark for light, dark, _ in SPARE}
-    pairs |= {entry.light: entry.dark for entry in looks_of_others().values()}
+    pairs |= {entry.light: entry.dark for entry in styles_of_others().values()}
     light = "".join(f"--c{colour[1:]}:{colour};" for colour in pairs)
     dark = "".join(f"--c{colour[1:]}:{other};" for colour, other in pairs.items())
     rules = [
@@ -188,7 +188,7 @@ def _theme() -> str:
         f"@media screen{{:root[data-theme=dark]{{{dark}}}}}",
     ]
     for state, name in (("prompt", "icl"), ("tune", "it")):
-        rules.append(f".verdict.{state}{{--tone:var(--c{look(name).light[1:]})}}")
+        rules.append(f".verdict.{state}{{--tone:var(--c{style_of(name).light[1:]})}}")
     variables = {colour: f"--c{colour[1:]}" for colour in pairs}
     variables |= {INK: "--ink", MUTED: "--muted", LINE: "--line", PAPER: "--paper"}
     for colour, variable in variables.items():
@@ -201,7 +201,7 @@ def _swatch(adaptation: str) -> "Markup":
     """Return the mark of an adaptation or of a pair, as in the figures."""
     from markupsafe import Markup
 
-    shown = look_of_pair(adaptation) if " ~ " in adaptation else look(adaptation)
+    shown = style_of_pair(adaptation) if " ~ " in adaptation else style_of(adaptation)
     return Markup(
         '<svg class="swatch" viewBox="-6 -6 12 12" aria-hidden="true">'
         '<path fill="var(--c{})" d="{}"/></svg>'

@@ -131,8 +131,8 @@ def estimated(
     value: Any, low: Any = math.nan, high: Any = math.nan, *, digits: int = 3, sign: bool = False
 ) -> Entry:
     """Return an estimate with its interval, which is left out where it is undefined."""
-    text = estimate(defined(value), defined(low), defined(high), digits=digits, sign=sign)
-    return Entry(text, sortable(value))
+    said = estimate(defined(value), defined(low), defined(high), digits=digits, sign=sign)
+    return Entry(said, sortable(value))
 
 
 def p_entry(value: Any) -> Entry:

@@ -73,7 +73,7 @@ SHAPES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Style:
     """How one adaptation appears everywhere: its name, what it is, its colours and its shape."""
 
     label: str
@@ -85,37 +85,37 @@ class Look:
 
 
 ADAPTATIONS = {
-    "zero_shot": Look(
+    "zero_shot": Style(
         "zero-shot", "the base model reads the instruction and the query",
         "#928d83", "#8d867c", "diamond", (2, 3),
     ),
-    "icl": Look(
+    "icl": Style(
         "icl", "in-context learning: demonstrations in the prompt, weights untouched",
         "#2f7fe0", "#3d8cf7", "circle",
     ),
-    "best_prompt": Look(
+    "best_prompt": Style(
         "best prompt", "the prompt a search found: template, label words, demonstrations and order",
         "#6c18f0", "#783cfc", "triangle-down", (4, 2),
     ),
-    "it": Look(
+    "it": Style(
         "it", "instruction tuning: LoRA on instruction, input and answer; no demonstrations",
         "#d9480f", "#ee8440", "square",
     ),
-    "sl": Look(
+    "sl": Style(
         "sl", "plain supervised tuning: LoRA on the same examples without the instruction",
         "#0d5240", "#74e6c0", "triangle-up", (7, 4),
     ),
-    "full": Look(
+    "full": Style(
         "full", "full fine-tuning: all weights, instruction format",
         "#6b2a85", "#eb9fe6", "cross", (12, 3, 2, 3),
     ),
 }  # fmt: skip
 
 
-def _chosen(look: Look, shape: str) -> Look:
-    """Return the look of an arm read under the one template that was chosen for it."""
-    meaning = f"{look.label}, read under the one template that did best on validation items"
-    return replace(look, label=f"best {look.label}", meaning=meaning, shape=shape)
+def _chosen(style: Style, shape: str) -> Style:
+    """Return the style of an arm read under the one template that was chosen for it."""
+    meaning = f"{style.label}, read under the one template that did best on validation items"
+    return replace(style, label=f"best {style.label}", meaning=meaning, shape=shape)
 
 
 CHOSEN = {
@@ -137,27 +137,27 @@ SPARE = (
 )
 
 PAIRS = {
-    "icl ~ it": Look(
+    "icl ~ it": Style(
         "ICL ~ IT", "states under a prompt with demonstrations, and after tuning on the same ones",
         "#211f1c", "#ece8e1", "diamond",
     ),
-    "zero_shot ~ icl": Look(
+    "zero_shot ~ icl": Style(
         "anchor ~ ICL", "the base model without and with demonstrations in the prompt",
         "#2f7fe0", "#3d8cf7", "circle", (7, 4),
     ),
-    "zero_shot ~ it": Look(
+    "zero_shot ~ it": Style(
         "anchor ~ IT", "the base model before and after instruction tuning",
         "#d9480f", "#ee8440", "square", (2, 3),
     ),
-    "icl ~ sl": Look(
+    "icl ~ sl": Style(
         "ICL ~ SL", "a prompt with demonstrations, and tuning on them without the instruction",
         "#146033", "#82f29a", "triangle-up", (12, 3, 2, 3),
     ),
-    "zero_shot ~ sl": Look("anchor ~ SL", "", "#9a7400", "#e0b84a", "triangle-down"),
-    "it ~ sl": Look("IT ~ SL", "", "#b3305e", "#f07ba3", "triangle-right"),
-    "zero_shot ~ full": Look("anchor ~ full", "", "#6b2a85", "#eb9fe6", "cross"),
-    "icl ~ full": Look("ICL ~ full", "", "#6b2a85", "#eb9fe6", "triangle-left"),
-    "it ~ full": Look("IT ~ full", "", "#3f5a6b", "#9cb8c9", "triangle-left"),
+    "zero_shot ~ sl": Style("anchor ~ SL", "", "#9a7400", "#e0b84a", "triangle-down"),
+    "it ~ sl": Style("IT ~ SL", "", "#b3305e", "#f07ba3", "triangle-right"),
+    "zero_shot ~ full": Style("anchor ~ full", "", "#6b2a85", "#eb9fe6", "cross"),
+    "icl ~ full": Style("ICL ~ full", "", "#6b2a85", "#eb9fe6", "triangle-left"),
+    "it ~ full": Style("IT ~ full", "", "#3f5a6b", "#9cb8c9", "triangle-left"),
 }  # fmt: skip
 """Pairs of conditions, by their adaptations. Those with a meaning are the ones figures draw."""
 
@@ -185,12 +185,12 @@ def pair_of(left: str, right: str) -> str:
     return " ~ ".join(sorted(names, key=lambda n: order.index(n) if n in order else len(order)))
 
 
-def look_of_pair(pair: str) -> Look:
-    """Return the look of a pair of adaptations; one the project does not know gets a spare."""
+def style_of_pair(pair: str) -> Style:
+    """Return the style of a pair of adaptations; one the project does not know gets a spare."""
     if pair in PAIRS:
         return PAIRS[pair]
     light, dark, shape = SPARE[zlib.crc32(pair.encode()) % len(SPARE)]
-    return Look(" ~ ".join(SHORT.get(n, n) for n in pair.split(" ~ ")), "", light, dark, shape)
+    return Style(" ~ ".join(SHORT.get(n, n) for n in pair.split(" ~ ")), "", light, dark, shape)
 
 
 def short(condition: str) -> str:
@@ -227,8 +227,8 @@ def in_words(arms: Iterable[str]) -> str:
     return "; ".join(named[way] for way in ("icl", "searched", "tuned", "chosen") if way in named)
 
 
-def look(adaptation: str) -> Look:
-    """Return the look of an adaptation; one the project does not know always gets the same spare.
+def style_of(adaptation: str) -> Style:
+    """Return the style of an adaptation; one the project does not know always gets the same spare.
 
     Two unknown adaptations may share a spare colour; their names still tell them apart. A control
     looks like what it controls.
@@ -237,21 +237,21 @@ def look(adaptation: str) -> Look:
         return ADAPTATIONS[adaptation]
     if adaptation in CHOSEN:
         return CHOSEN[adaptation]
-    if shown := looks_of_others().get(adaptation.removeprefix("best_")):
+    if shown := styles_of_others().get(adaptation.removeprefix("best_")):
         return shown if not adaptation.startswith("best_") else _chosen(shown, shown.shape)
     if (controlled := _CONTROL.sub("", adaptation)) != adaptation and controlled in ADAPTATIONS:
         return replace(ADAPTATIONS[controlled], label=adaptation.replace("_", "-"))
     if adaptation.startswith("zero_shot_"):
         return replace(ADAPTATIONS["zero_shot"], label=adaptation.replace("_", "-"))
     light, dark, shape = SPARE[zlib.crc32(adaptation.encode()) % len(SPARE)]
-    return Look(adaptation.replace("_", "-"), "", light, dark, shape)
+    return Style(adaptation.replace("_", "-"), "", light, dark, shape)
 
 
-def looks_of_others() -> dict[str, Look]:
-    """Return the looks that other packages' adaptations bring, by name."""
+def styles_of_others() -> dict[str, Style]:
+    """Return the styles that other packages' adaptations bring, by name."""
     found = {}
     for name in registry.others("adaptation"):
-        if shown := getattr(registry.resolve("adaptation", name), "look", None):
+        if shown := getattr(registry.resolve("adaptation", name), "style", None):
             found[name] = shown
     return found
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from adaptlens.prompts import render
 from adaptlens.prompts.sizes import PromptSizes
-from adaptlens.report.theme import Look
+from adaptlens.report.theme import Style
 from adaptlens.tasks.templates import Written
 from adaptlens.types import Adapted, CostEstimate, Example, Prompt, Task
 
@@ -20,7 +20,7 @@ class Reminded:
     name: ClassVar[str] = "reminded"
     family: ClassVar[str] = "prompt"
     draws_per_cell: ClassVar[int | None] = None
-    look: ClassVar[Look] = Look(
+    style: ClassVar[Style] = Style(
         "reminded", "the instruction is said again after the input", "#a3195b", "#f48fb8", "cross"
     )
 

@@ -17,9 +17,9 @@ from adaptlens.report.theme import (
     examples_of,
     in_order,
     in_words,
-    look,
     main_metric,
     points,
+    style_of,
 )
 from adaptlens.studies.compare import figures_templates
 from adaptlens.studies.compare.figures import (
@@ -131,8 +131,13 @@ def test_a_condition_names_its_adaptation_and_examples():
 
 def test_a_tuned_model_at_a_chosen_template_has_the_tuning_s_colour_and_another_shape():
     assert adaptation_of("best-it-16") == "best_it"
-    assert (look("best_it").light, look("best_it").dark) == (look("it").light, look("it").dark)
-    shapes = [look(name).shape for name in ("it", "sl", "full", "best_it", "best_sl", "best_full")]
+    assert (style_of("best_it").light, style_of("best_it").dark) == (
+        style_of("it").light,
+        style_of("it").dark,
+    )
+    shapes = [
+        style_of(name).shape for name in ("it", "sl", "full", "best_it", "best_sl", "best_full")
+    ]
     assert len(set(shapes)) == 6
     assert in_order(["best_it", "it", "best_prompt"]) == ["best_prompt", "it", "best_it"]
 
@@ -145,9 +150,9 @@ def test_names_of_arms_are_said_in_words():
     assert in_words(["zero-shot"]) == ""
 
 
-def test_an_unknown_adaptation_keeps_one_look_and_its_name():
-    assert look("soft_prompt") == look("soft_prompt")
-    assert look("soft_prompt").label == "soft-prompt"
+def test_an_unknown_adaptation_keeps_one_style_and_its_name():
+    assert style_of("soft_prompt") == style_of("soft_prompt")
+    assert style_of("soft_prompt").label == "soft-prompt"
     assert in_order(["soft_prompt", "it", "zero_shot", "it"]) == ["zero_shot", "it", "soft_prompt"]
 
 
@@ -197,7 +202,9 @@ def test_arms_that_only_a_later_panel_has_keep_marks_of_their_own():
             if "domain" in layer["encoding"].get(channel, {}).get("scale", {})
         ]
         assert len(scales) >= 2 and all(scale == scales[0] for scale in scales)
-        named = {look(name).label: getattr(look(name), own) for name in set(scores["adaptation"])}
+        named = {
+            style_of(name).label: getattr(style_of(name), own) for name in set(scores["adaptation"])
+        }
         assert dict(zip(scales[0]["domain"], scales[0]["range"], strict=True)) == named
 
 

@@ -162,7 +162,8 @@ def test_the_line_prints_the_difference_of_the_arms_that_it_names():
         left, right = conditions[found.tuned], conditions[found.prompt]
         gap = left.values.mean() - right.values.mean()
         assert found.primary.difference == pytest.approx(gap)
-        said = f"{100 * gap + 0.0:+.1f}" if found.state == "undecided" else f"{100 * abs(gap):.1f}"
+        said = f"{100 * gap:+.1f}" if found.state == "undecided" else f"{100 * abs(gap):.1f}"
+        said = said.replace("+0.0", "0.0").replace("-0.0", "0.0")
         assert said in found.line
 
 

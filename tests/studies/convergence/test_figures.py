@@ -11,7 +11,7 @@ import pytest
 
 from adaptlens.report import images
 from adaptlens.report.charts import NARROW, WIDE, NothingToDraw
-from adaptlens.report.theme import PAIRS, adaptation_of, look, look_of_pair, pair_of, short
+from adaptlens.report.theme import PAIRS, adaptation_of, pair_of, short, style_of, style_of_pair
 from adaptlens.studies.convergence import figures as states
 from adaptlens.studies.convergence import figures_levels
 from adaptlens.studies.convergence.figures import agreement, bars, heat, lens, over_layers
@@ -53,15 +53,17 @@ def test_a_pair_has_one_name_in_whatever_order_and_detail_it_comes():
     assert pair_of("it-16", "icl-16") == pair_of("icl-4-unrelated", "it-16@8") == "icl ~ it"
     assert pair_of("icl-16 @labels", "zero-shot") == pair_of("zero", "icl") == "zero_shot ~ icl"
     assert pair_of("it-16", "it-16 other draw") == "it ~ it"
-    assert look_of_pair("it ~ it").label == "IT ~ IT"
+    assert style_of_pair("it ~ it").label == "IT ~ IT"
 
 
 def test_a_control_looks_like_what_it_controls_and_keeps_its_name():
     assert adaptation_of("icl-16-wrong-50") == "icl_wrong_50"
-    assert look("icl_wrong_50").light == look("icl").light
-    assert look("it_unrelated").label == "it-unrelated"
-    assert look("zero_shot_options").shape == look("zero_shot").shape
-    assert look("icl_similar").light != look("icl").light  # a condition of its own, no control
+    assert style_of("icl_wrong_50").light == style_of("icl").light
+    assert style_of("it_unrelated").label == "it-unrelated"
+    assert style_of("zero_shot_options").shape == style_of("zero_shot").shape
+    assert (
+        style_of("icl_similar").light != style_of("icl").light
+    )  # a condition of its own, no control
 
 
 def test_conditions_have_short_names():

@@ -194,6 +194,22 @@ def test_a_table_under_a_figure_has_the_largest_units_and_says_so():
     assert grid.rows[0][0].text == "L0.H149"
 
 
+def test_accuracies_at_the_number_chosen_stand_by_condition_with_zero_shot_on_the_same_items():
+    table = tabled.chosen(tables(("code",)))
+    assert [text for text, _ in table.headings] == [
+        "family", "method", "pattern, %", "misleading, %", "plain, %", "samples", "queries",
+        "draws",
+    ]  # fmt: skip
+    # Zero-shot learns nothing, so that misleading and plain are the same broken items for it.
+    assert [entry.text for entry in table.rows[0]][1:6] == [
+        "zero-shot", "23.0 [15.5, 30.5]", "19.0 [11.5, 26.5]", "19.0 [11.5, 26.5]", "0",
+    ]  # fmt: skip
+    assert [entry.text for entry in table.rows[2]][1:6] == [
+        "it", "61.0 [56.0, 66.0]", "42.0 [37.0, 47.0]", "47.0 [42.0, 52.0]", "1,024",
+    ]  # fmt: skip
+    assert [row[1].text for row in table.rows] == ["zero-shot", "icl", "it", "full"]
+
+
 def test_samples_never_reached_are_said_not_to_be():
     grid = tabled.needed(tables(("code",)))
     at = [text for text, _ in grid.headings].index("samples needed")

@@ -25,9 +25,9 @@ from adaptlens.report.theme import (
     adaptation_of,
     examples_of,
     in_order,
-    look,
     main_metric,
     points,
+    style_of,
 )
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def accuracy_by_examples(
                     "value": value,
                     "low": finite(low),
                     "high": finite(high),
-                    "adaptation": look(name).label,
+                    "adaptation": style_of(name).label,
                     "series": re.sub(r"-\d+", "", row["condition"]),
                     "label": f"{row['condition']} on {task}: "
                     f"{estimate(value, low, high, digits=1)}, {row['queries']} queries × "
@@ -166,7 +166,7 @@ def paired_differences(differences: "pd.DataFrame", *, width: int = WIDE) -> "al
                     "high": finite(high),
                     "blind_low": finite(-detectable),
                     "blind_high": finite(detectable),
-                    "side": look(adaptation_of(better)).label if clear else "not clear",
+                    "side": style_of(adaptation_of(better)).label if clear else "not clear",
                     "clear": clear,
                     "said": said,
                     "p": f"p {equals(row['p_holm'])}",
@@ -176,8 +176,8 @@ def paired_differences(differences: "pd.DataFrame", *, width: int = WIDE) -> "al
             )
         present = in_order(map(adaptation_of, [*rows["left"], *rows["right"]]))
         colour = alt.Color("side:N", legend=None).scale(
-            domain=[*(look(name).label for name in present), "not clear"],
-            range=[*(look(name).light for name in present), MUTED],
+            domain=[*(style_of(name).label for name in present), "not clear"],
+            range=[*(style_of(name).light for name in present), MUTED],
         )
         bounds = [
             bar[c]
@@ -240,7 +240,7 @@ def reliability(bins: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart"
                 "confidence": 100 * row["bin_confidence"],
                 "accuracy": 100 * row["bin_accuracy"],
                 "count": int(row["count"]),
-                "adaptation": look(adaptation_of(row["condition"])).label,
+                "adaptation": style_of(adaptation_of(row["condition"])).label,
                 "label": f"{row['condition']} on {task}: of {row['count']} answers given with "
                 f"confidence near {percent(row['bin_confidence'], 0)}, "
                 f"{percent(row['bin_accuracy'])} are right",
@@ -316,8 +316,8 @@ def cost_by_queries(
             )
             present = in_order(line["name"] for line in lines)
             dash = alt.StrokeDash("adaptation:N", title=None).scale(
-                domain=[look(name).label for name in present],
-                range=[list(look(name).dash) for name in present],
+                domain=[style_of(name).label for name in present],
+                range=[list(style_of(name).dash) for name in present],
             )
             dots = chart_of(rings).encode(x=x, y=y)
             layers = [
@@ -426,7 +426,7 @@ def _spent(
         for queries in (10 ** (i / 6) for i in range(6 * decades + 1)):
             spent = row[training] + row[per_query] * queries
             lines.append({"queries": queries, "cost": spent, "name": name})
-            lines[-1]["adaptation"] = look(name).label
+            lines[-1]["adaptation"] = style_of(name).label
         for ring in rings:
             if ring["tuned"] == row["condition"]:
                 ring["cost"] = row[training] + row[per_query] * ring["queries"]
@@ -442,7 +442,7 @@ def _colour(present: list[str], width: int) -> "alt.Color":
     """Return the colours of adaptations, with a legend that fits the width."""
     import altair as alt
 
-    names, colours = [look(n).label for n in present], [look(n).light for n in present]
+    names, colours = [style_of(n).label for n in present], [style_of(n).light for n in present]
     legend = alt.Legend(columns=3 if width <= NARROW else 0)
     return alt.Color("adaptation:N", title=None, legend=legend).scale(domain=names, range=colours)
 
@@ -451,7 +451,7 @@ def _dashed(present: list[str]) -> "alt.StrokeDash":
     """Return the dashes of lines: tuned models at a chosen template, which share their colour."""
     import altair as alt
 
-    names = [look(n).label for n in present]
+    names = [style_of(n).label for n in present]
     dashes = [[6, 3] if n in CHOSEN else [1, 0] for n in present]
     return alt.StrokeDash("adaptation:N", title=None).scale(domain=names, range=dashes)
 
@@ -459,5 +459,5 @@ def _dashed(present: list[str]) -> "alt.StrokeDash":
 def _shape(present: list[str]) -> "alt.Shape":
     import altair as alt
 
-    names, shapes = [look(n).label for n in present], [look(n).shape for n in present]
+    names, shapes = [style_of(n).label for n in present], [style_of(n).shape for n in present]
     return alt.Shape("adaptation:N", title=None).scale(domain=names, range=shapes)

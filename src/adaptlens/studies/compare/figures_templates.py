@@ -14,7 +14,7 @@ from adaptlens.report.charts import (
     groups,
     panel,
 )
-from adaptlens.report.theme import METRICS, adaptation_of, in_order, look, main_metric, points
+from adaptlens.report.theme import METRICS, adaptation_of, in_order, main_metric, points, style_of
 
 if TYPE_CHECKING:
     import altair as alt
@@ -65,7 +65,7 @@ def scores_by_template(
         )
         names = in_order(one["adaptation"] for one in means)
         colour = alt.Color("adaptation:N", legend=None).scale(
-            domain=names, range=[look(name).light for name in names]
+            domain=names, range=[style_of(name).light for name in names]
         )
         base, line = chart_of(means), chart_of(floors)
         layers: list[Any] = [

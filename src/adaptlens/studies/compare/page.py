@@ -11,7 +11,7 @@ from adaptlens.report.frame import check_prompts, other_tables, publish, render
 from adaptlens.report.images import FORMATS, Figure, Wanted
 from adaptlens.report.summary import Finding, Summary
 from adaptlens.report.tables import embedded
-from adaptlens.report.theme import ORDERS, RULES, in_order, in_words, look
+from adaptlens.report.theme import ORDERS, RULES, in_order, in_words, style_of
 from adaptlens.studies.compare import figures_templates, score_tables
 from adaptlens.studies.compare.figures import (
     accuracy_by_examples,
@@ -149,7 +149,7 @@ def html(report: Report, figures: Mapping[str, Figure]) -> str:
         figures,
         report=report,
         tables=_tables(report),
-        adaptations=[(name, look(name)) for name in named],
+        adaptations=[(name, style_of(name)) for name in named],
         names_in_words=in_words([] if scores is None else dict.fromkeys(scores["condition"])),
         states=STATES,
         searches=_searches(report),

@@ -22,13 +22,13 @@ from adaptlens.report.charts import (
     panel,
     spread,
 )
-from adaptlens.report.theme import PAIRS, SIMILARITIES, look_of_pair, pair_of, short
+from adaptlens.report.theme import PAIRS, SIMILARITIES, pair_of, short, style_of_pair
 
 if TYPE_CHECKING:
     import altair as alt
     import pandas as pd
 
-DRAWN = [pair for pair, look in PAIRS.items() if look.meaning]
+DRAWN = [pair for pair, style in PAIRS.items() if style.meaning]
 """The pairs of the paper's figures; the others stand in the tables."""
 
 
@@ -67,7 +67,7 @@ def bars(
             dots = [_dot(row) for row in own.to_dict("records")]
             ends = domain(d[c] for d in dots for c in ("value", "low", "high", "baseline", "floor"))
             ends[1] += 0.06 * (ends[1] - ends[0])
-            names = [look_of_pair(pair).label for pair in present]
+            names = [style_of_pair(pair).label for pair in present]
             base = _chart_with(dots)
             x = alt.X("pair:N", sort=names, title=None).axis(
                 labelExpr="split(replace(datum.label, ' ~ ', ' ~|'), '|')", labelAngle=0,
@@ -246,7 +246,7 @@ def lens(rows: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
         dots = [
             {
                 "x": row["layer"],
-                "pair": look_of_pair(row["pair"]).label,
+                "pair": style_of_pair(row["pair"]).label,
                 "value": row["kl"],
                 "low": finite(row["low"]),
                 "high": finite(row["high"]),
@@ -295,7 +295,7 @@ def agreement(rows: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
                 {
                     "x": row[column],
                     "y": 100 * row["agreement"],
-                    "pair": look_of_pair(row["pair"]).label,
+                    "pair": style_of_pair(row["pair"]).label,
                     "main": row["role"] == "main",
                     "label": f"{row['left']} ~ {row['right']} ({row['role']}): {name} "
                     f"{estimate(row[column])}, same answer to "
@@ -333,7 +333,7 @@ def _dot(row: dict[Any, Any], final: float = 0) -> dict[str, Any]:
     said = estimate(row["value"], row["low"], row["high"])
     return {
         "name": row["pair"],
-        "pair": look_of_pair(row["pair"]).label,
+        "pair": style_of_pair(row["pair"]).label,
         "is_final": bool(row["is_final"]),
         "x": final if row["is_final"] else row["layer"],
         **{c: finite(row[c]) for c in ("value", "low", "high", "baseline", "floor")},

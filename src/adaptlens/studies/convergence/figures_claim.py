@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING, Any
 from adaptlens.formatting import estimate
 from adaptlens.report.charts import INK, MUTED, NARROW, WIDE, finite, groups
 from adaptlens.report.forest import forest
-from adaptlens.report.theme import SIMILARITIES, Look
+from adaptlens.report.theme import SIMILARITIES, Style
 
 if TYPE_CHECKING:
     import altair as alt
     import pandas as pd
 
-LOOKS = {
-    "judges": Look("judges", "", INK, "#ece8e1", "diamond"),
-    "beside": Look("beside", "", MUTED, "#a9a297", "circle"),
+STYLES = {
+    "judges": Style("judges", "", INK, "#ece8e1", "diamond"),
+    "beside": Style("beside", "", MUTED, "#a9a297", "circle"),
 }
 
 
@@ -47,6 +47,6 @@ def excesses(implicit: "pd.DataFrame", *, margin: float, width: int = WIDE) -> "
         columns=1 if width <= NARROW else 2,
         room=176 if width <= NARROW else 190,
         title="ICL ~ IT, less",
-        looks=LOOKS,
+        styles=STYLES,
         reference=margin,
     )

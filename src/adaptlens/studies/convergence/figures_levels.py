@@ -21,7 +21,7 @@ from adaptlens.report.charts import (
     panel,
     spread,
 )
-from adaptlens.report.theme import PAIRS, SIMILARITIES, look_of_pair, pair_of
+from adaptlens.report.theme import PAIRS, SIMILARITIES, pair_of, style_of_pair
 
 if TYPE_CHECKING:
     import altair as alt
@@ -77,7 +77,7 @@ def curve(
             dots = [
                 {
                     "x": times * row["x"],
-                    "pair": look_of_pair(row["pair"]).label,
+                    "pair": style_of_pair(row["pair"]).label,
                     "name": row["pair"],
                     **_numbers(row),
                     "label": f"{_about(row)}, {factor} {kind or ''} {row['level']}".strip()
@@ -159,7 +159,7 @@ def named(
             bars = [
                 {
                     "level": str(row["level"]).replace("_", " "),
-                    "pair": look_of_pair(row["pair"]).label,
+                    "pair": style_of_pair(row["pair"]).label,
                     **_numbers(row),
                     "label": f"{_about(row)}, {row['level']}: {_said(row)}",
                 }
@@ -176,7 +176,7 @@ def named(
             y = y.scale(paddingInner=0.28, paddingOuter=0.12).axis(
                 labelColor=INK, labelLimit=room, ticks=False, domain=False, grid=False
             )
-            shift = alt.YOffset("pair:N", sort=[look_of_pair(pair).label for pair in here])
+            shift = alt.YOffset("pair:N", sort=[style_of_pair(pair).label for pair in here])
             x = alt.X("value:Q", title=None).scale(domain=ends, nice=False).axis(tickCount=5)
             base = chart_of(bars).encode(y=y, yOffset=shift)
             layers: list[Any] = [
@@ -236,7 +236,7 @@ def regression(rows: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
         shift = alt.YOffset("way:N", sort=["alone", "together"]).scale(paddingOuter=0.6)
         x = alt.X("value:Q", title="change of similarity per standard deviation")
         x = x.scale(domain=ends, nice=False).axis(tickCount=6 if width > NARROW else 4)
-        colour = look_of_pair("icl ~ it").light
+        colour = style_of_pair("icl ~ it").light
         base = chart_of(dots).encode(y=y, yOffset=shift)
         layers: list[Any] = [
             chart_of([{"zero": 0}]).mark_rule(color=MUTED, aria=False).encode(x="zero:Q"),
@@ -260,7 +260,7 @@ def _numbers(row: dict[Any, Any]) -> dict[str, float | None]:
 
 def _about(row: dict[Any, Any]) -> str:
     measure = SIMILARITIES.get(row["measure"], row["measure"])
-    pair = f"{row['left']} ~ {row['right']}" if "left" in row else look_of_pair(row["pair"]).label
+    pair = f"{row['left']} ~ {row['right']}" if "left" in row else style_of_pair(row["pair"]).label
     return f"{pair}, {measure}"
 
 

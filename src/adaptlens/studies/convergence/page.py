@@ -11,7 +11,7 @@ from adaptlens.report.frame import other_tables, publish
 from adaptlens.report.images import FORMATS, Figure, Wanted
 from adaptlens.report.study_page import StudyReport, browsed, claims_table, render_study
 from adaptlens.report.tables import Table, cells_by_condition
-from adaptlens.report.theme import PAIRS, SIMILARITIES, in_order, look, pair_of
+from adaptlens.report.theme import PAIRS, SIMILARITIES, in_order, pair_of, style_of
 from adaptlens.studies.convergence import figures_claim, figures_levels
 from adaptlens.studies.convergence import tables as tabled
 from adaptlens.studies.convergence.figures import (
@@ -122,8 +122,8 @@ def html(report: ConvergenceReport, figures: Mapping[str, Figure]) -> str:
         claims_by_factor=_by_factor(report.claims),
         several=len(about) > 1,
         several_models=len({model for _, model in about}) > 1,
-        adaptations=[(name, look(name)) for name in _adaptations(report)],
-        pair_looks=[
+        adaptations=[(name, style_of(name)) for name in _adaptations(report)],
+        pair_styles=[
             (name, one) for name, one in PAIRS.items() if one.meaning and name in _named(report)
         ],
         maps=maps,

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from adaptlens.report.tables import script_safe
-from adaptlens.report.theme import SHAPES, adaptation_of, in_order, look, short
+from adaptlens.report.theme import SHAPES, adaptation_of, in_order, short, style_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -87,7 +87,7 @@ def embedded(maps: list[StateMap]) -> str:
 
 
 def _shown(label: str) -> dict[str, str]:
-    appearance = look(adaptation_of(label))
+    appearance = style_of(adaptation_of(label))
     return {
         "label": label,
         "said": short(label),

@@ -22,7 +22,7 @@ from adaptlens.report.charts import (
     tile,
 )
 from adaptlens.report.facets import facets, layer
-from adaptlens.report.theme import ADAPTATIONS, Look, in_order, look
+from adaptlens.report.theme import ADAPTATIONS, Style, in_order, style_of
 
 if TYPE_CHECKING:
     import altair as alt
@@ -299,7 +299,7 @@ def method_colour(present: Iterable[str], *, legend: bool = True) -> "alt.Color"
     shown = alt.Legend(symbolOpacity=1) if legend and len(names) > 1 else None
     return alt.Color("method:N", title=None, legend=shown).scale(
         domain=[METHODS.get(name, name) for name in names],
-        range=[look(name).light for name in names],
+        range=[style_of(name).light for name in names],
     )
 
 
@@ -307,10 +307,12 @@ def method_shape(present: Iterable[str], *, legend: bool = True) -> "alt.Shape":
     """Return the shapes of ways of adapting, so that they are told apart without colour."""
     import altair as alt
 
-    looks: list[tuple[str, Look]] = [(METHODS.get(name, name), look(name)) for name in present]
-    shown = alt.Legend(symbolOpacity=1) if legend and len(looks) > 1 else None
+    styles: list[tuple[str, Style]] = [
+        (METHODS.get(name, name), style_of(name)) for name in present
+    ]
+    shown = alt.Legend(symbolOpacity=1) if legend and len(styles) > 1 else None
     return alt.Shape("method:N", title=None, legend=shown).scale(
-        domain=[name for name, _ in looks], range=[one.shape for _, one in looks]
+        domain=[name for name, _ in styles], range=[one.shape for _, one in styles]
     )
 
 

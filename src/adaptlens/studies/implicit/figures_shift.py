@@ -22,7 +22,7 @@ from adaptlens.report.charts import (
     tile,
 )
 from adaptlens.report.facets import facets, layer
-from adaptlens.report.theme import look_of_pair, pair_of
+from adaptlens.report.theme import pair_of, style_of_pair
 from adaptlens.studies.implicit.figures_units import named
 
 if TYPE_CHECKING:
@@ -53,12 +53,12 @@ def distances(shift: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
     ends = domain([*rows["value"], *rows["low"], *rows["high"], *rows["floor"]])
     main = rows[rows["role"] == "main"]
     pairs = dict.fromkeys(pair_of(a, b) for a, b in zip(main["left"], main["right"], strict=True))
-    looks = [look_of_pair(pair) for pair in pairs]
+    styles = [style_of_pair(pair) for pair in pairs]
     colour = alt.Color("pair:N", legend=None).scale(
-        domain=[*pairs, CONTROL], range=[*(one.light for one in looks), MUTED]
+        domain=[*pairs, CONTROL], range=[*(one.light for one in styles), MUTED]
     )
     shape = alt.Shape("pair:N", legend=None).scale(
-        domain=[*pairs, CONTROL], range=[*(one.shape for one in looks), "circle"]
+        domain=[*pairs, CONTROL], range=[*(one.shape for one in styles), "circle"]
     )
     panels: list[Any] = []
     for family, title, group in groups(rows):
@@ -139,12 +139,12 @@ def overlaps(overlap: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart"
     )
     y = alt.Y("jaccard:Q", title=None).scale(domain=[0, 1], nice=False).axis(tickCount=5)
     pairs = dict.fromkeys(dot["pair"] for dot in dots)
-    looks = [look_of_pair(pair) for pair in pairs]
+    styles = [style_of_pair(pair) for pair in pairs]
     colour = alt.Color("pair:N", legend=None).scale(
-        domain=[*pairs], range=[one.light for one in looks]
+        domain=[*pairs], range=[one.light for one in styles]
     )
     shape = alt.Shape("pair:N", legend=None).scale(
-        domain=[*pairs], range=[one.shape for one in looks]
+        domain=[*pairs], range=[one.shape for one in styles]
     )
     layers = [
         layer().mark_line(color=MUTED, strokeDash=[5, 4], aria=False).encode(x=x, y="ceiling:Q"),

@@ -22,7 +22,7 @@ from adaptlens.report.charts import (
     panel,
 )
 from adaptlens.report.facets import facets, layer
-from adaptlens.report.theme import adaptation_of, look, short
+from adaptlens.report.theme import adaptation_of, short, style_of
 
 if TYPE_CHECKING:
     import altair as alt
@@ -252,7 +252,7 @@ def condition_colour(conditions: Iterable[str], key: str = "look") -> "alt.Color
 
     names = list(dict.fromkeys(conditions))
     return alt.Color(f"{key}:N", legend=None).scale(
-        domain=names, range=[look(adaptation_of(name)).light for name in names]
+        domain=names, range=[style_of(adaptation_of(name)).light for name in names]
     )
 
 
@@ -262,5 +262,5 @@ def condition_shape(conditions: Iterable[str], key: str = "look") -> "alt.Shape"
 
     names = list(dict.fromkeys(conditions))
     return alt.Shape(f"{key}:N", legend=None).scale(
-        domain=names, range=[look(adaptation_of(name)).shape for name in names]
+        domain=names, range=[style_of(adaptation_of(name)).shape for name in names]
     )

@@ -12,7 +12,7 @@ from adaptlens.report.frame import other_tables, publish
 from adaptlens.report.images import FORMATS, Figure, Wanted
 from adaptlens.report.study_page import StudyReport, browsed, claims_table, render_study
 from adaptlens.report.tables import Table, cells_by_condition
-from adaptlens.report.theme import ADAPTATIONS, adaptation_of, in_order, look
+from adaptlens.report.theme import ADAPTATIONS, adaptation_of, in_order, style_of
 from adaptlens.stats.specification_curve import specification_curve
 from adaptlens.studies.implicit import (
     figures_graph,
@@ -161,7 +161,7 @@ def html(report: StudyReport, figures: Mapping[str, Figure]) -> str:
         families=families(report),
         cards=cards(report.claims),
         robust=robust(report),
-        adaptations=[(name, look(name)) for name in _adaptations(report)],
+        adaptations=[(name, style_of(name)) for name in _adaptations(report)],
         num_effects=0 if effects is None else len(effects),
         **browsed(tabled.everything(report.tables), ("family", "model")),
     )

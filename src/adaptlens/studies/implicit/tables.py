@@ -82,7 +82,7 @@ def chosen(tables: Tables) -> Table | None:
         ("model", False), ("family", False), ("method", False),
         *((f"{name}, %", True) for name in CONDITIONS), ("samples", True), *_COUNTS,
     )  # fmt: skip
-    own = table[table["tuned_on"] != "mixed"]
+    own = table[(table["tuned_on"] != "mixed") & table["condition"].isin([*CONDITIONS, ""])]
     own = own[own["chosen"].astype(bool) | (own["samples"] == 0)]
     rows = []
     for (model, family, _), found in own.groupby(["model", "family", "method"], sort=False):

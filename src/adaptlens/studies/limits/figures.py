@@ -18,7 +18,7 @@ from adaptlens.report.charts import (
     panel,
 )
 from adaptlens.report.facets import facets, layer
-from adaptlens.report.theme import Look
+from adaptlens.report.theme import Style
 from adaptlens.studies.limits.contrasts import paired
 
 if TYPE_CHECKING:
@@ -72,32 +72,32 @@ def size_classes(sizes: Iterable[float]) -> dict[float, str]:
     return found
 
 
-def looks_of(names: Iterable[str]) -> dict[str, Look]:
+def styles_of(names: Iterable[str]) -> dict[str, Style]:
     """Return a colour and a shape for each name, in the order of the names."""
     found = {}
     for place, name in enumerate(names):
         colour, shape = PALETTE[place % len(PALETTE)]
-        found[str(name)] = Look(str(name), "", colour, colour, shape)
+        found[str(name)] = Style(str(name), "", colour, colour, shape)
     return found
 
 
 def colour_and_shape(
-    looks: dict[str, Look], column: str, width: int, *, legend: bool = True
+    styles: dict[str, Style], column: str, width: int, *, legend: bool = True
 ) -> tuple["alt.Color", "alt.Shape"]:
     """Return the encodings of a column by colour and shape, with one legend for both."""
     import altair as alt
 
     shown = None
-    if legend and len(looks) > 1:
+    if legend and len(styles) > 1:
         shown = alt.Legend(symbolOpacity=1, symbolFillColor=PAPER, symbolStrokeWidth=1.75)
         if width <= NARROW:
             shown.columns = 3
-    names = [*looks]
+    names = [*styles]
     colour = alt.Color(f"{column}:N", title=None, legend=shown).scale(
-        domain=names, range=[one.light for one in looks.values()]
+        domain=names, range=[one.light for one in styles.values()]
     )
     shape = alt.Shape(f"{column}:N", title=None, legend=shown).scale(
-        domain=names, range=[one.shape for one in looks.values()]
+        domain=names, range=[one.shape for one in styles.values()]
     )
     return colour, shape
 
@@ -113,7 +113,7 @@ def following(points: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart"
     size = min(width - 50, 560)
     dots = [{**_dot(row), "label": _said(row)} for row in rows.to_dict("records")]
     ends = domain([*rows["tuned"], *rows["icl"]], zero=False)
-    colour, shape = colour_and_shape(looks_of(sorted(set(rows["cluster"]))), "cluster", width)
+    colour, shape = colour_and_shape(styles_of(sorted(set(rows["cluster"]))), "cluster", width)
     x, y = _axes(ends, 6)
     base = chart_of(dots)
     area = 26 if width > NARROW else 12
@@ -156,7 +156,7 @@ def following_by_kind(points: "pd.DataFrame", *, width: int = WIDE) -> "alt.Conc
     size = int(width / columns - 44)
     size = size if narrow else min(size, 230)
     area = 8 if len(rows) > MANY or narrow else 18
-    colour, shape = colour_and_shape(looks_of(sorted(set(rows["cluster"]))), "cluster", width)
+    colour, shape = colour_and_shape(styles_of(sorted(set(rows["cluster"]))), "cluster", width)
     x, y = _axes(ends, 4)
     layers = [
         _diagonal(ends),
@@ -202,8 +202,8 @@ def following_by_task(
 
     columns = 2 if width <= NARROW else 5
     size = int(width / columns - 40)
-    looks = looks_of(sorted({dot["family"] for dot in dots}))
-    colour, shape = colour_and_shape(looks, "family", width)
+    styles = styles_of(sorted({dot["family"] for dot in dots}))
+    colour, shape = colour_and_shape(styles, "family", width)
     x, y = _axes(ends, 3)
     layers = [
         _diagonal(ends),

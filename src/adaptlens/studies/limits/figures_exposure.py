@@ -6,7 +6,7 @@ from adaptlens.formatting import counted, estimate, parameters
 from adaptlens.report.charts import INK, NARROW, WIDE, domain, figure, finite
 from adaptlens.report.facets import facets, layer
 from adaptlens.report.forest import forest
-from adaptlens.report.theme import ADAPTATIONS, Look
+from adaptlens.report.theme import ADAPTATIONS, Style
 
 if TYPE_CHECKING:
     import altair as alt
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 LEVELS = ("none", "little", "much")
 _WAYS = {"ICL": "icl", "IT": "it", "zero-shot": "zero_shot"}
-LOOKS = {
-    name: Look(name, "", own.light, own.dark, own.shape, own.dash)
+STYLES = {
+    name: Style(name, "", own.light, own.dark, own.shape, own.dash)
     for name, own in ((name, ADAPTATIONS[way]) for name, way in _WAYS.items())
 }
 """ICL, IT and reading without examples look as these do everywhere."""
@@ -38,7 +38,7 @@ def exposures(exposure: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChar
     if not dots:
         return figure([], 1)
     ends = domain([dot["y"] for dot in dots])
-    present = [name for name in LOOKS if any(dot["kind"] == name for dot in dots)]
+    present = [name for name in STYLES if any(dot["kind"] == name for dot in dots)]
     narrow = width <= NARROW
     size = (width - 50) if narrow else int(width / 2 - 50)
     size = size if narrow else min(size, 330)
@@ -48,10 +48,10 @@ def exposures(exposure: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChar
     )
     y = alt.Y("y:Q", title="ability").scale(domain=ends, nice=False).axis(tickCount=5)
     colour = alt.Color("kind:N", title=None).scale(
-        domain=present, range=[LOOKS[name].light for name in present]
+        domain=present, range=[STYLES[name].light for name in present]
     )
     shape = alt.Shape("kind:N", title=None).scale(
-        domain=present, range=[LOOKS[name].shape for name in present]
+        domain=present, range=[STYLES[name].shape for name in present]
     )
     layers = [
         layer().mark_line(strokeWidth=1.75, aria=False).encode(
@@ -108,7 +108,7 @@ def effects(exposure: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart"
                 "kind": row["quantity"],
                 **{name: finite(row[name]) for name in ("value", "low", "high")},
                 "inner_low": finite(row["low_here"]), "inner_high": finite(row["high_here"]),
-                "place": ([*LOOKS].index(row["quantity"]), step),
+                "place": ([*STYLES].index(row["quantity"]), step),
                 "label": f"{about}, {row['quantity']}, {step}: "
                 f"{estimate(row['value'], row['low'], row['high'], sign=True)}; these tasks: "
                 f"[{estimate(row['low_here'])}, {estimate(row['high_here'])}]; "
@@ -118,11 +118,11 @@ def effects(exposure: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart"
     dots.sort(key=lambda dot: [*TASKS.values()].index(dot["panel"].rpartition(": ")[2]))
     for dot in dots:
         del dot["place"]
-    present = {name: one for name, one in LOOKS.items() if any(d["kind"] == name for d in dots)}
+    present = {name: one for name, one in STYLES.items() if any(d["kind"] == name for d in dots)}
     shown = [dot[name] for dot in dots for name in ("value", "inner_low", "inner_high")]
     outer = [dot[name] for dot in dots for name in ("low", "high") if dot[name] is not None]
     ends = domain([*shown, *(max(-1.0, min(1.0, one)) for one in outer), 0.0], zero=False) \
         if dots else None  # fmt: skip
     return forest(dots, width=width, columns=1 if width <= NARROW else 3,
                   room=150 if width <= NARROW else 136, title="difference of abilities",
-                  looks=present, ends=ends)  # fmt: skip
+                  styles=present, ends=ends)  # fmt: skip

@@ -19,7 +19,7 @@ from adaptlens.report.charts import (
 )
 from adaptlens.report.forest import forest, sides
 from adaptlens.studies.limits.panel import SYSTEMS, abilities
-from adaptlens.studies.limits.system_looks import NAMES, look_of_system
+from adaptlens.studies.limits.system_styles import NAMES, style_of_system
 
 if TYPE_CHECKING:
     import altair as alt
@@ -61,8 +61,8 @@ def systems(scores: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
     ]  # fmt: skip
     dots = sorted((d for d in dots if d["value"] is not None), key=lambda d: d["place"])
     present = [name for name in SYSTEMS if any(dot["kind"] == NAMES[name] for dot in dots)]
-    looks = {NAMES[name]: look_of_system(name) for name in present}
-    return forest(dots, width=width, room=118, looks=looks, step=26)
+    styles = {NAMES[name]: style_of_system(name) for name in present}
+    return forest(dots, width=width, room=118, styles=styles, step=26)
 
 
 def differences(systems: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
@@ -93,11 +93,11 @@ def differences(systems: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatCha
         if pair == name
     ]
     return forest(dots, width=width, columns=1 if width <= NARROW else 2, room=118,
-                  title="difference of abilities", looks=_STATES, ends=_ends(dots))  # fmt: skip
+                  title="difference of abilities", styles=_STATES, ends=_ends(dots))  # fmt: skip
 
 
 def _side(row: dict[Any, Any], above: bool, below: bool, names: list[str]) -> str:
-    """Return the look of a decided difference, else that of none."""
+    """Return the style of a decided difference, else that of none."""
     return names[0] if above else names[1] if below else names[2]
 
 
@@ -138,7 +138,7 @@ def exceeding(exceeding: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatCha
         .to_dict("records")
     ]  # fmt: skip
     return forest(dots, width=width, columns=1 if width <= NARROW else 3, room=118,
-                  title="difference of abilities", looks=_EXCEEDING, step=16,
+                  title="difference of abilities", styles=_EXCEEDING, step=16,
                   ends=_ends(dots))  # fmt: skip
 
 
@@ -211,7 +211,7 @@ def variations(variations: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatC
     ]
     return forest(dots, width=width, columns=1 if width <= NARROW else 3,
                   room=118 if width <= NARROW else 104, title="difference of abilities",
-                  looks=_STATES, ends=_ends(dots))  # fmt: skip
+                  styles=_STATES, ends=_ends(dots))  # fmt: skip
 
 
 def scorings(table: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
@@ -232,9 +232,9 @@ def scorings(table: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
         for row in table[table["cluster"] == ALL].to_dict("records")
     ]  # fmt: skip
     present = [name for name in SYSTEMS if any(dot["kind"] == NAMES[name] for dot in dots)]
-    looks = {NAMES[name]: look_of_system(name) for name in present}
+    styles = {NAMES[name]: style_of_system(name) for name in present}
     return forest(dots, width=width, columns=1 if width <= NARROW else 3, room=90,
-                  title="right answers, %", looks=looks, ends=[0.0, 101.0])  # fmt: skip
+                  title="right answers, %", styles=styles, ends=[0.0, 101.0])  # fmt: skip
 
 
 def by_scoring(scores: "pd.DataFrame") -> "pd.DataFrame":

@@ -11,12 +11,12 @@ from adaptlens.report.frame import other_tables, publish
 from adaptlens.report.images import FORMATS, Figure, Wanted
 from adaptlens.report.study_page import StudyReport, browsed, render_study
 from adaptlens.report.tables import Table
-from adaptlens.report.theme import Look
+from adaptlens.report.theme import Style
 from adaptlens.studies.limits import (
     figures_exposure,
     figures_relation,
     figures_systems,
-    system_looks,
+    system_styles,
 )
 from adaptlens.studies.limits import tables as tabled
 from adaptlens.studies.limits.figures import following, following_by_kind, following_by_task
@@ -177,11 +177,11 @@ def remarks(table: "pd.DataFrame | None") -> list[str]:
     return [note for note in dict.fromkeys(table["note"]) if isinstance(note, str) and note]
 
 
-def compared(scores: "pd.DataFrame") -> list[tuple[str, Look]]:
+def compared(scores: "pd.DataFrame") -> list[tuple[str, Style]]:
     """Return the systems that were read, as the page's key names them."""
     present = set(scores["system"])
     return [
-        (system_looks.SYSTEMS[name], system_looks.look_of_system(name))
+        (system_styles.SYSTEMS[name], system_styles.style_of_system(name))
         for name in SYSTEMS
         if name in present
     ]
@@ -194,8 +194,8 @@ def sent(prompts: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
         reading = str(prompt.get("reading", ""))
         names = (name for name in SYSTEMS if str(prompt["condition"]).startswith(name))
         system = "pipeline" if "pipeline" in reading else next(names, "")
-        shown = system_looks.NAMES.get(system, str(prompt["condition"]))
-        mark = system_looks.SYSTEMS.get(system, str(prompt["condition"]))
+        shown = system_styles.NAMES.get(system, str(prompt["condition"]))
+        mark = system_styles.SYSTEMS.get(system, str(prompt["condition"]))
         own = found.setdefault(shown, {"mark": mark, "prompts": []})
         own["prompts"].append({
             **prompt,

@@ -16,7 +16,7 @@ from adaptlens.report.tables import (
     verdict,
     words,
 )
-from adaptlens.studies.limits.system_looks import NAMES, SYSTEMS
+from adaptlens.studies.limits.system_styles import NAMES, SYSTEMS
 
 if TYPE_CHECKING:
     import pandas as pd

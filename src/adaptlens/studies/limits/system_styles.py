@@ -1,6 +1,6 @@
 """What the five systems are called in figures, and how they look."""
 
-from adaptlens.report.theme import ADAPTATIONS, Look
+from adaptlens.report.theme import ADAPTATIONS, Style
 
 SYSTEMS = {"base": "zero_shot", "gold": "icl", "regular": "it", "samplegen": "sl",
            "pipeline": "full"}  # fmt: skip
@@ -19,7 +19,7 @@ MEANINGS = {
 }
 
 
-def look_of_system(system: str) -> Look:
-    """Return the look of a system: that of the way of adapting it stands for, by its own name."""
+def style_of_system(system: str) -> Style:
+    """Return the style of a system: that of the way of adapting it stands for, by its own name."""
     own = ADAPTATIONS[SYSTEMS[system]]
-    return Look(NAMES[system], MEANINGS[system], own.light, own.dark, own.shape, own.dash)
+    return Style(NAMES[system], MEANINGS[system], own.light, own.dark, own.shape, own.dash)
