@@ -21,6 +21,7 @@ import numpy as np
 
 from adaptlens.stats.intervals import difference, estimate
 from adaptlens.stats.scores import Scores
+from adaptlens.types import NO_DRAWS
 
 FLIPS = 499
 WITHIN = 0.45
@@ -30,7 +31,7 @@ DIMENSIONS, APART, TEST = 20, 1.6, 200
 def passages(rng, sizes, repeats: int) -> tuple[Scores, Scores]:
     """Two equally good conditions, both right on about 76% of the questions."""
     groups = np.repeat(np.arange(len(sizes)), sizes)
-    draws = tuple(range(repeats)) if repeats > 1 else (-1,)
+    draws = tuple(range(repeats)) if repeats > 1 else NO_DRAWS
     found = []
     for _ in range(2):
         passage = math.sqrt(WITHIN) * rng.normal(size=len(sizes))[groups]

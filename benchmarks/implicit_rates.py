@@ -17,6 +17,7 @@ import numpy as np
 from adaptlens.studies.implicit.samples_needed import Answered, difference
 from adaptlens.studies.implicit.shortcut_use import ICL, ZERO, Behaved
 from adaptlens.tasks.shortcuts import PATTERN
+from adaptlens.types import NO_DRAWS
 
 ITEMS, VALIDATION = 100, 40
 SHOTS = (1, 2, 4, 8, 16, 32)
@@ -42,7 +43,7 @@ class Simulated:
         hidden = hidden + self.rng.normal(size=(rows, self.ease.size))
         scale = math.sqrt(1 + 0.25 + effect**2 + 1)
         right = (hidden / scale + NormalDist().inv_cdf(accuracy) > 0).astype(float)
-        names = tuple(range(rows)) if drawn else (-1,)
+        names = tuple(range(rows)) if drawn else NO_DRAWS
         return Answered(right[:, :ITEMS], names), Answered(right[:, ITEMS:], names)
 
 

@@ -18,13 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
+from adaptlens.cells import STUDY_FILE
 from adaptlens.conditions import conditions
 from adaptlens.metrics import accuracy
 from adaptlens.stats.intervals import difference, estimate, pairs_of_interest
 from adaptlens.stats.scores import Scores
 from adaptlens.store import Run
 from adaptlens.studies.compare.arms import FAMILY, Reading
-from adaptlens.studies.running import STUDY_FILE
 
 COMMAND = [
     *("compare", "--model", "reference", "--task", "sentiment-novel", "--draws", "60"),

@@ -20,6 +20,7 @@ from adaptlens.circuits.shift_claims import no_shift, shift_claim
 from adaptlens.circuits.transfer import transfer
 from adaptlens.stats.resampling import interval, resamples
 from adaptlens.studies.implicit.config import CIRCUIT
+from adaptlens.types import NO_DRAWS
 
 HEADS, QUERIES, BOOTSTRAPS, FLIPS = 32, 64, 400, 399
 MARGIN: float = CIRCUIT["margin"]
@@ -69,7 +70,7 @@ def simulate(
         out[name] = Patched(
             name, UNITS[:units], corrupt[..., None] + changes, corrupt + gap, corrupt,
             np.zeros((rows, queries)),
-            draws=(-1,) if name in one else tuple(range(100 * number, 100 * number + rows)),
+            draws=NO_DRAWS if name in one else tuple(range(100 * number, 100 * number + rows)),
         )  # fmt: skip
     return out
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from adaptlens.stats.intervals import difference, estimate
 from adaptlens.stats.scores import Scores
+from adaptlens.types import NO_DRAWS
 
 QUERIES, FLIPS = 200, 499
 EFFECTS = {"none": 0.0, "mild": 0.2, "heavy": 0.6}
@@ -42,7 +43,7 @@ def answers(rng, ease, common, repeats, effect, drawn) -> np.ndarray:
 def pair(rng, templates: int, repeats: int, effect: float) -> tuple[Scores, Scores]:
     """Two equally good conditions; without draws where `repeats` is 1."""
     ease, common, drawn = rng.normal(size=QUERIES), rng.normal(size=templates), repeats > 1
-    draws = tuple(range(repeats)) if drawn else (-1,)
+    draws = tuple(range(repeats)) if drawn else NO_DRAWS
     names = tuple(f"t{i}" for i in range(templates))
     sides = [answers(rng, ease, common, repeats, effect, drawn) for _ in range(2)]
     left, right = (Scores(side, draws, templates=names, floor=1.0) for side in sides)

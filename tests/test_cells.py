@@ -7,15 +7,15 @@ from hypothesis import strategies as st
 
 from adaptlens.cells import Cell, Component, by_model, cut, group, missing, task_digest
 from adaptlens.store import cell_id
-from adaptlens.types import Example, Task
+from adaptlens.types import Example, ModelSpec, Task, TaskSpec
 
 
 def cell(
     name: str = "icl", draws: tuple[int, ...] = (0, 1, 2), model: str = "m", **arguments
 ) -> Cell:
     return Cell(
-        model={"name": model, "digest": model * 8, "dtype": "float32", "chat": False},
-        task={"name": "t", "digest": "d", "kind": "choice", "queries": 5, "seed": 0},
+        model=ModelSpec(model, model * 8),
+        task=TaskSpec("t", "d", "choice", 5, 0),
         adaptation=Component(name, {"examples": 4, **arguments}),
         label=f"{name}-4",
         measurements=(Component("behaviour", {}),),

@@ -55,7 +55,7 @@ def test_the_file_is_the_one_that_is_pinned(lm):
     model = obtainable.MODELS[NAME]
     assert len(content) == model.size_bytes
     assert hashlib.sha256(content).hexdigest() == model.sha256
-    assert lm.digest == identity.digest(PATH) == identity.identify(NAME)["digest"]
+    assert lm.digest == identity.digest(PATH) == identity.identify(NAME).digest
 
 
 def test_what_is_said_of_it_holds(lm):

@@ -6,7 +6,8 @@ from typing import Any
 
 from adaptlens import registry, telling
 from adaptlens.canonical import digest
-from adaptlens.types import Task
+from adaptlens.store import Run
+from adaptlens.types import Example, ModelSpec, Task, TaskSpec, Template
 
 SPEC_FORMAT = 1
 
@@ -44,8 +45,8 @@ class Component:
 class Cell:
     """One unit of work: a model, a task, an adaptation over some draws, and what is measured."""
 
-    model: Mapping[str, Any]
-    task: Mapping[str, Any]
+    model: ModelSpec
+    task: TaskSpec
     adaptation: Component
     label: str
     measurements: tuple[Component, ...]
@@ -56,14 +57,28 @@ class Cell:
         """Return everything that decides this cell's numbers; its digest is the cell's id."""
         return {
             "format": SPEC_FORMAT,
-            "model": dict(self.model),
-            "task": dict(self.task),
+            "model": self.model.stored(),
+            "task": asdict(self.task),
             "adaptation": {**self.adaptation.described("adaptation"), "label": self.label},
             "measurements": [one.described("measurement") for one in self.measurements],
             "draws": list(self.draws),
             "seed": self.seed,
             "components": dict(COMPONENTS),
         }
+
+    @classmethod
+    def of(cls, spec: Mapping[str, Any]) -> "Cell":
+        """Return the cell that a stored specification describes."""
+        adaptation = spec["adaptation"]
+        return cls(
+            model=ModelSpec(**spec["model"]),
+            task=TaskSpec(**spec["task"]),
+            adaptation=_component(adaptation),
+            label=adaptation["label"],
+            measurements=tuple(_component(one) for one in spec["measurements"]),
+            draws=tuple(spec["draws"]),
+            seed=spec["seed"],
+        )
 
 
 @dataclass(frozen=True)
@@ -79,6 +94,48 @@ class Study:
     def groups(self) -> list[str]:
         """Return the group of every cell, in order."""
         return [group(cell.spec()) for cell in self.cells]
+
+
+def planned(run: Run) -> Study | None:
+    """Return the study that a run's plan describes, its tasks read from beside it; None without."""
+    stored = run.read_json(STUDY_FILE)
+    if stored is None:
+        return None
+    cells = tuple(Cell.of(spec) for spec in stored["cells"])
+    tasks = read_tasks(run, (cell.task.digest for cell in cells))
+    return Study(stored["name"], stored["settings"], cells, tasks, tuple(stored["notes"]))
+
+
+def read_tasks(run: Run, digests: Iterable[str]) -> dict[str, Task]:
+    """Return the tasks of a run, by digest, as they were planned."""
+    return {digest: _task(run.need_json(task_file(digest))) for digest in dict.fromkeys(digests)}
+
+
+def task_file(digest: str) -> str:
+    """Return the name of the file in a run that holds a task."""
+    return f"tasks/{digest[:20]}.json"
+
+
+def _task(stored: Any) -> Task:
+    given = _tuples(stored)
+    for split in ("train", "validation", "test", "unrelated", "pool"):
+        given[split] = tuple(Example(**example) for example in given[split])
+    given["template"] = Template(**given["template"])
+    given["templates"] = tuple(Template(**one) for one in given["templates"])
+    return Task(**given)
+
+
+def _component(stored: Mapping[str, Any]) -> Component:
+    return Component(stored["name"], _tuples(stored["arguments"]))
+
+
+def _tuples(value: Any) -> Any:
+    """Return a value with tuples where JSON has lists: nothing in a plan is a list."""
+    if isinstance(value, list):
+        return tuple(_tuples(item) for item in value)
+    if isinstance(value, dict):
+        return {key: _tuples(item) for key, item in value.items()}
+    return value
 
 
 def resolve(kind: str, name: str, **arguments: Any) -> tuple[Component, Any]:
@@ -137,9 +194,9 @@ def by_model(cells: Sequence[Cell]) -> list[list[Cell]]:
     A base is loaded once and drained: prompting first, then banks, then full tuning, which
     changes the weights.
     """
-    groups: dict[str, list[Cell]] = {}
+    groups: dict[ModelSpec, list[Cell]] = {}
     for cell in cells:
-        groups.setdefault(digest(dict(cell.model)), []).append(cell)
+        groups.setdefault(cell.model, []).append(cell)
     return [
         sorted(
             members,

@@ -9,6 +9,7 @@ import numpy as np
 from adaptlens.cells import group
 from adaptlens.measure import axes
 from adaptlens.store import Record, Run
+from adaptlens.types import NO_DRAWS
 
 KEPT_BYTES = 2**26
 """Joined arrays up to this size stay in memory once read."""
@@ -128,7 +129,7 @@ def _join(spec: Mapping[str, Any], draws: Iterable[int], records: Sequence[Recor
         for position, draw in enumerate(record.result["draws"]):
             source.setdefault(draw, (record, position))
     own = set(draws)
-    order = sorted(draw for draw in source if draw in own or draw < 0)
+    order = sorted(draw for draw in source if draw in own or draw in NO_DRAWS)
     used = list({source[draw][0].id: source[draw][0] for draw in order}.values())
     texts = {record.id: record.texts for record in used}
     doses = len(spec["adaptation"]["arguments"].get("doses", ()))

@@ -6,12 +6,15 @@ head_width width vocab models tasks.
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from adaptlens.errors import UserError
+
+NO_DRAWS = (-1,)
+"""The draws of what draws no examples: one row, which stands against every draw of others."""
 
 MARK = "\ue000"
 """Unicode's first character for private use, which few texts hold, to mark where one goes."""
@@ -125,6 +128,37 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """What decides a model's numbers: the digest of its files, and how they are loaded.
+
+    `name` is what tables call it. `quantize` and `clock`, the date that its chat template reads,
+    are stored only where there is one.
+    """
+
+    name: str
+    digest: str = ""
+    dtype: str = "float32"
+    chat: bool = False
+    quantize: str | None = None
+    clock: str | None = None
+
+    def stored(self) -> dict[str, Any]:
+        """Return it as a cell's specification holds it."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSpec:
+    """What a cell says of its task: the digest of its content, and how many items are read."""
+
+    name: str
+    digest: str = ""
+    kind: Kind = "choice"
+    queries: int = 0
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
     """A stretch of prompt text and the role it plays."""
 
@@ -193,7 +227,7 @@ class Adapted:
 
     `write(i, query)` returns the prompt of variant i for a query. Where `shares_prompts` is true
     it does not depend on i. `draws[i]` is the demonstration draw that variant i came from; an
-    adaptation that uses no demonstrations has the single draw -1. `examples[i]` are the training
+    adaptation that draws no examples has `NO_DRAWS`. `examples[i]` are the training
     examples variant i was shown or tuned on, in order. With `doses` the variants are
     the draws after each of these numbers of training steps: dose by dose, `draws` repeating. With
     `templates` they are the draws as each of these templates writes them, template by template;

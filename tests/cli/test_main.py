@@ -23,7 +23,7 @@ from adaptlens.store import Run
 from adaptlens.studies.compare import plan as comparison
 from adaptlens.studies.compare.config import compare_config
 from adaptlens.studies.convergence.page import ConvergenceReport
-from adaptlens.studies.running import Silent, execute
+from adaptlens.studies.driver import Silent, execute
 from tiny import tiny_config, tiny_model, tiny_tokenizer
 
 ROWS = [

@@ -25,6 +25,7 @@ from adaptlens.studies.implicit.circuit_conditions import chance_of
 from adaptlens.studies.limits import figures
 from adaptlens.studies.limits import page as limits
 from adaptlens.types import METRICS as PATCHED
+from adaptlens.types import Example, Task
 from headings import EVERY, PAGES
 
 TABLE = {"break_even": "break_even", "per-task": "per_task", "per-model": "per_model",
@@ -139,5 +140,6 @@ def test_what_circuits_do_alone_by_hand():
 
 
 def test_chance_of_a_circuit_s_task_is_the_commonest_answer():
-    task = {"test": [{"target": target} for target in ("a", "a", "a", "b")]}
+    items = tuple(Example("1", "x", target) for target in ("a", "a", "a", "b"))
+    task = Task("t", "generation", (), (), items)
     assert chance_of(task) == 0.75

@@ -27,7 +27,7 @@ from adaptlens.store import Run, cell_id
 from adaptlens.studies.compare import plan as comparison
 from adaptlens.studies.compare.analyse import analyse
 from adaptlens.studies.compare.config import CompareConfig, compare_config
-from adaptlens.studies.running import execute, write_plan, write_tables
+from adaptlens.studies.driver import execute, write_plan, write_tables
 from tiny import tiny_folder
 
 DETERMINISTIC = ("accuracy", "differences", "baselines", "calibration", "reliability", "answers")
@@ -118,10 +118,10 @@ def test_each_of_two_workers_takes_a_base_of_its_own(folder):
     def worker(name: str) -> None:
         def loaded(cell):
             first = not loads[name]
-            loads[name].append(cell.model["name"])
+            loads[name].append(cell.model.name)
             if first:
                 both_loaded.wait()
-            return models[cell.model["name"]]
+            return models[cell.model.name]
 
         drain(study, run, loaded, Silent())
 
@@ -141,10 +141,10 @@ def test_a_worker_without_a_base_of_its_own_helps_where_one_is_drained(folder):
     assert None not in held
     assert [run.lease_base(digest) for digest in bases(study)] == [None, None]
     reporter = Order()
-    outcome = drain(study, run, lambda cell: load(f"{folder}/{cell.model['name']}"), reporter)
+    outcome = drain(study, run, lambda cell: load(f"{folder}/{cell.model.name}"), reporter)
     assert outcome.finished == 12
     groups = by_model(study.cells)
-    assert [cell.model["name"] for cell in reporter.cells] == ["llama-0"] * 6 + ["gpt2-0"] * 6
+    assert [cell.model.name for cell in reporter.cells] == ["llama-0"] * 6 + ["gpt2-0"] * 6
     # Tuning first: the one whose base it is begins at the other end.
     assert reporter.cells == [cell for members in groups for cell in reversed(members)]
     assert reporter.cells[0].adaptation.name == "full"
@@ -302,7 +302,7 @@ def made(folder: Path, name: str, config: CompareConfig | None = None):
 def bases(study) -> list[str]:
     from adaptlens.canonical import digest
 
-    return list(dict.fromkeys(digest(dict(cell.model)) for cell in study.cells))
+    return list(dict.fromkeys(digest(cell.model.stored()) for cell in study.cells))
 
 
 def owner(run: Path) -> int:

@@ -18,9 +18,10 @@ from adaptlens.studies.compare import plan as comparison
 from adaptlens.studies.compare.config import compare_config
 from adaptlens.studies.convergence import plan
 from adaptlens.studies.convergence.config import convergence_config
+from adaptlens.studies.driver import execute, write_plan
 from adaptlens.studies.implicit import plan as implicit
 from adaptlens.studies.implicit.config import implicit_config
-from adaptlens.studies.running import execute, foreseen, write_plan
+from adaptlens.studies.progress import foreseen
 from adaptlens.types import CostEstimate
 from tiny import tiny_folder
 
@@ -60,7 +61,7 @@ def done(folder):
 
 def works(study, folder):
     return {
-        cell.label: workload.of_cell(cell, study.tasks[cell.task["digest"]], f"{folder}/llama-0")
+        cell.label: workload.of_cell(cell, study.tasks[cell.task.digest], f"{folder}/llama-0")
         for cell in study.cells
     }
 
@@ -87,7 +88,7 @@ def test_trained_tokens_are_those_that_training_computes(done, folder):
 def test_read_tokens_are_those_that_scoring_computes(done, folder, label):
     study, _ = done
     cell = next(cell for cell in study.cells if cell.label == label)
-    task, lm = study.tasks[cell.task["digest"]], load(f"{folder}/llama-0", device="cpu")
+    task, lm = study.tasks[cell.task.digest], load(f"{folder}/llama-0", device="cpu")
     made = cell.adaptation.make("adaptation")
     adapted = made.adapt(lm, task, cell.draws)
     counted = Counted()
@@ -126,7 +127,7 @@ def test_every_cell_of_the_other_studies_is_work(folder):
     ]
     for study in studies:
         for cell in study.cells:
-            found = workload.of_cell(cell, study.tasks[cell.task["digest"]], f"{folder}/llama-0")
+            found = workload.of_cell(cell, study.tasks[cell.task.digest], f"{folder}/llama-0")
             assert found.read_tokens > 0 or cell.measurements[0].name == "resemblance"
             assert (found.steps > 0) == (family_of(cell.adaptation.name) == "tune")
 
@@ -190,7 +191,7 @@ def test_a_kept_pace_is_for_one_kind_of_work_on_one_device(folder):
         study = comparison.plan(config)
         model = f"{folder}/llama-0"
         works = {
-            id(cell): workload.of_cell(cell, study.tasks[cell.task["digest"]], model)
+            id(cell): workload.of_cell(cell, study.tasks[cell.task.digest], model)
             for cell in study.cells
         }
         about = {"device": device, "dtype": config.dtype, "quantize": None}

@@ -259,7 +259,7 @@ def test_the_digest_is_read_again_after_a_change_in_place(copy):
 def test_identify_agrees_with_load_and_needs_no_torch(llama):
     code = (
         "import json, sys; from adaptlens.models.identity import identify;"
-        f"print(json.dumps(identify({str(llama)!r}, dtype='bfloat16')));"
+        f"print(json.dumps(identify({str(llama)!r}, dtype='bfloat16').stored()));"
         "assert not {'torch', 'transformers'} & set(sys.modules)"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -270,7 +270,10 @@ def test_identify_agrees_with_load_and_needs_no_torch(llama):
 
 def test_identify_names_quantization_only_where_asked_for(llama):
     plain = identity.identify(str(llama))
-    assert identity.identify(str(llama), quantize="4bit") == {**plain, "quantize": "4bit"}
+    assert identity.identify(str(llama), quantize="4bit") == dataclasses.replace(
+        plain, quantize="4bit"
+    )
+    assert "quantize" not in plain.stored()
 
 
 # Prefixes: the same architecture with random weights, and the chat template
@@ -315,16 +318,16 @@ def test_an_untrained_model_says_so_and_has_a_digest_of_its_own(llama):
     lm = load(name, dtype="bfloat16", device="cpu")
     assert (lm.name, lm.model.dtype) == (name, torch.bfloat16)
     assert lm.notes == ("Its weights are random (untrained, seed 0); only its shape is as named.",)
-    assert lm.digest == identity.identify(name, dtype="bfloat16")["digest"]
+    assert lm.digest == identity.identify(name, dtype="bfloat16").digest
     assert lm.digest != identity.digest(llama)
 
 
 def test_an_untrained_model_needs_no_weights_and_depends_on_none(copy, llama):
     (copy / "model.safetensors").unlink()
-    assert identity.identify(f"untrained:{copy}") == {
-        **identity.identify(f"untrained:{llama}"),
-        "name": f"untrained:{copy}",
-    }
+    other = identity.identify(f"untrained:{llama}")
+    assert identity.identify(f"untrained:{copy}") == dataclasses.replace(
+        other, name=f"untrained:{copy}"
+    )
     edit(copy / "config.json", initializer_range=0.1)
     assert identity.digest(copy, untrained=True) != identity.digest(llama, untrained=True)
     assert load(f"untrained:{copy}", device="cpu").anatomy is not None
@@ -351,7 +354,9 @@ def test_the_chat_prefix_is_chat_for_that_model(templated):
     assert (by_prefix.chat, by_prefix.name) == (True, f"chat:{templated}")
     assert by_prefix.encode("a") == by_option.encode("a")
     asked = identity.identify(f"chat:{templated}")
-    assert {**asked, "name": ""} == {**identity.identify(str(templated), chat=True), "name": ""}
+    assert dataclasses.replace(asked, name="") == dataclasses.replace(
+        identity.identify(str(templated), chat=True), name=""
+    )
 
 
 @pytest.mark.parametrize("prefixes", ["untrained:chat:", "chat:untrained:"])
@@ -380,7 +385,7 @@ PREFIXED = {
 
 @pytest.mark.parametrize("case", PREFIXED)
 def test_a_prefix_that_cannot_be_used_is_one_line(case, llama):
-    name, *wanted = (text.replace("{llama}", str(llama)) for text in PREFIXED[case])
+    name, *wanted = (text.dataclasses.replace("{llama}", str(llama)) for text in PREFIXED[case])
     with pytest.raises(UserError) as error:
         load(name, device="cpu")
     assert_one_line(error, *wanted)
@@ -547,7 +552,7 @@ def test_a_file_is_not_a_model(llama):
 def test_a_folder_that_is_not_there_is_one_line(name):
     with pytest.raises(UserError) as error:
         load(name)
-    shown = name.replace("\0", "\\x00")
+    shown = name.dataclasses.replace("\0", "\\x00")
     assert_one_line(error, f"'{shown}'", "expected an existing folder", "Hugging Face id")
 
 

@@ -21,7 +21,7 @@ from adaptlens.lm.adapters.full_weights import trainable_parameters
 from adaptlens.lm.load import load
 from adaptlens.models import gguf_file, identity
 from adaptlens.models import shape as modelshape
-from adaptlens.studies.running import shown_names
+from adaptlens.studies.wanted import shown_names
 from tiny import tiny_folder, tiny_tokenizer
 from tiny_gguf import TYPES, dequantised, llama, tiny_gguf
 
@@ -127,7 +127,7 @@ def test_scaled_positions_that_are_left_out_are_noted(tmp_path):
 def test_identify_agrees_with_load_and_needs_no_torch(tiny):
     code = (
         "import json, sys; from adaptlens.models.identity import identify;"
-        f"print(json.dumps(identify({str(tiny)!r})));"
+        f"print(json.dumps(identify({str(tiny)!r}).stored()));"
         "assert not {'torch', 'transformers', 'accelerate'} & set(sys.modules)"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -148,11 +148,11 @@ def test_prefixes_mean_what_they_mean_of_a_folder(tiny):
     assert (lm.chat, lm.prefix_ids) == (True, ())
     assert lm.notes[0].startswith("Its weights are random")
     assert lm.render_chat([{"role": "user", "content": "a"}]) == "<s>[user] a\n[assistant]"
-    assert lm.digest == identity.identify(f"untrained:{tiny}")["digest"] != digest_of(tiny)
+    assert lm.digest == identity.identify(f"untrained:{tiny}").digest != digest_of(tiny)
 
 
 def digest_of(path):
-    return identity.identify(str(path))["digest"]
+    return identity.identify(str(path)).digest
 
 
 def test_an_untrained_model_depends_on_no_weight(tiny, tmp_path):

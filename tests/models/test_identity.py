@@ -191,13 +191,13 @@ def test_a_template_that_reads_the_clock_is_told_one_time(clock: str) -> None:
 
 def test_the_clock_is_part_of_the_identity_where_it_is_read(crowded: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(crowded, tmp_path / "copy")
-    assert "clock" not in identity.identify(str(folder))
+    assert "clock" not in identity.identify(str(folder)).stored()
     (folder / "chat_template.jinja").write_text("{{ strftime_now('%Y') }}" + CHATML)
-    assert identity.identify(str(folder))["clock"] == identity.CLOCK
+    assert identity.identify(str(folder)).clock == identity.CLOCK
     (folder / "chat_template.jinja").unlink()
     template = [{"name": "default", "template": "{{ strftime_now('%Y') }}" + CHATML}]
     edited(folder / "tokenizer_config.json", chat_template=template)
-    assert identity.identify(str(folder))["clock"] == identity.CLOCK
+    assert identity.identify(str(folder)).clock == identity.CLOCK
 
 
 @pytest.mark.parametrize(

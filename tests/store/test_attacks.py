@@ -21,7 +21,7 @@ from adaptlens.store import atomic as files_module
 from adaptlens.store.commands import working
 from adaptlens.store.events import append_event
 from adaptlens.store.links import refuse_links
-from adaptlens.studies.running import write_tables
+from adaptlens.studies.driver import write_tables
 
 SPEC = {"model": {"name": "m"}, "draws": [0]}
 CELL = cell_id(SPEC)

@@ -13,7 +13,9 @@ from adaptlens.conditions import Condition
 from adaptlens.stats import intervals
 from adaptlens.studies.compare import analyse
 from adaptlens.studies.compare import verdict as judging
-from adaptlens.studies.running import STUDY_FILE
+from adaptlens.studies.compare.config import compare_config
+from adaptlens.studies.stored import Stored
+from adaptlens.types import Example, Task
 
 TEMPLATES = ("plain", "bare")
 SETTINGS = {
@@ -24,17 +26,11 @@ ARMS = (("zero-shot", "zero_shot", 0), ("icl-2", "icl", 2), ("icl-4", "icl", 4),
         ("it-2", "it", 2), ("it-4", "it", 4))  # fmt: skip
 
 
-def task(name: str) -> dict[str, Any]:
-    def item(number: int) -> dict[str, Any]:
-        target = "ab"[number % 2]
-        return {"id": f"{name}{number}", "input": f"the {number}", "target": target,
-                "choices": [], "group": ""}  # fmt: skip
+def task(name: str) -> Task:
+    def items(size: int) -> tuple[Example, ...]:
+        return tuple(Example(f"{name}{i}", f"the {i}", "ab"[i % 2]) for i in range(size))
 
-    splits = {"train": 20, "validation": 8, "test": 40}
-    return {
-        "name": name, "kind": "choice", "choices": ["a", "b"], "notes": [],
-        **{split: [item(i) for i in range(size)] for split, size in splits.items()},
-    }  # fmt: skip
+    return Task(name, "choice", items(20), items(8), items(40), choices=("a", "b"))
 
 
 def condition(model: str, name: str, label: str, adaptation: str, examples: int) -> Condition:
@@ -90,26 +86,15 @@ def with_draws(one: Condition, order: list[int]) -> Condition:
     )
 
 
-class StoredRun:
-    """A run that holds the tasks; its conditions are given by `analysed`."""
-
-    folder = "run"
-
-    def read_json(self, name: str) -> Any:
-        if name == STUDY_FILE:
-            return {"cells": [], "settings": SETTINGS}
-        return task(name.removeprefix("tasks/").removesuffix(".json"))
-
-    need_json = read_json
-
-
 def analysed(found: list[Condition], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Verdicts, tables and notes, as sets of rows."""
-    monkeypatch.setattr(analyse, "conditions", lambda *_: found)
+    tasks = {name: task(name) for name in ("s", "t")}
+    stored = Stored(compare_config(**SETTINGS), SETTINGS, found, tasks, ())
+    monkeypatch.setattr(analyse, "read", lambda *_: stored)
     for name in ("comparisons", "estimate", "verdict"):
         quick = partial(getattr(intervals if name != "verdict" else judging, name), flips=99)
         monkeypatch.setattr(analyse, name, quick)
-    report, answers = analyse.analyse(StoredRun())
+    report, answers = analyse.analyse(None)
     rows = {name: table.to_dict("records") for name, table in report.tables.items()}
     rows |= {"verdicts": report.verdicts, "answers": answers.to_dict("records")}
     for own in rows["accuracy"]:

@@ -9,7 +9,7 @@ from adaptlens.cells import Cell, Study
 from adaptlens.store import Run
 from adaptlens.studies.compare import plan as comparison
 from adaptlens.studies.compare.config import compare_config
-from adaptlens.studies.running import write_plan
+from adaptlens.studies.driver import write_plan
 from adaptlens.types import Task
 
 FEW: dict[str, Any] = {
@@ -39,7 +39,7 @@ def compared(folder: Path, **changes: Any) -> Run:
 
 def fill(run: Run, study: Study, cell: Cell, rng: np.random.Generator) -> None:
     """Finish a cell: answers at random, tuned models a little better, prompts a little dearer."""
-    task = study.tasks[cell.task["digest"]]
+    task = study.tasks[cell.task.digest]
     names = [one.name for one in task.templates]
     draws, ways = len(cell.draws), max(1, len(names))
     tuned = cell.adaptation.name in comparison.TUNING

@@ -13,7 +13,7 @@ import numpy as np
 
 from adaptlens.adapt import Progress, estimates
 from adaptlens.adapt.halving import Read, Search, Tried
-from adaptlens.adapt.prompting import NO_DRAW, OVERFLOW, TooLong, fit, with_demonstrations
+from adaptlens.adapt.prompting import OVERFLOW, TooLong, fit, with_demonstrations
 from adaptlens.adapt.settings import choosing, parts
 from adaptlens.errors import UserError, unknown
 from adaptlens.lm.encoder import DEFAULT_ENCODER, cosine_similarity
@@ -26,7 +26,7 @@ from adaptlens.prompts.sizes import PromptSizes
 from adaptlens.stats.scores import Family
 from adaptlens.tasks.template_space import templates_to_try, words_to_try
 from adaptlens.tasks.templates import Written, written
-from adaptlens.types import Adapted, CostEstimate, Example, Prompt, Task, Template
+from adaptlens.types import NO_DRAWS, Adapted, CostEstimate, Example, Prompt, Task, Template
 
 ORDERS = ("drawn", "reversed", "balanced", "half", "nearest")
 """How a draw's examples are shown: as drawn; the other way round; the answers taking turns; the
@@ -145,7 +145,7 @@ class BestPrompt:
         records = [record for _, record in found]
         return Adapted(
             self.label,
-            tuple(draws) if self.examples else NO_DRAW,
+            tuple(draws) if self.examples else NO_DRAWS,
             write,
             training={
                 "search": records,

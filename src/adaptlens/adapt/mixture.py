@@ -16,7 +16,6 @@ from adaptlens.adapt.account import Chosen, account
 from adaptlens.adapt.batches import PLAIN, Lesson, choose_width
 from adaptlens.adapt.lora import LORA_RATE_TIMES_WIDTH
 from adaptlens.adapt.optimizer import SCHEDULES, Recipe, Schedule
-from adaptlens.adapt.prompting import NO_DRAW
 from adaptlens.adapt.settings import ORDER, START, width
 from adaptlens.errors import UserError, unknown
 from adaptlens.lm.adapters.bank import LoraBank
@@ -29,7 +28,7 @@ from adaptlens.prompts.system_prompts import SHOWN, Writer
 from adaptlens.prompts.variations import READ, TRAINED
 from adaptlens.stats.scores import Family
 from adaptlens.tasks.templates import Written
-from adaptlens.types import Adapted, CostEstimate, Example, Prompt, Task
+from adaptlens.types import NO_DRAWS, Adapted, CostEstimate, Example, Prompt, Task
 
 LOSSES = ("answer", "text")
 
@@ -331,7 +330,7 @@ class Base:
         """Return one variant: there is nothing to draw, so `draws` is not used."""
         _check_mixture(self.name, task)
         write = Writer("base", variation=self.variation, opening=_opening(lm))
-        return Adapted(self.label, NO_DRAW, write, shares_prompts=True)
+        return Adapted(self.label, NO_DRAWS, write, shares_prompts=True)
 
 
 def _opening(lm: LM) -> str:

@@ -21,9 +21,8 @@ from adaptlens.prompts.sizes import PromptSizes
 from adaptlens.stats.scores import Family
 from adaptlens.tasks import templates
 from adaptlens.tasks.templates import Written
-from adaptlens.types import Adapted, CostEstimate, Example, Part, Prompt, Task
+from adaptlens.types import NO_DRAWS, Adapted, CostEstimate, Example, Part, Prompt, Task
 
-NO_DRAW = (-1,)
 OVERFLOW = ("error", "drop-demos")
 
 
@@ -71,7 +70,7 @@ class ZeroShot:
 
         return Adapted(
             self.label,
-            NO_DRAW * len(ways),
+            NO_DRAWS * len(ways),
             write,
             shares_prompts=True,
             templates=names_of(task),
@@ -149,7 +148,7 @@ class InContext:
 
             return Adapted(
                 self.label,
-                NO_DRAW * len(ways),
+                NO_DRAWS * len(ways),
                 write_near,
                 shares_prompts=True,
                 templates=names_of(task),

@@ -17,8 +17,8 @@ from jaxtyping import Float
 from adaptlens.circuits.profiles import Patched, apart, num_effective, powers, products, reliability
 from adaptlens.errors import UserError
 from adaptlens.formatting import fixed
-from adaptlens.stats.layered import NO_DRAWS
 from adaptlens.stats.resampling import Draws, Quantity, Weights
+from adaptlens.types import NO_DRAWS
 
 ENOUGH = 0.5
 """A correlation is corrected only where both profiles are repeated at least so well."""

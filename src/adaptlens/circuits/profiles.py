@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from adaptlens.errors import UserError, unknown
 from adaptlens.formatting import in_sentence, percent
 from adaptlens.stats import intervals, layered
-from adaptlens.stats.layered import NO_DRAWS
+from adaptlens.types import NO_DRAWS
 
 Direction = Literal["denoise", "noise"]
 Named = str | tuple[str, int, int]
@@ -42,7 +42,7 @@ class Patched:
         corrupt: on the corrupt prompt.
         floor: what rounding alone does; smaller changes count as none.
         direction: "denoise" puts a unit's clean output into the corrupt run, "noise" the reverse.
-        draws: the draw or seed behind each repeat; (-1,) where the condition has none.
+        draws: the draw or seed behind each repeat; `NO_DRAWS` where the condition has none.
         queries: a number for each query; 0, 1, 2, ... unless given.
     """
 

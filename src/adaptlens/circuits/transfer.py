@@ -15,8 +15,9 @@ from adaptlens.circuits.profiles import Circuit, Patched, circuit, kind_of, laye
 from adaptlens.errors import UserError
 from adaptlens.formatting import in_sentence
 from adaptlens.stats import layered
-from adaptlens.stats.layered import NO_DRAWS, Mean
+from adaptlens.stats.layered import Mean
 from adaptlens.stats.resampling import BOOTSTRAPS, Draws, Quantity, Weights, interval
+from adaptlens.types import NO_DRAWS
 
 
 @dataclass(frozen=True)

@@ -226,7 +226,7 @@ def plan(
     planned = planner.plan(config)
     rows = planner.planned_work(planned, out)
     if trial and rows:
-        from adaptlens.studies.running import foreseen
+        from adaptlens.studies.progress import foreseen
 
         rows = foreseen(
             planned,
@@ -293,15 +293,17 @@ def status(run: Path, as_json: bool) -> None:
 
 def _cell_name(run: Any, cell: str) -> str:
     """Return what a cell is, or nothing where its spec does not say so any more."""
+    from adaptlens.cells import Cell
     from adaptlens.store import Damaged
+    from adaptlens.types import NO_DRAWS
 
     try:
         spec = run.spec(cell)
     except Damaged:
         return ""
-    draws = spec["draws"]
-    span = "" if draws == [-1] else f" draws {draws[0]}-{draws[-1]}"
-    return f"{spec['model']['name']} {spec['task']['name']} {spec['adaptation']['label']}{span}"
+    of = Cell.of(spec)
+    span = "" if of.draws == NO_DRAWS else f" draws {of.draws[0]}-{of.draws[-1]}"
+    return f"{of.model.name} {of.task.name} {of.label}{span}"
 
 
 @main.command()

@@ -20,6 +20,7 @@ from rich.text import Text
 from adaptlens.cli.printer import Printer, err
 from adaptlens.cli.printer import out as out
 from adaptlens.formatting import counted, visible
+from adaptlens.types import NO_DRAWS
 
 if TYPE_CHECKING:
     from adaptlens.cells import Cell
@@ -88,7 +89,7 @@ class Display:
     def started(self, cell: "Cell") -> None:
         """Show which cell runs; where several do, the latest."""
         self._clear()
-        name = visible(f"{cell.task['name']} {cell.label}")
+        name = visible(f"{cell.task.name} {cell.label}")
         self._steps = self._progress.add_task(name, total=None)
         self._name = name
 
@@ -104,16 +105,16 @@ class Display:
         self._close()
         self._done += 1
         if not self._moving:
-            draws = f"{len(cell.draws)} draws" if cell.draws != (-1,) else "no draws"
+            draws = f"{len(cell.draws)} draws" if cell.draws != NO_DRAWS else "no draws"
             self._console.print(
-                f"[{self._done}/{self._total}] {cell.model['name']} {cell.task['name']} "
+                f"[{self._done}/{self._total}] {cell.model.name} {cell.task.name} "
                 f"{cell.label} ({draws})"
             )
 
     def failed(self, cell: "Cell", message: str) -> None:
         """Say that a cell failed."""
         self._close()
-        text = f"failed: {cell.model['name']} {cell.task['name']} {cell.label}: {message}"
+        text = f"failed: {cell.model.name} {cell.task.name} {cell.label}: {message}"
         self._console.print(Text(text, style="red"))
 
     def waiting(self, cells: int, holders: str) -> None:

@@ -57,7 +57,7 @@ def drain(study: Study, run: Run, load: LoadModel, reporter: Reporter) -> Outcom
                 except BaseException:
                     claim.release()
                     raise
-                task = study.tasks[cell.task["digest"]]
+                task = study.tasks[cell.task.digest]
                 try:
                     reason = run_cell(cell, task, loaded[base], claim, reporter.progress)
                 except ClaimLost:
@@ -114,4 +114,4 @@ def _ready(lm: Any) -> Any:
 
 
 def _base(cell: Cell) -> str:
-    return digest(dict(cell.model))
+    return digest(cell.model.stored())

@@ -62,7 +62,7 @@ def forecast(
     """
     by_model: dict[str, list[Cell]] = {}
     for cell in study.cells:
-        by_model.setdefault(str(cell.model["name"]), []).append(cell)
+        by_model.setdefault(cell.model.name, []).append(cell)
     tried: dict[str, Pace] = {}
     paces = {}
     for name, cells in by_model.items():
@@ -73,9 +73,9 @@ def forecast(
     rows: dict[str, dict[str, float]] = {}
     searched: set[tuple[str, str]] = set()
     for cell in study.cells:
-        pace = paces[str(cell.model["name"])]
-        source = models[str(cell.model["name"])]
-        about = (source, str(cell.task["digest"]))
+        pace = paces[cell.model.name]
+        source = models[cell.model.name]
+        about = (source, cell.task.digest)
         work = workload.of_cell(cell, study.tasks[about[1]], source, searched=about in searched)
         if cell.adaptation.name == "best_prompt":
             searched.add(about)
@@ -117,7 +117,7 @@ def _pace(
             quantize=config.quantize,
         )
 
-    works = {id(c): workload.of_cell(c, study.tasks[c.task["digest"]], model) for c in cells}
+    works = {id(c): workload.of_cell(c, study.tasks[c.task.digest], model) for c in cells}
     settings = {
         "device": find_device(config.device),
         "dtype": config.dtype,
@@ -125,7 +125,7 @@ def _pace(
     }
     key = kept_throughput.key(model, cells, works, settings)
     known = None if again else kept_throughput.find(key)
-    shown = cells[0].model["name"]
+    shown = cells[0].model.name
     if known is not None:
         progress(f"{shown}: speed as found before (--again tries it out once more)")
         return replace(known, source="measured before")

@@ -84,10 +84,10 @@ def _training(
         return works[id(cell)].trained_tokens / works[id(cell)].steps
 
     least, most = min(chosen, key=tokens), max(chosen, key=tokens)
-    taken, weights = _step_seconds(lm, most, tasks[most.task["digest"]])
+    taken, weights = _step_seconds(lm, most, tasks[most.task.digest])
     if tokens(least) > tokens(most) / 2:
         return (taken / tokens(most), 0.0), weights
-    lower, _ = _step_seconds(lm, least, tasks[least.task["digest"]])
+    lower, _ = _step_seconds(lm, least, tasks[least.task.digest])
     slope = max(taken - lower, 0.0) / (tokens(most) - tokens(least))
     slope = min(slope, taken / tokens(most))
     return (slope, max(lower - slope * tokens(least), 0.0)), weights
@@ -193,7 +193,7 @@ def _prompts(
     cell: Cell, tasks: Mapping[str, Task], weights: Weights | None
 ) -> tuple[list[Prompt], list[int]]:
     """Return prompts of the cell's queries, all different, and the variants that read them."""
-    task, made = tasks[cell.task["digest"]], cell.adaptation.make("adaptation")
+    task, made = tasks[cell.task.digest], cell.adaptation.make("adaptation")
     queries = task.test[:TRIAL_PROMPTS]
     sent = [
         Prompt(

@@ -14,6 +14,7 @@ from typing import Any
 
 from adaptlens.errors import UserError, first_line, unknown
 from adaptlens.models import gguf_file, hub_models, obtainable
+from adaptlens.types import ModelSpec
 
 PREFIXES = {
     "untrained": "the same architecture and tokenizer with random weights",
@@ -86,11 +87,8 @@ def parse(name: str) -> ModelName:
 
 def identify(
     name: str, *, dtype: str = "float32", chat: bool = False, quantize: str | None = None
-) -> dict[str, str | bool]:
-    """Return what a cell's specification says of its model: name, digest, dtype, chat.
-
-    `quantize` is named only where it is asked for, the `clock` (`CLOCK`) only where the model's
-    chat template reads one.
+) -> ModelSpec:
+    """Return what a cell says of its model; the `clock` where its chat template reads one.
 
     Raises:
         UserError: see `locate`; or `quantize` is asked for of a GGUF file.
@@ -98,14 +96,14 @@ def identify(
     asked = parse(name)
     check_quantize(name, quantize)
     path = locate(name)
-    spec: dict[str, str | bool] = {
-        "name": name,
-        "digest": digest(path, untrained=asked.untrained),
-        "dtype": dtype,
-        "chat": chat or asked.chat,
-    }
-    spec |= {"quantize": quantize} if quantize else {}
-    return spec | ({"clock": CLOCK} if reads_clock(chat_template(path)) else {})
+    return ModelSpec(
+        name,
+        digest(path, untrained=asked.untrained),
+        dtype,
+        chat or asked.chat,
+        quantize or None,
+        CLOCK if reads_clock(chat_template(path)) else None,
+    )
 
 
 def locate(name: str) -> Path:

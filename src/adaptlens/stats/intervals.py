@@ -17,7 +17,6 @@ from adaptlens.errors import UserError, unknown
 from adaptlens.stats.difference_tests import DifferenceTest, unseen_queries
 from adaptlens.stats.paired import tables_between, tables_of
 from adaptlens.stats.sample_size import SampleSize
-from adaptlens.stats.scores import NO_DRAWS as NO_DRAWS
 from adaptlens.stats.scores import Family as Family
 from adaptlens.stats.scores import Scores as Scores
 from adaptlens.stats.training_pool import MOST_OF_POOL

@@ -14,9 +14,9 @@ import scipy
 from jaxtyping import Float, Real
 
 from adaptlens.stats.crossed import Crossed
+from adaptlens.types import NO_DRAWS
 
 FLIPS = 1999
-NO_DRAWS = (-1,)
 
 Side = Literal["both", "above"]
 
@@ -28,7 +28,7 @@ class Likeness:
     Attributes:
         values: of the same query in both; the last layer is the one after the final norm.
         baseline: of the same shape, the mean over all other queries in the second condition.
-        draws: the draw behind each of the repeats; (-1,) where neither condition has any.
+        draws: the draw behind each of the repeats; `NO_DRAWS` where neither condition has any.
     """
 
     values: Float[np.ndarray, "layers repeats queries"]

@@ -14,7 +14,8 @@ import scipy
 from jaxtyping import Float
 
 from adaptlens.stats.crossed import Crossed
-from adaptlens.stats.layered import FLIPS, NO_DRAWS, Mean
+from adaptlens.stats.layered import FLIPS, Mean
+from adaptlens.types import NO_DRAWS
 
 BOOTSTRAPS = 2000
 

@@ -7,10 +7,9 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from adaptlens.errors import UserError
+from adaptlens.types import NO_DRAWS
 
 Family = Literal["prompt", "tune", "none"]
-
-NO_DRAWS = (-1,)
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +19,7 @@ class Scores:
     Attributes:
         values: each between 0 and 1 (chrF: divided by 100); by template, too, where `templates`
             are named.
-        draws: the draw behind each row; (-1,) where the adaptation draws nothing.
+        draws: the draw behind each row; `NO_DRAWS` where the adaptation draws nothing.
         family: "prompt" or "tune"; "none" for the unadapted model and for baselines.
         validation: scores on the validation split, on which arms are chosen.
         templates: names of the templates it was read under; empty where it has one way of asking.

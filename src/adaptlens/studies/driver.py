@@ -1,16 +1,28 @@
 """The one way a study runs: plan, do the cells, analyse; what is damaged is made anew."""
 
+import io
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from adaptlens import registry, telling
 from adaptlens.canonical import digest
-from adaptlens.cells import Study
-from adaptlens.engines import Outcome, Reporter
-from adaptlens.store import Damaged, Run
+from adaptlens.cells import STUDY_FILE, Cell, Study, missing, task_file
+from adaptlens.engines import Engine, Outcome, Reporter
+from adaptlens.engines import Silent as Silent
+from adaptlens.errors import UserError
+from adaptlens.store import Damaged, Run, make_folder, write_atomically
+from adaptlens.store.addresses import without_passwords
 from adaptlens.store.commands import working
-from adaptlens.studies.running import Settings, default_folder, execute, shown_settings, write_plan
+from adaptlens.studies.progress import default_folder
+from adaptlens.studies.wanted import shown_names
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from adaptlens.report.study_page import StudyReport
 
 MOST_MENDS = 3
 """A disk that damages what was just made anew is not written to for ever."""
@@ -19,6 +31,38 @@ _log = logging.getLogger(__name__)
 
 Report = Callable[[Run], tuple[Any, Path]]
 Further = Callable[[Run, Study], Study]
+
+
+class Settings(Protocol):
+    """How the models of a study are loaded, and who does its cells."""
+
+    @property
+    def dtype(self) -> str: ...  # noqa: D102
+    @property
+    def device(self) -> str: ...  # noqa: D102
+    @property
+    def chat(self) -> bool: ...  # noqa: D102
+    @property
+    def quantize(self) -> str | None: ...  # noqa: D102
+    @property
+    def engine(self) -> Mapping[str, Any]: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Studied:
+    """What a study found: claims with verdicts, tables, and the page."""
+
+    report: "StudyReport"
+    outcome: Outcome
+    run_folder: Path
+    page: Path
+
+    @property
+    def claims(self) -> "pd.DataFrame":
+        """One row per claim: what was expected, what was found, and whether it holds."""
+        import pandas as pd
+
+        return pd.DataFrame(self.report.claims)
 
 
 def carry_out(
@@ -84,3 +128,80 @@ def _mend(run: Run, *, thorough: bool = False) -> list[str]:
     for sentence in said:
         _log.warning("%s", sentence)
     return said
+
+
+def write_plan(run: Run, study: Study) -> None:
+    """Write down what the run is to hold, so that `status` and `report` need no model or task."""
+    make_folder(run.folder / "tasks")
+    for name, task in study.tasks.items():
+        with telling.slow(f"writing down task '{task.name}'"):
+            run.write_json(task_file(name), asdict(task))
+    run.write_json(
+        STUDY_FILE,
+        {
+            "name": study.name,
+            "settings": shown_settings(study.settings),
+            "cells": [cell.spec() for cell in study.cells],
+            "notes": list(study.notes),
+        },
+    )
+    for cell in missing(study.cells, (record.spec for record in run.records())):
+        run.add(cell.spec())
+
+
+def shown_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings as they are stored and shown: no address has a password."""
+    return {str(key): value for key, value in without_passwords(settings).items()}
+
+
+def execute(
+    study: Study, run: Run, config: Settings, reporter: Reporter, models: Iterable[str]
+) -> Outcome:
+    """Run the study's cells, which are of these models, with the configured engine."""
+    from adaptlens.engines.worker import LOADING_FILE, loading
+    from adaptlens.lm.load import load
+
+    sources = {shown: name for name, shown in shown_names(models).items()}
+
+    def load_model(cell: Cell) -> Any:
+        source = sources[cell.model.name]
+        return load(
+            source,
+            dtype=config.dtype,
+            device=config.device,
+            chat=config.chat,
+            quantize=config.quantize,
+        )
+
+    run.write_json(LOADING_FILE, loading(sources, config))
+    return _engine(config.engine).run(study, run, load_model, reporter)
+
+
+def _engine(given: Mapping[str, Any]) -> Engine:
+    """Return the engine that the settings ask for.
+
+    Raises:
+        UserError: an address or a share of a GPU without Ray, which alone has them.
+    """
+    settings = dict(given)
+    name = settings.pop("name", "in_process")
+    if name == "ray":
+        return registry.resolve("engine", "ray")(**settings)
+    if others := sorted(set(settings) - {"workers"}):
+        raise UserError(
+            f"engine.{others[0]} was given, which the engine '{name}' does not have; add "
+            "--engine ray, or leave it out."
+        )
+    if settings.get("workers", 1) == 1:
+        return registry.resolve("engine", name)()
+    return registry.resolve("engine", "processes")(**settings)
+
+
+def write_tables(run: Run, tables: "Mapping[str, pd.DataFrame]") -> None:
+    """Write each table as tables/NAME.parquet."""
+    folder = run.folder / "tables"
+    make_folder(folder)
+    for name, table in tables.items():
+        content = io.BytesIO()
+        table.to_parquet(content, index=False)
+        write_atomically(folder / f"{name}.parquet", content.getvalue())

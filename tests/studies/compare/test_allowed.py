@@ -1,19 +1,16 @@
 """What a comparison says each side was allowed."""
 
+from dataclasses import replace
+
 import pytest
 
 from adaptlens.conditions import Condition
 from adaptlens.studies.compare.allowed import allowed
+from adaptlens.studies.compare.config import compare_config
+from adaptlens.types import Example, Task
 
-SETTINGS = {"scoring": "validation", "true_few_shot": False}
-TASK = {
-    "name": "t",
-    "kind": "choice",
-    "choices": ["bad", "good"],
-    "train": [{}] * 64,
-    "validation": [{}] * 21,
-    "test": [{}] * 30,
-}
+ITEM = Example("1", "x", "bad")
+TASK = Task("t", "choice", (ITEM,) * 64, (ITEM,) * 21, (ITEM,) * 30, choices=("bad", "good"))
 
 
 def condition(label: str, adaptation: str, **more) -> Condition:
@@ -33,7 +30,7 @@ def test_what_each_side_was_allowed_by_hand():
         condition("it-4", "it", arguments={"examples": 4, "rank": 8}, templates=("plain", "bare"),
                   training={"candidates": tried}, chosen=(tried[1], tried[1])),
     ]  # fmt: skip
-    assert allowed(members, TASK, SETTINGS) == (
+    assert allowed(members, TASK, compare_config()) == (
         "Both sides: the same 2 draws of 4 labelled examples of 64; 21 validation items (the first "
         "11 choose rates, prompts, templates and scoring rules, the others choose the arm); "
         "2 templates (plain, bare); for each arm the scoring rule that does best: raw, per byte, "
@@ -49,8 +46,8 @@ def test_without_a_search_the_given_rate_and_steps_are_said():
     arguments = {"examples": 4, "rate": [0.002], "steps": None}
     said = allowed(
         [condition("full-4", "full", arguments=arguments)],
-        {**TASK, "validation": [{}] * 3},
-        {"scoring": "raw", "true_few_shot": False},
+        replace(TASK, validation=(ITEM,) * 3),
+        compare_config(scoring="raw"),
     )
     assert said == (
         "Both sides: the same 2 draws of 4 labelled examples of 64; one scoring rule: raw. "
@@ -60,5 +57,7 @@ def test_without_a_search_the_given_rate_and_steps_are_said():
 
 @pytest.mark.parametrize("few", [True, False])
 def test_true_few_shot_says_that_validation_items_choose_the_arm_alone(few):
-    said = allowed([condition("icl-4", "icl")], TASK, {"scoring": "raw", "true_few_shot": few})
+    said = allowed(
+        [condition("icl-4", "icl")], TASK, compare_config(scoring="raw", true_few_shot=few)
+    )
     assert ("21 validation items, which choose the arm and nothing else" in said) == few

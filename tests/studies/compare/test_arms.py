@@ -11,20 +11,14 @@ import pytest
 
 from adaptlens.conditions import Condition
 from adaptlens.studies.compare.arms import Reading, arms
+from adaptlens.studies.compare.config import compare_config
+from adaptlens.types import Example, Task
 
-SETTINGS = {"scoring": "validation", "true_few_shot": False}
 
-
-def stored(num_validation: int, num_test: int, **changes: Any) -> dict[str, Any]:
-    item = {"target": "a", "group": ""}
-    return {
-        "kind": "choice",
-        "choices": ["a", "b"],
-        "train": [item] * 50,
-        "validation": [item] * num_validation,
-        "test": [item] * num_test,
-        **changes,
-    }
+def stored(num_validation: int, num_test: int, **changes: Any) -> Task:
+    item = Example("1", "x", "a", ("a", "b"))
+    given = {"kind": "choice", "choices": ("a", "b"), "test": (item,) * num_test, **changes}
+    return Task("t", train=(item,) * 50, validation=(item,) * num_validation, **given)
 
 
 def logliks(right: Any) -> np.ndarray:
@@ -57,8 +51,8 @@ def condition(
     return Condition(**given)
 
 
-def arm_of(one: Condition, task: dict[str, Any], number: int = 0, **settings: Any) -> Any:
-    return arms([one], task, {**SETTINGS, **settings}, "chrf")[number]
+def arm_of(one: Condition, task: Task, number: int = 0, **settings: Any) -> Any:
+    return arms([one], task, compare_config(**settings), "chrf")[number]
 
 
 def test_the_rule_is_chosen_on_the_first_half_and_the_arm_scored_on_the_second() -> None:
@@ -104,7 +98,7 @@ def test_with_nothing_to_choose_by_the_raw_rule_judges(validation: int, settings
 
 def test_options_that_items_do_not_share_are_not_calibrated_over_a_batch() -> None:
     one = condition([[1, 0]], [[0] * 8])
-    task = stored(8, 2, choices=[])
+    task = stored(8, 2, choices=())
     assert "calibrated" not in Reading(one, task).rules()
     assert arm_of(one, task, scoring="calibrated").rule == "raw"
 
@@ -122,7 +116,7 @@ def test_each_draw_of_a_searched_prompt_has_the_rule_that_was_found_with_it() ->
     assert arm_of(one, stored(8, 2), scoring="raw").rules == ("raw", "raw")
     # What is tuned or shown has one rule for all draws.
     both = condition([[1, 1], [0, 0]], [[1] * 8, [0] * 8], prior=2.0, held_prior=2.0)
-    assert arm_of(both, stored(8, 2, choices=[])).rules == ("raw", "raw")
+    assert arm_of(both, stored(8, 2, choices=())).rules == ("raw", "raw")
 
 
 # Two draws, 0 and 1, under two templates: test [repeats, templates, queries], and validation
@@ -143,7 +137,7 @@ def test_scores_under_templates_are_templates_by_repeats_by_queries() -> None:
 
 
 def test_a_tuned_arm_is_judged_again_at_the_template_that_validation_chooses() -> None:
-    found = arms([templated()], stored(8, 3), SETTINGS, "chrf")
+    found = arms([templated()], stored(8, 3), compare_config(), "chrf")
     assert [arm.label for arm in found] == ["it-4", "best-it-4"]
     best = found[1]
     # Of the first four, plain was asked 0 and 0 of draw 0, 0 and 1 of draw 1; named 1, 1; 1, 1.
@@ -173,9 +167,9 @@ def test_prompts_choose_their_template_where_no_prompt_was_searched() -> None:
     shown = templated(adaptation="icl", label="icl-4")
     found = [condition([[1, 1]], [[0] * 8], adaptation="best_prompt", label="best-prompt-4",
                        searches=({"rule": "raw"},))]  # fmt: skip
-    labels = [arm.label for arm in arms([shown], stored(8, 3), SETTINGS, "chrf")]
+    labels = [arm.label for arm in arms([shown], stored(8, 3), compare_config(), "chrf")]
     assert labels == ["icl-4", "best-icl-4"]
-    both = arms([shown, *found], stored(8, 2), SETTINGS, "chrf")
+    both = arms([shown, *found], stored(8, 2), compare_config(), "chrf")
     assert [arm.label for arm in both] == ["icl-4", "best-prompt-4"]
 
 
@@ -190,11 +184,11 @@ def test_no_template_is_chosen_without_templates_or_validation(
     one: Condition, validation: int
 ) -> None:
     num_test = one.arrays["behaviour.loglik"].shape[-2]
-    assert len(arms([one], stored(validation, num_test), SETTINGS, "chrf")) == 1
+    assert len(arms([one], stored(validation, num_test), compare_config(), "chrf")) == 1
 
 
 def test_an_arm_says_its_cost_floor_groups_and_pool() -> None:
-    items = [{"target": "a", "group": name} for name in ("u", "v", "u")]
+    items = tuple(Example(name, "x", "a", group=name) for name in ("u", "v", "u"))
     task = stored(8, 3, test=items, clustered_by="user")
     scores = arm_of(templated(), task).scores
     assert scores.groups.tolist() == [0, 1, 0]
@@ -222,6 +216,6 @@ def test_generated_text_is_scored_from_0_to_1(metric: str, scale: float) -> None
     }
     one = condition([[1]], [[1]], templates=("p", "q"))
     one = Condition(**{**one.__dict__, "arrays": arrays, "draws": (0,)})
-    (arm,) = arms([one], stored(2, 2, kind="generation", choices=[]), SETTINGS, metric)
+    (arm,) = arms([one], stored(2, 2, kind="generation", choices=()), compare_config(), metric)
     assert arm.rules == () and arm.scores.floor == 0.0
     assert arm.scores.values.tolist() == [[[0.5, 1.0]], [[0.0, 0.25]]]

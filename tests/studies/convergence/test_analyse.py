@@ -19,7 +19,7 @@ from adaptlens.studies.convergence import plan
 from adaptlens.studies.convergence.analyse import analyse
 from adaptlens.studies.convergence.config import convergence_config
 from adaptlens.studies.convergence.stored_states import Inside
-from adaptlens.studies.running import Silent, execute, write_plan
+from adaptlens.studies.driver import Silent, execute, write_plan
 from cutting import by, cut, said, undrawn
 
 SMALL = {
@@ -58,7 +58,7 @@ def finished(llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def test_every_factor_has_its_conditions(llama: Path):
     study = plan.plan(settings(llama))
-    labels = {cell.label for cell in study.cells if not str(cell.model["name"]).startswith("un")}
+    labels = {cell.label for cell in study.cells if not cell.model.name.startswith("un")}
     assert {
         "zero-shot", "icl-2", "it-2", "sl-2", "full-2", "icl-2-shuffled", "it-2-shuffled",
         "icl-2-unrelated", "it-2-unrelated", "icl-2-neutral", "it-2-neutral", "it-2-restart",
@@ -66,7 +66,7 @@ def test_every_factor_has_its_conditions(llama: Path):
         "zero-shot-format", "zero-shot-options", "zero-shot-chain", "it-2-path",
         "it-2-path-rate-x0.5", "it-2-path-rate-x2",
     } == labels  # fmt: skip
-    named = {(cell.model["name"], cell.task["name"]) for cell in study.cells}
+    named = {(cell.model.name, cell.task.name) for cell in study.cells}
     assert named == {
         ("llama-0", "sentiment-novel"),
         ("llama-0", "translation"),

@@ -12,10 +12,10 @@ from adaptlens import columns
 from adaptlens.errors import UserError
 from adaptlens.stats.statements import MINIMUM_DRAWS
 from adaptlens.store import Run
+from adaptlens.studies.driver import Silent, execute, write_plan
 from adaptlens.studies.implicit import plan
 from adaptlens.studies.implicit.analyse import TABLES, analyse
 from adaptlens.studies.implicit.config import implicit_config
-from adaptlens.studies.running import Silent, execute, write_plan
 from cutting import by, cut, said, undrawn
 
 SMALL = {
@@ -60,7 +60,7 @@ def tables(run: Run) -> dict[str, bytes]:
 
 def test_both_parts_have_their_conditions_and_controls(llama: Path):
     study = plan.plan(settings(llama))
-    found = {(cell.task["name"], cell.label) for cell in study.cells
+    found = {(cell.task.name, cell.label) for cell in study.cells
              if cell.measurements[0].name == "behaviour"}  # fmt: skip
     assert found == {
         ("boolean-pattern", "zero-shot"),
@@ -84,10 +84,10 @@ def test_both_kinds_are_read_whatever_was_learnt(llama: Path):
 
 
 def test_families_together_and_transfer_need_two_families(llama: Path):
-    names = {cell.task["name"] for cell in plan.plan(settings(llama)).cells}
+    names = {cell.task.name for cell in plan.plan(settings(llama)).cells}
     assert not any("mixed" in name or name.endswith("-all") for name in names)
     two = plan.plan(settings(llama, families=["boolean", "relation"]))
-    names = {cell.task["name"] for cell in two.cells}
+    names = {cell.task.name for cell in two.cells}
     assert {"mixed-pattern-all", "mixed-broken-all", "boolean-pattern-all"} <= names
 
 
@@ -95,7 +95,7 @@ def test_circuits_of_a_task_of_ones_own_need_no_family(llama: Path):
     study = plan.plan(
         implicit_config(models=[str(llama)], tasks=["sentiment"], draws=2, queries=100)
     )
-    assert {cell.task["name"] for cell in study.cells} == {"sentiment"}
+    assert {cell.task.name for cell in study.cells} == {"sentiment"}
     assert {m.name for cell in study.cells for m in cell.measurements} == {"circuits", "heads"}
 
 

@@ -9,21 +9,21 @@ from adaptlens.conditions import Condition
 from adaptlens.formatting import counted, listed
 from adaptlens.report.theme import RULES
 from adaptlens.studies.compare.arms import Reading
+from adaptlens.studies.compare.config import CompareConfig
+from adaptlens.types import Task
 
 
-def allowed(
-    members: Sequence[Condition], task: Mapping[str, Any], settings: Mapping[str, Any]
-) -> str:
+def allowed(members: Sequence[Condition], task: Task, config: CompareConfig) -> str:
     """Return a few sentences: what both sides had, then what prompting and what tuning could try.
 
     Args:
         members: the conditions of one model on one task.
-        task: as the run stores it.
-        settings: of the comparison.
+        task: theirs.
+        config: the settings of the comparison.
     """
     prompted = [one for one in members if family_of(one.adaptation) != "tune"]
     tuned = [one for one in members if family_of(one.adaptation) == "tune"]
-    said = [f"Both sides: {_shared(members, task, settings)}."]
+    said = [f"Both sides: {_shared(members, task, config)}."]
     if prompted:
         said.append(f"Prompting: {_prompting(prompted)}.")
     if tuned:
@@ -31,19 +31,17 @@ def allowed(
     return " ".join(said)
 
 
-def _shared(
-    members: Sequence[Condition], task: Mapping[str, Any], settings: Mapping[str, Any]
-) -> str:
+def _shared(members: Sequence[Condition], task: Task, config: CompareConfig) -> str:
     parts = []
     if sizes := sorted({one.examples for one in members} - {0}):
         draws = max(len(one.draws) for one in members)
         parts.append(
             f"the same {counted(draws, 'draw')} of {listed(map(str, sizes), 'or')} labelled "
-            f"examples of {len(task['train']):,}"
+            f"examples of {len(task.train):,}"
         )
     reading = Reading(members[0], task)
     items = counted(reading.num_validation, "validation item")
-    if reading.can_choose and not settings["true_few_shot"]:
+    if reading.can_choose and not config.true_few_shot:
         parts.append(
             f"{items} (the first {reading.half} choose rates, prompts, templates and scoring "
             "rules, the others choose the arm)"
@@ -52,11 +50,11 @@ def _shared(
         parts.append(f"{items}, which choose the arm and nothing else")
     if names := dict.fromkeys(name for one in members for name in one.templates):
         parts.append(f"{counted(len(names), 'template')} ({', '.join(names)})")
-    if reading.is_choice and settings["scoring"] == "validation":
+    if reading.is_choice and config.scoring == "validation":
         rules = listed((RULES[rule] for rule in reading.rules()), "or")
         parts.append(f"for each arm the scoring rule that does best: {rules}")
     elif reading.is_choice:
-        parts.append(f"one scoring rule: {RULES[settings['scoring']]}")
+        parts.append(f"one scoring rule: {RULES[config.scoring]}")
     return "; ".join(parts) or "no labels"
 
 

@@ -1,23 +1,24 @@
 """From stored cells to the tables, verdicts and page of a comparison; needs no model."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from adaptlens import columns
-from adaptlens.conditions import Condition, conditions
-from adaptlens.errors import UserError
+from adaptlens.conditions import Condition
 from adaptlens.metrics import accuracy
 from adaptlens.stats.intervals import comparisons, estimate
 from adaptlens.store import Run
 from adaptlens.studies.compare import across, searches
 from adaptlens.studies.compare.allowed import allowed
 from adaptlens.studies.compare.arms import Arm, Reading, arms
+from adaptlens.studies.compare.config import CompareConfig
 from adaptlens.studies.compare.costs import BreakEven, cost_row
 from adaptlens.studies.compare.verdict import Verdict, verdict
-from adaptlens.studies.running import STUDY_FILE, cell_rows, made_with, unfinished
+from adaptlens.studies.stored import Stored, read
+from adaptlens.types import Task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,26 +58,12 @@ def analyse(run: Run) -> tuple["Report", "pd.DataFrame"]:
     """
     from adaptlens.studies.compare.page import Report
 
-    study = run.read_json(STUDY_FILE)
-    if study is None:
-        raise UserError(
-            f"run '{run.folder}' holds no study (it has no {STUDY_FILE}); run `adaptlens compare "
-            f"--out {run.folder}` first."
-        )
-    found = conditions(run, study["cells"])
-    if not found:
-        raise UserError(
-            f"no cell of run '{run.folder}' is done yet; the command that made it finishes them."
-        )
-    groups: dict[tuple[str, str, str], list[Condition]] = {}
-    for one in found:
-        groups.setdefault((one.model, one.task, one.task_digest), []).append(one)
+    study: Stored[CompareConfig] = read(run, "compare")
     tables: dict[str, Rows] = {name: [] for name in TABLES}
     verdicts, prompts, answers = [], [], []
-    notes = [*study.get("notes", ()), *unfinished(study["cells"], found)]
-    for (model, name, digest), members in groups.items():
-        task = run.need_json(f"tasks/{digest[:20]}.json")
-        judged = Judged(model, name, task, members, study["settings"])
+    notes = [*study.notes]
+    for (model, name, digest), members in study.by_task().items():
+        judged = Judged(model, name, study.tasks[digest], members, study.config)
         for table, rows in judged.tables().items():
             tables[table] += rows
         verdicts.append(judged.verdict_row())
@@ -94,15 +81,13 @@ def analyse(run: Run) -> tuple["Report", "pd.DataFrame"]:
     framed = columns.framed("compare", {**tables, "answers": answers})
     every_answer = framed.pop("answers")
     report = Report(
-        title="Prompt or tune? " + ", ".join(dict.fromkeys(one.task for one in found)),
+        title="Prompt or tune? " + ", ".join(dict.fromkeys(one.task for one in study.found)),
         verdicts=verdicts,
         tables=framed,
         prompts=prompts,
         per_query=every_answer[:MOST_ROWS],
-        settings=study["settings"],
-        versions=made_with(found),
-        cells=columns.frame_of(cell_rows(found)),
         notes=list(dict.fromkeys(notes)),
+        **study.about(),
     )
     return report, every_answer
 
@@ -114,27 +99,28 @@ class Judged:
         self,
         model: str,
         name: str,
-        task: Mapping[str, Any],
+        task: Task,
         members: Sequence[Condition],
-        settings: Mapping[str, Any],
+        config: CompareConfig,
     ) -> None:
         """Score every condition by every metric."""
-        self.model, self.name, self.task, self.settings = model, name, task, settings
+        self.model, self.name, self.task, self.config = model, name, task, config
         self.members = list(members)
-        self.is_choice = task["kind"] == "choice"
+        self.is_choice = task.kind == "choice"
         self.metric = JUDGED if self.is_choice else "chrf"
         self.readings = {one.label: Reading(one, task) for one in self.members}
-        self.arms = arms(self.members, task, settings, "chrf")
+        self.arms = arms(self.members, task, config, "chrf")
         self.scores = {arm.label: arm.scores for arm in self.arms}
         self.baselines = self._baselines()
         self.verdict: Verdict = verdict(
             self.scores,
-            kind=task["kind"],
+            kind=task.kind,
             baselines=self.baselines,
-            margin=settings["margin"],
-            seed=settings["seed"],
+            margin=config.margin,
+            seed=config.seed,
         )
-        self.break_even = BreakEven(self.arms, self.verdict, settings.get("prices"))
+        prices: dict[str, Any] = {**config.prices}
+        self.break_even = BreakEven(self.arms, self.verdict, prices)
 
     def _arrays(self, one: Condition, split: str = "") -> dict[str, np.ndarray]:
         return self.readings[one.label].arrays(split)
@@ -142,15 +128,15 @@ class Judged:
     def _baselines(self) -> dict[str, np.ndarray]:
         """Return what answering without reading, or without changing the text, scores."""
         if self.is_choice:
-            golds = [example["target"] for example in self.task["test"]]
-            known = [example["target"] for example in self.task["train"]] or golds
+            golds = [example.target for example in self.task.test]
+            known = [example.target for example in self.task.train] or golds
             label, values = accuracy.majority(known, golds)
             loglik = self._arrays(self.members[0])["loglik"]
             return {"chance": accuracy.chance(loglik), f"majority '{label}'": values}
         from sacrebleu.metrics import CHRF
 
         chrf = CHRF()
-        copied = [chrf.sentence_score(e["input"], [e["target"]]).score for e in self.task["test"]]
+        copied = [chrf.sentence_score(e.input, [e.target]).score for e in self.task.test]
         return {"copying the input": np.array(copied) / 100}
 
     def tables(self) -> dict[str, Rows]:
@@ -209,7 +195,7 @@ class Judged:
             by_metric["exact"] = replace(arm.scores, values=reading.shaped("exact"))
         rows = []
         for metric, scores in by_metric.items():
-            found = estimate(scores, seed=self.settings["seed"])
+            found = estimate(scores, seed=self.config.seed)
             scale, worst = self._scale(metric), found.worst_draw
             rows.append(
                 {
@@ -239,7 +225,7 @@ class Judged:
         for arm in self.arms:
             for place, name in enumerate(arm.scores.templates):
                 alone = replace(arm.scores, values=arm.scores.values[place], templates=())
-                found = estimate(alone, seed=self.settings["seed"])
+                found = estimate(alone, seed=self.config.seed)
                 scale = self._scale(self.metric)
                 rows.append(
                     {
@@ -261,12 +247,12 @@ class Judged:
         return [
             {**self._about(one), **row}
             for one in self.members
-            for row in searches.rows(one, self.task, self.settings)
+            for row in searches.rows(one, self.task, self.config)
         ]
 
     def _differences(self) -> Rows:
-        settings = self.settings
-        found = comparisons(self.scores, margin=settings["margin"], seed=settings["seed"])
+        config = self.config
+        found = comparisons(self.scores, margin=config.margin, seed=config.seed)
         scale = self._scale(self.metric)
         scaled = ("difference", "low", "high", "detectable", "margin")
         return [
@@ -287,7 +273,7 @@ class Judged:
         arrays = self._arrays(one)
         loglik, gold = arrays["loglik"], arrays["gold"]
         stated, right = accuracy.confidence(loglik), accuracy.correct(arrays)
-        found = accuracy.calibration(stated, right, seed=self.settings["seed"])
+        found = accuracy.calibration(stated, right, seed=self.config.seed)
         row = {
             **self._about(one),
             "brier": float(accuracy.brier(loglik, gold).mean()),
@@ -307,7 +293,7 @@ class Judged:
             "line": self.verdict.line,
             "state": self.verdict.state,
             "selection": self.verdict.selection,
-            "allowed": allowed(self.members, self.task, self.settings),
+            "allowed": allowed(self.members, self.task, self.config),
             "break_even": self.break_even.line,
             "p": across.claimed_p(self.verdict),
         }
@@ -315,7 +301,7 @@ class Judged:
     def notes(self) -> list[str]:
         """Return what a reader must know, each sentence naming the task."""
         warned = [text for text in self.verdict.warnings if text not in self.verdict.line]
-        said = [f"{self.name}: {note}" for note in (*self.task["notes"], *warned)]
+        said = [f"{self.name}: {note}" for note in (*self.task.notes, *warned)]
         for one in self.members:
             said += [f"{self.model}: {note}" for note in one.notes]
             if dropped := one.numbers.get("dropped_demos", 0):
@@ -346,17 +332,15 @@ class Judged:
             given = list(self._choices(one) if self.is_choice else self._texts(one))
             read = [(name, draw) for name in one.templates or ("",) for draw in one.draws]
             for (template, draw), answers in zip(read, given, strict=False):
-                for example, (answer, right, margin) in zip(
-                    self.task["test"], answers, strict=True
-                ):
+                for example, (answer, right, margin) in zip(self.task.test, answers, strict=True):
                     rows.append(
                         {
                             **self._about(one),
                             "template": template,
                             "draw": draw,
-                            "query": example["id"],
-                            "input": example["input"],
-                            "gold": example["target"],
+                            "query": example.id,
+                            "input": example.input,
+                            "gold": example.target,
                             "answer": answer,
                             "correct": right,
                             "margin": margin,
@@ -367,7 +351,7 @@ class Judged:
     def _choices(self, one: Condition) -> Iterable[list[tuple[str, bool, float]]]:
         """Yield what was answered by log-likelihood as it is, template by template."""
         arrays = self._arrays(one)
-        options = [example["choices"] or self.task["choices"] for example in self.task["test"]]
+        options = [example.choices or self.task.choices for example in self.task.test]
         chosen, margin = accuracy.predictions(arrays), accuracy.margins(arrays)
         for row, gaps in zip(chosen, margin, strict=True):
             yield [

@@ -5,9 +5,8 @@ it is, whatever the template, and again at the template that the validation spli
 Rules and templates are chosen on the first half of the validation split, arms on the second.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -17,6 +16,8 @@ from adaptlens.measure import axes
 from adaptlens.metrics import accuracy
 from adaptlens.metrics.accuracy import RULES, Rule
 from adaptlens.stats.intervals import Scores
+from adaptlens.studies.compare.config import CompareConfig
+from adaptlens.types import NO_DRAWS, Task
 
 LEAST_CHOOSING = 4
 """With fewer validation items nothing is chosen on them."""
@@ -55,11 +56,11 @@ class Reading:
     several templates, each draw read each query under one, in turn.
     """
 
-    def __init__(self, condition: Condition, task: Mapping[str, Any]) -> None:
-        """Say which condition, of which task (as stored)."""
-        self.condition, self._task = condition, task
-        self.is_choice = task["kind"] == "choice"
-        self.num_validation = len(task["validation"])
+    def __init__(self, condition: Condition, task: Task) -> None:
+        """Say which condition, of which task."""
+        self.condition, self.task = condition, task
+        self.is_choice = task.kind == "choice"
+        self.num_validation = len(task.validation)
 
     def arrays(self, split: str = "") -> dict[str, np.ndarray]:
         """Return the arrays of a split ("" for test, or "validation_").
@@ -100,7 +101,7 @@ class Reading:
 
     def rules(self) -> tuple[Rule, ...]:
         """Return the rules there are; calibration over the queries needs options they share."""
-        return tuple(rule for rule in RULES if rule != "calibrated" or self._task["choices"])
+        return tuple(rule for rule in RULES if rule != "calibrated" or self.task.choices)
 
     def chosen_rule(self) -> Rule:
         """Return the rule with the best accuracy on the choosing half; the first of equals."""
@@ -122,15 +123,13 @@ class Reading:
         return self.num_validation >= LEAST_CHOOSING
 
 
-def arms(
-    members: Sequence[Condition], task: Mapping[str, Any], settings: Mapping[str, Any], metric: str
-) -> list[Arm]:
+def arms(members: Sequence[Condition], task: Task, config: CompareConfig, metric: str) -> list[Arm]:
     """Return every arm of one model on one task.
 
     Args:
         members: the conditions.
-        task: as the run stores it.
-        settings: of the comparison.
+        task: theirs.
+        config: the settings of the comparison.
         metric: of generation tasks: "chrf" or "exact".
     """
     found = []
@@ -139,23 +138,23 @@ def arms(
     searched = any(one.adaptation == "best_prompt" for one in members)
     for one in members:
         reading = Reading(one, task)
-        found.append(_as_measured(reading, settings, metric))
+        found.append(_as_measured(reading, config, metric))
         chooses = not searched or family_of(one.adaptation) == "tune"
         if chooses and len(one.templates) > 1 and reading.can_choose:
-            found.append(_at_best_template(reading, settings, metric))
+            found.append(_at_best_template(reading, config, metric))
     return found
 
 
-def _rules(reading: Reading, settings: Mapping[str, Any]) -> tuple[Rule, ...]:
+def _rules(reading: Reading, config: CompareConfig) -> tuple[Rule, ...]:
     """Return the rule that judges each draw: one for all, but that of its prompt if searched."""
     if not reading.is_choice:
         return ()
     draws = range(len(reading.condition.draws))
-    asked = settings["scoring"]
+    asked = config.scoring
     rule: Rule = next((known for known in reading.rules() if known == asked), "raw")
     if asked == "validation" and reading.condition.searches:
         return tuple(found["rule"] for found in reading.condition.searches)
-    if asked == "validation" and reading.can_choose and not settings["true_few_shot"]:
+    if asked == "validation" and reading.can_choose and not config.true_few_shot:
         rule = reading.chosen_rule()
     return (rule,) * len(draws)
 
@@ -169,49 +168,49 @@ def _by_draw(reading: Reading, rules: Sequence[Rule], metric: str, split: str = 
     return np.stack(rows, axis=-2)
 
 
-def _as_measured(reading: Reading, settings: Mapping[str, Any], metric: str) -> Arm:
+def _as_measured(reading: Reading, config: CompareConfig, metric: str) -> Arm:
     one = reading.condition
-    rules = _rules(reading, settings)
+    rules = _rules(reading, config)
     values = _by_draw(reading, rules, metric)
     held_out = None
     if reading.num_validation >= LEAST_CHOOSING:
         held_out = _by_draw(reading, rules, metric, "validation_")[:, reading.half :]
-    scores = _scores(reading, settings, values, held_out, one.templates)
+    scores = _scores(reading, config, values, held_out, one.templates)
     return Arm(one.label, one, scores, rules)
 
 
-def _at_best_template(reading: Reading, settings: Mapping[str, Any], metric: str) -> Arm:
+def _at_best_template(reading: Reading, config: CompareConfig, metric: str) -> Arm:
     """Return a tuned condition at the template that does best on the choosing half.
 
     One template for all draws, since each draw read each validation query under one of them; the
     first of equals.
     """
     one, half = reading.condition, reading.half
-    rules = _rules(reading, settings)
+    rules = _rules(reading, config)
     held_out = _by_draw(reading, rules, metric, "validation_")
     read = np.stack([reading.template_of(draw) for draw in one.draws])[:, :half]
     seen = [held_out[:, :half][read == place] for place in range(len(one.templates))]
     best = int(np.argmax([round(own.mean(), 9) if own.size else -1.0 for own in seen]))
     values = _by_draw(reading, rules, metric)[best]
-    scores = _scores(reading, settings, values[None], held_out[:, half:], ())
+    scores = _scores(reading, config, values[None], held_out[:, half:], ())
     return Arm(f"best-{one.label}", one, scores, rules, (one.templates[best],) * len(one.draws))
 
 
 def _scores(
     reading: Reading,
-    settings: Mapping[str, Any],
+    config: CompareConfig,
     values: np.ndarray,
     held_out: np.ndarray | None,
     named: Sequence[str],
 ) -> Scores:
-    one, task = reading.condition, reading._task
+    one, task = reading.condition, reading.task
     groups = None
-    if task.get("clustered_by"):
+    if task.clustered_by:
         names = {name: number for number, name in enumerate(
-            dict.fromkeys(example["group"] for example in task["test"])
+            dict.fromkeys(example.group for example in task.test)
         )}  # fmt: skip
-        groups = np.array([names[example["group"]] for example in task["test"]])
-    retrieved = one.draws == (-1,) and one.examples > 0
+        groups = np.array([names[example.group] for example in task.test])
+    retrieved = one.draws == NO_DRAWS and one.examples > 0
     return Scores(
         values if named else values[0],
         one.draws,
@@ -222,7 +221,7 @@ def _scores(
         floor=_floor(reading),
         groups=groups,
         examples=0 if retrieved else one.examples,
-        pool=None if retrieved or not one.examples else len(task["train"]),
+        pool=None if retrieved or not one.examples else len(task.train),
     )
 
 

@@ -1,23 +1,32 @@
 """The main job: prompt or tune? A grid of adaptations over one model's and one task's draws."""
 
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptlens.adapt.steps import usual_steps
-from adaptlens.cells import Cell, Component, Study, cut, resolve, task_digest
+from adaptlens.cells import Cell, Study
 from adaptlens.engines import Outcome, Reporter
 from adaptlens.errors import UserError
-from adaptlens.models.identity import has_chat_template, identify
+from adaptlens.models.identity import has_chat_template
 from adaptlens.prompts import render, selection
 from adaptlens.store import Run
 from adaptlens.studies.compare.analyse import analyse
 from adaptlens.studies.compare.config import CompareConfig, compare_config
-from adaptlens.studies.driver import carry_out
+from adaptlens.studies.driver import Silent, carry_out, write_tables
 from adaptlens.studies.least import check_items
-from adaptlens.studies.running import Silent, load_task, progress, shown_names, write_tables
+from adaptlens.studies.progress import progress
+from adaptlens.studies.wanted import (
+    Measurement,
+    Wanted,
+    load_task,
+    models_of,
+    study_of,
+    those_taken,
+)
 from adaptlens.tasks import templates
-from adaptlens.types import Task
+from adaptlens.types import NO_DRAWS, ModelSpec, Task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +36,7 @@ if TYPE_CHECKING:
 TUNING = ("it", "sl", "full")
 
 BATCH = 8
+MEASURED: tuple[Measurement, ...] = (("behaviour", {}), ("cost", {}))
 UNTUNED = (
     "nothing is tuned: no number of shots is above 0, and tuning takes as many examples as there "
     "are shots unless --sizes says how many"
@@ -75,33 +85,15 @@ def plan(config: CompareConfig) -> Study:
     loaded = [load_task(settings, config) for settings in config.tasks]
     for task in loaded:
         check_items(task)
-    cells = []
-    digests = {}
-    for name, shown in shown_names(config.models).items():
-        model = identify(name, dtype=config.dtype, chat=config.chat, quantize=config.quantize)
-        model["name"] = shown
+    wanted: list[tuple[ModelSpec, list[Wanted]]] = []
+    for name, model in models_of(config.models, config).items():
         offered = has_chat_template(name)
         for plain in loaded:
-            task = _templated(plain, config, bool(plain.instruction) if model["chat"] else offered)
-            identity = task_digest(task)
-            digests[identity] = task
+            task = _templated(plain, config, bool(plain.instruction) if model.chat else offered)
             _check_sizes(task, config)
-            described = {
-                "name": task.name,
-                "digest": identity,
-                "kind": task.kind,
-                "queries": len(task.test),
-                "seed": config.seed,
-            }
-            measurements = tuple(resolve("measurement", m)[0] for m in ("behaviour", "cost"))
-            for component, made in _adaptations(config, task):
-                draws = tuple(range(config.draws)) if _uses_draws(component) else (-1,)
-                cell = Cell(
-                    model, described, component, made.label, measurements, draws, config.seed
-                )
-                cells += cut(cell, made.draws_per_cell)
+            wanted.append((model, [*_wanted(config, task)]))
     notes = (UNTUNED,) if config.tuning and not config.tuning_sizes else ()
-    return Study("compare", asdict(config), tuple(cells), digests, notes)
+    return study_of("compare", config, wanted, notes)
 
 
 def _templated(task: Task, config: CompareConfig, chat: bool) -> Task:
@@ -131,55 +123,39 @@ def _check_sizes(task: Task, config: CompareConfig) -> None:
         )
 
 
-def _uses_draws(component: Component) -> bool:
-    retrieved = component.arguments.get("selection") in selection.RETRIEVED
-    drawn = component.name != "best_prompt" or component.arguments["examples"]
-    return component.name != "zero_shot" and not retrieved and bool(drawn)
+def _wanted(config: CompareConfig, task: Task) -> Iterator[Wanted]:
+    """Yield the grid: prompts with every number of shots, each way of tuning at every size."""
+    drawn = "random" if config.selection in selection.RETRIEVED else config.selection
 
+    def one(name: str, draws: bool = True, **arguments: Any) -> Wanted:
+        numbers = tuple(range(config.draws)) if draws else NO_DRAWS
+        return Wanted(task, name, arguments, numbers, MEASURED)
 
-def _adaptations(config: CompareConfig, task: Task) -> list[tuple[Component, Any]]:
-    """Return the grid: prompts with every number of shots, each way of tuning at every size."""
-    found = []
+    common: dict[str, Any] = {"seed": config.seed, "on_overflow": config.on_overflow}
     for shots in config.shots:
         if shots == 0:
-            found.append(resolve("adaptation", "zero_shot"))
+            yield one("zero_shot", draws=False)
         else:
-            found.append(
-                resolve(
-                    "adaptation",
-                    "icl",
-                    examples=shots,
-                    selection=config.selection,
-                    seed=config.seed,
-                    on_overflow=config.on_overflow,
-                )
-            )
-    drawn = "random" if config.selection in selection.RETRIEVED else config.selection
+            asked = config.selection
+            is_drawn = asked not in selection.RETRIEVED
+            yield one("icl", is_drawn, examples=shots, selection=asked, **common)
     for shots in config.shots if _searches(config, task) else ():
         if not (config.true_few_shot and shots < 2):
-            found.append(
-                resolve(
-                    "adaptation",
-                    "best_prompt",
-                    examples=shots,
-                    selection=drawn,
-                    seed=config.seed,
-                    reads=config.search_reads,
-                    draw_reads=config.search_draw_reads,
-                    true_few_shot=config.true_few_shot,
-                    on_overflow=config.on_overflow,
-                    retrieval="embedding" if config.selection == "embedding" else "similar",
-                )
+            yield one(
+                "best_prompt",
+                draws=bool(shots),
+                examples=shots,
+                selection=drawn,
+                reads=config.search_reads,
+                draw_reads=config.search_draw_reads,
+                true_few_shot=config.true_few_shot,
+                retrieval="embedding" if config.selection == "embedding" else "similar",
+                **common,
             )
     for name in config.tuning:
         for size in config.tuning_sizes:
             given = _recipe(name, size, config, task)
-            found.append(
-                resolve(
-                    "adaptation", name, examples=size, selection=drawn, seed=config.seed, **given
-                )
-            )
-    return found
+            yield one(name, examples=size, selection=drawn, seed=config.seed, **given)
 
 
 def _recipe(name: str, size: int, config: CompareConfig, task: Task) -> dict[str, Any]:
@@ -196,11 +172,7 @@ def _recipe(name: str, size: int, config: CompareConfig, task: Task) -> dict[str
     if chooses and name != "full":
         most = usual_steps(size, config.tune.get("batch", BATCH))
         usual["steps"] = (most // 3, most)
-    given = {**usual, **{key: value for key, value in config.tune.items() if value is not None}}
-    if name == "full":
-        lora = ("rank", "alpha", "targets", "dropout")
-        given = {key: value for key, value in given.items() if key not in lora}
-    return given
+    return those_taken(name, {**usual, **those_taken(name, config.tune)})
 
 
 def _searches(config: CompareConfig, task: Task) -> bool:
@@ -213,7 +185,7 @@ def planned_work(study: Study, out: str | Path | None) -> list[dict[str, Any]]:
     rows = []
     for one in progress(study, out):
         cell, left = one.cells[0], one.draws - one.draws_done
-        task = study.tasks[cell.task["digest"]]
+        task = study.tasks[cell.task.digest]
         rows.append(
             {
                 **one.named,

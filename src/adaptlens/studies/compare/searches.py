@@ -6,22 +6,21 @@ from typing import Any
 
 from adaptlens import tasks
 from adaptlens.conditions import Condition
+from adaptlens.studies.compare.config import CompareConfig
 from adaptlens.tasks import answers, templates
-from adaptlens.types import Template
+from adaptlens.types import Task, Template
 
 KEPT = ("rule", "validation_accuracy", "items", "reads", "tokens")
 """What a table of searches has straight from the record of a search."""
 
 
-def rows(
-    one: Condition, task: Mapping[str, Any], settings: Mapping[str, Any]
-) -> list[dict[str, Any]]:
+def rows(one: Condition, task: Task, config: CompareConfig) -> list[dict[str, Any]]:
     """Return what was found for every draw of a condition; nothing where nothing was searched.
 
     Args:
         one: the condition.
-        task: as the run stores it.
-        settings: of the comparison.
+        task: its task.
+        config: the settings of the comparison.
 
     Returns:
         Per draw: `prompt` (the name of what was found), `template` (as `templates.parse` reads it),
@@ -38,10 +37,10 @@ def rows(
                 "draw": draw,
                 "prompt": search["prompt"],
                 "template": templates.as_text(template),
-                "label_words": "/".join(words.get(answer, answer) for answer in task["choices"]),
+                "label_words": "/".join(words.get(answer, answer) for answer in task.choices),
                 "order": search["order"] if one.examples else "",
                 **{name: search[name] for name in KEPT},
-                "options": options(template, task, settings),
+                "options": options(template, task, config),
                 "sent": search.get("sent", ""),
             }
         )
@@ -54,7 +53,7 @@ def restored(stored: Mapping[str, Any]) -> Template:
     return Template(**{**stored, "words": words})
 
 
-def options(template: Template, task: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+def options(template: Template, task: Task, config: CompareConfig) -> str:
     """Return the options of `adaptlens compare` that make it write items as this template does.
 
     Label words are left out where no option can give them: those of a bundled task, which are
@@ -62,13 +61,13 @@ def options(template: Template, task: Mapping[str, Any], settings: Mapping[str, 
     """
     words = ["--template", templates.as_text(template)]
     instruction = template.instruction
-    instruction = task["instruction"] if instruction is None else instruction
+    instruction = task.instruction if instruction is None else instruction
     if instruction:
         words += ["--instruction", instruction]
     if template.chat:
         words.append("--chat")
     if template.words:
-        pairs = _raw_words(dict(template.words), task, settings)
+        pairs = _raw_words(dict(template.words), task, config)
         if pairs and not any(mark in part for pair in pairs for part in pair for mark in ",="):
             words += ["--label-words", ",".join(f"{raw}={word}" for raw, word in pairs)]
     return " ".join(word if word.startswith("--") else _quoted(word) for word in words)
@@ -80,17 +79,16 @@ def _quoted(text: str) -> str:
 
 
 def _raw_words(
-    words: Mapping[str, str], task: Mapping[str, Any], settings: Mapping[str, Any]
+    words: Mapping[str, str], task: Task, config: CompareConfig
 ) -> list[tuple[str, str]]:
     """Return the word for every raw answer of the data; nothing for a bundled task.
 
     Answers in the user's data may already have been given words, which the new ones replace.
     """
-    sources = [{"path": one} if isinstance(one, str) else one for one in settings["tasks"]]
-    if task["name"] in tasks.names() and task["name"] in [one["path"] for one in sources]:
+    if task.name in tasks.names() and task.name in [one["path"] for one in config.tasks]:
         return []
-    for one in sources:
+    for one in config.tasks:
         known = answers.words_for(one.get("label_words") or one.get("choices"))
-        if known and set(known.values()) == set(task["choices"]):
+        if known and set(known.values()) == set(task.choices):
             return [(raw, words.get(answer, answer)) for raw, answer in known.items()]
-    return [(answer, words.get(answer, answer)) for answer in task["choices"]]
+    return [(answer, words.get(answer, answer)) for answer in task.choices]

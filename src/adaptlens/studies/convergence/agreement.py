@@ -1,7 +1,6 @@
 """What the conditions do, beside what they are: scores, agreement, and what the lens reads."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -11,6 +10,7 @@ from adaptlens.stats import layered
 from adaptlens.stats.intervals import Scores, estimate
 from adaptlens.studies.convergence.condition_pairs import Compared, Pair, Rows
 from adaptlens.studies.convergence.stored_states import ANSWER_OUT, FINAL, STEERED
+from adaptlens.types import NO_DRAWS, Task
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Behaving:
             values = self._values(one)
             floor = accuracy.chance(self._arrays(one)["loglik"]).mean() if self.is_choice else 0.0
             scores = Scores(values, one.draws, floor=float(floor))
-            found = estimate(scores, seed=self.compared.settings["seed"])
+            found = estimate(scores, seed=self.compared.config.seed)
             rows.append(
                 {
                     **self.compared.about,
@@ -122,7 +122,7 @@ class Behaving:
             if found is None:
                 continue
             for layer, values in enumerate(found[0]):
-                mean = layered.mean(values, drawn=found[1] != (-1,))
+                mean = layered.mean(values, drawn=found[1] != NO_DRAWS)
                 rows.append(
                     {
                         **self.compared.about,
@@ -138,7 +138,7 @@ class Behaving:
                 )
         return rows
 
-    def map(self, task: dict[str, Any], most_queries: int = 60) -> Rows:
+    def map(self, task: Task, most_queries: int = 60) -> Rows:
         """Return the states of the main conditions in two dimensions, layer by layer.
 
         Of the first draw, along the two principal axes of all of them together. None where none of
@@ -158,15 +158,15 @@ class Behaving:
             flat = together @ axes.T
             for number, (x, y) in enumerate(flat):
                 which, query = divmod(number, len(states[0]))
-                example = task["test"][query]
+                example = task.test[query]
                 rows.append(
                     {
                         **self.compared.about,
                         "layer": place,
                         "layer_name": layer if layer == FINAL else str(int(layer)),
                         "condition": labels[which],
-                        "query": example["id"],
-                        "gold": example["target"],
+                        "query": example.id,
+                        "gold": example.target,
                         "x": round(float(x), 4),
                         "y": round(float(y), 4),
                     }
@@ -178,7 +178,7 @@ def _paired(
     x: np.ndarray, y: np.ndarray, left: Condition, right: Condition
 ) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
     """Return rows of the same draws; a condition without draws keeps its one row."""
-    if (-1,) in (left.draws, right.draws):
+    if NO_DRAWS in (left.draws, right.draws):
         return x, y, max(left.draws, right.draws)
     draws = tuple(d for d in left.draws if d in set(right.draws))
     return (

@@ -5,20 +5,19 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from adaptlens import columns
-from adaptlens.conditions import Condition, conditions
-from adaptlens.config.reading import reanalysed
-from adaptlens.errors import UserError
 from adaptlens.stats import statements as claims
 from adaptlens.stats.statements import Judged, Statement
 from adaptlens.store import Run
 from adaptlens.studies.convergence import thirds
 from adaptlens.studies.convergence.agreement import Behaving
 from adaptlens.studies.convergence.condition_pairs import Compared, Rows
-from adaptlens.studies.convergence.config import CONVERGENCE
+from adaptlens.studies.convergence.config import ConvergenceConfig
 from adaptlens.studies.convergence.criterion import CLAIM, against_untrained, alone, implicit_tuning
 from adaptlens.studies.convergence.factors import Factors
 from adaptlens.studies.convergence.stored_states import PROJECTED, WITHIN, Inside
-from adaptlens.studies.running import STUDY_FILE, UNTRAINED, cell_rows, made_with, unfinished
+from adaptlens.studies.stored import Stored, read
+from adaptlens.studies.wanted import UNTRAINED
+from adaptlens.types import Task
 
 if TYPE_CHECKING:
     from adaptlens.studies.convergence.page import ConvergenceReport
@@ -52,33 +51,17 @@ def analyse(run: Run, overrides: Sequence[str] = ()) -> "ConvergenceReport":
     """
     from adaptlens.studies.convergence.page import ConvergenceReport
 
-    study = run.read_json(STUDY_FILE)
-    if study is None or study["name"] != "convergence":
-        raise UserError(
-            f"run '{run.folder}' holds no convergence study; run `adaptlens study convergence "
-            f"--out {run.folder}` first."
-        )
-    config = reanalysed(CONVERGENCE, study["settings"], overrides)
-    settings = {**study["settings"], "measures": config.measures, "claim": dict(config.claim),
-                "factors": config.factors}  # fmt: skip
-    found = conditions(run, study["cells"])
-    if not found:
-        raise UserError(
-            f"no cell of run '{run.folder}' is done yet; the command that made it finishes them."
-        )
+    study: Stored[ConvergenceConfig] = read(run, "convergence", overrides)
     studied: dict[tuple[str, str], OneTask] = {}
-    groups: dict[tuple[str, str, str], list[Condition]] = {}
-    for one in found:
-        groups.setdefault((one.model, one.task, one.task_digest), []).append(one)
     tables: dict[str, Rows] = {name: [] for name in TABLES}
     judged: Rows = []
     points: Rows = []
     prompts: Rows = []
-    notes = [*study.get("notes", ()), *unfinished(study["cells"], found)]
-    for (model, name, digest), members in groups.items():
-        task = run.need_json(f"tasks/{digest[:20]}.json")
+    notes = [*study.notes]
+    for (model, name, digest), members in study.by_task().items():
+        task = study.tasks[digest]
         inside = Inside(model, name, members, options_of(task))
-        analysed = OneTask(Compared(inside, settings), task)
+        analysed = OneTask(Compared(inside, study.config), task)
         for table, rows in analysed.tables().items():
             tables[table] += rows
         judged += analysed.claims
@@ -89,40 +72,38 @@ def analyse(run: Run, overrides: Sequence[str] = ()) -> "ConvergenceReport":
             for c in members
             for prompt in c.prompts[:1]
         ]
-        notes += [f"{name}: {note}" for note in (*task["notes"], alone(analysed.compared)) if note]
+        notes += [f"{name}: {note}" for note in (*task.notes, alone(analysed.compared)) if note]
         notes += [f"{model}: {note}" for c in members for note in c.notes]
-    if "models" in settings["factors"]:
+    if "models" in study.config.factors:
         tables["models"] = _models(tables["pairs"], judged)
         judged += _against_untrained(studied)
     return ConvergenceReport(
         title="Does in-context learning do to hidden states what tuning does? "
-        + ", ".join(dict.fromkeys(one.task for one in found)),
+        + ", ".join(dict.fromkeys(one.task for one in study.found)),
         claims=judged,
         tables=columns.framed("convergence", tables),
         map=columns.frame_of(points),
         prompts=prompts,
-        settings=settings,
-        versions=made_with(found),
-        cells=columns.frame_of(cell_rows(found)),
         notes=list(dict.fromkeys(notes)),
+        **study.about(),
     )
 
 
 class OneTask:
     """One model on one task: its tables, and what becomes of the claims."""
 
-    def __init__(self, compared: Compared, task: Mapping[str, Any]) -> None:
+    def __init__(self, compared: Compared, task: Task) -> None:
         """Name what is analysed; the tables are made when asked for."""
         self.compared, self.task = compared, task
         compared.inside.steer(compared.label("it"))
-        self.behaving = Behaving(compared, task["kind"] == "choice")
+        self.behaving = Behaving(compared, task.kind == "choice")
         self.claims: Rows = []
 
     def tables(self) -> dict[str, Rows]:
         """Return the rows of every table, and judge the claims on the way."""
-        settings, compared = self.compared.settings, self.compared
-        wanted = set(settings["factors"])
-        factors = Factors(compared, settings["claim"]["measure"])
+        config, compared = self.compared.config, self.compared
+        wanted = set(config.factors)
+        factors = Factors(compared, config.claim["measure"])
         main, beside = implicit_tuning(compared)
         tables: dict[str, Rows] = {"implicit": beside, "pairs": compared.table(), "factors": []}
         statements: list[Statement] = list(factors.pairs()) if "pairs" in wanted else []
@@ -135,7 +116,7 @@ class OneTask:
             statements += more
         for factor in ("demonstrations", "labels", "task", "generation", "prompt", "position",
                        "dose"):  # fmt: skip
-            asked = factor in wanted and (factor != "generation" or self.task["kind"] != "choice")
+            asked = factor in wanted and (factor != "generation" or self.task.kind != "choice")
             if asked:
                 rows, more = getattr(factors, factor)()
                 tables["factors"] += rows
@@ -143,18 +124,18 @@ class OneTask:
         tables["behaviour"] = self.behaving.scores()
         tables["pair_behaviour"] = self.behaving.pairs()
         tables["lens"] = self.behaving.lens()
-        margin = settings["claim"]["margin"]
+        margin = config.claim["margin"]
         defined = [one for one in statements if math.isfinite(one.mean.value)]
         self.claims = [*main, *self.judged(claims.judged(defined, margin=margin))]
         return tables
 
     def map(self) -> Rows:
         """Return the points of the map of states."""
-        return self.behaving.map(dict(self.task))
+        return self.behaving.map(self.task)
 
     def judged(self, judged: Sequence[Judged]) -> Rows:
         """Return the rows of judged statements about this model and task."""
-        asked = ASKED.get(self.compared.settings["claim"]["measure"], "")
+        asked = ASKED.get(self.compared.config.claim["measure"], "")
         return [
             {
                 **self.compared.about,
@@ -175,11 +156,11 @@ class OneTask:
         ]
 
 
-def options_of(task: Mapping[str, Any]) -> list[tuple[str, ...]]:
+def options_of(task: Task) -> list[tuple[str, ...]]:
     """Return the answers every test query may be given; none of a task whose answers are text."""
-    if task["kind"] != "choice":
+    if task.kind != "choice":
         return []
-    return [tuple(query["choices"] or task["choices"]) for query in task["test"]]
+    return [tuple(query.choices or task.choices) for query in task.test]
 
 
 def _against_untrained(studied: Mapping[tuple[str, str], OneTask]) -> Rows:

@@ -1,6 +1,6 @@
 """Every pair of conditions in every layer, beside its baseline and its noise floor."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,6 +10,7 @@ import numpy as np
 from adaptlens.metrics import shapes, similarity
 from adaptlens.stats import layered
 from adaptlens.stats.layered import Mean
+from adaptlens.studies.convergence.config import ConvergenceConfig
 from adaptlens.studies.convergence.stored_states import (
     ANCHOR,
     ANSWER_OUT,
@@ -20,6 +21,7 @@ from adaptlens.studies.convergence.stored_states import (
     is_distance,
     plain,
 )
+from adaptlens.types import NO_DRAWS
 
 Rows = list[dict[str, Any]]
 
@@ -52,7 +54,7 @@ class Compared:
     """One model on one task: the similarity of all its pairs, with intervals."""
 
     inside: Inside
-    settings: Mapping[str, Any]
+    config: ConvergenceConfig
 
     @property
     def about(self) -> dict[str, str]:
@@ -61,13 +63,13 @@ class Compared:
 
     def label(self, adaptation: str, change: str = "") -> str:
         """Return the label of a main condition, or of a control of it."""
-        return f"{adaptation}-{self.settings['shots']}" + (f"-{change}" if change else "")
+        return f"{adaptation}-{self.config.shots}" + (f"-{change}" if change else "")
 
     @property
     def fixed(self) -> list[str]:
         """The measures of states in the shared basis that were asked for."""
         known = {*similarity.MEASURES, *ANSWER_OUT}
-        return [name for name in self.settings["measures"] if name in known]
+        return [name for name in self.config.measures if name in known]
 
     @cached_property
     def pairs(self) -> list[Pair]:
@@ -156,7 +158,7 @@ class Compared:
                     if not (np.isfinite(found.matched).all() and np.isfinite(found.above).all()):
                         continue
                     about = self._about(pair, "last", place, layers)
-                    row = _fixed_row(found.matched, found.mismatched, draws != (-1,))
+                    row = _fixed_row(found.matched, found.mismatched, draws != NO_DRAWS)
                     rows.append({**about, "measure": name, **row, "floor": float("nan")})
         return rows
 
@@ -180,7 +182,7 @@ class Compared:
 
     def _set_rows(self) -> Rows:
         """Return the rows of the measures of shape, for the main pairs."""
-        measures = [name for name in self.settings["measures"] if name in shapes.SET_MEASURES]
+        measures = [name for name in self.config.measures if name in shapes.SET_MEASURES]
         icl_it = f"{self.label('icl')} ~ {self.label('it')}"
         layers, rows = self.inside.layers(), []
         for measure in measures:

@@ -35,7 +35,7 @@ ROUTES = {"sl": "SL", "full": "full tuning", "steered": "the steered anchor"}
 def implicit_tuning(compared: Compared) -> tuple[Rows, Rows]:
     """Return the main claim as its measure judges it, and a row per measure and comparison."""
     icl, it = (compared.label(name) for name in ("icl", "it"))
-    rule = compared.settings["claim"]
+    rule = compared.config.claim
     if not compared.inside.has(ANCHOR, icl, it, compared.label("it", rule["control"])):
         return [], []
     asked = dict.fromkeys([rule["measure"], *(m for m in BESIDE if m in compared.fixed)])
@@ -64,7 +64,7 @@ def routes_of(compared: Compared) -> dict[str, str]:
     """Return the measured conditions that are other routes to the same answers, and their names."""
     labels = {
         STEERED if route == "steered" else compared.label(route): ROUTES[route]
-        for route in compared.settings["claim"]["routes"]
+        for route in compared.config.claim["routes"]
     }
     return {label: name for label, name in labels.items() if compared.inside.has(label)}
 
@@ -84,7 +84,7 @@ def _beside(compared: Compared, label: str, measure: str) -> dict[str, Any]:
 
 def _judged(compared: Compared, measure: str) -> Claim:
     icl, it = (compared.label(name) for name in ("icl", "it"))
-    rule = compared.settings["claim"]
+    rule = compared.config.claim
     control = compared.label("it", rule["control"])
     pairs = [(icl, it), (ANCHOR, icl), (ANCHOR, it), (icl, control), (ANCHOR, control)]
     likeness = [compared.inside.likeness(a, b, measure) for a, b in pairs]
@@ -96,7 +96,7 @@ def _judged(compared: Compared, measure: str) -> Claim:
 
 
 def _row(compared: Compared, found: Claim) -> dict[str, Any]:
-    rule = compared.settings["claim"]
+    rule = compared.config.claim
     control = compared.label("it", rule["control"])
     routes = ", ".join(routes_of(compared).values())
     shown = headline(compared, found)
@@ -126,7 +126,7 @@ def headline(compared: Compared, found: Claim) -> str:
     It names the comparison that decides, with its excess and interval.
     """
     icl, it = (compared.label(name) for name in ("icl", "it"))
-    rule = compared.settings["claim"]
+    rule = compared.config.claim
     alike = fixed(compared.inside.agreement(icl, it), 3)
     said = f"prompt and tuning agree on answers ({alike} of queries)"
     where = WHERE.get(rule["measure"], "with the answer in")
@@ -150,7 +150,7 @@ def alone(compared: Compared) -> str:
     Their similarity within answers is the mean of the draw's others
     (`metrics.answer_out.within_answers`).
     """
-    rule = compared.settings["claim"]
+    rule = compared.config.claim
     labels = [ANCHOR, *map(compared.label, ("icl", "it")), compared.label("it", rule["control"])]
     labels += [label for label in routes_of(compared) if label != STEERED]
     shares = {}
@@ -175,7 +175,7 @@ def against_untrained(own: Compared, copy: Compared) -> statements.Judged | None
     for having done nothing. None where a condition is missing, or the
     likeness undefined.
     """
-    rule = own.settings["claim"]
+    rule = own.config.claim
     icl, it = (own.label(name) for name in ("icl", "it"))
     if not all(one.inside.has(ANCHOR, icl, it) for one in (own, copy)):
         return None

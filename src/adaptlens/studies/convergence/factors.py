@@ -114,7 +114,7 @@ class Factors:
 
     def demonstrations(self) -> tuple[Rows, list[Statement]]:
         """Return similarity by number of demonstrations, and whether it rises."""
-        counts = sorted({*self.compared.settings["counts"], self.compared.settings["shots"]})
+        counts = sorted({*self.compared.config.counts, self.compared.config.shots})
         counts = [k for k in counts if self.has(f"icl-{k}", f"it-{k}")]
         if len(counts) < 2:
             return [], []
@@ -213,7 +213,7 @@ class Factors:
         With the answers left in, it follows how often prompt and tuning still answer alike, which
         wrong labels change; `agreement` stands beside it.
         """
-        shares = [0.0, *self.compared.settings["wrong"]]
+        shares = [0.0, *self.compared.config.wrong]
         known: list[tuple[float, str, str]] = []
         for share in sorted(set(shares)):
             change = f"wrong-{round(100 * share)}" if share else ""

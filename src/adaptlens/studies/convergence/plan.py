@@ -1,17 +1,17 @@
 """The convergence study: does in-context learning do to hidden states what tuning does?
 
 Carries out Duan et al. (arXiv 2311.10367) on any model and task, with controls, a noise floor and
-tests. `plan` lays out the cells, `convergence_tables.analyse` reads them.
+tests. `plan` lays out the cells, `analyse` reads them.
 """
 
 import importlib.util
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptlens import tasks
-from adaptlens.cells import Cell, Study, cut, resolve, task_digest
+from adaptlens.cells import Cell, Study
 from adaptlens.engines import Reporter
 from adaptlens.errors import UserError
 from adaptlens.models import identity, shape
@@ -19,18 +19,20 @@ from adaptlens.prompts import controls, render, selection
 from adaptlens.store import Run
 from adaptlens.studies.convergence.analyse import analyse
 from adaptlens.studies.convergence.config import ConvergenceConfig, convergence_config
-from adaptlens.studies.driver import carry_out
+from adaptlens.studies.driver import Silent, Studied, carry_out, write_tables
 from adaptlens.studies.least import check_measures
-from adaptlens.studies.running import (
+from adaptlens.studies.progress import progress
+from adaptlens.studies.wanted import (
     UNTRAINED,
-    Silent,
-    Studied,
+    Measurement,
+    Wanted,
     load_task,
-    progress,
+    models_of,
     shown_names,
-    write_tables,
+    study_of,
+    those_taken,
 )
-from adaptlens.types import Task
+from adaptlens.types import NO_DRAWS, ModelSpec, Task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +46,10 @@ MOST_FULLY_TUNED = 10**9
 UNRELATED = {"choice": "translation", "generation": "sentiment"}
 """The task whose examples are unrelated ones, unless another is asked for."""
 
-BEHAVIOUR: tuple[str, dict[str, Any]] = ("behaviour", {})
+BEHAVIOUR: Measurement = ("behaviour", {})
+
+PATH_SETS = ("steps", "rate", "schedule")
+"""Settings of tuning that a path of tuning sets by itself."""
 
 
 class Convergence(Studied):
@@ -54,16 +59,6 @@ class Convergence(Studied):
     def pairs(self) -> "pd.DataFrame":
         """Similarity of every pair of conditions in every layer, by every measure."""
         return self.report.tables["pairs"]
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """A condition of the study: an adaptation, its draws, and what is measured."""
-
-    name: str
-    arguments: dict[str, Any]
-    draws: int
-    measurements: tuple[tuple[str, dict[str, Any]], ...]
 
 
 def plan(config: ConvergenceConfig) -> Study:
@@ -80,31 +75,24 @@ def plan(config: ConvergenceConfig) -> Study:
         extra.append(_with_unrelated(load_task(GENERATION, config), config))
     for task in (*loaded, *extra):
         check_measures(task, config.measures)
-    digests = {id(task): task_digest(task) for task in (*loaded, *extra)}
     measures = _resemblances(config, notes)
     names = list(config.models)
     untrained = [UNTRAINED + name for name in names if config.untrained and "models" in
                  config.factors and not name.startswith(UNTRAINED)]  # fmt: skip
-    cells: list[Cell] = []
-    for name, shown in shown_names([*names, *untrained]).items():
-        model = identity.identify(
-            name, dtype=config.dtype, chat=config.chat, quantize=config.quantize
-        )
-        model["name"] = shown
+    wanted: list[tuple[ModelSpec, list[Wanted]]] = []
+    for name, model in models_of([*names, *untrained], config).items():
         few = name in untrained
         for task in (*loaded, *([] if few else extra)):
             light = few or task in extra
             _check_sizes(task, config, light)
             full = 0 if light else _full_draws(name, config, notes)
-            wanted = _main(task, config, config.factor_draws if light else config.draws, full)
+            one = _Conditions(task, config)
+            conditions = one.main(config.factor_draws if light else config.draws, full)
             if not light:
                 counts = _that_fit(name, task, config, notes)
-                wanted += [*_controls(config), *_factors(task, config, counts, measures)]
-            cells += _cells(wanted, model, task, digests[id(task)], config)
-    by_digest = {digests[id(task)]: task for task in (*loaded, *extra)}
-    return Study(
-        "convergence", asdict(config), tuple(cells), by_digest, tuple(dict.fromkeys(notes))
-    )
+                conditions += [*one.controls(), *one.factors(counts, measures)]
+            wanted.append((model, conditions))
+    return study_of("convergence", config, wanted, notes)
 
 
 def _with_unrelated(task: Task, config: ConvergenceConfig) -> Task:
@@ -195,111 +183,94 @@ def _full_draws(model: str, config: ConvergenceConfig, notes: list[str]) -> int:
     return 0
 
 
-def _main(task: Task, config: ConvergenceConfig, draws: int, full: int) -> list[Wanted]:
-    """Return the anchor, ICL, IT and SL, and full tuning in its own number of draws."""
-    positions = ["last"]
-    if task.kind == "generation":
-        positions += ["answer_first", "answer_mean"]
-    measured = (BEHAVIOUR, _hidden(config, positions))
-    conditions = {"icl": draws, "it": draws, "sl": draws, "full": full}
-    return [
-        Wanted("zero_shot", {}, 1, measured),
-        *(
-            Wanted(name, {"examples": config.shots}, count, measured)
-            for name, count in conditions.items()
-            if count
-        ),
-    ]
+@dataclass(frozen=True)
+class _Conditions:
+    """What is wanted of one task."""
 
+    task: Task
+    config: ConvergenceConfig
 
-def _hidden(config: ConvergenceConfig, positions: Sequence[str]) -> tuple[str, dict[str, Any]]:
-    return ("hidden", {"positions": tuple(positions), "keep": config.keep})
+    def want(
+        self,
+        name: str,
+        measured: Sequence[Measurement],
+        draws: int = 0,
+        /,
+        without: Sequence[str] = (),
+        **own: Any,
+    ) -> Wanted:
+        """Return a condition with the arguments that all of an adaptation share, but some."""
+        config = self.config
+        shared = {"selection": config.selection, "seed": config.seed,
+                  "on_overflow": config.on_overflow, **config.tune}  # fmt: skip
+        shared = {name: value for name, value in shared.items() if name not in without}
+        arguments = {**those_taken(name, shared), **own}
+        return Wanted(self.task, name, arguments, tuple(range(draws)) or NO_DRAWS, measured)
 
+    def main(self, draws: int, full: int) -> list[Wanted]:
+        """Return the anchor, ICL, IT and SL, and full tuning in its own number of draws."""
+        positions = ["last"]
+        if self.task.kind == "generation":
+            positions += ["answer_first", "answer_mean"]
+        measured = (BEHAVIOUR, self.hidden(positions))
+        conditions = {"icl": draws, "it": draws, "sl": draws, "full": full}
+        shots = self.config.shots
+        return [
+            self.want("zero_shot", measured),
+            *(
+                self.want(name, measured, count, examples=shots)
+                for name, count in conditions.items()
+                if count
+            ),
+        ]
 
-def _controls(config: ConvergenceConfig) -> list[Wanted]:
-    """Return what the main conditions are held against; the claim's control has all draws."""
-    found = []
-    measured = (BEHAVIOUR, _hidden(config, ["last"]))
-    for change in (controls.SHUFFLED, controls.UNRELATED, controls.NEUTRAL):
-        for name in ("icl", "it"):
-            whole = change == config.claim["control"] and name == "it"
-            draws = config.draws if whole else config.factor_draws
-            given = {"examples": config.shots, "change": change}
-            found.append(Wanted(name, given, draws, measured))
-    again = {"examples": config.shots, "restart": 1}
-    return [*found, Wanted("it", again, config.factor_draws, measured)]
+    def hidden(self, positions: Sequence[str]) -> Measurement:
+        """Return the measurement of states at some positions."""
+        return ("hidden", {"positions": tuple(positions), "keep": self.config.keep})
 
-
-def _factors(
-    task: Task, config: ConvergenceConfig, counts: Sequence[int], measures: Sequence[str]
-) -> Iterator[Wanted]:
-    """Yield the conditions that vary one thing each."""
-    draws, last = config.factor_draws, _hidden(config, ["last"])
-    both = (BEHAVIOUR, last)
-    for count in counts:
-        for name in ("icl", "it"):
-            yield Wanted(name, {"examples": count}, draws, both)
-    if "resemblance" in config.factors:
-        likeness = ("resemblance", {"measures": tuple(measures), "encoder": config.encoder})
-        yield Wanted("icl", {"examples": config.shots}, config.draws, (likeness,))
-    if "labels" in config.factors:
-        for share in config.wrong:
+    def controls(self) -> list[Wanted]:
+        """Return what the main conditions are held against; the claim's control has all draws."""
+        config, found = self.config, []
+        measured = (BEHAVIOUR, self.hidden(["last"]))
+        for change in (controls.SHUFFLED, controls.UNRELATED, controls.NEUTRAL):
             for name in ("icl", "it"):
-                change = f"wrong-{round(100 * share)}"
-                yield Wanted(name, {"examples": config.shots, "change": change}, draws, both)
-    if "prompt" in config.factors:
-        for wording, text in (config.wordings or controls.WORDINGS).items():
-            if "{choices}" not in text or task.choices:
-                yield Wanted("zero_shot", {"wording": wording, "text": text}, 1, both)
-    others = [p for p in config.positions if p != "last" and not p.startswith("answer")]
-    if "position" in config.factors and others:
-        measured = (_hidden(config, others),)
-        yield Wanted("zero_shot", {}, 1, measured)
-        for name in ("icl", "it", "sl"):
-            yield Wanted(name, {"examples": config.shots}, draws, measured)
-    if "dose" in config.factors:
-        path = {"examples": config.shots, "doses": config.doses}
-        rates = [{"rate": r} for r in config.rates] or [{"times": 0.5}, {"times": 2.0}]
-        for rate in ({}, *rates):
-            yield Wanted("it_path", {**path, **rate}, draws, both)
+                whole = change == config.claim["control"] and name == "it"
+                draws = config.draws if whole else config.factor_draws
+                found.append(self.want(name, measured, draws, examples=config.shots, change=change))
+        again = self.want("it", measured, config.factor_draws, examples=config.shots, restart=1)
+        return [*found, again]
 
-
-def _cells(
-    wanted: Sequence[Wanted],
-    model: dict[str, Any],
-    task: Task,
-    digest: str,
-    config: ConvergenceConfig,
-) -> Iterator[Cell]:
-    described = {
-        "name": task.name,
-        "digest": digest,
-        "kind": task.kind,
-        "queries": len(task.test),
-        "seed": config.seed,
-    }
-    for one in wanted:
-        component, made = resolve("adaptation", one.name, **one.arguments, **_common(one, config))
-        measured = tuple(resolve("measurement", name, **given)[0] for name, given in
-                         one.measurements)  # fmt: skip
-        draws = (-1,) if one.name == "zero_shot" else tuple(range(one.draws))
-        cell = Cell(model, described, component, made.label, measured, draws, config.seed)
-        yield from cut(cell, made.draws_per_cell)
-
-
-def _common(one: Wanted, config: ConvergenceConfig) -> dict[str, Any]:
-    """Return the arguments that all conditions of an adaptation share."""
-    if one.name == "zero_shot":
-        return {}
-    drawn = {"selection": config.selection, "seed": config.seed}
-    if one.name == "icl":
-        return {**drawn, "on_overflow": config.on_overflow}
-    tune = {k: v for k, v in config.tune.items() if v is not None}
-    if one.name == "it_path":
-        tune = {k: v for k, v in tune.items() if k not in ("steps", "rate", "schedule")}
-    if one.name == "full":
-        tune = {k: v for k, v in tune.items() if k not in ("rank", "alpha", "targets", "dropout")}
-    return {**drawn, **{k: v for k, v in tune.items() if k not in one.arguments}}
+    def factors(self, counts: Sequence[int], measures: Sequence[str]) -> Iterator[Wanted]:
+        """Yield the conditions that vary one thing each."""
+        config = self.config
+        draws, shots = config.factor_draws, config.shots
+        both = (BEHAVIOUR, self.hidden(["last"]))
+        for count in counts:
+            for name in ("icl", "it"):
+                yield self.want(name, both, draws, examples=count)
+        if "resemblance" in config.factors:
+            likeness = ("resemblance", {"measures": tuple(measures), "encoder": config.encoder})
+            yield self.want("icl", (likeness,), config.draws, examples=shots)
+        if "labels" in config.factors:
+            for share in config.wrong:
+                for name in ("icl", "it"):
+                    change = f"wrong-{round(100 * share)}"
+                    yield self.want(name, both, draws, examples=shots, change=change)
+        if "prompt" in config.factors:
+            for wording, text in (config.wordings or controls.WORDINGS).items():
+                if "{choices}" not in text or self.task.choices:
+                    yield self.want("zero_shot", both, wording=wording, text=text)
+        others = [p for p in config.positions if p != "last" and not p.startswith("answer")]
+        if "position" in config.factors and others:
+            measured = (self.hidden(others),)
+            yield self.want("zero_shot", measured)
+            for name in ("icl", "it", "sl"):
+                yield self.want(name, measured, draws, examples=shots)
+        if "dose" in config.factors:
+            rates = [{"rate": r} for r in config.rates] or [{"times": 0.5}, {"times": 2.0}]
+            for rate in ({}, *rates):
+                own: dict[str, Any] = {"examples": shots, "doses": config.doses, **rate}
+                yield self.want("it_path", both, draws, without=PATH_SETS, **own)
 
 
 def planned_work(study: Study, out: str | Path | None) -> list[dict[str, Any]]:
@@ -312,9 +283,7 @@ def planned_work(study: Study, out: str | Path | None) -> list[dict[str, Any]]:
             **one.named,
             "measured": " ".join(measured.name for measured in one.cells[0].measurements),
             **one.counted,
-            "state_bytes": sum(
-                _state_bytes(cell, sizes[str(cell.model["name"])]) for cell in one.cells
-            ),
+            "state_bytes": sum(_state_bytes(cell, sizes[cell.model.name]) for cell in one.cells),
         }
         for one in progress(study, out)
     ]
@@ -334,7 +303,7 @@ def _state_bytes(cell: Cell, numbers_per_prompt: int) -> int:
         if measured.name == "hidden":
             size = 4 if measured.arguments["keep"] == "float32" else 2
             positions = len(measured.arguments["positions"])
-            total += variants * cell.task["queries"] * positions * numbers_per_prompt * size
+            total += variants * cell.task.queries * positions * numbers_per_prompt * size
     return total
 
 

@@ -9,7 +9,8 @@ from adaptlens.conditions import Condition
 from adaptlens.measure import axes
 from adaptlens.metrics import accuracy, answer_out, similarity
 from adaptlens.metrics.answer_out import answers_projected_out, within_answers
-from adaptlens.stats.layered import NO_DRAWS, Likeness
+from adaptlens.stats.layered import Likeness
+from adaptlens.types import NO_DRAWS
 
 ANCHOR = "zero-shot"
 FINAL = "final"

@@ -4,17 +4,15 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from adaptlens import columns
-from adaptlens.conditions import Condition, conditions
-from adaptlens.config.reading import reanalysed
-from adaptlens.errors import UserError
+from adaptlens.conditions import Condition
 from adaptlens.stats.statements import Statement, judged
 from adaptlens.store import Run
 from adaptlens.studies.implicit.circuit_conditions import circuits_of
 from adaptlens.studies.implicit.circuit_sets import effects
 from adaptlens.studies.implicit.circuit_tables import CIRCUIT_TABLES, CircuitTables
-from adaptlens.studies.implicit.config import IMPLICIT
+from adaptlens.studies.implicit.config import ImplicitConfig
 from adaptlens.studies.implicit.shortcut_use import Rows, behaved, elsewhere
-from adaptlens.studies.running import STUDY_FILE, cell_rows, made_with, task_notes, unfinished
+from adaptlens.studies.stored import Stored, read, task_notes
 
 if TYPE_CHECKING:
     from adaptlens.studies.implicit.page import ImplicitReport
@@ -38,23 +36,8 @@ def analyse(run: Run, overrides: Sequence[str] = ()) -> "ImplicitReport":
     """
     from adaptlens.studies.implicit.page import ImplicitReport
 
-    study = run.read_json(STUDY_FILE)
-    if study is None or study["name"] != "implicit":
-        raise UserError(
-            f"run '{run.folder}' holds no study of implicit patterns; run `adaptlens study "
-            f"implicit --out {run.folder}` first."
-        )
-    config = reanalysed(IMPLICIT, study["settings"], overrides)
-    settings = {**study["settings"], "margin": config.margin}
-    found = conditions(run, study["cells"])
-    if not found:
-        raise UserError(
-            f"no cell of run '{run.folder}' is done yet; the command that made it finishes them."
-        )
-    tasks = {
-        digest: run.need_json(f"tasks/{digest[:20]}.json")
-        for digest in dict.fromkeys(one.task_digest for one in found)
-    }
+    study: Stored[ImplicitConfig] = read(run, "implicit", overrides)
+    found, tasks, config = study.found, study.tasks, study.config
     tables: dict[str, Rows] = {name: [] for name in TABLES}
     judged: Rows = []
     for one in behaved(found, tasks, config.seed):
@@ -67,14 +50,13 @@ def analyse(run: Run, overrides: Sequence[str] = ()) -> "ImplicitReport":
     tables["curves"] += mixed
     for model, statements in claimed.items():
         judged += _judged(statements, model, EVERY_FAMILY, config.margin)
-    for studied in circuits_of(found, tasks, settings):
+    for studied in circuits_of(found, tasks, config):
         of_circuits = CircuitTables(studied)
         for name, rows in of_circuits.tables().items():
             tables[name] += rows
         judged += of_circuits.claims()
     frames = columns.framed("implicit", {**tables, "effects": effects(found, tasks)})
-    notes = [*study.get("notes", ()), *unfinished(study["cells"], found)]
-    notes += task_notes(tasks.values())
+    notes = [*study.notes, *task_notes(tasks.values())]
     notes += [f"{one.model}: {note}" for one in found for note in one.notes]
     families = dict.fromkeys(row["family"] for row in tables["curves"])
     return ImplicitReport(
@@ -83,10 +65,8 @@ def analyse(run: Run, overrides: Sequence[str] = ()) -> "ImplicitReport":
         claims=judged,
         tables=frames,
         prompts=_prompts(found),
-        settings=settings,
-        versions=made_with(found),
-        cells=columns.frame_of(cell_rows(found)),
         notes=list(dict.fromkeys(notes)),
+        **study.about(),
     )
 
 

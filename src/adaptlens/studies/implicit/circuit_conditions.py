@@ -4,7 +4,6 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -12,8 +11,9 @@ from adaptlens.circuits import profiles
 from adaptlens.circuits.profiles import Patched
 from adaptlens.conditions import Condition
 from adaptlens.prompts.controls import NONE
+from adaptlens.studies.implicit.config import ImplicitConfig
 from adaptlens.tasks.shortcuts import PATTERN
-from adaptlens.types import METRICS
+from adaptlens.types import METRICS, Task
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Studied:
         found: label -> condition with arrays `circuits.*`.
         ablated: label -> condition with arrays `ablated.*`.
         chance: accuracy of guessing.
-        settings: of the study.
+        config: the settings of the study.
     """
 
     model: str
@@ -34,7 +34,7 @@ class Studied:
     found: Mapping[str, Condition]
     ablated: Mapping[str, Condition]
     chance: float
-    settings: Mapping[str, Any]
+    config: ImplicitConfig
 
     @property
     def about(self) -> dict[str, str]:
@@ -44,7 +44,7 @@ class Studied:
     @property
     def seed(self) -> int:
         """Of resampling."""
-        return int(self.settings["seed"])
+        return self.config.seed
 
     @property
     def base(self) -> tuple[str, str, str]:
@@ -53,7 +53,7 @@ class Studied:
 
     def specifications(self) -> Iterator[tuple[str, str, str]]:
         """Yield what was measured: corruption, method, metric; the base one first."""
-        asked = self.settings["circuits"]
+        asked = self.config.circuits
         some = next(iter(self.found.values()))
         for metric, method, corruption in itertools.product(
             asked["metrics"], asked["methods"], asked["corruptions"]
@@ -131,8 +131,8 @@ class Studied:
 
 def circuits_of(
     found: Sequence[Condition],
-    tasks: Mapping[str, Mapping[str, Any]],
-    settings: Mapping[str, Any],
+    tasks: Mapping[str, Task],
+    config: ImplicitConfig,
 ) -> list[Studied]:
     """Return the conditions whose circuits were measured, model by model and task by task."""
     groups: dict[tuple[str, str], tuple[dict[str, Condition], dict[str, Condition]]] = {}
@@ -147,7 +147,7 @@ def circuits_of(
         if own:
             task = tasks[digest]
             studied.append(
-                Studied(model, family_of(task["name"]), own, ablated, chance_of(task), settings)
+                Studied(model, family_of(task.name), own, ablated, chance_of(task), config)
             )
     return studied
 
@@ -158,7 +158,7 @@ def family_of(task: str) -> str:
     return family if rest == PATTERN else task
 
 
-def chance_of(task: Mapping[str, Any]) -> float:
+def chance_of(task: Task) -> float:
     """Return the accuracy of always giving the commonest answer."""
-    answers = [example["target"] for example in task["test"]]
+    answers = [example.target for example in task.test]
     return max(answers.count(answer) for answer in set(answers)) / len(answers)

@@ -1,7 +1,7 @@
 """Sets of units to take out, and the long table of everything that was patched."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,7 +10,8 @@ from adaptlens.circuits import overlap, profiles, transfer
 from adaptlens.conditions import Condition, conditions
 from adaptlens.store import Run
 from adaptlens.studies.implicit.circuit_conditions import circuits_of, family_of
-from adaptlens.types import METRICS
+from adaptlens.studies.implicit.config import ImplicitConfig
+from adaptlens.types import METRICS, Task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,7 +23,9 @@ TESTED = (0.2, 0.4)
 RANDOM_SETS = 4
 
 
-def circuit_sets(run: Run, study: Study) -> dict[tuple[str, str], tuple[Sets, int, str]]:
+def circuit_sets(
+    run: Run, study: Study, config: ImplicitConfig
+) -> dict[tuple[str, str], tuple[Sets, int, str]]:
     """Return sets of units to test, the pairs they were found on, and the corruption.
 
     The key is (model, digest of the task). The circuits of every main condition at every size of
@@ -31,16 +34,12 @@ def circuit_sets(run: Run, study: Study) -> dict[tuple[str, str], tuple[Sets, in
     """
     specs = [cell.spec() for cell in study.cells]
     left = {
-        (str(cell.model["name"]), str(cell.task["digest"]))
+        (cell.model.name, cell.task.digest)
         for cell in missing(study.cells, (record.spec for record in run.records()))
     }
     found = conditions(run, specs)
-    tasks = {
-        digest: run.need_json(f"tasks/{digest[:20]}.json")
-        for digest in dict.fromkeys(one.task_digest for one in found)
-    }
     sets: dict[tuple[str, str], tuple[Sets, int, str]] = {}
-    for studied in circuits_of(found, tasks, study.settings):
+    for studied in circuits_of(found, study.tasks, config):
         key = (studied.model, next(iter(studied.found.values())).task_digest)
         if key in left:
             continue
@@ -64,7 +63,7 @@ def circuit_sets(run: Run, study: Study) -> dict[tuple[str, str], tuple[Sets, in
     return sets
 
 
-def effects(found: Sequence[Condition], tasks: Mapping[str, Mapping[str, Any]]) -> "pd.DataFrame":
+def effects(found: Sequence[Condition], tasks: Mapping[str, Task]) -> "pd.DataFrame":
     """Return every patch as one row: the long table from which all else can be made again.
 
     Columns: model, family, condition, draw, item, corrupt_item, unit, corruption, direction,
@@ -94,7 +93,7 @@ def effects(found: Sequence[Condition], tasks: Mapping[str, Mapping[str, Any]]) 
                 pd.DataFrame(
                     {
                         "model": one.model,
-                        "family": family_of(tasks[one.task_digest]["name"]),
+                        "family": family_of(tasks[one.task_digest].name),
                         "condition": one.label,
                         "draw": np.array(one.draws)[index[0]],
                         "item": pairs[index[1], 0],

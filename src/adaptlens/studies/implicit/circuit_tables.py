@@ -318,7 +318,7 @@ class CircuitTables:
         judged = shift_claims.no_shift(
             self.of.conditions["zero-shot"],
             adapted,
-            margin=self.of.settings["circuits"]["margin"],
+            margin=self.of.config.circuits["margin"],
             reasons=self.of.reasons,
             factor=6,
             seed=self.of.seed,
@@ -367,7 +367,7 @@ class CircuitTables:
                 self.of.conditions["zero-shot"],
                 self.of.conditions[icl],
                 self.of.conditions[tuned],
-                margin=self.of.settings["circuits"]["margin"],
+                margin=self.of.config.circuits["margin"],
                 controls=beyond,
                 reasons=self.of.reasons,
                 factor=6,

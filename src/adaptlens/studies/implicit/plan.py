@@ -2,48 +2,48 @@
 
 Carries out Yin et al. (arXiv 2410.04691) on any model, with balanced items, a plain condition, and
 tests. `plan` lays out the cells, `plan_ablations` those that test the circuits found, and
-`implicit_tables.analyse` reads them.
+`analyse` reads them.
 """
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptlens import tasks
 from adaptlens.canonical import tagged_json
-from adaptlens.cells import Cell, Component, Study, cut, resolve, task_digest
+from adaptlens.cells import Study, task_digest
 from adaptlens.circuits import export
 from adaptlens.circuits.profiles import Circuit
 from adaptlens.engines import Reporter
 from adaptlens.errors import UserError
-from adaptlens.models import identity
 from adaptlens.prompts import controls
 from adaptlens.store import Run, make_folder, write_atomically
-from adaptlens.studies.driver import carry_out
+from adaptlens.studies.driver import Silent, Studied, carry_out, write_tables
 from adaptlens.studies.implicit.analyse import analyse
 from adaptlens.studies.implicit.circuit_sets import circuit_sets
 from adaptlens.studies.implicit.config import ImplicitConfig, implicit_config
 from adaptlens.studies.least import TWO, check_pairs
-from adaptlens.studies.running import (
-    Silent,
-    Studied,
+from adaptlens.studies.progress import progress
+from adaptlens.studies.wanted import (
+    Measurement,
+    Wanted,
     load_task,
-    progress,
-    shown_names,
-    write_tables,
+    models_of,
+    study_of,
+    those_taken,
 )
 from adaptlens.tasks import shortcuts
-from adaptlens.types import Task
+from adaptlens.types import NO_DRAWS, Task
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from adaptlens.report.study_page import StudyReport
 
-BEHAVIOUR: tuple[str, dict[str, Any]] = ("behaviour", {})
+BEHAVIOUR: Measurement = ("behaviour", {})
 ALL = "all"
 LEAST_STEPS = 20
 ANNOTATIONS = ("induction", "label_attention", "query_attention", "sink", "function_vector")
@@ -61,16 +61,6 @@ class Implicit(Studied):
         return self.report.tables["curves"]
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """An adaptation to a task, and what is measured."""
-
-    task: Task
-    name: str
-    arguments: dict[str, Any]
-    measurements: Sequence[tuple[str, dict[str, Any]]]
-
-
 def plan(config: ImplicitConfig) -> Study:
     """Return every cell the study needs to begin with, each with all its draws.
 
@@ -84,7 +74,8 @@ def plan(config: ImplicitConfig) -> Study:
         wanted += _circuits(config, "circuits", _circuit_arguments(config))
     untuned = "behaviour" in config.parts and config.tuning and not config.sizes
     notes = (UNTUNED,) if untuned and config.families else ()
-    return replace(_study(config, wanted, config.models), notes=notes)
+    models = models_of(config.models, config).values()
+    return study_of("implicit", config, ((model, wanted) for model in models), notes)
 
 
 def plan_ablations(config: ImplicitConfig, run: Run, study: Study) -> Study:
@@ -92,45 +83,26 @@ def plan_ablations(config: ImplicitConfig, run: Run, study: Study) -> Study:
 
     A circuit is found on the first half of the pairs, and tested on the other half.
     """
-    found = circuit_sets(run, study)
+    found = circuit_sets(run, study, config)
     given = {k: v for k, v in _circuit_arguments(config).items() if k in ("items", "place", "seed")}
     asked = [
         one
         for one in _circuits(config, "ablated", given)
         if one.arguments.get("change", controls.NONE) == controls.NONE
     ]
-    cells, by_digest = list(study.cells), dict(study.tasks)
-    for model in config.models:
-        wanted = []
-        for one in asked:
-            key = (shown_names(config.models)[model], task_digest(one.task))
-            if key in found:
-                sets, first, corruption = found[key]
+    digests = [task_digest(one.task) for one in asked]
+    wanted = []
+    for model in models_of(config.models, config).values():
+        for one, digest in zip(asked, digests, strict=True):
+            if (model.name, digest) in found:
+                sets, first, corruption = found[model.name, digest]
                 (_, own), *_ = one.measurements
-                label = _resolved(one, config)[1].label
                 least = min(int(n.split(":")[2]) for n, _ in sets)
-                tested = tuple((n, u) for n, u in sets if _is_tested_in(n, label, least))
+                tested = tuple((n, u) for n, u in sets if _is_tested_in(n, one.label, least))
                 more = {**own, "sets": tested, "first": first, "corruption": corruption}
-                wanted.append(replace(one, measurements=(("ablated", more),)))
-        added = _study(config, wanted, [model])
-        cells += added.cells
-        by_digest.update(added.tasks)
-    return replace(study, cells=tuple(cells), tasks=by_digest)
-
-
-def _study(config: ImplicitConfig, wanted: Sequence[Wanted], models: Sequence[str]) -> Study:
-    digests = {id(one.task): task_digest(one.task) for one in wanted}
-    shown = shown_names(config.models)
-    cells: list[Cell] = []
-    for name in models:
-        model = identity.identify(
-            name, dtype=config.dtype, chat=config.chat, quantize=config.quantize
-        )
-        model["name"] = shown[name]
-        for one in wanted:
-            cells += _cells(one, model, digests[id(one.task)], config)
-    by_digest = {digests[id(one.task)]: one.task for one in wanted}
-    return Study("implicit", asdict(config), tuple(cells), by_digest)
+                wanted.append((model, [replace(one, measurements=(("ablated", more),))]))
+    added = study_of("implicit", config, wanted)
+    return replace(study, cells=(*study.cells, *added.cells), tasks={**study.tasks, **added.tasks})
 
 
 def made(config: ImplicitConfig, family: str, kind: str, *, everywhere: bool = False) -> Task:
@@ -160,34 +132,34 @@ def made(config: ImplicitConfig, family: str, kind: str, *, everywhere: bool = F
 
 def _behaviour(config: ImplicitConfig) -> Iterator[Wanted]:
     """Yield what is learnt from either kind, at every number of shots and every size."""
-    measured = (BEHAVIOUR,)
+    want, measured = partial(_want, config), (BEHAVIOUR,)
     most = max(config.sizes, default=0)
     for family in config.families:
         for kind in shortcuts.KINDS:
             task = made(config, family, kind)
             if kind == shortcuts.PATTERN:
-                yield Wanted(task, "zero_shot", {}, measured)
+                yield want(task, "zero_shot", measured)
             for shots in config.shots:
                 if shots:
-                    yield Wanted(task, "icl", {"examples": shots}, measured)
+                    yield want(task, "icl", measured, examples=shots)
             for name in config.tuning:
                 for size in config.sizes:
-                    yield Wanted(task, name, {"examples": size}, measured)
+                    yield want(task, name, measured, examples=size)
     if len(config.families) < 2 or not (config.mixed or config.transfer):
         return
     anchor = made(config, shortcuts.MIXED, shortcuts.PATTERN, everywhere=True)
-    yield Wanted(anchor, "zero_shot", {}, measured)
+    yield want(anchor, "zero_shot", measured)
     for kind in shortcuts.KINDS if config.mixed else ():
         task = made(config, shortcuts.MIXED, kind, everywhere=True)
         for name in config.tuning if most else ():
-            yield Wanted(task, name, {"examples": most}, measured)
+            yield want(task, name, measured, examples=most)
     for family in config.families if config.transfer else ():
         task = made(config, family, shortcuts.PATTERN, everywhere=True)
         shots = max((k for k in config.shots if k <= 16), default=0)
         if shots:
-            yield Wanted(task, "icl", {"examples": shots}, measured)
+            yield want(task, "icl", measured, examples=shots)
         for name in config.tuning[:1] if most else ():
-            yield Wanted(task, name, {"examples": most}, measured)
+            yield want(task, name, measured, examples=most)
 
 
 def _circuit_arguments(config: ImplicitConfig) -> dict[str, Any]:
@@ -205,8 +177,8 @@ def _circuits(
     config: ImplicitConfig, measurement: str, arguments: dict[str, Any]
 ) -> Iterator[Wanted]:
     """Yield the conditions whose circuits are compared, controls included."""
-    shots = {"examples": config.circuits["shots"]}
-    size = {"examples": config.circuits["size"]}
+    want = partial(_want, config)
+    shots, size = config.circuits["shots"], config.circuits["size"]
     other = tasks.load(UNRELATED, seed=config.seed).train
     for task in _studied(config):
         given = {**arguments, "group": _group(task)}
@@ -222,13 +194,13 @@ def _circuits(
         firsts: dict[str, Any] = {k: given[k][:1] for k in ("corruptions", "methods") if k in given}
         compared = [(measurement, {**given, **firsts}), *measured[1:]]
         filled = replace(task, unrelated=other)
-        yield Wanted(filled, "zero_shot", {}, measured)
-        yield Wanted(filled, "icl", shots, measured)
+        yield want(filled, "zero_shot", measured)
+        yield want(filled, "icl", measured, examples=shots)
         for change in (controls.SHUFFLED, controls.NEUTRAL):
-            yield Wanted(filled, "icl", {**shots, "change": change}, compared)
+            yield want(filled, "icl", compared, examples=shots, change=change)
         for way in dict.fromkeys((*config.tuning, "sl")) if not config.quick else ("it",):
-            yield Wanted(filled, way, size, measured)
-        yield Wanted(filled, "it", {**size, "change": controls.SHUFFLED}, compared)
+            yield want(filled, way, measured, examples=size)
+        yield want(filled, "it", compared, examples=size, change=controls.SHUFFLED)
 
 
 def _studied(config: ImplicitConfig) -> Iterator[Task]:
@@ -262,23 +234,21 @@ def _group(task: Task) -> str:
     return shortcuts.PATTERN if any(e.group == shortcuts.PATTERN for e in task.test) else ""
 
 
-def _cells(one: Wanted, model: dict[str, Any], digest: str, config: ImplicitConfig) -> list[Cell]:
-    described = {
-        "name": one.task.name,
-        "digest": digest,
-        "kind": one.task.kind,
-        "queries": len(one.task.test),
-        "seed": config.seed,
-    }
-    component, adaptation = _resolved(one, config)
-    measured = tuple(resolve("measurement", name, **given)[0] for name, given in one.measurements)
-    draws = (-1,) if one.name == "zero_shot" else tuple(range(config.draws))
-    cell = Cell(model, described, component, adaptation.label, measured, draws, config.seed)
-    return cut(cell, adaptation.draws_per_cell)
-
-
-def _resolved(one: Wanted, config: ImplicitConfig) -> tuple[Component, Any]:
-    return resolve("adaptation", one.name, **one.arguments, **_common(one, config))
+def _want(
+    config: ImplicitConfig,
+    task: Task,
+    name: str,
+    measured: Sequence[Measurement],
+    **own: Any,
+) -> Wanted:
+    """Return a condition with the arguments that all of an adaptation share."""
+    tune: dict[str, Any] = {k: v for k, v in config.tune.items() if v is not None}
+    passes = math.ceil(config.passes * own.get("examples", 0) / int(tune.get("batch", 32)))
+    shared = {"selection": config.selection, "seed": config.seed,
+              "on_overflow": config.on_overflow, "steps": max(LEAST_STEPS, passes)}  # fmt: skip
+    arguments = {**those_taken(name, {**shared, **tune}), **own}
+    draws = tuple(range(config.draws)) if "examples" in own else NO_DRAWS
+    return Wanted(task, name, arguments, draws, measured)
 
 
 def _is_tested_in(name: str, label: str, least: int) -> bool:
@@ -289,22 +259,6 @@ def _is_tested_in(name: str, label: str, least: int) -> bool:
     """
     kind, source, size, *_ = name.split(":")
     return source == label or (kind != "without" and int(size) == least)
-
-
-def _common(one: Wanted, config: ImplicitConfig) -> dict[str, Any]:
-    """Return the arguments that all conditions of an adaptation share."""
-    if one.name == "zero_shot":
-        return {}
-    drawn = {"selection": config.selection, "seed": config.seed}
-    if one.name == "icl":
-        return {**drawn, "on_overflow": config.on_overflow}
-    tune: dict[str, Any] = {k: v for k, v in config.tune.items() if v is not None}
-    batch = int(tune.get("batch", 32))
-    passes = math.ceil(config.passes * one.arguments["examples"] / batch)
-    tune.setdefault("steps", max(LEAST_STEPS, passes))
-    if one.name == "full":
-        tune = {k: v for k, v in tune.items() if k not in ("rank", "alpha", "targets", "dropout")}
-    return {**drawn, **tune}
 
 
 def planned_work(study: Study, out: str | Path | None) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from adaptlens.stats import layered
+from adaptlens.types import NO_DRAWS
 
 ROUNDING = 1e-12
 """Differences of shares above minus this much are not below 0."""
@@ -22,14 +23,14 @@ class Answered:
     @property
     def drawn(self) -> bool:
         """Whether another draw would have given other values."""
-        return self.draws != (-1,)
+        return self.draws != NO_DRAWS
 
 
 def difference(left: Answered, right: Answered) -> layered.Mean:
     """Return the mean difference over paired draws and items."""
     x, y, draws = paired(left, right)
     num = min(x.shape[1], y.shape[1])
-    return layered.mean(x[:, :num] - y[:, :num], drawn=draws != (-1,), flips=layered.FLIPS)
+    return layered.mean(x[:, :num] - y[:, :num], drawn=draws != NO_DRAWS, flips=layered.FLIPS)
 
 
 def paired(left: Answered, right: Answered) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:

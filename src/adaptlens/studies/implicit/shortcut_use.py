@@ -23,6 +23,7 @@ from adaptlens.studies.implicit.samples_needed import (
     samples_needed,
 )
 from adaptlens.tasks.shortcuts import BROKEN, KINDS, MIXED, PATTERN
+from adaptlens.types import Task
 
 Rows = list[dict[str, Any]]
 
@@ -344,14 +345,12 @@ def _needed(
     }
 
 
-def behaved(
-    found: Sequence[Condition], tasks: Mapping[str, Mapping[str, Any]], seed: int
-) -> list[Behaved]:
+def behaved(found: Sequence[Condition], tasks: Mapping[str, Task], seed: int) -> list[Behaved]:
     """Return the behaviour of each model on each family, of tasks read on their own family.
 
     Args:
         found: the run's conditions.
-        tasks: digest -> the task as stored.
+        tasks: digest -> the task.
         seed: of resampling.
     """
     tests: dict[tuple[str, str], dict[tuple[str, str, int, str], Answered]] = {}
@@ -361,11 +360,11 @@ def behaved(
         if not is_own or not _is_counted(one):
             continue
         task = tasks[one.task_digest]
-        for split, prefix, into in (
-            ("test", "", tests), ("validation", "validation_", validations),
+        for items, prefix, into in (
+            (task.test, "", tests), (task.validation, "validation_", validations),
         ):  # fmt: skip
             right = one.arrays[f"behaviour.{prefix}exact"]
-            groups = np.array([example["group"] for example in task[split]])
+            groups = np.array([example.group for example in items])
             for kind in KINDS:
                 key = (learnt, one.adaptation, one.examples, kind)
                 if (groups == kind).any():
@@ -379,7 +378,7 @@ def behaved(
 
 
 def elsewhere(
-    found: Sequence[Condition], tasks: Mapping[str, Mapping[str, Any]], seed: int
+    found: Sequence[Condition], tasks: Mapping[str, Task], seed: int
 ) -> tuple[Rows, Rows, dict[str, list[Statement]]]:
     """Return rows of `curves` of what was learnt from all families, of `transfer`, and claims.
 
@@ -393,7 +392,7 @@ def elsewhere(
         family, learnt, is_own = _named(one.task)
         if is_own or not _is_counted(one):
             continue
-        groups = np.array([example["group"] for example in tasks[one.task_digest]["test"]])
+        groups = np.array([example.group for example in tasks[one.task_digest].test])
         right = one.arrays["behaviour.exact"].astype(float)
         for group in dict.fromkeys(groups.tolist()):
             values = Answered(right[:, groups == group], one.draws)

@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from adaptlens import columns
-from adaptlens.conditions import Condition, conditions
-from adaptlens.config.reading import reanalysed
-from adaptlens.errors import UserError
+from adaptlens.conditions import Condition
 from adaptlens.formatting import counted
 from adaptlens.store import Run
-from adaptlens.studies.limits.config import LIMITS
-from adaptlens.studies.running import STUDY_FILE, cell_rows, made_with, task_notes, unfinished
+from adaptlens.studies.limits.config import LimitsConfig
+from adaptlens.studies.stored import Stored, read, task_notes
+from adaptlens.types import Task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +29,7 @@ SHOWN_PROMPTS = 12
 
 def scores(
     found: Sequence[Condition],
-    tasks: Mapping[str, Mapping[str, Any]],
+    tasks: Mapping[str, Task],
     about: Mapping[str, Any],
     seed: int,
 ) -> "pd.DataFrame":
@@ -41,13 +40,13 @@ def scores(
 
     Args:
         found: the run's conditions.
-        tasks: digest -> the mixture as stored.
+        tasks: digest -> the mixture.
         about: models, clusters and mixtures, as `limits.about` wrote them.
         seed: of the halves.
     """
     rows: Rows = []
     for one in found:
-        groups = np.array([example["group"] for example in tasks[one.task_digest]["test"]])
+        groups = np.array([example.group for example in tasks[one.task_digest].test])
         halves = _halves(groups, seed)
         for prefix, system, variation in _readings(one):
             for task in dict.fromkeys(groups.tolist()):
@@ -153,27 +152,13 @@ def analyse(run: Run, overrides: Sequence[str] = ()) -> "LimitsReport":
     """
     from adaptlens.studies.limits.page import LimitsReport
 
-    study, about = run.read_json(STUDY_FILE), run.read_json(ABOUT_FILE)
-    if study is None or study["name"] != "limits" or about is None:
-        raise UserError(
-            f"run '{run.folder}' holds no study of limits; run `adaptlens study limits --out "
-            f"{run.folder}` first."
-        )
-    config = reanalysed(LIMITS, study["settings"], overrides)
-    settings = {**study["settings"], "claims": dict(config.claims)}
-    found = conditions(run, study["cells"])
-    if not found:
-        raise UserError(
-            f"no cell of run '{run.folder}' is done yet; the command that made it finishes them."
-        )
-    tasks = {
-        digest: run.need_json(f"tasks/{digest[:20]}.json")
-        for digest in dict.fromkeys(one.task_digest for one in found)
-    }
+    study: Stored[LimitsConfig] = read(run, "limits", overrides)
+    found, tasks, config = study.found, study.tasks, study.config
+    about = run.need_json(ABOUT_FILE)
     table = scores(found, tasks, about, config.seed)
-    tables, judged = tables_of(table, settings["claims"], about["exposed"], config.seed)
-    notes = [*study.get("notes", ()), *unfinished(study["cells"], found)]
-    notes += task_notes(tasks.values())
+    margins: dict[str, Any] = {**config.claims}
+    tables, judged = tables_of(table, margins, about["exposed"], config.seed)
+    notes = [*study.notes, *task_notes(tasks.values())]
     notes += [f"{one.model}: {note}" for one in found for note in one.notes]
     tuned = table[(table.mixture != "") & (table.system != "pipeline")]
     num_tuned = len(tuned.drop_duplicates(["model", "mixture", "seed", "system"]))
@@ -184,10 +169,8 @@ def analyse(run: Run, overrides: Sequence[str] = ()) -> "LimitsReport":
         claims=judged,
         tables=columns.framed("limits", {"scores": table, **tables}),
         prompts=_prompts(found),
-        settings=settings,
-        versions=made_with(found),
-        cells=columns.frame_of(cell_rows(found)),
         notes=list(dict.fromkeys(notes)),
+        **study.about(),
     )
 
 

@@ -1,30 +1,31 @@
 """The study of limits: does tuned performance follow what the base model does in context?
 
 Carries out Bigoulaeva et al. (arXiv 2501.08716) on any list of models: bases x mixtures x seeds are
-tuned, five systems read the same items, and `limits_tables.analyse` says what bounds what.
+tuned, five systems read the same items, and `analyse` says what bounds what.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from adaptlens import tasks, telling
-from adaptlens.cells import Cell, Study, cut, resolve, task_digest
+from adaptlens.cells import Study
 from adaptlens.engines import Reporter
 from adaptlens.errors import UserError, unknown
-from adaptlens.models import identity, shape
+from adaptlens.models import shape
 from adaptlens.prompts.variations import READ, VARIATIONS, source
 from adaptlens.store import Run
-from adaptlens.studies.driver import carry_out
+from adaptlens.studies.driver import Silent, Studied, carry_out, write_tables
 from adaptlens.studies.least import check_items
 from adaptlens.studies.limits.analyse import ABOUT_FILE, analyse
 from adaptlens.studies.limits.config import LADDER, LimitsConfig, limits_config
-from adaptlens.studies.running import Silent, Studied, progress, shown_names, write_tables
+from adaptlens.studies.progress import progress
+from adaptlens.studies.wanted import Measurement, Wanted, models_of, shown_names, study_of
 from adaptlens.tasks import microworld, mixtures
-from adaptlens.types import Task
+from adaptlens.types import NO_DRAWS, Task
 from adaptlens.zoo.recipes import LADDER as LADDER_MODELS
 
 if TYPE_CHECKING:
@@ -51,18 +52,7 @@ class Limits(Studied):
         return self.report.tables["scores"]
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """An adaptation to a mixture, its draws, and the variations it is read in."""
-
-    task: Task
-    name: str
-    arguments: dict[str, Any]
-    draws: tuple[int, ...]
-    variations: tuple[str, ...] = ("",)
-
-
-def models_of(config: LimitsConfig) -> list[str]:
+def names_of(config: LimitsConfig) -> list[str]:
     """Return the names of the base models, "ladder" written out."""
     found: list[str] = []
     for name in config.models:
@@ -124,19 +114,8 @@ def plan(config: LimitsConfig) -> Study:
     members = members_of(config)
     _check_members(config, members)
     wanted = [*_wanted(config, members)]
-    digests = {id(one.task): task_digest(one.task) for one in wanted}
-    models = models_of(config)
-    shown = shown_names(models)
-    cells: list[Cell] = []
-    for name in models:
-        model = identity.identify(
-            name, dtype=config.dtype, chat=config.chat, quantize=config.quantize
-        )
-        model["name"] = shown[name]
-        for one in wanted:
-            cells += _cells(one, model, digests[id(one.task)], config)
-    by_digest = {digests[id(one.task)]: one.task for one in wanted}
-    return Study("limits", asdict(config), tuple(cells), by_digest)
+    models = models_of(names_of(config), config)
+    return study_of("limits", config, ((model, wanted) for model in models.values()))
 
 
 def _check_members(config: LimitsConfig, members: Sequence[Task]) -> None:
@@ -162,11 +141,17 @@ def _wanted(config: LimitsConfig, members: Sequence[Task]) -> Iterator[Wanted]:
     built = {name: mixture_of(config, members, name) for name in config.mixtures}
     default = built["default"]
     clusters = {"clusters": mixtures.clusters_of(members), "seed": config.seed}
+
+    def measured(*variations: str) -> tuple[Measurement, ...]:
+        given = {"variations": variations, "semantic": config.encoder,
+                 "pipeline": "pipeline" in config.systems}  # fmt: skip
+        return (("systems", given),)
+
     if "base" in config.systems:
-        yield Wanted(default, "base", {}, (-1,))
+        yield Wanted(default, "base", {}, NO_DRAWS, measured(""))
     drawn = tuple(range(config.gold_draws))
     gold = {"examples": config.shots, **clusters}
-    yield Wanted(default, "gold", gold, drawn, _read(config, "gold"))
+    yield Wanted(default, "gold", gold, drawn, measured(*_read(config, "gold")))
     steps = config.tune.get("steps")
     rate = config.tune.get("rate")
     tune: dict[str, Any] = {
@@ -185,7 +170,7 @@ def _wanted(config: LimitsConfig, members: Sequence[Task]) -> Iterator[Wanted]:
         draws = tuple(range(config.draws if main else config.ablation_draws))
         for system in tuned if main else config.ablation_systems:
             varied = _read(config, system) if main else ("",)
-            yield Wanted(mixture, f"{system}_tuned", tune, draws, varied)
+            yield Wanted(mixture, f"{system}_tuned", tune, draws, measured(*varied))
 
 
 def _read(config: LimitsConfig, system: str) -> tuple[str, ...]:
@@ -198,30 +183,10 @@ def _read(config: LimitsConfig, system: str) -> tuple[str, ...]:
     return ("", *(v for v in config.variations if v in READ[system]))
 
 
-def _cells(one: Wanted, model: dict[str, Any], digest: str, config: LimitsConfig) -> list[Cell]:
-    described = {
-        "name": one.task.name,
-        "digest": digest,
-        "kind": one.task.kind,
-        "queries": len(one.task.test),
-        "seed": config.seed,
-    }
-    component, adaptation = resolve("adaptation", one.name, **one.arguments)
-    measured, _ = resolve(
-        "measurement",
-        "systems",
-        variations=one.variations,
-        semantic=config.encoder,
-        pipeline="pipeline" in config.systems,
-    )
-    cell = Cell(model, described, component, adaptation.label, (measured,), one.draws, config.seed)
-    return cut(cell, adaptation.draws_per_cell)
-
-
 def about(config: LimitsConfig) -> dict[str, Any]:
     """Return what the analysis has to know of models, tasks and mixtures, as JSON."""
     members = members_of(config)
-    models = models_of(config)
+    models = names_of(config)
     shown = shown_names(models)
     of_models = {shown[name]: shape.described(name) for name in models}
     varies = len({one["exposure"] for one in of_models.values()} - {""}) > 1
@@ -241,7 +206,7 @@ def planned_work(study: Study, out: str | Path | None) -> list[dict[str, Any]]:
     return [
         {
             **one.named,
-            "queries": one.cells[0].task["queries"],
+            "queries": one.cells[0].task.queries,
             "tuned_models": one.draws if one.cells[0].adaptation.name.endswith("_tuned") else 0,
             **one.counted,
         }
@@ -279,7 +244,7 @@ def run_study(config: LimitsConfig, *, out: str | Path | None, reporter: Reporte
         out,
         config,
         reporter,
-        models_of(config),
+        names_of(config),
         write_report,
         beside={ABOUT_FILE: about(config)},
     )

@@ -19,11 +19,14 @@ from adaptlens.studies.compare import plan
 from adaptlens.studies.compare.config import compare_config
 from adaptlens.studies.convergence import plan as convergence
 from adaptlens.studies.convergence.config import convergence_config
+from adaptlens.studies.driver import Silent
 from adaptlens.studies.implicit import plan as implicit
 from adaptlens.studies.implicit.config import implicit_config
 from adaptlens.studies.limits import plan as limits
 from adaptlens.studies.limits.config import limits_config
-from adaptlens.studies.running import Silent, default_folder, task_notes
+from adaptlens.studies.progress import default_folder
+from adaptlens.studies.stored import task_notes
+from adaptlens.types import ModelSpec, Task, TaskSpec
 
 ROWS = [{"text": f"{i} the {'put' if i % 2 else 'at'}", "label": f"{i % 2}"} for i in range(80)]
 NAMES = st.lists(st.text("abcdefgh", min_size=1, max_size=90), min_size=1, max_size=12, unique=True)
@@ -40,7 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def study_of(models, tasks, name: str = "compare") -> Study:
     cells = tuple(
-        Cell({"name": model}, {"name": task}, Component("icl", {}), "icl-4", (), (0,), 0)
+        Cell(ModelSpec(model), TaskSpec(task), Component("icl", {}), "icl-4", (), (0,), 0)
         for model in models
         for task in tasks
     )
@@ -83,7 +86,7 @@ def test_other_models_or_tasks_have_another_folder(these, those, tasks):
 
 def test_all_families_of_patterns_have_a_folder_that_can_be_made():
     study = implicit.plan(implicit_config(models=["reference-math"], quick=True))
-    assert len({cell.task["name"] for cell in study.cells}) > 3
+    assert len({cell.task.name for cell in study.cells}) > 3
     assert default_folder(study).name.startswith("implicit-reference-math-")
     assert len(default_folder(study).name) < 80
 
@@ -133,9 +136,10 @@ def test_a_study_gives_its_claims_and_its_own_table(tmp_path):
 
 def test_a_note_of_several_tasks_is_said_once():
     tasks = [
-        {"name": "a", "notes": ["Drawn with seed 0.", "3 items left out."]},
-        {"name": "b", "notes": ["Drawn with seed 0."]},
-        {"name": "c", "notes": []},
-        {"name": "a", "notes": ["Drawn with seed 0."]},
+        ("a", ("Drawn with seed 0.", "3 items left out.")),
+        ("b", ("Drawn with seed 0.",)),
+        ("c", ()),
+        ("a", ("Drawn with seed 0.",)),
     ]
+    tasks = [Task(name, "choice", (), (), (), notes=notes) for name, notes in tasks]
     assert task_notes(tasks) == ["a, b: Drawn with seed 0.", "a: 3 items left out."]

@@ -1,0 +1,127 @@
+"""What a run holds of a study, read back as the types it went in as; every analysis begins here."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from adaptlens import columns, registry
+from adaptlens.cells import STUDY_FILE, read_tasks
+from adaptlens.conditions import Condition, conditions
+from adaptlens.config.reading import reanalysed
+from adaptlens.errors import UserError
+from adaptlens.store import Run, versions
+from adaptlens.types import NO_DRAWS, Task
+
+if TYPE_CHECKING:
+    pass
+
+Config = TypeVar("Config")
+
+
+@dataclass(frozen=True)
+class Stored(Generic[Config]):
+    """A study as far as its run has it.
+
+    Attributes:
+        config: the settings, those of the analysis as they were asked for.
+        settings: the same as the run holds them, for the page.
+        found: the conditions of which anything is done.
+        tasks: theirs, by digest.
+        notes: what a reader has to know: the plan's notes, and that the run is not complete.
+    """
+
+    config: Config
+    settings: Mapping[str, Any]
+    found: Sequence[Condition]
+    tasks: Mapping[str, Task]
+    notes: Sequence[str]
+
+    def by_task(self) -> dict[tuple[str, str, str], list[Condition]]:
+        """Return the conditions of each model and task: (model, task's name, its digest)."""
+        groups: dict[tuple[str, str, str], list[Condition]] = {}
+        for one in self.found:
+            groups.setdefault((one.model, one.task, one.task_digest), []).append(one)
+        return groups
+
+    def about(self) -> dict[str, Any]:
+        """Return what the page of every study shows: settings, versions and cells."""
+        return {
+            "settings": self.settings,
+            "versions": versions.together(v for one in self.found for v in one.versions),
+            "cells": columns.frame_of(cell_rows(self.found)),
+        }
+
+
+def read(run: Run, name: str, overrides: Sequence[str] = ()) -> Stored[Any]:
+    """Return what a run holds of a study.
+
+    Args:
+        run: the run.
+        name: of the study.
+        overrides: "path=value" for the settings of its analysis.
+
+    Raises:
+        UserError: the run holds no such study, none of its cells is done, or an override would
+            change what was measured.
+    """
+    study = run.read_json(STUDY_FILE)
+    if study is None or study["name"] != name:
+        command = name if name == "compare" else f"study {name}"
+        raise UserError(
+            f"run '{run.folder}' holds no {name} study; run `adaptlens {command} --out "
+            f"{run.folder}` first."
+        )
+    schema = registry.resolve("settings", name)
+    config = reanalysed(schema, study["settings"], overrides)
+    found = conditions(run, study["cells"])
+    if not found:
+        raise UserError(
+            f"no cell of run '{run.folder}' is done yet; the command that made it finishes them."
+        )
+    return Stored(
+        config,
+        {**study["settings"], **{one: getattr(config, one) for one in schema.analysis}},
+        found,
+        read_tasks(run, (one.task_digest for one in found)),
+        [*study.get("notes", ()), *unfinished(study["cells"], found)],
+    )
+
+
+def task_notes(tasks: Iterable[Task]) -> list[str]:
+    """Return the notes of tasks, each once, after the names of those that say it."""
+    said: dict[str, list[str]] = {}
+    for task in tasks:
+        for note in task.notes:
+            said.setdefault(note, []).append(task.name)
+    return [f"{', '.join(dict.fromkeys(names))}: {note}" for note, names in said.items()]
+
+
+def unfinished(specs: Sequence[Mapping[str, Any]], found: Sequence[Condition]) -> list[str]:
+    """Return a sentence when the run is not complete."""
+    wanted = sum(len(spec["draws"]) for spec in specs)
+    done = sum(len(one.draws) for one in found)
+    if done >= wanted:
+        return []
+    return [
+        f"{done} of {wanted} draws of all conditions are done; these results are partial, and the "
+        "command that made the run finishes it"
+    ]
+
+
+def cell_rows(found: Sequence[Condition]) -> list[dict[str, Any]]:
+    """Return one row per cell: what it is of, and its draws."""
+    return [
+        {
+            "cell": cell,
+            "model": one.model,
+            "task": one.task,
+            "condition": one.label,
+            "draws": ", ".join(
+                str(draw)
+                for draw, owner in zip(one.draws, one.cells, strict=True)
+                if owner == cell and draw not in NO_DRAWS
+            ),
+        }
+        for one in found
+        for cell in dict.fromkeys(one.cells)
+    ]
