@@ -1,5 +1,6 @@
 """A study's cells: identity, what is still missing, and the order they run in."""
 
+import json
 from dataclasses import replace
 
 from hypothesis import given
@@ -69,3 +70,17 @@ def test_a_tasks_digest_follows_its_content_and_not_its_description():
     assert task_digest(task) == task_digest(replace(task, description="other", notes=("n",)))
     assert task_digest(task) != task_digest(replace(task, instruction="Say it."))
     assert task_digest(task) != task_digest(replace(task, choices=("B", "A")))
+
+
+def test_a_cell_read_back_from_json_is_the_cell():
+    lists = replace(cell(rate=(0.1, 0.2)), model=ModelSpec("m", "d", "bfloat16", True, "4bit"))
+    for one in (cell(), lists):
+        spec = json.loads(json.dumps(one.spec()))
+        assert Cell.of(spec) == one
+        assert cell_id(Cell.of(spec).spec()) == cell_id(one.spec())
+
+
+def test_what_a_model_has_not_is_not_in_its_cells_name():
+    plain = {"name": "m", "digest": "d", "dtype": "float32", "chat": False}
+    assert ModelSpec("m", "d").stored() == plain
+    assert ModelSpec("m", "d", clock="2000-01-01").stored() == {**plain, "clock": "2000-01-01"}

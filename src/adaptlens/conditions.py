@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from adaptlens.cells import group
+from adaptlens.measure import arrays as stored
 from adaptlens.measure import axes
+from adaptlens.prompts.controls import NONE
 from adaptlens.store import Record, Run
 from adaptlens.types import NO_DRAWS
 
@@ -58,6 +60,10 @@ class Joined(Mapping[str, np.ndarray]):
     def __iter__(self) -> Iterator[str]:
         return iter(self._rows[0][0].arrays)
 
+    def __contains__(self, name: object) -> bool:
+        """Say whether an array is there, without reading it."""
+        return name in set(self)
+
     def __len__(self) -> int:
         return len(self._rows[0][0].arrays)
 
@@ -100,6 +106,62 @@ class Condition:
     def examples(self) -> int:
         """How many demonstrations or training examples each draw has."""
         return int(self.arguments.get("examples", 0))
+
+    @property
+    def change(self) -> str:
+        """What a control changed of the examples, "" where the condition is no control."""
+        change = str(self.arguments.get("change", NONE))
+        return "" if change == NONE else change
+
+    @property
+    def wording(self) -> str:
+        """The name of the better prompt that zero-shot was asked by, "" for the plain one."""
+        return str(self.arguments.get("wording", ""))
+
+    @property
+    def behaviour(self) -> stored.Answers:
+        """What was answered."""
+        return stored.Answers(self.arrays)
+
+    @property
+    def hidden(self) -> stored.States:
+        """The hidden states."""
+        return stored.States(self.arrays)
+
+    @property
+    def circuits(self) -> stored.Patches:
+        """What patching units did."""
+        return stored.Patches(self.arrays)
+
+    @property
+    def ablated(self) -> stored.Ablations:
+        """What taking sets of units out did."""
+        return stored.Ablations(self.arrays)
+
+    @property
+    def heads(self) -> stored.HeadScores:
+        """What attention heads are known by."""
+        return stored.HeadScores(self.arrays)
+
+    @property
+    def edges(self) -> stored.EdgeChanges:
+        """What units hand to each other."""
+        return stored.EdgeChanges(self.arrays)
+
+    @property
+    def resemblance(self) -> stored.Likenesses:
+        """How alike queries and demonstrations are."""
+        return stored.Likenesses(self.arrays)
+
+    @property
+    def costs(self) -> stored.Costs:
+        """What a query costs."""
+        return stored.Costs(self.arrays)
+
+    @property
+    def systems(self) -> stored.SystemAnswers:
+        """How systems did, reading by reading."""
+        return stored.SystemAnswers(self.arrays)
 
 
 def conditions(run: Run, specs: Sequence[Mapping[str, Any]]) -> list[Condition]:

@@ -12,6 +12,7 @@ import implicit_samples
 import limits_samples
 import report_samples
 from adaptlens import columns
+from adaptlens.measure.arrays import Ablations
 from adaptlens.report import tables as made
 from adaptlens.report.tables import Table
 from adaptlens.report.theme import METRICS
@@ -126,7 +127,7 @@ def test_what_circuits_do_alone_by_hand():
     for name, value in (("clean", 3.0), ("corrupt", -1.0)):
         arrays[f"ablated.{name}"] = np.zeros((1, 2, len(PATCHED)))
         arrays[f"ablated.{name}"][..., place] = value
-    one = SimpleNamespace(arrays=arrays, texts={"sets": names}, draws=(-1,))
+    one = SimpleNamespace(ablated=Ablations(arrays), texts={"sets": names}, draws=(-1,))
     of = SimpleNamespace(
         base=("other", "denoise", "logit_difference"), ablated={"icl-2": one}, about={}, seed=0
     )

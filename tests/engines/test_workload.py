@@ -106,7 +106,7 @@ def test_bytes_are_those_on_disk(done, folder):
     study, run = done
     stored = sum(path.stat().st_size for path in run.folder.glob("cells/**/*") if path.is_file())
     planned = sum(
-        workload.of_cell(c, study.tasks[c.task["digest"]], f"{folder}/llama-0").disk_bytes
+        workload.of_cell(c, study.tasks[c.task.digest], f"{folder}/llama-0").disk_bytes
         for c in study.cells
     )
     assert stored / 2 < planned < 2 * stored

@@ -385,7 +385,7 @@ PREFIXED = {
 
 @pytest.mark.parametrize("case", PREFIXED)
 def test_a_prefix_that_cannot_be_used_is_one_line(case, llama):
-    name, *wanted = (text.dataclasses.replace("{llama}", str(llama)) for text in PREFIXED[case])
+    name, *wanted = (text.replace("{llama}", str(llama)) for text in PREFIXED[case])
     with pytest.raises(UserError) as error:
         load(name, device="cpu")
     assert_one_line(error, *wanted)
@@ -552,7 +552,7 @@ def test_a_file_is_not_a_model(llama):
 def test_a_folder_that_is_not_there_is_one_line(name):
     with pytest.raises(UserError) as error:
         load(name)
-    shown = name.dataclasses.replace("\0", "\\x00")
+    shown = name.replace("\0", "\\x00")
     assert_one_line(error, f"'{shown}'", "expected an existing folder", "Hugging Face id")
 
 

@@ -122,8 +122,8 @@ class Judged:
         prices: dict[str, Any] = {**config.prices}
         self.break_even = BreakEven(self.arms, self.verdict, prices)
 
-    def _arrays(self, one: Condition, split: str = "") -> dict[str, np.ndarray]:
-        return self.readings[one.label].arrays(split)
+    def _arrays(self, one: Condition) -> dict[str, np.ndarray]:
+        return self.readings[one.label].arrays()
 
     def _baselines(self) -> dict[str, np.ndarray]:
         """Return what answering without reading, or without changing the text, scores."""

@@ -62,31 +62,28 @@ class Reading:
         self.is_choice = task.kind == "choice"
         self.num_validation = len(task.validation)
 
-    def arrays(self, split: str = "") -> dict[str, np.ndarray]:
-        """Return the arrays of a split ("" for test, or "validation_").
+    def arrays(self, *, validation: bool = False) -> dict[str, np.ndarray]:
+        """Return the arrays of the test or the validation split.
 
         Templates lie in `repeats`, template by template.
         """
-        start, one = f"behaviour.{split}", self.condition
+        one = self.condition
+        stored = one.behaviour.validation if validation else one.behaviour
         found = {}
-        for name in one.arrays:
-            if not name.startswith(start) or (not split and "validation_" in name):
-                continue
-            array = one.arrays[name]
-            short = name.removeprefix(start)
-            if one.templates and axes.by_variant(name):
+        for name, array in stored.items():
+            if one.templates and axes.by_variant(stored.key(name)):
                 array = np.moveaxis(array, 1, 0).reshape(-1, *array.shape[2:])
-            found[short] = array
+            found[name] = array
         return found
 
-    def values(self, metric: str, rule: Rule = "raw", split: str = "") -> np.ndarray:
+    def values(self, metric: str, rule: Rule = "raw", *, validation: bool = False) -> np.ndarray:
         """Return scores from 0 to 1; `metric` is for generation."""
-        arrays = self.arrays(split)
+        arrays = self.arrays(validation=validation)
         if self.is_choice:
             found = accuracy.correct(arrays, rule)
         else:
             found = arrays[metric] / (100 if metric == "chrf" else 1)
-        if split:
+        if validation:
             return found
         return found.reshape(len(self.condition.templates) or 1, -1, found.shape[-1])
 
@@ -107,7 +104,7 @@ class Reading:
         """Return the rule with the best accuracy on the choosing half; the first of equals."""
         half = self.half
         means = {
-            rule: self.values("accuracy", rule, "validation_")[..., :half].mean()
+            rule: self.values("accuracy", rule, validation=True)[..., :half].mean()
             for rule in self.rules()
         }
         return max(means, key=lambda rule: (round(means[rule], 9), -self.rules().index(rule)))
@@ -159,11 +156,15 @@ def _rules(reading: Reading, config: CompareConfig) -> tuple[Rule, ...]:
     return (rule,) * len(draws)
 
 
-def _by_draw(reading: Reading, rules: Sequence[Rule], metric: str, split: str = "") -> np.ndarray:
+def _by_draw(
+    reading: Reading, rules: Sequence[Rule], metric: str, *, validation: bool = False
+) -> np.ndarray:
     """Return scores of a split, each draw by its own rule."""
     if not rules:
-        return reading.values(metric, split=split)
-    by_rule = {rule: reading.values(metric, rule, split) for rule in dict.fromkeys(rules)}
+        return reading.values(metric, validation=validation)
+    by_rule = {
+        rule: reading.values(metric, rule, validation=validation) for rule in dict.fromkeys(rules)
+    }
     rows = [by_rule[rule][..., draw, :] for draw, rule in enumerate(rules)]
     return np.stack(rows, axis=-2)
 
@@ -174,7 +175,7 @@ def _as_measured(reading: Reading, config: CompareConfig, metric: str) -> Arm:
     values = _by_draw(reading, rules, metric)
     held_out = None
     if reading.num_validation >= LEAST_CHOOSING:
-        held_out = _by_draw(reading, rules, metric, "validation_")[:, reading.half :]
+        held_out = _by_draw(reading, rules, metric, validation=True)[:, reading.half :]
     scores = _scores(reading, config, values, held_out, one.templates)
     return Arm(one.label, one, scores, rules)
 
@@ -187,7 +188,7 @@ def _at_best_template(reading: Reading, config: CompareConfig, metric: str) -> A
     """
     one, half = reading.condition, reading.half
     rules = _rules(reading, config)
-    held_out = _by_draw(reading, rules, metric, "validation_")
+    held_out = _by_draw(reading, rules, metric, validation=True)
     read = np.stack([reading.template_of(draw) for draw in one.draws])[:, :half]
     seen = [held_out[:, :half][read == place] for place in range(len(one.templates))]
     best = int(np.argmax([round(own.mean(), 9) if own.size else -1.0 for own in seen]))

@@ -46,14 +46,14 @@ def cost_row(arm: Arm) -> Row:
     numbers = arm.condition.numbers
     row: Row = {name: numbers.get(name, 0.0) for name in COSTS}
     for name in ("query_flops", "query_flops_cached", "query_tokens", "cached_tokens"):
-        if f"cost.{name}" in arm.condition.arrays:
+        if name in arm.condition.costs:
             row[name] = float(by_draw(arm, name).mean())
     return {**row, "trainable": numbers.get("training_trained_parameters", 0.0)}
 
 
 def by_draw(arm: Arm, name: str) -> np.ndarray:
     """Return what a query costs in each draw [draws]: under the arm's template, or over all."""
-    values = np.asarray(arm.condition.arrays[f"cost.{name}"], float)
+    values = np.asarray(arm.condition.costs[name], float)
     if values.ndim == 1:
         return values
     if arm.templates:
@@ -102,8 +102,8 @@ class BreakEven:
                 self.line += "; it is not shown that tuning is as good"
 
     def _measured(self) -> bool:
-        arrays = (self._prompt.condition.arrays, self._tuned.condition.arrays)
-        return bool(self._tuned.condition.runs) and all("cost.query_flops" in a for a in arrays)
+        both = (self._prompt.condition, self._tuned.condition)
+        return bool(self._tuned.condition.runs) and all("query_flops" in one.costs for one in both)
 
     def _in_flops(self) -> list[Row]:
         rows = []

@@ -27,7 +27,7 @@ class Behaving:
             if not self._behaves(one) or "doses" in one.arguments or one.label == STEERED:
                 continue
             values = self._values(one)
-            floor = accuracy.chance(self._arrays(one)["loglik"]).mean() if self.is_choice else 0.0
+            floor = accuracy.chance(one.behaviour.loglik).mean() if self.is_choice else 0.0
             scores = Scores(values, one.draws, floor=float(floor))
             found = estimate(scores, seed=self.compared.config.seed)
             rows.append(
@@ -45,15 +45,12 @@ class Behaving:
         return rows
 
     def _behaves(self, one: Condition) -> bool:
-        return f"behaviour.{'loglik' if self.is_choice else 'chrf'}" in one.arrays
+        return ("loglik" if self.is_choice else "chrf") in one.behaviour
 
     def _values(self, one: Condition) -> np.ndarray:
         if self.is_choice:
-            return accuracy.correct(self._arrays(one))
-        return one.arrays["behaviour.chrf"] / 100
-
-    def _arrays(self, one: Condition) -> dict[str, np.ndarray]:
-        return {name: one.arrays[f"behaviour.{name}"] for name in ("loglik", "gold")}
+            return accuracy.correct(one.behaviour)
+        return one.behaviour.chrf / 100
 
     def pairs(self) -> Rows:
         """Return, of every pair, whether it answers alike beside how alike it is inside."""
@@ -82,7 +79,7 @@ class Behaving:
     def _agreement(self, left: Condition, right: Condition) -> dict[str, float]:
         """Return agreement and kappa of the answers given; of generated ones, the same text."""
         if self.is_choice:
-            x, y = (accuracy.predictions(self._arrays(one)) for one in (left, right))
+            x, y = (accuracy.predictions(one.behaviour) for one in (left, right))
         else:
             number: dict[str, int] = {}
             x, y = (
@@ -110,7 +107,10 @@ class Behaving:
         left, right = (self.compared.inside.find(c) for c in (pair.left, pair.right))
         if left is None or right is None:
             return None
-        x, y, draws = _paired(left.arrays["hidden.lens"], right.arrays["hidden.lens"], left, right)
+        read, other = left.hidden.lens, right.hidden.lens
+        if read is None or other is None:
+            return None
+        x, y, draws = _paired(read, other, left, right)
         x, y = np.broadcast_arrays(x, y)
         return similarity.lens_kl(x, y).transpose(2, 0, 1), draws
 

@@ -141,7 +141,7 @@ class Compared:
         The anchors are zero-shot under two wordings; without two, there are no such rows.
         """
         inside = self.inside
-        worded = [c.label for c in inside.members if c.label.startswith(f"{ANCHOR}-")]
+        worded = [c.label for c in inside.members if c.wording]
         worded = [label for label in dict.fromkeys(worded) if inside.has(label)]
         if len(worded) < 2:
             return []

@@ -148,9 +148,7 @@ class Factors:
         if not np.isfinite(y).all():
             return [], [], []
         predictors = {
-            name: source.arrays[f"resemblance.{name}"]
-            for name in RESEMBLANCE
-            if f"resemblance.{name}" in source.arrays
+            name: source.resemblance[name] for name in RESEMBLANCE if name in source.resemblance
         }
         rows: Rows = []
         for name, x in predictors.items():
@@ -199,13 +197,8 @@ class Factors:
         return rows, fitted, statements
 
     def _resembling(self, label: str) -> Condition | None:
-        return next(
-            (
-                c for c in self.compared.inside.members
-                if c.label == label and any(n.startswith("resemblance.") for n in c.arrays)
-            ),
-            None,
-        )  # fmt: skip
+        members = self.compared.inside.members
+        return next((c for c in members if c.label == label and c.resemblance), None)
 
     def labels(self) -> tuple[Rows, list[Statement]]:
         """Return similarity by share of wrong labels; the paper says it barely changes.
@@ -290,22 +283,17 @@ class Factors:
     def prompt(self) -> tuple[Rows, list[Statement]]:
         """Return how near better prompts alone bring the anchor to ICL and IT."""
         icl, it = self.compared.label("icl"), self.compared.label("it")
-        worded = [
-            c.label for c in self.compared.inside.members
-            if c.adaptation == "zero_shot" and c.arguments.get("wording")
-        ]  # fmt: skip
+        worded = {c.label: c.wording for c in self.compared.inside.members if c.wording}
         if not worded or not self.has(ANCHOR, icl, it):
             return [], []
         rows: Rows = []
-        for label in (ANCHOR, *worded):
-            name = label.removeprefix(f"{ANCHOR}-") if label != ANCHOR else "plain"
+        for label, name in {ANCHOR: "plain", **worded}.items():
             for right in (icl, it):
                 rows += self.rows("prompt", name, float("nan"), label, right)
         rows += self.rows("prompt", "demonstrations", float("nan"), icl, it)
         nearest = max(worded, key=lambda label: self.at_last(label, icl).mean())
         claim = (
-            "no better prompt alone comes as near to ICL as IT does (nearest: "
-            f"{nearest.removeprefix(f'{ANCHOR}-')})"
+            f"no better prompt alone comes as near to ICL as IT does (nearest: {worded[nearest]})"
         )
         effect = self.at_last(icl, it) - self.at_last(nearest, icl)
         return rows, [self.statement(9, claim, 1, effect, among=len(worded))]

@@ -7,13 +7,14 @@ import numpy as np
 
 from adaptlens.conditions import Condition
 from adaptlens.measure import axes
+from adaptlens.measure.arrays import FINAL as FINAL
+from adaptlens.measure.arrays import Answers, Arrays, States
 from adaptlens.metrics import accuracy, answer_out, similarity
 from adaptlens.metrics.answer_out import answers_projected_out, within_answers
 from adaptlens.stats.layered import Likeness
 from adaptlens.types import NO_DRAWS
 
 ANCHOR = "zero-shot"
-FINAL = "final"
 
 OTHER_DRAW = "other draw"
 """Stands after a label: the same condition, each draw compared with the next one's states."""
@@ -46,15 +47,12 @@ class Inside:
 
     def find(self, label: str, position: str = "last") -> Condition | None:
         """Return the condition with states at a position, or None."""
-        name = f"hidden.{position}.{FINAL}"
-        return next((c for c in self.members if c.label == label and name in c.arrays), None)
+        members = (c for c in self.members if c.label == label and c.hidden.has(position))
+        return next(members, None)
 
     def behaving(self, label: str) -> Condition | None:
         """Return the condition whose behaviour was measured, or None."""
-        return next(
-            (c for c in self.members if c.label == label and
-             any(name.startswith("behaviour.") for name in c.arrays)), None
-        )  # fmt: skip
+        return next((c for c in self.members if c.label == label and c.behaviour), None)
 
     def add(self, conditions: Iterable[Condition]) -> None:
         """Make conditions known that are parts of stored ones."""
@@ -67,16 +65,14 @@ class Inside:
 
     def layers(self, position: str = "last") -> list[str]:
         """Return the names of the layers: "00" into the first, ..., and "final"."""
-        start = f"hidden.{position}."
-        one = next(c for c in self.members if f"{start}{FINAL}" in c.arrays)
-        named = sorted(n.removeprefix(start) for n in one.arrays if n.startswith(start))
-        return [name for name in named if name != FINAL] + [FINAL]
+        one = next(c for c in self.members if c.hidden.has(position))
+        return one.hidden.layers(position)
 
     def states(self, label: str, layer: str, position: str = "last") -> np.ndarray:
         """Return the states [repeats, queries, width] of a condition in a layer."""
         one = self.find(plain(label), position)
         assert one is not None
-        return one.arrays[f"hidden.{position}.{layer}"]
+        return one.hidden.at(layer, position)
 
     def draws(self, label: str, position: str = "last") -> tuple[int, ...]:
         """Return the draws of a condition."""
@@ -95,8 +91,8 @@ class Inside:
             draws: those wanted, in order; all of them unless given.
         """
         one = self.behaving(plain(label))
-        if one is not None and self.options and "behaviour.loglik" in one.arrays:
-            chosen = accuracy.predictions({"loglik": one.arrays["behaviour.loglik"]})
+        if one is not None and self.options and "loglik" in one.behaviour:
+            chosen = accuracy.predictions(one.behaviour)
             number: dict[str, int] = {}
             texts = [[number.setdefault(t, len(number)) for t in own] for own in self.options]
             found = np.array(
@@ -104,9 +100,9 @@ class Inside:
             )
         else:
             one = self.find(plain(label))
-            if one is None or "hidden.lens" not in one.arrays:
+            if one is None or (lens := one.hidden.lens) is None:
                 return None
-            found = one.arrays["hidden.lens"][:, :, -1].argmax(-1)
+            found = lens[:, :, -1].argmax(-1)
         return found if draws is None else _of_draws(found, one.draws, draws)
 
     def agreement(self, left: str, right: str) -> float:
@@ -117,11 +113,10 @@ class Inside:
 
     def _readout(self, label: str, layer: str, draws: Sequence[int]) -> np.ndarray | None:
         """Return what a condition's answers are read with [repeats, answers, width] in a layer."""
-        name = "hidden.readout_final" if layer == FINAL else "hidden.readout"
         one = self.find(plain(label))
-        if one is None or name not in one.arrays:
+        if one is None or (rows := one.hidden.readout(layer)) is None:
             return None
-        return _of_draws(one.arrays[name], one.draws, draws)
+        return _of_draws(rows, one.draws, draws)
 
     def _draw_by_draw(
         self, left: str, right: str, position: str = "last"
@@ -255,24 +250,21 @@ class _AtDose(Mapping[str, np.ndarray]):
 class _Steered(Mapping[str, np.ndarray]):
     """The states of the anchor at the last token, steered; the rest is the tuned condition's."""
 
-    def __init__(
-        self,
-        anchor: Mapping[str, np.ndarray],
-        tuned: Mapping[str, np.ndarray],
-        answers: np.ndarray,
-    ) -> None:
+    def __init__(self, anchor: Arrays, tuned: Arrays, answers: np.ndarray) -> None:
         self._anchor, self._tuned, self._answers = anchor, tuned, answers
 
     def __getitem__(self, name: str) -> np.ndarray:
-        if name.startswith("hidden.last."):
+        if name not in self:
+            raise KeyError(name)
+        if name.startswith(States(self._tuned).key("last.")):
             return answer_out.steered(self._anchor[name], self._tuned[name], self._answers)
-        if name in self:
-            return self._tuned[name]
-        raise KeyError(name)
+        return self._tuned[name]
 
     def __iter__(self) -> Iterator[str]:
-        kept = ("hidden.last.", "hidden.readout", "behaviour.loglik", "behaviour.gold")
-        return (name for name in self._tuned if name.startswith(kept))
+        hidden, behaviour = States(self._tuned), Answers(self._tuned)
+        kept = [hidden.key(name) for name in hidden if name.startswith(("last.", "readout"))]
+        kept += [behaviour.key(name) for name in ("loglik", "gold") if name in behaviour]
+        return iter(kept)
 
     def __contains__(self, name: object) -> bool:
         return name in set(self)

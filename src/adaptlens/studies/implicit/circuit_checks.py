@@ -8,6 +8,7 @@ import numpy as np
 
 from adaptlens.circuits import distance, profiles, shift_claims, transfer
 from adaptlens.circuits.profiles import Patched
+from adaptlens.circuits.unit_sets import UnitSet
 from adaptlens.stats import layered
 from adaptlens.stats.resampling import interval
 from adaptlens.stats.specification_curve import variance_shares
@@ -23,31 +24,32 @@ def tested(of: Studied) -> tuple[Rows, Rows]:
     faithful: Rows = []
     metric = METRICS.index(of.base[2])
     for target, one in of.ablated.items():
-        names = list(one.texts["sets"])
-        corrupt = one.arrays["ablated.corrupt"][..., metric].astype(float)
-        gap = one.arrays["ablated.clean"][..., metric].astype(float) - corrupt
+        sets = [UnitSet.of(name) for name in one.texts["sets"]]
+        stored = one.ablated
+        corrupt = stored.corrupt[..., metric].astype(float)
+        gap = stored.clean[..., metric].astype(float) - corrupt
         kept, removed = (
-            one.arrays[f"ablated.{name}"][..., metric].astype(float) - corrupt[..., None]
-            for name in ("kept", "removed")
+            runs[..., metric].astype(float) - corrupt[..., None]
+            for runs in (stored.kept, stored.removed)
         )
-        for i, name in enumerate(names):
-            if not name.startswith("circuit:"):
+        for i, tested in enumerate(sets):
+            if tested.kind != "circuit":
                 continue
-            _, source, size = name.split(":")
-            randoms = [j for j, other in enumerate(names)
-                       if other.startswith(f"random:{source}:{size}:")]  # fmt: skip
-            own = f"circuit:{target}:{size}"
-            if own in names and source != target:
+            source, size = tested.source, tested.size
+            made = [(j, other) for j, other in enumerate(sets) if other.circuit == tested]
+            randoms = [j for j, other in made if other.kind == "random"]
+            own = UnitSet("circuit", target, size)
+            if own in sets and source != target:
                 found = transfer.transfer(
                     kept[..., i],
-                    kept[..., names.index(own)],
+                    kept[..., sets.index(own)],
                     np.stack([kept[..., j] for j in randoms]),
                     draws=one.draws,
                     seed=of.seed,
                 )
                 functional.append(
                     {
-                        **of.about, "source": source, "target": target, "size": int(size),
+                        **of.about, "source": source, "target": target, "size": size,
                         "value": found.found.value, "low": found.found.low,
                         "high": found.found.high, "state": found.reason,
                         "items": found.found.queries, "draws": found.found.draws,
@@ -58,12 +60,12 @@ def tested(of: Studied) -> tuple[Rows, Rows]:
                 mean = layered.mean(kept[..., i] / total, len(one.draws) > 1)
                 lost = [
                     float((kept[..., i] - kept[..., j]).mean()) / total
-                    for j, other in enumerate(names)
-                    if other.startswith(f"without:{source}:{size}:")
+                    for j, other in made
+                    if other.kind == "without"
                 ]
                 faithful.append(
                     {
-                        **of.about, "condition": target, "size": int(size),
+                        **of.about, "condition": target, "size": size,
                         "faithfulness": mean.value, "low": mean.low, "high": mean.high,
                         "completeness": float(removed[..., i].mean()) / total,
                         "minimality": float(np.mean(lost)) if lost else math.nan,

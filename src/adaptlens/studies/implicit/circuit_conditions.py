@@ -10,7 +10,6 @@ import numpy as np
 from adaptlens.circuits import profiles
 from adaptlens.circuits.profiles import Patched
 from adaptlens.conditions import Condition
-from adaptlens.prompts.controls import NONE
 from adaptlens.studies.implicit.config import ImplicitConfig
 from adaptlens.tasks.shortcuts import PATTERN
 from adaptlens.types import METRICS, Task
@@ -23,8 +22,8 @@ class Studied:
     Attributes:
         model: its name.
         family: the family of the task, or its name.
-        found: label -> condition with arrays `circuits.*`.
-        ablated: label -> condition with arrays `ablated.*`.
+        found: label -> condition whose units were patched.
+        ablated: label -> condition in which sets of units were taken out.
         chance: accuracy of guessing.
         config: the settings of the study.
     """
@@ -54,11 +53,11 @@ class Studied:
     def specifications(self) -> Iterator[tuple[str, str, str]]:
         """Yield what was measured: corruption, method, metric; the base one first."""
         asked = self.config.circuits
-        some = next(iter(self.found.values()))
+        made = next(iter(self.found.values())).circuits.made()
         for metric, method, corruption in itertools.product(
             asked["metrics"], asked["methods"], asked["corruptions"]
         ):
-            if f"circuits.{corruption}.{method}" in some.arrays:
+            if (corruption, method) in made:
                 yield corruption, method, metric
 
     def patched(self, label: str, specification: tuple[str, str, str]) -> Patched:
@@ -68,17 +67,16 @@ class Studied:
         place = METRICS.index(metric)
         sign = -1.0 if metric == "kl" else 1.0
 
-        def numbers(name: str) -> np.ndarray:
-            own = one.arrays[f"circuits.{corruption}.{name}"][..., place].astype(float)
-            return own if name == "floor" else sign * own
+        def numbers(values: np.ndarray) -> np.ndarray:
+            return values[..., place].astype(float)
 
         return Patched(
             label,
             tuple(one.texts["units"]),
-            numbers(method),
-            numbers("clean"),
-            numbers("corrupt"),
-            numbers("floor"),
+            sign * numbers(one.circuits.patched(corruption, method)),
+            sign * numbers(one.circuits.clean(corruption)),
+            sign * numbers(one.circuits.corrupt(corruption)),
+            numbers(one.circuits.floor(corruption)),
             "denoise" if method == "denoise" else "noise",
             one.draws,
         )
@@ -90,7 +88,7 @@ class Studied:
 
     def correct(self, label: str) -> np.ndarray:
         """Return whether the clean prompts were answered rightly [repeats, items]."""
-        clean = self.found[label].arrays[f"circuits.{self.base[0]}.clean"]
+        clean = self.found[label].circuits.clean(self.base[0])
         return clean[..., METRICS.index("correct")].astype(float)
 
     @cached_property
@@ -103,13 +101,11 @@ class Studied:
 
     def main(self) -> list[str]:
         """Return the conditions that are no controls, zero-shot first."""
-        return [
-            label for label, one in self.found.items() if one.arguments.get("change", NONE) == NONE
-        ]
+        return [label for label, one in self.found.items() if not one.change]
 
     def controls(self) -> list[str]:
         """Return the other conditions."""
-        return [label for label in self.found if label not in self.main()]
+        return [label for label, one in self.found.items() if one.change]
 
     def defined(self) -> list[str]:
         """Return the main conditions that have a circuit."""
@@ -120,9 +116,20 @@ class Studied:
         for left, right in itertools.combinations(self.defined(), 2):
             yield left, right, "main"
         for control in self.controls():
-            own = control.rsplit("-", 1)[0]
+            own = self.main_of(control)
             if own in self.defined() and not self.reasons[control]:
                 yield own, control, "control"
+
+    def main_of(self, control: str) -> str:
+        """Return the main condition that a control is of, "" where it was not measured."""
+        one = self.found[control]
+        alike = ((n, self.found[n].adaptation, self.found[n].examples) for n in self.main())
+        return next((n for n, *own in alike if own == [one.adaptation, one.examples]), "")
+
+    def control(self, main: str, change: str) -> str:
+        """Return the control of a main condition with a change, "" where it was not measured."""
+        own = (label for label in self.controls() if self.main_of(label) == main)
+        return next((label for label in own if self.found[label].change == change), "")
 
     def label(self, adaptation: str) -> str:
         """Return the label of the main condition of an adaptation, "" where there is none."""
@@ -137,9 +144,8 @@ def circuits_of(
     """Return the conditions whose circuits were measured, model by model and task by task."""
     groups: dict[tuple[str, str], tuple[dict[str, Condition], dict[str, Condition]]] = {}
     for one in found:
-        names = list(one.arrays)
-        for prefix, place in (("circuits.", 0), ("ablated.", 1)):
-            if any(name.startswith(prefix) for name in names):
+        for place, measured in enumerate((one.circuits, one.ablated)):
+            if measured:
                 key = (one.model, one.task_digest)
                 groups.setdefault(key, ({}, {}))[place][one.label] = one
     studied = []

@@ -7,6 +7,7 @@ import numpy as np
 
 from adaptlens.cells import Study, missing
 from adaptlens.circuits import overlap, profiles, transfer
+from adaptlens.circuits.unit_sets import UnitSet
 from adaptlens.conditions import Condition, conditions
 from adaptlens.store import Run
 from adaptlens.studies.implicit.circuit_conditions import circuits_of, family_of
@@ -16,7 +17,7 @@ from adaptlens.types import METRICS, Task
 if TYPE_CHECKING:
     import pandas as pd
 
-Sets = tuple[tuple[str, tuple[str, ...]], ...]
+Sets = Mapping[UnitSet, tuple[str, ...]]
 
 TESTED = (0.2, 0.4)
 """Sizes of the circuits that are tested by taking units out, as shares of all units."""
@@ -43,7 +44,7 @@ def circuit_sets(
         key = (studied.model, next(iter(studied.found.values())).task_digest)
         if key in left:
             continue
-        own: dict[str, tuple[str, ...]] = {}
+        own: dict[UnitSet, tuple[str, ...]] = {}
         first = 0
         for label in studied.defined():
             one = studied.conditions[label]
@@ -52,14 +53,15 @@ def circuit_sets(
             sizes = overlap.sizes(len(one.units), TESTED)
             for size in sizes:
                 members = tuple(profiles.circuit(half, size).members)
-                own[f"circuit:{label}:{size}"] = members
+                own[UnitSet("circuit", label, size)] = members
                 random = transfer.matched_sets(members, one.units, RANDOM_SETS, seed=studied.seed)
                 for i, other in enumerate(random.sets):
-                    own[f"random:{label}:{size}:{i}"] = other
+                    own[UnitSet("random", label, size, str(i))] = other
                 for unit in members if size == sizes[0] else ():
-                    own[f"without:{label}:{size}:{unit}"] = tuple(u for u in members if u != unit)
+                    left_out = UnitSet("without", label, size, unit)
+                    own[left_out] = tuple(u for u in members if u != unit)
         if own:
-            sets[key] = (tuple(own.items()), first, studied.base[0])
+            sets[key] = (own, first, studied.base[0])
     return sets
 
 
@@ -73,21 +75,20 @@ def effects(found: Sequence[Condition], tasks: Mapping[str, Task]) -> "pd.DataFr
 
     frames = []
     for one in found:
-        for name in one.arrays:
-            prefix, _, rest = name.partition(".")
-            corruption, _, method = rest.partition(".")
-            if prefix != "circuits" or method in ("clean", "corrupt", "floor"):
-                continue
-            values = one.arrays[name]
+        stored = one.circuits
+        for corruption, method in stored.made():
+            values = stored.patched(corruption, method)
             metrics = values.shape[-1]
             pairs = np.array(one.texts["items"][corruption], dtype=object)
             direction, _, ablation = method.partition("-")
             index = np.indices(values.shape).reshape(4, -1)
             beside = {
-                part: np.broadcast_to(
-                    one.arrays[f"circuits.{corruption}.{part}"][:, :, None], values.shape
-                ).ravel()
-                for part in ("clean", "corrupt", "floor")
+                part: np.broadcast_to(own(corruption)[:, :, None], values.shape).ravel()
+                for part, own in (
+                    ("clean", stored.clean),
+                    ("corrupt", stored.corrupt),
+                    ("floor", stored.floor),
+                )
             }
             frames.append(
                 pd.DataFrame(

@@ -12,6 +12,7 @@ import numpy as np
 
 from adaptlens.circuits import distance, nulls, overlap, profiles, shift_claims
 from adaptlens.circuits.profiles import Patched
+from adaptlens.prompts.controls import NEUTRAL, SHUFFLED
 from adaptlens.stats import layered
 from adaptlens.stats.intervals import Scores, estimate
 from adaptlens.stats.resampling import interval
@@ -120,26 +121,24 @@ class CircuitTables:
         """Return what a head is known by in a few words: what it scores more than half in."""
         one, place = self.of.found[label], _place(unit)
         names = {"induction": "induction", "labels": "labels", "query": "query", "first": "sink"}
-        if place["kind"] != "head" or "heads.induction" not in one.arrays:
+        if place["kind"] != "head" or not one.heads:
             return ""
         at = (place["layer"], place["index"])
-        return ", ".join(
-            said for name, said in names.items() if one.arrays[f"heads.{name}"].mean(0)[at] > 0.5
-        )
+        return ", ".join(said for name, said in names.items() if one.heads[name].mean(0)[at] > 0.5)
 
     def _annotations(self) -> Rows:
         """Return what the heads of each condition are known by, beside their share of the gap."""
         rows: Rows = []
         for label, one in self.of.found.items():
-            if "heads.induction" not in one.arrays:
+            if not one.heads:
                 continue
             scores = {
-                column: one.arrays[f"heads.{name}"].mean(0)
+                column: one.heads[name].mean(0)
                 for column, name in (
                     ("induction", "induction"), ("label_attention", "labels"),
                     ("query_attention", "query"), ("sink", "first"), ("function_vector", "vector"),
                 )
-                if f"heads.{name}" in one.arrays
+                if name in one.heads
             }  # fmt: skip
             patched, is_defined = self.of.conditions[label], not self.of.reasons[label]
             for i, unit in enumerate(patched.units):
@@ -163,9 +162,9 @@ class CircuitTables:
         """Return the largest edges of each condition as estimated, in shares of the gap."""
         rows: Rows = []
         for label, one in self.of.found.items():
-            if "edges.change" not in one.arrays or self.of.reasons[label]:
+            if (change := one.edges.change) is None or self.of.reasons[label]:
                 continue
-            shares = one.arrays["edges.change"].mean(0) / self.of.conditions[label].gap.mean()
+            shares = change.mean(0) / self.of.conditions[label].gap.mean()
             largest = np.argsort(-np.abs(shares), axis=None)[:SHOWN_EDGES]
             for source, target in zip(*np.unravel_index(largest, shares.shape), strict=True):
                 rows.append(
@@ -356,9 +355,8 @@ class CircuitTables:
         icl = self.of.label("icl")
         if not icl:
             return rows
-        neutral = next((c for c in self.of.controls() if c == f"{icl}-neutral"), "")
-        shuffled = next((c for c in self.of.controls() if c == f"{icl}-shuffled"), "")
-        beyond = {c: self.of.conditions[c] for c in (neutral, shuffled) if c}
+        controls = (self.of.control(icl, change) for change in (NEUTRAL, SHUFFLED))
+        beyond = {label: self.of.conditions[label] for label in controls if label}
         for way, name in TUNINGS.items():
             tuned = self.of.label(way)
             if not tuned:

@@ -17,6 +17,7 @@ from adaptlens.canonical import tagged_json
 from adaptlens.cells import Study, task_digest
 from adaptlens.circuits import export
 from adaptlens.circuits.profiles import Circuit
+from adaptlens.circuits.unit_sets import UnitSet
 from adaptlens.engines import Reporter
 from adaptlens.errors import UserError
 from adaptlens.prompts import controls
@@ -97,8 +98,12 @@ def plan_ablations(config: ImplicitConfig, run: Run, study: Study) -> Study:
             if (model.name, digest) in found:
                 sets, first, corruption = found[model.name, digest]
                 (_, own), *_ = one.measurements
-                least = min(int(n.split(":")[2]) for n, _ in sets)
-                tested = tuple((n, u) for n, u in sets if _is_tested_in(n, one.label, least))
+                least = min(of.size for of in sets)
+                tested = tuple(
+                    (str(of), units)
+                    for of, units in sets.items()
+                    if _is_tested_in(of, one.label, least)
+                )
                 more = {**own, "sets": tested, "first": first, "corruption": corruption}
                 wanted.append((model, [replace(one, measurements=(("ablated", more),))]))
     added = study_of("implicit", config, wanted)
@@ -251,14 +256,13 @@ def _want(
     return Wanted(task, name, arguments, draws, measured)
 
 
-def _is_tested_in(name: str, label: str, least: int) -> bool:
+def _is_tested_in(of: UnitSet, label: str, least: int) -> bool:
     """Whether a set of units is tested in a condition.
 
     Those of the smallest size are, with their random sets, wherever they come from; larger ones,
     and those less one member, in their own condition.
     """
-    kind, source, size, *_ = name.split(":")
-    return source == label or (kind != "without" and int(size) == least)
+    return of.source == label or (of.kind != "without" and of.size == least)
 
 
 def planned_work(study: Study, out: str | Path | None) -> list[dict[str, Any]]:

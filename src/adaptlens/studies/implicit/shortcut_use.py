@@ -360,10 +360,10 @@ def behaved(found: Sequence[Condition], tasks: Mapping[str, Task], seed: int) ->
         if not is_own or not _is_counted(one):
             continue
         task = tasks[one.task_digest]
-        for items, prefix, into in (
-            (task.test, "", tests), (task.validation, "validation_", validations),
-        ):  # fmt: skip
-            right = one.arrays[f"behaviour.{prefix}exact"]
+        for items, right, into in (
+            (task.test, one.behaviour.exact, tests),
+            (task.validation, one.behaviour.validation.exact, validations),
+        ):
             groups = np.array([example.group for example in items])
             for kind in KINDS:
                 key = (learnt, one.adaptation, one.examples, kind)
@@ -393,7 +393,7 @@ def elsewhere(
         if is_own or not _is_counted(one):
             continue
         groups = np.array([example.group for example in tasks[one.task_digest].test])
-        right = one.arrays["behaviour.exact"].astype(float)
+        right = one.behaviour.exact.astype(float)
         for group in dict.fromkeys(groups.tolist()):
             values = Answered(right[:, groups == group], one.draws)
             if one.adaptation == ZERO:
@@ -463,6 +463,5 @@ def _named(task: str) -> tuple[str, str, bool]:
 
 def _is_counted(one: Condition) -> bool:
     """Whether a condition belongs to the study of behaviour."""
-    names = [*one.arrays]
-    is_circuit = any(name.startswith(("circuits.", "ablated.")) for name in names)
-    return _named(one.task)[1] in KINDS and "behaviour.exact" in names and not is_circuit
+    is_circuit = bool(one.circuits or one.ablated)
+    return _named(one.task)[1] in KINDS and "exact" in one.behaviour and not is_circuit

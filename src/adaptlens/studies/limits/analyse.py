@@ -8,6 +8,7 @@ import numpy as np
 from adaptlens import columns
 from adaptlens.conditions import Condition
 from adaptlens.formatting import counted
+from adaptlens.measure.arrays import Answered
 from adaptlens.store import Run
 from adaptlens.studies.limits.config import LimitsConfig
 from adaptlens.studies.stored import Stored, read, task_notes
@@ -22,7 +23,13 @@ Rows = list[dict[str, Any]]
 
 ABOUT_FILE = "about.json"
 SCORINGS = ("choice", "exact", "semantic")
-PIPELINE = "pipeline_"
+SYSTEM = {
+    "base": "base",
+    "gold": "gold",
+    "regular_tuned": "regular",
+    "samplegen_tuned": "samplegen",
+}
+"""Way of adapting -> the system that it is."""
 MIXTURE = "mixture"
 SHOWN_PROMPTS = 12
 
@@ -48,31 +55,19 @@ def scores(
     for one in found:
         groups = np.array([example.group for example in tasks[one.task_digest].test])
         halves = _halves(groups, seed)
-        for prefix, system, variation in _readings(one):
+        for answered in one.systems.readings():
+            system = "pipeline" if answered.is_pipeline else SYSTEM[one.adaptation]
             for task in dict.fromkeys(groups.tolist()):
                 own = np.flatnonzero(groups == task)
                 rows += [
-                    {**_of(one, about, system, variation), **_about_task(one, task, about), **row}
-                    for row in _scored(one, prefix, own, halves)
+                    {
+                        **_of(one, about, system, answered.variation),
+                        **_about_task(one, task, about),
+                        **row,
+                    }
+                    for row in _scored(one, answered, own, halves)
                 ]
     return columns.framed("limits", {"scores": rows})["scores"]
-
-
-def _readings(one: Condition) -> Iterator[tuple[str, str, str]]:
-    """Yield (prefix of its arrays, system, variation) of everything a condition was read in."""
-    system = {"base": "base", "gold": "gold", "regular_tuned": "regular"}.get(one.adaptation)
-    for name in one.arrays:
-        measured, _, rest = name.partition(".")
-        variation, _, last = rest.rpartition(".")
-        if measured != "systems" or last.removeprefix(PIPELINE) != "correct_exact":
-            continue
-        is_pipeline = last.startswith(PIPELINE)
-        before = f"systems.{variation}." if variation else "systems."
-        yield (
-            before + (PIPELINE if is_pipeline else ""),
-            "pipeline" if is_pipeline else system or "samplegen",
-            variation,
-        )
 
 
 def _of(one: Condition, about: Mapping[str, Any], system: str, variation: str) -> dict[str, Any]:
@@ -100,20 +95,16 @@ def _about_task(one: Condition, task: str, about: Mapping[str, Any]) -> dict[str
 
 
 def _scored(
-    one: Condition, prefix: str, own: np.ndarray, halves: np.ndarray
+    one: Condition, answered: Answered, own: np.ndarray, halves: np.ndarray
 ) -> Iterator[dict[str, Any]]:
     """Yield the accuracy of every draw under every scoring that the task has."""
-    chance = float(one.arrays[f"{prefix}chance"][own].mean())
+    chance = float(answered.chance[own].mean())
     is_tuned = one.adaptation.endswith("_tuned")
     for scoring in SCORINGS:
-        name = f"{prefix}correct_{scoring}"
-        if name not in one.arrays:
+        correct, floors = answered.correct(scoring), answered.floor(scoring)
+        if correct is None or np.isnan(right := correct[:, own]).any():
             continue
-        right = one.arrays[name][:, own]
-        if np.isnan(right).any():
-            continue
-        floors = one.arrays.get(f"{prefix}floor_{scoring}")
-        unparsed = one.arrays[f"{prefix}unparsed"][:, own]
+        unparsed = answered.unparsed[:, own]
         for place, draw in enumerate(one.draws):
             yield {
                 "seed": draw if is_tuned else -1,

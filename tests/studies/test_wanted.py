@@ -1,0 +1,55 @@
+"""Conditions that a study wants become cells, each with what its way of adapting has."""
+
+from dataclasses import replace
+
+import pytest
+
+from adaptlens.adapt.full_tuning import FullTuning
+from adaptlens.studies.compare.config import compare_config
+from adaptlens.studies.wanted import Wanted, study_of, those_taken
+from adaptlens.types import NO_DRAWS, Example, ModelSpec, Task
+
+ITEMS = tuple(Example(str(i), f"the {i}", "ab"[i % 2]) for i in range(8))
+TASK = Task("t", "choice", ITEMS, (), ITEMS[:3], choices=("a", "b"))
+MODEL = ModelSpec("m", "d" * 8)
+READ = (("behaviour", {}),)
+
+
+@pytest.mark.parametrize(
+    ("adaptation", "taken"),
+    [
+        ("zero_shot", {}),
+        ("icl", {"seed": 3, "on_overflow": "error"}),
+        ("it", {"seed": 3, "rank": 4, "batch": 8}),
+        ("full", {"seed": 3, "batch": 8}),
+    ],
+)
+def test_a_way_of_adapting_takes_the_settings_that_it_has(adaptation, taken):
+    given = {"seed": 3, "on_overflow": "error", "rank": 4, "batch": 8, "rate": None}
+    assert those_taken(adaptation, given) == taken
+
+
+def test_full_tuning_is_cut_and_prompting_is_not():
+    both = [Wanted(TASK, name, {"examples": 2}, (0, 1, 2), READ) for name in ("icl", "full")]
+    found = study_of("compare", compare_config(seed=5), [(MODEL, both)])
+    each = FullTuning(examples=2).draws_per_cell
+    assert [one.draws for one in found.cells] == [
+        (0, 1, 2), *(tuple(range(i, min(i + each, 3))) for i in range(0, 3, each))
+    ]  # fmt: skip
+    assert {one.task.queries for one in found.cells} == {3}
+    assert {one.task.seed for one in found.cells} == {one.seed for one in found.cells} == {5}
+
+
+def test_a_task_is_held_once_and_every_model_has_every_condition():
+    wanted = [
+        Wanted(TASK, "zero_shot", {}, NO_DRAWS, READ),
+        Wanted(replace(TASK, description="the same"), "icl", {"examples": 2}, (0,), READ),
+        Wanted(replace(TASK, instruction="Say it."), "icl", {"examples": 2}, (0,), READ),
+    ]
+    models = [MODEL, ModelSpec("n", "e" * 8)]
+    found = study_of("compare", compare_config(), ((one, wanted) for one in models), ["a", "a"])
+    assert [(one.model.name, one.label) for one in found.cells] == [
+        (name, label) for name in "mn" for label in ("zero-shot", "icl-2", "icl-2")
+    ]
+    assert len(found.tasks) == 2 and {*found.tasks} == {one.task.digest for one in found.cells}
+    assert found.notes == ("a",)
