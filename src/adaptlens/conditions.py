@@ -1,8 +1,8 @@
 """Stored cells to conditions: one model, task and way of adapting, all draws."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -12,6 +12,8 @@ from adaptlens.measure import axes
 from adaptlens.prompts.controls import NONE
 from adaptlens.store import Record, Run
 from adaptlens.types import NO_DRAWS
+
+Own = TypeVar("Own")
 
 KEPT_BYTES = 2**26
 """Joined arrays up to this size stay in memory once read."""
@@ -68,6 +70,16 @@ class Joined(Mapping[str, np.ndarray]):
         return len(self._rows[0][0].arrays)
 
 
+class _Of(Generic[Own]):
+    """What one measurement stored of a condition."""
+
+    def __init__(self, read: Callable[[Mapping[str, np.ndarray]], Own]) -> None:
+        self._read = read
+
+    def __get__(self, one: "Condition", owner: type | None = None) -> Own:
+        return self._read(one.arrays)
+
+
 @dataclass(frozen=True)
 class Condition:
     """All finished draws of one (model, task, adaptation), in order of the draws.
@@ -118,50 +130,15 @@ class Condition:
         """The name of the better prompt that zero-shot was asked by, "" for the plain one."""
         return str(self.arguments.get("wording", ""))
 
-    @property
-    def behaviour(self) -> stored.Answers:
-        """What was answered."""
-        return stored.Answers(self.arrays)
-
-    @property
-    def hidden(self) -> stored.States:
-        """The hidden states."""
-        return stored.States(self.arrays)
-
-    @property
-    def circuits(self) -> stored.Patches:
-        """What patching units did."""
-        return stored.Patches(self.arrays)
-
-    @property
-    def ablated(self) -> stored.Ablations:
-        """What taking sets of units out did."""
-        return stored.Ablations(self.arrays)
-
-    @property
-    def heads(self) -> stored.HeadScores:
-        """What attention heads are known by."""
-        return stored.HeadScores(self.arrays)
-
-    @property
-    def edges(self) -> stored.EdgeChanges:
-        """What units hand to each other."""
-        return stored.EdgeChanges(self.arrays)
-
-    @property
-    def resemblance(self) -> stored.Likenesses:
-        """How alike queries and demonstrations are."""
-        return stored.Likenesses(self.arrays)
-
-    @property
-    def costs(self) -> stored.Costs:
-        """What a query costs."""
-        return stored.Costs(self.arrays)
-
-    @property
-    def systems(self) -> stored.SystemAnswers:
-        """How systems did, reading by reading."""
-        return stored.SystemAnswers(self.arrays)
+    behaviour = _Of(stored.Answers)
+    hidden = _Of(stored.States)
+    circuits = _Of(stored.Patches)
+    ablated = _Of(stored.Ablations)
+    heads = _Of(stored.HeadScores)
+    edges = _Of(stored.EdgeChanges)
+    resemblance = _Of(stored.Likenesses)
+    costs = _Of(stored.Costs)
+    systems = _Of(stored.SystemAnswers)
 
 
 def conditions(run: Run, specs: Sequence[Mapping[str, Any]]) -> list[Condition]:

@@ -44,30 +44,29 @@ class _Own(Mapping[str, np.ndarray]):
         return sum(1 for _ in self)
 
 
+class _Array:
+    """An array that is an attribute of its own name."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, of: _Own, owner: type | None = None) -> np.ndarray:
+        return of[self._name]
+
+
 class _Answers(_Own):
     """What `Behaviour` stored of a split; the names are those that `metrics.accuracy` takes."""
 
     measurement = "behaviour"
 
-    @property
-    def loglik(self) -> np.ndarray:
-        """The log-likelihoods [repeats, queries, choices]."""
-        return self["loglik"]
-
-    @property
-    def gold(self) -> np.ndarray:
-        """The number of the right choice [queries]."""
-        return self["gold"]
-
-    @property
-    def exact(self) -> np.ndarray:
-        """Whether generated text is the target [repeats, queries]."""
-        return self["exact"]
-
-    @property
-    def chrf(self) -> np.ndarray:
-        """The chrF of generated text, 0 to 100 [repeats, queries]."""
-        return self["chrf"]
+    loglik = _Array()
+    """The log-likelihoods [repeats, queries, choices]."""
+    gold = _Array()
+    """The number of the right choice [queries]."""
+    exact = _Array()
+    """Whether generated text is the target [repeats, queries]."""
+    chrf = _Array()
+    """The chrF of generated text, 0 to 100 [repeats, queries]."""
 
 
 class ValidationAnswers(_Answers):
@@ -153,25 +152,14 @@ class Ablations(_Own):
 
     measurement = "ablated"
 
-    @property
-    def kept(self) -> np.ndarray:
-        """The runs in which a set alone is left [repeats, items, sets, metrics]."""
-        return self["kept"]
-
-    @property
-    def removed(self) -> np.ndarray:
-        """The runs without a set [repeats, items, sets, metrics]."""
-        return self["removed"]
-
-    @property
-    def clean(self) -> np.ndarray:
-        """The clean runs [repeats, items, metrics]."""
-        return self["clean"]
-
-    @property
-    def corrupt(self) -> np.ndarray:
-        """The corrupt runs [repeats, items, metrics]."""
-        return self["corrupt"]
+    kept = _Array()
+    """The runs in which a set alone is left [repeats, items, sets, metrics]."""
+    removed = _Array()
+    """The runs without a set [repeats, items, sets, metrics]."""
+    clean = _Array()
+    """The clean runs [repeats, items, metrics]."""
+    corrupt = _Array()
+    """The corrupt runs [repeats, items, metrics]."""
 
 
 class HeadScores(_Own):

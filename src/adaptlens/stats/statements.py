@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -56,6 +56,16 @@ class Judged:
         """Return it as not decided for a reason other than its numbers; itself without one."""
         line = f"{reason}; {self.line}"
         return replace(self, state="not decided", line=line) if reason else self
+
+    def row(self, test: str) -> dict[str, Any]:
+        """Return it as a row of the table of claims, with the name of the test."""
+        mean = self.statement.mean
+        return {
+            "factor": self.statement.factor, "claim": self.statement.claim, "state": self.state,
+            "line": self.line, "effect": mean.value, "low": mean.low, "high": mean.high,
+            "p": mean.p, "p_holm": self.p_holm, "test": test, "queries": mean.queries,
+            "draws": mean.draws,
+        }  # fmt: skip
 
 
 def judged(statements: Sequence[Statement], *, margin: float, alpha: float = 0.05) -> list[Judged]:

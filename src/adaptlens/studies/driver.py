@@ -17,7 +17,7 @@ from adaptlens.store import Damaged, Run, make_folder, write_atomically
 from adaptlens.store.addresses import without_passwords
 from adaptlens.store.commands import working
 from adaptlens.studies.progress import default_folder
-from adaptlens.studies.wanted import shown_names
+from adaptlens.studies.wanted import Loading, shown_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,17 +33,11 @@ Report = Callable[[Run], tuple[Any, Path]]
 Further = Callable[[Run, Study], Study]
 
 
-class Settings(Protocol):
-    """How the models of a study are loaded, and who does its cells."""
+class Settings(Loading, Protocol):
+    """How the models of a study are loaded, and where; and who does its cells."""
 
     @property
-    def dtype(self) -> str: ...  # noqa: D102
-    @property
     def device(self) -> str: ...  # noqa: D102
-    @property
-    def chat(self) -> bool: ...  # noqa: D102
-    @property
-    def quantize(self) -> str | None: ...  # noqa: D102
     @property
     def engine(self) -> Mapping[str, Any]: ...  # noqa: D102
 

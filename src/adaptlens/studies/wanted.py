@@ -17,7 +17,7 @@ Measurement = tuple[str, Mapping[str, Any]]
 """The name of a measurement, and its arguments."""
 
 
-class Settings(Protocol):
+class Loading(Protocol):
     """How the models of a study are loaded."""
 
     @property
@@ -26,8 +26,6 @@ class Settings(Protocol):
     def chat(self) -> bool: ...  # noqa: D102
     @property
     def quantize(self) -> str | None: ...  # noqa: D102
-    @property
-    def seed(self) -> int: ...  # noqa: D102
 
 
 class Sizes(Protocol):
@@ -114,7 +112,7 @@ def those_taken(adaptation: str, given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in given.items() if name in taken and value is not None}
 
 
-def models_of(names: Iterable[str], config: Settings) -> dict[str, ModelSpec]:
+def models_of(names: Iterable[str], config: Loading) -> dict[str, ModelSpec]:
     """Return what cells say of each model, by the name that it was given by.
 
     Raises:

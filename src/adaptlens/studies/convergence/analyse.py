@@ -136,24 +136,11 @@ class OneTask:
     def judged(self, judged: Sequence[Judged]) -> Rows:
         """Return the rows of judged statements about this model and task."""
         asked = ASKED.get(self.compared.config.claim["measure"], "")
-        return [
-            {
-                **self.compared.about,
-                "factor": one.statement.factor,
-                "claim": one.statement.claim + asked,
-                "state": one.state,
-                "line": one.line,
-                "effect": one.statement.mean.value,
-                "low": one.statement.mean.low,
-                "high": one.statement.mean.high,
-                "p": one.statement.mean.p,
-                "p_holm": one.p_holm,
-                "test": TESTS.get(one.statement.factor, "crossed sign flips"),
-                "queries": one.statement.mean.queries,
-                "draws": one.statement.mean.draws,
-            }
-            for one in judged
-        ]
+        rows: Rows = []
+        for one in judged:
+            row = one.row(TESTS.get(one.statement.factor, "crossed sign flips"))
+            rows.append({**self.compared.about, **row, "claim": row["claim"] + asked})
+        return rows
 
 
 def options_of(task: Task) -> list[tuple[str, ...]]:

@@ -72,23 +72,9 @@ def analyse(run: Run, overrides: Sequence[str] = ()) -> "ImplicitReport":
 
 def _judged(statements: Sequence[Statement], model: str, family: str, margin: float) -> Rows:
     """Return the rows of judged statements about a model and family."""
+    test = "crossed sign flips over items and draws"
     return [
-        {
-            "model": model,
-            "task": family,
-            "factor": one.statement.factor,
-            "claim": one.statement.claim,
-            "state": one.state,
-            "line": one.line,
-            "effect": one.statement.mean.value,
-            "low": one.statement.mean.low,
-            "high": one.statement.mean.high,
-            "p": one.statement.mean.p,
-            "p_holm": one.p_holm,
-            "test": "crossed sign flips over items and draws",
-            "queries": one.statement.mean.queries,
-            "draws": one.statement.mean.draws,
-        }
+        {"model": model, "task": family, **one.row(test)}
         for one in judged(statements, margin=margin)
     ]
 

@@ -16,6 +16,7 @@ from adaptlens.prompts.controls import NEUTRAL, SHUFFLED
 from adaptlens.stats import layered
 from adaptlens.stats.intervals import Scores, estimate
 from adaptlens.stats.resampling import interval
+from adaptlens.stats.statements import Judged, Statement
 from adaptlens.studies.implicit import circuit_checks
 from adaptlens.studies.implicit.circuit_conditions import Studied
 
@@ -323,31 +324,8 @@ class CircuitTables:
             seed=self.of.seed,
         )
         tested = "two one-sided tests, bound on draws not seen; bootstrap"
-        return [
-            self._claim(one.statement.claim, one.state, one.line, one.statement.mean, one.p_holm,
-                        tested)
-            for one in judged
-        ]  # fmt: skip
-
-    def _claim(
-        self, claim: str, state: str, line: str, mean: layered.Mean, p_holm: float, test: str
-    ) -> dict[str, Any]:
-        return {
-            "model": self.of.model,
-            "task": self.of.family,
-            "factor": 6,
-            "claim": claim,
-            "state": state,
-            "line": line,
-            "effect": mean.value,
-            "low": mean.low,
-            "high": mean.high,
-            "p": mean.p,
-            "p_holm": p_holm,
-            "test": test,
-            "queries": mean.queries,
-            "draws": mean.draws,
-        }
+        about = {"model": self.of.model, "task": self.of.family}
+        return [{**about, **one.row(tested)} for one in judged]
 
     def _shifted_more(self) -> Rows:
         """Return the claims that ICL shifts the circuit more than tuning does, each way."""
@@ -372,16 +350,11 @@ class CircuitTables:
                 seed=self.of.seed,
             )
             first = found.parts[0].statement.mean if found.parts else found.apart
-            rows.append(
-                self._claim(
-                    f"in-context learning shifts the circuit more than {name} does",
-                    found.state,
-                    found.line,
-                    first,
-                    found.parts[0].p_holm if found.parts else math.nan,
-                    "intersection-union over tuning and controls; bootstrap, exchange test",
-                )
-            )
+            p_holm = found.parts[0].p_holm if found.parts else math.nan
+            claim = f"in-context learning shifts the circuit more than {name} does"
+            judged = Judged(Statement(6, claim, 1, first), found.state, p_holm, found.line)
+            test = "intersection-union over tuning and controls; bootstrap, exchange test"
+            rows.append({"model": self.of.model, "task": self.of.family, **judged.row(test)})
         return rows
 
 
