@@ -30,7 +30,7 @@ COMMAND = [
     *("compare", "--model", "reference", "--task", "sentiment-novel", "--draws", "60"),
     *("--shots", "0,2,4,8,16", "--tuning", "it,sl", "--no-search"),
 ]
-QUICK = "--draws 6 --queries 8 --shots 0,2 --tuning it --set validation=8 --set tune.steps=2"
+QUICK = "--draws 6 --queries 8 --shots 0,2 --tuning it --set validation=8 --set tune.max_steps=2"
 RULES = ("raw", "bytes", "corrected")
 SIZES = (5, 10, 20, 30)
 FLIPS = 499

@@ -55,12 +55,12 @@ LEFT_OUT = {
 
 SMALL = {
     "compare": "--shots 0,2 --tuning it --draws 1 --queries 8 --set validation=8 "
-    "--set tune.steps=2",
+    "--set tune.max_steps=2",
     "study convergence": "--factors pairs,demonstrations --draws 2 --queries 6 --shots 2 "
-    "--counts 1,2 --set tune.steps=2",
+    "--counts 1,2 --set tune.max_steps=2",
     "study implicit": "--quick --draws 1 --queries 4 --families boolean --set circuits.items=8 "
-    "--set tune.steps=2",
-    "study limits": "--quick --draws 1 --queries 4 --mixtures default --set tune.steps=2",
+    "--set tune.max_steps=2",
+    "study limits": "--quick --draws 1 --queries 4 --mixtures default --set tune.max_steps=2",
     "tasks check": "--items 20",
     "zoo check": "--queries 2",
     "plan": "--no-trial",
@@ -83,7 +83,7 @@ CODE = """
 import adaptlens
 whole = adaptlens.prompt_or_tune
 def small(**given):
-    return whole(**{**given, "draws": 1, "queries": 8, "validation": 8, "tune": {"steps": [2]}})
+    return whole(**{**given, "draws": 1, "queries": 8, "validation": 8, "tune": {"max_steps": [2]}})
 adaptlens.prompt_or_tune = small
 """
 """What runs before a page's Python, to make it small."""
@@ -168,11 +168,11 @@ def _benchmark(
 
 def _adaptlens(words: list[str], flags: Iterable[str], command: Command) -> Job:
     known, verb, rest = _resolved(words)
-    options = {o for p in known.params for o in (*p.opts, *p.secondary_opts)} | {"--help"}
+    options = {o for p in _parameters(known) for o in (*p.opts, *p.secondary_opts)} | {"--help"}
     for flag in (*flags, *(word.partition("=")[0] for word in rest if word.startswith("--"))):
         if flag not in options:
             raise Uncovered(f"`adaptlens {verb}` has no option {flag}".replace("  ", " "))
-    needs = any(p.required for p in known.params)
+    needs = any(p.required for p in _parameters(known))
     if any(re.fullmatch(r"[A-Z]+", word) and word != "RUN" for word in rest):
         return Job("named", "a pattern")
     if rest == ["--help"] or (not rest and (needs or verb in SMALL or not verb)):
@@ -211,9 +211,13 @@ def _resolved(words: list[str]) -> tuple[click.Command, str, list[str]]:
     return known, " ".join(words[:place]), words[place:]
 
 
+def _parameters(known: click.Command) -> list[click.Parameter]:
+    return known.get_params(click.Context(known))
+
+
 def _values(known: click.Command, rest: Sequence[str], name: str) -> list[str]:
     """Return what a command is given for an option, once or more."""
-    return _after(rest, next((p.opts for p in known.params if p.name == name), []))
+    return _after(rest, next((p.opts for p in _parameters(known) if p.name == name), []))
 
 
 def _after(rest: Sequence[str], options: Sequence[str]) -> list[str]:
@@ -237,7 +241,7 @@ def _to_fetch(known: click.Command, rest: Sequence[str]) -> str:
 
 def _parsed(known: click.Command, verb: str, rest: Sequence[str]) -> None:
     """Check a command up to loading: its flags, and the settings they make."""
-    from adaptlens.cli.options import study_config
+    from adaptlens.cli.settings_options import study_config
     from adaptlens.errors import UserError
 
     try:

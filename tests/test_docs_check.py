@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 
 PAGE = """\
 Some prose with `adaptlens status`, a `benchmarks/bank.py`, and `make bench`; `adaptlens compare
---set tune.rank=16` is broken over lines, `adaptlens` alone is a name.
+--set tune.lora_rank=16` is broken over lines, `adaptlens` alone is a name.
 
 ```
 adaptlens compare --model reference \\
@@ -46,7 +46,7 @@ def test_commands_of_a_page_are_its_shell_lines_inline_code_and_named_files():
         "adaptlens status",
         "benchmarks/bank.py",
         "make bench",
-        "adaptlens compare --set tune.rank=16",
+        "adaptlens compare --set tune.lora_rank=16",
     ]
     assert [one.text for one in found if isinstance(one, Code)] == ["import adaptlens"]
     (named,) = (one for one in found if isinstance(one, Command) and one.files)

@@ -31,7 +31,7 @@ ROWS = [
     for i in range(60)
 ]
 WORDS = (
-    "--shots", "0,2", "--tuning", "it,full", "--draws", "2", "--set", "tune.steps=2",
+    "--shots", "0,2", "--tuning", "it,full", "--draws", "2", "--set", "tune.max_steps=2",
     "--set", "search_reads=60", "--set", "search_draw_reads=30",
 )  # fmt: skip
 
@@ -167,7 +167,7 @@ def test_python_does_what_the_command_line_does(folder, first):
         shots=[0, 2],
         tuning=["it", "full"],
         draws=2,
-        tune={"steps": 2},
+        tune={"max_steps": 2},
         search_reads=60,
         search_draw_reads=30,
         out=folder / "python",

@@ -10,7 +10,7 @@ import pytest
 
 import adaptlens
 from adaptlens import registry
-from adaptlens.config.fields import Engine, Tune
+from adaptlens.config.fields import ARGUMENTS, Engine, Tune, tuning_arguments
 from adaptlens.config.reading import load_config
 from adaptlens.engines.on_ray import OnRay
 from adaptlens.errors import UserError
@@ -34,12 +34,15 @@ def test_what_only_the_settings_themselves_mention_counts_as_not_read(tmp_path):
 
 def test_every_setting_of_tuning_is_an_argument_of_the_tuning_it_goes_to():
     tuned = {field.name for field in fields(registry.resolve("adaptation", "it"))}
-    assert set(Tune.__annotations__) <= tuned
+    assert set(ARGUMENTS) == set(Tune.__annotations__)
+    assert set(ARGUMENTS.values()) <= tuned
+    assert tuning_arguments({"lora_rank": 4, "max_steps": [3]}) == {"rank": 4, "steps": [3]}
 
 
 TUNINGS: dict[str, Any] = {
-    "rank": 4, "alpha": 8.0, "targets": ["q_proj"], "dropout": 0.0, "rate": [1e-3],
-    "rate_times": [1.0], "steps": [3], "batch": 4, "schedule": "constant",
+    "lora_rank": 4, "lora_alpha": 8.0, "target_modules": ["q_proj"], "lora_dropout": 0.0,
+    "learning_rate": [1e-3], "lr_multipliers": [1.0], "max_steps": [3], "batch_size": 4,
+    "lr_scheduler": "constant",
 }  # fmt: skip
 
 
@@ -53,8 +56,8 @@ def test_a_setting_of_tuning_makes_cells_or_is_refused_in_a_line(study, name):
     try:
         config = load_config(schema, settings=given)
     except UserError as error:
-        assert (study, name) == ("limits", "rate_times")
-        assert "tune.rate" in str(error) and "\n" not in str(error)
+        assert (study, name) == ("limits", "lr_multipliers")
+        assert "tune.learning_rate" in str(error) and "\n" not in str(error)
         return
     assert registry.resolve("study", study).plan(config).cells
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from adaptlens import registry
 from adaptlens.canonical import canonical_json
-from adaptlens.config.reading import load_config
+from adaptlens.config.reading import load_config, reanalysed
 from adaptlens.config.settings_file import load_study
 from adaptlens.config.yaml12 import read_yaml
 from adaptlens.errors import UserError
@@ -40,7 +40,7 @@ def test_a_file_gives_every_kind_of_setting(load):
         tuning: full
         queries: null
         chat: true
-        tune: {rate: [1e-3, 5e-3], steps: 30, targets: q_proj}
+        tune: {learning_rate: [1e-3, 5e-3], max_steps: 30, target_modules: q_proj}
         prices: {gpu_hour: 2}
     """)
     assert config == CompareConfig(
@@ -59,7 +59,7 @@ def test_a_file_gives_every_kind_of_setting(load):
         tuning=("full",),
         queries=None,
         chat=True,
-        tune={"rate": [0.001, 0.005], "steps": [30], "targets": ["q_proj"]},
+        tune={"learning_rate": [0.001, 0.005], "max_steps": [30], "target_modules": ["q_proj"]},
         prices={"gpu_hour": 2.0},
     )
 
@@ -95,7 +95,7 @@ def test_what_is_given_by_name_replaces_the_file_and_set_replaces_both(load):
         ("models.0=org/model", "models", ("org/model",)),
         ("tasks.0.input=text", "tasks", ({"path": "a.csv", "input": "text"},)),
         ("tasks={path: b.csv, header: false}", "tasks", ({"path": "b.csv", "header": False},)),
-        ("tune.rate=1e-3", "tune", {"rate": [0.001]}),
+        ("tune.learning_rate=1e-3", "tune", {"learning_rate": [0.001]}),
         ("prices.gpu_hour=2", "prices", {"gpu_hour": 2.0}),
         ("dtype=bfloat16", "dtype", "bfloat16"),
     ],
@@ -111,8 +111,8 @@ WRONG = {
         "study.yaml:2: unknown key 'model'; did you mean 'models'?",
     ),
     "an unknown inner key": (
-        "tune:\n  rnak: 4",
-        "study.yaml:2: unknown key 'tune.rnak'; did you mean 'tune.rank'?",
+        "tune:\n  lora_rnak: 4",
+        "study.yaml:2: unknown key 'tune.lora_rnak'; did you mean 'tune.lora_rank'?",
     ),
     "an unknown key of a task": (
         "tasks:\n- path: a\n  inptu: b",
@@ -151,8 +151,11 @@ WRONG = {
         "margin: given Infinity; expected a number of points above 0",
     ),
     "NaN": ("margin: .nan", "margin: given NaN"),
-    "a dropout of one": ("tune: {dropout: 1.0}", "tune.dropout: given 1.0; expected"),
-    "a rate of zero": ("tune: {rate: [0.1, 0]}", "tune.rate.1: given 0; expected numbers above 0"),
+    "a dropout of one": ("tune: {lora_dropout: 1.0}", "tune.lora_dropout: given 1.0; expected"),
+    "a rate of zero": (
+        "tune: {learning_rate: [0.1, 0]}",
+        "tune.learning_rate.1: given 0; expected numbers above 0",
+    ),
     "a number for settings": ("tune: 4", "tune: given 4; expected settings of tuning"),
     "a seed too large": ("seed: 4294967296", "seed: given 4294967296; expected"),
     "a shot twice": ("shots: [4, 4]", "study.yaml:1: shots: '4' is given twice"),
@@ -168,7 +171,7 @@ WRONG = {
 
 WRONG_SET = {
     "draws": "--set draws: expected PATH=VALUE",
-    "tune.rnak=4": "--set tune.rnak=4: unknown key 'tune.rnak'; did you mean 'tune.rank'?",
+    "tune.rnak=4": "--set tune.rnak=4: unknown key 'tune.rnak'; did you mean 'tune.lora_rank'?",
     "draws=x": '--set draws=x: draws: given "x"; expected a whole number',
     "draws.x=1": "--set draws.x=1: 'draws' holds no settings of its own",
     "tasks.3.input=x": "--set tasks.3.input=x: tasks has no item '3'",
@@ -234,28 +237,85 @@ def test_a_python_file_gives_settings_or_a_study_of_its_own(tmp_path, monkeypatc
     assert load_config(COMPARISON, path, ["draws=3"]) == compare_config(shots=[1, 2, 4], draws=3)
     path.write_text(
         "from adaptlens import compare_config\n"
-        "def study():\n    return compare_config(tune={'rank': 4}, sizes=None)\n"
+        "def study():\n    return compare_config(tune={'lora_rank': 4}, sizes=None)\n"
     )
-    assert load_config(COMPARISON, path) == compare_config(tune={"rank": 4})
+    assert load_config(COMPARISON, path) == compare_config(tune={"lora_rank": 4})
     path.write_text("def study():\n    return ['any', 'study']\n")
     assert load_study(path) == ["any", "study"]
 
 
 def test_a_config_is_frozen_and_has_a_digestible_form():
-    config = compare_config(tune={"rate": 1e-3})
+    config = compare_config(tune={"learning_rate": 1e-3})
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.draws = 3
     assert compare_config(**dataclasses.asdict(config)) == config
-    assert '"rate":[0.001]' in canonical_json(dataclasses.asdict(config))
+    assert '"learning_rate":[0.001]' in canonical_json(dataclasses.asdict(config))
 
 
-@pytest.mark.parametrize("study", registry.names("settings"))
-def test_every_setting_has_words_for_its_error(study):
-    schema = registry.resolve("settings", study)
-    names = {field.name for field in dataclasses.fields(schema.kind)} | {""}
-    for outer, table in schema.tables.items():
-        names |= {f"{outer}.{inner}" for inner in table.__annotations__}
-    assert set(schema.expected) == names
+# Former names of settings, which are understood for one release.
+
+
+FORMER = {
+    "rank": 4, "alpha": 8.0, "targets": ["q_proj"], "dropout": 0.5, "rate": [1e-3],
+    "rate_times": [1.0], "steps": [3], "batch": 4, "schedule": "linear",
+}  # fmt: skip
+PRESENT = {
+    "lora_rank": 4, "lora_alpha": 8.0, "target_modules": ["q_proj"], "lora_dropout": 0.5,
+    "learning_rate": [1e-3], "lr_multipliers": [1.0], "max_steps": [3], "batch_size": 4,
+    "lr_scheduler": "linear",
+}  # fmt: skip
+
+
+def test_a_former_name_is_understood_wherever_a_setting_is_given_and_noted(load, caplog):
+    assert compare_config(tune=FORMER).tune == PRESENT
+    assert len(caplog.messages) == 9
+    assert "note: tune.rank is called tune.lora_rank now; the former name" in caplog.text
+    caplog.clear()
+    assert load("tune:\n  rate: 1e-3").tune == {"learning_rate": [0.001]}
+    assert load("seed: 1", "tune.steps=10,20").tune == {"max_steps": [10, 20]}
+    assert load("seed: 1", "tune={batch: 4}").tune == {"batch_size": 4}
+    assert [message.partition(" is called ")[0] for message in caplog.messages] == [
+        "note: study.yaml:2: tune.rate",
+        "note: --set tune.steps=10,20: tune.steps",
+        "note: --set tune={batch: 4}: tune.batch",
+    ]
+    caplog.clear()
+    assert compare_config(tune=PRESENT).tune == PRESENT
+    assert caplog.messages == []
+
+
+def test_what_is_wrong_with_a_former_name_is_said_of_the_present_one_at_its_line(load, caplog):
+    with pytest.raises(UserError, match=r"study\.yaml:2: tune\.lora_rank: given 0; expected a wh"):
+        load("tune:\n  rank: 0")
+    with pytest.raises(
+        UserError, match=r"unknown key 'tune\.schedul'; did you mean 'tune\.lr_sche"
+    ):
+        load("tune: {schedul: cosine}")
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "where"),
+    [
+        ("tune:\n  lora_rank: 4\n  rank: 8", [], r"study\.yaml:3: tune\.rank and tune\.lora_rank"),
+        ("seed: 1", ["tune={rank: 8, lora_rank: 8}"], r"tune\.rank and tune\.lora_rank"),
+        ("seed: 1", ["tune.rank=8", "tune.lora_rank=8"], r"--set tune\.lora_rank and tune\.rank"),
+        ("seed: 1", ["tune.lora_rank=8", "tune.rank=8"], r"--set tune\.rank and tune\.lora_rank"),
+    ],
+)
+def test_both_names_of_a_setting_are_one_too_many(load, text, overrides, where):
+    with pytest.raises(UserError, match=f"{where} are one setting .* give it once"):
+        load(text, *overrides)
+
+
+def test_an_override_replaces_what_the_file_has_by_the_other_name(load):
+    assert load("tune: {rank: 8}", "tune.lora_rank=4").tune == {"lora_rank": 4}
+    assert load("tune: {lora_rank: 8}", "tune.rank=4").tune == {"lora_rank": 4}
+
+
+def test_settings_stored_by_their_former_names_are_read_without_a_note(caplog):
+    stored = {**dataclasses.asdict(compare_config()), "tune": FORMER}
+    assert reanalysed(COMPARISON, stored, []).tune == PRESENT
+    assert caplog.messages == []
 
 
 # YAML as people mean it.

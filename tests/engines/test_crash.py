@@ -21,7 +21,7 @@ def command(folder: Path, run: str) -> list[str]:
     words = f"compare --model {folder}/llama-0 --task {folder}/rows.json --shots 0,2 --draws 2"
     return [
         *(sys.executable, "-m", "adaptlens", *words.split(), "--out", str(folder / run)),
-        *("--set", "tune.steps=3"),
+        *("--set", "tune.max_steps=3"),
     ]
 
 

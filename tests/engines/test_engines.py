@@ -53,7 +53,7 @@ def settings(folder: Path, **given):
         draws=2,
         search=False,
         device="cpu",
-        **{"tune": {"steps": [3]}, **given},
+        **{"tune": {"max_steps": [3]}, **given},
     )
 
 

@@ -43,7 +43,7 @@ def settings(folder, **given):
             "shots": [0, 4],
             "draws": 2,
             "device": "cpu",
-            "tune": {"steps": [3]},
+            "tune": {"max_steps": [3]},
             **given,
         }
     )
@@ -198,7 +198,11 @@ def test_a_kept_pace_is_for_one_kind_of_work_on_one_device(folder):
         return kept_throughput.key(model, study.cells, works, about)
 
     assert key() == key() == key(queries=20)
-    others = [key(device="meta"), key(dtype="bfloat16"), key(tune={"steps": [3], "rank": 2})]
+    others = [
+        key(device="meta"),
+        key(dtype="bfloat16"),
+        key(tune={"max_steps": [3], "lora_rank": 2}),
+    ]
     assert len({key(), *others, key(draws=8)}) == 5
 
 

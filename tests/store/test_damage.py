@@ -83,7 +83,7 @@ def whole(tmp_path_factory):
         words = [
             *("compare", "--model", f"{folder}/llama-0", "--task", f"{folder}/rows.json"),
             *("--shots", "0,2", "--tuning", "it", "--draws", "1", "--no-search"),
-            *("--set", "tune.steps=1", "--set", "num_templates=1", "--set", "tune.rank=1"),
+            *("--set", "tune.max_steps=1", "--set", "num_templates=1", "--set", "tune.lora_rank=1"),
         ]
         assert invoke(*words, "--out", f"{folder}/run").exit_code == 0
         yield words, folder / "run"

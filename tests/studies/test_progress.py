@@ -115,7 +115,7 @@ def test_a_plan_without_a_folder_finds_what_is_done(folder, tmp_path, monkeypatc
         models=[str(folder / "tiny")],
         tasks=[{"path": str(folder / "rows.json"), "cluster": "words"}],
         mixtures=["default"], systems=["base", "gold", "regular", "pipeline"], draws=1,
-        gold_draws=1, size=20, queries=4, variations=[], tune={"steps": [1], "rank": 2},
+        gold_draws=1, size=20, queries=4, variations=[], tune={"max_steps": [1], "lora_rank": 2},
     )  # fmt: skip
     found = limits.run_study(config, out=None, reporter=Silent())
     assert not found.outcome.failed

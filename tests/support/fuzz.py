@@ -84,7 +84,7 @@ SETTINGS = {
         "sentiment",
     ],
     "shots": [0, 4, 16],
-    "tune": {"rank": 8, "rate": [0.001, 1e-3], "targets": ["q_proj"], "dropout": 0.1},
+    "tune": {"lora_rank": 8, "learning_rate": [0.001, 1e-3], "dropout": 0.1},
     "prices": {"gpu_hour": 2.5},
     "budget": "4GiB",
     "engine": {"workers": 2},
@@ -99,8 +99,8 @@ STUDIES = {
     "limits": {"tasks": [{"path": "a.csv", "cluster": "nli"}], "claims": {}, "mixtures": "default"},
 }  # fmt: skip
 OVERRIDES = [
-    "tune.rank=16", "shots=0,4,16", "tasks.0.choices={0: bad, 1: good}", "prices.gpu_hour=2.5",
-    "budget=4GiB", "engine.name=ray", "models=[reference, other]", "tune.rate=[0.1, 1e-3]",
+    "tune.lora_rank=16", "shots=0,4,16", "tasks.0.choices={0: bad, 1: good}", "prices.gpu_hour=2.5",
+    "budget=4GiB", "engine.name=ray", "models=[reference, other]", "tune.learning_rate=[0.1, 1e-3]",
     "tasks.0.templates=[\"Review: {input} {target}\"]", "wordings.mine={instruction}", "seed=7",
     "claim.margin=0.05", "circuits.methods=[denoise]", "tasks=a.csv", "doses=0,4,8", "chat=true",
 ]  # fmt: skip

@@ -9,12 +9,9 @@ from typing import Any
 import click
 
 from adaptlens.cli.options import (
-    DIFFICULTY,
-    READING,
+    SettingsCommand,
     json_option,
-    reading,
     user_errors,
-    with_options,
 )
 from adaptlens.errors import UserError
 from adaptlens.formatting import percent, say
@@ -40,13 +37,13 @@ def tasks_list(as_json: bool) -> None:
             click.echo(f"{row['name']:<18} {row['description']}")
 
 
-@tasks.command("show")
+@tasks.command("show", cls=SettingsCommand, study=None)
 @click.argument("name")
-@with_options(READING, [DIFFICULTY])
 @user_errors
 def tasks_show(name: str, **given: Any) -> None:
     """Show a task: splits, choices, examples, and what was done to the data."""
     from adaptlens import tasks as known
+    from adaptlens.cli.settings_options import reading
 
     about = {**reading(given), "difficulty": given["difficulty"]}
     say(known.describe(known.load(name, **about)))

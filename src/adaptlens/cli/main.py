@@ -8,21 +8,11 @@ from typing import Any
 
 import click
 
-from adaptlens import __version__
+from adaptlens import __version__, registry
 from adaptlens.cli.bundled import tasks, zoo
 from adaptlens.cli.catalogue import models
-from adaptlens.cli.options import (
-    COMPARE_OPTIONS,
-    CONVERGENCE_OPTIONS,
-    IMPLICIT_OPTIONS,
-    LIMITS_OPTIONS,
-    PLAN_OPTIONS,
-    json_option,
-    options_of,
-    study_config,
-    user_errors,
-    with_options,
-)
+from adaptlens.cli.options import SettingsCommand, json_option, user_errors
+from adaptlens.cli.settings_list import settings
 from adaptlens.errors import RunIncomplete, UserError, unknown
 from adaptlens.formatting import counted, say
 
@@ -32,31 +22,24 @@ class Studies(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all studies."""
-        from adaptlens import registry
-
         return [*super().list_commands(ctx), *registry.others("study")]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return the command of a study; another package's has the options it has settings for."""
-        from adaptlens import registry
-
         if cmd_name not in registry.others("study"):
             return super().get_command(ctx, cmd_name)
         return _study_command(cmd_name)
 
 
 def _study_command(name: str) -> click.Command:
-    from adaptlens import registry
-
     try:
         studied = registry.resolve("study", name)
     except UserError as error:
         # A package that cannot be used must not take the help of the others with it.
         return _unusable(name, str(error))
-    options = [*options_of(studied.settings), json_option("claims and tables as JSON")]
 
-    @click.command(name, help=studied.question)
-    @with_options(options)
+    @click.command(name, cls=SettingsCommand, study=name, help=studied.question)
+    @json_option("claims and tables as JSON")
     @user_errors
     def command(out: Path | None, as_json: bool, **options: Any) -> None:
         _carry_out(name, out, as_json, options)
@@ -82,15 +65,16 @@ def main() -> None:
     """
 
 
-@main.command()
-@with_options(COMPARE_OPTIONS, [json_option("tables and verdicts as JSON")])
+@main.command(cls=SettingsCommand, study="compare")
+@json_option("tables and verdicts as JSON")
 @user_errors
 def compare(out: Path | None, as_json: bool, **options: Any) -> None:
     """Compare zero-shot, in-context learning and tuning; say whether to prompt or to tune."""
-    config = study_config("compare", **options)
+    from adaptlens.cli.settings_options import study_config
     from adaptlens.cli.terminal import Display
     from adaptlens.studies.compare.plan import compare as run_compare
 
+    config = study_config("compare", **options)
     with Display() as display:
         found = run_compare(config, out=out, reporter=display)
     _print_report(found.report, found.page, as_json)
@@ -102,8 +86,8 @@ def study() -> None:
     """Carry out a study of what adaptation does to a model; `plan --study` shows it first."""
 
 
-@study.command()
-@with_options(CONVERGENCE_OPTIONS, [json_option("claims and tables as JSON")])
+@study.command(cls=SettingsCommand, study="convergence")
+@json_option("claims and tables as JSON")
 @user_errors
 def convergence(out: Path | None, as_json: bool, **options: Any) -> None:
     """Does in-context learning do to hidden states what tuning does?
@@ -114,8 +98,8 @@ def convergence(out: Path | None, as_json: bool, **options: Any) -> None:
     _carry_out("convergence", out, as_json, options)
 
 
-@study.command()
-@with_options(IMPLICIT_OPTIONS, [json_option("claims and tables as JSON")])
+@study.command(cls=SettingsCommand, study="implicit")
+@json_option("claims and tables as JSON")
 @user_errors
 def implicit(out: Path | None, as_json: bool, **options: Any) -> None:
     """Does in-context learning find a hidden shortcut that tuning misses, and by which circuits?
@@ -127,8 +111,8 @@ def implicit(out: Path | None, as_json: bool, **options: Any) -> None:
     _carry_out("implicit", out, as_json, options)
 
 
-@study.command()
-@with_options(LIMITS_OPTIONS, [json_option("claims and tables as JSON")])
+@study.command(cls=SettingsCommand, study="limits")
+@json_option("claims and tables as JSON")
 @user_errors
 def limits(out: Path | None, as_json: bool, **options: Any) -> None:
     """Does tuned performance follow what the base model does in context?
@@ -141,8 +125,9 @@ def limits(out: Path | None, as_json: bool, **options: Any) -> None:
 
 
 def _carry_out(name: str, out: Path | None, as_json: bool, options: Mapping[str, Any]) -> None:
+    from adaptlens.cli.settings_options import study_config
+
     config = study_config(name, **options)
-    from adaptlens import registry
     from adaptlens.cli.terminal import Display
 
     studied = registry.resolve("study", name)
@@ -189,7 +174,7 @@ def _json(frame: Any, orient: str) -> Any:
     return json.loads(frame.to_json(orient=orient, double_precision=15))
 
 
-@main.command()
+@main.command(cls=SettingsCommand, study="")
 @click.option(
     "--study",
     "name",
@@ -204,7 +189,7 @@ def _json(frame: Any, orient: str) -> Any:
     help="Try out the models for some seconds each, to predict time and memory.",
 )
 @click.option("--again", is_flag=True, help="Try out models that an earlier plan has tried, too.")
-@with_options(PLAN_OPTIONS, [json_option("the plan as JSON")])
+@json_option("the plan as JSON")
 @user_errors
 def plan(
     name: str, trial: bool, again: bool, out: Path | None, as_json: bool, **options: Any
@@ -214,8 +199,8 @@ def plan(
     Predicts seconds, memory and disk of all cells within a factor of two, on one device; several
     workers divide the seconds.
     """
-    from adaptlens import registry
     from adaptlens.cli.planned import plan_table
+    from adaptlens.cli.settings_options import study_config
     from adaptlens.cli.terminal import err
     from adaptlens.cli.terminal import out as console
 
@@ -322,7 +307,6 @@ def report(run: Path, overrides: tuple[str, ...], as_json: bool, markdown: bool)
     """Make tables, figures and page again from what a run holds; needs no model."""
     if as_json and markdown:
         raise UserError("--json and --markdown were given; expected one of them.")
-    from adaptlens import registry
     from adaptlens.config.reading import reanalysed
     from adaptlens.store import Run
 
@@ -344,8 +328,6 @@ def report(run: Path, overrides: tuple[str, ...], as_json: bool, markdown: bool)
 
 def _study_of(run: Any) -> tuple[str, dict[str, Any]]:
     """Return the name of the study a run belongs to, and its settings."""
-    from adaptlens import registry
-
     stored = run.read_json("study.json")
     if stored is None:
         raise UserError(
@@ -388,5 +370,6 @@ def check(run: Path, as_json: bool) -> None:
 
 
 main.add_command(models)
+main.add_command(settings)
 main.add_command(tasks)
 main.add_command(zoo)

@@ -1,149 +1,298 @@
-"""The settings that studies share as types, and what to say of each when it is wrong."""
+"""The settings that studies share: each one's type, what it is and an example of it, once."""
 
-from typing import Annotated, Literal, Required
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, Literal, Required
 
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from typing_extensions import TypedDict
 
+from adaptlens.config.described import About, Word, about, keys_of
+
 STRICT = {"extra": "forbid", "strict": True}
 
 Text = Annotated[str, MinLen(1)]
+Label = Annotated[str, MinLen(1), Word()]
 Count = Annotated[int, Ge(1), Le(2**53)]
 Positive = Annotated[float, Gt(0)]
-Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
-Dtype = Literal["float32", "bfloat16", "float16"]
-Bits = Literal["8bit", "4bit"]
-Overflow = Literal["error", "drop-demos"]
 
 
+# fmt: off
 class TaskSource(TypedDict, total=False):
-    """Where a task comes from and how to read it; only the keys that were given.
-
-    `path` is a bundled name, a file, a folder, "hf:NAME[:CONFIG]" or a task YAML; relative paths
-    are relative to the folder the command runs in. `cluster` says what kind of task it is; the
-    other keys are `tasks.load`'s.
-    """
+    """Where a task comes from and how to read it; only the keys that were given."""
 
     __pydantic_config__ = STRICT  # type: ignore[misc]
 
-    path: Required[Text]
-    references: Text
-    input: Text | Annotated[list[Text], MinLen(1)]
-    target: Text
-    choices: Text | list[Text] | dict[str, Text]
-    instruction: str
-    kind: Literal["choice", "generation"]
-    max_new_tokens: Count
-    limit_train: Count
-    header: bool
-    drop_empty: bool
-    max_file_bytes: Count
-    difficulty: Literal["small", "paper"]
-    cluster: Text
-    templates: Annotated[list[Text], MinLen(1)]
-    fields: Annotated[list[Text], MinLen(2), MaxLen(2)]
-    label_words: Text | dict[str, Text]
-    group: Text
-    answers_as: Literal["text", "from-0", "from-1"]
+    path: Required[
+        Annotated[
+            Text,
+            About(
+                "A bundled name, a file, a folder, hf:NAME[:CONFIG] or a task YAML; relative to "
+                "the folder the command runs in.",
+                "reviews.tsv",
+                "a text that names the task",
+            ),
+        ]
+    ]
+    references: Annotated[
+        Text,
+        About("Line-aligned file of answers to the task.", "lines.cs", "the name of a file",
+              option=True),
+    ]
+    input: Annotated[
+        Label | Annotated[list[Label], MinLen(1)],
+        About("Columns with the texts: one, or several.", ["premise", "hypothesis"],
+              "a column, by name or 0-based number, or several", option=True),
+    ]
+    target: Annotated[
+        Label,
+        About("Column with the answers.", "label", "a column, by name or 0-based number",
+              option=True),
+    ]
+    choices: Annotated[
+        Text | list[Label] | dict[str, Label],
+        About("The answers there are, or raw=word pairs: 0=negative,1=positive.",
+              {"0": "negative", "1": "positive"},
+              "texts, or raw labels and their words; quote true and false", option=True),
+    ]
+    instruction: Annotated[
+        str,
+        About("Instruction written before the items.", "Say how the review sounds.", option=True),
+    ]
+    kind: Annotated[
+        Literal["choice", "generation"],
+        About("Whether answers are chosen or written; found out unless given.", "choice"),
+    ]
+    max_new_tokens: Annotated[Count, About("Tokens that a written answer has at most.", 32)]
+    limit_train: Annotated[Count, About("Training rows to read at most.", 1000)]
+    header: Annotated[
+        bool,
+        About("Whether the first line of a CSV or TSV holds column names; found out unless given.",
+              False, option=True),
+    ]
+    drop_empty: Annotated[
+        bool, About("Leave out rows without input or answer instead of refusing them.", True)
+    ]
+    max_file_bytes: Annotated[Count, About("Bytes that a file may have.", 1_000_000_000)]
+    difficulty: Annotated[
+        Literal["small", "paper"],
+        About("Of a bundled task with a shortcut: how hard its items are.", "paper",
+              "small or paper, of a task with a shortcut"),
+    ]
+    cluster: Annotated[
+        Text,
+        About("The kind of task, by which mixtures are made.", "nli",
+              "a text that names the kind of task"),
+    ]
+    templates: Annotated[
+        list[Text],
+        MinLen(1),
+        About("How items are written: 'Review: {input}\\nSentiment: {target}', or a file of Jinja; "
+              "several usual ways unless given.", ["Review: {input}\nSentiment: {target}"],
+              "templates that end in {target}", option=("--template",), whole=True),
+    ]
+    fields: Annotated[
+        list[Text],
+        MinLen(2),
+        MaxLen(2),
+        About("What templates call text and answer.", ["Review", "Sentiment"],
+              "two names, of the text and of the answer", option=True),
+    ]
+    label_words: Annotated[
+        Text | dict[str, Label],
+        About("Words for the raw answers.", {"0": "bad", "1": "good"},
+              "raw labels and their words; quote true and false", option=True),
+    ]
+    group: Annotated[
+        Label,
+        About("Column that says which items belong together (a passage, a user).", "passage",
+              "a column that says which items belong together", option=True),
+    ]
+    answers_as: Annotated[
+        Literal["text", "from-0", "from-1"],
+        About("What numbers among the answers are, where rows bring options.", "from-1",
+              "text, from-0 or from-1: what numbers among the answers are", option=True),
+    ]
 
 
 class Tune(TypedDict, total=False):
-    """How to tune; only the keys that were given, the rest are the tuning's own defaults.
-
-    Several rates or numbers of steps are tried, and one is chosen on the validation split.
-    `rate_times` are rates as multiples of the way's own.
-    """
+    """How to tune; only the keys that were given, the rest are the tuning's own defaults."""
 
     __pydantic_config__ = STRICT  # type: ignore[misc]
 
-    rank: Count
-    alpha: Positive
-    targets: Annotated[list[Text], MinLen(1)]
-    dropout: Annotated[float, Ge(0), Lt(1)]
-    rate: Annotated[list[Positive], MinLen(1)]
-    rate_times: Annotated[list[Positive], MinLen(1)]
-    steps: Annotated[list[Count], MinLen(1)]
-    batch: Count
-    schedule: Literal["constant", "linear", "cosine"]
+    lora_rank: Annotated[Count, About("Rank of the adapters.", 8, formerly="rank")]
+    lora_alpha: Annotated[
+        Positive,
+        About("The adapters' output is scaled by it, divided by the rank.", 16, formerly="alpha"),
+    ]
+    target_modules: Annotated[
+        list[Text],
+        MinLen(1),
+        About("Modules to adapt, by name or its last part; queries and values unless given.",
+              ["q_proj", "v_proj"], "names of modules, or all-linear", formerly="targets"),
+    ]
+    lora_dropout: Annotated[
+        float,
+        Ge(0),
+        Lt(1),
+        About("Share of the adapters' inputs dropped while training.", 0.1, formerly="dropout"),
+    ]
+    learning_rate: Annotated[
+        list[Positive],
+        MinLen(1),
+        About("Learning rates; of several, the validation split chooses.", [0.001, 0.005],
+              formerly="rate"),
+    ]
+    lr_multipliers: Annotated[
+        list[Positive],
+        MinLen(1),
+        About("Learning rates to try, as multiples of the default of the way of tuning.",
+              [0.25, 1, 4], formerly="rate_times"),
+    ]
+    max_steps: Annotated[
+        list[Count],
+        MinLen(1),
+        About("Optimizer steps; of several numbers, the validation split chooses.", [30],
+              formerly="steps"),
+    ]
+    batch_size: Annotated[Count, About("Training examples a step.", 16, formerly="batch")]
+    lr_scheduler: Annotated[
+        Literal["constant", "linear", "cosine"],
+        About("How the learning rate falls, as Hugging Face defines it.", "cosine",
+              formerly="schedule"),
+    ]
+# fmt: on
 
 
+ARGUMENTS = {name: about(hint).formerly for name, hint in keys_of(Tune).items()}
+"""What the ways of tuning call each setting of `Tune`: cells are known by these names."""
+
+
+def tuning_arguments(tune: Tune) -> dict[str, Any]:
+    """Return the settings of tuning as the arguments of a way of tuning."""
+    given: Mapping[str, Any] = tune
+    return {ARGUMENTS[name]: value for name, value in given.items() if value is not None}
+
+
+# fmt: off
 class Engine(TypedDict, total=False):
-    """Who does the cells; only the keys that were given. No result depends on it.
-
-    `name` is a registered engine: "in_process" or "ray". `workers` processes share the work, by
-    default one, and under Ray one per device. `address` is a Ray cluster's; without one, Ray runs
-    on this machine. `gpus` is the share of a GPU that each worker of a cluster gets.
-    """
+    """Who does the cells; only the keys that were given. No result depends on it."""
 
     __pydantic_config__ = STRICT  # type: ignore[misc]
 
-    name: Literal["in_process", "ray"]
-    workers: Count
-    address: Text
-    gpus: Positive
+    name: Annotated[
+        Literal["in_process", "ray"],
+        About("Who does the cells: this machine (in_process, unless given) or a Ray cluster.",
+              "ray", option=("--engine",)),
+    ]
+    workers: Annotated[
+        Count,
+        About("Worker processes on this machine (one unless given), or on the cluster (one per "
+              "device).", 4, option=("--workers",)),
+    ]
+    address: Annotated[
+        Text,
+        About("Address of a Ray cluster; without one, Ray runs on this machine.", "auto",
+              "the address of a Ray cluster", option=("--address",)),
+    ]
+    gpus: Annotated[Positive, About("Share of a GPU that each worker of a cluster gets.", 0.5)]
+# fmt: on
 
 
-SOURCE_EXPECTED = {
-    "path": ("a text that names the task", "path: reviews.tsv"),
-    "references": ("the name of a file", "references: lines.cs"),
-    "input": ("a column, by name or 0-based number, or several", "input: [premise, hypothesis]"),
-    "target": ("a column, by name or 0-based number", "target: label"),
-    "choices": (
-        "texts, or raw labels and their words; quote true and false",
-        "choices: {'0': negative, '1': positive}",
+Models = Annotated[
+    tuple[Text, ...],
+    MinLen(1),
+    About(
+        "Hub id, folder, GGUF file, or a model of `adaptlens models list`; untrained:NAME has "
+        "random weights, chat:NAME its chat template.",
+        ["reference"],
+        "names of models",
+        option=("--model", "--models"),
+        whole=True,
     ),
-    "instruction": ("a text", "instruction: Say how the review sounds."),
-    "kind": ("choice or generation", "kind: choice"),
-    "max_new_tokens": ("a whole number of at least 1", "max_new_tokens: 32"),
-    "limit_train": ("a whole number of at least 1", "limit_train: 1000"),
-    "header": ("true or false", "header: false"),
-    "drop_empty": ("true or false", "drop_empty: true"),
-    "max_file_bytes": ("a whole number of at least 1", "max_file_bytes: 1000000000"),
-    "difficulty": ("small or paper, of a task with a shortcut", "difficulty: paper"),
-    "cluster": ("a text that names the kind of task", "cluster: nli"),
-    "templates": (
-        "templates that end in {target}",
-        'templates: ["Review: {input}\\nSentiment: {target}"]',
+]
+Tasks = Annotated[
+    tuple[TaskSource, ...],
+    About(
+        "Bundled name, file, folder, hf:NAME[:CONFIG], or lm-eval YAML; or how to read it, key by "
+        "key.",
+        ["sentiment-novel", {"path": "reviews.tsv"}],
+        "names or files of tasks",
+        option=("--task",),
+        whole=True,
     ),
-    "fields": ("two names, of the text and of the answer", "fields: [Review, Sentiment]"),
-    "label_words": (
-        "raw labels and their words; quote true and false",
-        "label_words: {'0': bad, '1': good}",
+]
+Shots = Annotated[
+    tuple[Annotated[int, Ge(0)], ...],
+    MinLen(1),
+    About("Demonstrations for in-context learning; 0 is zero-shot.", [0, 4, 16], option=True),
+]
+Draws = Annotated[
+    Count, About("Draws of demonstrations, the same for prompting and tuning.", 10, option=True)
+]
+Sizes = Annotated[
+    tuple[Count, ...], About("Numbers of training examples for tuning.", [16, 64], option=True)
+]
+Tuning = Annotated[
+    tuple[Literal["it", "sl", "full"], ...],
+    About(
+        "Ways of tuning: with the instruction, without, or all weights.",
+        ["it", "full"],
+        option=True,
     ),
-    "group": ("a column that says which items belong together", "group: passage"),
-    "answers_as": (
-        "text, from-0 or from-1: what numbers among the answers are",
-        "answers_as: from-1",
+]
+HowToTune = Annotated[
+    Tune, About("How to tune.", {"lora_rank": 8, "max_steps": [30]}, "settings of tuning")
+]
+Overflow = Annotated[
+    Literal["error", "drop-demos"],
+    About("What happens to a prompt longer than the model's context.", "drop-demos", option=True),
+]
+SELECTION = About("How demonstrations are chosen.", "balanced", option=True)
+Drawn = Annotated[Literal["random", "balanced"], SELECTION]
+Queries = Annotated[Count | None, About("Test items at most.", 200, null="for all", option=True)]
+Quick = Annotated[
+    bool,
+    About(
+        "A first look: fewer of everything that is not given, and as many draws as claims need.",
+        True,
+        option=True,
     ),
-}
-"""What is expected of each key of a `TaskSource`, and an example of it."""
+]
 
-EXPECTED = {
-    "": ("settings", "models: [reference]"),
-    "models": ("names of models", "models: [reference]"),
-    "tasks": ("names or files of tasks", "tasks: [sentiment-novel, {path: reviews.tsv}]"),
-    "queries": ("a whole number of at least 1, or null for all", "queries: 200"),
-    "seed": ("a whole number from 0 to 4294967295", "seed: 0"),
-    "chat": ("true or false", "chat: true"),
-    "dtype": ("float32, bfloat16 or float16", "dtype: bfloat16"),
-    "device": ("auto, cpu, cuda, cuda:N or mps", "device: auto"),
-    "quantize": ("8bit, 4bit or null", "quantize: 4bit"),
-    "on_overflow": ("error or drop-demos", "on_overflow: drop-demos"),
-    "tune": ("settings of tuning", "tune: {rank: 8, steps: 30}"),
-    **{f"tasks.{name}": words for name, words in SOURCE_EXPECTED.items()},
-    "engine": ("settings of the engine", "engine: {workers: 2}"),
-    "engine.name": ("in_process or ray", "name: ray"),
-    "engine.workers": ("a whole number of at least 1", "workers: 4"),
-    "engine.address": ("the address of a Ray cluster", "address: auto"),
-    "engine.gpus": ("a number above 0", "gpus: 0.5"),
-    "tune.rank": ("a whole number of at least 1", "rank: 8"),
-    "tune.alpha": ("a number above 0", "alpha: 16"),
-    "tune.targets": ("names of modules, or all-linear", "targets: [q_proj, v_proj]"),
-    "tune.dropout": ("a number from 0 up to, not including, 1", "dropout: 0.1"),
-    "tune.rate": ("numbers above 0", "rate: [0.001, 0.005]"),
-    "tune.rate_times": ("numbers above 0", "rate_times: [0.25, 1, 4]"),
-    "tune.steps": ("whole numbers of at least 1", "steps: 30"),
-    "tune.batch": ("a whole number of at least 1", "batch: 16"),
-    "tune.schedule": ("constant, linear or cosine", "schedule: cosine"),
-}
-"""Of the shared settings, by path without list positions: what is expected, and an example."""
+
+# fmt: off
+@dataclass(frozen=True)
+class Shared:
+    """The settings that every study has, checked; a study gives what differs anew."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    models: Models = ("reference",)
+    tasks: Annotated[Tasks, MinLen(1)] = ({"path": "sentiment-novel"},)
+    queries: Queries = 200
+    seed: Annotated[
+        int, Ge(0), Le(2**32 - 1), About("Seed of everything random.", 0, option=True)
+    ] = 0
+    chat: Annotated[
+        bool, About("Write prompts with the tokenizer's chat template.", True, option=True)
+    ] = False
+    dtype: Annotated[
+        Literal["float32", "bfloat16", "float16"],
+        About("Of the weights and the arithmetic.", "bfloat16", option=True),
+    ] = "float32"
+    device: Annotated[
+        Text,
+        About("Where models run.", "auto", "auto, cpu, cuda, cuda:N or mps", option=True),
+    ] = "auto"
+    quantize: Annotated[
+        Literal["8bit", "4bit"] | None,
+        About("Load the weights in 8 or 4 bits.", "4bit"),
+    ] = None
+    tune: HowToTune = field(default_factory=Tune)
+    engine: Annotated[
+        Engine,
+        About("Who does the cells; no result depends on it.", {"workers": 2},
+              "settings of the engine"),
+    ] = field(default_factory=Engine)
+# fmt: on

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from adaptlens.config.schema import Schema
-from adaptlens.config.yaml12 import Place
+from adaptlens.config.yaml12 import Place, read_yaml
 from adaptlens.errors import UserError, one_line, unknown
 
 Sources = Mapping[Place, str]
-"""Where the value at a place was written: "study.yaml:3", "--set tune.rank=16", or "" for none."""
+"""Where the value at a place was written: "study.yaml:3", "--set seed=3", or "" for none."""
 
+_PLAIN = re.compile(r"[\w./][\w ./-]*")
 _UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 
 
@@ -91,9 +92,23 @@ def _place_in(value: Any, loc: Sequence[str | int], schema: Schema[Any]) -> Plac
 
 def _expected(place: Place, schema: Schema[Any]) -> tuple[str, str]:
     """Return what is expected at a place, and an example of it."""
-    while path(place) not in schema.expected:
+    while place and path(place) not in schema.settings:
         place = place[:-1]
-    return schema.expected[path(place)]
+    if not place:
+        return "settings", "models: [reference]"
+    setting = schema.settings[path(place)]
+    return setting.expected, f"{setting.name}: {flow(setting.example)}"
+
+
+def flow(value: Any) -> str:
+    """Return a value as YAML on one line: {path: reviews.tsv, header: false}."""
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{flow(key)}: {flow(one)}' for key, one in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(flow, value))}]"
+    if isinstance(value, str) and _PLAIN.fullmatch(value) and read_yaml(value, "")[0] == value:
+        return value
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _value(given: Any) -> str:

@@ -1,9 +1,11 @@
 """What the loader has to know of a study's settings beside their types."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Generic, TypeVar
 
+from adaptlens.config.described import Setting, settings_of
 from adaptlens.config.yaml12 import Place
 
 Config = TypeVar("Config")
@@ -24,17 +26,11 @@ def no_conflict(config: Any) -> None:
 
 @dataclass(frozen=True)
 class Schema(Generic[Config]):
-    """One kind of settings, and how people may write them.
+    """One kind of settings; all but what follows is read off their types.
 
     Attributes:
         study: the name of the study they are for.
-        kind: the dataclass.
-        expected: by path without list positions: what is expected there, and an example of it.
-        lists: settings that are lists; one item may stand for a list of it, and a text such as
-            "0,4,16" for several numbers or words.
-        sources: settings that say where a task comes from; a text may stand for its path.
-        tables: settings with settings of their own, and their types.
-        free: settings whose keys are the user's own.
+        kind: the dataclass, each of whose fields says what it is by `described.About`.
         analysis: settings that say how stored measurements are analysed, not what is measured.
         subsets: those of them that can only be shortened once everything is measured.
         filled: returns the settings with what follows from the others.
@@ -43,18 +39,30 @@ class Schema(Generic[Config]):
 
     study: str
     kind: type[Config]
-    expected: Mapping[str, tuple[str, str]]
-    lists: tuple[str, ...]
-    sources: tuple[str, ...]
-    tables: Mapping[str, type]
-    free: tuple[str, ...] = ()
     analysis: tuple[str, ...] = ()
     subsets: tuple[str, ...] = ()
     filled: Callable[[Mapping[str, Any]], Mapping[str, Any]] = nothing_to_add
     conflict: Callable[[Any], Conflict | None] = no_conflict
 
+    @cached_property
+    def settings(self) -> Mapping[str, Setting]:
+        """The settings by path, without list positions: "tune.lora_rank", "tasks.input"."""
+        return settings_of(self.kind)
+
+    @cached_property
+    def tables(self) -> Mapping[str, type]:
+        """Settings with settings of their own, and their types."""
+        return {path: one.table for path, one in self.settings.items() if one.table}
+
+    def is_free(self, path: str) -> bool:
+        """Whether the keys at a path are the user's own."""
+        return path in self.settings and self.settings[path].is_free
+
     def known(self, path: str) -> list[str]:
         """Return the keys that may stand at a path without list positions; none where any may."""
-        if not path:
-            return [field.name for field in fields(self.kind)]  # type: ignore[arg-type]
-        return list(self.tables[path].__annotations__) if path in self.tables else []
+        return [one.name for one in self.settings.values() if one.path.rpartition(".")[0] == path]
+
+    def former(self, path: str) -> dict[str, str]:
+        """Return the former names of the keys at a path, and what each is called now."""
+        keys = [one for one in self.settings.values() if one.path.rpartition(".")[0] == path]
+        return {one.about.formerly: one.name for one in keys if one.about.formerly}

@@ -1,21 +1,25 @@
-"""Short forms of settings written out, and values brought to JSON's own types."""
+"""Settings written out: short forms, former names, values in JSON's own types."""
 
+import logging
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, get_type_hints
 
-from adaptlens.config import messages
+from adaptlens.config import described, messages
+from adaptlens.config.described import About, Word, about, is_table, peel
 from adaptlens.config.messages import Sources
 from adaptlens.config.schema import Schema
 from adaptlens.config.yaml12 import Place
-
-_NAMES = ("models", "tasks")
-"""Lists of names that may hold a comma."""
+from adaptlens.errors import UserError
 
 _DEEPEST = 20
 _MOST_DIGITS = 300
+
+_log = logging.getLogger(__name__)
 
 
 def plain(value: Any, place: Place, sources: Sources, schema: Schema[Any]) -> Any:
@@ -41,58 +45,114 @@ def plain(value: Any, place: Place, sources: Sources, schema: Schema[Any]) -> An
     raise messages.wrong(place, value, sources, schema)
 
 
-def spread(value: dict[str, Any], schema: Schema[Any]) -> dict[str, Any]:
-    """Return the settings with every short form written out: one item as a list, 4GiB in bytes."""
-    out = dict(value)
-    for name in schema.lists:
-        given = out.get(name)
-        if isinstance(given, str) and name not in _NAMES:
-            out[name] = [_number(word.strip()) for word in given.split(",") if word.strip()]
-        elif given is not None and not isinstance(given, list):
-            out[name] = [given]
-    for name in schema.sources:
-        if isinstance(out.get(name), list):
-            out[name] = [_task(task) for task in out[name]]
-        elif name in out:
-            out[name] = _task(out[name])
-    for name in {*schema.tables, *schema.free} - {*schema.sources}:
-        if name in out and out[name] is None:
-            out[name] = {}
-        elif isinstance(given := out.get(name), dict):
-            out[name] = {k: v for k, v in given.items() if v is not None}
-    if isinstance(tune := out.get("tune"), dict):
-        several = ("rate", "rate_times", "steps", "targets")
-        out["tune"] = {
-            k: [v] if k in several and not isinstance(v, list) else v for k, v in tune.items()
-        }
+def renamed(
+    value: dict[str, Any], sources: dict[Place, str], schema: Schema[Any], *, note: bool
+) -> dict[str, Any]:
+    """Return the settings by their present names, and let the sources say so.
+
+    Args:
+        value: settings, some of which may have the former name.
+        sources: where each was written; changed along.
+        schema: of the settings.
+        note: warn of each former name.
+
+    Raises:
+        UserError: a setting is given by both of its names.
+    """
+    out = _by_present_names(value, (), sources, schema, note)
+    for name in schema.tables:
+        if isinstance(table := out.get(name), dict):
+            out[name] = _by_present_names(table, (name,), sources, schema, note)
     return out
 
 
-def _task(given: Any) -> Any:
-    if isinstance(given, str):
-        return {"path": given}
-    if not isinstance(given, dict):
-        return given
-    # Labels and columns are often numbers; 0 and "0" mean the same there.
-    task = {k: v for k, v in given.items() if v is not None}
-    for name in ("input", "target", "group"):
-        if name in task:
-            given = task[name]
-            task[name] = [*map(_label, given)] if isinstance(given, list) else _label(given)
-    for name in ("templates", "fields"):
-        if isinstance(text := task.get(name), str):
-            task[name] = [text] if name == "templates" else [w.strip() for w in text.split(",")]
-    if isinstance(words := task.get("label_words"), dict):
-        task["label_words"] = {raw: _label(word) for raw, word in words.items()}
-    if isinstance(choices := task.get("choices"), list):
-        task["choices"] = [_label(choice) for choice in choices]
-    if isinstance(choices, dict):
-        task["choices"] = {raw: _label(word) for raw, word in choices.items()}
-    return task
+def _by_present_names(
+    table: dict[str, Any], at: Place, sources: dict[Place, str], schema: Schema[Any], note: bool
+) -> dict[str, Any]:
+    former = schema.former(messages.path(at))
+    for old in former.keys() & table.keys():
+        before, now = (*at, old), (*at, former[old])
+        where = messages.where(before, sources)
+        if former[old] in table:
+            raise twice(where, messages.shown(before), messages.shown(now))
+        if note:
+            note_former(where, messages.shown(before), now)
+        for place in [p for p in sources if p[: len(before)] == before]:
+            sources[(*now, *place[len(before) :])] = sources.pop(place)
+    return {former.get(key, key): item for key, item in table.items()}
 
 
-def _label(value: Any) -> Any:
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+def note_former(where: str, before: str, now: Place) -> None:
+    """Warn that a setting was given by its former name."""
+    _log.warning(
+        "note: %s%s is called %s now; the former name is understood until the next release",
+        where,
+        before,
+        messages.shown(now),
+    )
+
+
+def twice(where: str, one: str, other: str) -> UserError:
+    """Return the error for a setting given by its former and its present name."""
+    return UserError(
+        f"{where}{one} and {other} are one setting by its former and its present name, and both "
+        "are given; give it once."
+    )
+
+
+def spread(value: Mapping[str, Any], schema: Schema[Any]) -> dict[str, Any]:
+    """Return the settings with every short form written out, as their types say.
+
+    One item stands for a list of it, "0,4,16" for a list of several, a text for settings that need
+    one key alone, null for no settings, and a number for a text where that is a label or a column.
+    """
+    hints = get_type_hints(schema.kind, include_extras=True)
+    known = {one.name: hints[one.name] for one in fields(schema.kind)}
+    return {
+        name: _spread(item, known[name]) if name in known else item for name, item in value.items()
+    }
+
+
+def _spread(value: Any, hint: Any) -> Any:
+    alternatives = peel(hint).alternatives
+    by_shape = {described.shape(one): one for one in alternatives}
+    if value is None:
+        return {} if dict in by_shape and NoneType not in by_shape else None
+    if not isinstance(value, list) and list in by_shape and not by_shape.keys() & {str, dict}:
+        value = _several(value, by_shape[list], about(hint))
+    if isinstance(value, list):
+        if list not in by_shape:
+            return value
+        return [_spread(one, described.item(by_shape[list])) for one in value]
+    if dict in by_shape:
+        kind = peel(by_shape[dict]).alternatives[0]
+        if is_table(kind) and isinstance(value, str) and len(kind.__required_keys__) == 1:
+            value = dict.fromkeys(kind.__required_keys__, value)
+        if isinstance(value, dict):
+            drops = is_table(kind) or len(by_shape) == 1
+            given = {key: one for key, one in value.items() if one is not None or not drops}
+            return _mapping(given, by_shape[dict], kind)
+    words = any(isinstance(one, Word) for part in (hint, *alternatives) for one in peel(part)[1])
+    return str(value) if words and type(value) is int else value
+
+
+def _mapping(value: dict[str, Any], hint: Any, kind: Any) -> dict[str, Any]:
+    """Return a mapping with its values written out."""
+    hints = described.keys_of(kind) if is_table(kind) else {}
+    own = None if is_table(kind) else described.item(hint)
+    return {
+        key: _spread(one, hints.get(key, own)) if key in hints or own else one
+        for key, one in value.items()
+    }
+
+
+def _several(value: Any, hint: Any, said: About) -> list[Any]:
+    """Return the items that a value stands for where a list is expected."""
+    if not isinstance(value, str) or said.whole:
+        return [value]
+    words = [word.strip() for word in value.split(",") if word.strip()]
+    numbers = described.shape(described.item(hint)) in (int, float)
+    return [_number(word) for word in words] if numbers else list(words)
 
 
 def _number(text: str) -> int | float | str:

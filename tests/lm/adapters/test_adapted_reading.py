@@ -209,7 +209,7 @@ def test_a_map_whose_weight_is_used_without_its_module_is_refused_by_name() -> N
 
 def test_without_known_projections_the_modules_that_can_be_tuned_are_named() -> None:
     with pytest.raises(
-        UserError, match=r'tunes \(in_proj, out_proj, x_proj\), such as --set "tune.targets='
+        UserError, match=r'tunes \(in_proj, out_proj, x_proj\), such as --set "tune.target_modules='
     ):
         LoraBank(language_model("mamba", True), num_variants=1)
 

@@ -29,7 +29,7 @@ SMALL = {
     "queries": 6,
     "doses": [0, 1, 3],
     "wrong": [1.0],
-    "tune": {"steps": [3]},
+    "tune": {"max_steps": [3]},
 }
 
 

@@ -66,7 +66,7 @@ def test_a_file_gives_every_kind_of_setting(load):
         measures: cosine, within
         keep: float16
         claim: {margin: 0.1}
-        tune: {steps: 30}
+        tune: {max_steps: 30}
     """)
     assert config == ConvergenceConfig(
         models=("reference", "chat:org/model"),
@@ -85,7 +85,7 @@ def test_a_file_gives_every_kind_of_setting(load):
         measures=("cosine", "within"),
         keep="float16",
         claim={**CLAIM, "margin": 0.1},
-        tune={"steps": [30]},
+        tune={"max_steps": [30]},
     )
 
 
@@ -241,7 +241,7 @@ def test_the_analysis_of_a_run_can_be_changed():
     ("override", "words"),
     [
         ("draws=9", "--set draws=9: 'draws' decides what is measured, and this run"),
-        ("tune.rank=4", "'tune' decides what is measured"),
+        ("tune.lora_rank=4", "'tune' decides what is measured"),
         ("tasks.0.input=x", "its report can change measures, claim, factors: to change tasks, run"),
         ("factors=pairs,labels", "factors: 'labels' was not measured in this run, which has pairs"),
         ("clam.measure=cosine", "unknown key 'clam'; did you mean 'claim'?"),

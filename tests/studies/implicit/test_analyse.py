@@ -25,7 +25,7 @@ SMALL = {
     "draws": 2,
     "queries": 8,
     "validation": 4,
-    "tune": {"steps": [4]},
+    "tune": {"max_steps": [4]},
     "circuits": {
         "items": 16,
         "shots": 2,

@@ -286,7 +286,7 @@ def _usual_targets(lm: LM) -> tuple[str, ...]:
         raise UserError(f"{begin}, and no linear module that runs on every token; tune it in full.")
     raise UserError(
         f"{begin}; say which of its linear modules LoRA tunes ({', '.join(fit)}), such as "
-        f'--set "tune.targets=[{", ".join(fit)}]", or use full tuning.'
+        f'--set "tune.target_modules=[{", ".join(fit)}]", or use full tuning.'
     )
 
 

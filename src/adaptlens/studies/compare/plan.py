@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from adaptlens.adapt.steps import usual_steps
 from adaptlens.cells import Cell, Study
+from adaptlens.config.fields import tuning_arguments
 from adaptlens.engines import Outcome, Reporter
 from adaptlens.errors import UserError
 from adaptlens.models.identity import has_chat_template
@@ -170,9 +171,9 @@ def _recipe(name: str, size: int, config: CompareConfig, task: Task) -> dict[str
     if chooses:
         usual["rate_times"] = RATE_TIMES
     if chooses and name != "full":
-        most = usual_steps(size, config.tune.get("batch", BATCH))
+        most = usual_steps(size, config.tune.get("batch_size", BATCH))
         usual["steps"] = (most // 3, most)
-    return those_taken(name, {**usual, **those_taken(name, config.tune)})
+    return those_taken(name, {**usual, **tuning_arguments(config.tune)})
 
 
 def _searches(config: CompareConfig, task: Task) -> bool:

@@ -3,25 +3,22 @@
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le, MinLen
 from typing_extensions import TypedDict
 
+from adaptlens.config.described import About
 from adaptlens.config.fields import (
-    EXPECTED,
-    SOURCE_EXPECTED,
     STRICT,
-    Bits,
     Count,
-    Dtype,
-    Engine,
+    Drawn,
+    Draws,
     Overflow,
     Positive,
-    Seed,
+    Shared,
     TaskSource,
     Text,
-    Tune,
 )
 from adaptlens.config.reading import load_config
 from adaptlens.config.schema import Conflict, Schema
@@ -60,21 +57,29 @@ FACTOR_DRAWS = 10
 PLACEHOLDERS = ("instruction", "choices", "cue")
 
 
+# fmt: off
 class Claim(TypedDict, total=False):
-    """By what "in-context learning is implicit tuning" is judged; a checked one has every key.
-
-    `measure` is of two states in the same basis, "within" and "projected" with the answer taken
-    out; `control` is the condition whose excess is taken off; `routes` are other ways to the same
-    answers, which ICL must be less like than it is like IT; an excess within `margin` counts as
-    none.
-    """
+    """By what "in-context learning is implicit tuning" is judged; a checked one has every key."""
 
     __pydantic_config__ = STRICT  # type: ignore[misc]
 
-    measure: Literal["within", "projected", "cosine", "centred", "standardised"]
-    control: Literal["unrelated", "neutral", "shuffled"]
-    routes: Annotated[list[Route], MinLen(1)]
-    margin: Positive
+    measure: Annotated[
+        Literal["within", "projected", "cosine", "centred", "standardised"],
+        About("Of two states in the same basis; within and projected take the answer out.",
+              "within"),
+    ]
+    control: Annotated[
+        Literal["unrelated", "neutral", "shuffled"],
+        About("The condition whose excess is taken off.", "unrelated"),
+    ]
+    routes: Annotated[
+        list[Route],
+        MinLen(1),
+        About("Other ways to the same answers, which ICL must be less like than it is like IT.",
+              ["sl", "steered"]),
+    ]
+    margin: Annotated[Positive, About("An excess within it counts as none.", 0.05)]
+# fmt: on
 
 
 CLAIM: Claim = {
@@ -85,91 +90,77 @@ CLAIM: Claim = {
 }
 
 
+# fmt: off
 @dataclass(frozen=True)
-class ConvergenceConfig:
-    """The settings of a convergence study, checked.
+class ConvergenceConfig(Shared):
+    """The settings of a convergence study, checked."""
 
-    Attributes:
-        models: hub ids, folders, or shipped names, with prefixes or without.
-        tasks: where each task comes from.
-        shots: demonstrations, and training examples, of the main conditions.
-        counts: numbers of demonstrations of that factor.
-        draws: draws of demonstrations in the main conditions.
-        factor_draws: draws in the conditions of single factors; unless given, 10, or `draws` where
-            these are fewer.
-        queries: at most this many test items; None means all.
-        validation: at most this many validation items are scored; None means all.
-        unrelated: the task whose examples are the unrelated ones; None picks one.
-        full: tune all weights, too; None does where the model has at most a billion of them.
-        untrained: add an untrained copy of every model.
-        factors: what is varied.
-        wrong: shares of wrong labels; whole percents.
-        doses: numbers of training steps at which tuning is read on its way.
-        rates: further learning rates to read at these doses; none means half and double.
-        positions: where in the prompt states are read.
-        wordings: names of better prompts, and texts in which {instruction}, {choices} and {cue}
-            stand for the task's own; none means the built-in description, format, options, chain.
-        measures: of the similarity of states.
-        encoder: sentence encoder, a sentence-transformers name or folder.
-        keep: format of the stored states.
-        claim: see `Claim`.
-        selection: how demonstrations are chosen.
-        seed: of everything random.
-        chat: write prompts with the tokenizer's chat template.
-        dtype: of the weights and the arithmetic.
-        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
-        quantize: load the weights in 8 or 4 bits; None does not.
-        on_overflow: what happens to a prompt longer than the model's context.
-        tune: see `Tune`.
-        engine: see `Engine`; no result depends on it.
-    """
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
-
-    models: Annotated[tuple[Text, ...], MinLen(1)] = ("reference",)
-    tasks: Annotated[tuple[TaskSource, ...], MinLen(1)] = ({"path": "sentiment-novel"},)
-    shots: Count = 16
-    counts: Annotated[tuple[Count, ...], MinLen(1)] = (1, 2, 4, 8, 16, 32)
-    draws: Count = 30
-    factor_draws: Count = FACTOR_DRAWS
-    queries: Count | None = 200
-    validation: Annotated[int, Ge(0)] | None = 0
-    unrelated: TaskSource | None = None
-    full: bool | None = None
-    untrained: bool = True
-    factors: tuple[Factor, ...] = FACTORS
-    wrong: Annotated[tuple[Share, ...], MinLen(1)] = (0.25, 0.5, 0.75, 1.0)
-    doses: Annotated[tuple[Annotated[int, Ge(0)], ...], MinLen(1)] = (0, 1, 2, 4, 8, 15, 30)
-    rates: tuple[Positive, ...] = ()
-    positions: Annotated[tuple[Position, ...], MinLen(1)] = (
-        "last",
-        "separator",
-        "instruction",
-        "labels",
-    )
-    wordings: dict[str, Text] = field(default_factory=dict)
-    measures: Annotated[tuple[Measure, ...], MinLen(1)] = MEASURES
-    encoder: Text = "all-MiniLM-L6-v2"
-    keep: Literal["float32", "float16"] = "float32"
-    claim: Claim = field(default_factory=lambda: CLAIM.copy())
-    selection: Literal["random", "balanced"] = "random"
-    seed: Seed = 0
-    chat: bool = False
-    dtype: Dtype = "float32"
-    device: Text = "auto"
-    quantize: Bits | None = None
+    shots: Annotated[Count, About(
+        "Demonstrations, and examples to tune on, of the main conditions.", 16, option=True,
+    )] = 16
+    counts: Annotated[tuple[Count, ...], MinLen(1), About(
+        "Numbers of demonstrations of that factor.", [1, 4, 16], option=True,
+    )] = (1, 2, 4, 8, 16, 32)
+    draws: Draws = 30
+    factor_draws: Annotated[Count, About(
+        "Draws in the conditions of single factors; at most `draws`.", 10,
+    )] = FACTOR_DRAWS
+    validation: Annotated[Annotated[int, Ge(0)] | None, About(
+        "Validation items at most that are scored.", 0, null="for all",
+    )] = 0
+    unrelated: Annotated[TaskSource | None, About(
+        "Task whose examples are the unrelated demonstrations.", {"path": "translation"},
+        "the name or file of a task", null="to pick one", option=True,
+    )] = None
+    full: Annotated[bool | None, About(
+        "Tune all weights, too.", True, null="for models of at most a billion of them", option=True,
+    )] = None
+    untrained: Annotated[bool, About("Add an untrained copy of every model.", False)] = True
+    factors: Annotated[tuple[Factor, ...], About(
+        "What is varied.", ["pairs", "layers"], option=True,
+    )] = FACTORS
+    wrong: Annotated[tuple[Share, ...], MinLen(1), About(
+        "Shares of wrong labels; whole percents.", [0.25, 1], "shares from 0 to 1",
+    )] = (0.25, 0.5, 0.75, 1.0)
+    doses: Annotated[tuple[Annotated[int, Ge(0)], ...], MinLen(1), About(
+        "Numbers of training steps at which tuning is read on its way.", [0, 4, 15, 30],
+    )] = (0, 1, 2, 4, 8, 15, 30)
+    rates: Annotated[tuple[Positive, ...], About(
+        "Further learning rates to read at these doses; none means half and double.",
+        [0.001, 0.01],
+    )] = ()
+    positions: Annotated[tuple[Position, ...], MinLen(1), About(
+        "Where in the prompt states are read.", ["last", "labels"],
+    )] = ("last", "separator", "instruction", "labels")
+    wordings: Annotated[dict[str, Text], About(
+        "Names of better prompts, and texts in which {instruction}, {choices} and {cue} stand for "
+        "the task's own; none means the built-in description, format, options, chain.",
+        {"options": "{instruction} Answer {choices}."}, "names and texts of prompts",
+    )] = field(default_factory=dict)
+    measures: Annotated[tuple[Measure, ...], MinLen(1), About(
+        "Of the similarity of states.", ["cosine", "centred"],
+    )] = MEASURES
+    encoder: Annotated[Text, About(
+        "Sentence encoder, a sentence-transformers name or folder.", "all-MiniLM-L6-v2",
+        "the name or folder of a sentence encoder",
+    )] = "all-MiniLM-L6-v2"
+    keep: Annotated[
+        Literal["float32", "float16"], About("Format of the stored states.", "float16")
+    ] = "float32"
+    claim: Annotated[Claim, About(
+        "By what the claim of the title is judged.", {"measure": "within", "margin": 0.05},
+        "settings of the claim",
+    )] = field(default_factory=lambda: CLAIM.copy())
+    selection: Drawn = "random"
     on_overflow: Overflow = "error"
-    tune: Tune = field(default_factory=Tune)
-    engine: Engine = field(default_factory=Engine)
+# fmt: on
 
 
 def _filled(settings: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the settings with the rest of a claim, and no more draws of factors than draws."""
     out = dict(settings)
     if isinstance(claim := out.get("claim"), dict):
-        out["claim"] = {**CLAIM, **{k: v for k, v in claim.items() if v is not None}}
-        if isinstance(routes := out["claim"]["routes"], str):
-            out["claim"]["routes"] = [word.strip() for word in routes.split(",")]
+        out["claim"] = {**CLAIM, **claim}
     draws = out.get("draws")
     if "factor_draws" not in out and type(draws) is int:
         out["factor_draws"] = min(FACTOR_DRAWS, draws)
@@ -239,64 +230,10 @@ def _misworded(name: str, text: str) -> Conflict | None:
 CONVERGENCE = Schema(
     study="convergence",
     kind=ConvergenceConfig,
-    lists=(
-        "models",
-        "tasks",
-        "counts",
-        "factors",
-        "wrong",
-        "doses",
-        "rates",
-        "positions",
-        "measures",
-        "claim.routes",
-    ),
-    sources=("tasks", "unrelated"),
-    tables={
-        "tasks": TaskSource,
-        "unrelated": TaskSource,
-        "tune": Tune,
-        "engine": Engine,
-        "claim": Claim,
-    },
-    free=("wordings",),
     analysis=("measures", "claim", "factors"),
     subsets=("factors",),
     filled=_filled,
     conflict=_conflict,
-    expected={
-        **EXPECTED,
-        "shots": ("a whole number of at least 1", "shots: 16"),
-        "counts": ("whole numbers of at least 1", "counts: [1, 4, 16]"),
-        "draws": ("a whole number of at least 1", "draws: 30"),
-        "factor_draws": ("a whole number of at least 1", "factor_draws: 10"),
-        "validation": ("a whole number of at least 0, or null for all", "validation: 0"),
-        "unrelated": ("the name or file of a task, or null to pick one", "unrelated: translation"),
-        **{f"unrelated.{name}": words for name, words in SOURCE_EXPECTED.items()},
-        "full": ("true, false, or null for small models only", "full: true"),
-        "untrained": ("true or false", "untrained: false"),
-        "factors": ("names of factors", "factors: [pairs, layers]"),
-        "wrong": ("shares from 0 to 1", "wrong: [0.25, 1]"),
-        "doses": ("whole numbers of at least 0", "doses: [0, 4, 15, 30]"),
-        "rates": ("numbers above 0", "rates: [0.001, 0.01]"),
-        "positions": ("places in a prompt", "positions: [last, labels]"),
-        "wordings": (
-            "names and texts of prompts",
-            "wordings: {options: '{instruction} Answer {choices}.'}",
-        ),
-        "measures": ("measures of similarity", "measures: [cosine, centred]"),
-        "encoder": ("the name or folder of a sentence encoder", "encoder: all-MiniLM-L6-v2"),
-        "keep": ("float32 or float16", "keep: float16"),
-        "claim": ("settings of the claim", "claim: {measure: within, margin: 0.05}"),
-        "claim.measure": (
-            "within, projected, cosine, centred or standardised",
-            "measure: within",
-        ),
-        "claim.control": ("unrelated, neutral or shuffled", "control: unrelated"),
-        "claim.routes": ("other ways to the same answers", "routes: [sl, steered]"),
-        "claim.margin": ("a number above 0", "margin: 0.05"),
-        "selection": ("random or balanced", "selection: balanced"),
-    },
 )
 
 

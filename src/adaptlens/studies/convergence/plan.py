@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from adaptlens import tasks
 from adaptlens.cells import Cell, Study
+from adaptlens.config.fields import tuning_arguments
 from adaptlens.engines import Reporter
 from adaptlens.errors import UserError
 from adaptlens.models import identity, shape
@@ -202,7 +203,7 @@ class _Conditions:
         """Return a condition with the arguments that all of an adaptation share, but some."""
         config = self.config
         shared = {"selection": config.selection, "seed": config.seed,
-                  "on_overflow": config.on_overflow, **config.tune}  # fmt: skip
+                  "on_overflow": config.on_overflow, **tuning_arguments(config.tune)}  # fmt: skip
         shared = {name: value for name, value in shared.items() if name not in without}
         arguments = {**those_taken(name, shared), **own}
         return Wanted(self.task, name, arguments, tuple(range(draws)) or NO_DRAWS, measured)

@@ -2,31 +2,34 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, MinLen
 from typing_extensions import TypedDict
 
+from adaptlens.config.described import About
 from adaptlens.config.fields import (
-    EXPECTED,
     STRICT,
-    Bits,
     Count,
-    Dtype,
-    Engine,
+    Drawn,
+    Draws,
+    HowToTune,
+    Models,
     Overflow,
     Positive,
-    Seed,
-    TaskSource,
-    Text,
+    Quick,
+    Shared,
+    Shots,
+    Sizes,
+    Tasks,
     Tune,
+    Tuning,
 )
 from adaptlens.config.reading import load_config
 from adaptlens.config.schema import Conflict, Schema
 from adaptlens.types import Metric
 
 Family = Literal["expression", "code", "relation", "boolean", "algebra"]
-Method = Literal["it", "sl", "full"]
 Part = Literal["behaviour", "circuits"]
 Corruption = Literal["other", "twin"]
 Patching = Literal["denoise", "noise", "noise-mean", "noise-zero"]
@@ -34,28 +37,43 @@ Patching = Literal["denoise", "noise", "noise-mean", "noise-zero"]
 FAMILIES: tuple[Family, ...] = Family.__args__  # type: ignore[attr-defined]
 
 
+# fmt: off
 class Circuit(TypedDict, total=False):
     """How circuits are found; a checked one has every key.
 
-    `shots` and `size` are those of the conditions; `items` pairs of queries are patched, half of
-    them to find circuits and half to test them. The first of `corruptions`, `methods` and `metrics`
-    is the one the figures and claims are of; the others enter the specification curve. A circuit is
-    defined where the gap between clean and corrupt runs is real; `edges` also estimates, by
-    gradients, what units hand to each other; `margin` is the smallest difference of shifts that
-    counts.
+    The first of `corruptions`, `methods` and `metrics` is the one the figures and claims are of;
+    the others enter the specification curve.
     """
 
     __pydantic_config__ = STRICT  # type: ignore[misc]
 
-    shots: Count
-    size: Count
-    items: Annotated[int, Ge(4)]
-    corruptions: Annotated[list[Corruption], MinLen(1)]
-    methods: Annotated[list[Patching], MinLen(1)]
-    metrics: Annotated[list[Metric], MinLen(1)]
-    place: Literal["last", "cue", "query", "all"]
-    edges: bool
-    margin: Positive
+    shots: Annotated[Count, About("Demonstrations of in-context learning.", 8)]
+    size: Annotated[Count, About("Training examples of tuning.", 256)]
+    items: Annotated[
+        int,
+        Ge(4),
+        About("Pairs of queries to patch, half of them to find circuits and half to test them.",
+              128),
+    ]
+    corruptions: Annotated[
+        list[Corruption],
+        MinLen(1),
+        About("What the corrupt run of a pair differs in.", ["other"]),
+    ]
+    methods: Annotated[list[Patching], MinLen(1), About("Ways of patching.", ["denoise", "noise"])]
+    metrics: Annotated[
+        list[Metric],
+        MinLen(1),
+        About("What patching is read by.", ["logit_difference"]),
+    ]
+    place: Annotated[
+        Literal["last", "cue", "query", "all"], About("Tokens that are patched.", "last")
+    ]
+    edges: Annotated[
+        bool, About("Also estimate, by gradients, what units hand to each other.", True)
+    ]
+    margin: Annotated[Positive, About("The smallest difference of shifts that counts.", 0.1)]
+# fmt: on
 
 
 CIRCUIT: Circuit = {
@@ -71,74 +89,59 @@ CIRCUIT: Circuit = {
 }
 
 
-TUNE: Tune = {"batch": 16}
+TUNE: Tune = {"batch_size": 16}
 """As Yin et al., who took 16 or 32."""
 
 
+# fmt: off
 @dataclass(frozen=True)
-class ImplicitConfig:
-    """The settings of a study of implicit patterns and circuits, checked.
+class ImplicitConfig(Shared):
+    """The settings of a study of implicit patterns and circuits, checked."""
 
-    Attributes:
-        models: hub ids, folders, or shipped names, with prefixes or without.
-        families: the families of tasks with a shortcut.
-        tasks: further tasks of any kind, of which circuits alone are studied; where some are
-            given and families are not, there are no families.
-        difficulty: of the families' items.
-        parts: what is studied.
-        shots: numbers of demonstrations; 0 is zero-shot, which is always there.
-        sizes: numbers of training examples.
-        tuning: ways of tuning.
-        mixed: also tune on all families together, at the largest size.
-        transfer: also read what was learnt from one family on the others, in context and by the
-            first way of tuning.
-        draws: of demonstrations and training examples, each tuned with a seed of its own.
-        queries: test items of each kind and family.
-        validation: validation items of each kind and family, which choose the numbers of shots.
-        circuits: see `Circuit`.
-        passes: over the training examples, unless `tune.steps` says otherwise; at least 20 steps.
-        margin: differences of accuracy below this many points count as none.
-        quick: fewer families, items and ways of tuning, and as many draws as claims need; what is
-            given stays.
-        selection: how demonstrations are chosen.
-        seed: of everything random.
-        chat: write prompts with the tokenizer's chat template.
-        dtype: of the weights and the arithmetic.
-        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
-        quantize: load the weights in 8 or 4 bits; None does not.
-        on_overflow: what happens to a prompt longer than the model's context.
-        tune: see `Tune`.
-        engine: see `Engine`; no result depends on it.
-    """
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
-
-    models: Annotated[tuple[Text, ...], MinLen(1)] = ("reference-math",)
-    families: tuple[Family, ...] = FAMILIES
-    tasks: tuple[TaskSource, ...] = ()
-    difficulty: Literal["small", "paper"] = "small"
-    parts: Annotated[tuple[Part, ...], MinLen(1)] = ("behaviour", "circuits")
-    shots: Annotated[tuple[Annotated[int, Ge(0)], ...], MinLen(1)] = (0, 1, 2, 4, 8, 16, 32)
-    sizes: tuple[Count, ...] = (32, 128, 512, 1024)
-    tuning: tuple[Method, ...] = ("it", "full")
-    mixed: bool = True
-    transfer: bool = True
-    draws: Count = 5
-    queries: Count = 100
-    validation: Annotated[int, Ge(1)] = 40
-    circuits: Circuit = field(default_factory=lambda: CIRCUIT.copy())
-    passes: Positive = 1.0
-    margin: Positive = 5.0
-    quick: bool = False
-    selection: Literal["random", "balanced"] = "random"
-    seed: Seed = 0
-    chat: bool = False
-    dtype: Dtype = "float32"
-    device: Text = "auto"
-    quantize: Bits | None = None
+    models: Models = ("reference-math",)
+    families: Annotated[tuple[Family, ...], About(
+        "The families of tasks with a shortcut; none where tasks are given and these are not.",
+        ["expression", "boolean"], option=True,
+    )] = FAMILIES
+    tasks: Tasks = ()
+    difficulty: Annotated[
+        Literal["small", "paper"], About("Of the families' items.", "paper", option=True)
+    ] = "small"
+    parts: Annotated[tuple[Part, ...], MinLen(1), About(
+        "What is studied.", ["behaviour"], option=True,
+    )] = ("behaviour", "circuits")
+    shots: Shots = (0, 1, 2, 4, 8, 16, 32)
+    sizes: Sizes = (32, 128, 512, 1024)
+    tuning: Tuning = ("it", "full")
+    mixed: Annotated[bool, About(
+        "Also tune on all families together, at the largest size.", False,
+    )] = True
+    transfer: Annotated[bool, About(
+        "Also read what was learnt from one family on the others, in context and by the first way "
+        "of tuning.", False,
+    )] = True
+    draws: Draws = 5
+    queries: Annotated[
+        Count, About("Test items of each kind and family.", 100, option=True)
+    ] = 100
+    validation: Annotated[Count, About(
+        "Validation items of each kind and family, which choose the numbers of shots.", 40,
+        option=True,
+    )] = 40
+    circuits: Annotated[Circuit, About(
+        "How circuits are found.", {"shots": 8, "size": 256}, "settings of circuits",
+    )] = field(default_factory=lambda: CIRCUIT.copy())
+    passes: Annotated[Positive, About(
+        "Over the training examples, unless `tune.max_steps` says otherwise; at least 20 steps.", 3,
+    )] = 1.0
+    margin: Annotated[Positive, About(
+        "Differences of accuracy below this many points count as none.", 5,
+    )] = 5.0
+    quick: Quick = False
+    selection: Drawn = "random"
     on_overflow: Overflow = "error"
-    tune: Tune = field(default_factory=lambda: TUNE.copy())
-    engine: Engine = field(default_factory=Engine)
+    tune: HowToTune = field(default_factory=lambda: TUNE.copy())
+# fmt: on
 
 
 _QUICK: dict[str, Any] = {
@@ -151,7 +154,7 @@ _QUICK: dict[str, Any] = {
     "draws": 5,
     "queries": 40,
     "validation": 10,
-    "tune": {"steps": [16]},
+    "tune": {"max_steps": [16]},
 }
 _QUICK_CIRCUIT = {
     "shots": 4,
@@ -173,8 +176,7 @@ def _filled(settings: Mapping[str, Any]) -> Mapping[str, Any]:
     circuit = out.get("circuits", {})
     if isinstance(circuit, dict):
         short = _QUICK_CIRCUIT if quick else {}
-        given = {k: v for k, v in circuit.items() if v is not None}
-        out["circuits"] = {**CIRCUIT, **short, **given}
+        out["circuits"] = {**CIRCUIT, **short, **circuit}
     if isinstance(tune := out.get("tune"), dict):
         out["tune"] = {**TUNE, **tune}
     return out
@@ -188,53 +190,15 @@ def _conflict(config: ImplicitConfig) -> Conflict | None:
             f"given {config.quantize} with full tuning, which needs weights as stored; leave full "
             "out of tuning, or leave out quantize."
         )
-    for name in ("corruptions", "methods", "metrics"):
-        given = config.circuits[name]
-        if len(set(given)) < len(given):
-            return ("circuits", name), f"given {', '.join(given)}; give each once."
     return None
 
 
 IMPLICIT = Schema(
     study="implicit",
     kind=ImplicitConfig,
-    lists=("models", "families", "tasks", "parts", "shots", "sizes", "tuning"),
-    sources=("tasks",),
-    tables={"tasks": TaskSource, "tune": Tune, "engine": Engine, "circuits": Circuit},
     analysis=("margin",),
     filled=_filled,
     conflict=_conflict,
-    expected={
-        **EXPECTED,
-        "families": ("names of families", "families: [expression, boolean]"),
-        "difficulty": ("small or paper", "difficulty: paper"),
-        "parts": ("behaviour, circuits, or both", "parts: [behaviour]"),
-        "shots": ("whole numbers of at least 0", "shots: [0, 4, 16]"),
-        "sizes": ("whole numbers of at least 1", "sizes: [32, 256]"),
-        "tuning": ("it, sl or full", "tuning: [it, full]"),
-        "mixed": ("true or false", "mixed: false"),
-        "transfer": ("true or false", "transfer: false"),
-        "draws": ("a whole number of at least 1", "draws: 5"),
-        "queries": ("a whole number of at least 1", "queries: 100"),
-        "validation": ("a whole number of at least 1", "validation: 40"),
-        "circuits": ("settings of circuits", "circuits: {shots: 8, size: 256}"),
-        "circuits.shots": ("a whole number of at least 1", "shots: 8"),
-        "circuits.size": ("a whole number of at least 1", "size: 256"),
-        "circuits.items": ("a whole number of at least 4", "items: 128"),
-        "circuits.corruptions": ("other, twin, or both", "corruptions: [other]"),
-        "circuits.methods": (
-            "denoise, noise, noise-mean or noise-zero",
-            "methods: [denoise, noise]",
-        ),
-        "circuits.metrics": ("metrics of patching", "metrics: [logit_difference]"),
-        "circuits.place": ("last, cue, query or all", "place: last"),
-        "circuits.edges": ("true or false", "edges: true"),
-        "circuits.margin": ("a number above 0", "margin: 0.1"),
-        "passes": ("a number above 0", "passes: 3"),
-        "margin": ("a number above 0", "margin: 5"),
-        "quick": ("true or false", "quick: true"),
-        "selection": ("random or balanced", "selection: balanced"),
-    },
 )
 
 

@@ -18,6 +18,7 @@ from adaptlens.cells import Study, task_digest
 from adaptlens.circuits import export
 from adaptlens.circuits.profiles import Circuit
 from adaptlens.circuits.unit_sets import UnitSet
+from adaptlens.config.fields import tuning_arguments
 from adaptlens.engines import Reporter
 from adaptlens.errors import UserError
 from adaptlens.prompts import controls
@@ -247,7 +248,7 @@ def _want(
     **own: Any,
 ) -> Wanted:
     """Return a condition with the arguments that all of an adaptation share."""
-    tune: dict[str, Any] = {k: v for k, v in config.tune.items() if v is not None}
+    tune = tuning_arguments(config.tune)
     passes = math.ceil(config.passes * own.get("examples", 0) / int(tune.get("batch", 32)))
     shared = {"selection": config.selection, "seed": config.seed,
               "on_overflow": config.on_overflow, "steps": max(LEAST_STEPS, passes)}  # fmt: skip

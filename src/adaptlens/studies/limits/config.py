@@ -2,21 +2,21 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, MinLen
 from typing_extensions import TypedDict
 
+from adaptlens.config.described import About
 from adaptlens.config.fields import (
-    EXPECTED,
     STRICT,
-    Bits,
     Count,
-    Dtype,
-    Engine,
+    HowToTune,
+    Models,
     Positive,
-    Seed,
-    TaskSource,
+    Quick,
+    Shared,
+    Tasks,
     Text,
     Tune,
 )
@@ -39,104 +39,124 @@ MIXTURES: tuple[Mixing, ...] = Mixing.__args__  # type: ignore[attr-defined]
 SYSTEMS: tuple[System, ...] = System.__args__  # type: ignore[attr-defined]
 LADDER = "ladder"
 
-TUNE: Tune = {"rank": 64, "alpha": 16.0, "dropout": 0.1, "batch": 16, "schedule": "linear"}
+TUNE: Tune = {
+    "lora_rank": 64,
+    "lora_alpha": 16.0,
+    "lora_dropout": 0.1,
+    "batch_size": 16,
+    "lr_scheduler": "linear",
+}
 """Rank, alpha, dropout and schedule of Bigoulaeva et al., who had batches of 2."""
 
 
+# fmt: off
 class Claims(TypedDict, total=False):
-    """What decides the claims; a checked one has every key.
-
-    `correlation` is the least rank correlation, controls taken out, that counts as following;
-    `gain` and `system` the least gain over reading without examples, and difference of systems,
-    in ability (0 is guessing, 1 is all right); `share` the share of variance below which
-    variations explain little.
-    """
+    """What decides the claims, in ability (0 is guessing, 1 is all right); each has every key."""
 
     __pydantic_config__ = STRICT  # type: ignore[misc]
 
-    correlation: Positive
-    gain: Positive
-    system: Positive
-    share: Positive
+    correlation: Annotated[
+        Positive,
+        About("The least rank correlation, controls taken out, that counts as following.", 0.3),
+    ]
+    gain: Annotated[
+        Positive, About("The least gain of ability over reading without examples.", 0.05)
+    ]
+    system: Annotated[Positive, About("The least difference of ability between systems.", 0.05)]
+    share: Annotated[
+        Positive, About("The share of variance below which variations explain little.", 0.05)
+    ]
+# fmt: on
 
 
 CLAIMS: Claims = {"correlation": 0.3, "gain": 0.05, "system": 0.05, "share": 0.05}
 
 
+# fmt: off
 @dataclass(frozen=True)
-class LimitsConfig:
-    """The settings of a study of limits, checked.
+class LimitsConfig(Shared):
+    """The settings of a study of limits, checked."""
 
-    Attributes:
-        models: base models: hub ids, folders or shipped names; "ladder" stands for all of its.
-        tasks: what tuned models are tuned on and read on, each with its `cluster`; the microworld's
-            unless given.
-        held_out: tasks and clusters that no mixture tunes on.
-        mixtures: which tasks are tuned on: "default", and the paper's ablations. With tasks of the
-            user's own, which may hold none of what an ablation keeps, "default" alone unless given.
-        systems: which are read. The pipeline comes with samplegen.
-        draws: seeds of tuning on the default mixture; each seed is one tuned model.
-        ablation_draws: seeds of tuning on every other mixture.
-        ablation_systems: which are tuned on every other mixture, of those in `systems` (the paper:
-            regular and samplegen).
-        gold_draws: draws of the gold examples.
-        shots: gold examples before an item.
-        queries: test items of each task.
-        size: rows of a mixture at most (the paper: 20,000).
-        cap: rows of a task in it at most.
-        passes: over the rows, unless `tune.steps` says otherwise.
-        variations: of prompts, in which the default mixture's systems are also read.
-        loss: "answer", or "text" for the whole text (the paper).
-        encoder: a sentence encoder, for answers matched by meaning; "" for none.
-        claims: see `Claims`.
-        quick: five bases, as many as claims need, with fewer mixtures, seeds, rows and queries;
-            what is given stays.
-        seed: of everything random.
-        chat: write prompts with the tokenizer's chat template.
-        dtype: of the weights and the arithmetic.
-        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
-        quantize: load the weights in 8 or 4 bits; None does not.
-        tune: see `Tune`.
-        engine: see `Engine`.
-    """
+    models: Annotated[Models, About(
+        "Base models: hub ids, folders or shipped names; ladder stands for all of its.",
+        ["ladder"], "names of models, or ladder", option=("--model", "--models"), whole=True,
+    )] = (LADDER,)
+    tasks: Annotated[Tasks, About(
+        "What tuned models are tuned on and read on, each with its cluster: nli=rte.tsv; the "
+        "microworld's unless given.", [{"path": "rte.tsv", "cluster": "nli"}],
+        "tasks with their clusters", option=("--task",), whole=True,
+    )] = ()
+    held_out: Annotated[tuple[Text, ...], About(
+        "Tasks and clusters that no mixture tunes on.", ["rte"], "names of tasks or clusters",
+        option=True,
+    )] = ()
+    mixtures: Annotated[tuple[Mixing, ...], MinLen(1), About(
+        "Which tasks are tuned on: default, and the paper's ablations. With tasks of the user's "
+        "own, which may hold none of what an ablation keeps, default alone unless given.",
+        ["default"], option=True,
+    )] = MIXTURES
+    systems: Annotated[tuple[System, ...], MinLen(1), About(
+        "Which are read. The pipeline comes with samplegen.", ["gold", "regular"],
+        option=True,
+    )] = SYSTEMS
+    draws: Annotated[Count, About(
+        "Seeds of tuning on the default mixture; each seed is one tuned model.", 2, option=True,
+    )] = 2
+    ablation_draws: Annotated[
+        Count, About("Seeds of tuning on every other mixture.", 1)
+    ] = 1
+    ablation_systems: Annotated[tuple[Tuned, ...], MinLen(1), About(
+        "Which are tuned on every other mixture, of those in `systems` (the paper: regular and "
+        "samplegen).", ["regular"],
+    )] = ("regular",)
+    gold_draws: Annotated[Count, About("Draws of the gold examples.", 3)] = 3
+    shots: Annotated[Count, About("Gold examples before an item.", 2, option=True)] = 2
+    queries: Annotated[
+        int, Ge(4), About("Test items of each task.", 48, option=True)
+    ] = 48
+    size: Annotated[
+        int, Ge(20), About("Rows of a mixture at most (the paper: 20,000).", 20000)
+    ] = 1000
+    cap: Annotated[Count, About("Rows of a task in it at most.", 3000)] = 3000
+    passes: Annotated[
+        Positive, About("Over the rows, unless `tune.max_steps` says otherwise.", 1)
+    ] = 1.0
+    variations: Annotated[tuple[Text, ...], About(
+        "Of prompts, in which the default mixture's systems are also read.", ["unified"],
+        "names of variations", option=True,
+    )] = ("unified", "lettered", "irrelevant", "corrupted", "ornate-3")
+    loss: Annotated[Literal["answer", "text"], About(
+        "On the answer, or on the whole text (the paper).", "text",
+    )] = "answer"
+    encoder: Annotated[str, About(
+        "A sentence encoder, for answers matched by meaning; an empty text for none.",
+        "all-MiniLM-L6-v2", "the name of a sentence encoder",
+    )] = ""
+    claims: Annotated[Claims, About(
+        "What decides the claims.", {"correlation": 0.3}, "what decides the claims",
+    )] = field(default_factory=lambda: CLAIMS.copy())
+    quick: Quick = False
+    tune: HowToTune = field(default_factory=lambda: TUNE.copy())
+# fmt: on
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
-    models: Annotated[tuple[Text, ...], MinLen(1)] = (LADDER,)
-    tasks: tuple[TaskSource, ...] = ()
-    held_out: tuple[Text, ...] = ()
-    mixtures: Annotated[tuple[Mixing, ...], MinLen(1)] = MIXTURES
-    systems: Annotated[tuple[System, ...], MinLen(1)] = SYSTEMS
-    draws: Count = 2
-    ablation_draws: Count = 1
-    ablation_systems: Annotated[tuple[Tuned, ...], MinLen(1)] = ("regular",)
-    gold_draws: Count = 3
-    shots: Count = 2
-    queries: Annotated[int, Ge(4)] = 48
-    size: Annotated[int, Ge(20)] = 1000
-    cap: Count = 3000
-    passes: Positive = 1.0
-    variations: tuple[Text, ...] = ("unified", "lettered", "irrelevant", "corrupted", "ornate-3")
-    loss: Literal["answer", "text"] = "answer"
-    encoder: str = ""
-    claims: Claims = field(default_factory=lambda: CLAIMS.copy())
-    quick: bool = False
-    seed: Seed = 0
-    chat: bool = False
-    dtype: Dtype = "float32"
-    device: Text = "auto"
-    quantize: Bits | None = None
-    tune: Tune = field(default_factory=lambda: TUNE.copy())
-    engine: Engine = field(default_factory=lambda: Engine())
-
-
-_HELD_OUT = ["agreement", "topic-pick", "withheld-2", "withheld-3", "in-list", "back-translation",
-             "right-translation"]  # fmt: skip
+_HELD_OUT = [
+    "agreement",
+    "topic-pick",
+    "withheld-2",
+    "withheld-3",
+    "in-list",
+    "back-translation",
+    "right-translation",
+]
 """Of the microworld's tasks, one or two of every cluster."""
 
 _QUICK: dict[str, Any] = {
     "models": [
-        "ladder-llama-s", "ladder-neox-s", "ladder-llama-m", "ladder-llama-m-none",
+        "ladder-llama-s",
+        "ladder-neox-s",
+        "ladder-llama-m",
+        "ladder-llama-m-none",
         "ladder-neox-m",
     ],
     "mixtures": ["default"],
@@ -145,7 +165,7 @@ _QUICK: dict[str, Any] = {
     "queries": 8,
     "size": 240,
     "variations": ["unified"],
-}  # fmt: skip
+}
 """A first look that every claim can be decided by: five bases of two families (five bases of three
 leave nothing beside size and family), one of them without the exposure, and one variation."""
 
@@ -166,10 +186,6 @@ def _filled(settings: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _conflict(config: LimitsConfig) -> Conflict | None:
-    for name in ("models", "mixtures", "systems", "ablation_systems", "variations", "held_out"):
-        given = getattr(config, name)
-        if len(set(given)) < len(given):
-            return (name,), f"given {', '.join(given)}; give each once."
     if "default" not in config.mixtures:
         return ("mixtures",), (
             f"given {', '.join(config.mixtures)}; expected default among them, by which bases "
@@ -186,14 +202,14 @@ def _conflict(config: LimitsConfig) -> Conflict | None:
             f"given samplegen, and systems {', '.join(config.systems)}; expected samplegen or "
             "pipeline among the systems: add one, or leave samplegen out here."
         )
-    for key in ("steps", "rate"):
+    for key in ("max_steps", "learning_rate"):
         values: Any = config.tune.get(key)
         if values and len(values) > 1:
             return ("tune", key), f"given {len(values)} values; expected one: choose it beforehand."
-    if "rate_times" in config.tune:
-        return ("tune", "rate_times"), (
-            "no rates are tried in this study; expected one chosen beforehand: give tune.rate, or "
-            "leave both out for 0.64 / width."
+    if "lr_multipliers" in config.tune:
+        return ("tune", "lr_multipliers"), (
+            "no rates are tried in this study; expected one chosen beforehand: give "
+            "tune.learning_rate, or leave both out for 0.64 / width."
         )
     for number, task in enumerate(config.tasks):
         if not task.get("cluster"):
@@ -207,46 +223,9 @@ def _conflict(config: LimitsConfig) -> Conflict | None:
 LIMITS = Schema(
     study="limits",
     kind=LimitsConfig,
-    lists=(
-        "models",
-        "tasks",
-        "mixtures",
-        "systems",
-        "ablation_systems",
-        "variations",
-        "held_out",
-    ),
-    sources=("tasks",),
-    tables={"tasks": TaskSource, "tune": Tune, "claims": Claims, "engine": Engine},
     analysis=("claims",),
     filled=_filled,
     conflict=_conflict,
-    expected={
-        **{name: words for name, words in EXPECTED.items() if name != "on_overflow"},
-        "models": ("names of models, or ladder", "models: [ladder]"),
-        "tasks": ("tasks with their clusters", "tasks: [{path: rte.tsv, cluster: nli}]"),
-        "held_out": ("names of tasks or clusters", "held_out: [rte]"),
-        "mixtures": (f"names of mixtures: {', '.join(MIXTURES)}", "mixtures: [default]"),
-        "systems": (f"names of systems: {', '.join(SYSTEMS)}", "systems: [gold, regular]"),
-        "draws": ("a whole number of at least 1", "draws: 2"),
-        "ablation_draws": ("a whole number of at least 1", "ablation_draws: 1"),
-        "ablation_systems": ("regular, samplegen or both", "ablation_systems: [regular]"),
-        "gold_draws": ("a whole number of at least 1", "gold_draws: 3"),
-        "shots": ("a whole number of at least 1", "shots: 2"),
-        "queries": ("a whole number of at least 4", "queries: 48"),
-        "size": ("a whole number of at least 20", "size: 20000"),
-        "cap": ("a whole number of at least 1", "cap: 3000"),
-        "passes": ("a number above 0", "passes: 1"),
-        "variations": ("names of variations", "variations: [unified]"),
-        "loss": ("answer or text", "loss: text"),
-        "encoder": ("the name of a sentence encoder", "encoder: all-MiniLM-L6-v2"),
-        "claims": ("what decides the claims", "claims: {correlation: 0.3}"),
-        "claims.correlation": ("a number above 0", "correlation: 0.3"),
-        "claims.gain": ("a number above 0", "gain: 0.05"),
-        "claims.system": ("a number above 0", "system: 0.05"),
-        "claims.share": ("a number above 0", "share: 0.05"),
-        "quick": ("true or false", "quick: true"),
-    },
 )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from adaptlens import tasks, telling
 from adaptlens.cells import Study
+from adaptlens.config.fields import tuning_arguments
 from adaptlens.engines import Reporter
 from adaptlens.errors import UserError, unknown
 from adaptlens.models import shape
@@ -152,16 +153,10 @@ def _wanted(config: LimitsConfig, members: Sequence[Task]) -> Iterator[Wanted]:
     drawn = tuple(range(config.gold_draws))
     gold = {"examples": config.shots, **clusters}
     yield Wanted(default, "gold", gold, drawn, measured(*_read(config, "gold")))
-    steps = config.tune.get("steps")
-    rate = config.tune.get("rate")
-    tune: dict[str, Any] = {
-        **{k: v for k, v in config.tune.items() if k not in ("steps", "rate")},
-        "epochs": config.passes,
-        "loss": config.loss,
-        "steps": steps[0] if steps else None,
-        "rate": rate[0] if rate else None,
-        **clusters,
-    }
+    tune = tuning_arguments(config.tune)
+    for single in ("steps", "rate"):
+        tune[single] = tune[single][0] if tune.get(single) else None
+    tune |= {"epochs": config.passes, "loss": config.loss, **clusters}
     tuned = ["regular"]
     if {"samplegen", "pipeline"} & {*config.systems}:
         tuned.append("samplegen")

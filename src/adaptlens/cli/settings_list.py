@@ -1,0 +1,41 @@
+"""The command that lists the settings of a study: what each is, and what may be given."""
+
+import json
+from typing import Any
+
+import click
+
+from adaptlens.cli.options import json_option, user_errors
+
+
+@click.command()
+@click.argument("study", default="compare")
+@click.option("--schema", is_flag=True, help="Print a JSON Schema, for editors and validators.")
+@json_option("the list as JSON")
+@user_errors
+def settings(study: str, schema: bool, as_json: bool) -> None:
+    """List the settings of STUDY (compare, unless given) with defaults, meaning and examples."""
+    from adaptlens import registry
+    from adaptlens.config import listing
+    from adaptlens.errors import unknown
+
+    if study not in registry.names("study"):
+        raise unknown("study", study, registry.names("study"))
+    found = registry.resolve("settings", study)
+    if schema:
+        click.echo(json.dumps(listing.json_schema(found), indent=2, ensure_ascii=False))
+    elif as_json:
+        click.echo(json.dumps(listing.rows(found)))
+    else:
+        _show(listing.HEADINGS, map(listing.cells, listing.rows(found)))
+
+
+def _show(headings: tuple[str, ...], rows: Any) -> None:
+    from rich.table import Column, Table
+
+    from adaptlens.cli.printer import out
+
+    table = Table(Column(headings[0], no_wrap=True), *headings[1:], box=None)
+    for row in rows:
+        table.add_row(*row)
+    out().print(table)
