@@ -14,8 +14,8 @@ from adaptlens.config.schema import Schema
 from adaptlens.engines import Reporter
 from adaptlens.report.study_page import StudyReport, write_plain
 from adaptlens.store import Run
-from adaptlens.studies.driver import carry_out
-from adaptlens.studies.running import Studied, progress, write_tables
+from adaptlens.studies.driver import Studied, carry_out, write_tables
+from adaptlens.studies.progress import progress
 
 
 def models_named(study: Study) -> Iterable[str]:

@@ -1,14 +1,13 @@
 """A study: does saying the instruction again change what the model answers?"""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
 from annotated_types import MinLen
 
-from adaptlens.cells import STUDY_FILE, Cell, Study, cut, resolve, task_digest
+from adaptlens.cells import Study
 from adaptlens.columns import framed
-from adaptlens.conditions import conditions
 from adaptlens.config.fields import (
     EXPECTED,
     STRICT,
@@ -22,13 +21,14 @@ from adaptlens.config.fields import (
 )
 from adaptlens.config.schema import Schema
 from adaptlens.metrics.accuracy import correct
-from adaptlens.models.identity import identify
 from adaptlens.report.study_page import StudyReport
 from adaptlens.store import Run
 from adaptlens.studies.definition import Definition
-from adaptlens.studies.running import load_task, shown_names
+from adaptlens.studies.stored import read
+from adaptlens.studies.wanted import Wanted, load_task, models_of, study_of
+from adaptlens.types import NO_DRAWS
 
-MEASURED = ("behaviour", "words")
+MEASURED = (("behaviour", {}), ("words", {}))
 
 
 @dataclass(frozen=True)
@@ -52,53 +52,36 @@ class RemindersConfig:
 
 def plan(config: RemindersConfig) -> Study:
     """Return zero-shot and every number of reminders, on every model and task."""
-    measured = tuple(resolve("measurement", name)[0] for name in MEASURED)
-    cells, tasks = [], {}
-    for name, shown in shown_names(config.models).items():
-        model = identify(name, dtype=config.dtype, chat=config.chat, quantize=config.quantize)
-        model["name"] = shown
-        for source in config.tasks:
-            task = load_task(source, config)
-            digest = task_digest(task)
-            tasks[digest] = task
-            about = {"name": task.name, "digest": digest, "kind": task.kind,
-                     "queries": len(task.test), "seed": config.seed}  # fmt: skip
-            for way, given in (
-                ("zero_shot", {}),
-                *(("reminded", {"times": t}) for t in config.times),
-            ):
-                component, made = resolve("adaptation", way, **given)
-                cell = Cell(model, about, component, made.label, measured, (-1,), config.seed)
-                cells += cut(cell, made.draws_per_cell)
-    return Study("reminders", asdict(config), tuple(cells), tasks)
+    ways = [("zero_shot", {}), *(("reminded", {"times": times}) for times in config.times)]
+    wanted = [
+        Wanted(load_task(source, config), way, given, NO_DRAWS, MEASURED)
+        for source in config.tasks
+        for way, given in ways
+    ]
+    models = models_of(config.models, config)
+    return study_of("reminders", config, ((model, wanted) for model in models.values()))
 
 
 def analyse(run: Run, overrides: Sequence[str] = ()) -> StudyReport:
     """Return accuracy and words a prompt of every condition."""
-    study = run.need_json(STUDY_FILE)
-    found = conditions(run, study["cells"])
+    study = read(run, "reminders", overrides)
     rows = [
         {
             "model": one.model,
             "task": one.task,
             "condition": one.label,
-            "accuracy": float(correct({name: one.arrays[f"behaviour.{name}"]
-                                       for name in ("loglik", "gold")}).mean()),
+            "accuracy": float(correct(one.behaviour).mean()),
             "words": one.numbers["words"],
         }
-        for one in found
-    ]  # fmt: skip
-    cells = [{"cell": one.cells[0], "condition": one.label} for one in found]
-    import pandas as pd
-
+        for one in study.found
+    ]
     return StudyReport(
         title="Does saying the instruction again change what the model answers?",
         claims=(),
         tables=framed("reminders", {"reminders": rows}),
         prompts=(),
-        settings=study["settings"],
-        versions={},
-        cells=pd.DataFrame(cells),
+        notes=study.notes,
+        **study.about(),
     )
 
 
