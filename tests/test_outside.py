@@ -144,3 +144,22 @@ def test_every_measurement_says_its_axes_and_what_it_takes(name):
     made = registry.resolve("measurement", name)
     assert made.axes is AXES[name]
     assert all(hasattr(made, offered) for offered in registry.OFFERS["measurement"])
+
+
+def test_a_comparison_has_its_adaptation_as_an_arm_and_its_measurement_as_a_table(run):
+    words = (
+        "compare --shots 0 --tuning it --sizes 2 --no-search --queries 6 --draws 2 --task parity "
+        "--adaptations reminded --measurements words --set validation=4 --set tune.max_steps=[2] "
+        "--set tune.lr_multipliers=[1] --set num_templates=1 --out compared --json"
+    )
+    found = json.loads(run(*words.split()).stdout)
+    arms = {row["condition"]: row["adaptation"] for row in found["tables"]["accuracy"]}
+    assert arms["reminded-1"] == "reminded"
+    measured = {row["condition"]: row["mean"] for row in found["tables"]["measured"]}
+    assert measured["reminded-1"] == measured["zero-shot"] + 8
+
+
+def test_an_adaptation_that_no_package_registers_is_not_known(run):
+    said = run("compare", "--adaptations", "reminder", code=2).stderr
+    assert "'reminder'" in said
+    assert "reminded" in said

@@ -11,6 +11,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from adaptlens.measure.axes import is_shared
+
 Arrays = Mapping[str, np.ndarray]
 
 FINAL = "final"
@@ -239,3 +241,13 @@ class SystemAnswers(_Own):
                 before = name.removesuffix("correct_exact")
                 found.append(Answered(variation, last.startswith(self.pipeline), self, before))
         return found
+
+
+def stored_by(measurement: str, arrays: Arrays) -> dict[str, np.ndarray]:
+    """Return the arrays of a measurement that have a row for each variant, by its own names."""
+    start = f"{measurement}."
+    return {
+        name.removeprefix(start): arrays[name]
+        for name in arrays
+        if name.startswith(start) and not is_shared(name)
+    }

@@ -29,8 +29,7 @@ class Definition:
     """A study that is registered by an entry point of the group `adaptlens.studies`.
 
     Attributes:
-        settings: its settings: a frozen dataclass and what people may write in it. They have
-            `models`, `dtype`, `device`, `chat`, `quantize` and `engine` (`config.fields`).
+        settings: its settings: a frozen dataclass, `config.fields.Shared` and more.
         question: what it asks; `adaptlens study NAME --help` begins with it.
         columns: its tables, each with its columns and what they say.
         plan: returns its cells, given its settings.

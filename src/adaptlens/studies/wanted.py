@@ -108,8 +108,16 @@ def those_taken(adaptation: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
     So zero-shot takes no seed, and full tuning no rank of LoRA.
     """
-    taken = {field.name for field in fields(registry.resolve("adaptation", adaptation))}
-    return {name: value for name, value in given.items() if name in taken and value is not None}
+    return {
+        name: value
+        for name, value in given.items()
+        if value is not None and takes(adaptation, name)
+    }
+
+
+def takes(adaptation: str, argument: str) -> bool:
+    """Whether a way of adapting has an argument of that name."""
+    return argument in {field.name for field in fields(registry.resolve("adaptation", adaptation))}
 
 
 def models_of(names: Iterable[str], config: Loading) -> dict[str, ModelSpec]:

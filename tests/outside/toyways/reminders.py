@@ -1,24 +1,15 @@
 """A study: does saying the instruction again change what the model answers?"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar
+from dataclasses import dataclass
+from typing import Annotated
 
 from annotated_types import MinLen
 
 from adaptlens.cells import Study
 from adaptlens.columns import framed
-from adaptlens.config.fields import (
-    EXPECTED,
-    STRICT,
-    Bits,
-    Count,
-    Dtype,
-    Engine,
-    Seed,
-    TaskSource,
-    Text,
-)
+from adaptlens.config.described import About
+from adaptlens.config.fields import Count, Shared, Tasks
 from adaptlens.config.schema import Schema
 from adaptlens.metrics.accuracy import correct
 from adaptlens.report.study_page import StudyReport
@@ -32,22 +23,14 @@ MEASURED = (("behaviour", {}), ("words", {}))
 
 
 @dataclass(frozen=True)
-class RemindersConfig:
+class RemindersConfig(Shared):
     """The settings of the study."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
-
-    models: Annotated[tuple[Text, ...], MinLen(1)] = ("reference",)
-    tasks: Annotated[tuple[TaskSource, ...], MinLen(1)] = ({"path": "parity"},)
-    times: Annotated[tuple[Count, ...], MinLen(1)] = (1, 2)
-    queries: Count | None = None
-    validation: Count | None = None
-    seed: Seed = 0
-    chat: bool = False
-    dtype: Dtype = "float32"
-    device: Text = "auto"
-    quantize: Bits | None = None
-    engine: Engine = field(default_factory=Engine)
+    tasks: Tasks = ({"path": "parity"},)
+    times: Annotated[
+        tuple[Count, ...], MinLen(1), About("How often it is said again.", [1, 2], option=True)
+    ] = (1, 2)
+    validation: Annotated[Count | None, About("Validation items at most.", 100)] = None
 
 
 def plan(config: RemindersConfig) -> Study:
@@ -86,14 +69,7 @@ def analyse(run: Run, overrides: Sequence[str] = ()) -> StudyReport:
 
 
 REMINDERS = Definition(
-    settings=Schema(
-        study="reminders",
-        kind=RemindersConfig,
-        expected={**EXPECTED, "times": ("whole numbers of at least 1", "times: [1, 2]")},
-        lists=("models", "tasks", "times"),
-        sources=("tasks",),
-        tables={"tasks": TaskSource, "engine": Engine},
-    ),
+    settings=Schema(study="reminders", kind=RemindersConfig),
     question="Does saying the instruction again change what the model answers?",
     columns={
         "reminders": {

@@ -1,5 +1,6 @@
 """From stored cells to the tables, verdicts and page of a comparison; needs no model."""
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
@@ -8,6 +9,7 @@ import numpy as np
 
 from adaptlens import columns
 from adaptlens.conditions import Condition
+from adaptlens.measure.arrays import stored_by
 from adaptlens.metrics import accuracy
 from adaptlens.stats.intervals import comparisons, estimate
 from adaptlens.store import Run
@@ -45,6 +47,7 @@ TABLES = [
     "reliability",
     "cost",
     "break_even",
+    "measured",
 ]
 
 Rows = list[dict[str, Any]]
@@ -164,6 +167,7 @@ class Judged:
             "break_even": [
                 {"task": self.name, "model": self.model, **row} for row in self.break_even.rows
             ],
+            "measured": self._measured(),
         }
         if self.is_choice:
             for one in self.members:
@@ -171,6 +175,25 @@ class Judged:
                 found["calibration"].append(row)
                 found["reliability"] += bins
         return found
+
+    def _measured(self) -> Rows:
+        """Return the means of what was measured besides answers and cost, over all but draws."""
+        rows = []
+        for one, measurement in itertools.product(self.members, self.config.measurements):
+            for name, array in stored_by(measurement, one.arrays).items():
+                by_draw = array.reshape(len(one.draws), -1).mean(1)
+                rows.append(
+                    {
+                        **self._about(one),
+                        "measurement": measurement,
+                        "array": name,
+                        "mean": float(by_draw.mean()),
+                        "lowest": float(by_draw.min()),
+                        "highest": float(by_draw.max()),
+                        "draws": len(one.draws),
+                    }
+                )
+        return rows
 
     def _about(self, one: Condition) -> dict[str, Any]:
         return {"task": self.name, "model": self.model, "condition": one.label}

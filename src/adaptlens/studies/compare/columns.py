@@ -134,6 +134,15 @@ TABLES: Mapping[str, Columns] = {
         "low": "the least of single draws (no interval)",
         "high": "the most of single draws (no interval)",
     },
+    "measured": {
+        **_ABOUT,
+        "measurement": "what was measured besides answers and cost",
+        "array": "which of its arrays",
+        "mean": "over everything that the array has, then over draws",
+        "lowest": "mean of the draw where it is lowest (no interval)",
+        "highest": "mean of the draw where it is highest (no interval)",
+        "draws": "draws measured",
+    },
     "answers": {
         **_ABOUT,
         "template": "the template the item was written in",

@@ -17,6 +17,7 @@ from adaptlens.config.fields import (
     Shared,
     Shots,
     Sizes,
+    Text,
     Tuning,
 )
 from adaptlens.config.reading import load_config
@@ -53,6 +54,14 @@ class CompareConfig(Shared):
         "Numbers of training examples for tuning.", [16, 64], null="for the shots above 0",
         option=True,
     )] = None
+    adaptations: Annotated[tuple[Text, ...], About(
+        "Further ways of adapting to compare, which other packages register.", ["reminded"],
+        "names of registered adaptations", option=True,
+    )] = ()
+    measurements: Annotated[tuple[Text, ...], About(
+        "What is measured of every condition besides answers and cost.", ["hidden"],
+        "names of measurements", option=True,
+    )] = ()
     draws: Draws = 10
     num_templates: Annotated[Count, About(
         "How many of the usual templates every arm is read and tuned under, where the task was "

@@ -5,11 +5,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adaptlens import registry
+from adaptlens.adapt.families import family_of
 from adaptlens.adapt.steps import usual_steps
 from adaptlens.cells import Cell, Study
 from adaptlens.config.fields import tuning_arguments
 from adaptlens.engines import Outcome, Reporter
-from adaptlens.errors import UserError
+from adaptlens.errors import UserError, unknown
 from adaptlens.models.identity import has_chat_template
 from adaptlens.prompts import render, selection
 from adaptlens.store import Run
@@ -24,6 +26,7 @@ from adaptlens.studies.wanted import (
     load_task,
     models_of,
     study_of,
+    takes,
     those_taken,
 )
 from adaptlens.tasks import templates
@@ -130,7 +133,9 @@ def _wanted(config: CompareConfig, task: Task) -> Iterator[Wanted]:
 
     def one(name: str, draws: bool = True, **arguments: Any) -> Wanted:
         numbers = tuple(range(config.draws)) if draws else NO_DRAWS
-        return Wanted(task, name, arguments, numbers, MEASURED)
+        return Wanted(task, name, arguments, numbers, measured)
+
+    measured = (*MEASURED, *((name, {}) for name in config.measurements))
 
     common: dict[str, Any] = {"seed": config.seed, "on_overflow": config.on_overflow}
     for shots in config.shots:
@@ -157,6 +162,26 @@ def _wanted(config: CompareConfig, task: Task) -> Iterator[Wanted]:
         for size in config.tuning_sizes:
             given = _recipe(name, size, config, task)
             yield one(name, examples=size, selection=drawn, seed=config.seed, **given)
+    settings = {**common, "selection": drawn, **tuning_arguments(config.tune)}
+    for other in config.adaptations:
+        given = those_taken(other, settings)
+        for size in _sizes(other, config):
+            yield one(other, bool(size), **given, **({"examples": size} if size else {}))
+
+
+def _sizes(name: str, config: CompareConfig) -> tuple[int, ...]:
+    """Return the numbers of examples that another package's adaptation is given; 0 for none.
+
+    Raises:
+        UserError: no package registers it.
+    """
+    known = registry.others("adaptation")
+    if name not in known:
+        raise unknown("adaptation of another package", name, known)
+    if not takes(name, "examples"):
+        return (0,)
+    shown = tuple(k for k in config.shots if k)
+    return config.tuning_sizes if family_of(name) == "tune" else shown
 
 
 def _recipe(name: str, size: int, config: CompareConfig, task: Task) -> dict[str, Any]:
