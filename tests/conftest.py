@@ -10,9 +10,12 @@ from hypothesis import settings
 from jaxtyping import config, install_import_hook
 
 TYPED = ("adaptlens.circuits", "adaptlens.metrics", "adaptlens.stats")
-"""Rooms and modules whose annotations, shapes among them, are checked in every call."""
+"""Rooms whose annotations, shapes among them, are checked in every call."""
+SHAPED = ("adaptlens.adapt", "adaptlens.lm", "adaptlens.measure")
+"""Rooms of which shapes alone are."""
 
 install_import_hook(TYPED, "typing_checks.checked")
+install_import_hook(SHAPED, "typing_checks.shapes")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 pytest.register_assert_rewrite("browsing", "pages")
 settings.register_profile("suite", deadline=None, derandomize=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from adaptlens.adapt.batches import Counts
 from adaptlens.adapt.loop import History
@@ -31,7 +32,7 @@ class Chosen:
 def account(
     lm: LM,
     histories: Sequence[History],
-    losses: np.ndarray,
+    losses: Float[np.ndarray, "steps draws"],
     num_parameters: int,
     chosen: Sequence[Chosen],
     *,
@@ -49,7 +50,7 @@ def account(
     Args:
         lm: the model.
         histories: all training there was.
-        losses: [steps, draws], of the chosen runs.
+        losses: of the chosen runs.
         num_parameters: trained in each run.
         chosen: the run of each draw.
         full: all weights were trained, not an adapter.

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Float, Float32, Float64, Int64
 from torch import Tensor
 
 from adaptlens.lm.load import LM
@@ -63,8 +64,10 @@ class Counts(NamedTuple):
     labels: float = 0.0
 
 
-def counts_of(batches: Sequence[Sequence[Lesson]], blocks: Sequence["Block"]) -> np.ndarray:
-    """Return the `Counts` of each variant [variants, counts]; a block's variants share it evenly.
+def counts_of(
+    batches: Sequence[Sequence[Lesson]], blocks: Sequence["Block"]
+) -> Float64[np.ndarray, "variants counts"]:
+    """Return the `Counts` of each variant; a block's variants share it evenly.
 
     Args:
         batches: the lessons, one batch per variant.
@@ -88,33 +91,33 @@ class Block:
     """Rows of the variants first to last - 1, equally many each, and the labels in them.
 
     Attributes:
-        ids: int64 [batch, seq].
-        positions: int64 [batch, seq], place of each token in its lesson.
-        ends: int64 [batch, seq] as in `trie.Packed`; None where no row branches, so that ordinary
+        ids: the tokens.
+        positions: place of each token in its lesson.
+        ends: as in `trie.Packed`; None where no row branches, so that ordinary
             causal attention is the same.
-        places: int64 [labels], index into batch x seq of the token that predicts each label.
-        targets: int64 [labels], the labels.
-        owners: int64 [labels], the variant each belongs to, counted from `first`.
-        weights: float32 [labels], one over the number of labels of its variant in the whole batch.
+        places: index into batch x seq of the token that predicts each label.
+        targets: the labels.
+        owners: the variant each belongs to, counted from `first`.
+        weights: one over the number of labels of its variant in the whole batch.
         tokens_computed: batch x seq.
         pairs_computed: query-key pairs that see each other, padding included.
     """
 
     first: int
     last: int
-    ids: Tensor
-    positions: Tensor
-    ends: Tensor | None
-    places: Tensor
-    targets: Tensor
-    owners: Tensor
-    weights: Tensor
+    ids: Int64[Tensor, "batch seq"]
+    positions: Int64[Tensor, "batch seq"]
+    ends: Int64[Tensor, "batch seq"] | None
+    places: Int64[Tensor, " labels"]
+    targets: Int64[Tensor, " labels"]
+    owners: Int64[Tensor, " labels"]
+    weights: Float32[Tensor, " labels"]
     tokens_computed: int
     pairs_computed: int
     kept_mask: list[Tensor | dict[str, Tensor]] = field(default_factory=list)
 
-    def losses(self, lm: LM, weights: TellsApart | None = None) -> Tensor:
-        """Return each label's negative log-likelihood times its weight, float32 [labels].
+    def losses(self, lm: LM, weights: TellsApart | None = None) -> Float32[Tensor, " labels"]:
+        """Return each label's negative log-likelihood times its weight.
 
         `weights` are those installed, if any: variants `first` to `last - 1`, in even runs of rows.
 
@@ -126,13 +129,15 @@ class Block:
         )
         return nll * self.weights
 
-    def per_variant(self, losses: Tensor) -> Tensor:
-        """Return the sum of `losses` for each variant, [last - first]."""
+    def per_variant(
+        self, losses: Float32[Tensor, " labels"]
+    ) -> Float32[Tensor, " {self.last-self.first}"]:
+        """Return the sum of `losses` for each variant."""
         sums = torch.zeros(self.last - self.first, device=losses.device)
         return sums.index_add_(0, self.owners, losses.detach())
 
-    def _logits(self, lm: LM, weights: TellsApart | None) -> Tensor:
-        """Return the logits [labels, vocab] where they are wanted, and nowhere else."""
+    def _logits(self, lm: LM, weights: TellsApart | None) -> Float[Tensor, "labels vocab"]:
+        """Return the logits where they are wanted, and nowhere else."""
         if lm.anatomy is None:
             logits = lm.model(input_ids=self.ids, use_cache=False).logits
             return logits.flatten(0, 1)[self.places]
@@ -150,7 +155,7 @@ class Block:
             return by_owner(lm.anatomy, final, self.owners, self.last - self.first)
         return lm.anatomy.logits(final)
 
-    def _mask(self, lm: LM, ends: Tensor) -> Tensor | dict[str, Tensor]:
+    def _mask(self, lm: LM, ends: Int64[Tensor, "batch seq"]) -> Tensor | dict[str, Tensor]:
         """Return the tree mask, kept for the next step on this batch where it is small."""
         assert lm.anatomy is not None
         if self.kept_mask:

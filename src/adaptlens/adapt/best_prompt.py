@@ -16,7 +16,7 @@ from adaptlens.adapt.halving import Read, Search, Tried
 from adaptlens.adapt.prompting import OVERFLOW, TooLong, fit, with_demonstrations
 from adaptlens.adapt.settings import choosing, parts
 from adaptlens.errors import UserError, unknown
-from adaptlens.lm.encoder import DEFAULT_ENCODER, cosine_similarity
+from adaptlens.lm.encoder import DEFAULT_ENCODER, Similarity, cosine_similarity
 from adaptlens.lm.flops import matrix_parameters
 from adaptlens.lm.load import LM
 from adaptlens.metrics import accuracy
@@ -39,9 +39,6 @@ DRAW_READS = 640
 """Prompts that the search for demonstrations reads for each draw by default."""
 WIDE, NARROW = 6, 3
 """Templates that go on to be read with demonstrations; those of them read in several orders."""
-
-Similarity = Callable[[Sequence[str], Sequence[str]], np.ndarray]
-"""How much alike texts are, [queries, texts]."""
 
 Shown = Callable[[Sequence[Example], Example], Sequence[Example]]
 """Which of the demonstrations may stand before a query."""

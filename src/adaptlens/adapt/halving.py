@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from jaxtyping import Float64, Int
 
 from adaptlens.adapt import Progress
 from adaptlens.lm import score
@@ -26,14 +27,14 @@ class Read:
     """A candidate on one item, as read.
 
     Attributes:
-        loglik: of the options, [choices].
-        prior: of the same options without content, [choices]; None where it was not read.
-        sizes: of the options, in bytes and in tokens [2, choices].
+        loglik: of the options.
+        prior: of the same options without content; None where it was not read.
+        sizes: of the options, in bytes and in tokens.
     """
 
-    loglik: np.ndarray
-    prior: np.ndarray | None
-    sizes: np.ndarray
+    loglik: Float64[np.ndarray, " choices"]
+    prior: Float64[np.ndarray, " choices"] | None
+    sizes: Int[np.ndarray, "2 choices"]
 
 
 @dataclass(eq=False)
@@ -52,13 +53,15 @@ class Tried:
     write: Callable[[Example], Prompt]
     free: Callable[[Example], Prompt] | None = None
     reads: list[Read] = field(default_factory=list)
-    priors: dict[tuple[str, tuple[str, ...]], np.ndarray] = field(default_factory=dict)
+    priors: dict[tuple[str, tuple[str, ...]], Float64[np.ndarray, " _"]] = field(
+        default_factory=dict
+    )
 
-    def qualities(self, golds: np.ndarray, rules: Sequence[Rule]) -> list["Found"]:
+    def qualities(self, golds: Int[np.ndarray, " queries"], rules: Sequence[Rule]) -> list["Found"]:
         """Return how good the candidate is under each rule that can be judged by now.
 
         Args:
-            golds: the places of the right answers of the first items, [items]; no others count.
+            golds: the places of the right answers of the first items; no others count.
             rules: the preferred first.
         """
         arrays = self._arrays(golds)
@@ -74,7 +77,7 @@ class Tried:
             found.append(Found(right, sure, rule, len(golds)))
         return found
 
-    def _arrays(self, golds: np.ndarray) -> dict[str, np.ndarray]:
+    def _arrays(self, golds: Int[np.ndarray, " queries"]) -> dict[str, np.ndarray]:
         reads = self.reads[: len(golds)]
         most = max(len(read.loglik) for read in reads)
         loglik, prior = (np.full((1, len(reads), most), np.nan) for _ in range(2))
@@ -241,8 +244,8 @@ class Search:
         self.reads += len(prompts)
         self.tokens += work.tokens_computed
 
-    def _sizes(self, prompts: Sequence[Prompt]) -> list[np.ndarray]:
-        """Return the bytes and tokens [2, choices] of each prompt's answers."""
+    def _sizes(self, prompts: Sequence[Prompt]) -> list[Int[np.ndarray, "2 _"]]:
+        """Return the bytes and tokens of each prompt's answers."""
         texts = list(dict.fromkeys(answer for prompt in prompts for answer in prompt.answers))
         ids = self._lm.tokenizer(texts, add_special_tokens=False).input_ids
         tokens = dict(zip(texts, map(len, ids), strict=True))

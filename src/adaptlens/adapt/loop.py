@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 import psutil
 import torch
+from jaxtyping import Bool, Float32, Float64
 from torch import Tensor
 
 from adaptlens.adapt import Progress
@@ -35,12 +36,16 @@ _MOST_KEPT_BYTES = 2 * 2**30
 class Trainable(Protocol):
     """Numbers to train, one row per variant, and the way the model runs with them."""
 
-    masters: Tensor
-    """float32 [variants, parameters]."""
+    masters: Float32[Tensor, "variants parameters"]
     dropout: float
 
     def training(
-        self, first: int, last: int, gradients: Tensor, step: int, part: int
+        self,
+        first: int,
+        last: int,
+        gradients: Float32[Tensor, "variants parameters"],
+        step: int,
+        part: int,
     ) -> AbstractContextManager[None]:
         """Run even rows of variants first to last - 1; backward adds to `gradients[first:last]`.
 
@@ -63,16 +68,16 @@ class History:
     """What training did.
 
     Attributes:
-        losses: float32 [steps, variants], before each step; NaN after a variant's last.
+        losses: before each step; NaN after a variant's last.
         seconds: wall time.
-        counts: float64 [steps, variants, counts], see `Counts`; 0 after a variant's last step.
+        counts: see `Counts`; 0 after a variant's last step.
         peak_bytes: the most memory held between a forward pass and its backward pass: allocated
             on an accelerator, resident on a CPU.
     """
 
-    losses: np.ndarray
+    losses: Float32[np.ndarray, "steps variants"]
     seconds: float
-    counts: np.ndarray
+    counts: Float64[np.ndarray, "steps variants counts"]
     peak_bytes: int
 
     @property
@@ -169,8 +174,12 @@ def train(
 
 
 def _backward(
-    lm: LM, trainable: Trainable, blocks: Sequence[Block], gradients: Tensor, step: int
-) -> tuple[Tensor, int]:
+    lm: LM,
+    trainable: Trainable,
+    blocks: Sequence[Block],
+    gradients: Float32[Tensor, "variants parameters"],
+    step: int,
+) -> tuple[Float32[Tensor, " active"], int]:
     """Return each active variant's loss and the bytes held, with gradients in `gradients`."""
     gradients.zero_()
     sums = []
@@ -203,7 +212,9 @@ def _held_bytes(device: torch.device) -> int:
     return psutil.Process().memory_info().rss
 
 
-def _check_finite(finite: np.ndarray, step: int, names: Sequence[str], recipe: Recipe) -> None:
+def _check_finite(
+    finite: Bool[np.ndarray, " active"], step: int, names: Sequence[str], recipe: Recipe
+) -> None:
     if finite.all():
         return
     variant = int(np.argmin(finite))
@@ -221,8 +232,8 @@ def evaluate(
     num_variants: int,
     *,
     block_tokens: int | None = None,
-) -> tuple[np.ndarray, Counts]:
-    """Return the mean loss per label token of each variant on the same lessons, [variants].
+) -> tuple[Float64[np.ndarray, " {num_variants}"], Counts]:
+    """Return the mean loss per label token of each variant on the same lessons.
 
     And what all of them read.
     """

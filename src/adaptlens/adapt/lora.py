@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
+from jaxtyping import Float32
 
 from adaptlens.adapt import Progress, loop
 from adaptlens.adapt.account import NOTHING, Chosen, account
@@ -236,8 +237,8 @@ class _Found:
     choosing: Counts = NOTHING
 
     @property
-    def losses(self) -> np.ndarray:
-        """The losses of the runs, [steps, draws]; NaN after a run's last step."""
+    def losses(self) -> Float32[np.ndarray, "steps draws"]:
+        """The losses of the runs; NaN after a run's last step."""
         losses = np.full((max(run.steps for run in self.runs), len(self.runs)), np.nan, np.float32)
         for d, run in enumerate(self.runs):
             losses[: run.steps, d] = run.history.losses[: run.steps, run.variant]

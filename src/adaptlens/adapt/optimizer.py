@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from jaxtyping import Float32
 from torch import Tensor
 
 Schedule = Literal["constant", "linear", "cosine"]
@@ -58,12 +59,12 @@ def rate_factor(schedule: str, step: int, steps: int, warmup_steps: int) -> floa
 
 
 class AdamW:
-    """Steps of AdamW on stacked numbers [variants, parameters], each row with its own rate.
+    """Steps of AdamW on stacked numbers, each row with its own rate.
 
     The same as `torch.optim.AdamW` run for each row alone, after `clip_grad_norm_` on that row.
     """
 
-    def __init__(self, numbers: Tensor, recipe: Recipe):
+    def __init__(self, numbers: Float32[Tensor, "variants parameters"], recipe: Recipe):
         self.numbers, self.recipe = numbers, recipe
         self.gradients, self.first_moment, self.second_moment = (
             torch.zeros_like(numbers) for _ in range(3)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
+from jaxtyping import Float
 
 from adaptlens.adapt import estimates
 from adaptlens.adapt.batches import Lesson
@@ -249,7 +250,9 @@ def width(lm: LM) -> int:
 
 
 def choice_made(
-    candidates: Sequence[Candidate], validation: np.ndarray, chosen: Sequence[int]
+    candidates: Sequence[Candidate],
+    validation: Float[np.ndarray, "..."],
+    chosen: Sequence[int],
 ) -> dict[str, Any]:
     """Return what the search tried and chose, for the record."""
     return {

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 import transformers
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from adaptlens.errors import UserError
@@ -131,17 +132,20 @@ class Anatomy:
         return self.windows[layer]
 
     def masks(
-        self, allowed: Tensor, query_positions: Tensor, key_positions: Tensor
-    ) -> Tensor | dict[str, Tensor]:
+        self,
+        allowed: Bool[Tensor, "batch queries keys"],
+        query_positions: Int[Tensor, "batch queries"],
+        key_positions: Int[Tensor, "batch keys"],
+    ) -> Float[Tensor, "batch 1 queries keys"] | dict[str, Float[Tensor, "batch 1 queries keys"]]:
         """Return what the backbone takes as `attention_mask` for exactly these pairs.
 
         Attention windows are applied by position, so that they hold in a packed tree too: along
         one path of the tree positions are consecutive.
 
         Args:
-            allowed: bool [batch, queries, keys], true where a query may see a key.
-            query_positions: int [batch, queries], place of each query in its own sequence.
-            key_positions: int [batch, keys], place of each key in its own sequence.
+            allowed: true where a query may see a key.
+            query_positions: place of each query in its own sequence.
+            key_positions: place of each key in its own sequence.
         """
         dtype = self.dtype
 
@@ -164,19 +168,19 @@ class Anatomy:
 
     def hidden(
         self,
-        ids: Tensor,
-        positions: Tensor,
-        allowed: Tensor,
-        key_positions: Tensor | None = None,
+        ids: Int[Tensor, "batch seq"],
+        positions: Int[Tensor, "batch seq"],
+        allowed: Bool[Tensor, "batch seq keys"],
+        key_positions: Int[Tensor, "batch keys"] | None = None,
         cache: Any = None,
-    ) -> Tensor:
-        """Return the final, normed hidden states [batch, seq, width] under an explicit mask.
+    ) -> Float[Tensor, "batch seq width"]:
+        """Return the final, normed hidden states under an explicit mask.
 
         Args:
-            ids: int [batch, seq].
-            positions: int [batch, seq], place of each token in its own sequence.
-            allowed: bool [batch, seq, keys]; keys are the cached tokens, then `ids`.
-            key_positions: int [batch, keys]; `positions` where there is no cache.
+            ids: the tokens.
+            positions: place of each token in its own sequence.
+            allowed: which keys each sees; keys are the cached tokens, then `ids`.
+            key_positions: places of the keys; `positions` where there is no cache.
             cache: a `DynamicCache()` built without a configuration (it must keep every key also
                 where layers attend through a window); it is extended in place.
         """
@@ -189,8 +193,8 @@ class Anatomy:
             **keeping(self.backbone, cache),
         ).last_hidden_state
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """Return the logits [..., vocab] the model gives at these final hidden states."""
+    def logits(self, hidden: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows vocab"]:
+        """Return the logits the model gives at these final hidden states."""
         logits = self.unembed(hidden)
         if self.final_softcap is not None:
             logits = torch.tanh(logits / self.final_softcap) * self.final_softcap

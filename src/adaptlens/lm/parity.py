@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 import transformers
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from adaptlens.errors import UserError
@@ -60,15 +61,17 @@ def examine(
     return parts, not notes, notes
 
 
-def _alone(parts: Anatomy, stem: Tensor, branch: Tensor) -> Tensor:
+def _alone(
+    parts: Anatomy, stem: Int[Tensor, " stem"], branch: Int[Tensor, " branch"]
+) -> Float[Tensor, "stem+branch vocab"]:
     ids = torch.cat([stem, branch])[None]
     positions = torch.arange(ids.shape[1], device=ids.device)[None]
     causal = torch.ones(1, ids.shape[1], ids.shape[1], dtype=torch.bool, device=ids.device).tril()
     return parts.logits(parts.hidden(ids, positions, causal))[0]
 
 
-def _tree(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return positions [1, seq] and mask [1, seq, seq] of a stem with two branches."""
+def _tree(device: torch.device) -> tuple[Int[Tensor, "1 seq"], Bool[Tensor, "1 seq seq"]]:
+    """Return positions and mask of a stem with two branches."""
     seq = _STEM + 2 * _BRANCH
     positions = torch.arange(seq, device=device)[None].clone()
     positions[:, _STEM + _BRANCH :] -= _BRANCH
@@ -77,12 +80,12 @@ def _tree(device: torch.device) -> tuple[Tensor, Tensor]:
     return positions, allowed
 
 
-def _packed(parts: Anatomy, ids: Tensor) -> Tensor:
+def _packed(parts: Anatomy, ids: Int[Tensor, "1 seq"]) -> Float[Tensor, "seq vocab"]:
     positions, allowed = _tree(ids.device)
     return parts.logits(parts.hidden(ids, positions, allowed))[0]
 
 
-def _cached(parts: Anatomy, ids: Tensor) -> Tensor:
+def _cached(parts: Anatomy, ids: Int[Tensor, "1 seq"]) -> Float[Tensor, "branches vocab"]:
     positions, allowed = _tree(ids.device)
     cache = transformers.DynamicCache()
     parts.hidden(ids[:, :_STEM], positions[:, :_STEM], allowed[:, :_STEM, :_STEM], cache=cache)
@@ -92,13 +95,15 @@ def _cached(parts: Anatomy, ids: Tensor) -> Tensor:
     return parts.logits(hidden)[0]
 
 
-def _difference(found: Tensor, wanted: Tensor) -> float:
+def _difference(found: Float[Tensor, "seq vocab"], wanted: Float[Tensor, "seq vocab"]) -> float:
     """Return the largest absolute difference, relative to the largest logit."""
     wanted = wanted.float()
     return float((found.float() - wanted).abs().max() / wanted.abs().max().clamp_min(1e-30))
 
 
-def _check(logits: list[Tensor], name: str, dtype: str, tolerance: float) -> None:
+def _check(
+    logits: list[Float[Tensor, "seq vocab"]], name: str, dtype: str, tolerance: float
+) -> None:
     """Refuse logits that are not finite, and a model in which later tokens change earlier ones."""
     if not all(bool(each.isfinite().all()) for each in logits):
         raise UserError(

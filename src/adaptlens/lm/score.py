@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from jaxtyping import Float64, Int
 
 from adaptlens.errors import UserError
 from adaptlens.lm.finite import not_finite
@@ -28,8 +29,8 @@ def score(
     budget_bytes: int | None = None,
     progress: Progress | None = None,
     work: Work | None = None,
-) -> list[np.ndarray]:
-    """Return per request the summed log-probability of each of its answers, float64 [choices].
+) -> list[Float64[np.ndarray, " _"]]:
+    """Return per request the summed log-probability of each of its answers.
 
     The same numbers as one forward pass per prompt and answer. An answer's last token is never
     fed, so answers of one token cost nothing beyond the prompt.
@@ -126,8 +127,13 @@ def _refusal(
     return not_finite(value, lm.name, what)
 
 
-def _logprob(found: Found, nodes: np.ndarray, targets: np.ndarray, budget_bytes: int) -> np.ndarray:
-    """Return log p(targets[i] | what node nodes[i] has read), float64 [n], softmax in float32."""
+def _logprob(
+    found: Found,
+    nodes: Int[np.ndarray, " tokens"],
+    targets: Int[np.ndarray, " tokens"],
+    budget_bytes: int,
+) -> Float64[np.ndarray, " tokens"]:
+    """Return log p(targets[i] | what node nodes[i] has read), softmax in float32."""
     out = np.zeros(len(nodes))
     by_node = np.argsort(nodes, kind="stable")
     in_order = nodes[by_node]

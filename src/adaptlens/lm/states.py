@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Float, Float32
 from torch import Tensor
 
 from adaptlens.lm.architecture import Anatomy
@@ -22,15 +23,14 @@ class States:
     """Hidden states of prompts.
 
     Attributes:
-        residual: float32 [requests, layers + 1, width], the residual stream: what enters layer 0,
-            then what leaves each layer. The last is *before* the final norm, unlike Transformers'
-            `hidden_states[-1]`, which is after it in most families.
-        final: float32 [requests, width], the last of them after the final norm: what the
-            unembedding reads.
+        residual: the residual stream: what enters layer 0, then what leaves each layer. The last
+            is *before* the final norm, unlike Transformers' `hidden_states[-1]`, which is after it
+            in most families.
+        final: the last of them after the final norm: what the unembedding reads.
     """
 
-    residual: np.ndarray
-    final: np.ndarray
+    residual: Float32[np.ndarray, "queries layers_and_embedding width"]
+    final: Float32[np.ndarray, "queries width"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +126,16 @@ def states_at(
 
 @torch.inference_mode()
 def lens(
-    lm: LM, residual: np.ndarray, tokens: Sequence[int], *, chunk_bytes: int = 2**28
-) -> np.ndarray:
+    lm: LM,
+    residual: Float32[np.ndarray, "*rows width"],
+    tokens: Sequence[int],
+    *,
+    chunk_bytes: int = 2**28,
+) -> Float32[np.ndarray, "*rows {len(tokens)+1}"]:
     """Return what every layer's states would say if they were the last: the logit lens.
 
     The log-probability of each of `tokens` as the next one, and last that of all other tokens
-    together, read through the model's own final norm and unembedding. Float32
-    [..., tokens + 1] for states [..., width].
+    together, read through the model's own final norm and unembedding.
 
     Source: nostalgebraist 2020, "interpreting GPT: the logit lens".
     """
@@ -153,15 +156,17 @@ def lens(
 
 
 @torch.inference_mode()
-def readout(lm: LM, tokens: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+def readout(
+    lm: LM, tokens: Sequence[int]
+) -> tuple[Float32[np.ndarray, "{len(tokens)} width"], Float32[np.ndarray, "{len(tokens)} width"]]:
     """Return the vectors that the logits of some tokens are read with.
 
-    The first, [tokens, width], are those in the residual stream out of the last layer: the logits
+    The first are those in the residual stream out of the last layer: the logits
     of two tokens at a state x differ by the difference of their vectors times x, up to a factor
     above 0 that depends on x (the final norm divides by the size of x) and a constant (its bias
     and the unembedding's). The second are those after the final norm: rows of the unembedding.
-    Where the norm takes the mean off, so do the first. Both are float32. A cap on the logits
-    keeps their order, so it changes nothing here.
+    Where the norm takes the mean off, so do the first. A cap on the logits keeps their order, so
+    it changes nothing here.
     """
     assert lm.anatomy is not None
     parts = lm.anatomy
@@ -172,7 +177,7 @@ def readout(lm: LM, tokens: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     probe[::2] = -1
     probe -= probe.mean()  # Of odd width, too, so that a norm that takes off the mean does not.
 
-    def normed(states: torch.Tensor) -> torch.Tensor:
+    def normed(states: Float[Tensor, " width"]) -> Float32[Tensor, " width"]:
         assert parts.final_norm is not None
         return parts.final_norm(states.to(parts.dtype)).float()
 
@@ -183,8 +188,10 @@ def readout(lm: LM, tokens: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     return scaled.cpu().numpy(), rows.cpu().numpy()
 
 
-def _unembedding_rows(parts: Anatomy, tokens: Sequence[int]) -> Tensor:
-    """Return the rows [tokens, width] by which the unembedding multiplies, as it now runs.
+def _unembedding_rows(
+    parts: Anatomy, tokens: Sequence[int]
+) -> Float32[Tensor, "{len(tokens)} width"]:
+    """Return the rows by which the unembedding multiplies, as it now runs.
 
     They are the gradients of its logits, so that whatever is installed on it has its part.
     """

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from adaptlens.lm.architecture import Anatomy
@@ -24,16 +25,19 @@ class TellsApart(Protocol):
 
 
 def logits(
-    parts: Anatomy, final: Tensor, weights: Weights | None, variants: Sequence[int]
-) -> Tensor:
-    """Return the logits [rows, vocab] that each row's own variant gives at its final state.
+    parts: Anatomy,
+    final: Float[Tensor, "rows width"],
+    weights: Weights | None,
+    variants: Sequence[int],
+) -> Float[Tensor, "rows vocab"]:
+    """Return the logits that each row's own variant gives at its final state.
 
     To be called where the weights are not installed, but for those that do not mix rows, which
     are for as long as their one variant reads.
 
     Args:
         parts: the model.
-        final: [rows, width], states after the final norm.
+        final: states after the final norm.
         weights: weight changes; None reads by the base model.
         variants: per row, who reads it.
     """
@@ -46,16 +50,21 @@ def logits(
         return by_owner(parts, final, owners, len(distinct))
 
 
-def by_owner(parts: Anatomy, final: Tensor, owners: Tensor, num_owners: int) -> Tensor:
-    """Return the logits [rows, vocab] of final states [rows, width], under weights installed.
+def by_owner(
+    parts: Anatomy,
+    final: Float[Tensor, "rows width"],
+    owners: Int[Tensor, " rows"],
+    num_owners: int,
+) -> Float[Tensor, "rows vocab"]:
+    """Return the logits of final states, under weights installed.
 
     Installed weights take a batch for even runs of rows, one run a variant. So the rows are laid
     out as [owners, rows of one, width], the shorter filled up with zeros.
 
     Args:
         parts: the model.
-        final: [rows, width].
-        owners: int [rows], which of the installed variants reads each row.
+        final: states after the final norm.
+        owners: which of the installed variants reads each row.
         num_owners: how many variants are installed.
     """
     counts = torch.bincount(owners, minlength=num_owners)

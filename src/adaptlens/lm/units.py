@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
+from jaxtyping import Float32
 
 UnitKind = Literal["head", "mlp", "residual", "neuron"]
 Direction = Literal["denoise", "noise"]
@@ -60,18 +61,18 @@ class Effects:
     from that of the unpatched clean run; whether the answer is the likeliest token.
 
     Attributes:
-        values: float32 [pairs, sites, patches, metrics], the patched runs.
-        clean: float32 [pairs, metrics].
-        corrupt: float32 [pairs, metrics].
-        floor: float32 [pairs, metrics], the largest difference between an unpatched run in the
-            same batches as the patched ones and the run on its own: what rounding alone does.
+        values: of the patched runs.
+        clean: of the clean prompts, as they are.
+        corrupt: of the corrupt prompts, as they are.
+        floor: the largest difference between an unpatched run in the same batches as the patched
+            ones and the run on its own: what rounding alone does.
         patches: what each patch replaced.
         exact: whether all was computed by the sweep; false where whole prompts were run anew.
     """
 
-    values: np.ndarray
-    clean: np.ndarray
-    corrupt: np.ndarray
-    floor: np.ndarray
+    values: Float32[np.ndarray, "pairs sites patches metrics"]
+    clean: Float32[np.ndarray, "pairs metrics"]
+    corrupt: Float32[np.ndarray, "pairs metrics"]
+    floor: Float32[np.ndarray, "pairs metrics"]
     patches: Sequence[Unit] | Sequence[Sequence[Unit]]
     exact: bool = True

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
+from jaxtyping import Float64, Int64
 
 from adaptlens.lm import score
 from adaptlens.lm.load import LM
@@ -134,7 +135,7 @@ def _written(adapted: Adapted, queries: Sequence[Example]) -> list[list[Prompt]]
 
 def _scored(
     lm: LM, adapted: Adapted, parts: Sequence[Rows], progress: Progress | None, work: Work
-) -> list[list[list[np.ndarray]]]:
+) -> list[list[list[Float64[np.ndarray, " _"]]]]:
     """Return the log-likelihoods of every prompt's answers, [parts][rows][queries] of [choices].
 
     Equal prompts of one set of weights are scored once.
@@ -200,8 +201,10 @@ def _free(adapted: Adapted, rows: Rows, prefix: str) -> Rows:
     return Rows(queries, _written(adapted, queries), rows.variants)
 
 
-def _padded(found: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
-    """Return log-likelihoods [rows, queries, choices], NaN where a query has fewer choices."""
+def _padded(
+    found: Sequence[Sequence[Float64[np.ndarray, " _"]]],
+) -> Float64[np.ndarray, "rows queries choices"]:
+    """Return log-likelihoods, NaN where a query has fewer choices."""
     most = max(len(logliks) for row in found for logliks in row)
     padded = np.full((len(found), len(found[0]), most), np.nan)
     for repeat, row in enumerate(found):
@@ -210,8 +213,10 @@ def _padded(found: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
     return padded
 
 
-def _sizes(lm: LM, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
-    """Return tokens and bytes of the answers as they were scored, [rows, queries, choices]."""
+def _sizes(
+    lm: LM, rows: Rows
+) -> tuple[Int64[np.ndarray, "rows queries choices"], Int64[np.ndarray, "rows queries choices"]]:
+    """Return tokens and bytes of the answers as they were scored."""
     texts = dict.fromkeys(a for row in rows.sent for prompt in row for a in prompt.answers)
     counts = {text: len(lm.tokenizer(text, add_special_tokens=False).input_ids) for text in texts}
     most = max(len(prompt.answers) for row in rows.sent for prompt in row)

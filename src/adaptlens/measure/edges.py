@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from jaxtyping import Float64
 
 from adaptlens.errors import UserError, unknown
 from adaptlens.lm.load import LM
@@ -73,8 +74,8 @@ class EdgeEffects:
         )
 
 
-def _units(readers: tuple[Node, ...]) -> tuple[np.ndarray, list[str]]:
-    """Return how much of each reader belongs to each unit [readers, units], and the units."""
+def _units(readers: tuple[Node, ...]) -> tuple[Float64[np.ndarray, "readers units"], list[str]]:
+    """Return how much of each reader belongs to each unit, and the units."""
     num_heads = 1 + max(node.head for node in readers if node.kind == "q")
     num_shared = 1 + max(node.head for node in readers if node.kind == "k")
     each = num_heads // num_shared

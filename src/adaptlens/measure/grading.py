@@ -6,17 +6,16 @@ right kind reaches.
 
 import importlib.util
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from jaxtyping import Float64
 
 from adaptlens.errors import UserError
-from adaptlens.lm.encoder import cosine_similarity
+from adaptlens.lm.encoder import Similarity, cosine_similarity
 from adaptlens.types import Example, Prompt
-
-Similarity = Callable[[Sequence[str], Sequence[str]], np.ndarray]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +32,7 @@ class Verdicts:
     sent: Sequence[Sequence[Prompt | None]]
     outputs: Sequence[Sequence[str]]
     answers: Sequence[Sequence[str]]
-    loglik: Sequence[Sequence[np.ndarray | None]]
+    loglik: Sequence[Sequence[Float64[np.ndarray, " _"] | None]]
 
 
 def judged(
@@ -58,7 +57,7 @@ def judged(
 
 
 def _by_likelihood(
-    queries: Sequence[Example], loglik: Sequence[Sequence[np.ndarray | None]]
+    queries: Sequence[Example], loglik: Sequence[Sequence[Float64[np.ndarray, " _"] | None]]
 ) -> dict[str, np.ndarray]:
     """Return the log-likelihoods of options, and whether the likeliest is right.
 
@@ -78,7 +77,9 @@ def _by_likelihood(
     return {"loglik": padded, "correct_choice": correct}
 
 
-def exact_floor(queries: Sequence[Example], answers: Sequence[str]) -> np.ndarray:
+def exact_floor(
+    queries: Sequence[Example], answers: Sequence[str]
+) -> Float64[np.ndarray, " {len(queries)}"]:
     """Return per query the share of the other queries of its task whose answer is its target.
 
     NaN for a task of one item.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from jaxtyping import Float, Float32
 
 from adaptlens.errors import UserError, unknown
 from adaptlens.lm.load import LM
@@ -99,7 +100,9 @@ class Hidden:
                 arrays |= _read_out(lm, adapted, residual, _lens_tokens(lm, task))
         return Measured(arrays=arrays)
 
-    def _kept(self, states: np.ndarray) -> np.ndarray:
+    def _kept(
+        self, states: Float32[np.ndarray, "repeats queries width"]
+    ) -> Float[np.ndarray, "repeats queries width"]:
         states = np.ascontiguousarray(states)
         if self.keep == "float32":
             return states
@@ -112,9 +115,12 @@ class Hidden:
 
 
 def _read_out(
-    lm: LM, adapted: Adapted, residual: np.ndarray, tokens: Sequence[int]
+    lm: LM,
+    adapted: Adapted,
+    residual: Float32[np.ndarray, "repeats queries layers_and_embedding width"],
+    tokens: Sequence[int],
 ) -> dict[str, np.ndarray]:
-    """Return what each variant's own head reads in states [repeats, queries, layers + 1, width]."""
+    """Return what each variant's own head reads in the states."""
     found: dict[str, list[np.ndarray]] = {"lens": [], "readout": [], "readout_final": []}
     for variant, states in enumerate(residual):
         with as_variant(adapted.weights, variant):

@@ -1,22 +1,21 @@
 """How much a query is like the demonstrations of each draw, by several measures."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 import torch
+from jaxtyping import Float64
 
 from adaptlens.errors import unknown
-from adaptlens.lm.encoder import DEFAULT_ENCODER, cosine_similarity
+from adaptlens.lm.encoder import DEFAULT_ENCODER, Similarity, cosine_similarity
 from adaptlens.lm.load import LM
 from adaptlens.measure import Progress
 from adaptlens.measure.axes import AXES, Stated
 from adaptlens.prompts import selection
 from adaptlens.prompts.sizes import PromptSizes
 from adaptlens.types import Adapted, CostEstimate, Measured, Task
-
-Similarity = Callable[[Sequence[str], Sequence[str]], np.ndarray]
 
 MEASURES = ("encoder", "embedding", "bm25", "chrf")
 
@@ -80,8 +79,10 @@ class Resemblance:
         return selection.bm25 if name == "bm25" else chrf
 
 
-def chrf(queries: Sequence[str], texts: Sequence[str]) -> np.ndarray:
-    """Return chrF (0-100) of every text against every query, [queries, texts]."""
+def chrf(
+    queries: Sequence[str], texts: Sequence[str]
+) -> Float64[np.ndarray, "{len(queries)} {len(texts)}"]:
+    """Return chrF (0-100) of every text against every query."""
     from sacrebleu.metrics import CHRF
 
     metric = CHRF()
@@ -90,7 +91,9 @@ def chrf(queries: Sequence[str], texts: Sequence[str]) -> np.ndarray:
 
 def _embedding_similarity(lm: LM) -> Similarity:
     @torch.inference_mode()
-    def similarity(queries: Sequence[str], texts: Sequence[str]) -> np.ndarray:
+    def similarity(
+        queries: Sequence[str], texts: Sequence[str]
+    ) -> Float64[np.ndarray, "{len(queries)} {len(texts)}"]:
         embed = lm.model.get_input_embeddings()
         means = []
         for ids in lm.encode_all([*queries, *texts]):

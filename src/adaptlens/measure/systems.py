@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
+from jaxtyping import Float, Float64
 
 from adaptlens.errors import UserError, unknown
 from adaptlens.lm import score
@@ -266,9 +267,11 @@ class _Reading:
         self.each(sent, weights, run)
         return found
 
-    def scored(self, sent: Sent, weights: Weights | None) -> list[list[np.ndarray | None]]:
+    def scored(
+        self, sent: Sent, weights: Weights | None
+    ) -> list[list[Float64[np.ndarray, " _"] | None]]:
         """Return the log-likelihoods of every prompt's options; None where there are none."""
-        found: list[list[np.ndarray | None]] = [[None for _ in row] for row in sent]
+        found: list[list[Float64[np.ndarray, " _"] | None]] = [[None for _ in row] for row in sent]
 
         def run(
             places: list[tuple[int, int]], requests: list[score.Request], told: Progress
@@ -353,7 +356,9 @@ def _answers_of(queries: Sequence[Example]) -> list[str]:
     return [f" {text}" for query in queries for text in (*query.choices, query.target)]
 
 
-def _spread(array: np.ndarray, places: Sequence[int], count: int) -> np.ndarray:
+def _spread(
+    array: Float[np.ndarray, "..."], places: Sequence[int], count: int
+) -> Float64[np.ndarray, "..."]:
     """Return an array over all test items, NaN where none was read."""
     axis = 1 if array.ndim > 1 else 0
     shape = list(array.shape)

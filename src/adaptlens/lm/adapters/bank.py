@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from adaptlens.errors import UserError, unknown
@@ -107,16 +108,20 @@ class LoraBank:
         """How many numbers one adapter has."""
         return self.masters.shape[1]
 
-    def _a(self, site: Site, numbers: Tensor) -> Tensor:
+    def _a(
+        self, site: Site, numbers: Float[Tensor, "variants parameters"]
+    ) -> Float[Tensor, "variants rank in_width"]:
         stop = site.a_start + self.rank * site.in_width
         return numbers[:, site.a_start : stop].unflatten(1, (self.rank, site.in_width))
 
-    def _b(self, site: Site, numbers: Tensor) -> Tensor:
+    def _b(
+        self, site: Site, numbers: Float[Tensor, "variants parameters"]
+    ) -> Float[Tensor, "variants out_width rank"]:
         stop = site.b_start + self.rank * site.out_width
         return numbers[:, site.b_start : stop].unflatten(1, (site.out_width, self.rank))
 
-    def matrices(self, variant: int) -> dict[str, tuple[Tensor, Tensor]]:
-        """Return A [rank, in] and B [out, rank] of one adapter by module name, as views."""
+    def matrices(self, variant: int) -> peft_files.Matrices:
+        """Return A and B of one adapter by module name, as views."""
         own = self.masters[variant : variant + 1]
         return {site.name: (self._a(site, own)[0], self._b(site, own)[0]) for site in self.sites}
 
@@ -130,11 +135,13 @@ class LoraBank:
             self.masters[list(variants)], tuple(self.seeds[variant] for variant in variants)
         )
 
-    def stacked(self, masters: Sequence[Tensor]) -> "LoraBank":
+    def stacked(self, masters: Sequence[Float[Tensor, "variants parameters"]]) -> "LoraBank":
         """Return a bank of the adapters in these copies of `masters`, one after another."""
         return self._holding(torch.cat(list(masters)), self.seeds * len(masters))
 
-    def _holding(self, masters: Tensor, seeds: tuple[int, ...]) -> "LoraBank":
+    def _holding(
+        self, masters: Float[Tensor, "variants parameters"], seeds: tuple[int, ...]
+    ) -> "LoraBank":
         held = object.__new__(LoraBank)
         held.__dict__.update(self.__dict__)
         held.masters, held.num_variants, held.seeds = masters, len(masters), seeds
@@ -161,12 +168,16 @@ class LoraBank:
 
     @contextmanager
     def training(
-        self, first: int, last: int, gradients: Tensor, step: int = 0, block: int = 0
+        self,
+        first: int,
+        last: int,
+        gradients: Float[Tensor, "variants parameters"],
+        step: int = 0,
+        block: int = 0,
     ) -> Iterator[None]:
         """Run the base with even rows of variants first to last - 1, ready for backward.
 
-        What backward passes inside found is added to `gradients[first:last]`, float32
-        [variants, parameters], on the way out.
+        What backward passes inside found is added to `gradients[first:last]` on the way out.
         Dropout masks are drawn row by row from each variant's seed, `step` and `block`, so that
         they do not depend on the variants beside it.
         """
@@ -398,7 +409,7 @@ class _Dropout:
     def __init__(self, share: float, seeds: Sequence[tuple[int, ...]]):
         self.share, self.seeds, self.calls = share, seeds, 0
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Float[Tensor, "rows seq width"]) -> Float[Tensor, "rows seq width"]:
         rows, seq, width = x.shape[0] // len(self.seeds), x.shape[1], x.shape[2]
         self.calls += 1
         draws = []
@@ -412,15 +423,21 @@ class _Dropout:
 
 
 def _hook(
-    a: Tensor, b: Tensor, scale: float, groups: int, drop: Callable[[Tensor], Tensor] | None
+    a: Float[Tensor, "groups rank in_width"],
+    b: Float[Tensor, "groups out_width rank"],
+    scale: float,
+    groups: int,
+    drop: Callable[[Tensor], Tensor] | None,
 ) -> Callable[[nn.Module, tuple[Any, ...], Tensor], Tensor]:
-    """Return the forward hook that adds `scale * B A x`, a and b being [groups, ...].
+    """Return the forward hook that adds `scale * B A x`.
 
     Adapters are kept and applied in float32 whatever the base's format, as in PEFT.
     """
     a_turned, b_turned = a.transpose(1, 2), b.transpose(1, 2)
 
-    def add(_: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
+    def add(
+        _: nn.Module, args: tuple[Any, ...], output: Float[Tensor, "*rows out_width"]
+    ) -> Float[Tensor, "*rows out_width"]:
         x = args[0]
         if x.shape[0] % groups:
             raise RuntimeError(f"{x.shape[0]} rows cannot be shared evenly by {groups} adapters")

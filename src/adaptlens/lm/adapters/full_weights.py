@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from adaptlens.errors import UserError
@@ -48,9 +49,14 @@ class FullParameters:
 
     @contextmanager
     def training(
-        self, first: int, last: int, gradients: Tensor, step: int = 0, block: int = 0
+        self,
+        first: int,
+        last: int,
+        gradients: Float[Tensor, "1 parameters"],
+        step: int = 0,
+        block: int = 0,
     ) -> Iterator[None]:
-        """Let backward passes inside add to `gradients`, float32 [1, parameters]."""
+        """Let backward passes inside add to `gradients`."""
         sums = self.split(gradients[0])
         for parameter, total in zip(self.parameters, sums, strict=True):
             parameter.grad = total if self.exact else None
@@ -70,11 +76,11 @@ class FullParameters:
             for parameter, own in zip(self.parameters, self.split(self.masters[0]), strict=True):
                 parameter.data.copy_(own)
 
-    def trained(self) -> list[Tensor]:
+    def trained(self) -> list[Float[Tensor, "..."]]:
         """Return a copy of the parameters as the model runs on them, in host memory."""
         return [parameter.detach().to("cpu", copy=True) for parameter in self.parameters]
 
-    def split(self, numbers: Tensor) -> list[Tensor]:
+    def split(self, numbers: Float[Tensor, " parameters"]) -> list[Float[Tensor, "..."]]:
         """Return the views of one row of numbers that stand for the parameters, in their order."""
         parts = numbers.split([p.numel() for p in self.parameters])
         return [part.view(p.shape) for part, p in zip(parts, self.parameters, strict=True)]

@@ -10,6 +10,7 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from adaptlens.errors import UserError, first_line
@@ -58,9 +59,13 @@ _MEANINGS = {
 }
 
 
+Matrices = Mapping[str, tuple[Float[Tensor, "rank _"], Float[Tensor, "_ rank"]]]
+"""A, which takes in, and B, which puts out, by module name."""
+
+
 @dataclass(frozen=True)
 class Saved:
-    """One adapter as read from its folder: A [rank, in] and B [out, rank] by module name.
+    """One adapter as read from its folder.
 
     `base` holds the weights of the base model that PEFT saves beside an adapted output head.
     """
@@ -70,8 +75,8 @@ class Saved:
     alpha: float
     dropout: float
     targets: tuple[str, ...]
-    matrices: Mapping[str, tuple[Tensor, Tensor]]
-    base: Mapping[str, Tensor]
+    matrices: Matrices
+    base: Mapping[str, Float[Tensor, "..."]]
 
     @property
     def shape(self) -> tuple[int, float, tuple[str, ...]]:
@@ -109,7 +114,7 @@ class Saved:
 
 def write(
     folder: Path,
-    matrices: Mapping[str, tuple[Tensor, Tensor]],
+    matrices: Matrices,
     *,
     base_name: str,
     rank: int,
@@ -223,7 +228,7 @@ def _number(
 
 def _matrices(
     folder: Path, tensors: Mapping[str, Tensor], rank: int
-) -> tuple[dict[str, tuple[Tensor, Tensor]], dict[str, Tensor]]:
+) -> tuple[Matrices, dict[str, Float[Tensor, "..."]]]:
     """Return A and B by module name, and the weights of the base that were saved along."""
     halves: dict[str, dict[str, Tensor]] = {"A": {}, "B": {}}
     base = {}

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from jaxtyping import Float32
 from torch import Tensor
 
 from adaptlens.lm.hooks import Recorded, unit_width, visiting
@@ -26,7 +27,7 @@ def attribution(
     weights: Weights | None = None,
     budget_bytes: int | None = None,
     progress: Progress | None = None,
-) -> np.ndarray:
+) -> Float32[np.ndarray, "pairs sites units"]:
     """Return, to first order, what patching each unit at each site changes in the logit difference.
 
     That is the sum over the site's places of the gradient of (logit of the answer minus logit of
@@ -53,7 +54,7 @@ def attribution(
         progress: called with (pairs done, all).
 
     Returns:
-        float32 [pairs, sites, units], units as `patch.all_units` orders them.
+        estimates, units as `patch.all_units` orders them.
 
     Raises:
         UserError: as `patch.sweep`; or an unknown method.
@@ -80,8 +81,8 @@ def attribution(
     return estimates
 
 
-def _places(pairs: Sequence[Pair], batch: Batch) -> Tensor:
-    """Return [pairs, sites, places from the batch's start on], one where a site has the place."""
+def _places(pairs: Sequence[Pair], batch: Batch) -> Float32[Tensor, "pairs sites seq"]:
+    """Return one where a site has the place, for places from the batch's start on."""
     some = [pairs[n] for n in batch.numbers]
     seq = batch.base.shape[1]
     at = torch.zeros(len(some), len(some[0].sites), seq - batch.start, device=batch.base.device)

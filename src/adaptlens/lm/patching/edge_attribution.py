@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Float32
 from torch import Tensor, nn
 
 from adaptlens.errors import UserError
@@ -47,14 +48,14 @@ class Edges:
     Attributes:
         sources: in the order in which they write.
         destinations: in the order in which they read.
-        scores: float32 [pairs, sources, destinations]; 0 where there is no edge.
-        there: bool [sources, destinations]: whether the source writes before the destination reads.
+        scores: 0 where there is no edge.
+        there: whether the source writes before the destination reads.
     """
 
     sources: tuple[Node, ...]
     destinations: tuple[Node, ...]
-    scores: np.ndarray
-    there: np.ndarray
+    scores: Float32[np.ndarray, "pairs sources destinations"]
+    there: Bool[np.ndarray, "sources destinations"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,21 +170,21 @@ class _Reader:
 
     Attributes:
         norm: the norm.
-        states: [pairs, seq, width], what it reads.
-        gradients: one or more [pairs, seq, features], of the logit difference.
+        states: what it reads.
+        gradients: one or more, of the logit difference.
         maps: None where the gradients are those of the norm's output; else, for each, the linear
-            map that made the features of it, [width, features], and how many heads they are of.
+            map that made the features of it, and how many heads they are of.
         nodes: the destinations.
     """
 
     norm: nn.Module
-    states: Tensor
-    gradients: Sequence[Tensor]
-    maps: Sequence[tuple[Tensor, int]] | None
+    states: Float[Tensor, "pairs seq width"]
+    gradients: Sequence[Float[Tensor, "pairs seq _"]]
+    maps: Sequence[tuple[Float[Tensor, "width _"], int]] | None
     nodes: Sequence[Node]
 
-    def pulled_back(self, places: slice) -> Tensor:
-        """Return the gradient through each destination alone, [nodes, pairs, places, width]."""
+    def pulled_back(self, places: slice) -> Float32[Tensor, "nodes pairs places width"]:
+        """Return the gradient through each destination alone."""
         if self.maps is None:
             found = [gradient[:, places][None] for gradient in self.gradients]
         else:
@@ -200,8 +201,10 @@ class _Reader:
         return torch.autograd.grad(self.norm(read), read, outward.to(read.dtype))[0].float()
 
 
-def _scores(batch: Batch, method: Method, steps: int, budget_bytes: int) -> Tensor:
-    """Return the scores float32 [pairs, sources, destinations] of a batch."""
+def _scores(
+    batch: Batch, method: Method, steps: int, budget_bytes: int
+) -> Float32[Tensor, "pairs sources destinations"]:
+    """Return the scores of a batch."""
     parts = batch.parts
     kinds: tuple[UnitKind, ...] = ("head", "mlp")
     where = [(kind, layer) for layer in range(parts.num_layers) for kind in kinds]
@@ -245,7 +248,7 @@ def _scores(batch: Batch, method: Method, steps: int, budget_bytes: int) -> Tens
     return scores
 
 
-def _read(batch: Batch, given: Tensor) -> list[_Reader]:
+def _read(batch: Batch, given: Float[Tensor, "pairs seq width"]) -> list[_Reader]:
     """Run the batch on these embeddings and return who reads the stream, and with what gradient."""
     parts, block = batch.parts, _PLAIN[batch.parts.family]
     assert parts.final_norm is not None
@@ -296,8 +299,8 @@ def _watched(modules: Sequence[nn.Module]) -> Iterator[dict[nn.Module, tuple[Ten
 
 
 @torch.no_grad()
-def _as_run(module: nn.Module, width: int) -> Tensor:
-    """Return the matrix [width, out] by which a linear map multiplies, adapters on it included."""
+def _as_run(module: nn.Module, width: int) -> Float[Tensor, "{width} out"]:
+    """Return the matrix by which a linear map multiplies, adapters on it included."""
     weight = next(module.parameters())
     dtype = weight.dtype if weight.is_floating_point() else torch.float32
     eye = torch.eye(width, device=weight.device, dtype=dtype)[None]

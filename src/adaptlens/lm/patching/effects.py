@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Float, Float32, Int
 from torch import Tensor
 
 from adaptlens.lm.architecture import Anatomy
@@ -23,10 +24,10 @@ class Means:
     """Mean outputs of units over clean prompts.
 
     Attributes:
-        arrays: by kind and layer, float32 [variants, sites, units of the layer x unit width].
+        arrays: by kind and layer; features are units of the layer x unit width.
     """
 
-    arrays: dict[tuple[UnitKind, int], np.ndarray]
+    arrays: dict[tuple[UnitKind, int], Float32[np.ndarray, "variants sites _"]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +62,9 @@ class Question:
         """Return which variant of the weights reads a pair; 0 without weights."""
         return self.pairs[number].variant if self.weights is not None else 0
 
-    def constant(self, kind: UnitKind, layer: int, number: int, site: int) -> Tensor:
+    def constant(
+        self, kind: UnitKind, layer: int, number: int, site: int
+    ) -> Float32[Tensor, " features"]:
         """Return what mean or zero ablation puts in place of a layer's units, for one pair."""
         if self.ablation == "zero":
             return torch.zeros(1, device=self.lm.device)
@@ -82,11 +85,13 @@ class Answers:
         self.corrupt = np.zeros((pairs, len(METRICS)), np.float32)
         self.floor = np.zeros((pairs, len(METRICS)), np.float32)
 
-    def baselines(self, numbers: Sequence[int], final: Tensor) -> Tensor:
-        """Take the final states [pairs, 2, width] of the unpatched clean and corrupt runs.
+    def baselines(
+        self, numbers: Sequence[int], final: Float[Tensor, "pairs 2 width"]
+    ) -> Float32[Tensor, "pairs vocab"]:
+        """Take the final states of the unpatched clean and corrupt runs.
 
         Returns:
-            The clean runs' log-probabilities, float32 [pairs, vocab].
+            The clean runs' log-probabilities.
         """
         logs = self.question.parts.logits(final[:, 0]).float().log_softmax(-1)
         self.clean[numbers], self.corrupt[numbers] = self._read(numbers, final, logs).swapaxes(0, 1)
@@ -97,10 +102,10 @@ class Answers:
         numbers: Sequence[int],
         site: int,
         which: Sequence[int],
-        final: Tensor,
-        clean_logs: Tensor,
+        final: Float[Tensor, "pairs {len(which)+1} width"],
+        clean_logs: Float32[Tensor, "pairs vocab"],
     ) -> None:
-        """Take the final states [pairs, 1 + patches, width] of an unpatched run and patched ones.
+        """Take the final states of an unpatched run and patched ones.
 
         Args:
             numbers: which pairs.
@@ -122,8 +127,13 @@ class Answers:
         self.values[number, site] = alone[number]
         self.tell(len(self.question.sets))
 
-    def _read(self, numbers: Sequence[int], final: Tensor, clean_logs: Tensor) -> np.ndarray:
-        """Return the metrics [pairs, runs, metrics] of final states [pairs, runs, width]."""
+    def _read(
+        self,
+        numbers: Sequence[int],
+        final: Float[Tensor, "pairs runs width"],
+        clean_logs: Float32[Tensor, "pairs vocab"],
+    ) -> Float32[np.ndarray, "pairs runs metrics"]:
+        """Return the metrics of final states."""
         question, device = self.question, final.device
         pairs = [question.pairs[n] for n in numbers]
         tokens = torch.tensor([(pair.answer, pair.foil) for pair in pairs], device=device)
@@ -145,8 +155,13 @@ class Answers:
         return metrics
 
 
-def _metrics(logits: Tensor, tokens: Tensor, clean_logs: Tensor, owner: Tensor) -> Tensor:
-    """Return `METRICS` [rows, metrics] of logits [rows, vocab]; tokens are (answer, foil)."""
+def _metrics(
+    logits: Float32[Tensor, "rows vocab"],
+    tokens: Int[Tensor, "rows 2"],
+    clean_logs: Float32[Tensor, "pairs vocab"],
+    owner: Int[Tensor, " rows"],
+) -> Float32[Tensor, "rows metrics"]:
+    """Return `METRICS`; tokens are (answer, foil)."""
     chosen = logits.gather(1, tokens)
     logs = logits.log_softmax(-1)
     kl = logs.new_empty(len(logs))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
@@ -29,25 +30,27 @@ class Batch:
     Attributes:
         parts: the model.
         numbers: which pairs.
-        base: int [pairs, seq], the prompts that outputs are put into.
-        other: int [pairs, seq], the prompts that they come from.
-        tokens: int [pairs, 2], the answers and the foils.
+        base: the prompts that outputs are put into.
+        other: the prompts that they come from.
+        tokens: the answers and the foils.
         start: the first place that gradients are wanted at; 0 where prompts are read whole.
     """
 
     parts: Anatomy
     numbers: Sequence[int]
-    base: Tensor
-    other: Tensor
-    tokens: Tensor
+    base: Int[Tensor, "pairs seq"]
+    other: Int[Tensor, "pairs seq"]
+    tokens: Int[Tensor, "pairs 2"]
     start: int
 
-    def embeddings(self) -> tuple[Tensor, Tensor]:
-        """Return the embedded tokens [pairs, seq, width] of the base and the other prompts."""
+    def embeddings(
+        self,
+    ) -> tuple[Float[Tensor, "pairs seq width"], Float[Tensor, "pairs seq width"]]:
+        """Return the embedded tokens of the base and the other prompts."""
         return self.parts.embed(self.base), self.parts.embed(self.other)
 
-    def inputs(self, method: Method, steps: int) -> list[Tensor]:
-        """Return the embeddings [pairs, seq, width] at which gradients are taken.
+    def inputs(self, method: Method, steps: int) -> list[Float[Tensor, "pairs seq width"]]:
+        """Return the embeddings at which gradients are taken.
 
         The base prompt's for "gradient"; for "integrated" those a share (k + 1/2) / steps of the
         way from it to the other prompt, k from 0 to steps - 1.
@@ -58,7 +61,7 @@ class Batch:
         shares = [(k + 0.5) / steps for k in range(steps)]
         return [torch.lerp(own.float(), far.float(), share).to(own.dtype) for share in shares]
 
-    def run(self, embeddings: Tensor) -> Tensor:
+    def run(self, embeddings: Float[Tensor, "pairs seq width"]) -> Float[Tensor, ""]:
         """Return the sum over pairs of logit of the answer minus logit of the foil.
 
         What is computed from place `start` on can be differentiated; before it, nothing that the
@@ -87,7 +90,9 @@ class Batch:
         logits = parts.logits(hidden[:, -1]).float().gather(1, self.tokens)
         return (logits[:, 0] - logits[:, 1]).sum()
 
-    def outputs(self, ids: Tensor, where: Sequence[tuple[UnitKind, int]]) -> Recorded:
+    def outputs(
+        self, ids: Int[Tensor, "pairs seq"], where: Sequence[tuple[UnitKind, int]]
+    ) -> Recorded:
         """Return what units put out in prompts `ids`, [pairs, places from `start` on, features]."""
         found: Recorded = {}
 
@@ -100,7 +105,7 @@ class Batch:
 
 
 @contextlib.contextmanager
-def _embedded(parts: Anatomy, embeddings: Tensor) -> Iterator[None]:
+def _embedded(parts: Anatomy, embeddings: Float[Tensor, "pairs seq width"]) -> Iterator[None]:
     """Let the pass inside read these instead of its tokens' embeddings."""
     hook = parts.embed.register_forward_hook(lambda *_: embeddings)
     try:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float, Float32
 from torch import Tensor
 
 from adaptlens.errors import UserError
@@ -21,6 +22,9 @@ from adaptlens.lm.prefix.forward import Progress
 from adaptlens.lm.prefix.walk import check_lengths, in_place, routed
 from adaptlens.lm.units import Pair, Unit, UnitKind
 from adaptlens.types import Weights
+
+Shares = Float[Tensor, "batch heads seq keys"]
+"""How much of its attention each token gives to each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,7 @@ class Reading:
 
 
 @contextlib.contextmanager
-def attending(parts: Anatomy, see: Callable[[int, Tensor], None]) -> Iterator[None]:
+def attending(parts: Anatomy, see: Callable[[int, Shares], None]) -> Iterator[None]:
     """Show `see` what every layer attends to, in passes with the model's own written-out attention.
 
     Fused attention never holds these numbers, so that meanwhile another implementation of
@@ -49,8 +53,7 @@ def attending(parts: Anatomy, see: Callable[[int, Tensor], None]) -> Iterator[No
 
     Args:
         parts: the model.
-        see: called with (layer, shares [batch, heads, seq, keys]); a row sums to one, but under
-            attention sinks.
+        see: called with a layer and its shares; a row sums to one, but under attention sinks.
     """
     config: Any = parts.backbone.config
     before = config._attn_implementation
@@ -76,7 +79,7 @@ def last_attention(
     *,
     budget_bytes: int | None = None,
     progress: Progress | None = None,
-) -> np.ndarray:
+) -> Float32[np.ndarray, "queries sets layers heads"]:
     """Return how much of its attention the last token of each prompt gives to each set of places.
 
     Args:
@@ -87,7 +90,7 @@ def last_attention(
         progress: called with (prompts done, all).
 
     Returns:
-        float32 [readings, sets, layers, heads]: sums of shares, 0 for an empty set.
+        sums of shares, 0 for an empty set.
 
     Raises:
         UserError: the model's inside is not known, a prompt does not fit, or a place is not in it.
@@ -104,7 +107,7 @@ def last_attention(
                 f"({sorted(places)}); expected {num_sets} sets of places from 0 to {seq - 1}."
             )
 
-    def summed(numbers: Sequence[int], shares: Tensor) -> Tensor:
+    def summed(numbers: Sequence[int], shares: Shares) -> Float32[Tensor, "batch sets heads"]:
         at = torch.zeros(len(numbers), num_sets, shares.shape[-1], device=shares.device)
         for row, n in enumerate(numbers):
             for some, places in enumerate(readings[n].places):
@@ -122,7 +125,7 @@ def induction_scores(
     tokens: int = 32,
     seed: int = 0,
     budget_bytes: int | None = None,
-) -> np.ndarray:
+) -> Float32[np.ndarray, "variants layers heads"]:
     """Return how far each head looks from a token to what followed the same token before.
 
     Random sequences of different tokens are read twice in a row, after the tokens the tokenizer
@@ -139,7 +142,7 @@ def induction_scores(
         budget_bytes: memory for the passes; None plans for what is free.
 
     Returns:
-        float32 [variants, layers, heads]; one variant without weights.
+        of each variant; of one, the base model, without weights.
 
     Raises:
         UserError: the model's inside is not known, or its vocabulary or context is too small.
@@ -160,7 +163,7 @@ def induction_scores(
     queries = len(stem) + tokens + torch.arange(tokens)
     keys = queries - tokens + 1
 
-    def matched(_: Sequence[int], shares: Tensor) -> Tensor:
+    def matched(_: Sequence[int], shares: Shares) -> Float32[Tensor, "batch 1 heads"]:
         return shares[:, :, queries, keys].float().mean(-1)[:, None]
 
     found = _read(lm, readings, 1, weights, budget_bytes, matched, None)
@@ -174,9 +177,9 @@ def _read(
     num_numbers: int,
     weights: Weights | None,
     budget_bytes: int | None,
-    reduce: Callable[[Sequence[int], Tensor], Tensor],
+    reduce: Callable[[Sequence[int], Shares], Float32[Tensor, "batch numbers heads"]],
     progress: Progress | None,
-) -> np.ndarray:
+) -> Float32[np.ndarray, "{len(readings)} {num_numbers} layers heads"]:
     """Return what `reduce` makes of every layer's attention.
 
     Args:
@@ -185,12 +188,8 @@ def _read(
         num_numbers: how many numbers a head comes down to.
         weights: weight changes.
         budget_bytes: memory for the passes.
-        reduce: called with (numbers of readings, shares [batch, heads, seq, keys]); returns
-            [batch, num_numbers, heads].
+        reduce: called with the numbers of some readings and their shares.
         progress: called with (prompts done, all).
-
-    Returns:
-        float32 [readings, num_numbers, layers, heads].
     """
     parts = _inside(lm)
     check_lengths(lm, [len(reading.ids) for reading in readings])
@@ -209,7 +208,7 @@ def _read(
         for chunk in halving(len(numbers), most, lm.device, what):
             some = numbers[chunk.low : chunk.high]
 
-            def see(layer: int, shares: Tensor, some: Sequence[int] = some) -> None:
+            def see(layer: int, shares: Shares, some: Sequence[int] = some) -> None:
                 found[some, :, layer] = reduce(some, shares).cpu().numpy()
 
             with chunk, attending(parts, see):
@@ -231,7 +230,7 @@ def vector_effects(
     *,
     budget_bytes: int | None = None,
     progress: Progress | None = None,
-) -> np.ndarray:
+) -> Float32[np.ndarray, "{len(asked)} layers heads"]:
     """Return what each head's mean output, added at the last token, does to each answer.
 
     A head's output, before the output projection, is averaged over the last tokens of the prompts
@@ -248,9 +247,6 @@ def vector_effects(
         weights: weight changes; a variant's means come from the prompts shown to it.
         budget_bytes: memory for the passes; None plans for what is free.
         progress: called with (prompts asked done, all).
-
-    Returns:
-        float32 [asked, layers, heads].
 
     Raises:
         UserError: the model's inside is not known, a prompt does not fit, or a variant that is

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import AttentionInterface
 
@@ -28,7 +29,7 @@ _TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
 
 @dataclass(frozen=True, eq=False)
 class Stretch:
-    """Keys and values of neighbouring places, [1 or pairs, key heads, places, head_width] a layer.
+    """Keys and values of neighbouring places, of each pair or the same for all.
 
     Attributes:
         keys: per layer.
@@ -36,8 +37,8 @@ class Stretch:
         start: the first of the places.
     """
 
-    keys: Sequence[Tensor]
-    values: Sequence[Tensor]
+    keys: Sequence[Float[Tensor, "pairs_or_1 kv_heads places head_width"]]
+    values: Sequence[Float[Tensor, "pairs_or_1 kv_heads places value_width"]]
     start: int
 
     def until(self, place: int) -> "Stretch":
@@ -61,8 +62,8 @@ class Suffix:
 
     Attributes:
         parts: the model.
-        ids: int [pairs, siblings x seq], the tokens of the siblings there from the start.
-        first: int [pairs], the place of each pair's first token.
+        ids: the tokens of the siblings there from the start, side by side.
+        first: the place of each pair's first token.
         seq: tokens of a sibling, padding at the end included.
         before: keys and values that come before, places from a pair's `first` on left out.
         growth: per layer, how many siblings there are from it on; None where none join.
@@ -71,8 +72,8 @@ class Suffix:
     """
 
     parts: Anatomy
-    ids: Tensor
-    first: Tensor
+    ids: Int[Tensor, "pairs tokens"]
+    first: Int[Tensor, " pairs"]
     seq: int
     before: Sequence[Stretch] = ()
     growth: Sequence[int] | None = None
@@ -80,11 +81,11 @@ class Suffix:
     kept: list[list[tuple[Tensor, Tensor]]] = field(default_factory=list)
     _hidden: dict[tuple[int, int | None], Tensor | None] = field(default_factory=dict)
 
-    def run(self, last: Tensor) -> Tensor:
-        """Return the final, normed states [pairs, siblings, seq, width].
+    def run(self, last: Int[Tensor, " pairs"]) -> Float[Tensor, "pairs siblings {self.seq} width"]:
+        """Return the final, normed states.
 
         Args:
-            last: int [pairs], the place of each pair's last token; padding stays at it, as beyond
+            last: the place of each pair's last token; padding stays at it, as beyond
                 it a learned table of positions may have no row.
         """
         parts, pairs = self.parts, len(self.ids)
@@ -164,13 +165,13 @@ class Suffix:
     def attend(
         self,
         layer: int,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
+        query: Float[Tensor, "pairs heads tokens head_width"],
+        key: Float[Tensor, "pairs kv_heads tokens head_width"],
+        value: Float[Tensor, "pairs kv_heads tokens value_width"],
         scaling: float,
         softcap: float | None,
-    ) -> Tensor:
-        """Return [pairs, siblings x seq, heads, head_width]; keys and values have fewer heads."""
+    ) -> Float[Tensor, "pairs tokens heads value_width"]:
+        """Return what the tokens of all siblings, side by side, see."""
         pairs, heads, tokens, width = query.shape
         kv, seq = key.shape[1], self.seq
         siblings, groups = tokens // seq, heads // kv
@@ -201,13 +202,13 @@ class Suffix:
     def _attend_some(
         self,
         layer: int,
-        rows: Tensor,
-        near_k: Tensor,
-        near_v: Tensor,
+        rows: Float[Tensor, "pairs kv_heads siblings groups queries head_width"],
+        near_k: Float[Tensor, "pairs kv_heads siblings seq head_width"],
+        near_v: Float[Tensor, "pairs kv_heads siblings seq value_width"],
         low: int,
         softcap: float | None,
-    ) -> Tensor:
-        """Return what rows [pairs, kv, siblings, groups, queries, width] see, of the same shape."""
+    ) -> Float[Tensor, "pairs kv_heads siblings groups queries value_width"]:
+        """Return what the queries see."""
         window = self.parts.window(layer)
         scores, sizes = [], []
         for s, stretch in enumerate(self.before):
@@ -231,8 +232,12 @@ class Suffix:
         return found
 
     def _hide(
-        self, scores: Tensor, hidden: Tensor | None, low: int, softcap: float | None
-    ) -> Tensor:
+        self,
+        scores: Float[Tensor, "pairs kv_heads siblings groups queries keys"],
+        hidden: Bool[Tensor, "pairs_or_1 seq keys"] | None,
+        low: int,
+        softcap: float | None,
+    ) -> Float[Tensor, "pairs kv_heads siblings groups queries keys"]:
         if softcap is not None:
             scores = torch.tanh(scores / softcap) * softcap
         if hidden is None:
@@ -240,8 +245,10 @@ class Suffix:
         some = hidden[:, low : low + scores.shape[-2]]
         return scores.masked_fill(some[:, None, None, None], -torch.inf)
 
-    def _hidden_far(self, number: int, window: int | None) -> Tensor | None:
-        """Return which places of a stretch which token must not see, [pairs, seq, places]."""
+    def _hidden_far(
+        self, number: int, window: int | None
+    ) -> Bool[Tensor, "pairs seq places"] | None:
+        """Return which places of a stretch which token must not see."""
 
         def make() -> Tensor:
             stretch = self.before[number]
@@ -255,7 +262,7 @@ class Suffix:
 
         return self._once((number, window), make)
 
-    def _hidden_near(self, window: int | None) -> Tensor | None:
+    def _hidden_near(self, window: int | None) -> Bool[Tensor, "1 seq seq"] | None:
         def make() -> Tensor:
             order = torch.arange(self.seq, device=self.first.device)
             age = order[:, None] - order
@@ -285,8 +292,11 @@ def is_exact(parts: Anatomy) -> bool:
     return bool(difference <= _TOLERANCE.get(parts.dtype, 5e-2))
 
 
-def _times_shared(rows: Tensor, matrix: Tensor) -> Tensor:
-    """Return rows [pairs, kv, siblings, groups, queries, a] times [1 or pairs, kv, a, b]."""
+def _times_shared(
+    rows: Float[Tensor, "pairs kv_heads siblings groups queries a"],
+    matrix: Float[Tensor, "pairs_or_1 kv_heads a b"],
+) -> Float[Tensor, "pairs kv_heads siblings groups queries b"]:
+    """Return the products with a matrix that siblings share."""
     pairs, kv, *between, a = rows.shape
     if len(matrix) == pairs:
         flat = torch.bmm(rows.reshape(pairs * kv, -1, a), matrix.flatten(0, 1))
@@ -295,8 +305,11 @@ def _times_shared(rows: Tensor, matrix: Tensor) -> Tensor:
     return flat.view(kv, pairs, *between, -1).transpose(0, 1)
 
 
-def _times_own(rows: Tensor, matrix: Tensor) -> Tensor:
-    """Return rows [pairs, kv, siblings, groups, queries, a] times [pairs, kv, siblings, a, b]."""
+def _times_own(
+    rows: Float[Tensor, "pairs kv_heads siblings groups queries a"],
+    matrix: Float[Tensor, "pairs kv_heads siblings a b"],
+) -> Float[Tensor, "pairs kv_heads siblings groups queries b"]:
+    """Return the products with a matrix of each sibling's own."""
     flat = torch.bmm(rows.flatten(0, 2).flatten(1, 2), matrix.flatten(0, 2))
     return flat.view(*rows.shape[:-1], -1)
 
@@ -311,8 +324,8 @@ def _attend(
     scaling: float | None = None,
     softcap: float | None = None,
     **kwargs: object,
-) -> tuple[Tensor, None]:
-    """Return [batch, seq, heads, head_width]; the signature is Transformers'."""
+) -> tuple[Float[Tensor, "batch seq heads head_width"], None]:
+    """Return what `Suffix.attend` does; the signature is Transformers'."""
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     found = _current.get().attend(module.layer_idx, query, key, value, scale, softcap)
     return found, None
@@ -320,8 +333,8 @@ def _attend(
 
 def _attend_in_gptj(
     module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None = None
-) -> tuple[Tensor, None]:
-    """Return [batch, heads, seq, head_width]; scores are in float32, as in GPT-J's own code."""
+) -> tuple[Float[Tensor, "batch heads seq head_width"], None]:
+    """Return what `Suffix.attend` does; scores are in float32, as in GPT-J's own code."""
     found = _current.get().attend(
         module.layer_idx,
         query.float(),

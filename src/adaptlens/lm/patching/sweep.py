@@ -13,6 +13,7 @@ from functools import partial
 
 import numpy as np
 import torch
+from jaxtyping import Float, Float32, Int
 from torch import Tensor
 
 from adaptlens.lm.hooks import Recorded, Replacement, recording
@@ -37,17 +38,17 @@ class _Read:
         numbers: which pairs.
         before: keys and values of the clean runs (0) and the corrupt ones (1), of those that
             patches are made in, by stretches of places.
-        starts: int [pairs], the first place that `recorded` holds.
+        starts: the first place that `recorded` holds.
         recorded: what units put out in those of the runs (0, 1) that patches are taken from,
             [pairs, seq, features] by kind and layer.
-        clean_logs: float32 [pairs, vocab], log-probabilities of the clean runs.
+        clean_logs: log-probabilities of the clean runs.
     """
 
     numbers: list[int]
     before: dict[int, list[Stretch]]
-    starts: Tensor
+    starts: Int[Tensor, " pairs"]
     recorded: dict[int, Recorded]
-    clean_logs: Tensor
+    clean_logs: Float32[Tensor, "pairs vocab"]
 
 
 def run_sweep(numbers: Sequence[int], asked: Sequence[Answers]) -> None:
@@ -156,7 +157,7 @@ def _baselines(numbers: list[int], asked: Sequence[Answers]) -> _Read:
 
 
 def _last_tokens_only(
-    question: Question, siblings: int, seq: int, ends: Tensor
+    question: Question, siblings: int, seq: int, ends: Int[Tensor, " pairs"]
 ) -> contextlib.AbstractContextManager[None]:
     """Let the last layer's feed-forward part run at each sibling's last token only.
 
@@ -194,7 +195,9 @@ def _shared(
     return found.stretch(starts[0])
 
 
-def _joined(one: Stretch, other: Stretch, cuts: Tensor, stops: Tensor) -> Stretch:
+def _joined(
+    one: Stretch, other: Stretch, cuts: Int[Tensor, " pairs"], stops: Int[Tensor, " pairs"]
+) -> Stretch:
     """Return per pair the first `cuts` places of one, then all of the other."""
     length = one.num_places
     order = torch.arange(int(stops.max()), device=cuts.device)
@@ -284,7 +287,7 @@ class _Sweep:
         layer_of = [min((u.layer for u in units), default=depth - 1) for units in question.sets]
         order = sorted(range(len(question.sets)), key=layer_of.__getitem__)
 
-        def values(kind: UnitKind, layer: int) -> Tensor:
+        def values(kind: UnitKind, layer: int) -> Float[Tensor, "..."]:
             if question.ablation == "resample":
                 return recorded[kind, layer]
             return question.constant(kind, layer, numbers[0], self.site)
@@ -313,7 +316,7 @@ class _Sweep:
             stretch.start,
         )
 
-    def _aligned(self, first: Tensor, seq: int) -> Recorded:
+    def _aligned(self, first: Int[Tensor, " pairs"], seq: int) -> Recorded:
         """Return what the other runs' units put out from each pair's first patched place on."""
         recorded = self.read.recorded.get(1 - self.question.base, {})
         if not recorded or self.question.ablation != "resample":

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from adaptlens.lm.architecture import Anatomy
@@ -48,9 +49,9 @@ def run_whole(number: int, answers: Answers) -> None:
 
 
 def read_whole(
-    parts: Anatomy, ids: Tensor, where: Iterable[tuple[UnitKind, int]] = ()
-) -> tuple[Tensor, Recorded]:
-    """Return the last token's final states [rows, width], and what the units there put out.
+    parts: Anatomy, ids: Int[Tensor, "rows seq"], where: Iterable[tuple[UnitKind, int]] = ()
+) -> tuple[Float[Tensor, "rows width"], Recorded]:
+    """Return the last token's final states, and what the units there put out.
 
     The latter is [rows, seq, features], by kind and layer.
     """

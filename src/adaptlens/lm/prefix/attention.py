@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import AttentionInterface
 from transformers.cache_utils import DynamicLayer
@@ -41,7 +42,9 @@ def can_split(parts: Anatomy, longest: int) -> bool:
 
 
 @contextlib.contextmanager
-def split(parts: Anatomy, layers: Sequence[DynamicLayer], wanted: Tensor) -> Iterator[None]:
+def split(
+    parts: Anatomy, layers: Sequence[DynamicLayer], wanted: Int[Tensor, " tokens"]
+) -> Iterator[None]:
     """Let every row of the pass inside also attend to a prefix.
 
     Within it the model runs without a cache, with a mask of the rows alone.
@@ -49,7 +52,7 @@ def split(parts: Anatomy, layers: Sequence[DynamicLayer], wanted: Tensor) -> Ite
     Args:
         parts: the model.
         layers: keys and values of the prefix.
-        wanted: int, the tokens whose final states are read, counted row by row; in the last layer
+        wanted: the tokens whose final states are read, counted row by row; in the last layer
             only they attend to the prefix.
     """
     config: Any = parts.backbone.config
@@ -65,15 +68,15 @@ def split(parts: Anatomy, layers: Sequence[DynamicLayer], wanted: Tensor) -> Ite
 
 def _attend(
     module: Any,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
+    query: Float[Tensor, "batch heads seq head_width"],
+    key: Float[Tensor, "batch kv_heads seq head_width"],
+    value: Float[Tensor, "batch kv_heads seq head_width"],
+    attention_mask: Float[Tensor, "#batch 1 seq seq"] | None,
     dropout: float = 0.0,
     scaling: float | None = None,
     **kwargs: object,
-) -> tuple[Tensor, None]:
-    """Return [batch, seq, heads, head_width]; the signature is Transformers'."""
+) -> tuple[Float[Tensor, "batch seq heads head_width"], None]:
+    """Return what each token of the rows sees; the signature is Transformers'."""
     layers, wanted = _prefix.get()
     layer = layers[module.layer_idx]
     assert layer.keys is not None and layer.values is not None and _fused is not None

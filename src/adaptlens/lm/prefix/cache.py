@@ -2,8 +2,12 @@
 
 from collections.abc import Sequence
 
-import torch
+from jaxtyping import Float, Int
+from torch import Tensor, cat
 from transformers.cache_utils import Cache, DynamicLayer
+
+New = Float[Tensor, "batch kv_heads seq head_width"]
+Grown = Float[Tensor, "batch kv_heads keys head_width"]
 
 
 class FrozenLayer(DynamicLayer):
@@ -17,14 +21,14 @@ class FrozenLayer(DynamicLayer):
         self.is_initialized = True
 
     def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return prefix and new keys and values, [batch, heads, prefix + seq, head_width]."""
+        self, key_states: New, value_states: New, *args: object, **kwargs: object
+    ) -> tuple[Grown, Grown]:
+        """Return prefix and new keys and values."""
         assert self.keys is not None and self.values is not None
         batch = key_states.shape[0]
         keys = self.keys.expand(batch, -1, -1, -1)
         values = self.values.expand(batch, -1, -1, -1)
-        return torch.cat([keys, key_states], dim=-2), torch.cat([values, value_states], dim=-2)
+        return cat([keys, key_states], dim=-2), cat([values, value_states], dim=-2)
 
 
 class RowsLayer(DynamicLayer):
@@ -38,9 +42,9 @@ class RowsLayer(DynamicLayer):
         self.prefix, self.most_tokens, self.used = prefix, most_tokens, 0
 
     def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return all keys and values so far, [batch, heads, used, head_width]."""
+        self, key_states: New, value_states: New, *args: object, **kwargs: object
+    ) -> tuple[Grown, Grown]:
+        """Return all keys and values so far."""
         batch, heads, new, width = key_states.shape
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
@@ -63,7 +67,7 @@ class RowsLayer(DynamicLayer):
         """Return how many tokens every row holds, padding included."""
         return self.used
 
-    def keep(self, rows: torch.Tensor) -> None:
+    def keep(self, rows: Int[Tensor, " kept"]) -> None:
         """Drop all rows but these, which are in order."""
         assert self.keys is not None and self.values is not None
         for held in (self.keys, self.values):

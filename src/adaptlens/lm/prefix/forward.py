@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float, Float32, Int
+from torch import Tensor
 from transformers.cache_utils import DynamicLayer
 
 from adaptlens.errors import UserError
@@ -44,21 +46,21 @@ class Found:
     """States found in one forward pass, a node being a token of the tree.
 
     Attributes:
-        nodes: per sequence number, int [tokens]: which node is each of its wanted tokens.
+        nodes: per sequence number, which node is each of its wanted tokens.
         num_nodes: how many nodes there are.
-        logits: the logits [high - low, vocab] of nodes low..high, computed when called.
-        final: [nodes, width], the states after the final norm; None where sequences ran on their
-            own in a model whose inside is not known.
-        residual: float32 [nodes, layers + 1, width], the residual stream into layer 0 and out of
-            each layer, before the final norm; None unless asked for.
+        logits: the logits of nodes low..high, computed when called.
+        final: the states after the final norm; None where sequences ran on their own in a model
+            whose inside is not known.
+        residual: the residual stream into layer 0 and out of each layer, before the final norm;
+            None unless asked for.
         outputs: what units put out, [nodes, units of the layer x unit width] by kind and layer.
     """
 
-    nodes: Mapping[int, np.ndarray]
+    nodes: Mapping[int, Int[np.ndarray, " _"]]
     num_nodes: int
-    logits: Callable[[int, int], torch.Tensor]
-    final: torch.Tensor | None = None
-    residual: torch.Tensor | None = None
+    logits: Callable[[int, int], Float[Tensor, "nodes vocab"]]
+    final: Float[Tensor, "nodes width"] | None = None
+    residual: Float32[Tensor, "nodes layers_and_embedding width"] | None = None
     outputs: Recorded = field(default_factory=dict)
 
 
@@ -225,7 +227,7 @@ class _Reader:
             ],
         )
         at = torch.from_numpy(flat).to(device)
-        streams: list[torch.Tensor] = []
+        streams: list[Tensor] = []
         outputs: Recorded = {}
         with (
             routed(self.weights, packed.variants),
@@ -249,7 +251,7 @@ class _Reader:
         )
 
     def last_mlp_at(
-        self, parts: Anatomy, at: torch.Tensor
+        self, parts: Anatomy, at: Int[Tensor, " nodes"]
     ) -> contextlib.AbstractContextManager[None]:
         """Let the last layer's feed-forward part run at the wanted tokens only, if it may."""
         if ("neuron", parts.num_layers - 1) in self.units:
@@ -257,9 +259,13 @@ class _Reader:
         return last_mlp_at(parts, at, self.weights)
 
     def hidden(
-        self, parts: Anatomy, packed: Packed, layers: list[DynamicLayer], at: torch.Tensor
-    ) -> torch.Tensor:
-        """Return the final states [batch, seq, width], by the cheapest way that is exact."""
+        self,
+        parts: Anatomy,
+        packed: Packed,
+        layers: list[DynamicLayer],
+        at: Int[Tensor, " nodes"],
+    ) -> Float[Tensor, "batch seq width"]:
+        """Return the final states, by the cheapest way that is exact."""
         ids, positions = packed.ids, packed.positions
         if packed.is_chain and not layers:
             return parts.backbone(input_ids=ids, use_cache=False).last_hidden_state
@@ -280,8 +286,8 @@ class _Reader:
             numbers, [b * seq + np.arange(self.first[n], seq) for b, n in enumerate(numbers)]
         )
         at = torch.from_numpy(flat).to(device)
-        streams: list[torch.Tensor] = []
-        finals: list[torch.Tensor] = []
+        streams: list[Tensor] = []
+        finals: list[Tensor] = []
         outputs: Recorded = {}
         with contextlib.ExitStack() as stack:
             stack.enter_context(routed(self.weights, [self.variants[n] for n in numbers]))
@@ -306,14 +312,18 @@ class _Reader:
 
     @contextlib.contextmanager
     def gathering(
-        self, parts: Anatomy, at: torch.Tensor, streams: list[torch.Tensor], outputs: Recorded
+        self,
+        parts: Anatomy,
+        at: Int[Tensor, " nodes"],
+        streams: list[Tensor],
+        outputs: Recorded,
     ) -> Iterator[None]:
         """Keep what was asked for at the wanted tokens.
 
         That is the residual stream into layer 0, then out of each layer, and what units put out.
         """
 
-        def keep(states: torch.Tensor) -> None:
+        def keep(states: Float[Tensor, "batch seq width"]) -> None:
             streams.append(states.flatten(0, 1)[at].float())
 
         def entering(_: object, given: tuple, named: dict) -> None:
@@ -322,7 +332,7 @@ class _Reader:
         def leaving(_: object, __: object, out: Any) -> None:
             keep(out[0] if isinstance(out, tuple) else out)
 
-        def put_out(kind: UnitKind, layer: int, states: torch.Tensor) -> None:
+        def put_out(kind: UnitKind, layer: int, states: Float[Tensor, "..."]) -> None:
             outputs[kind, layer] = states.reshape(-1, states.shape[-1])[at]
 
         with contextlib.ExitStack() as stack:
@@ -336,8 +346,8 @@ class _Reader:
 
 
 def _distinct(
-    numbers: Sequence[int], wanted: list[np.ndarray]
-) -> tuple[np.ndarray, dict[int, np.ndarray]]:
+    numbers: Sequence[int], wanted: list[Int[np.ndarray, " _"]]
+) -> tuple[Int[np.ndarray, " nodes"], dict[int, Int[np.ndarray, " _"]]]:
     """Return all wanted places, each once, and per sequence which of them are its own."""
     flat, which = np.unique(np.concatenate(wanted), return_inverse=True)
     cuts = np.cumsum([len(part) for part in wanted])[:-1]

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Int64
+from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -20,9 +22,9 @@ class Packed:
     """A batch of rows, each holding the prefix trees of some sequences.
 
     Attributes:
-        ids: int64 [batch, seq], zero where a row is padded.
-        positions: int64 [batch, seq], the place of each token in its sequence.
-        ends: int64 [batch, seq], one past the last token below each token (depth-first order).
+        ids: the tokens, zero where a row is padded.
+        positions: the place of each token in its sequence.
+        ends: one past the last token below each token (depth-first order).
         variants: per row, the variant whose sequences it holds.
         sequences: the numbers of the packed sequences that lie in this batch.
         rows: per entry of `sequences`, its row.
@@ -33,24 +35,24 @@ class Packed:
         is_chain: whether no row branches, so that ordinary causal attention is the same.
     """
 
-    ids: torch.Tensor
-    positions: torch.Tensor
-    ends: torch.Tensor
+    ids: Int64[Tensor, "batch seq"]
+    positions: Int64[Tensor, "batch seq"]
+    ends: Int64[Tensor, "batch seq"]
     variants: tuple[int, ...]
     sequences: tuple[int, ...]
     rows: tuple[int, ...]
-    places: tuple[np.ndarray, ...]
+    places: tuple[Int64[np.ndarray, " _"], ...]
     prefix: int
     num_tokens: int
     is_chain: bool
 
-    def mask(self) -> torch.Tensor:
-        """Return which token of a row sees which, bool [batch, seq, seq], the prefix left out."""
+    def mask(self) -> Bool[Tensor, "batch seq seq"]:
+        """Return which token of a row sees which, the prefix left out."""
         order = torch.arange(self.ids.shape[1], device=self.ids.device)
         return (order[None, :] <= order[:, None]) & (order[:, None] < self.ends[:, None, :])
 
-    def mask_with_prefix(self) -> torch.Tensor:
-        """Return the same after the prefix, which all see: bool [batch, seq, prefix + seq]."""
+    def mask_with_prefix(self) -> Bool[Tensor, "batch seq {self.prefix}+seq"]:
+        """Return the same after the prefix, which all see."""
         before = self.ids.new_ones((*self.ids.shape, self.prefix), dtype=torch.bool)
         return torch.cat([before, self.mask()], dim=-1)
 
@@ -70,14 +72,14 @@ class Order:
     share is the least of `shared` between them; so the tree itself is never built.
 
     Attributes:
-        numbers: int [n], the numbers of the sequences, sorted.
-        lengths: int [n], their lengths.
-        shared: int [n], tokens in common with the one before; 0 for the first.
+        numbers: the numbers of the sequences, sorted.
+        lengths: their lengths.
+        shared: tokens in common with the one before; 0 for the first.
     """
 
-    numbers: np.ndarray
-    lengths: np.ndarray
-    shared: np.ndarray
+    numbers: Int64[np.ndarray, " sequences"]
+    lengths: Int64[np.ndarray, " sequences"]
+    shared: Int64[np.ndarray, " sequences"]
 
     def num_tokens(self, low: int, high: int, prefix: int) -> int:
         """Return how many tokens the sequences low..high hold after `prefix`, each once."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
 from adaptlens.errors import UserError
@@ -114,7 +116,9 @@ def routed(
 
 
 @contextlib.contextmanager
-def last_mlp_at(parts: Anatomy, at: torch.Tensor, weights: Weights | None) -> Iterator[None]:
+def last_mlp_at(
+    parts: Anatomy, at: Int[Tensor, " tokens"], weights: Weights | None
+) -> Iterator[None]:
     """Let the last layer's feed-forward part run at the wanted tokens only; nothing reads others.
 
     Not for OPT, where the part cannot be run as one module, nor under weights, as adapters tell
@@ -122,7 +126,7 @@ def last_mlp_at(parts: Anatomy, at: torch.Tensor, weights: Weights | None) -> It
 
     Args:
         parts: the model.
-        at: int, the wanted tokens of the batch, counted row by row.
+        at: the wanted tokens of the batch, counted row by row.
         weights: weight changes.
     """
     mlp: Any = parts.mlp(parts.num_layers - 1)
@@ -131,7 +135,9 @@ def last_mlp_at(parts: Anatomy, at: torch.Tensor, weights: Weights | None) -> It
         return
     whole, own = mlp.forward, mlp.__dict__.get("forward")
 
-    def at_wanted(states: torch.Tensor, *rest: object) -> torch.Tensor:
+    def at_wanted(
+        states: Float[Tensor, "batch seq width"], *rest: object
+    ) -> Float[Tensor, "batch seq width"]:
         found = whole(states.flatten(0, 1)[at][None], *rest)[0]
         return (
             states.new_zeros(states.shape).flatten(0, 1).index_copy_(0, at, found).view_as(states)
@@ -231,8 +237,8 @@ class _Walker:
         return layers
 
 
-def _fill(parts: Anatomy, ids: torch.Tensor, start: int, cache: Cache) -> None:
-    """Add the keys and values of tokens ids [1, seq] at positions from `start` on to a cache."""
+def _fill(parts: Anatomy, ids: Int[Tensor, "1 seq"], start: int, cache: Cache) -> None:
+    """Add the keys and values of tokens at positions from `start` on to a cache."""
     if start == 0 and not any(parts.windows):
         # Plain causal attention, which needs no mask and skips what a mask would hide.
         parts.backbone(input_ids=ids, use_cache=True, **keeping(parts.backbone, cache))

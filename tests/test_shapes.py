@@ -1,0 +1,35 @@
+"""Annotated shapes are checked in the suite."""
+
+import numpy as np
+import pytest
+import torch
+from jaxtyping import Float, TypeCheckError, jaxtyped
+
+import tiny
+from adaptlens.lm.states import States, lens
+from adaptlens.lm.unembedding import by_owner
+from typing_checks import shapes
+
+
+def test_an_array_of_another_shape_or_format_than_annotated_is_refused():
+    with pytest.raises(TypeCheckError, match="residual"):
+        States(np.zeros((2, 3), np.float32), np.zeros((2, 4), np.float32))
+    with pytest.raises(TypeCheckError, match="final"):
+        States(np.zeros((2, 3, 4), np.float32), np.zeros((5, 4), np.float32))
+    with pytest.raises(TypeCheckError, match="final"):
+        States(np.zeros((2, 3, 4), np.float32), np.zeros((2, 4), np.float64))
+    with pytest.raises(TypeCheckError, match="residual"):
+        lens(tiny.tiny_lm("llama"), np.zeros((2, 3, 32)), [5])
+    with pytest.raises(TypeCheckError, match="owners"):
+        by_owner(tiny.tiny_lm("llama").anatomy, torch.zeros(3, 32), torch.zeros(2).long(), 1)
+
+
+def test_what_comes_back_is_checked_too_and_what_is_no_array_is_not():
+    def doubled(x: Float[np.ndarray, " n"], times: int) -> Float[np.ndarray, " 2*n"]:
+        return np.tile(x, times)
+
+    found = jaxtyped(typechecker=shapes)(doubled)
+    assert found(np.zeros(3), 2).shape == (6,)
+    assert found(np.zeros(3), np.int64(2)).shape == (6,)
+    with pytest.raises(TypeCheckError, match="return"):
+        found(np.zeros(3), 3)
