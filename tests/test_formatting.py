@@ -99,9 +99,8 @@ def test_every_table_of_the_terminal_takes_any_text(text):
 
 @pytest.mark.parametrize("text", NASTY)
 def test_the_progress_of_a_cell_takes_any_name(text):
-    cell = SimpleNamespace(
-        task={"name": text}, model={"name": text}, label=text, draws=(0,), adaptation=None
-    )
+    named = SimpleNamespace(name=text)
+    cell = SimpleNamespace(task=named, model=named, label=text, draws=(0,), adaptation=None)
     with Display() as display:
         stream = io.StringIO()
         display._console.file = stream
