@@ -9,6 +9,8 @@ import pytest
 from hypothesis import settings
 from jaxtyping import config, install_import_hook
 
+from left_out import LeftOut, OfWorkers
+
 TYPED = ("adaptlens.circuits", "adaptlens.metrics", "adaptlens.stats")
 """Rooms whose annotations, shapes among them, are checked in every call."""
 SHAPED = ("adaptlens.adapt", "adaptlens.lm", "adaptlens.measure")
@@ -20,6 +22,19 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 pytest.register_assert_rewrite("browsing", "pages")
 settings.register_profile("suite", deadline=None, derandomize=True)
 settings.load_profile("suite")
+
+
+def pytest_configure(config):
+    left_out = LeftOut()
+    config.pluginmanager.register(left_out)
+    if config.pluginmanager.hasplugin("xdist"):
+        config.pluginmanager.register(OfWorkers(left_out))
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker("browser")
 
 
 @pytest.fixture(scope="session", autouse=True)
