@@ -52,8 +52,9 @@ def test_help_shows_defaults_and_the_names_that_are_taken():
         "--draws N Draws of demonstrations, the same for prompting and tuning. [default: 10]"
         in (help_text)
     )
-    assert "--dtype NAME Of the weights and the arithmetic. [float32, bfloat16 or float16; " in (
-        help_text
+    assert (
+        "--dtype NAME Number format of weights and arithmetic. [float32, bfloat16 or float16; "
+        in (help_text)
     )
     assert "[it, sl or full; default: all]" in help_text
     assert "--true-few-shot Use no" in help_text and "--search / --no-search" in help_text

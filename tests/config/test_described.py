@@ -47,6 +47,7 @@ EVERY = [
         (Annotated[Count, About(expected="a count of sheep")], "a count of sheep"),
         (Annotated[Text | None, About(expected="a name", null="for none")], "a name, or null for "
          "none"),
+        (Text | None, "a text, or null"),
         (Text | list[Text], "a text or texts"),
         (dict[str, Text], "texts by name"),
         (TaskSource, "settings"),

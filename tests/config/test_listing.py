@@ -95,4 +95,4 @@ def test_a_former_name_is_marked_as_such():
     tune = validator("compare").schema["properties"]["tune"]["anyOf"][0]["properties"]
     assert tune["rank"] == {**tune["lora_rank"], "deprecated": True}
     assert "deprecated" not in tune["lora_rank"]
-    assert tune["lora_rank"]["description"] == "Rank of the adapters."
+    assert tune["lora_rank"]["description"] == "Rank of the LoRA adapters."

@@ -1,7 +1,6 @@
 """The command that lists the settings of a study: what each is, and what may be given."""
 
 import json
-from typing import Any
 
 import click
 
@@ -16,8 +15,10 @@ from adaptlens.cli.options import json_option, user_errors
 def settings(study: str, schema: bool, as_json: bool) -> None:
     """List the settings of STUDY (compare, unless given) with defaults, meaning and examples."""
     from adaptlens import registry
+    from adaptlens.cli.printer import out
     from adaptlens.config import listing
     from adaptlens.errors import unknown
+    from adaptlens.report.tables import Entry, Table
 
     if study not in registry.names("study"):
         raise unknown("study", study, registry.names("study"))
@@ -27,15 +28,6 @@ def settings(study: str, schema: bool, as_json: bool) -> None:
     elif as_json:
         click.echo(json.dumps(listing.rows(found)))
     else:
-        _show(listing.HEADINGS, map(listing.cells, listing.rows(found)))
-
-
-def _show(headings: tuple[str, ...], rows: Any) -> None:
-    from rich.table import Column, Table
-
-    from adaptlens.cli.printer import out
-
-    table = Table(Column(headings[0], no_wrap=True), *headings[1:], box=None)
-    for row in rows:
-        table.add_row(*row)
-    out().print(table)
+        headings = tuple((heading, False) for heading in listing.HEADINGS)
+        rows = tuple(tuple(map(Entry, listing.cells(row))) for row in listing.rows(found))
+        out().table(Table("settings", f"settings of {study}", headings, rows))

@@ -101,9 +101,7 @@ class Setting:
     def choices(self) -> list[str]:
         """The texts that are taken, where these are fixed, or lists of fixed ones."""
         hint = next(one for one in peel(self.hint).alternatives if one is not NoneType)
-        hint = item(hint) if shape(hint) is list else hint
-        bare = peel(hint).alternatives[0]
-        return [*map(str, get_args(bare))] if get_origin(bare) is Literal else []
+        return literals(item(hint) if shape(hint) is list else hint)
 
     @property
     def table(self) -> type | None:
@@ -199,20 +197,21 @@ def expected(hint: Any, *, several: bool = False) -> str:
         text = _of_one(others[0], (*metadata, *peel(others[0]).metadata), several)
     if NoneType not in alternatives:
         return text
-    if shape(others[0]) is str and not said.null:
-        return listed([*literals(others[0]), "null"], "or")
+    if (fixed := literals(others[0])) and not said.null:
+        return listed([*fixed, "null"], "or")
     return f"{text}, or null {said.null}".rstrip()
 
 
 def literals(hint: Any) -> list[str]:
-    """Return the texts that a type of fixed texts takes."""
-    return [str(one) for one in get_args(peel(hint).alternatives[0])]
+    """Return the texts that a type takes where they are fixed, else none."""
+    bare = peel(hint).alternatives[0]
+    return [*map(str, get_args(bare))] if get_origin(bare) is Literal else []
 
 
 def _of_one(hint: Any, metadata: tuple[Any, ...], several: bool) -> str:
     bare = peel(hint).alternatives[0]
-    if get_origin(bare) is Literal:
-        return listed(literals(bare), "or")
+    if fixed := literals(bare):
+        return listed(fixed, "or")
     if shape(bare) is list:
         return expected(item(bare), several=True)
     if shape(bare) is dict:

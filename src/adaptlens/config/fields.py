@@ -23,17 +23,11 @@ class TaskSource(TypedDict, total=False):
 
     __pydantic_config__ = STRICT  # type: ignore[misc]
 
-    path: Required[
-        Annotated[
-            Text,
-            About(
-                "A bundled name, a file, a folder, hf:NAME[:CONFIG] or a task YAML; relative to "
-                "the folder the command runs in.",
-                "reviews.tsv",
-                "a text that names the task",
-            ),
-        ]
-    ]
+    path: Required[Annotated[
+        Text,
+        About("A bundled name, a file, a folder, hf:NAME[:CONFIG] or a task YAML; relative to the "
+              "folder the command runs in.", "reviews.tsv", "a text that names the task"),
+    ]]
     references: Annotated[
         Text,
         About("Line-aligned file of answers to the task.", "lines.cs", "the name of a file",
@@ -61,10 +55,10 @@ class TaskSource(TypedDict, total=False):
     ]
     kind: Annotated[
         Literal["choice", "generation"],
-        About("Whether answers are chosen or written; found out unless given.", "choice"),
+        About("Whether answers are chosen or generated; found out unless given.", "choice"),
     ]
-    max_new_tokens: Annotated[Count, About("Tokens that a written answer has at most.", 32)]
-    limit_train: Annotated[Count, About("Training rows to read at most.", 1000)]
+    max_new_tokens: Annotated[Count, About("Most tokens of a generated answer.", 32)]
+    limit_train: Annotated[Count, About("Most training rows to read.", 1000)]
     header: Annotated[
         bool,
         About("Whether the first line of a CSV or TSV holds column names; found out unless given.",
@@ -73,10 +67,10 @@ class TaskSource(TypedDict, total=False):
     drop_empty: Annotated[
         bool, About("Leave out rows without input or answer instead of refusing them.", True)
     ]
-    max_file_bytes: Annotated[Count, About("Bytes that a file may have.", 1_000_000_000)]
+    max_file_bytes: Annotated[Count, About("Most bytes that a file may have.", 1_000_000_000)]
     difficulty: Annotated[
         Literal["small", "paper"],
-        About("Of a bundled task with a shortcut: how hard its items are.", "paper",
+        About("How hard the items of a bundled task with a shortcut are.", "paper",
               "small or paper, of a task with a shortcut"),
     ]
     cluster: Annotated[
@@ -120,10 +114,10 @@ class Tune(TypedDict, total=False):
 
     __pydantic_config__ = STRICT  # type: ignore[misc]
 
-    lora_rank: Annotated[Count, About("Rank of the adapters.", 8, formerly="rank")]
+    lora_rank: Annotated[Count, About("Rank of the LoRA adapters.", 8, formerly="rank")]
     lora_alpha: Annotated[
         Positive,
-        About("The adapters' output is scaled by it, divided by the rank.", 16, formerly="alpha"),
+        About("LoRA's alpha: adapters' outputs are scaled by alpha / rank.", 16, formerly="alpha"),
     ]
     target_modules: Annotated[
         list[Text],
@@ -135,7 +129,7 @@ class Tune(TypedDict, total=False):
         float,
         Ge(0),
         Lt(1),
-        About("Share of the adapters' inputs dropped while training.", 0.1, formerly="dropout"),
+        About("Dropout of the adapters' inputs while training.", 0.1, formerly="dropout"),
     ]
     learning_rate: Annotated[
         list[Positive],
@@ -158,7 +152,7 @@ class Tune(TypedDict, total=False):
     batch_size: Annotated[Count, About("Training examples a step.", 16, formerly="batch")]
     lr_scheduler: Annotated[
         Literal["constant", "linear", "cosine"],
-        About("How the learning rate falls, as Hugging Face defines it.", "cosine",
+        About("Schedule of the learning rate, as Hugging Face defines it.", "cosine",
               formerly="schedule"),
     ]
 # fmt: on
@@ -249,8 +243,10 @@ Overflow = Annotated[
     About("What happens to a prompt longer than the model's context.", "drop-demos", option=True),
 ]
 SELECTION = About("How demonstrations are chosen.", "balanced", option=True)
-Drawn = Annotated[Literal["random", "balanced"], SELECTION]
-Queries = Annotated[Count | None, About("Test items at most.", 200, null="for all", option=True)]
+Selection = Annotated[Literal["random", "balanced"], SELECTION]
+Queries = Annotated[
+    Count | None, About("Most test items of a task.", 200, null="for all", option=True)
+]
 Quick = Annotated[
     bool,
     About(
@@ -279,11 +275,11 @@ class Shared:
     ] = False
     dtype: Annotated[
         Literal["float32", "bfloat16", "float16"],
-        About("Of the weights and the arithmetic.", "bfloat16", option=True),
+        About("Number format of weights and arithmetic.", "bfloat16", option=True),
     ] = "float32"
     device: Annotated[
         Text,
-        About("Where models run.", "auto", "auto, cpu, cuda, cuda:N or mps", option=True),
+        About("Device that models run on.", "auto", "auto, cpu, cuda, cuda:N or mps", option=True),
     ] = "auto"
     quantize: Annotated[
         Literal["8bit", "4bit"] | None,

@@ -9,7 +9,7 @@ from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 
 from adaptlens import registry
 from adaptlens.config import described
-from adaptlens.config.described import Setting, Word, about, bounds, is_table, peel
+from adaptlens.config.described import Setting, Word, about, bounds, is_table, peel, settings_of
 from adaptlens.config.fields import Shared
 from adaptlens.config.messages import flow
 from adaptlens.config.schema import Schema
@@ -46,27 +46,17 @@ HEADINGS = ("setting", "expected", "default", "what it is", "example")
 
 def as_markdown() -> str:
     """Return the settings of all studies as docs/settings.md has them; shared ones once."""
-    lines = [_HEAD, "## Every study", ""]
-    schemas = [registry.resolve("settings", name) for name in registry.names("settings")]
-    shared = {path: one for path, one in schemas[0].settings.items() if _is_shared(path)}
-    lines += _table(Schema("", Shared).settings)
-    for schema in schemas:
+    shared = settings_of(Shared)
+    lines = [_HEAD, "## Every study", "", *_table(shared)]
+    for study in registry.names("settings"):
         own = {
             path: one
-            for path, one in schema.settings.items()
-            if path not in shared or _differs(one, shared[path])
+            for path, one in registry.resolve("settings", study).settings.items()
+            if path not in shared or cells(_row(one)) != cells(_row(shared[path]))
             if not path.startswith(("tasks.", "unrelated."))
         }
-        lines += [f"## {schema.study}", "", *_table(own)]
+        lines += [f"## {study}", "", *_table(own)]
     return "\n".join(lines)
-
-
-def _is_shared(path: str) -> bool:
-    return path.partition(".")[0] in Shared.__dataclass_fields__
-
-
-def _differs(one: Setting, other: Setting) -> bool:
-    return cells(_row(one)) != cells(_row(other))
 
 
 def _table(settings: Mapping[str, Setting]) -> list[str]:

@@ -32,12 +32,12 @@ class Prices(TypedDict, total=False):
 
     __pydantic_config__ = STRICT  # type: ignore[misc]
 
-    gpu_hour: Annotated[Amount, About("Of an hour of the device.", 2.5)]
-    input_million_tokens: Annotated[Amount, About("Of a million tokens read.", 0.2)]
+    gpu_hour: Annotated[Amount, About("Price of an hour of the device.", 2.5)]
+    input_million_tokens: Annotated[Amount, About("Price of a million tokens read.", 0.2)]
     cached_million_tokens: Annotated[
-        Amount, About("Of a million tokens read from a cached prompt.", 0.05)
+        Amount, About("Price of a million tokens read from a cached prompt.", 0.05)
     ]
-    output_million_tokens: Annotated[Amount, About("Of a million tokens written.", 0.8)]
+    output_million_tokens: Annotated[Amount, About("Price of a million tokens generated.", 0.8)]
 
 
 @dataclass(frozen=True)
@@ -69,31 +69,32 @@ class CompareConfig(Shared):
     )] = 6
     scoring: Annotated[
         Literal["validation", "raw", "bytes", "tokens", "corrected", "calibrated"],
-        About("The rule answers are chosen by; validation lets the validation split choose, arm by "
-              "arm.", "calibrated", option=True),
+        About("Scoring rule by which answers are chosen; validation lets the validation split "
+              "choose, arm by arm.", "calibrated", option=True),
     ] = "validation"
     search: Annotated[bool, About(
         "Also look for the best prompt at every number of shots.", False, option=True,
     )] = True
     search_reads: Annotated[Count, About(
-        "Prompts to read in the search for a template.", 2400,
+        "Most prompts to read in the search for a template.", 2400,
     )] = 2400
     search_draw_reads: Annotated[Count, About(
-        "Prompts to read in the search for a draw's demonstrations.", 640,
+        "Most prompts to read in the search for a draw's demonstrations.", 640,
     )] = 640
     true_few_shot: Annotated[bool, About(
         "Use no validation split: the draw's own examples choose prompts, and rates and steps of "
         "tuning, each left out in turn.", True, option=True,
     )] = False
     validation: Annotated[Count | None, About(
-        "Validation items at most, which choose.", 100, null="for all", option=True,
+        "Most validation items of a task; they choose templates, arms, rates and steps.", 100,
+        null="for all", option=True,
     )] = 200
     selection: Annotated[
         Literal["random", "balanced", "similar", "embedding"], SELECTION
     ] = "random"
     on_overflow: Overflow = "error"
     prices: Annotated[Prices, About(
-        "What serving costs, in any one currency.", {"gpu_hour": 2.5}, "prices",
+        "Prices of serving, in any one currency.", {"gpu_hour": 2.5}, "prices",
     )] = field(default_factory=Prices)
     margin: Annotated[Positive, About(
         "Differences below this many points count as none (equivalence test).", 2.0,

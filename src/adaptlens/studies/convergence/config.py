@@ -12,10 +12,10 @@ from adaptlens.config.described import About
 from adaptlens.config.fields import (
     STRICT,
     Count,
-    Drawn,
     Draws,
     Overflow,
     Positive,
+    Selection,
     Shared,
     TaskSource,
     Text,
@@ -65,7 +65,7 @@ class Claim(TypedDict, total=False):
 
     measure: Annotated[
         Literal["within", "projected", "cosine", "centred", "standardised"],
-        About("Of two states in the same basis; within and projected take the answer out.",
+        About("Measure of two states in one basis; within and projected take the answer out.",
               "within"),
     ]
     control: Annotated[
@@ -78,7 +78,7 @@ class Claim(TypedDict, total=False):
         About("Other ways to the same answers, which ICL must be less like than it is like IT.",
               ["sl", "steered"]),
     ]
-    margin: Annotated[Positive, About("An excess within it counts as none.", 0.05)]
+    margin: Annotated[Positive, About("Largest excess of similarity that counts as none.", 0.05)]
 # fmt: on
 
 
@@ -106,7 +106,7 @@ class ConvergenceConfig(Shared):
         "Draws in the conditions of single factors; at most `draws`.", 10,
     )] = FACTOR_DRAWS
     validation: Annotated[Annotated[int, Ge(0)] | None, About(
-        "Validation items at most that are scored.", 0, null="for all",
+        "Most validation items that are scored.", 0, null="for all",
     )] = 0
     unrelated: Annotated[TaskSource | None, About(
         "Task whose examples are the unrelated demonstrations.", {"path": "translation"},
@@ -117,7 +117,7 @@ class ConvergenceConfig(Shared):
     )] = None
     untrained: Annotated[bool, About("Add an untrained copy of every model.", False)] = True
     factors: Annotated[tuple[Factor, ...], About(
-        "What is varied.", ["pairs", "layers"], option=True,
+        "Factors that are varied.", ["pairs", "layers"], option=True,
     )] = FACTORS
     wrong: Annotated[tuple[Share, ...], MinLen(1), About(
         "Shares of wrong labels; whole percents.", [0.25, 1], "shares from 0 to 1",
@@ -130,7 +130,7 @@ class ConvergenceConfig(Shared):
         [0.001, 0.01],
     )] = ()
     positions: Annotated[tuple[Position, ...], MinLen(1), About(
-        "Where in the prompt states are read.", ["last", "labels"],
+        "Positions in the prompt at which states are read.", ["last", "labels"],
     )] = ("last", "separator", "instruction", "labels")
     wordings: Annotated[dict[str, Text], About(
         "Names of better prompts, and texts in which {instruction}, {choices} and {cue} stand for "
@@ -138,20 +138,20 @@ class ConvergenceConfig(Shared):
         {"options": "{instruction} Answer {choices}."}, "names and texts of prompts",
     )] = field(default_factory=dict)
     measures: Annotated[tuple[Measure, ...], MinLen(1), About(
-        "Of the similarity of states.", ["cosine", "centred"],
+        "Measures of the similarity of states.", ["cosine", "centred"],
     )] = MEASURES
     encoder: Annotated[Text, About(
         "Sentence encoder, a sentence-transformers name or folder.", "all-MiniLM-L6-v2",
         "the name or folder of a sentence encoder",
     )] = "all-MiniLM-L6-v2"
     keep: Annotated[
-        Literal["float32", "float16"], About("Format of the stored states.", "float16")
+        Literal["float32", "float16"], About("Number format of the stored states.", "float16")
     ] = "float32"
     claim: Annotated[Claim, About(
-        "By what the claim of the title is judged.", {"measure": "within", "margin": 0.05},
+        "What 'ICL is implicit tuning' is judged by.", {"measure": "within", "margin": 0.05},
         "settings of the claim",
     )] = field(default_factory=lambda: CLAIM.copy())
-    selection: Drawn = "random"
+    selection: Selection = "random"
     on_overflow: Overflow = "error"
 # fmt: on
 

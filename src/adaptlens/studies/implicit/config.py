@@ -11,13 +11,13 @@ from adaptlens.config.described import About
 from adaptlens.config.fields import (
     STRICT,
     Count,
-    Drawn,
     Draws,
     HowToTune,
     Models,
     Overflow,
     Positive,
     Quick,
+    Selection,
     Shared,
     Shots,
     Sizes,
@@ -58,13 +58,13 @@ class Circuit(TypedDict, total=False):
     corruptions: Annotated[
         list[Corruption],
         MinLen(1),
-        About("What the corrupt run of a pair differs in.", ["other"]),
+        About("How the corrupt run of a pair is made.", ["other"]),
     ]
     methods: Annotated[list[Patching], MinLen(1), About("Ways of patching.", ["denoise", "noise"])]
     metrics: Annotated[
         list[Metric],
         MinLen(1),
-        About("What patching is read by.", ["logit_difference"]),
+        About("Metrics of patching.", ["logit_difference"]),
     ]
     place: Annotated[
         Literal["last", "cue", "query", "all"], About("Tokens that are patched.", "last")
@@ -105,10 +105,10 @@ class ImplicitConfig(Shared):
     )] = FAMILIES
     tasks: Tasks = ()
     difficulty: Annotated[
-        Literal["small", "paper"], About("Of the families' items.", "paper", option=True)
+        Literal["small", "paper"], About("How hard the families' items are.", "paper", option=True)
     ] = "small"
     parts: Annotated[tuple[Part, ...], MinLen(1), About(
-        "What is studied.", ["behaviour"], option=True,
+        "Parts of the study to carry out.", ["behaviour"], option=True,
     )] = ("behaviour", "circuits")
     shots: Shots = (0, 1, 2, 4, 8, 16, 32)
     sizes: Sizes = (32, 128, 512, 1024)
@@ -132,13 +132,14 @@ class ImplicitConfig(Shared):
         "How circuits are found.", {"shots": 8, "size": 256}, "settings of circuits",
     )] = field(default_factory=lambda: CIRCUIT.copy())
     passes: Annotated[Positive, About(
-        "Over the training examples, unless `tune.max_steps` says otherwise; at least 20 steps.", 3,
+        "Passes over the training examples, unless `tune.max_steps` is given; at least 20 steps.",
+        3,
     )] = 1.0
     margin: Annotated[Positive, About(
         "Differences of accuracy below this many points count as none.", 5,
     )] = 5.0
     quick: Quick = False
-    selection: Drawn = "random"
+    selection: Selection = "random"
     on_overflow: Overflow = "error"
     tune: HowToTune = field(default_factory=lambda: TUNE.copy())
 # fmt: on

@@ -91,12 +91,12 @@ class LimitsConfig(Shared):
         option=True,
     )] = ()
     mixtures: Annotated[tuple[Mixing, ...], MinLen(1), About(
-        "Which tasks are tuned on: default, and the paper's ablations. With tasks of the user's "
+        "Mixtures to tune on: default, and the paper's ablations. With tasks of the user's "
         "own, which may hold none of what an ablation keeps, default alone unless given.",
         ["default"], option=True,
     )] = MIXTURES
     systems: Annotated[tuple[System, ...], MinLen(1), About(
-        "Which are read. The pipeline comes with samplegen.", ["gold", "regular"],
+        "Systems that are read; the pipeline comes with samplegen.", ["gold", "regular"],
         option=True,
     )] = SYSTEMS
     draws: Annotated[Count, About(
@@ -106,7 +106,7 @@ class LimitsConfig(Shared):
         Count, About("Seeds of tuning on every other mixture.", 1)
     ] = 1
     ablation_systems: Annotated[tuple[Tuned, ...], MinLen(1), About(
-        "Which are tuned on every other mixture, of those in `systems` (the paper: regular and "
+        "Systems tuned on every other mixture, of those in `systems` (the paper: regular and "
         "samplegen).", ["regular"],
     )] = ("regular",)
     gold_draws: Annotated[Count, About("Draws of the gold examples.", 3)] = 3
@@ -115,25 +115,25 @@ class LimitsConfig(Shared):
         int, Ge(4), About("Test items of each task.", 48, option=True)
     ] = 48
     size: Annotated[
-        int, Ge(20), About("Rows of a mixture at most (the paper: 20,000).", 20000)
+        int, Ge(20), About("Most rows of a mixture (the paper: 20,000).", 20000)
     ] = 1000
-    cap: Annotated[Count, About("Rows of a task in it at most.", 3000)] = 3000
+    cap: Annotated[Count, About("Most rows of one task in a mixture.", 3000)] = 3000
     passes: Annotated[
-        Positive, About("Over the rows, unless `tune.max_steps` says otherwise.", 1)
+        Positive, About("Passes over the rows, unless `tune.max_steps` is given.", 1)
     ] = 1.0
     variations: Annotated[tuple[Text, ...], About(
-        "Of prompts, in which the default mixture's systems are also read.", ["unified"],
+        "Variations of prompts in which the default mixture's systems are also read.", ["unified"],
         "names of variations", option=True,
     )] = ("unified", "lettered", "irrelevant", "corrupted", "ornate-3")
     loss: Annotated[Literal["answer", "text"], About(
-        "On the answer, or on the whole text (the paper).", "text",
+        "Loss on the answer, or on the whole text (the paper).", "text",
     )] = "answer"
     encoder: Annotated[str, About(
         "A sentence encoder, for answers matched by meaning; an empty text for none.",
         "all-MiniLM-L6-v2", "the name of a sentence encoder",
     )] = ""
     claims: Annotated[Claims, About(
-        "What decides the claims.", {"correlation": 0.3}, "what decides the claims",
+        "Thresholds of the claims.", {"correlation": 0.3}, "what decides the claims",
     )] = field(default_factory=lambda: CLAIMS.copy())
     quick: Quick = False
     tune: HowToTune = field(default_factory=lambda: TUNE.copy())
