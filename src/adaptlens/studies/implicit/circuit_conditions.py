@@ -11,7 +11,7 @@ from adaptlens.circuits import profiles
 from adaptlens.circuits.profiles import Patched
 from adaptlens.conditions import Condition
 from adaptlens.studies.implicit.config import ImplicitConfig
-from adaptlens.tasks.shortcuts import PATTERN
+from adaptlens.studies.implicit.learnt import shown_as
 from adaptlens.types import METRICS, Task
 
 
@@ -153,15 +153,9 @@ def circuits_of(
         if own:
             task = tasks[digest]
             studied.append(
-                Studied(model, family_of(task.name), own, ablated, chance_of(task), config)
+                Studied(model, shown_as(task.name), own, ablated, chance_of(task), config)
             )
     return studied
-
-
-def family_of(task: str) -> str:
-    """Return the family of a task that learns from pattern items, or its name."""
-    family, _, rest = task.rpartition("-")
-    return family if rest == PATTERN else task
 
 
 def chance_of(task: Task) -> float:

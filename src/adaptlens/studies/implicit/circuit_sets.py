@@ -10,8 +10,9 @@ from adaptlens.circuits import overlap, profiles, transfer
 from adaptlens.circuits.unit_sets import UnitSet
 from adaptlens.conditions import Condition, conditions
 from adaptlens.store import Run
-from adaptlens.studies.implicit.circuit_conditions import circuits_of, family_of
+from adaptlens.studies.implicit.circuit_conditions import circuits_of
 from adaptlens.studies.implicit.config import ImplicitConfig
+from adaptlens.studies.implicit.learnt import shown_as
 from adaptlens.types import METRICS, Task
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def effects(found: Sequence[Condition], tasks: Mapping[str, Task]) -> "pd.DataFr
                 pd.DataFrame(
                     {
                         "model": one.model,
-                        "family": family_of(tasks[one.task_digest].name),
+                        "family": shown_as(tasks[one.task_digest].name),
                         "condition": one.label,
                         "draw": np.array(one.draws)[index[0]],
                         "item": pairs[index[1], 0],

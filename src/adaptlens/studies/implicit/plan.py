@@ -27,6 +27,7 @@ from adaptlens.studies.driver import Silent, Studied, carry_out, write_tables
 from adaptlens.studies.implicit.analyse import analyse
 from adaptlens.studies.implicit.circuit_sets import circuit_sets
 from adaptlens.studies.implicit.config import ImplicitConfig, implicit_config
+from adaptlens.studies.implicit.learnt import Learnt
 from adaptlens.studies.least import TWO, check_pairs
 from adaptlens.studies.progress import progress
 from adaptlens.studies.wanted import (
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
     from adaptlens.report.study_page import StudyReport
 
 BEHAVIOUR: Measurement = ("behaviour", {})
-ALL = "all"
 LEAST_STEPS = 20
 ANNOTATIONS = ("induction", "label_attention", "query_attention", "sink", "function_vector")
 UNTUNED = "no behaviour after tuning is read: no number of training examples was given (--sizes)"
@@ -124,7 +124,7 @@ def made(config: ImplicitConfig, family: str, kind: str, *, everywhere: bool = F
     most = max((*config.sizes, *config.shots, config.circuits["size"], config.circuits["shots"]))
     each = config.queries if not everywhere else max(config.queries // 2, 2)
     task = shortcuts.task(
-        f"{family}-{kind}",
+        Learnt(family, kind).task,
         seed=config.seed,
         train=most,
         validation=groups * config.validation if not everywhere else 0,
@@ -133,7 +133,7 @@ def made(config: ImplicitConfig, family: str, kind: str, *, everywhere: bool = F
         read=config.families if everywhere else None,
         learn=config.families if family == shortcuts.MIXED else None,
     )
-    return replace(task, name=f"{task.name}-{ALL}") if everywhere else task
+    return replace(task, name=Learnt(family, kind, everywhere).task)
 
 
 def _behaviour(config: ImplicitConfig) -> Iterator[Wanted]:

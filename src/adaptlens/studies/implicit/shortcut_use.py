@@ -13,6 +13,7 @@ from adaptlens.formatting import counted, ends, fixed
 from adaptlens.stats import layered
 from adaptlens.stats.intervals import Scores, estimate
 from adaptlens.stats.statements import MINIMUM_DRAWS, Statement
+from adaptlens.studies.implicit.learnt import Learnt
 from adaptlens.studies.implicit.samples_chosen import Chosen, Samples, assembled, chosen, over_views
 from adaptlens.studies.implicit.samples_needed import (
     Answered,
@@ -356,8 +357,8 @@ def behaved(found: Sequence[Condition], tasks: Mapping[str, Task], seed: int) ->
     tests: dict[tuple[str, str], dict[tuple[str, str, int, str], Answered]] = {}
     validations: dict[tuple[str, str], dict[tuple[str, str, int, str], Answered]] = {}
     for one in found:
-        family, learnt, is_own = _named(one.task)
-        if not is_own or not _is_counted(one):
+        of = Learnt.of(one.task)
+        if of is None or of.everywhere or not _is_counted(one):
             continue
         task = tasks[one.task_digest]
         for items, right, into in (
@@ -366,9 +367,9 @@ def behaved(found: Sequence[Condition], tasks: Mapping[str, Task], seed: int) ->
         ):
             groups = np.array([example.group for example in items])
             for kind in KINDS:
-                key = (learnt, one.adaptation, one.examples, kind)
+                key = (of.kind, one.adaptation, one.examples, kind)
                 if (groups == kind).any():
-                    into.setdefault((one.model, family), {})[key] = Answered(
+                    into.setdefault((one.model, of.family), {})[key] = Answered(
                         right[:, groups == kind].astype(float), one.draws
                     )
     return [
@@ -387,10 +388,10 @@ def elsewhere(
     one family helps on the others.
     """
     anchors: dict[tuple[str, str], Answered] = {}
-    read: list[tuple[Condition, str, str, str, str, Answered]] = []
+    read: list[tuple[Condition, Learnt, str, str, Answered]] = []
     for one in found:
-        family, learnt, is_own = _named(one.task)
-        if is_own or not _is_counted(one):
+        of = Learnt.of(one.task)
+        if of is None or not of.everywhere or not _is_counted(one):
             continue
         groups = np.array([example.group for example in tasks[one.task_digest].test])
         right = one.behaviour.exact.astype(float)
@@ -400,21 +401,21 @@ def elsewhere(
                 anchors[one.model, group] = values
             else:
                 other, _, kind = group.partition("/")
-                read.append((one, family, learnt, other, kind, values))
+                read.append((one, of, other, kind, values))
     mixed: Rows = []
     transfer: Rows = []
     gains: dict[tuple[str, str], list[tuple[Answered, Answered]]] = {}
-    for one, family, learnt, other, kind, values in read:
+    for one, of, other, kind, values in read:
         about = {"model": one.model, "family": other}
         size = {"method": one.adaptation, "samples": one.examples}
-        if family == MIXED:
+        if of.family == MIXED:
             accuracy = estimate(Scores(values.values, values.draws), seed=seed)
             mixed.append(
                 {
                     **about,
-                    "learnt": learnt,
+                    "learnt": of.kind,
                     "read": kind,
-                    "condition": CONDITIONS[learnt, kind],
+                    "condition": CONDITIONS[of.kind, kind],
                     **size,
                     "tuned_on": "mixed",
                     "value": 100 * accuracy.value,
@@ -427,12 +428,12 @@ def elsewhere(
             )
         elif (anchor := anchors.get((one.model, f"{other}/{kind}"))) is not None:
             gain = points(difference(values, anchor))
-            if other != family:
+            if other != of.family:
                 gains.setdefault((one.model, one.adaptation), []).append((values, anchor))
             transfer.append(
                 {
                     **about,
-                    "learnt_family": family,
+                    "learnt_family": of.family,
                     "read": kind,
                     **size,
                     "value": gain.value,
@@ -454,14 +455,6 @@ def elsewhere(
     return mixed, transfer, claimed
 
 
-def _named(task: str) -> tuple[str, str, bool]:
-    """Return family, what is learnt, and whether the task is read on its own family alone."""
-    family, _, rest = task.partition("-")
-    learnt, _, everywhere = rest.partition("-")
-    return family, learnt, not everywhere
-
-
 def _is_counted(one: Condition) -> bool:
     """Whether a condition belongs to the study of behaviour."""
-    is_circuit = bool(one.circuits or one.ablated)
-    return _named(one.task)[1] in KINDS and "exact" in one.behaviour and not is_circuit
+    return "exact" in one.behaviour and not (one.circuits or one.ablated)
