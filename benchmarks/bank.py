@@ -99,14 +99,14 @@ class Peer:
             seen[row, :stop] = 1
             labels[row, lesson.prompt_tokens : stop] = ids[row, lesson.prompt_tokens : stop]
         trained = [weight for pair in self.sites.values() for weight in pair]
-        optimiser = torch.optim.AdamW(trained, lr=RATE, weight_decay=0.0)
+        optimizer = torch.optim.AdamW(trained, lr=RATE, weight_decay=0.0)
         self.model.train()
         for _ in range(steps):
             loss = self.model(input_ids=ids, attention_mask=seen, labels=labels).loss
             loss.backward()
             torch.nn.utils.clip_grad_norm_(trained, 1.0)
-            optimiser.step()
-            optimiser.zero_grad()
+            optimizer.step()
+            optimizer.zero_grad()
         self.model.eval()
 
     def difference(self, matrices: dict[str, tuple[torch.Tensor, torch.Tensor]]) -> float:

@@ -4,7 +4,7 @@
 
 Similarities are simulated as a mean, an effect of the query (half of it common to all pairs of
 conditions), an effect of the draw and noise, each correlated over the layers; where it says
-states, hidden states are simulated and their centred cosine taken. Where it says answers, states
+states, hidden states are simulated and their centered cosine taken. Where it says answers, states
 have a strong part that is the answer given, and the claim is judged with it and without it.
 """
 
@@ -105,7 +105,7 @@ def states(rng: np.random.Generator, draws: int, kind: str) -> list[Likeness]:
     out = []
     for pair in PAIRS:
         left, right = (found[name] for name in pair.split("_"))
-        compared = [MEASURES["centred"](x, y) for x, y in zip(left, right, strict=True)]
+        compared = [MEASURES["centered"](x, y) for x, y in zip(left, right, strict=True)]
         parts = ("matched", "mismatched")
         out.append(likeness(*(np.stack([getattr(c, p) for c in compared]) for p in parts)))
     return out
@@ -146,7 +146,7 @@ def answering(rng, draws: int, alike: tuple[str, ...], share: float, graded: boo
     def compared(measure: str, pair: str) -> Likeness:
         a, b = pair.split("_")
         how = {
-            "centred": MEASURES["centred"],
+            "centered": MEASURES["centered"],
             "within": lambda x, y: within_answers(x, y, answers[a], answers[b]),
             "projected": lambda x, y: answers_projected_out(x, y, readout[a], readout[b]),
         }[measure]
@@ -161,23 +161,23 @@ def answer_table(rng, runs: int) -> None:
     agreeing = 1 - GUESSED + GUESSED**2 / 2
     print(
         f"\nConditions that agree on {agreeing:.0%} of answers: share of runs with each answer to "
-        "the claim, judged\nwith the answer in and no other route to it (centred), and with it out"
+        "the claim, judged\nwith the answer in and no other route to it (centered), and with it out"
     )
     print(
-        f"{'alike within an answer':33} {'draws':>5} {'centred':>9} {'within':>17} "
+        f"{'alike within an answer':33} {'draws':>5} {'centered':>9} {'within':>17} "
         f"{'projected':>17}"
     )
     print(f"{'':39} {'supported':>9} {'supported refuted':>17} {'supported refuted':>17}")
     draws = statements.MINIMUM_DRAWS  # With more, errors are known better.
     for name, *truth in ANSWERS:
-        found = {measure: [] for measure in ("centred", "within", "projected")}
+        found = {measure: [] for measure in ("centered", "within", "projected")}
         for run in range(runs):
             compared = answering(rng, draws, *truth)
             for measure, states in found.items():
                 pairs = [compared(measure, pair) for pair in PAIRS]
                 routes = (
                     {}
-                    if measure == "centred"
+                    if measure == "centered"
                     else {route: compared(measure, f"icl_{route}") for route in ("sl", "steered")}
                 )
                 states.append(
@@ -189,7 +189,7 @@ def answer_table(rng, runs: int) -> None:
             measure: [states.count(x) / runs for x in ("supported", "refuted")]
             for measure, states in found.items()
         }
-        print(f"{name:33} {draws:5} {share['centred'][0]:9.3f} "
+        print(f"{name:33} {draws:5} {share['centered'][0]:9.3f} "
               + " ".join(f"{share[m][0]:9.3f} {share[m][1]:7.3f}"
                          for m in ("within", "projected")), flush=True)  # fmt: skip
 

@@ -25,7 +25,7 @@ TARGET = 2.0
 WORDS = {
     "compare": "--task sentiment-novel --task translation --shots 0,4,16 --draws 4 --queries 100",
     "convergence": "--task sentiment-novel --draws 4 --queries 60 --set factor_draws=2",
-    "implicit": "--families boolean --quick --draws 2 --parts behaviour",
+    "implicit": "--families boolean --quick --draws 2 --parts behavior",
     "limits": "--mixtures default,no-coreference --draws 2 --queries 12 --variations unified "
     "--set size=300 --set gold_draws=2",
 }

@@ -3,7 +3,7 @@
     python benchmarks/scoring.py --data ../shared/data/sst2/train.tsv
 
 Both sides score the same answers after the same prompts with the same model object, in float32,
-tokenisation included; the peer runs at the best of several batch sizes. Repeats alternate, and
+tokenization included; the peer runs at the best of several batch sizes. Repeats alternate, and
 the ratio is that of the medians. Needs the extra `bench`.
 """
 

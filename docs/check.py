@@ -279,7 +279,7 @@ _RUN, _CONVERGENCE_RUN = "<run of compare>", "<run of convergence>"
 
 
 def _imagined(rest: Sequence[str]) -> dict[str, str]:
-    """Return small files in place of those that a command names: 60 labelled lines."""
+    """Return small files in place of those that a command names: 60 labeled lines."""
     words = ("good", "fine", "warm", "dull", "poor", "cold")
     files = {}
     for path in (Path(w.rpartition("=")[2]).name for w in rest if w.endswith(TABLES)):

@@ -19,7 +19,7 @@ def cell(
         task=TaskSpec("t", "d", "choice", 5, 0),
         adaptation=Component(name, {"examples": 4, **arguments}),
         label=f"{name}-4",
-        measurements=(Component("behaviour", {}),),
+        measurements=(Component("behavior", {}),),
         draws=draws,
         seed=0,
     )

@@ -26,8 +26,8 @@ def finish(run, draws, **numbers):
         claim.finish(
             {"draws": list(draws), "numbers": {"peak_bytes": 1.0, **numbers}, "notes": ["n"]},
             {
-                "behaviour.loglik": np.array([[[float(d)] * 2] * 3 for d in draws]),
-                "behaviour.gold": np.array([0, 1, 0]),
+                "behavior.loglik": np.array([[[float(d)] * 2] * 3 for d in draws]),
+                "behavior.gold": np.array([0, 1, 0]),
             },
             {"outputs": [[f"{d}"] * 3 for d in draws], "prompts": []},
         )
@@ -43,8 +43,8 @@ def test_draws_of_several_cells_are_joined_in_order(run):
     finish(run, (0, 1))
     (found,) = conditions(run, [spec(range(4))])
     assert found.draws == (0, 1, 2, 3)
-    assert found.arrays["behaviour.loglik"][:, 0, 0].tolist() == [0, 1, 2, 3]
-    assert found.arrays["behaviour.gold"].tolist() == [0, 1, 0]
+    assert found.arrays["behavior.loglik"][:, 0, 0].tolist() == [0, 1, 2, 3]
+    assert found.arrays["behavior.gold"].tolist() == [0, 1, 0]
     assert [row[0] for row in found.outputs] == ["0", "1", "2", "3"]
     assert found.examples == 4
 

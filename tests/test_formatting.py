@@ -45,7 +45,7 @@ texts = st.one_of(st.sampled_from(NASTY), st.text(max_size=12))
 
 
 def printed(*renderables) -> str:
-    """What a terminal would get, colours and all."""
+    """What a terminal would get, colors and all."""
     stream = io.StringIO()
     console = Printer(file=stream, width=400, force_terminal=True, color_system=None)
     for one in renderables:

@@ -59,7 +59,7 @@ def test_help_names_the_study_and_shows_the_options_it_has_settings_for(run):
 def test_plan_foresees_it(run):
     rows = json.loads(run("plan", "--study", "reminders", "--no-trial", "--json").stdout)
     assert [row["condition"] for row in rows] == ["zero-shot", "reminded-1", "reminded-2"]
-    assert {row["measured"] for row in rows} == {"behaviour words"}
+    assert {row["measured"] for row in rows} == {"behavior words"}
 
 
 def test_a_trial_says_what_it_takes(run):

@@ -61,7 +61,7 @@ def test_the_file_is_the_one_that_is_pinned(lm):
 def test_what_is_said_of_it_holds(lm):
     assert sum(p.numel() for p in lm.model.parameters()) == obtainable.MODELS[NAME].parameters
     assert (lm.shares_prefix, lm.context_tokens, lm.eos_ids) == (True, 8192, (2,))
-    assert "stored quantised (Q4_1, with Q8_0 and F32 for some)" in lm.notes[0]
+    assert "stored quantized (Q4_1, with Q8_0 and F32 for some)" in lm.notes[0]
 
 
 def test_log_likelihoods_are_those_of_a_plain_forward(lm, plain):
@@ -184,4 +184,4 @@ def test_a_comparison_runs_end_to_end(tmp_path):
     arms = {row["condition"] for row in found["tables"]["accuracy"]}
     assert {"zero-shot", "icl-2", "it-2"} <= arms
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
-    assert "stored quantised (Q4_1" in page
+    assert "stored quantized (Q4_1" in page

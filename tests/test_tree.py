@@ -5,7 +5,7 @@ from collections import Counter
 
 import tree
 
-IN_EVERY_STUDY = {"config", "columns", "plan", "analyse", "tables", "figures", "page"}
+IN_EVERY_STUDY = {"config", "columns", "plan", "analyze", "tables", "figures", "page"}
 """Files that every study has, see src/adaptlens/studies/README.md."""
 
 

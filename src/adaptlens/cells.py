@@ -9,7 +9,8 @@ from adaptlens.canonical import digest
 from adaptlens.store import Run
 from adaptlens.types import Example, ModelSpec, Task, TaskSpec, Template
 
-SPEC_FORMAT = 1
+SPEC_FORMAT = 2
+"""Raise it when what a spec or an array is called changes: older runs are then refused."""
 
 STUDY_FILE = "study.json"
 """Where a run holds its study: name, settings and cells."""

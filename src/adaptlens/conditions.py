@@ -130,7 +130,7 @@ class Condition:
         """The name of the better prompt that zero-shot was asked by, "" for the plain one."""
         return str(self.arguments.get("wording", ""))
 
-    behaviour = _Of(stored.Answers)
+    behavior = _Of(stored.Answers)
     hidden = _Of(stored.States)
     circuits = _Of(stored.Patches)
     ablated = _Of(stored.Ablations)

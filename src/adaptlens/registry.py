@@ -28,7 +28,7 @@ TABLE: dict[str, dict[str, str]] = {
     },
     "measurement": {
         "ablated": "adaptlens.measure.circuit:Ablated",
-        "behaviour": "adaptlens.measure.behaviour:Behaviour",
+        "behavior": "adaptlens.measure.behavior:Behavior",
         "circuits": "adaptlens.measure.circuit:Circuits",
         "cost": "adaptlens.measure.cost:Cost",
         "edges": "adaptlens.measure.edges:EdgeEffects",

@@ -268,7 +268,7 @@ class CostEstimate:
         single_tokens: likewise, but one prompt at a time.
         written_tokens: generated.
         trained_tokens: go forwards and backwards.
-        steps: optimiser steps, of every variant.
+        steps: optimizer steps, of every variant.
         full: whether all weights are trained.
         disk_bytes: of arrays and adapters.
     """

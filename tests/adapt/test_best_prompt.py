@@ -18,7 +18,7 @@ from adaptlens.adapt.best_prompt import NARROW, ORDERS, WIDE, BestPrompt, arrang
 from adaptlens.adapt.halving import KEPT, LEAST_CALIBRATED, Search, Tried
 from adaptlens.adapt.settings import choosing
 from adaptlens.errors import UserError
-from adaptlens.measure.behaviour import Behaviour
+from adaptlens.measure.behavior import Behavior
 from adaptlens.metrics import accuracy
 from adaptlens.prompts import render, selection
 from adaptlens.tasks.template_space import templates_to_try, words_to_try
@@ -349,7 +349,7 @@ def test_what_the_search_saw_is_what_is_then_measured(lm: Any) -> None:
     task = replace(task, choices=(), templates=(), **splits)
     for size in (0, 2):
         adapted = BestPrompt(size, reads=PLENTY, draw_reads=PLENTY).adapt(lm, task, (0, 1))
-        arrays = Behaviour().measure(lm, task, adapted).arrays
+        arrays = Behavior().measure(lm, task, adapted).arrays
         arrays = {n: arrays[f"validation_{n}"] for n in
                   ("loglik", "prior_loglik", "answer_bytes", "answer_tokens", "gold")}  # fmt: skip
         for draw, record in enumerate(adapted.training["search"]):

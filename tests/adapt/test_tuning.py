@@ -55,18 +55,18 @@ def is_same(lm: LM, before: dict[str, torch.Tensor]) -> bool:
 @pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
 def test_schedules_are_those_of_hugging_face(schedule: str) -> None:
     weight = torch.nn.Parameter(torch.zeros(1))
-    optimiser = torch.optim.SGD([weight], lr=1.0)
+    optimizer = torch.optim.SGD([weight], lr=1.0)
     make = {
         "constant": transformers.get_constant_schedule_with_warmup,
         "linear": transformers.get_linear_schedule_with_warmup,
         "cosine": transformers.get_cosine_schedule_with_warmup,
     }[schedule]
     total = {} if schedule == "constant" else {"num_training_steps": 10}
-    scheduler = make(optimiser, num_warmup_steps=4, **total)
+    scheduler = make(optimizer, num_warmup_steps=4, **total)
     for step in range(10):
-        expected = optimiser.param_groups[0]["lr"]
+        expected = optimizer.param_groups[0]["lr"]
         assert rate_factor(schedule, step, 10, 4) == pytest.approx(expected, abs=1e-12)
-        optimiser.step()
+        optimizer.step()
         scheduler.step()
 
 
@@ -156,12 +156,12 @@ def test_full_tuning_is_a_plain_torch_loop_and_puts_the_base_back() -> None:
     labels = torch.full_like(ids, -100)
     for row, x in enumerate(taught):
         labels[row, x.prompt_tokens : len(x.ids)] = ids[row, x.prompt_tokens : len(x.ids)]
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.1)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.1)
     for _ in range(5):
         model(input_ids=ids, labels=labels).loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        optimiser.zero_grad()
+        optimizer.step()
+        optimizer.zero_grad()
     with adapted.weights.routed([0, 0]):
         for (name, own), theirs in zip(
             lm.model.named_parameters(), model.parameters(), strict=True

@@ -195,7 +195,7 @@ def test_templates_take_turns_over_the_items_that_choose() -> None:
     assert held_out == wanted and len(wanted) == 6
 
 
-def test_texts_that_are_the_same_under_several_templates_are_learnt_once() -> None:
+def test_texts_that_are_the_same_under_several_templates_are_learned_once() -> None:
     lm, task = tiny.tiny_lm("llama"), parity()
     same = tuple(parse(text) for text in ("A: {input} {target}", "A: {{ input }} {target}"))
     both = lessons_for(lm, replace(task, templates=same), task.train[:3], instruction=True)

@@ -104,7 +104,7 @@ def test_words_that_mean_nothing(words, fragments):
 
 
 STUDY_WORDS = [
-    ("misspelt prefix", ["--model", "untraind:reference"], ["untraind", "'untrained'"]),
+    ("misspelled prefix", ["--model", "untraind:reference"], ["untraind", "'untrained'"]),
     ("prefix twice", ["--model", "chat:chat:reference"], ["chat:chat:reference", "write it once"]),
     ("prefix of nothing", ["--model", "untrained:"], ["names no model", "untrained:reference"]),
     ("untrained nothing", ["--model", "untrained:referense"], ["referense", "'reference'"]),

@@ -67,7 +67,7 @@ def test_every_condition_is_scored_with_an_interval(first):
         "zero-shot", "icl-2", "best-prompt-0", "best-prompt-2", "it-2", "best-it-2", "full-2",
         "best-full-2",
     }  # fmt: skip
-    fixed = {f"accuracy{rule}" for rule in ("", "_normalised", "_corrected", "_calibrated")}
+    fixed = {f"accuracy{rule}" for rule in ("", "_normalized", "_corrected", "_calibrated")}
     assert set(accuracy["metric"]) == {"judged", *fixed}
     assert (accuracy["low"] <= accuracy["value"]).all()
     assert (accuracy["value"] <= accuracy["high"]).all()
@@ -151,7 +151,7 @@ def test_plan_counts_what_is_left(folder, first):
 
 def test_a_corrupted_cell_is_found_and_named(folder, first):
     shutil.copytree(folder / "run", folder / "broken")
-    array = next((folder / "broken").glob("cells/*/arrays/behaviour.loglik.safetensors"))
+    array = next((folder / "broken").glob("cells/*/arrays/behavior.loglik.safetensors"))
     content = bytearray(array.read_bytes())
     content[-1] ^= 255
     array.write_bytes(content)
@@ -226,7 +226,7 @@ def test_an_untrained_copy_runs_beside_its_model(folder):
         "untrained:tiny",
     )
     assert "random" in fresh.result["notes"][0]
-    name = "behaviour.loglik"
+    name = "behavior.loglik"
     assert not np.allclose(trained.arrays[name], fresh.arrays[name])
 
 
@@ -259,7 +259,7 @@ PAIRS = pd.DataFrame(
         for position, layer, final, role, measure, value in [
             ("last", 1, False, "main", "cosine", 0.1111),
             ("last", 2, False, "main", "cosine", 0.6251),
-            ("last", 2, False, "main", "centred", 0.4444),
+            ("last", 2, False, "main", "centered", 0.4444),
             ("last", 2, False, "main", "cka", 0.2222),
             ("last", 2, False, "control", "cosine", 0.3333),
             ("last", 2, True, "main", "cosine", 0.5555),
@@ -307,12 +307,12 @@ def studied(monkeypatch):
     return module
 
 
-def test_the_last_layer_is_shown_raw_and_centred_and_nothing_else(folder, studied):
+def test_the_last_layer_is_shown_raw_and_centered_and_nothing_else(folder, studied):
     said = invoke(folder, "study", "convergence").stdout
     shown = [line.split() for line in said.splitlines() if "icl-16" in line and "it-16" in line]
     assert [" ".join(words) for words in shown] == [
         "icl-16 it-16 raw cosine 0.625 [0.500, 0.700] 0.250 – 200 30",
-        "icl-16 it-16 centred cosine 0.444 [0.500, 0.700] 0.250 – 200 30",
+        "icl-16 it-16 centered cosine 0.444 [0.500, 0.700] 0.250 – 200 30",
     ]
     assert "ICL is [b]implicit[/b] tuning: not decided; 5 draws are too few." in said
     assert "note: one [note]" in said

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from adaptlens import registry
 from adaptlens.canonical import canonical_json
-from adaptlens.config.reading import load_config, reanalysed
+from adaptlens.config.reading import load_config, reanalyzed
 from adaptlens.config.settings_file import load_study
 from adaptlens.config.yaml12 import read_yaml
 from adaptlens.errors import UserError
@@ -314,7 +314,7 @@ def test_an_override_replaces_what_the_file_has_by_the_other_name(load):
 
 def test_settings_stored_by_their_former_names_are_read_without_a_note(caplog):
     stored = {**dataclasses.asdict(compare_config()), "tune": FORMER}
-    assert reanalysed(COMPARISON, stored, []).tune == PRESENT
+    assert reanalyzed(COMPARISON, stored, []).tune == PRESENT
     assert caplog.messages == []
 
 

@@ -25,7 +25,7 @@ from adaptlens.errors import UserError
 from adaptlens.lm.load import load
 from adaptlens.store import Run, cell_id
 from adaptlens.studies.compare import plan as comparison
-from adaptlens.studies.compare.analyse import analyse
+from adaptlens.studies.compare.analyze import analyze
 from adaptlens.studies.compare.config import CompareConfig, compare_config
 from adaptlens.studies.driver import execute, write_plan, write_tables
 from tiny import tiny_folder
@@ -62,7 +62,7 @@ def studied(config: CompareConfig, out: Path) -> tuple[Outcome, Path]:
     study, run = comparison.plan(config), Run.open(out, create=True)
     write_plan(run, study)
     outcome = execute(study, run, config, Silent(), config.models)
-    found, answers = analyse(run)
+    found, answers = analyze(run)
     write_tables(run, {**found.tables, "answers": answers})
     return outcome, out
 

@@ -247,7 +247,7 @@ def test_a_neox_with_serial_residuals_is_not_parallel():
 def test_an_unknown_architecture_is_refused_with_the_list_of_known_ones():
     config = transformers.BloomConfig(vocab_size=VOCAB, hidden_size=32, n_layer=1, n_head=4)
     model = transformers.AutoModelForCausalLM.from_config(config)
-    with pytest.raises(UserError, match=r"'bloom'.*gemma2.*llama.*phi3.*behaviour only"):
+    with pytest.raises(UserError, match=r"'bloom'.*gemma2.*llama.*phi3.*behavior only"):
         anatomy(model)
 
 

@@ -77,7 +77,7 @@ def test_the_attention_code_is_one_that_the_family_has() -> None:
         assert made.config._attn_implementation == chosen
 
 
-def test_layers_of_a_kind_whose_attention_is_not_known_leave_behaviour_only(monkeypatch) -> None:
+def test_layers_of_a_kind_whose_attention_is_not_known_leave_behavior_only(monkeypatch) -> None:
     """The gate's texts are shorter than such chunks, so it would not tell the difference."""
     model = tiny.tiny_model("llama")
     with monkeypatch.context() as patched:
@@ -92,7 +92,7 @@ def test_layers_of_a_kind_whose_attention_is_not_known_leave_behaviour_only(monk
     monkeypatch.setattr(parity, "anatomy", unread)
     lm = assemble(model, tiny.tiny_tokenizer(), name="odd", digest="")
     assert (lm.anatomy, lm.shares_prefix) == (None, False)
-    assert "chunked_attention" in lm.notes[0] and "only its behaviour" in lm.notes[0]
+    assert "chunked_attention" in lm.notes[0] and "only its behavior" in lm.notes[0]
 
 
 @pytest.mark.parametrize("shares_prefix", [True, False])

@@ -19,9 +19,9 @@ from adaptlens.lm.prefix.boundaries import Request
 from adaptlens.lm.score import encode, score
 from adaptlens.lm.states import last_token_states
 from adaptlens.lm.units import Pair
-from adaptlens.measure.behaviour import Behaviour
+from adaptlens.measure.behavior import Behavior
 from adaptlens.types import Part, Prompt
-from tests.measure.test_behaviour import CHOICE
+from tests.measure.test_behavior import CHOICE
 
 BAD = [float("nan"), float("inf"), float("-inf")]
 
@@ -88,7 +88,7 @@ def test_no_measurement_comes_of_a_score_that_is_no_number() -> None:
     adapted = ZeroShot().adapt(lm, CHOICE, ())
     lm.model.lm_head.weight[40, 0] = float("nan")
     with pytest.raises(UserError, match="gives nan for the log-probability of answer"):
-        Behaviour().measure(lm, CHOICE, adapted)
+        Behavior().measure(lm, CHOICE, adapted)
 
 
 def test_answers_that_become_the_same_tokens_are_refused() -> None:

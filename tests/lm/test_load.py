@@ -117,7 +117,7 @@ def test_positions_that_are_not_heeded_stop_prefix_sharing():
     assert "packed in a tree" in lm.notes[0]
 
 
-def test_logits_the_anatomy_does_not_explain_leave_behaviour_only():
+def test_logits_the_anatomy_does_not_explain_leave_behavior_only():
     class Scaled(transformers.LlamaForCausalLM):
         def forward(self, *arguments, **options):
             output = super().forward(*arguments, **options)
@@ -127,11 +127,11 @@ def test_logits_the_anatomy_does_not_explain_leave_behaviour_only():
     model = Scaled(tiny_model("llama").config)
     lm = assemble(model, tiny_tokenizer(), name="m", digest="")
     assert (lm.anatomy, lm.shares_prefix) == (None, False)
-    assert "with an explicit mask" in lm.notes[0] and "behaviour" in lm.notes[0]
+    assert "with an explicit mask" in lm.notes[0] and "behavior" in lm.notes[0]
 
 
 @pytest.mark.parametrize("family", ["Bloom", "Mamba"])
-def test_an_unknown_layout_is_used_for_behaviour_only_and_says_so(family):
+def test_an_unknown_layout_is_used_for_behavior_only_and_says_so(family):
     config = getattr(transformers, f"{family}Config")(
         vocab_size=VOCAB, hidden_size=32, num_hidden_layers=2
     )
@@ -376,7 +376,7 @@ def test_a_folder_that_looks_prefixed_is_given_as_a_path(llama, tmp_path, monkey
 PREFIXED = {
     "a prefix twice": ("chat:untrained:chat:reference", "prefix 'chat:' twice", "write it once"),
     "nothing after it": ("untrained:", "names no model", "untrained:reference"),
-    "a misspelt prefix": ("untraind:reference", "'untraind'", "did you mean 'untrained'?"),
+    "a misspelled prefix": ("untraind:reference", "'untraind'", "did you mean 'untrained'?"),
     "an unknown prefix": ("hf:reference", "model prefix 'hf'", "chat, untrained"),
     "an unknown model": ("untrained:./no/such/folder", "'./no/such/folder'", "existing folder"),
     "no template": ("chat:{llama}", "'chat:{llama}' has no chat template", "expected one"),
@@ -563,7 +563,7 @@ def test_a_hub_name_without_network_or_cache_is_one_line(monkeypatch, tmp_path):
     assert_one_line(error, "'adaptlens-tests/no-such-model'", "not in the Hugging Face cache")
 
 
-def test_a_misspelt_shipped_name_is_pointed_to_the_right_one(monkeypatch):
+def test_a_misspelled_shipped_name_is_pointed_to_the_right_one(monkeypatch):
     from adaptlens.models import shipped
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)

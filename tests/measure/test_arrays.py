@@ -14,16 +14,16 @@ def numbered(*names: str) -> dict[str, np.ndarray]:
 
 def test_the_test_split_has_no_array_of_the_validation_split() -> None:
     stored = Answers(
-        numbered("behaviour.exact", "behaviour.validation_exact", "cost.query_flops", "hidden.lens")
+        numbered("behavior.exact", "behavior.validation_exact", "cost.query_flops", "hidden.lens")
     )
     assert list(stored) == ["exact"] and list(stored.validation) == ["exact"]
     assert stored.exact == 0 and stored.validation.exact == 1
-    assert stored.validation.key("exact") == "behaviour.validation_exact"
+    assert stored.validation.key("exact") == "behavior.validation_exact"
 
 
 def test_stored_answers_are_what_accuracy_takes() -> None:
     loglik = np.log([[[0.9, 0.1], [0.2, 0.8]]])
-    stored = Answers({"behaviour.loglik": loglik, "behaviour.gold": np.array([0, 0])})
+    stored = Answers({"behavior.loglik": loglik, "behavior.gold": np.array([0, 0])})
     assert accuracy.correct(stored).tolist() == [[1.0, 0.0]]
 
 
@@ -60,7 +60,7 @@ def test_every_variation_and_the_pipeline_are_readings_of_their_own() -> None:
 
 
 def test_what_was_not_measured_is_empty_and_lacks_its_arrays() -> None:
-    stored = Costs(numbered("behaviour.loglik"))
+    stored = Costs(numbered("behavior.loglik"))
     assert not stored and "query_flops" not in stored
     with pytest.raises(KeyError, match=r"cost\.query_flops"):
         stored["query_flops"]

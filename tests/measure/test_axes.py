@@ -20,23 +20,23 @@ def test_every_measurement_states_the_axes_of_its_arrays():
 
 
 def test_axes_by_hand():
-    assert axes.axes_of("behaviour.loglik") == ("repeats", "queries", "choices")
-    assert axes.axes_of("behaviour.validation_chrf") == ("turns", "queries")
+    assert axes.axes_of("behavior.loglik") == ("repeats", "queries", "choices")
+    assert axes.axes_of("behavior.validation_chrf") == ("turns", "queries")
     assert axes.axes_of("systems.unified.pipeline_chance") == ("queries",)
     assert axes.axes_of("hidden.last.03") == ("repeats", "queries", "width")
     assert axes.axes_of("circuits.other.noise-mean")[2] == "units"
 
 
-@pytest.mark.parametrize("name", ["behaviour.chance", "hidden.lens2", "circuits.denoise", "cost.a"])
+@pytest.mark.parametrize("name", ["behavior.chance", "hidden.lens2", "circuits.denoise", "cost.a"])
 def test_an_array_that_nobody_stated_is_an_error(name):
     with pytest.raises(ValueError, match="does not state the axes of"):
         axes.axes_of(name)
 
 
 def test_an_array_with_other_axes_than_stated_is_not_stored():
-    axes.check("behaviour.gold", np.zeros(3))
+    axes.check("behavior.gold", np.zeros(3))
     with pytest.raises(ValueError, match=r"has the shape \[2, 3\]; expected queries"):
-        axes.check("behaviour.gold", np.zeros((2, 3)))
+        axes.check("behavior.gold", np.zeros((2, 3)))
 
 
 class Sizes:

@@ -8,7 +8,7 @@ import torch
 
 from adaptlens.adapt.prompting import InContext, ZeroShot
 from adaptlens.measure.cost import Cost, PeakMemory, attention_flops, matrix_parameters, query_flops
-from tests.measure.test_behaviour import CHOICE
+from tests.measure.test_behavior import CHOICE
 from tiny import tiny_lm
 
 

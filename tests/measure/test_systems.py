@@ -229,21 +229,21 @@ def test_regular_trains_on_the_answer_after_the_marker_alone(lm):
     assert text_of(lm, lesson) == (
         f"Answer the question.\n\n{row.input}?\nAnswer Solution: {row.target}</s>"
     )
-    learnt = lm.tokenizer.decode(lesson.ids[lesson.prompt_tokens :])
-    assert learnt == f" {row.target}</s>"
+    learned = lm.tokenizer.decode(lesson.ids[lesson.prompt_tokens :])
+    assert learned == f" {row.target}</s>"
 
 
 def test_samplegen_trains_on_all_it_has_to_write_with_examples_of_its_own_task(lm):
     lessons = mixed.SampleGenTuned().lessons(lm, MIXTURE)
     held = {(e.group, e.input) for e in MIXTURE.pool}
     for row, lesson in zip(MIXTURE.train, lessons, strict=True):
-        learnt = lm.tokenizer.decode(lesson.ids[lesson.prompt_tokens :])
-        assert learnt.startswith("Example 1:\nInput 1: ")
-        assert learnt.endswith(f"Answer Solution: {row.target}\nEND_EXAMPLES</s>")
-        assert (row.group, learnt.splitlines()[1].removeprefix("Input 1: ")) in held
+        learned = lm.tokenizer.decode(lesson.ids[lesson.prompt_tokens :])
+        assert learned.startswith("Example 1:\nInput 1: ")
+        assert learned.endswith(f"Answer Solution: {row.target}\nEND_EXAMPLES</s>")
+        assert (row.group, learned.splitlines()[1].removeprefix("Input 1: ")) in held
 
 
-def test_the_whole_text_can_be_learnt_as_in_the_paper(lm):
+def test_the_whole_text_can_be_learned_as_in_the_paper(lm):
     (lesson, *_) = mixed.RegularTuned(loss="text").lessons(lm, MIXTURE)
     assert lesson.prompt_tokens == 1
 

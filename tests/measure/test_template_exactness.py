@@ -15,7 +15,7 @@ from adaptlens.adapt.prompting import InContext, ZeroShot
 from adaptlens.conditions import conditions
 from adaptlens.lm import score
 from adaptlens.lm.load import LM
-from adaptlens.measure.behaviour import Behaviour
+from adaptlens.measure.behavior import Behavior
 from adaptlens.store import Run
 from adaptlens.tasks.templates import parse, written
 from adaptlens.types import Adapted, Example, Prompt, Task, Template
@@ -61,7 +61,7 @@ def lm() -> LM:
 
 
 def measured(lm: LM, task: Task, adapted: Adapted) -> Any:
-    return Behaviour().measure(lm, task, adapted)
+    return Behavior().measure(lm, task, adapted)
 
 
 def by_template(array: np.ndarray, ways: int) -> np.ndarray:
@@ -210,7 +210,7 @@ def test_a_prompt_by_the_chat_template_has_the_tokens_the_tokenizer_gives_it(
         )
         prompt = adapted.write(0, films.test[0])
         assert lm.encode(prompt.text) == list(wanted)
-        # Long texts that begin alike are tokenised together, and are the same.
+        # Long texts that begin alike are tokenized together, and are the same.
         long = [
             Prompt((*prompt.parts[:-1], SimpleNamespace(text="x " * 200 + str(i))), ("neg",))
             for i in range(6)
@@ -251,10 +251,10 @@ def test_draws_of_templates_in_several_cells_join_draw_by_draw(tmp_path: Any) ->
                     "training": {"search": [{"prompt": f"of {d}"} for d in draws]},
                 },
                 {
-                    "behaviour.loglik": np.array(rows)[..., None] * [1.0, 2.0],
-                    "behaviour.answer_tokens": np.array(rows)[..., None] * [1.0, 2.0],
-                    "behaviour.validation_loglik": np.array(held)[..., None] * [1.0, 2.0],
-                    "behaviour.gold": np.array([1, 0]),
+                    "behavior.loglik": np.array(rows)[..., None] * [1.0, 2.0],
+                    "behavior.answer_tokens": np.array(rows)[..., None] * [1.0, 2.0],
+                    "behavior.validation_loglik": np.array(held)[..., None] * [1.0, 2.0],
+                    "behavior.gold": np.array([1, 0]),
                 },
                 {"prompts": []},
             )  # fmt: skip
@@ -264,12 +264,12 @@ def test_draws_of_templates_in_several_cells_join_draw_by_draw(tmp_path: Any) ->
         assert found.draws == tuple(order) and found.templates == tuple(names)
         assert [own["prompt"] for own in found.searches] == [f"of {d}" for d in order]
         for name in ("loglik", "answer_tokens"):
-            array = found.arrays[f"behaviour.{name}"]
+            array = found.arrays[f"behavior.{name}"]
             assert array.shape == (len(order), 3, 2, 2)
             for place, draw in enumerate(order):
                 for w in range(3):
                     assert array[place, w, 1, 1] == pytest.approx(2 * (w + 10 * draw + 0.1))
-        held_out = found.arrays["behaviour.validation_loglik"]
+        held_out = found.arrays["behavior.validation_loglik"]
         assert held_out.shape == (len(order), 4, 2)
         assert held_out[:, 3, 0] == pytest.approx([10 * d + 0.3 for d in order])
-        assert found.arrays["behaviour.gold"].tolist() == [1, 0]
+        assert found.arrays["behavior.gold"].tolist() == [1, 0]

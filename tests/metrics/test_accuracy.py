@@ -104,7 +104,7 @@ def test_brier_by_hand():
     assert np.allclose(accuracy.brier(loglik, np.array([1, 0])), [[0.125, 1.125]])
 
 
-def test_choice_loglik_is_the_log_of_the_normalised_probability():
+def test_choice_loglik_is_the_log_of_the_normalized_probability():
     loglik = np.array([[[-1.0, -2.5, NAN], [-3.0, -1.0, -2.0]]])
     gold = np.array([1, 0])
     expected = np.log(accuracy.probabilities(loglik)[0, [0, 1], gold])

@@ -83,7 +83,7 @@ def test_states_that_share_an_answer_and_nothing_else_are_unrelated_within_it():
     axis = np.zeros(64)
     axis[0] = 20
     x, y = draw.normal(size=(2, 8, 60, 64)) + np.where(answers[..., None], axis, -axis)
-    assert MEASURES["centred"](x, y).matched.mean() > 0.8
+    assert MEASURES["centered"](x, y).matched.mean() > 0.8
     assert abs(within_answers(x, y, answers, answers).matched.mean()) < 0.02
     readout = np.stack([np.stack([axis, -axis])] * 8)
     assert abs(answers_projected_out(x, y, readout, readout).matched.mean()) < 0.02

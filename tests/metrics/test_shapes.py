@@ -65,7 +65,7 @@ def naive_procrustes(x, y, held_out, components, kept):
 
 
 def test_debiased_cka_by_hand():
-    # Two groups of two cut the one way and the other. U-centred, pairs within a group have 1/3,
+    # Two groups of two cut the one way and the other. U-centered, pairs within a group have 1/3,
     # others -1/6: the sum of products is -4/18 + 2/36 = -1/6, that of squares 2/9 + 4/36 = 1/3.
     x = np.array([[[0.0], [0], [1], [1]]])
     y = np.array([[[0.0], [1], [0], [1]]])
@@ -148,10 +148,10 @@ def test_debiased_cka_finds_the_value_of_the_population():
 @pytest.mark.parametrize("name", SET_MEASURES)
 def test_one_row_is_compared_with_every_row_of_the_other(name):
     measure, (x, y) = SET_MEASURES[name], related(4, repeats=3)
-    spelt_out = measure(np.repeat(x[:1], 3, axis=0), y)
-    assert measure(x[:1], y) == pytest.approx(spelt_out)
+    spelled_out = measure(np.repeat(x[:1], 3, axis=0), y)
+    assert measure(x[:1], y) == pytest.approx(spelled_out)
     assert measure(y, x[:1]) == pytest.approx(measure(y, np.repeat(x[:1], 3, axis=0)))
-    assert measure(x[:1], y[:1]) == pytest.approx(spelt_out[:1])
+    assert measure(x[:1], y[:1]) == pytest.approx(spelled_out[:1])
 
 
 @pytest.mark.parametrize("name", SET_MEASURES)

@@ -30,17 +30,17 @@ def test_raw_cosine_by_hand():
     assert found.above == pytest.approx(np.array([[1 - HALF, HALF]]))
 
 
-def test_centred_cosine_by_hand():
+def test_centered_cosine_by_hand():
     # Less their means: x is (.5, -.5) and (-.5, .5), y is (0, -.5) and (0, .5).
-    found = MEASURES["centred"](X, Y)
+    found = MEASURES["centered"](X, Y)
     assert found.matched == pytest.approx(np.array([[HALF, HALF]]))
     assert found.mismatched == pytest.approx(np.array([[-HALF, -HALF]]))
 
 
-def test_standardised_cosine_by_hand():
+def test_standardized_cosine_by_hand():
     # Mean squares .25 and 0 in the first dimension, .25 and .25 in the second: pooled, its
     # deviations are worth root 2 more. x is (root 2, -1) and y (0, -1), in units of .5.
-    found = MEASURES["standardised"](X, Y)
+    found = MEASURES["standardized"](X, Y)
     assert found.matched == pytest.approx(np.full((1, 2), 1 / np.sqrt(3)))
 
 
@@ -69,9 +69,9 @@ def test_one_less_the_mean_square_distance_is_lins_concordance(seed):
 def naive(name, x, y):
     """Return what the definition says, one pair of vectors at a time."""
     count = len(x)
-    if name in ("centred", "standardised"):
+    if name in ("centered", "standardized"):
         x, y = x - x.mean(axis=0), y - y.mean(axis=0)
-    if name == "standardised":
+    if name == "standardized":
         pooled = np.sqrt((x.var(axis=0) + y.var(axis=0)) / 2)
         x, y = x / pooled, y / pooled
     if name == "distance":
@@ -109,35 +109,35 @@ def test_equal_states_score_exactly_one_or_no_distance(name, kind):
 def test_one_row_is_compared_with_every_row_of_the_other(name):
     x, y = related(2, repeats=4)
     found = MEASURES[name](x[:1], y)
-    spelt_out = MEASURES[name](np.repeat(x[:1], 4, axis=0), y)
+    spelled_out = MEASURES[name](np.repeat(x[:1], 4, axis=0), y)
     assert found.matched.shape == (4, 7)
-    assert (found.matched == spelt_out.matched).all()
+    assert (found.matched == spelled_out.matched).all()
     assert (MEASURES[name](y, x[:1]).mismatched.shape) == (4, 7)
 
 
 @given(SEEDS, st.floats(0.1, 100))
 def test_cosines_do_not_change_with_the_scale_of_one_side(seed, scale):
     x, y = related(seed)
-    for name in ("cosine", "centred"):
+    for name in ("cosine", "centered"):
         assert MEASURES[name](scale * x, y).above == pytest.approx(MEASURES[name](x, y).above)
 
 
 @given(SEEDS)
-def test_centred_measures_do_not_change_with_a_shift_of_one_side(seed):
+def test_centered_measures_do_not_change_with_a_shift_of_one_side(seed):
     x, y = related(seed)
     shift = np.random.default_rng(seed).normal(size=x.shape[-1]) * 5
-    for name in ("centred", "standardised"):
+    for name in ("centered", "standardized"):
         assert MEASURES[name](x + shift, y).above == pytest.approx(MEASURES[name](x, y).above)
     assert similarity.cosine(x + shift, y) != pytest.approx(similarity.cosine(x, y))
 
 
 @given(SEEDS)
-def test_standardised_cosine_does_not_change_with_the_units_of_a_dimension(seed):
+def test_standardized_cosine_does_not_change_with_the_units_of_a_dimension(seed):
     x, y = related(seed)
     units = np.exp(np.random.default_rng(seed).normal(size=x.shape[-1]) * 2)
-    before = similarity.standardised(x, y)
-    assert similarity.standardised(units * x, units * y) == pytest.approx(before)
-    assert similarity.centred(units * x, units * y) != pytest.approx(similarity.centred(x, y))
+    before = similarity.standardized(x, y)
+    assert similarity.standardized(units * x, units * y) == pytest.approx(before)
+    assert similarity.centered(units * x, units * y) != pytest.approx(similarity.centered(x, y))
 
 
 @given(SEEDS, st.floats(0.1, 100))
@@ -153,7 +153,7 @@ def test_relative_distance_does_not_change_with_what_both_sides_share(seed, scal
 @given(SEEDS)
 def test_cosines_lie_between_minus_one_and_one(seed):
     x, y = related(seed)
-    for name in ("cosine", "centred", "standardised"):
+    for name in ("cosine", "centered", "standardized"):
         assert np.abs(MEASURES[name](x, y).matched).max() <= 1 + 1e-12
 
 
@@ -165,26 +165,26 @@ def test_a_common_offset_and_three_large_dimensions_make_raw_cosine_high_for_any
     raw = MEASURES["cosine"](x, y)
     assert raw.matched.mean() == pytest.approx(0.92, abs=0.01)
     assert raw.mismatched.mean() == pytest.approx(0.92, abs=0.01)
-    assert similarity.centred(x, y).mean() == pytest.approx(0, abs=0.01)
-    assert similarity.standardised(x, y).mean() == pytest.approx(0, abs=0.01)
+    assert similarity.centered(x, y).mean() == pytest.approx(0, abs=0.01)
+    assert similarity.standardized(x, y).mean() == pytest.approx(0, abs=0.01)
 
 
 def test_nothing_is_above_its_baseline_on_independent_states():
     x, y = np.random.default_rng(4).normal(size=(2, 5, 64, 4096)).astype(np.float32)
-    for name in ("cosine", "centred", "standardised"):
+    for name in ("cosine", "centered", "standardized"):
         assert MEASURES[name](x, y).above.mean() == pytest.approx(0, abs=0.005)
     far = MEASURES["distance"](x, y)
     assert far.matched.mean() == pytest.approx(1, abs=0.005)
     assert far.above.mean() == pytest.approx(0, abs=0.005)
 
 
-def test_where_all_queries_have_one_state_centred_cosine_is_undefined_without_a_warning():
+def test_where_all_queries_have_one_state_centered_cosine_is_undefined_without_a_warning():
     one = np.full((1, 6, 4), 0.1, dtype=np.float32)
     x, y = np.repeat(one, 3, axis=0), related(5, repeats=3, queries=6, width=4)[1]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert np.isnan(similarity.centred(x, y)).all()
-        assert np.isnan(similarity.standardised(x, y)).all()
+        assert np.isnan(similarity.centered(x, y)).all()
+        assert np.isnan(similarity.standardized(x, y)).all()
         assert np.isnan(similarity.relative_distance(x, x)).all()
         assert (similarity.cosine(x, x) == 1).all()
 

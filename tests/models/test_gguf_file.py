@@ -23,7 +23,7 @@ from adaptlens.models import gguf_file, identity
 from adaptlens.models import shape as modelshape
 from adaptlens.studies.wanted import shown_names
 from tiny import tiny_folder, tiny_tokenizer
-from tiny_gguf import TYPES, dequantised, llama, tiny_gguf
+from tiny_gguf import TYPES, dequantized, llama, tiny_gguf
 
 TEXT = "Input: a positive thing\n\nOutput: negative é"
 
@@ -61,21 +61,21 @@ def test_a_file_reads_as_the_model_and_tokenizer_it_was_made_from(tiny):
 
 
 @pytest.mark.parametrize("kind", [TYPES.Q8_0, TYPES.Q4_1, TYPES.F16])
-def test_quantised_weights_are_what_the_format_says_and_a_note_says_so(kind, tmp_path):
+def test_quantized_weights_are_what_the_format_says_and_a_note_says_so(kind, tmp_path):
     lm = load(str(tiny_gguf(tmp_path / "m.gguf", kind=kind)), device="cpu")
     own = llama().model.layers[1].mlp.down_proj.weight
     found = lm.model.model.layers[1].mlp.down_proj.weight
     assert not torch.equal(found, own)
-    np.testing.assert_array_equal(found.numpy(), dequantised(own, kind))
+    np.testing.assert_array_equal(found.numpy(), dequantized(own, kind))
     if kind == TYPES.F16:
         assert lm.notes == ()
     else:
-        assert f"stored quantised ({kind.name}, with F32 for some)" in lm.notes[0]
-        assert "dequantised, in float32" in lm.notes[0]
+        assert f"stored quantized ({kind.name}, with F32 for some)" in lm.notes[0]
+        assert "dequantized, in float32" in lm.notes[0]
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_half_precision_is_the_dequantised_weight_rounded(dtype, tmp_path):
+def test_half_precision_is_the_dequantized_weight_rounded(dtype, tmp_path):
     path = tiny_gguf(tmp_path / "m.gguf", kind=TYPES.Q8_0)
     whole, half = load(str(path), device="cpu"), load(str(path), dtype=dtype, device="cpu")
     assert half.model.dtype == getattr(torch, dtype)
@@ -83,7 +83,7 @@ def test_half_precision_is_the_dequantised_weight_rounded(dtype, tmp_path):
         assert torch.equal(own.to(rounded.dtype), rounded)
 
 
-def test_dequantised_weights_can_be_tuned_and_saved(tmp_path):
+def test_dequantized_weights_can_be_tuned_and_saved(tmp_path):
     lm = load(str(tiny_gguf(tmp_path / "m.gguf", kind=TYPES.Q8_0)), device="cpu")
     numbers = sum(weight.numel() for weight in trainable_parameters(lm))
     assert numbers == sum(weight.numel() for weight in llama().parameters())

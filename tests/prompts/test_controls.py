@@ -24,13 +24,13 @@ def task(**changes) -> Task:
         "train": tuple(map(item, range(30))),
         "validation": (),
         "test": tuple(map(item, range(40, 46))),
-        "instruction": "Which colour?",
+        "instruction": "Which color?",
         "choices": ("red", "blue", "green"),
         "unrelated": tuple(
             Example(f"u{i}", f"word{i} other", "yes", ("yes", "no")) for i in range(12)
         ),
     }
-    return Task("colours", "choice", **{**given, **changes})
+    return Task("colors", "choice", **{**given, **changes})
 
 
 def drawn(change: str, size: int = 8, draw: int = 0):
@@ -113,7 +113,7 @@ def test_a_neutral_prefix_has_the_tokens_of_the_demonstrations_to_within_one_wor
             sent = neutral.write(variant, query)
             gap = len(lm.encode(whole.write(variant, query).text)) - len(lm.encode(sent.text))
             assert 0 <= gap <= word + 2
-            assert sent.text.endswith(bare.write(0, query).text.removeprefix("Which colour?"))
+            assert sent.text.endswith(bare.write(0, query).text.removeprefix("Which color?"))
             assert "filler" in [part.role for part in sent.parts]
 
 
@@ -125,14 +125,14 @@ def test_every_wording_ends_as_the_anchor_does():
         for query in task().test:
             text, anchor = adapted.write(0, query).text, plain.write(0, query).text
             assert text != anchor
-            assert text.endswith(anchor.removeprefix("Which colour?"))
+            assert text.endswith(anchor.removeprefix("Which color?"))
     options = ZeroShot(wording="options").adapt(lm, task(), ())
     assert "red, blue, green" in options.write(0, task().test[0]).text
 
 
 def test_a_wording_of_ones_own_may_use_the_three_words_and_no_other():
     found = controls.worded(task(), "mine", "{instruction} One of {choices}, after {cue}")
-    assert found.instruction == "Which colour? One of red, blue, green, after Output:"
+    assert found.instruction == "Which color? One of red, blue, green, after Output:"
     with pytest.raises(UserError, match="placeholder in wording 'mine'"):
         controls.worded(task(), "mine", "{answer}")
     with pytest.raises(UserError, match="share none"):

@@ -58,7 +58,7 @@ def test_an_entry_sorts_by_its_number_and_what_is_undefined_by_nothing():
     ]  # fmt: skip
 
 
-def test_a_verdict_has_a_sign_beside_its_colour_and_an_unknown_one_is_none():
+def test_a_verdict_has_a_sign_beside_its_color_and_an_unknown_one_is_none():
     assert verdict("not decided") == Entry("? not decided", "not decided", tone="not-decided")
     assert verdict(None) == Entry("–")
 

@@ -92,9 +92,9 @@ def test_the_error_and_every_flip_equal_a_loop_over_crossed_effects():
     mean, error = crossed_error(blocks)
     assert (found.mean, found.error) == pytest.approx((mean, error))
     signs = rng.choice([-1.0, 1.0], (20, 8 + 3 + 4))
-    for row, studentised in zip(signs, found._studentised(signs), strict=True):
+    for row, studentized in zip(signs, found._studentized(signs), strict=True):
         mean, error = crossed_error(flipped_blocks(blocks, row[:8], [row[8:11], row[11:]]))
-        assert studentised == pytest.approx(mean / error)
+        assert studentized == pytest.approx(mean / error)
 
 
 @settings(deadline=None, max_examples=25)

@@ -18,7 +18,7 @@ SLACK = 3 * math.sqrt(0.05 * 0.95 / MANY)
 
 
 def table(rng, *, layers=1, repeats=10, queries=30, by_draw=0.3, by_query=0.5, carry=0.8):
-    """Values [layers, repeats, queries] with mean 0; neighbouring layers are alike."""
+    """Values [layers, repeats, queries] with mean 0; neighboring layers are alike."""
 
     def along(shape):
         out = rng.normal(size=(layers, *shape))
@@ -138,10 +138,10 @@ def naive_clusters(values: np.ndarray, threshold: float) -> list[tuple[int, int,
     layers, queries = values.shape
     patterns = [np.array(signs) for signs in product((-1.0, 1.0), repeat=queries)]
 
-    def studentised(row: np.ndarray) -> float:
+    def studentized(row: np.ndarray) -> float:
         return row.mean() / math.sqrt(row.var(ddof=1) / queries)
 
-    of_layer = [[studentised(signs * row) for signs in patterns] for row in values]
+    of_layer = [[studentized(signs * row) for signs in patterns] for row in values]
 
     def deviate(layer: int, value: float) -> float:
         reached = sum(abs(other) >= abs(value) - 1e-9 for other in of_layer[layer])
@@ -163,7 +163,7 @@ def naive_clusters(values: np.ndarray, threshold: float) -> list[tuple[int, int,
     for i in range(len(patterns)):
         found = runs([deviate(layer, of_layer[layer][i]) for layer in range(layers)])
         heaviest.append(max((abs(mass) for _, _, mass in found), default=0.0))
-    observed = runs([deviate(layer, studentised(row)) for layer, row in enumerate(values)])
+    observed = runs([deviate(layer, studentized(row)) for layer, row in enumerate(values)])
     return [
         (first, last, float(np.mean(np.array(heaviest) >= abs(mass) - 1e-9)))
         for first, last, mass in observed
@@ -185,7 +185,7 @@ def naive_clusters_of_draws(values: np.ndarray, threshold: float):
     layers, repeats, queries = values.shape
     patterns = [np.array(signs) for signs in product((-1.0, 1.0), repeat=queries + repeats)]
 
-    def studentised(y: np.ndarray) -> tuple[float, float]:
+    def studentized(y: np.ndarray) -> tuple[float, float]:
         grand, of_row, of_column = y.mean(), y.mean(1), y.mean(0)
         by_query = repeats * np.square(of_column - grand).sum() / (queries - 1)
         by_draw = queries * np.square(of_row - grand).sum() / (repeats - 1)
@@ -213,7 +213,7 @@ def naive_clusters_of_draws(values: np.ndarray, threshold: float):
                 out.append((layer, layer, z))
         return out
 
-    flipped = [[studentised(flip(y, signs))[0] for signs in patterns] for y in values]
+    flipped = [[studentized(flip(y, signs))[0] for signs in patterns] for y in values]
 
     def deviate(layer: int, t: float, least: float = 0.0) -> float:
         share = np.mean([abs(other) >= abs(t) - 1e-9 for other in flipped[layer]])
@@ -224,7 +224,7 @@ def naive_clusters_of_draws(values: np.ndarray, threshold: float):
             default=0.0)
         for i in range(len(patterns))
     ]  # fmt: skip
-    of_layers = [studentised(y) for y in values]
+    of_layers = [studentized(y) for y in values]
     own = [deviate(k, t, students.sf(abs(t), df)) for k, (t, df) in enumerate(of_layers)]
     return [
         (first, last, float(np.mean(np.array(heaviest) >= abs(mass) - 1e-9)))
@@ -252,7 +252,7 @@ def test_an_effect_in_some_layers_is_found_there():
     assert found.mass > 0 and found.p <= 0.05
 
 
-def test_neighbours_on_different_sides_are_two_clusters_and_one_side_sees_one():
+def test_neighbors_on_different_sides_are_two_clusters_and_one_side_sees_one():
     values = table(np.random.default_rng(0), layers=4, queries=60)
     values += np.array([1.0, 1, -1, -1])[:, None, None]
     both = layered.clusters(values, drawn=True, flips=199)

@@ -293,7 +293,7 @@ def simulated_states(rng, moves="aab", *, shuffled=False, draws=8, queries=24, w
              ("anchor", "control"))  # fmt: skip
     found = []
     for a, b in pairs:
-        layers = [MEASURES["centred"](x, y) for x, y in zip(named[a], named[b], strict=True)]
+        layers = [MEASURES["centered"](x, y) for x, y in zip(named[a], named[b], strict=True)]
         baseline = np.stack([one.mismatched for one in layers])
         found.append(
             likeness(

@@ -55,7 +55,7 @@ DAMAGE = {
 KINDS = (
     "run.json", "lock", "study.json", "loading.json", "tasks/*.json", "tables/accuracy.parquet",
     "report.html", "cells/*/spec.json", "cells/*/result.json", "cells/*/texts.json",
-    "cells/*/log.jsonl", "cells/*/arrays/behaviour.loglik.safetensors",
+    "cells/*/log.jsonl", "cells/*/arrays/behavior.loglik.safetensors",
     "cells/*/adapters/*/adapter_model.safetensors",
 )  # fmt: skip
 """A file of every kind that a run holds."""
@@ -141,7 +141,7 @@ def test_arrays_are_hashed_once_however_often_they_are_read(whole, monkeypatch):
     sha256 = finished.hashlib.sha256
     monkeypatch.setattr(finished.hashlib, "sha256", lambda data: hashed.append(1) or sha256(data))
     for _ in range(3):
-        assert record.arrays["behaviour.loglik"].size
+        assert record.arrays["behavior.loglik"].size
     assert len(hashed) == 1
 
 
@@ -149,7 +149,7 @@ def test_what_is_set_aside_is_kept_and_said(whole, tmp_path, caplog):
     words, run = whole
     hurt = tmp_path / "run"
     shutil.copytree(run, hurt)
-    path = sorted(hurt.glob("cells/*/arrays/behaviour.loglik.safetensors"))[0]
+    path = sorted(hurt.glob("cells/*/arrays/behavior.loglik.safetensors"))[0]
     flip(path)
     damaged, cell = path.read_bytes(), path.parent.parent.name
     invoke(*words, "--out", str(hurt))

@@ -15,7 +15,7 @@ from adaptlens.store.finished import array_bytes, parse_array
 
 SPEC = {"format": 1, "model": {"name": "m"}, "draws": [0, 1], "seed": 0}
 CELL = cell_id(SPEC)
-ARRAYS = {"behaviour.loglik": np.array([[-1.5, np.nan]]), "gold": np.arange(3)}
+ARRAYS = {"behavior.loglik": np.array([[-1.5, np.nan]]), "gold": np.arange(3)}
 TEXTS = {"outputs": [["é", "\ud800"]]}
 
 
@@ -81,7 +81,7 @@ def test_arrays_keep_shape_values_and_signs(array, tmp_path):
 
 
 def test_bfloat16_rounds_to_nearest_and_ties_to_even(tmp_path):
-    # bfloat16 has 7 bits after the point: neighbours of 1 are 1 - 2**-8 and 1 + 2**-7.
+    # bfloat16 has 7 bits after the point: neighbors of 1 are 1 - 2**-8 and 1 + 2**-7.
     given = np.array([1 + 2**-8, 1 + 3 * 2**-8, 1 + 2**-9, -2.5, np.inf, np.nan, 3.4e38], "f4")
     wanted = np.array([1, 1 + 2**-6, 1, -2.5, np.inf, np.nan, np.inf], "f4")
     path = tmp_path / "a.safetensors"

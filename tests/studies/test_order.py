@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from adaptlens.conditions import Condition
 from adaptlens.stats import intervals
-from adaptlens.studies.compare import analyse
+from adaptlens.studies.compare import analyze
 from adaptlens.studies.compare import verdict as judging
 from adaptlens.studies.compare.config import compare_config
 from adaptlens.studies.stored import Stored
@@ -44,18 +44,18 @@ def condition(model: str, name: str, label: str, adaptation: str, examples: int)
         chosen = np.where(right, gold, 1 - gold)
         ahead = rng.uniform(0.2, 2.0, shape)[..., None] * (np.arange(2) == chosen[..., None])
         arrays |= {
-            f"behaviour.{split}loglik": ahead - 3.0,
-            f"behaviour.{split}prior_loglik": np.full((*shape, 2), -1.0),
-            f"behaviour.{split}answer_bytes": np.full((*shape, 2), 2),
-            f"behaviour.{split}answer_tokens": np.full((*shape, 2), 1),
-            f"behaviour.{split}gold": gold,
+            f"behavior.{split}loglik": ahead - 3.0,
+            f"behavior.{split}prior_loglik": np.full((*shape, 2), -1.0),
+            f"behavior.{split}answer_bytes": np.full((*shape, 2), 2),
+            f"behavior.{split}answer_tokens": np.full((*shape, 2), 1),
+            f"behavior.{split}gold": gold,
         }
     for cost in ("query_flops", "query_flops_cached", "query_tokens", "cached_tokens",
                  "answer_tokens"):  # fmt: skip
         arrays[f"cost.{cost}"] = 10.0 + examples * rng.integers(1, 4, (len(draws), 2))
     runs = [{"flops": 100.0 + d, "flops_computed": 50.0 + d} for d in draws]
     numbers = dict.fromkeys(
-        ("training_tried_flops", "training_tried_flops_computed", "training_seconds_amortised",
+        ("training_tried_flops", "training_tried_flops_computed", "training_seconds_amortized",
          "query_flops", "query_seconds"), 10.0 + examples,
     )  # fmt: skip
     return Condition(
@@ -86,15 +86,15 @@ def with_draws(one: Condition, order: list[int]) -> Condition:
     )
 
 
-def analysed(found: list[Condition], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def analyzed(found: list[Condition], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Verdicts, tables and notes, as sets of rows."""
     tasks = {name: task(name) for name in ("s", "t")}
     stored = Stored(compare_config(**SETTINGS), SETTINGS, found, tasks, ())
-    monkeypatch.setattr(analyse, "read", lambda *_: stored)
+    monkeypatch.setattr(analyze, "read", lambda *_: stored)
     for name in ("comparisons", "estimate", "verdict"):
         quick = partial(getattr(intervals if name != "verdict" else judging, name), flips=99)
-        monkeypatch.setattr(analyse, name, quick)
-    report, answers = analyse.analyse(None)
+        monkeypatch.setattr(analyze, name, quick)
+    report, answers = analyze.analyze(None)
     rows = {name: table.to_dict("records") for name, table in report.tables.items()}
     rows |= {"verdicts": report.verdicts, "answers": answers.to_dict("records")}
     for own in rows["accuracy"]:
@@ -111,14 +111,14 @@ def rounded(row: dict[str, Any]) -> str:
 @pytest.fixture(scope="module")
 def as_listed():
     with pytest.MonkeyPatch.context() as patch:
-        yield analysed(EVERYTHING, patch)
+        yield analyzed(EVERYTHING, patch)
 
 
 @given(order=st.permutations(range(len(EVERYTHING))), draws=st.permutations(range(6)))
 @settings(max_examples=5)
 def test_no_order_of_arms_draws_tasks_or_models_changes_a_table(as_listed, order, draws):
     with pytest.MonkeyPatch.context() as patch:
-        found = analysed([with_draws(EVERYTHING[i], list(draws)) for i in order], patch)
+        found = analyzed([with_draws(EVERYTHING[i], list(draws)) for i in order], patch)
     for name, rows in as_listed.items():
         assert found[name] == rows, name
 

@@ -34,7 +34,7 @@ def ground(page) -> int:
 
 
 def inks(visit, marks: str, part: str = "fill") -> list[str]:
-    """Return the colour of the first of some marks, on light paper and on dark."""
+    """Return the color of the first of some marks, on light paper and on dark."""
     found = []
     for scheme in ("light", "dark"):
         page = visit(color_scheme=scheme)

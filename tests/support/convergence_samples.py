@@ -16,7 +16,7 @@ LEVEL = {
     ("icl-16", "zero-shot steered"): 0.69, ("it-16", "it-16 other draw"): 0.83,
     ("it-16", "it-16-restart"): 0.91,
 }  # fmt: skip
-"""How alike the pairs of a trained model are in the last layer, centred."""
+"""How alike the pairs of a trained model are in the last layer, centered."""
 
 NAMES = ("zero-shot", "icl-16", "it-16", "sl-16", "icl-16-shuffled", "it-16-unrelated",
          "it-16-restart")  # fmt: skip
@@ -41,7 +41,7 @@ def value_of(model: str, pair: tuple[str, str], measure: str, layer: int) -> flo
     curve = level + (1 - level) * (1 - 2 * depth) ** 2 * (1 - depth)
     if measure in ("within", "projected"):
         return curve / 2
-    return curve if measure == "centred" else 0.4 + 0.6 * curve
+    return curve if measure == "centered" else 0.4 + 0.6 * curve
 
 
 def numbers(value: float, baseline: float, half: float = 0.03) -> dict:
@@ -56,7 +56,7 @@ def pairs() -> pd.DataFrame:
     rows = []
     for model in MODELS:
         for pair in LEVEL:
-            for measure in ("cosine", "centred", "within", "projected"):
+            for measure in ("cosine", "centered", "within", "projected"):
                 for layer in range(DEPTH + 2):
                     is_final = layer == DEPTH + 1
                     value = value_of(model, pair, measure, min(layer, DEPTH))
@@ -77,7 +77,7 @@ def level_rows(factor: str, levels: list[tuple[str, float, float]], names: list[
     rows = []
     for level, x, value in levels:
         for i, name in enumerate(names):
-            for measure in ("cosine", "centred", "within"):
+            for measure in ("cosine", "centered", "within"):
                 known = numbers(value / (1 + 2 * i), 0.3 if measure == "cosine" else 0.0)
                 left, right = name.split(" ~ ")
                 label = {"zero": "zero-shot"}
@@ -122,7 +122,7 @@ def implicit() -> pd.DataFrame:
               high=value * times + 0.08, p_holm=0.01, queries=60, draws=8,
               counts="no" if "full" in name else "yes")
          for measure, judges, state, times in (("within", "yes", "not decided", 1),
-                                               ("centred", "no", "supported", 2))
+                                               ("centered", "no", "supported", 2))
          for name, value in over.items()]
     )  # fmt: skip
 
@@ -138,7 +138,7 @@ def tables() -> dict[str, pd.DataFrame]:
     coefficient |= dict(alone_p=0.016, together_p=0.78)
     both = [
         dict(model=model, task=TASK, left=a, right=b, role=role(b), agreement=0.5 + level / 2,
-             kappa=level, kl=8 * (1 - level), similarity=0.4 + 0.6 * level, centred=level,
+             kappa=level, kl=8 * (1 - level), similarity=0.4 + 0.6 * level, centered=level,
              within=level / 2, projected=level / 2)
         for model in MODELS for (a, b), level in LEVEL.items()
         if "draw" not in b and "steered" not in b
@@ -148,19 +148,19 @@ def tables() -> dict[str, pd.DataFrame]:
         "pairs": pairs(),
         "factors": factors(),
         "u_shape": pd.DataFrame(
-            [dict(**about, pair="icl-16 ~ it-16", measure="centred", **u, p=0.9,
+            [dict(**about, pair="icl-16 ~ it-16", measure="centered", **u, p=0.9,
                   excess_over="icl ~ it-16-unrelated")]
         ),
         "regression": pd.DataFrame(
-            [dict(**about, measure="centred", predictor=name, **coefficient, partial_r2=0.01 * i,
+            [dict(**about, measure="centered", predictor=name, **coefficient, partial_r2=0.01 * i,
                   vif=1.5) for i, name in enumerate(("sentence encoder", "BM25", "chrF"))]
         ),
-        "behaviour": pd.DataFrame(
+        "behavior": pd.DataFrame(
             [dict(**about, condition=name, metric="accuracy", value=50.0 + 7 * i, low=45.0 + 7 * i,
                   high=55.0 + 7 * i, queries=60, draws=1 if i == 0 else 8)
              for i, name in enumerate(NAMES)]
         ),
-        "pair_behaviour": pd.DataFrame(both),
+        "pair_behavior": pd.DataFrame(both),
         "lens": pd.DataFrame(
             [dict(model=model, task=TASK, left=a, right=b, layer=layer, kl=2 * layer * (1 - level),
                   low=1.8 * layer * (1 - level), high=2.2 * layer * (1 - level), queries=60,
@@ -170,10 +170,10 @@ def tables() -> dict[str, pd.DataFrame]:
         ),
         "models": pd.DataFrame(
             [{"model": "reference", "task": TASK, "icl ~ it, cosine": 0.8,
-              "icl ~ it, centred": 0.77, "zero ~ it, cosine": -0.16, "claim": "supported",
+              "icl ~ it, centered": 0.77, "zero ~ it, cosine": -0.16, "claim": "supported",
               "effect": 0.65},
              {"model": "untrained:reference", "task": TASK, "icl ~ it, cosine": 0.03,
-              "icl ~ it, centred": 0.15, "zero ~ it, cosine": -0.09, "claim": math.nan,
+              "icl ~ it, centered": 0.15, "zero ~ it, cosine": -0.09, "claim": math.nan,
               "effect": math.nan}]
         ),
     }  # fmt: skip

@@ -46,7 +46,7 @@ def undrawn(monkeypatch) -> None:
 
 
 def said(run: Run) -> tuple[Any, str]:
-    """Analyse, write the page, show and print as JSON; return the report and what was shown.
+    """Analyze, write the page, show and print as JSON; return the report and what was shown.
 
     The command line reads the same run: `report --json`, `report --markdown` and `status` end well.
     """

@@ -44,7 +44,7 @@ def fill(run: Run, study: Study, cell: Cell, rng: np.random.Generator) -> None:
     draws, ways = len(cell.draws), max(1, len(names))
     tuned = cell.adaptation.name in comparison.TUNING
     arrays = {
-        f"behaviour.{name}": array
+        f"behavior.{name}": array
         for prefix, rows in (("", draws * ways), ("validation_", draws))
         for name, array in answers(task, prefix, rows, rng).items()
     }
@@ -55,7 +55,7 @@ def fill(run: Run, study: Study, cell: Cell, rng: np.random.Generator) -> None:
     training: dict[str, Any] = {}
     if tuned:
         spent = ("flops", "flops_computed", "tried_flops", "tried_flops_computed", "search_flops",
-                 "seconds_amortised", "trained_parameters")  # fmt: skip
+                 "seconds_amortized", "trained_parameters")  # fmt: skip
         numbers |= {f"training_{name}": 1e3 for name in spent}
         training = {"runs": [{"flops": 1e3, "flops_computed": 1e3}] * draws}
     result = {"draws": list(cell.draws), "numbers": numbers, "templates": names,
@@ -68,7 +68,7 @@ def fill(run: Run, study: Study, cell: Cell, rng: np.random.Generator) -> None:
 
 
 def answers(task: Task, prefix: str, rows: int, rng: np.random.Generator) -> dict[str, Any]:
-    """The arrays of a split as `measure.behaviour` stores them; none of a split without items."""
+    """The arrays of a split as `measure.behavior` stores them; none of a split without items."""
     items = task.validation if prefix else task.test
     if not items:
         return {}

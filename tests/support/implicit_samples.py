@@ -53,16 +53,16 @@ def curves(families: Sequence[str]) -> pd.DataFrame:
         about = {"model": MODEL, "family": family, "queries": 100}
         for read in ("pattern", "broken"):
             rows.append(
-                {**about, "learnt": "", "read": read, "condition": "", "method": "zero-shot",
+                {**about, "learned": "", "read": read, "condition": "", "method": "zero-shot",
                  "tuned_on": "single", "samples": 0, "draws": 1, "chosen": False,
                  **around(20.0 + 3 * FAMILIES.index(family) - 4 * (read == "broken"), 7.5)}
             )  # fmt: skip
-        for condition, (learnt, read) in KINDS.items():
+        for condition, (learned, read) in KINDS.items():
             for method in CHOSEN:
                 for samples in SHOTS if method == "icl" else SIZES:
                     value = accuracy(family, method, samples, condition)
                     rows.append(
-                        {**about, "learnt": learnt, "read": read, "condition": condition,
+                        {**about, "learned": learned, "read": read, "condition": condition,
                          "method": method, "tuned_on": "single", "samples": samples, "draws": 5,
                          "chosen": samples == CHOSEN[method], **around(value, 5.0)}
                     )  # fmt: skip
@@ -112,11 +112,11 @@ def needed(families: Sequence[str]) -> pd.DataFrame:
 def transfer(families: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(
         [
-            {"model": MODEL, "learnt_family": learnt, "family": read, "read": kind,
+            {"model": MODEL, "learned_family": learned, "family": read, "read": kind,
              "method": method, "samples": CHOSEN[method], "p": 0.01, "queries": 50, "draws": 5,
-             **around(gain * (1.0 if learnt == read else 0.25 - 0.15 * abs(i - j))
+             **around(gain * (1.0 if learned == read else 0.25 - 0.15 * abs(i - j))
                       * (1.0 if kind == "pattern" else -0.4), 7.0)}
-            for i, learnt in enumerate(families) for j, read in enumerate(families)
+            for i, learned in enumerate(families) for j, read in enumerate(families)
             for kind in ("pattern", "broken") for method, gain in (("icl", 44.0), ("it", 31.0))
         ]
     )  # fmt: skip
@@ -281,7 +281,7 @@ def tables(
     heads: int = 4,
     conditions: Sequence[str] = MAIN + CONTROLS,
 ) -> dict[str, pd.DataFrame]:
-    behaviour = {
+    behavior = {
         "curves": curves(families),
         "shortcut": shortcut(families),
         "needed": needed(families),
@@ -290,7 +290,7 @@ def tables(
     found = circuit_tables(families, layers, heads, conditions)
     effects = pd.DataFrame({"condition": ["icl-16"] * 12, "value": [0.5] * 12})
     return {
-        **behaviour,
+        **behavior,
         **{name: pd.DataFrame(rows) for name, rows in found.items()},
         "effects": effects,
     }
@@ -325,7 +325,7 @@ def claims(families: Sequence[str] = FAMILIES) -> list[dict]:
         if family in UNDEFINED:
             nothing = dict.fromkeys(("effect", "low", "high", "p", "p_holm"), math.nan)
             found[-1] |= {**nothing, "line": f"undefined: {REASON.format('zero-shot')}"}
-    found.append(claim(4, "what is learnt from one family helps with another", "refuted", 0.4,
+    found.append(claim(4, "what is learned from one family helps with another", "refuted", 0.4,
                        task="all families"))  # fmt: skip
     return found
 

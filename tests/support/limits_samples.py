@@ -13,7 +13,7 @@ from report_samples import SCRIPT
 
 CLUSTERS = {
     "language": ("reverse", "plural", "past tense", "antonym"),
-    "facts": ("capital", "colour", "owner", "age"),
+    "facts": ("capital", "color", "owner", "age"),
     "code": ("sort", "count", "lookup", "bracket"),
     "judging": ("entails", "same meaning", "refers to", "grammatical", "likely"),
     "text": ("caption", "summary", "rewrite", "continue"),
@@ -142,7 +142,7 @@ def prompt(system: str, reading: str = "", **more) -> dict:
 
 
 def sample(**shape) -> LimitsReport:
-    """A report as `limits_tables.analyse` makes it."""
+    """A report as `limits_tables.analyze` makes it."""
     found = tables(**shape)
     listed = [(base["model"], name) for base in bases_of(shape.get("sizes", 2))
               for name in ("base", "gold", "regular_tuned")]  # fmt: skip

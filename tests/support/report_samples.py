@@ -26,7 +26,7 @@ SCRIPT = "</script><script>document.title='owned'</script><b onclick=alert(1)>bo
 RULES = {
     "judged": "calibrated, raw",
     "accuracy": "raw",
-    "accuracy_normalised": "bytes",
+    "accuracy_normalized": "bytes",
     "accuracy_corrected": "corrected",
 }
 
@@ -60,7 +60,7 @@ def tables() -> dict[str, pd.DataFrame]:
         for condition in ARMS if choice else CONDITIONS[:-2]:
             name, k = split(condition)
             metrics = (
-                ("judged", "accuracy", "accuracy_normalised", "accuracy_corrected")
+                ("judged", "accuracy", "accuracy_normalized", "accuracy_corrected")
                 if choice
                 else ("chrf", "exact")
             )
@@ -97,7 +97,7 @@ def tables() -> dict[str, pd.DataFrame]:
                 dict(
                     task=task, model=model, condition=condition,
                     training_flops=2.2e9 * k**0.7 * (3 if name == "full" else 1) if tuned else 0.0,
-                    training_seconds_amortised=(3.5 if name == "full" else 1.4) if tuned else 0.0,
+                    training_seconds_amortized=(3.5 if name == "full" else 1.4) if tuned else 0.0,
                     query_flops=per_query, query_flops_cached=per_query if tuned else 4.6e7,
                     query_tokens=per_query / 2e6, query_seconds=per_query / 2e10,
                     peak_bytes=3.1e8 + 1e7 * k, trainable=16384 if tuned else 0,
@@ -235,7 +235,7 @@ def prompts() -> list[dict]:
         ("demo_target", " dax"),
         ("separator", "\n\n"),
     ]
-    query = [("query", "Input: the road felt long and grey"), ("cue", "\nOutput:")]
+    query = [("query", "Input: the road felt long and gray"), ("cue", "\nOutput:")]
     say = [("instruction", "Say which word fits the text: dax or wug."), ("separator", "\n\n")]
     for condition, parts in (
         ("zero-shot", [*say, *query]),
@@ -273,7 +273,7 @@ def sample(rows: int = 400) -> Report:
                 task="sentiment-novel", model="reference", state="prompt",
                 line="prompt: icl-16 beats it-16 by 4.0 points [0.3, 8.1], p(Holm)=0.031, "
                 "200 queries × 10 draws; tuning never becomes cheaper with a cached prompt",
-                allowed="Both sides: the same 10 draws of 1, 4 or 16 labelled examples of 512.",
+                allowed="Both sides: the same 10 draws of 1, 4 or 16 labeled examples of 512.",
                 break_even="no break-even: icl-16 is better than it-16",
             ),
             dict(

@@ -119,6 +119,6 @@ def _permuted(name: str, weight: torch.Tensor, config: Any) -> torch.Tensor:
     return halves.swapaxes(1, 2).reshape(weight.shape)
 
 
-def dequantised(weight: torch.Tensor, kind: Any) -> np.ndarray:
+def dequantized(weight: torch.Tensor, kind: Any) -> np.ndarray:
     """Return a matrix after a round trip through a tensor type, by gguf's own code."""
     return gguf.quants.dequantize(gguf.quants.quantize(weight.numpy(), kind), kind)

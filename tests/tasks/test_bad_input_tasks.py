@@ -180,7 +180,7 @@ TABLE = [
         "no-usual-column",
         file("a.csv", "x,y,z\n" + "a b,1,2\nc d,3,4\n" * 9),
         {},
-        ["no column is recognisable", "--input and --target"],
+        ["no column is recognizable", "--input and --target"],
     ),
     (
         "one-class",

@@ -7,24 +7,24 @@ from adaptlens.tasks.delimited import delimited_table, names_columns
 
 LABELS = ["question", "statement", "command", "threat"]
 WORDS = ["stone", "river", "cloud", "garden", "ticket", "harbour"]
-TEXTS = [f"the {word} is old and grey" for word in WORDS]
+TEXTS = [f"the {word} is old and gray" for word in WORDS]
 
 
-def labelled(texts, labels, repeats=3) -> list[list[str]]:
+def labeled(texts, labels, repeats=3) -> list[list[str]]:
     return [[t, labels[i % len(labels)]] for i, t in enumerate(list(texts) * repeats)]
 
 
-ROWS = labelled(TEXTS, LABELS)
-SHORT = labelled([a + b + "t" for a in "bcdfg" for b in "aeiou"], ["noun", "verb"], repeats=1)
+ROWS = labeled(TEXTS, LABELS)
+SHORT = labeled([a + b + "t" for a in "bcdfg" for b in "aeiou"], ["noun", "verb"], repeats=1)
 
 CASES = {
     "two known names": ([["text", "label"], *ROWS], True),
     "known in any case": ([["Class Index", "Title"], *[r[::-1] for r in ROWS]], True),
     "no header, a label called question": (ROWS, False),
-    "that label only in the first line": ([ROWS[0], *labelled(TEXTS, LABELS[1:])], False),
+    "that label only in the first line": ([ROWS[0], *labeled(TEXTS, LABELS[1:])], False),
     "unknown names over text and labels": ([["opinion", "verdict"], *ROWS], True),
     "unknown names over text": ([["english", "czech"], *[[t, t] for t in TEXTS]], True),
-    "a name over numbers": ([["colour", "size"], ["red", "1"], ["blue", "2"]], True),
+    "a name over numbers": ([["color", "size"], ["red", "1"], ["blue", "2"]], True),
     "a number in the first line": ([["red", "1"], ["blue", "2"]], False),
     "one known word over single words": ([["dog", "question"], *SHORT], None),
     "unknown names over single words": ([["word", "kind"], *SHORT], None),

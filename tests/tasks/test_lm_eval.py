@@ -213,7 +213,7 @@ def test_code_is_refused_by_name_and_never_run(tmp_path):
 
 
 def test_generation_ends_where_the_yaml_says(tmp_path):
-    from adaptlens.measure.behaviour import stops
+    from adaptlens.measure.behavior import stops
 
     task = tasks.load(str(task_file(tmp_path, *CASES["yes_no"])))
     assert stops(task) == ("\n", ".") and task.max_new_tokens == 7

@@ -16,7 +16,7 @@ from adaptlens.tasks import microworld, puzzles, world
 from adaptlens.types import Example, Task
 
 NAMES = microworld.names()
-LABELLED = [n for n in NAMES if microworld.task(n, train=1, validation=0, test=0).choices]
+LABELED = [n for n in NAMES if microworld.task(n, train=1, validation=0, test=0).choices]
 OWN_OPTIONS = ["odd-one-out", "translation-choice", "back-translation"]
 
 
@@ -47,7 +47,7 @@ def test_the_seed_decides_the_items(name: str) -> None:
     assert microworld.task(name, seed=3, **sizes).train != microworld.task(name, **sizes).train
 
 
-@pytest.mark.parametrize("name", LABELLED)
+@pytest.mark.parametrize("name", LABELED)
 def test_every_choice_is_equally_often_right(name: str) -> None:
     task = microworld.task(name, train=48, validation=24, test=72)
     for split in (task.train, task.validation, task.test):

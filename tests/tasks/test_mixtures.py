@@ -1,4 +1,4 @@
-"""Mixtures: how many rows of which task, which halves, which wordings; and the catalogue."""
+"""Mixtures: how many rows of which task, which halves, which wordings; and the catalog."""
 
 import json
 from collections import Counter
@@ -38,7 +38,7 @@ def task(name, cluster, train=40, test=6, **changes):
 FLAN = [
     task("qnli", "nli"), task("mnli", "nli"), task("sst2", "sentiment"),
     task("winogrande", "coreference"), task("dpr", "coreference"), task("e2e", "struct_to_text"),
-    task("wmt16_de_en", "translation"), task("xsum", "summarisation"), task("cola", "misc"),
+    task("wmt16_de_en", "translation"), task("xsum", "summarization"), task("cola", "misc"),
 ]  # fmt: skip
 
 
@@ -216,7 +216,7 @@ def test_a_catalogued_dataset_has_fields_words_for_its_labels_and_wordings(tmp_p
     datasets.DatasetDict(train=nli_rows(41, names), validation=nli_rows(11, names)).save_to_disk(
         tmp_path / "rte"
     )
-    (rte,) = flan.catalogue().load(["rte"], folder=tmp_path)
+    (rte,) = flan.catalog().load(["rte"], folder=tmp_path)
     assert (rte.name, rte.cluster, rte.choices) == ("rte", "nli", ("yes", "no"))
     assert len(rte.test) == 10
     assert "test: 1 rows without one of the answers left out." in rte.notes
@@ -238,7 +238,7 @@ def test_a_catalogued_dataset_with_options_of_its_own(tmp_path, own_cache):
         for i in range(30)
     ]
     (tmp_path / "arc_easy.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    (arc,) = flan.catalogue().load(["arc_easy"], folder=tmp_path)
+    (arc,) = flan.catalog().load(["arc_easy"], folder=tmp_path)
     item = arc.test[0]
     number = item.input.split()[1]
     assert item.choices == (f"right {number}", f"wrong {number}")
@@ -257,15 +257,15 @@ def test_a_dataset_that_needs_code_is_read_from_its_export_in_parquet(tmp_path, 
         f"  say: {{cluster: data, source: {tmp_path}/rows, export: en, fields: {{facts: facts}},\n"
         "    answer: said, wordings: ['Say: {{ facts }}']}\n"
     )
-    (say,) = flan.catalogue(tmp_path / "own.yaml").load()
+    (say,) = flan.catalog(tmp_path / "own.yaml").load()
     assert {len(say.train), len(say.validation), len(say.test)} == {40, 8, 9}
     assert {e.input.split()[0] for e in say.test} == {"test"}
 
 
-def test_every_wording_of_the_catalogue_can_be_filled_in():
+def test_every_wording_of_the_catalog_can_be_filled_in():
     from adaptlens.prompts.system_prompts import wording
 
-    for entry in flan.catalogue().tasks.values():
+    for entry in flan.catalog().tasks.values():
         fields = tuple((name, f"<{name}>") for name in entry.fields)
         for text in entry.wordings:
             item = Example("1", "<in>", "a", ("a", "b"), text, entry.name, fields)
@@ -274,8 +274,8 @@ def test_every_wording_of_the_catalogue_can_be_filled_in():
             assert all(shown) or "<in>" in asked, (entry.name, text)
 
 
-def test_the_catalogue_has_its_ablations_and_what_it_holds_out():
-    found = flan.catalogue()
+def test_the_catalog_has_its_ablations_and_what_it_holds_out():
+    found = flan.catalog()
     members = [task(name, entry.cluster) for name, entry in found.tasks.items()]
     for number in range(8):
         kept = mixtures.trained_on(members, ablation=number, held_out=found.held_out)
@@ -300,7 +300,7 @@ def test_the_catalogue_has_its_ablations_and_what_it_holds_out():
          "wordings: [w]}}", "held-out task"),
     ],
 )  # fmt: skip
-def test_a_catalogue_that_is_not_one_is_refused(tmp_path, text, said):
+def test_a_catalog_that_is_not_one_is_refused(tmp_path, text, said):
     (tmp_path / "own.yaml").write_text(text)
     with pytest.raises(UserError, match=said):
-        flan.catalogue(tmp_path / "own.yaml")
+        flan.catalog(tmp_path / "own.yaml")

@@ -38,18 +38,18 @@ def pairs(task: Task) -> set[tuple[str, str]]:
     return {(e.input, e.target) for e in everything(task)}
 
 
-def labelled(sep: str, header: str = "") -> str:
+def labeled(sep: str, header: str = "") -> str:
     rows = [f"word {w} here{sep}{'good' if i % 2 else 'bad'}" for i, w in enumerate(WORDS)]
     return "\n".join([header, *rows] if header else rows) + "\n"
 
 
-LABELLED = {(f"word {w} here", "good" if i % 2 else "bad") for i, w in enumerate(WORDS)}
+LABELED = {(f"word {w} here", "good" if i % 2 else "bad") for i, w in enumerate(WORDS)}
 
 
 @pytest.mark.parametrize("header", ["", "text,label", "opinion,verdict"])
 def test_a_csv_gives_the_same_items_with_and_without_column_names(tmp_path, header):
-    task = tasks.load(written(tmp_path / "a.csv", labelled(",", header)))
-    assert pairs(task) == LABELLED
+    task = tasks.load(written(tmp_path / "a.csv", labeled(",", header)))
+    assert pairs(task) == LABELED
     assert task.kind == "choice" and task.choices == ("bad", "good")
     said = "no line of column names" if not header else "read as column names"
     assert any(said in note for note in task.notes)
@@ -80,21 +80,21 @@ def test_single_words_above_running_text_are_column_names(tmp_path):
 
 
 def test_quotes_in_a_csv_hold_commas_quotes_and_line_breaks(tmp_path):
-    rows = labelled(",", "text,label") + '"a, ""b""\nc",good\n'
+    rows = labeled(",", "text,label") + '"a, ""b""\nc",good\n'
     assert ('a, "b"\nc', "good") in pairs(tasks.load(written(tmp_path / "a.csv", rows)))
 
 
 def test_a_quote_in_an_unquoted_tsv_is_text(tmp_path):
-    rows = labelled("\t") + 'he said "no" to it\tbad\n"so" it goes\tgood\n'
+    rows = labeled("\t") + 'he said "no" to it\tbad\n"so" it goes\tgood\n'
     found = pairs(tasks.load(written(tmp_path / "a.tsv", rows)))
     assert {('he said "no" to it', "bad"), ('"so" it goes', "good")} <= found
 
 
 def test_semicolons_and_a_byte_order_mark_as_spreadsheets_write_them(tmp_path):
     path = tmp_path / "a.csv"
-    path.write_bytes(labelled(";", "text;label").replace("\n", "\r\n").encode("utf-8-sig"))
+    path.write_bytes(labeled(";", "text;label").replace("\n", "\r\n").encode("utf-8-sig"))
     task = tasks.load(str(path))
-    assert pairs(task) == LABELLED
+    assert pairs(task) == LABELED
     assert any("';' between columns" in note for note in task.notes)
 
 
@@ -104,7 +104,7 @@ def test_columns_are_named_or_numbered(tmp_path, input, target):
     path = written(tmp_path / "a.csv", "\n".join(["ref,kind,note", *rows]))
     if input is None:
         with pytest.raises(
-            UserError, match=r"recognisable as the input; its columns are ref, kind"
+            UserError, match=r"recognizable as the input; its columns are ref, kind"
         ):
             tasks.load(path, target=target)
     else:
@@ -114,22 +114,22 @@ def test_columns_are_named_or_numbered(tmp_path, input, target):
 
 @pytest.mark.parametrize("suffix", ["jsonl", "json", "parquet", "csv"])
 def test_every_format_gives_the_same_items(tmp_path, suffix):
-    records = [{"text": text, "label": label} for text, label in sorted(LABELLED)]
+    records = [{"text": text, "label": label} for text, label in sorted(LABELED)]
     path = tmp_path / f"a.{suffix}"
     if suffix == "jsonl":
         path.write_text("\n".join(map(json.dumps, records)) + "\n\n")
     elif suffix == "json":
         path.write_text(json.dumps(records))
     elif suffix == "csv":
-        path.write_text(labelled(",", "text,label"))
+        path.write_text(labeled(",", "text,label"))
     else:
         import pyarrow
         import pyarrow.parquet
 
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(records), path)
     task = tasks.load(str(path))
-    assert pairs(task) == LABELLED
-    same = tasks.load(written(tmp_path / "b.csv", labelled(",", "text,label")))
+    assert pairs(task) == LABELED
+    same = tasks.load(written(tmp_path / "b.csv", labeled(",", "text,label")))
     assert [e.id for e in task.test] == [e.id for e in same.test]
 
 
@@ -280,16 +280,16 @@ def test_an_instruction_given_by_the_user_replaces_every_other(tmp_path):
 
 
 def test_empty_rows_are_left_out_only_when_asked(tmp_path):
-    path = written(tmp_path / "a.csv", labelled(",", "text,label") + ",good\nword,\n")
+    path = written(tmp_path / "a.csv", labeled(",", "text,label") + ",good\nword,\n")
     with pytest.raises(UserError, match=r"2 of 14 rows .*\(lines 14, 15\)"):
         tasks.load(path)
     task = tasks.load(path, drop_empty=True)
-    assert pairs(task) == LABELLED
+    assert pairs(task) == LABELED
     assert any("2 rows without input or answer left out" in note for note in task.notes)
 
 
 def test_a_description_shows_sizes_options_and_an_example_as_read(tmp_path):
-    shown = tasks.describe(tasks.load(written(tmp_path / "a.csv", labelled(",", "text,label"))))
+    shown = tasks.describe(tasks.load(written(tmp_path / "a.csv", labeled(",", "text,label"))))
     assert "train 7, validation 2, test 3" in shown
     assert "'bad', 'good'" in shown
     assert "  Input: word " in shown and "Classify the input as one of: bad, good." in shown

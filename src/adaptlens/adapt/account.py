@@ -44,7 +44,7 @@ def account(
     Names without `tried_` are about one run, that with the chosen rate and steps: `flops` and
     `tokens_given` as a plain PEFT trainer would do it, `flops_computed` and `tokens_computed` as
     done here. `tried_` is everything tried for a draw, reading the items that choose included.
-    Models that are trained together have no seconds of their own: `seconds_amortised` are those of
+    Models that are trained together have no seconds of their own: `seconds_amortized` are those of
     all together, shared out by tokens computed.
 
     Args:
@@ -66,7 +66,7 @@ def account(
         + reading_flops(lm, *_computed(choosing)),
         "tokens_given": total.tokens_given + choosing.tokens_given,
         "tokens_computed": total.tokens_computed + choosing.tokens_computed,
-        "seconds_amortised": sum(history.seconds for history in histories),
+        "seconds_amortized": sum(history.seconds for history in histories),
     }
     return {
         **{name: sum(run[name] for run in runs) / num_draws for name in tried},
@@ -88,7 +88,7 @@ def _run(lm: LM, chosen: Chosen, adapter_parameters: int) -> dict[str, float]:
         "flops_computed": training_flops(lm, *_computed(counts), adapter_parameters),
         "tokens_given": counts.tokens_given,
         "tokens_computed": counts.tokens_computed,
-        "seconds_amortised": history.seconds
+        "seconds_amortized": history.seconds
         * counts.tokens_computed
         / max(1.0, history.total.tokens_computed),
     }
@@ -112,7 +112,7 @@ def training_flops(
     for its own gradient where it is trained: 6 for full tuning (Kaplan et al. 2020, arXiv
     2001.08361, section 2.1), 4 under LoRA plus 6 per adapter number. Per query-key pair, layer and
     unit of heads' width: 4 forward (scores, weighted values), 8 backward. Norms, activations and
-    the optimiser are not counted.
+    the optimizer are not counted.
 
     Args:
         lm: the model.

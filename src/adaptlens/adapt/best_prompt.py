@@ -46,7 +46,7 @@ Shown = Callable[[Sequence[Example], Example], Sequence[Example]]
 
 @dataclass(frozen=True)
 class BestPrompt:
-    """The prompt that does best on labelled items, found by successive halving.
+    """The prompt that does best on labeled items, found by successive halving.
 
     First, without demonstrations, the template (`tasks.template_space`, and the task's own) with
     its label words. Then, for every draw, the best of those with the draw's examples, in `ORDERS`.
@@ -120,7 +120,7 @@ class BestPrompt:
         """Return one variant per draw, each with the prompt that was found for it.
 
         Raises:
-            UserError: the task has no options to choose among, or no labelled items to search by.
+            UserError: the task has no options to choose among, or no labeled items to search by.
         """
         if task.kind != "choice":
             raise UserError(
@@ -192,7 +192,7 @@ class BestPrompt:
         }
 
     def _items(self, task: Task, demos: Sequence[Example]) -> tuple[Sequence[Example], Shown]:
-        """Return the labelled items to search by, and what may be shown before each of them."""
+        """Return the labeled items to search by, and what may be shown before each of them."""
         if not self.true_few_shot:
             items = choosing(task)
             if not items:

@@ -1,4 +1,4 @@
-"""A search among prompts that reads few of them often: successive halving on labelled items."""
+"""A search among prompts that reads few of them often: successive halving on labeled items."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -132,13 +132,13 @@ def ranked(found: Sequence[Sequence[Found]]) -> list[tuple[int, Found]]:
 
 
 class Search:
-    """Reads candidates on labelled items, more each round, and keeps the best.
+    """Reads candidates on labeled items, more each round, and keeps the best.
 
     Source: Jamieson and Talwalkar 2016 (arXiv 1502.07943), successive halving: every round spends
     an equal share of the budget, and one candidate in `KEPT` goes on.
 
     Attributes:
-        items: the labelled items.
+        items: the labeled items.
         reads: prompts read so far, those without content too.
         tokens: tokens computed so far.
     """

@@ -22,8 +22,8 @@ def lessons_for(
     """Return the training texts of these examples in tokens, with where their answers begin.
 
     Under each of the task's templates, template by template; texts that would be the same under
-    several are there once. A text is tokenised as a whole; its answer begins at the first token
-    that differs from the prompt's own tokenisation.
+    several are there once. A text is tokenized as a whole; its answer begins at the first token
+    that differs from the prompt's own tokenization.
 
     Raises:
         UserError: a text is longer than the model's context, or its answer is empty.

@@ -2,7 +2,7 @@
 
 AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101) on the mean negative log-likelihood of the
 answers' tokens. Each variant has its own examples, order, rate, schedule, gradient norm and
-optimiser state, and the losses are added up, so what one variant does cannot reach another.
+optimizer state, and the losses are added up, so what one variant does cannot reach another.
 """
 
 import math
@@ -138,7 +138,7 @@ def train(
         batches_of(len(own), recipe.batch, seed)
         for own, seed in zip(lessons, recipe.order_seeds, strict=True)
     ]
-    optimiser = AdamW(trainable.masters, recipe)
+    optimizer = AdamW(trainable.masters, recipe)
     curve = np.full((num_steps, num_variants), np.nan, np.float32)
     counts = np.zeros((num_steps, num_variants, len(Counts._fields)))
     peak_bytes = 0
@@ -152,7 +152,7 @@ def train(
             width = PLAIN if trainable.dropout else choose_width(lm, batches)
         if chosen != before:
             blocks = lay_out(batches, width, block_tokens=block_tokens, device=lm.device)
-        run = partial(_backward, lm, trainable, gradients=optimiser.gradients, step=step)
+        run = partial(_backward, lm, trainable, gradients=optimizer.gradients, step=step)
         while (done := attempt(partial(run, blocks), lm.device)) is None:
             if block_tokens < 2:
                 raise does_not_fit("training on one row at a time does not fit", lm.device)
@@ -161,7 +161,7 @@ def train(
         losses, held_bytes = done
         curve[step, :active] = losses.cpu().numpy()
         _check_finite(np.isfinite(curve[step, :active]), step, names, recipe)
-        optimiser.step(step, active)
+        optimizer.step(step, active)
         trainable.publish()
         peak_bytes = max(peak_bytes, held_bytes)
         counts[step, :active] = counts_of(batches, blocks)

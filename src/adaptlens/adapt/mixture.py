@@ -44,7 +44,7 @@ class MixtureTuning:
         targets: module names, or last parts of them; None for queries and values.
         rate: the highest learning rate; None for 0.64 / width (the paper: 5e-5).
         epochs: passes over the mixture's rows.
-        steps: optimiser steps instead of `epochs`.
+        steps: optimizer steps instead of `epochs`.
         batch: rows a step (the paper: 2).
         schedule: of the rate: "constant", "linear" or "cosine".
         warmup: share of the steps over which the rate rises from 0.
@@ -104,7 +104,7 @@ class MixtureTuning:
     @property
     def label(self) -> str:
         """The condition's name in tables."""
-        return _labelled(self.system, self.variation)
+        return _labeled(self.system, self.variation)
 
     def cost_estimate(self, sizes: PromptSizes) -> CostEstimate:
         """Return the work of tuning, see `adapt.estimates`."""
@@ -203,7 +203,7 @@ class MixtureTuning:
 
 @dataclass(frozen=True)
 class RegularTuned(MixtureTuning):
-    """Instruction tuning: the item is asked, the answer is learnt; read without examples."""
+    """Instruction tuning: the item is asked, the answer is learned; read without examples."""
 
     name: ClassVar[str] = "regular_tuned"
     system: ClassVar[str] = "regular"
@@ -263,7 +263,7 @@ class Gold:
     @property
     def label(self) -> str:
         """The condition's name in tables."""
-        return _labelled(f"gold-{self.examples}", self.variation)
+        return _labeled(f"gold-{self.examples}", self.variation)
 
     def sketch(self, task: Task, query: Example, way: Written) -> str:
         """Return a prompt of the length of those that will be read."""
@@ -314,7 +314,7 @@ class Base:
     @property
     def label(self) -> str:
         """The condition's name in tables."""
-        return _labelled("base", self.variation)
+        return _labeled("base", self.variation)
 
     def sketch(self, task: Task, query: Example, way: Written) -> str:
         """Return a prompt of the length of those that will be read."""
@@ -381,7 +381,7 @@ def _check_mixture(name: str, task: Task) -> None:
         )
 
 
-def _labelled(label: str, variation: str) -> str:
+def _labeled(label: str, variation: str) -> str:
     return f"{label}-{variation}" if variation else label
 
 

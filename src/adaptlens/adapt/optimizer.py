@@ -18,7 +18,7 @@ class Recipe:
 
     Attributes:
         rates: the highest learning rate of each variant.
-        steps: optimiser steps of each variant, never increasing along the variants.
+        steps: optimizer steps of each variant, never increasing along the variants.
         order_seeds: fix the order of each variant's examples (and its dropout masks). The order
             matters only where a variant has more examples than a batch.
         batch: examples a step; fewer examples than that are all used in every step. A pass over

@@ -292,7 +292,7 @@ def _excess_tokens(lm: LM, task: Task, query: Example, prompt: Prompt) -> int:
     """Return by how many tokens prompt and answer exceed the context (0: they fit).
 
     A byte is the least text a token can stand for, so a text with fewer bytes than the context
-    has tokens always fits and need not be tokenised.
+    has tokens always fits and need not be tokenized.
     """
     chat = lm.chat_of(task.template) is not None
     options = prompt.answers or (render.answer(task, query.target, chat=chat),)

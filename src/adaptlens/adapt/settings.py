@@ -42,7 +42,7 @@ class Tuning:
         rate: learning rate; several are tried, and the validation split chooses, draw by draw;
             None for the default of the way of tuning.
         rate_times: multiples of that default to try, where no rate is given.
-        steps: optimiser steps; several are tried likewise; None for as many as make 3 passes over
+        steps: optimizer steps; several are tried likewise; None for as many as make 3 passes over
             the examples, and at least 30.
         batch: examples a step.
         schedule: of the rate: "constant", "linear" or "cosine", as Hugging Face defines them.
@@ -236,7 +236,7 @@ def parts(count: int) -> list[int]:
 
 
 def choosing(task: Task) -> tuple[Example, ...]:
-    """Return the labelled items that choose rates, templates, prompts and rules.
+    """Return the labeled items that choose rates, templates, prompts and rules.
 
     They are the first half of the validation split. The other half chooses among the arms, so that
     no arm is judged by the items it was made by.

@@ -2,7 +2,7 @@
 
 All are made of cross-validated products of profiles, in which no query and no draw meets itself,
 so that noise, also noise that both conditions share, adds nothing on average. Our own
-operationalisation; `overlap` and `transfer` have the other two numbers. See docs/methods.md.
+operationalization; `overlap` and `transfer` have the other two numbers. See docs/methods.md.
 """
 
 import math
@@ -38,7 +38,7 @@ class Product:
         b: Patched,
         *,
         weights: Float[np.ndarray, " units"] | None = None,
-        centred: bool = False,
+        centered: bool = False,
     ) -> None:
         """Multiply every cell of one condition with every cell of the other.
 
@@ -46,11 +46,11 @@ class Product:
             a: a condition.
             b: another, or the same.
             weights: of the units in the sum; 1 unless given.
-            centred: take the mean over units out first.
+            centered: take the mean over units out first.
         """
         self._draws = (a.draws, b.draws)
         self._rows, self._columns = apart(a.draws, b.draws), apart(a.queries, b.queries)
-        left, right = (_cells(one, centred) for one in (a, b))
+        left, right = (_cells(one, centered) for one in (a, b))
         keep = np.kron(self._rows, self._columns)
         self._products = (left * (1.0 if weights is None else weights)) @ right.T * keep
         self.value = float(self._products.sum() / keep.sum())
@@ -115,7 +115,7 @@ def correlation_quantity(a: Patched, b: Patched) -> Quantity:
     corrected for noise.
     """
     comparable(a, b)
-    return _made_of(_correlation, [Product(*pair, centred=True) for pair in _pairs(a, b)])
+    return _made_of(_correlation, [Product(*pair, centered=True) for pair in _pairs(a, b)])
 
 
 def _correlation(aa: np.ndarray, ab: np.ndarray, bb: np.ndarray) -> np.ndarray:
@@ -305,10 +305,10 @@ def _pairs(a: Patched, b: Patched) -> list[tuple[Patched, Patched]]:
     return [(a, a), (a, b), (b, b)]
 
 
-def _cells(one: Patched, centred: bool) -> np.ndarray:
+def _cells(one: Patched, centered: bool) -> np.ndarray:
     """Return the shares of all cells [repeats * queries, units]."""
     cells = one.shares.reshape(-1, one.shares.shape[2])
-    return cells - cells.mean(1, keepdims=True) if centred else cells
+    return cells - cells.mean(1, keepdims=True) if centered else cells
 
 
 def _made_of(

@@ -8,8 +8,8 @@ from adaptlens.circuits.profiles import Circuit, kind_of, layer_of
 
 FORMAT = "adaptlens-circuits-1"
 SHAPES = {"head": "ellipse", "mlp": "box", "residual": "hexagon", "neuron": "point"}
-COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb")
-"""Paul Tol's bright scheme: told apart by colour-blind readers, too."""
+COLORS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb")
+"""Paul Tol's bright scheme: told apart by color-blind readers, too."""
 
 
 def to_json(
@@ -45,11 +45,11 @@ def to_json(
 def to_graphviz(circuits: Sequence[Circuit]) -> str:
     """Return a drawing in Graphviz's language: a row of units for each layer, the first at the top.
 
-    A unit's colours say in which conditions it is a member; its label says with which sign, and how
+    A unit's colors say in which conditions it is a member; its label says with which sign, and how
     much of the gap it carries. A unit whose sign differs between conditions has a dashed border.
     Effects of single units say nothing about which unit reads which, so nothing is joined.
     """
-    colours = {one.condition: COLOURS[i % len(COLOURS)] for i, one in enumerate(circuits)}
+    colors = {one.condition: COLORS[i % len(COLORS)] for i, one in enumerate(circuits)}
     units = in_order(circuits)
     layers = sorted({layer_of(unit) for unit in units})
     lines = ["digraph circuits {", "  rankdir=TB;"]
@@ -57,13 +57,13 @@ def to_graphviz(circuits: Sequence[Circuit]) -> str:
         lines += [
             f"  subgraph layer_{layer} {{ rank=same;",
             f'    "layer {layer}" [shape=plaintext, style=""];',
-            *(f"    {_node(unit, circuits, colours)}" for unit in units if layer_of(unit) == layer),
+            *(f"    {_node(unit, circuits, colors)}" for unit in units if layer_of(unit) == layer),
             "  }",
         ]
     lines += [f'  "layer {above}" -> "layer {below}" [style=invis];'
               for above, below in pairwise(layers)]  # fmt: skip
-    for i, (name, colour) in enumerate(colours.items()):
-        lines.append(f'  legend_{i} [shape=box, style=filled, fillcolor="{colour}", '
+    for i, (name, color) in enumerate(colors.items()):
+        lines.append(f'  legend_{i} [shape=box, style=filled, fillcolor="{color}", '
                      f"label={_quoted(name)}];")  # fmt: skip
     return "\n".join([*lines, "}", ""])
 
@@ -74,12 +74,12 @@ def in_order(circuits: Sequence[Circuit]) -> list[str]:
     return sorted(units, key=lambda unit: (layer_of(unit), kind_of(unit), len(unit), unit))
 
 
-def _node(unit: str, circuits: Sequence[Circuit], colours: Mapping[str, str]) -> str:
+def _node(unit: str, circuits: Sequence[Circuit], colors: Mapping[str, str]) -> str:
     shares = {one.condition: one.members[unit] for one in circuits if unit in one.members}
     label = "\n".join([unit, *(f"{name} {share:+.2f}" for name, share in shares.items())])
     signs = {share > 0 for share in shares.values()}
-    # One colour alone is filled; Graphviz warns where a single one is to be wedged.
-    fill = ":".join(colours[name] for name in shares)
+    # One color alone is filled; Graphviz warns where a single one is to be wedged.
+    fill = ":".join(colors[name] for name in shares)
     style = "filled" if len(shares) == 1 else "striped" if kind_of(unit) == "mlp" else "wedged"
     if len(signs) > 1:
         style += ",dashed"

@@ -124,7 +124,7 @@ def unit_tests(
 ) -> UnitTests:
     """Return the test of every unit's change from a to b, on the same queries.
 
-    Each query's change of all units flips its sign at once; the largest studentised mean over units
+    Each query's change of all units flips its sign at once; the largest studentized mean over units
     (max-T) is the yardstick, which holds the chance of any false unit. Flips of queries take the
     draws for given. So with draws p is never below that of Student's t with the crossed error of
     draws and queries and Satterthwaite's degrees of freedom, and `p_family` never below its Holm
@@ -148,8 +148,8 @@ def unit_tests(
     change, count = columns.mean(0), len(columns)
     error, freedom = crossed_errors(blocks)
     size = np.sqrt(np.square(columns).mean(0))
-    own = _studentised(change, columns.std(0, ddof=1) / math.sqrt(count), size)
-    crossed = _studentised(change, error, size)
+    own = _studentized(change, columns.std(0, ddof=1) / math.sqrt(count), size)
+    crossed = _studentized(change, error, size)
     drawn = any(len(block) > 1 for block in blocks)
     rng = np.random.default_rng(seed)
     largest, beyond = np.zeros(flips), np.zeros(len(change))
@@ -160,7 +160,7 @@ def unit_tests(
         signs = 2.0 * rng.integers(0, 2, (many, count)) - 1
         means = signs @ columns / count
         errors = np.sqrt(np.maximum(squares - count * means**2, 0) / (count - 1) / count)
-        flipped = np.abs(_studentised(means, errors, size))
+        flipped = np.abs(_studentized(means, errors, size))
         beyond += (flipped >= np.abs(own) * (1 - 1e-9)).sum(0)
         largest[start : start + many] = flipped.max(1)
     largest.sort()
@@ -177,7 +177,7 @@ def unit_tests(
                      p_family, q, draws)  # fmt: skip
 
 
-def _studentised(means: np.ndarray, errors: np.ndarray, size: np.ndarray) -> np.ndarray:
+def _studentized(means: np.ndarray, errors: np.ndarray, size: np.ndarray) -> np.ndarray:
     """Return mean over error; 0 where a unit has no change, infinite where all agree."""
     constant = errors <= 1e-12 * size
     unbounded = np.where(np.abs(means) <= 1e-12 * size, 0.0, np.copysign(np.inf, means))

@@ -1,7 +1,7 @@
 """Which heads and MLPs carry a task in one condition: profile, gate, reliability, circuit.
 
 Everything here is made from the patched runs of one condition; `shift` compares two. Our own
-operationalisation; formulas, sources and error rates: docs/methods.md.
+operationalization; formulas, sources and error rates: docs/methods.md.
 """
 
 import math
@@ -118,7 +118,7 @@ class Patched:
     def shares(self) -> Float[np.ndarray, "repeats queries units"]:
         """What each query adds to the profile; their mean is the profile.
 
-        The ratio of means, linearised: profile + (change - profile * gap) / mean gap. A mean of
+        The ratio of means, linearized: profile + (change - profile * gap) / mean gap. A mean of
         shares over some draws and queries is the profile of these, to first order.
         """
         total = float(self.gap.mean())
@@ -269,11 +269,11 @@ def reliability(condition: Patched) -> float:
 
     Source: Spearman 1910, Brown 1910; the closed form over all splits, and over draws, is ours.
     """
-    centred = condition.shares - condition.shares.mean(2, keepdims=True)
-    spread = float(np.square(centred.mean((0, 1))).sum())
+    centered = condition.shares - condition.shares.mean(2, keepdims=True)
+    spread = float(np.square(centered.mean((0, 1))).sum())
     if spread == 0:
         return math.nan
-    return float(products(centred, centred, a=condition, b=condition).sum()) / spread
+    return float(products(centered, centered, a=condition, b=condition).sum()) / spread
 
 
 def num_effective(condition: Patched) -> float:

@@ -10,7 +10,7 @@ import click
 
 from adaptlens import __version__, registry
 from adaptlens.cli.bundled import tasks, zoo
-from adaptlens.cli.catalogue import models
+from adaptlens.cli.catalog import models
 from adaptlens.cli.options import SettingsCommand, json_option, user_errors
 from adaptlens.cli.settings_list import settings
 from adaptlens.errors import RunIncomplete, UserError, unknown
@@ -298,7 +298,7 @@ def _cell_name(run: Any, cell: str) -> str:
     "overrides",
     multiple=True,
     metavar="PATH=VALUE",
-    help="Analyse otherwise, where the study allows it: claim.measure=cosine.",
+    help="Analyze otherwise, where the study allows it: claim.measure=cosine.",
 )
 @json_option("tables and verdicts as JSON")
 @click.option("--markdown", is_flag=True, help="Print verdicts and main tables for GitHub.")
@@ -307,7 +307,7 @@ def report(run: Path, overrides: tuple[str, ...], as_json: bool, markdown: bool)
     """Make tables, figures and page again from what a run holds; needs no model."""
     if as_json and markdown:
         raise UserError("--json and --markdown were given; expected one of them.")
-    from adaptlens.config.reading import reanalysed
+    from adaptlens.config.reading import reanalyzed
     from adaptlens.store import Run
 
     opened = Run.open(run)
@@ -319,7 +319,7 @@ def report(run: Path, overrides: tuple[str, ...], as_json: bool, markdown: bool)
             "leave out --set."
         )
     if overrides:
-        reanalysed(schema, settings, overrides)
+        reanalyzed(schema, settings, overrides)
     writer = registry.resolve("study", name)
     changed = {"overrides": overrides} if overrides else {}
     found, page = writer.write_report(opened, **changed)

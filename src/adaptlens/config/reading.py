@@ -51,7 +51,7 @@ def load_config(
     return _checked(spread(value, schema), sources, schema)
 
 
-def reanalysed(
+def reanalyzed(
     schema: Schema[Config], settings: Mapping[str, Any], overrides: Sequence[str]
 ) -> Config:
     """Return the settings a run was made with, its analysis changed by "path=value" texts.

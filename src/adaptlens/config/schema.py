@@ -31,7 +31,7 @@ class Schema(Generic[Config]):
     Attributes:
         study: the name of the study they are for.
         kind: the dataclass, each of whose fields says what it is by `described.About`.
-        analysis: settings that say how stored measurements are analysed, not what is measured.
+        analysis: settings that say how stored measurements are analyzed, not what is measured.
         subsets: those of them that can only be shortened once everything is measured.
         filled: returns the settings with what follows from the others.
         conflict: returns what is wrong between settings that are right each by itself.

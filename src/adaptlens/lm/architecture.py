@@ -212,7 +212,7 @@ def anatomy(model: Any) -> Anatomy:
     if layout is None:
         raise UserError(
             f"the architecture '{family}' is not one whose inside is known here; known: "
-            f"{', '.join(sorted(LAYOUTS))}; use one of these, or measure behaviour only."
+            f"{', '.join(sorted(LAYOUTS))}; use one of these, or measure behavior only."
         )
     config = model.config.get_text_config()
     backbone = model.get_submodule(layout.backbone)
@@ -289,7 +289,7 @@ def _windows(config: Any, layout: Layout, num_layers: int) -> tuple[int | None, 
     if unknown := sorted({*kinds} - {"full_attention", "sliding_attention"}):
         raise UserError(
             f"the configuration names layers of type '{unknown[0]}'; known here: full_attention, "
-            "sliding_attention; use another model, or measure behaviour only."
+            "sliding_attention; use another model, or measure behavior only."
         )
     if layout.window_everywhere:
         return (window,) * num_layers

@@ -20,18 +20,18 @@ _SINGLE_DIGITS = ("smollm", "starcoder", "refact", "command-r", "codeshell")
 def notes(path: Path, dtype: str) -> tuple[str, ...]:
     """Return what a reader of the results should know of how the file was read, in sentences."""
     header = gguf_file.read(path)
-    return tuple(filter(None, (_quantised(header, dtype), _positions(header), _words(header))))
+    return tuple(filter(None, (_quantized(header, dtype), _positions(header), _words(header))))
 
 
-def _quantised(header: gguf_file.Header, dtype: str) -> str:
-    quantised = [kind for kind in header.types if kind not in gguf_file.UNQUANTIZED]
-    if not quantised:
+def _quantized(header: gguf_file.Header, dtype: str) -> str:
+    quantized = [kind for kind in header.types if kind not in gguf_file.UNQUANTIZED]
+    if not quantized:
         return ""
-    beside = [kind for kind in header.types if kind != quantised[0]]
+    beside = [kind for kind in header.types if kind != quantized[0]]
     with_others = f", with {' and '.join(beside)} for some" if beside else ""
     return (
-        f"Its weights were stored quantised ({quantised[0]}{with_others}) and are used "
-        f"dequantised, in {dtype}: they are not exactly those of the model before quantisation."
+        f"Its weights were stored quantized ({quantized[0]}{with_others}) and are used "
+        f"dequantized, in {dtype}: they are not exactly those of the model before quantization."
     )
 
 
@@ -70,9 +70,9 @@ def _words(header: gguf_file.Header) -> str:
 
 
 def forget_quantizer(model: Any) -> None:
-    """Let a dequantised model pass for what it is: one with plain weights.
+    """Let a dequantized model pass for what it is: one with plain weights.
 
-    Transformers goes on calling it quantised, and then refuses to save it and has PEFT refuse to
+    Transformers goes on calling it quantized, and then refuses to save it and has PEFT refuse to
     tune it.
     """
     for name in ("hf_quantizer", "quantization_method"):

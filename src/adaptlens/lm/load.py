@@ -36,7 +36,7 @@ class LM:
         model: the Hugging Face model.
         tokenizer: the Hugging Face tokenizer.
         anatomy: its parts; None where the architecture is not known inside, and then only its
-            behaviour can be measured, through `model(...)`.
+            behavior can be measured, through `model(...)`.
         digest: sha256 over the weights, configuration and tokenizer files.
         dtype: name of the number format of the weights.
         device: where the weights are.

@@ -46,7 +46,7 @@ def examine(
             return None, False, (_unread(error),)
         plain = _difference(_alone(parts, stem, left), wanted[0])
         if plain > tolerance:
-            return None, False, (_differs("with an explicit mask", plain, "behaviour is measured"),)
+            return None, False, (_differs("with an explicit mask", plain, "behavior is measured"),)
         tree = torch.cat([stem, left, right])[None]
         truth = torch.cat([wanted[0], wanted[1][_STEM:]])
         shared = {
@@ -119,7 +119,7 @@ def _check(
 
 def _unknown_layout(family: str) -> str:
     return (
-        f"The architecture '{family}' is not known inside: only its behaviour is measured, and "
+        f"The architecture '{family}' is not known inside: only its behavior is measured, and "
         f"every prompt runs on its own. Known: {', '.join(sorted(LAYOUTS))}."
     )
 
@@ -127,7 +127,7 @@ def _unknown_layout(family: str) -> str:
 def _unread(error: Exception) -> str:
     reason = str(error).partition(";")[0] or type(error).__name__
     return (
-        f"Its inside is not read ({reason}): only its behaviour is measured, and every prompt runs "
+        f"Its inside is not read ({reason}): only its behavior is measured, and every prompt runs "
         "on its own."
     )
 

@@ -182,8 +182,8 @@ def readout(
         return parts.final_norm(states.to(parts.dtype)).float()
 
     scaled = (normed(probe) - normed(-probe)) / 2 / probe * rows
-    centres = torch.allclose(normed(probe + 1), normed(probe), rtol=1e-2, atol=1e-2)
-    if centres:
+    centers = torch.allclose(normed(probe + 1), normed(probe), rtol=1e-2, atol=1e-2)
+    if centers:
         scaled = scaled - scaled.mean(-1, keepdim=True)
     return scaled.cpu().numpy(), rows.cpu().numpy()
 

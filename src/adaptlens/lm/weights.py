@@ -76,7 +76,7 @@ def read(
 ) -> tuple[Any, tuple[str, ...]]:
     """Return the model as transformers reads it, and notes on what was unexpected.
 
-    The weights of a GGUF file are dequantised; weights that are not numbers are refused.
+    The weights of a GGUF file are dequantized; weights that are not numbers are refused.
 
     Args:
         source: its files.

@@ -57,9 +57,9 @@ class _Array:
 
 
 class _Answers(_Own):
-    """What `Behaviour` stored of a split; the names are those that `metrics.accuracy` takes."""
+    """What `Behavior` stored of a split; the names are those that `metrics.accuracy` takes."""
 
-    measurement = "behaviour"
+    measurement = "behavior"
 
     loglik = _Array()
     """The log-likelihoods [repeats, queries, choices]."""
@@ -72,7 +72,7 @@ class _Answers(_Own):
 
 
 class ValidationAnswers(_Answers):
-    """What `Behaviour` stored of the validation split: one row a draw, see `axes.TURNS`."""
+    """What `Behavior` stored of the validation split: one row a draw, see `axes.TURNS`."""
 
     start: ClassVar[str] = "validation_"
 
@@ -82,7 +82,7 @@ class ValidationAnswers(_Answers):
 
 
 class Answers(_Answers):
-    """What `Behaviour` stored of the test split, and of the `validation` split."""
+    """What `Behavior` stored of the test split, and of the `validation` split."""
 
     def __iter__(self) -> Iterator[str]:
         return (name for name in super().__iter__() if not name.startswith(ValidationAnswers.start))

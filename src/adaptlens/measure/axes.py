@@ -31,7 +31,7 @@ AXES: Mapping[str, Stated] = {
         "kept|removed": (REPEATS, ITEMS, "sets", METRICS),
         "clean|corrupt": _PATCHED,
     },
-    "behaviour": {
+    "behavior": {
         "loglik|prior_loglik|answer_bytes|answer_tokens": _SCORED,
         "exact|chrf|target_loglik": _READ,
         "gold|target_tokens|validation_gold|validation_target_tokens": (QUERIES,),

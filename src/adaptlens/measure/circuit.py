@@ -230,7 +230,7 @@ def _inside(lm: LM) -> Any:
     if lm.anatomy is None:
         raise UserError(
             f"the inside of '{lm.name}' is not known, so it has no circuits to find; use a model "
-            "of a supported architecture, or measure behaviour only."
+            "of a supported architecture, or measure behavior only."
         )
     return lm.anatomy
 

@@ -134,15 +134,15 @@ def _seconds(lm: LM, ids: list[list[int]], shared: int) -> float:
         for one in ids:
             past = deepcopy(kept_in(cache)) if cache is not None else None
             given = {**keeping(lm.model, past), **last_only}
-            _synchronise(lm)
+            _synchronize(lm)
             start = time.perf_counter()
             lm.model(tensor(one[shared:]), use_cache=True, **given)
-            _synchronise(lm)
+            _synchronize(lm)
             taken.append(time.perf_counter() - start)
     return median(taken[1:] or taken)
 
 
-def _synchronise(lm: LM) -> None:
+def _synchronize(lm: LM) -> None:
     if lm.device.type == "cuda":
         torch.cuda.synchronize(lm.device)
 

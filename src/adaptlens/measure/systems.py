@@ -111,7 +111,7 @@ class Systems:
         if not isinstance(adapted.write, Writer):
             raise UserError(
                 f"systems was asked to read '{adapted.adaptation}'; expected base, gold, "
-                "regular_tuned or samplegen_tuned; measure behaviour instead."
+                "regular_tuned or samplegen_tuned; measure behavior instead."
             )
         places = self._places(task)
         similarity = similarity_of(self.semantic) if self.semantic else None

@@ -1,4 +1,4 @@
-"""What stored behaviour says about a condition: pure functions over arrays, no model needed.
+"""What stored behavior says about a condition: pure functions over arrays, no model needed.
 
 Choice tasks hand in `loglik`, the summed log-likelihood of every choice, NaN where a query has
 fewer choices. Formulas and sources: docs/methods.md.
@@ -40,7 +40,7 @@ def choice_scores(arrays: Arrays, rule: Rule = "raw") -> ByChoice:
 
     Source: Gao et al. (lm-evaluation-harness) for raw and bytes (its `acc` and `acc_bytes`);
     Holtzman et al. 2021 (domain-conditional PMI) and Zhao et al. 2021 (content-free queries);
-    Zhou et al. 2024 (batch calibration, arXiv 2309.17249), with probabilities normalised over the
+    Zhou et al. 2024 (batch calibration, arXiv 2309.17249), with probabilities normalized over the
     choices and the queries of a split, of one repeat, as the batch.
 
     Raises:
@@ -111,7 +111,7 @@ def brier(loglik: ByChoice, gold: Gold) -> ByQuery:
 def answer_loglik(loglik: ByChoice, gold: Gold) -> ByQuery:
     """Return the log-likelihood of the gold answer, in nats, over all tokens.
 
-    Not normalised over the choices: it also says whether the model would give any of them.
+    Not normalized over the choices: it also says whether the model would give any of them.
     """
     return _gold(loglik, gold)
 

@@ -141,7 +141,7 @@ def answers_projected_out(
     x_readout: Float[np.ndarray, "#repeats answers width"],
     y_readout: Float[np.ndarray, "#repeats answers width"],
 ) -> Compared:
-    """Return the centred cosine of states without what the head reads the answers with.
+    """Return the centered cosine of states without what the head reads the answers with.
 
     NaN where the answers' directions span more than `MOST_DIRECTIONS` of the width.
 
@@ -155,7 +155,7 @@ def answers_projected_out(
     if rank > MOST_DIRECTIONS * x.shape[-1]:
         nothing = np.full((num_rows(x, y), x.shape[1]), np.nan)
         return Compared(nothing, nothing)
-    return MEASURES["centred"](project_out(x, x_readout), project_out(y, y_readout))
+    return MEASURES["centered"](project_out(x, x_readout), project_out(y, y_readout))
 
 
 def steered(

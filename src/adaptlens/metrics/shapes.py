@@ -51,7 +51,7 @@ class SetMeasure:
 
 
 def cka(x: States, y: States) -> Float[np.ndarray, " repeats"]:
-    """Return the debiased linear centred kernel alignment; it may be below 0.
+    """Return the debiased linear centered kernel alignment; it may be below 0.
 
     Both covariances are the unbiased ones, without the diagonal of the Gram matrices, which alone
     makes unrelated data look alike when there are more dimensions than queries. NaN where one
@@ -184,7 +184,7 @@ def kept_without(
 def grams(
     states: Float[np.ndarray, "repeats queries width"],
 ) -> Float[np.ndarray, "repeats queries queries"]:
-    """Return the U-centred Gram matrices of states.
+    """Return the U-centered Gram matrices of states.
 
     Their diagonal is 0 and every row sums to 0. Source: Székely and Rizzo 2014, definition 2.
 

@@ -89,7 +89,7 @@ def cosine(x: States, y: States) -> ByQuery:
     return MEASURES["cosine"](x, y).matched
 
 
-def centred(x: States, y: States) -> ByQuery:
+def centered(x: States, y: States) -> ByQuery:
     """Return the cosine after each side's mean over its queries is removed.
 
     It asks whether a query lies in the same direction from the other queries in both conditions.
@@ -98,20 +98,20 @@ def centred(x: States, y: States) -> ByQuery:
 
     Source: Mu and Viswanath 2018 (arXiv 1702.01417), their first step.
     """
-    return MEASURES["centred"](x, y).matched
+    return MEASURES["centered"](x, y).matched
 
 
-def standardised(x: States, y: States) -> ByQuery:
-    """Return the centred cosine with every dimension given the same weight.
+def standardized(x: States, y: States) -> ByQuery:
+    """Return the centered cosine with every dimension given the same weight.
 
     Dimensions are divided by their standard deviation over the queries, pooled over both sides.
     Unchanged when one dimension is scaled in both, or shifted in either. Dimensions that do not
     vary do not count.
 
-    Source: Timkey and van Schijndel 2021 (arXiv 2109.04404), section 5, who standardise by one
+    Source: Timkey and van Schijndel 2021 (arXiv 2109.04404), section 5, who standardize by one
     model's statistics; pooling over the pair is ours.
     """
-    return MEASURES["standardised"](x, y).matched
+    return MEASURES["standardized"](x, y).matched
 
 
 def relative_distance(x: States, y: States) -> ByQuery:
@@ -175,13 +175,13 @@ def lens_kl(
     vocabulary (some tokens, and all others together) it is at most that over the vocabulary.
 
     Args:
-        log_p: log-probabilities; normalised here once more, against rounding.
+        log_p: log-probabilities; normalized here once more, against rounding.
         log_q: likewise.
 
     Source: Kullback and Leibler 1951; read through the model's own unembedding: nostalgebraist
     2020, "interpreting GPT: the logit lens".
     """
-    p, q = _normalised(log_p), _normalised(log_q)
+    p, q = _normalized(log_p), _normalized(log_q)
     weights = np.exp(p)
     with np.errstate(invalid="ignore"):
         terms = np.where(weights > 0, weights * (p - q), 0.0)
@@ -229,11 +229,11 @@ def _as_they_are(x: Row, y: Row) -> Pair:
     return _wide(x), _wide(y)
 
 
-def _centre(x: Row, y: Row) -> Pair:
+def _center(x: Row, y: Row) -> Pair:
     return deviations(x), deviations(y)
 
 
-def _standardise(x: Row, y: Row) -> Pair:
+def _standardize(x: Row, y: Row) -> Pair:
     x, y = deviations(x), deviations(y)
     spread = np.sqrt((np.square(x).mean(axis=0) + np.square(y).mean(axis=0)) / 2)
     return _ratio(x, spread, 0.0), _ratio(y, spread, 0.0)
@@ -256,10 +256,10 @@ def paired_cosines(
 
 
 def _distances(x: Row, y: Row) -> Pair:
-    count, centre = len(x), y.mean(axis=0)
+    count, center = len(x), y.mean(axis=0)
     size = np.square(x).sum() + np.square(y).sum()
     matched = np.sqrt(np.square(x - y).sum(axis=-1))
-    x, y = x - centre, y - centre
+    x, y = x - center, y - center
     xx, yy = np.square(x).sum(axis=-1), np.square(y).sum(axis=-1)
     others = np.maximum(xx[:, None] + yy - 2 * x @ y.T, 0.0)
     np.fill_diagonal(others, 0.0)
@@ -302,7 +302,7 @@ def _ratio(above: np.ndarray, below: np.ndarray, undefined: float = np.nan) -> n
     return np.divide(above, below, out=out, where=below > 0)
 
 
-def _normalised(logs: np.ndarray) -> np.ndarray:
+def _normalized(logs: np.ndarray) -> np.ndarray:
     wide = _wide(logs)
     best = wide.max(axis=-1, keepdims=True)
     return wide - best - np.log(np.exp(wide - best).sum(axis=-1, keepdims=True))
@@ -310,8 +310,8 @@ def _normalised(logs: np.ndarray) -> np.ndarray:
 
 MEASURES: dict[str, Measure] = {
     "cosine": Measure(_as_they_are, paired_cosines),
-    "centred": Measure(_centre, paired_cosines),
-    "standardised": Measure(_standardise, paired_cosines),
+    "centered": Measure(_center, paired_cosines),
+    "standardized": Measure(_standardize, paired_cosines),
     "distance": Measure(_as_they_are, _distances, is_distance=True),
 }
 """The measures of states in a shared basis, by name; the first is the paper's."""

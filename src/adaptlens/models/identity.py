@@ -174,7 +174,7 @@ def absolute(name: str) -> str:
 
 
 def check_quantize(name: str, quantize: str | None) -> None:
-    """Refuse to quantize the weights of a GGUF file, which are dequantised as they are read.
+    """Refuse to quantize the weights of a GGUF file, which are dequantized as they are read.
 
     Raises:
         UserError: `quantize` is asked for of one.
@@ -182,7 +182,7 @@ def check_quantize(name: str, quantize: str | None) -> None:
     if quantize and _gguf(parse(name).source):
         raise UserError(
             f"model '{name}' was asked for in {quantize}, but it is a GGUF file, whose weights are "
-            "quantised as they are; leave out quantize, or give the original model's folder or "
+            "quantized as they are; leave out quantize, or give the original model's folder or "
             "hub id."
         )
 

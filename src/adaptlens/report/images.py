@@ -119,7 +119,7 @@ def picture(drawn: str, format: str) -> bytes:
 def inline(drawn: str, name: str, title: str) -> str:
     """Return an SVG ready to stand in a page beside others.
 
-    Its ids begin with `name`, every labelled mark has a tooltip, and to assistive technology it
+    Its ids begin with `name`, every labeled mark has a tooltip, and to assistive technology it
     is one picture called `title`.
     """
     namespace = "{http://www.w3.org/2000/svg}"

@@ -22,7 +22,7 @@ Cells = Mapping[tuple[str, str, str], tuple[str, ...]]
 """The cells of each (task, model, condition)."""
 
 SIGNS = {"supported": "✓", "refuted": "✗", "not decided": "?"}
-"""A sign for each verdict that does not depend on colour."""
+"""A sign for each verdict that does not depend on color."""
 
 NUMBERS: dict[str, tuple[str, float, str]] = {
     "brier": ("Brier", 1, ".3f"),
@@ -37,7 +37,7 @@ NUMBERS: dict[str, tuple[str, float, str]] = {
     "training_flops_computed": ("the same run here, GFLOP", 1e-9, ",.3g"),
     "training_tried_flops": ("all runs tried, plain PEFT, GFLOP", 1e-9, ",.3g"),
     "training_tried_flops_computed": ("all runs tried, here, GFLOP", 1e-9, ",.3g"),
-    "training_seconds_amortised": ("one run, its share of those run together, s", 1, ",.3g"),
+    "training_seconds_amortized": ("one run, its share of those run together, s", 1, ",.3g"),
     "training_search_flops": ("search for the prompt, GFLOP", 1e-9, ",.3g"),
     "query_flops": ("query, GFLOP", 1e-9, ",.3g"),
     "query_flops_cached": ("query, cached prompt, GFLOP", 1e-9, ",.3g"),

@@ -1,6 +1,6 @@
-"""How an adaptation, a pair and a metric appear everywhere: one name, colour and shape.
+"""How an adaptation, a pair and a metric appear everywhere: one name, color and shape.
 
-The colours keep 3:1 contrast on light and dark paper, stay apart under colour blindness, and
+The colors keep 3:1 contrast on light and dark paper, stay apart under color blindness, and
 every adaptation also has a shape of its own.
 """
 
@@ -18,7 +18,7 @@ POINTS = {"chrf": 1.0}
 METRICS = {
     "judged": "score, %",
     "accuracy": "accuracy, %",
-    "accuracy_normalised": "accuracy, length-normalised, %",
+    "accuracy_normalized": "accuracy, length-normalized, %",
     "accuracy_corrected": "accuracy, prior-corrected, %",
     "accuracy_calibrated": "accuracy, batch-calibrated, %",
     "chrf": "chrF, 0–100",
@@ -46,10 +46,10 @@ ORDERS = {
 
 SIMILARITIES = {
     "cosine": "raw cosine",
-    "centred": "centred cosine",
+    "centered": "centered cosine",
     "within": "within answers",
     "projected": "answers projected out",
-    "standardised": "standardised cosine",
+    "standardized": "standardized cosine",
     "distance": "relative distance",
     "cka": "CKA, debiased",
     "procrustes": "Procrustes, cross-validated",
@@ -74,7 +74,7 @@ SHAPES = {
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How one adaptation appears everywhere: its name, what it is, its colours and its shape."""
+    """How one adaptation appears everywhere: its name, what it is, its colors and its shape."""
 
     label: str
     meaning: str
@@ -128,7 +128,7 @@ CHOSEN = {
         ("full", "arrow"),
     )
 }
-"""Arms at a chosen template: the colour of what they are, a shape of their own."""
+"""Arms at a chosen template: the color of what they are, a shape of their own."""
 
 SPARE = (
     ("#9a7400", "#e0b84a", "triangle-down"),
@@ -230,7 +230,7 @@ def in_words(arms: Iterable[str]) -> str:
 def style_of(adaptation: str) -> Style:
     """Return the style of an adaptation; one the project does not know always gets the same spare.
 
-    Two unknown adaptations may share a spare colour; their names still tell them apart. A control
+    Two unknown adaptations may share a spare color; their names still tell them apart. A control
     looks like what it controls.
     """
     if adaptation in ADAPTATIONS:

@@ -63,7 +63,7 @@ class Crossed:
     have their own draws. Its variance is that of crossed random effects, from mean squares; the
     flips keep each draw's effect, each query's effect and what is left, and flip their signs
     (left over: the product of the two), which is a two-way wild bootstrap with the null imposed.
-    `centre` takes the mean out first. Without flips, Student's t stands in for them.
+    `center` takes the mean out first. Without flips, Student's t stands in for them.
 
     Where conditions were read under several templates, `blocks` are means over the templates and
     `templates` holds what each set of templates adds; its effects flip too.
@@ -79,7 +79,7 @@ class Crossed:
         *,
         seed: int,
         flips: int,
-        centre: bool = False,
+        center: bool = False,
         templates: Sequence[TemplateEffects] = (),
     ) -> None:
         self.cautious = drawn or bool(templates)
@@ -87,7 +87,7 @@ class Crossed:
         columns = np.sum([block.mean(0) for block in blocks], axis=0)
         self.mean = float(columns.mean())
         self.queries = columns.size
-        self._columns = columns - self.mean if centre else columns
+        self._columns = columns - self.mean if center else columns
         self._effects = [_split(block) for block in blocks if len(block) > 1]
         squares = [_mean_squares(rows, rest) for rows, rest in self._effects]
         shape = [rest.size for _, rest in self._effects]
@@ -110,7 +110,7 @@ class Crossed:
         self._flip(seed, flips)
 
     def _flip(self, seed: int, flips: int) -> None:
-        """Set the studentised mean under sign flips, as they come and by sorted absolute value.
+        """Set the studentized mean under sign flips, as they come and by sorted absolute value.
 
         Two of the same shape and seed flip by the same patterns in the same order.
         """
@@ -127,11 +127,11 @@ class Crossed:
                 ones: np.ndarray = np.arange(start, start + size)[:, None] >> np.arange(bits) & 1
             else:
                 ones = np.unpackbits(rng.integers(0, 256, (size, -(-bits // 8)), np.uint8), axis=1)
-            found.append(self._studentised(2.0 * ones[:, :bits] - 1.0))
+            found.append(self._studentized(2.0 * ones[:, :bits] - 1.0))
         self.signed = np.concatenate(found) if found else np.zeros(0)
         self.flipped = np.sort(np.abs(self.signed))
 
-    def _studentised(self, signs: np.ndarray) -> np.ndarray:
+    def _studentized(self, signs: np.ndarray) -> np.ndarray:
         by_query, rest_of_signs = signs[:, : self.queries], signs[:, self.queries :]
         columns = by_query * self._columns
         by_draw, by_rest = [], []
@@ -164,7 +164,7 @@ class Crossed:
         return np.where(constant, unbounded, mean / np.sqrt(np.where(constant, 1.0, variance)))
 
     def tail(self, x: float, *, cautious: bool = False) -> float:
-        """Return the chance, one-sided, of a studentised mean of at least x with no effect.
+        """Return the chance, one-sided, of a studentized mean of at least x with no effect.
 
         With draws or templates, or if `cautious`, never below Student's t: flips of few draws,
         and of few queries that differ, reach few values.
@@ -181,7 +181,7 @@ class Crossed:
         return max(share / 2, students) if self.cautious or cautious else share / 2
 
     def critical(self, alpha: float, *, cautious: bool = False) -> float:
-        """Return the studentised mean at or below which the two-sided p-value exceeds alpha."""
+        """Return the studentized mean at or below which the two-sided p-value exceeds alpha."""
         size = self.flipped.size
         students = -float(scipy.special.stdtrit(self.freedom, alpha / 2))
         if not size:

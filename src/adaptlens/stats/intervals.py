@@ -95,13 +95,13 @@ def estimate(scores: Scores, *, level: float = 0.95, seed: int = 0, flips: int =
     """Return the mean over queries, draws and templates with an interval within 0 to 1.
 
     Wilson's interval at the effective number of queries, value (1 - value) / variance, its
-    critical value from the same studentised sign flips as the tests. Where all scores are equal,
+    critical value from the same studentized sign flips as the tests. Where all scores are equal,
     the exact binomial bound on what unseen queries may do. The lower end also allows for draws
     that were not seen to fail (`unseen_draws`).
 
     Source: Wilson 1927; effective sample size as in Korn and Graubard 1998.
     """
-    found = tables_of(scores).crossed(seed=seed, flips=flips, centre=True)
+    found = tables_of(scores).crossed(seed=seed, flips=flips, center=True)
     unseen, mean = unseen_draws(scores), found.mean
     if found.error == 0:
         low, high = unseen_queries(mean, found.queries, 1 - level, 0.0)
@@ -142,7 +142,7 @@ def difference(
     Draws, and templates, are paired where both conditions have the same ones (in any order) and
     independent otherwise; a condition without is compared with every one of the other.
 
-    The p-value is the larger of a studentised sign-flip permutation test, in which the effects of
+    The p-value is the larger of a studentized sign-flip permutation test, in which the effects of
     draws, of templates, of queries and what is left flip together, and Student's t with
     Satterthwaite's degrees of freedom. Without draws and templates it is the classical paired
     permutation test alone (all sign patterns where there are at most 4,096).
@@ -193,7 +193,7 @@ def difference(
         queries=left.queries,
         draws=min((len(s.draws) for s in (left, right) if s.is_drawn), default=1),
         test=f"sign-flip permutation over {_listed(factors)}"
-        + (", studentised, with Satterthwaite's t" if len(factors) > 1 else ""),
+        + (", studentized, with Satterthwaite's t" if len(factors) > 1 else ""),
         supports_claims=not short,
         warnings=(*short, *reach),
         templates=min((len(s.templates) for s in (left, right) if s.templates), default=1),

@@ -85,7 +85,7 @@ def mean(
         values: finite numbers; with one column, what all queries share.
         drawn: whether the rows are draws; else there is one row.
         level: of the interval.
-        flips: studentised sign flips behind interval and p; 0 takes Student's t with
+        flips: studentized sign flips behind interval and p; 0 takes Student's t with
             Satterthwaite's degrees of freedom.
         seed: of the flips.
 
@@ -97,7 +97,7 @@ def mean(
     if queries == 1:
         return _of_one_query(values[:, 0], level)
     value = float(values.mean())
-    found = Crossed([values], drawn, centre=True, seed=seed, flips=flips)
+    found = Crossed([values], drawn, center=True, seed=seed, flips=flips)
     if found.error == 0:
         p = 0.5 ** (queries - 1) if value else 1.0
         return Mean(value, value, value, p, queries, repeats, 0.0, math.inf)
@@ -181,7 +181,7 @@ def _critical(freedom: float, level: float) -> float:
 
 @dataclass(frozen=True)
 class Cluster:
-    """Neighbouring layers first to last in which the mean is clearly on one side of 0.
+    """Neighboring layers first to last in which the mean is clearly on one side of 0.
 
     `mass` is the sum of the layers' p-values as normal deviates, `p` the chance of a cluster as
     heavy anywhere.
@@ -218,7 +218,7 @@ def clusters(
         flips: how many; all patterns where there are at most 4,096.
         seed: of the flips.
 
-    Source: Maris and Oostenveld 2007; the flips are those of `crossed`. Theirs adds up studentised
+    Source: Maris and Oostenveld 2007; the flips are those of `crossed`. Theirs adds up studentized
     means. With few draws these reach few values when flipped; normal deviates of p-values that
     are never below Student's (`Crossed.tail`) hold the level there.
     """

@@ -29,11 +29,11 @@ class Tables:
     templates: tuple[tuple[Float[np.ndarray, "_templates _repeats queries"], ...], ...]
     drawn: bool
 
-    def crossed(self, *, seed: int, flips: int, centre: bool = False) -> Crossed:
+    def crossed(self, *, seed: int, flips: int, center: bool = False) -> Crossed:
         """Return the error of the mean, and its sign flips."""
         effects = [template_effects(tables) for tables in self.templates]
         return Crossed(
-            self.blocks, self.drawn, seed=seed, flips=flips, centre=centre, templates=effects
+            self.blocks, self.drawn, seed=seed, flips=flips, center=center, templates=effects
         )
 
 

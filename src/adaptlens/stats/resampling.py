@@ -132,7 +132,7 @@ def interval(
         return Mean(value, nan, nan, nan, queries, draws, nan, nan)
     blocks[0] = blocks[0] + value
     drawn = any(len(block) > 1 for block in blocks)
-    found = Crossed(blocks, drawn, seed=seed, flips=flips, centre=True)
+    found = Crossed(blocks, drawn, seed=seed, flips=flips, center=True)
     error = math.hypot(found.error, math.sqrt(quantity.further_variance))
     again = np.zeros(0)
     if bootstraps:

@@ -29,8 +29,8 @@ def slope(
     Raises:
         ValueError: fewer than two levels differ.
     """
-    centred = _spread(x) - np.mean(x)
-    slopes = np.tensordot(centred, np.asarray(values, float), axes=1) / np.square(centred).sum()
+    centered = _spread(x) - np.mean(x)
+    slopes = np.tensordot(centered, np.asarray(values, float), axes=1) / np.square(centered).sum()
     return layered.mean(slopes, drawn=len(slopes) > 1, flips=flips, seed=seed)
 
 
@@ -158,7 +158,7 @@ def regression(
     *,
     within_queries: bool = False,
 ) -> list[Predictor]:
-    """Return how y follows each standardised predictor.
+    """Return how y follows each standardized predictor.
 
     Least squares with an intercept. Errors are clustered by draws and by queries (Cameron, Gelbach
     and Miller 2011), each from a jackknife that leaves one out at a time, which holds its level
@@ -174,7 +174,7 @@ def regression(
     """
     kept = {name: _standard(x, within_queries) for name, x in predictors.items()}
     varying = {name: x for name, x in kept.items() if np.isfinite(x).all()}
-    target = _centred(np.asarray(y, float), within_queries)
+    target = _centered(np.asarray(y, float), within_queries)
     fitted = _fit(y, list(varying.values()), within_queries)
     together = dict(zip(varying, fitted, strict=True))
     repeats, queries = y.shape
@@ -229,16 +229,16 @@ def agreement(
     }  # fmt: skip
 
 
-def _centred(x: np.ndarray, within_queries: bool) -> np.ndarray:
+def _centered(x: np.ndarray, within_queries: bool) -> np.ndarray:
     return x - (x.mean(0) if within_queries else x.mean())
 
 
 def _standard(x: np.ndarray, within_queries: bool) -> np.ndarray:
     """Return x with mean 0 and standard deviation 1; NaN where it does not vary."""
-    centred = _centred(np.asarray(x, float), within_queries)
-    spread = float(centred.std())
+    centered = _centered(np.asarray(x, float), within_queries)
+    spread = float(centered.std())
     scale = max(float(np.abs(x).max()), 1e-300)
-    return centred / spread if spread > 1e-7 * scale else np.full(centred.shape, math.nan)
+    return centered / spread if spread > 1e-7 * scale else np.full(centered.shape, math.nan)
 
 
 def _residual(y: np.ndarray, others: Sequence[np.ndarray]) -> np.ndarray:
@@ -261,13 +261,13 @@ def _fit(
         own = design[rows][:, columns]
         own = own - own.mean(0 if within_queries else (0, 1))
         cells = own.reshape(-1, own.shape[-1])
-        wanted = _centred(target[rows][:, columns], within_queries).ravel()
+        wanted = _centered(target[rows][:, columns], within_queries).ravel()
         return np.linalg.pinv(cells.T @ cells, rcond=1e-10, hermitian=True) @ (cells.T @ wanted)
 
     rows, columns = (np.arange(count) for count in y.shape)
     values = estimate(rows, columns)
     cells = design.reshape(-1, len(predictors))
-    rest = _centred(target, within_queries).ravel() - cells @ values
+    rest = _centered(target, within_queries).ravel() - cells @ values
     influence = (cells * rest[:, None]) @ np.linalg.pinv(
         cells.T @ cells, rcond=1e-10, hermitian=True
     )

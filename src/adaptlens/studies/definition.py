@@ -33,7 +33,7 @@ class Definition:
         question: what it asks; `adaptlens study NAME --help` begins with it.
         columns: its tables, each with its columns and what they say.
         plan: returns its cells, given its settings.
-        analyse: returns what is shown of a run, given that and "path=value" texts, which change
+        analyze: returns what is shown of a run, given that and "path=value" texts, which change
             those of its settings that `settings.analysis` names; it needs no model.
         models: returns the names that its models are found by.
         page: writes the report's page and figures to a path, and returns it.
@@ -42,7 +42,7 @@ class Definition:
     settings: Schema[Any]
     question: str
     plan: Callable[[Any], Study]
-    analyse: Callable[[Run, Sequence[str]], StudyReport]
+    analyze: Callable[[Run, Sequence[str]], StudyReport]
     columns: Mapping[str, Columns] = field(default_factory=dict)
     models: Callable[[Study], Iterable[str]] = models_named
     page: Callable[[StudyReport, Path], Path] = write_plain
@@ -59,7 +59,7 @@ class Definition:
         ]
 
     def run_study(self, config: Any, *, out: str | Path | None, reporter: Reporter) -> Studied:
-        """Plan, run, analyse and report the study."""
+        """Plan, run, analyze and report the study."""
         study = self.plan(config)
         report, page, outcome, run = carry_out(
             study, out, config, reporter, self.models(study), self.write_report
@@ -67,7 +67,7 @@ class Definition:
         return Studied(report, outcome, run.folder, page)
 
     def write_report(self, run: Run, overrides: Sequence[str] = ()) -> tuple[StudyReport, Path]:
-        """Analyse what is stored and write tables and page; needs no model."""
-        found = self.analyse(run, overrides)
+        """Analyze what is stored and write tables and page; needs no model."""
+        found = self.analyze(run, overrides)
         write_tables(run, found.tables)
         return found, self.page(found, run.folder / "report.html")

@@ -1,4 +1,4 @@
-"""The one way a study runs: plan, do the cells, analyse; what is damaged is made anew."""
+"""The one way a study runs: plan, do the cells, analyze; what is damaged is made anew."""
 
 import io
 import logging

@@ -1,6 +1,6 @@
-"""Tasks from a catalogue: hub datasets in clusters, with named fields and wordings.
+"""Tasks from a catalog: hub datasets in clusters, with named fields and wordings.
 
-The catalogue that ships (`flan.yaml`) holds FLAN's tasks; any file of its form can be read.
+The catalog that ships (`flan.yaml`) holds FLAN's tasks; any file of its form can be read.
 """
 
 import json
@@ -31,7 +31,7 @@ MOST_ROWS = 30_000
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A task of a catalogue; what its parts mean is said at the head of `flan.yaml`."""
+    """A task of a catalog; what its parts mean is said at the head of `flan.yaml`."""
 
     name: str
     cluster: str
@@ -46,7 +46,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Catalogue:
+class Catalog:
     """Tasks by name, and the tasks and clusters that a default mixture holds out."""
 
     name: str
@@ -102,8 +102,8 @@ class Catalogue:
         return [_task(self.tasks[name], settings, folder, most_rows) for name in wanted]
 
 
-def catalogue(path: Path = SHIPPED) -> Catalogue:
-    """Return the catalogue in a YAML file.
+def catalog(path: Path = SHIPPED) -> Catalog:
+    """Return the catalog in a YAML file.
 
     Raises:
         UserError: it is not YAML, or not of the form that the shipped one has.
@@ -126,7 +126,7 @@ def catalogue(path: Path = SHIPPED) -> Catalogue:
     for name in held_out:
         if name not in entries and name not in clusters:
             raise unknown(f"held-out task in {path.name}", name, (*clusters, *entries))
-    return Catalogue(path.name, entries, held_out)
+    return Catalog(path.name, entries, held_out)
 
 
 _KEYS = tuple(one.name for one in fields(Entry) if one.name != "name")
@@ -180,7 +180,7 @@ def _task(entry: Entry, settings: Settings, folder: Path | None, most_rows: int)
         if label not in dataset:
             raise UserError(
                 f"task '{entry.name}': {source} has no split '{label}'; it has "
-                f"{', '.join(dataset)}; correct splits in the catalogue."
+                f"{', '.join(dataset)}; correct splits in the catalog."
             )
         rows = dataset[label]
         if len(rows) > most_rows:
@@ -282,6 +282,6 @@ def _options(how: str, row: Mapping[str, Any], place: str) -> tuple[str, ...]:
     if not isinstance(options, list):
         raise UserError(
             f"{place}: options must write a JSON list, as '{{{{ column | tojson }}}}' does; "
-            "correct the catalogue."
+            "correct the catalog."
         )
     return tuple(str(option).strip() for option in options)

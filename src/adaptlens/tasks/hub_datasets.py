@@ -49,7 +49,7 @@ def hub_task(name: str, settings: Settings) -> Task:
         tables[known] = table
     if not tables:
         raise UserError(
-            f"hf:{name} has the splits {listed(dataset)}, none of them labelled train, "
+            f"hf:{name} has the splits {listed(dataset)}, none of them labeled train, "
             "validation or test; expected at least one; export the split you want as JSONL."
         )
     return tables_task(Path(path).name, tables, settings, notes)

@@ -60,12 +60,12 @@ class Roles:
 
 ROLES = {
     "flan": Roles(
-        nlg=("struct_to_text", "translation", "summarisation"),
+        nlg=("struct_to_text", "translation", "summarization"),
         nli=("nli",),
         coreference="coreference",
         tasks=("qnli", "mnli"),
         within=("winogrande", "dpr"),
-        left_out=("misc", "summarisation"),
+        left_out=("misc", "summarization"),
     ),
     "microworld": Roles(
         nlg=("language",),

@@ -1,6 +1,6 @@
 """From the rows of a table to items: which columns hold the text, the answer and the options.
 
-Recognised without being told: messages (role/content), Alpaca and Dolly (instruction, input or
+Recognized without being told: messages (role/content), Alpaca and Dolly (instruction, input or
 context, output or response), prompt/completion, columns with usual names, several columns that
 make one input (premise and hypothesis, context and question, title and text), and options in the
 layouts that `options` knows. What is not read is named.
@@ -31,7 +31,7 @@ class Layout:
     """How rows become items.
 
     Attributes:
-        note: what was recognised, in one sentence.
+        note: what was recognized, in one sentence.
         columns: all that are read.
         read: a row and its place to an item.
         headings: what the data call the input and the answer; "" where that is not one column.
@@ -64,7 +64,7 @@ def layout(
         group: column that says which rows belong together, likewise by name or number.
 
     Raises:
-        UserError: if a named column does not exist, or no column can be recognised.
+        UserError: if a named column does not exist, or no column can be recognized.
     """
     kept = {name: _named(table, name, "--template") for name in fields}
     found = _layout(table, input, target, list(kept.values()))
@@ -242,7 +242,7 @@ def columns(
     if not sources or answer is None or answer in sources:
         missing = "input" if not sources else "answer"
         raise UserError(
-            f"{table.name}: no column is recognisable as the {missing}; its columns are "
+            f"{table.name}: no column is recognizable as the {missing}; its columns are "
             f"{listed(table.columns)}; name them with --input and --target (--input A,B joins "
             "several)."
         )

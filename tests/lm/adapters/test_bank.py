@@ -90,12 +90,12 @@ def train_with_peft(
         ids[row, :stop], seen[row, :stop] = torch.tensor(lesson.ids), 1
         labels[row, lesson.prompt_tokens : stop] = ids[row, lesson.prompt_tokens : stop]
     weights = [weight for pair in sites.values() for weight in pair]
-    optimiser = torch.optim.AdamW(weights, lr=RATE, weight_decay=DECAY)
+    optimizer = torch.optim.AdamW(weights, lr=RATE, weight_decay=DECAY)
     for _ in range(STEPS):
         model(input_ids=ids, attention_mask=seen, labels=labels).loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
-        optimiser.step()
-        optimiser.zero_grad()
+        optimizer.step()
+        optimizer.zero_grad()
     return sites
 
 

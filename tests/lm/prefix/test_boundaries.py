@@ -1,4 +1,4 @@
-"""A request's ids are those of prompt and answer tokenised as one text."""
+"""A request's ids are those of prompt and answer tokenized as one text."""
 
 import dataclasses
 from types import SimpleNamespace
@@ -119,7 +119,7 @@ def counted_tokenizer(lm, monkeypatch):
     return sizes
 
 
-def test_a_shared_beginning_is_tokenised_about_once(monkeypatch):
+def test_a_shared_beginning_is_tokenized_about_once(monkeypatch):
     lm, prompts = tiny.tiny_lm("llama"), shared_prompts(queries=20)
     given_characters = sum(len(p.text) * 3 for p in prompts)
     sizes = counted_tokenizer(lm, monkeypatch)
@@ -154,7 +154,7 @@ class Lengths:
         )
 
 
-def test_where_pieces_disagree_with_the_whole_texts_are_tokenised_whole():
+def test_where_pieces_disagree_with_the_whole_texts_are_tokenized_whole():
     lm = dataclasses.replace(tiny.tiny_lm("llama"), tokenizer=Lengths(), prefix_ids=())
     texts = ["a" * 300 + end for end in ("b", "c", "dd", "eee")]
     assert boundaries.encode_texts(lm, texts) == [[*map(ord, t[:-1]), len(t)] for t in texts]

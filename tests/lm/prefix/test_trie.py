@@ -106,7 +106,7 @@ def test_common_counts_leading_items_in_common(one, other):
 
 
 @given(TREES)
-def test_sorted_neighbours_tell_what_any_two_share(sequences):
+def test_sorted_neighbors_tell_what_any_two_share(sequences):
     order = sort(sequences)
     for low in range(len(sequences)):
         for high in range(low + 1, len(sequences)):

@@ -19,7 +19,7 @@ from adaptlens.studies.stored import read
 from adaptlens.studies.wanted import Wanted, load_task, models_of, study_of
 from adaptlens.types import NO_DRAWS
 
-MEASURED = (("behaviour", {}), ("words", {}))
+MEASURED = (("behavior", {}), ("words", {}))
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def plan(config: RemindersConfig) -> Study:
     return study_of("reminders", config, ((model, wanted) for model in models.values()))
 
 
-def analyse(run: Run, overrides: Sequence[str] = ()) -> StudyReport:
+def analyze(run: Run, overrides: Sequence[str] = ()) -> StudyReport:
     """Return accuracy and words a prompt of every condition."""
     study = read(run, "reminders", overrides)
     rows = [
@@ -53,7 +53,7 @@ def analyse(run: Run, overrides: Sequence[str] = ()) -> StudyReport:
             "model": one.model,
             "task": one.task,
             "condition": one.label,
-            "accuracy": float(correct(one.behaviour).mean()),
+            "accuracy": float(correct(one.behavior).mean()),
             "words": one.numbers["words"],
         }
         for one in study.found
@@ -81,5 +81,5 @@ REMINDERS = Definition(
         }
     },
     plan=plan,
-    analyse=analyse,
+    analyze=analyze,
 )

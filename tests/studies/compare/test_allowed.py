@@ -31,12 +31,12 @@ def test_what_each_side_was_allowed_by_hand():
                   training={"candidates": tried}, chosen=(tried[1], tried[1])),
     ]  # fmt: skip
     assert allowed(members, TASK, compare_config()) == (
-        "Both sides: the same 2 draws of 4 labelled examples of 64; 21 validation items (the first "
+        "Both sides: the same 2 draws of 4 labeled examples of 64; 21 validation items (the first "
         "11 choose rates, prompts, templates and scoring rules, the others choose the arm); "
         "2 templates (plain, bare); for each arm the scoring rule that does best: raw, per byte, "
         "per token, prior-corrected or batch-calibrated. "
         "Prompting: 0 or 4 demonstrations; a search for the best template, label words, "
-        "demonstrations and order, which read at most 1,200 prompts on 11 labelled items for one "
+        "demonstrations and order, which read at most 1,200 prompts on 11 labeled items for one "
         "draw. "
         "Tuning: it, LoRA of rank 8, rates 0.001 (chosen 0×) or 0.004 (chosen 2×), 30 steps."
     )
@@ -50,7 +50,7 @@ def test_without_a_search_the_given_rate_and_steps_are_said():
         compare_config(scoring="raw"),
     )
     assert said == (
-        "Both sides: the same 2 draws of 4 labelled examples of 64; one scoring rule: raw. "
+        "Both sides: the same 2 draws of 4 labeled examples of 64; one scoring rule: raw. "
         "Tuning: full, all weights, rate 0.002, the usual steps."
     )
 

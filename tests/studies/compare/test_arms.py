@@ -36,11 +36,11 @@ def condition(
         loglik = logliks(given)
         # A prior that is the answer's own log-likelihood, doubled, turns every choice round.
         arrays |= {
-            f"behaviour.{split}loglik": loglik,
-            f"behaviour.{split}prior_loglik": np.asarray(before) * loglik,
-            f"behaviour.{split}answer_bytes": np.full(loglik.shape, 2),
-            f"behaviour.{split}answer_tokens": np.full(loglik.shape, 1),
-            f"behaviour.{split}gold": np.zeros(loglik.shape[-2], int),
+            f"behavior.{split}loglik": loglik,
+            f"behavior.{split}prior_loglik": np.asarray(before) * loglik,
+            f"behavior.{split}answer_bytes": np.full(loglik.shape, 2),
+            f"behavior.{split}answer_tokens": np.full(loglik.shape, 1),
+            f"behavior.{split}gold": np.zeros(loglik.shape[-2], int),
         }
     draws = tuple(range(len(np.asarray(right))))
     given = {
@@ -183,7 +183,7 @@ def test_prompts_choose_their_template_where_no_prompt_was_searched() -> None:
 def test_no_template_is_chosen_without_templates_or_validation(
     one: Condition, validation: int
 ) -> None:
-    num_test = one.arrays["behaviour.loglik"].shape[-2]
+    num_test = one.arrays["behavior.loglik"].shape[-2]
     assert len(arms([one], stored(validation, num_test), compare_config(), "chrf")) == 1
 
 
@@ -211,7 +211,7 @@ def test_what_is_retrieved_or_shows_nothing_draws_from_no_pool() -> None:
 @pytest.mark.parametrize(("metric", "scale"), [("chrf", 100.0), ("exact", 1.0)])
 def test_generated_text_is_scored_from_0_to_1(metric: str, scale: float) -> None:
     arrays = {
-        f"behaviour.{split}{metric}": np.array([[[50.0, 100.0], [0.0, 25.0]]]) * scale / 100
+        f"behavior.{split}{metric}": np.array([[[50.0, 100.0], [0.0, 25.0]]]) * scale / 100
         for split in ("", "validation_")
     }
     one = condition([[1]], [[1]], templates=("p", "q"))

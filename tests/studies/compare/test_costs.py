@@ -39,7 +39,7 @@ def tuned(**changes):
     numbers = {
         "training_tried_flops": 9000.0,
         "training_tried_flops_computed": 3000.0,
-        "training_seconds_amortised": 6.0,
+        "training_seconds_amortized": 6.0,
         "query_seconds": 1.0,
         **changes,
     }

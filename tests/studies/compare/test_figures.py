@@ -43,9 +43,9 @@ def titles(chart) -> list[str]:
     return [panel["title"] for panel in chart.to_dict()["concat"]]
 
 
-def luminance(colour: str) -> float:
+def luminance(color: str) -> float:
     """WCAG 2.2, relative luminance."""
-    return float(linear(colour) @ [0.2126, 0.7152, 0.0722])
+    return float(linear(color) @ [0.2126, 0.7152, 0.0722])
 
 
 def contrast(one: str, other: str) -> float:
@@ -54,8 +54,8 @@ def contrast(one: str, other: str) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
-def linear(colour: str) -> np.ndarray:
-    c = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+def linear(color: str) -> np.ndarray:
+    c = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
     return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
 
 
@@ -100,7 +100,7 @@ SIGHT = {
 
 @pytest.mark.parametrize("sight", SIGHT)
 @pytest.mark.parametrize("paper", ["light", "dark"])
-def test_adaptations_are_told_apart_by_colour(paper, sight):
+def test_adaptations_are_told_apart_by_color(paper, sight):
     seen = [
         lab(np.clip(SIGHT[sight] @ linear(getattr(entry, paper)), 0, 1))
         for entry in ADAPTATIONS.values()
@@ -108,7 +108,7 @@ def test_adaptations_are_told_apart_by_colour(paper, sight):
     assert min(math.dist(a, b) for a, b in itertools.combinations(seen, 2)) > 20
 
 
-def test_adaptations_are_told_apart_without_colour():
+def test_adaptations_are_told_apart_without_color():
     shapes = [entry.shape for entry in ADAPTATIONS.values()]
     assert len(set(shapes)) == len(shapes)
 
@@ -116,8 +116,8 @@ def test_adaptations_are_told_apart_without_colour():
 def test_marks_reach_three_to_one_on_light_and_dark_paper():
     light = [entry.light for entry in ADAPTATIONS.values()] + [spare[0] for spare in SPARE]
     dark = [entry.dark for entry in ADAPTATIONS.values()] + [spare[1] for spare in SPARE]
-    assert min(contrast(colour, "#fbfaf7") for colour in light) >= 3
-    assert min(contrast(colour, "#161513") for colour in dark) >= 3
+    assert min(contrast(color, "#fbfaf7") for color in light) >= 3
+    assert min(contrast(color, "#161513") for color in dark) >= 3
 
 
 def test_a_condition_names_its_adaptation_and_examples():
@@ -129,7 +129,7 @@ def test_a_condition_names_its_adaptation_and_examples():
     assert [examples_of(c) for c in ("zero-shot", "it-16", "icl-4-similar")] == [0, 16, 4]
 
 
-def test_a_tuned_model_at_a_chosen_template_has_the_tuning_s_colour_and_another_shape():
+def test_a_tuned_model_at_a_chosen_template_has_the_tuning_s_color_and_another_shape():
     assert adaptation_of("best-it-16") == "best_it"
     assert (style_of("best_it").light, style_of("best_it").dark) == (
         style_of("it").light,
@@ -278,7 +278,7 @@ def test_an_undefined_score_is_not_drawn():
     assert any(label.startswith("it-4 ") for label in labels)
 
 
-def test_only_clear_differences_have_the_colour_of_the_better_side():
+def test_only_clear_differences_have_the_color_of_the_better_side():
     table = pd.DataFrame(
         [
             ("it-4", "icl-4", 0.10, 0.04),  # tuning is better, and clear

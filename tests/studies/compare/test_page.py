@@ -128,7 +128,7 @@ def test_every_table_has_a_caption_and_every_control_a_name(page):
     assert all(a["aria-hidden"] == "true" for a in decorations)
 
 
-def colours(style: str) -> dict[str, dict[str, str]]:
+def colors(style: str) -> dict[str, dict[str, str]]:
     """The variables of the light page, of the dark page by system, and by choice."""
     blocks = re.findall(r":root(\S*?)\s*\{([^}]*)\}", style)
     found: dict[str, dict[str, str]] = {}
@@ -137,15 +137,15 @@ def colours(style: str) -> dict[str, dict[str, str]]:
     return found
 
 
-def test_the_dark_page_has_every_colour_of_the_light_one(page):
-    light, by_system, by_choice = colours(page.texts["style"][0]).values()
+def test_the_dark_page_has_every_color_of_the_light_one(page):
+    light, by_system, by_choice = colors(page.texts["style"][0]).values()
     assert by_system == by_choice
     assert set(light) == set(by_choice)
 
 
 @pytest.mark.parametrize("theme", ["", "[data-theme=dark]"])
 def test_text_reaches_four_and_a_half_to_one(page, theme):
-    found = colours(page.texts["style"][0])[theme]
+    found = colors(page.texts["style"][0])[theme]
     pairs = [(f"--{text}", f"--{ground}") for text in ("ink", "muted", "link")
              for ground in ("paper", "surface", "shade")]  # fmt: skip
     pairs += [
@@ -322,7 +322,7 @@ def test_the_prompt_found_stands_as_it_was_sent(page):
 
 def test_the_page_says_what_each_side_was_allowed(written):
     text = written.read_text("utf-8")
-    assert "Both sides: the same 10 draws of 1, 4 or 16 labelled examples of 512." in text
+    assert "Both sides: the same 10 draws of 1, 4 or 16 labeled examples of 512." in text
     assert "best-it-16 is it-16 read under its best template alone." in text
 
 

@@ -228,7 +228,7 @@ def test_light_and_dark_follow_the_system_until_chosen(visit):
     assert ground(dark) > 700
 
 
-def test_a_figure_has_the_theme_s_colours(visit):
+def test_a_figure_has_the_theme_s_colors(visit):
     marks = '#figure-accuracy .wide path[fill="#d9480f"]'
     assert inks(visit, marks) == ["rgb(217, 72, 15)", "rgb(238, 132, 64)"]
 

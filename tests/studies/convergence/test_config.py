@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from adaptlens.config.reading import load_config, reanalysed
+from adaptlens.config.reading import load_config, reanalyzed
 from adaptlens.errors import UserError
 from adaptlens.prompts import controls
 from adaptlens.studies.compare.config import compare_config
@@ -220,13 +220,13 @@ def test_a_python_file_may_make_either_kind_of_settings_but_for_its_own_study(tm
         load_config(CONVERGENCE, path)
 
 
-# Analysing a run again.
+# Analyzing a run again.
 
 STORED = dataclasses.asdict(convergence_config(draws=4, factors=["pairs", "layers", "dose"]))
 
 
 def test_the_analysis_of_a_run_can_be_changed():
-    config = reanalysed(
+    config = reanalyzed(
         CONVERGENCE, STORED, ["claim.measure=cosine", "measures=cosine,cka", "factors=layers"]
     )
     assert (config.claim, config.measures, config.factors, config.draws) == (
@@ -251,7 +251,7 @@ def test_the_analysis_of_a_run_can_be_changed():
 )
 def test_what_was_measured_cannot(override, words):
     with pytest.raises(UserError, match=re.escape(words)) as caught:
-        reanalysed(CONVERGENCE, STORED, [override])
+        reanalyzed(CONVERGENCE, STORED, [override])
     assert "\n" not in str(caught.value)
 
 

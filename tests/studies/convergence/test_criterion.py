@@ -14,7 +14,7 @@ from adaptlens.studies.convergence.thirds import thirds
 DRAWS, QUERIES, WIDTH, LAYERS = 6, 24, 32, 7
 AXIS = np.eye(WIDTH)[0]
 CLAIM = {"measure": "within", "control": "unrelated", "routes": ["sl", "steered"], "margin": 0.05}
-SETTINGS = {"shots": 4, "measures": ["within", "projected", "centred", "cosine"], "claim": CLAIM}
+SETTINGS = {"shots": 4, "measures": ["within", "projected", "centered", "cosine"], "claim": CLAIM}
 
 
 def condition(label: str, states: np.ndarray, answers: np.ndarray) -> Condition:
@@ -24,7 +24,7 @@ def condition(label: str, states: np.ndarray, answers: np.ndarray) -> Condition:
     readout = np.stack([np.stack([AXIS, -AXIS])] * len(answers))
     loglik = np.where(answers[..., None] == np.arange(2), 0.0, -5.0)
     arrays |= {"hidden.readout": readout, "hidden.readout_final": readout}
-    arrays |= {"behaviour.loglik": loglik, "behaviour.gold": answers[0]}
+    arrays |= {"behavior.loglik": loglik, "behavior.gold": answers[0]}
     draws = tuple(range(len(answers))) if len(answers) > 1 else (-1,)
     kind = "zero_shot" if label == "zero-shot" else label.partition("-")[0]
     return Condition("m", "t", "", label, kind, {}, draws, arrays, {}, ("cell",) * len(draws))
@@ -75,9 +75,9 @@ def test_conditions_that_answer_alike_and_share_nothing_else_do_not_support_the_
     )
     by = {(row["measure"], row["over"]): row for row in rows}
     # With the answer in, they look alike, and like nothing that answers otherwise.
-    assert by["centred", "anchor ~ ICL"]["icl_it"] > 0.7
-    assert by["centred", "anchor ~ ICL"]["low"] > 0.5
-    assert abs(by["centred", "ICL ~ SL"]["excess"]) < 0.05
+    assert by["centered", "anchor ~ ICL"]["icl_it"] > 0.7
+    assert by["centered", "anchor ~ ICL"]["low"] > 0.5
+    assert abs(by["centered", "ICL ~ SL"]["excess"]) < 0.05
     assert abs(by["within", "anchor ~ ICL"]["icl_it"]) < 0.1
     assert abs(by["projected", "anchor ~ ICL"]["icl_it"]) < 0.1
 
@@ -126,7 +126,7 @@ def test_a_u_is_judged_by_its_upper_side_against_controls(lower, upper, control,
 def test_queries_alone_with_their_answer_are_told():
     one = compared({})
     assert alone(one) == ""
-    loglik = one.inside.find("it-4").arrays["behaviour.loglik"]
+    loglik = one.inside.find("it-4").arrays["behavior.loglik"]
     loglik[:, :, :] = [0.0, -5.0]
     loglik[:3, 7] = [-5.0, 0.0]
     assert "(it-4 2.1%)" in alone(one)  # 3 of 6 x 24.

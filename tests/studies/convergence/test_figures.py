@@ -35,12 +35,12 @@ def panels(chart) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("sight", SIGHT)
 @pytest.mark.parametrize("paper", ["light", "dark"])
-def test_pairs_are_told_apart_by_colour(paper, sight):
+def test_pairs_are_told_apart_by_color(paper, sight):
     seen = [lab(np.clip(SIGHT[sight] @ linear(getattr(one, paper)), 0, 1)) for one in DRAWN]
     assert min(math.dist(a, b) for a, b in itertools.combinations(seen, 2)) > 20
 
 
-def test_pairs_are_told_apart_without_colour():
+def test_pairs_are_told_apart_without_color():
     assert len({one.shape for one in DRAWN}) == len(DRAWN) == 4
 
 
@@ -78,24 +78,24 @@ def test_bars_show_the_last_layer_before_the_final_norm(found):
     chart = bars(found["pairs"])
     assert panels(chart) == [
         (f"{TASK} · reference", "raw cosine"),
-        (f"{TASK} · reference", "centred cosine"),
+        (f"{TASK} · reference", "centered cosine"),
         (f"{TASK} · untrained:reference", "raw cosine"),
-        (f"{TASK} · untrained:reference", "centred cosine"),
+        (f"{TASK} · untrained:reference", "centered cosine"),
     ]
-    shown = {row["pair"]: row for row in drawn(chart) if "centred cosine" in row.get("label", "")}
+    shown = {row["pair"]: row for row in drawn(chart) if "centered cosine" in row.get("label", "")}
     assert set(shown) == {one.label for one in DRAWN}
-    own = [r for r in drawn(chart) if "icl-16 ~ it-16, layer 4, centred" in r.get("label", "")]
+    own = [r for r in drawn(chart) if "icl-16 ~ it-16, layer 4, centered" in r.get("label", "")]
     assert {round(row["value"], 6) for row in own} == {0.77, 0.154}
     assert {(row["baseline"], row["floor"]) for row in own} == {(0.0, 0.83)}
 
 
 def test_curves_have_every_layer_and_the_final_norm_apart(found):
     dots = [d for d in drawn(over_layers(found["pairs"])) if "is_final" in d]
-    own = [d for d in dots if d["label"].startswith("icl-16 ~ it-16") and "centred" in d["label"]]
+    own = [d for d in dots if d["label"].startswith("icl-16 ~ it-16") and "centered" in d["label"]]
     trained = {d["x"]: d["value"] for d in own if d["value"] >= 0.7 or d["x"] == 2}
     assert {d["x"] for d in own if d["is_final"]} == {DEPTH + 1}
     assert {d["x"] for d in own if not d["is_final"]} == set(range(DEPTH + 1))
-    assert trained[0] == value_of("reference", ("icl-16", "it-16"), "centred", 0) == 1.0
+    assert trained[0] == value_of("reference", ("icl-16", "it-16"), "centered", 0) == 1.0
 
 
 def test_a_noise_floor_far_above_every_curve_stays_in_its_panel(found):
@@ -129,14 +129,14 @@ def test_the_heat_map_has_a_tile_for_every_pair_and_layer(found):
     assert said == {"0.04", "0.01"}  # 0.04, and a fifth of it in the untrained copy
 
 
-def test_less_alike_than_mismatched_queries_has_the_other_colour(found):
+def test_less_alike_than_mismatched_queries_has_the_other_color(found):
     below = found["pairs"].assign(above=-0.25)
     tiles = [t for t in drawn(heat(below)) if "strength" in t]
     assert {(t["sign"], t["strength"], t["said"]) for t in tiles} == {("below", 0.25, "−0.25")}
 
 
 def test_similarity_rises_with_the_number_of_demonstrations(found):
-    chart = figures_levels.curve(found["factors"], "demonstrations", measures=["centred"])
+    chart = figures_levels.curve(found["factors"], "demonstrations", measures=["centered"])
     own = [d for d in drawn(chart) if d.get("name") == "icl ~ it"]
     assert {(d["x"], round(d["value"], 2)) for d in own} == {
         (1, 0.2), (2, 0.31), (4, 0.42), (8, 0.53), (16, 0.64), (32, 0.75),
@@ -144,16 +144,16 @@ def test_similarity_rises_with_the_number_of_demonstrations(found):
 
 
 def test_wrong_labels_are_drawn_in_percent(found):
-    chart = figures_levels.curve(found["factors"], "wrong labels", measures=["centred"])
+    chart = figures_levels.curve(found["factors"], "wrong labels", measures=["centered"])
     assert {d["x"] for d in drawn(chart) if "name" in d} == {0, 50, 100}
 
 
 def test_every_likeness_and_every_rate_has_its_own_panel(found):
-    likeness = figures_levels.curve(found["factors"], "resemblance", measures=["centred"])
+    likeness = figures_levels.curve(found["factors"], "resemblance", measures=["centered"])
     assert [under for _, under in panels(likeness)] == [
-        "sentence encoder · centred cosine", "BM25 · centred cosine", "chrF · centred cosine",
+        "sentence encoder · centered cosine", "BM25 · centered cosine", "chrF · centered cosine",
     ]  # fmt: skip
-    rates = figures_levels.curve(found["factors"], "dose", measures=["centred"])
+    rates = figures_levels.curve(found["factors"], "dose", measures=["centered"])
     assert [under.partition(" ·")[0] for _, under in panels(rates)] == [
         "default rate",
         "x0.5",
@@ -168,13 +168,13 @@ def test_a_factor_with_one_level_has_nothing_to_compare(found):
 
 
 def test_named_levels_keep_their_order(found):
-    chart = figures_levels.named(found["factors"], "prompt", measures=["centred"])
+    chart = figures_levels.named(found["factors"], "prompt", measures=["centered"])
     levels = [bar["level"] for bar in drawn(chart) if "level" in bar]
     assert list(dict.fromkeys(levels)) == ["plain", "options", "demonstrations"]
 
 
 def test_agreement_is_drawn_in_percent_against_similarity(found):
-    dots = [d for d in drawn(agreement(found["pair_behaviour"])) if "main" in d]
+    dots = [d for d in drawn(agreement(found["pair_behavior"])) if "main" in d]
     own = [d for d in dots if d["label"].startswith("icl-16 ~ it-16 (") and d["main"]]
     assert {(round(d["x"], 3), round(d["y"], 1)) for d in own} == {(0.77, 88.5), (0.385, 88.5)}
     assert {d["main"] for d in dots} == {True, False}
@@ -194,7 +194,7 @@ def charts(found) -> dict:
         "dose": partial(figures_levels.curve, found["factors"], "dose"),
         "named": partial(figures_levels.named, found["factors"], "generation"),
         "regression": partial(figures_levels.regression, found["regression"]),
-        "agreement": partial(agreement, found["pair_behaviour"]),
+        "agreement": partial(agreement, found["pair_behavior"]),
         "lens": partial(lens, found["lens"]),
     }
 

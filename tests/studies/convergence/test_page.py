@@ -81,7 +81,7 @@ def test_the_page_names_nothing_to_load(page):
 def test_claims_come_first_and_factors_in_the_order_of_the_study(page):
     assert page.sections() == [
         "verdict", "pairs", "layers", "map", "demonstrations", "resemblance", "labels", "task",
-        "generation", "models", "prompt", "position", "dose", "behaviour", "prompts", "answers",
+        "generation", "models", "prompt", "position", "dose", "behavior", "prompts", "answers",
         "about",
     ]  # fmt: skip
 
@@ -165,12 +165,12 @@ def test_a_pair_stands_beside_its_baseline_and_floor_and_links_to_its_cells():
     one = sample()
     rows = one.tables["pairs"].query(
         f"model == 'reference' and left == 'icl-16' and right == 'it-16' and layer == {DEPTH} "
-        "and measure == 'centred' and not is_final"
+        "and measure == 'centered' and not is_final"
     )
     cells = made.cells_by_condition(one.cells)
     row = tabled.pairs(rows, "pairs-main", "Pairs", cells).rows[0]
     assert texts(row)[1:9] == [
-        "icl-16", "it-16", "centred cosine", "0.770 [0.740, 0.800]", "0.000",
+        "icl-16", "it-16", "centered cosine", "0.770 [0.740, 0.800]", "0.000",
         "+0.770 [0.740, 0.800]", "0.830", "60",
     ]  # fmt: skip
     assert [link[1] for link in row[-1].links] == [
@@ -192,7 +192,7 @@ def test_levels_sort_by_their_number_and_not_by_their_name():
 def test_models_stand_side_by_side_with_their_verdicts():
     grid = tabled.models(sample().tables)
     assert [text for text, _ in grid.headings] == [
-        "task", "model", "ICL is implicit IT", "ICL ~ IT, raw cosine", "ICL ~ IT, centred cosine",
+        "task", "model", "ICL is implicit IT", "ICL ~ IT, raw cosine", "ICL ~ IT, centered cosine",
         "anchor ~ IT, raw cosine", "effect",
     ]  # fmt: skip
     assert texts(grid.rows[1]) == [TASK, MODELS[1], "–", "0.030", "0.150", "−0.090", "–"]

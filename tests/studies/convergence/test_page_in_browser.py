@@ -123,7 +123,7 @@ def test_every_number_can_be_found(visit):
     total = len(sample().tables["pairs"])
     assert page.inner_text("#found") == f"{total} numbers"
     page.locator('[data-column="right"]').select_option(label="it-16-restart")
-    page.locator('[data-column="measure"]').select_option(label="centred cosine")
+    page.locator('[data-column="measure"]').select_option(label="centered cosine")
     page.locator('[data-column="layer"]').fill("4")
     sync_api.expect(page.locator("#found")).to_have_text(f"4 of {total} numbers")
     assert set(column(page, "#grid-answers", 7)) == {"residual stream", "after the final norm"}

@@ -96,9 +96,9 @@ def test_samples_that_are_not_reached_lie_at_the_edge():
     assert all("not reached with 1,024 samples" in row["label"] for row in beyond)
 
 
-def test_transfer_outlines_what_was_learnt_from_the_family_itself(found):
+def test_transfer_outlines_what_was_learned_from_the_family_itself(found):
     rows = drawn(figures.transfers(found["transfer"]))
-    assert {(r["learnt"], r["family"]) for r in rows if r["own"]} == {(f, f) for f in FAMILIES}
+    assert {(r["learned"], r["family"]) for r in rows if r["own"]} == {(f, f) for f in FAMILIES}
     assert {r["said"] for r in rows if r["own"]} == {"+44.0", "−17.6", "+31.0", "−12.4"}
 
 
@@ -243,7 +243,7 @@ def test_what_a_head_is_known_by_is_written_on_it(found):
     assert {n["known"] for n in role(figures_graph.graph(rows), "head")} == {"ind lab"}
 
 
-def test_colours_are_those_of_the_adaptations(found):
+def test_colors_are_those_of_the_adaptations(found):
     drawn_as = svg(figures_units.gaps(of(found["gates"])))
     assert all(ADAPTATIONS[name].light in drawn_as for name in ("icl", "it", "sl", "full"))
 

@@ -89,7 +89,7 @@ def test_the_numbers_under_a_figure_are_folded_but_reachable(page):
 
 
 def test_the_page_says_whose_circuit_shift_it_is(page):
-    assert any("Circuit shift is our operationalisation" in text for text in page.texts["p"])
+    assert any("Circuit shift is our operationalization" in text for text in page.texts["p"])
 
 
 def test_verdicts_are_counted_and_families_that_differ_said_to(page):
@@ -140,7 +140,7 @@ def test_tables_without_rows_or_numbers_make_a_page():
     assert Page(html(none, {})).sections() == ["verdict", "about"]
 
 
-def test_a_family_without_circuits_keeps_its_behaviour():
+def test_a_family_without_circuits_keeps_its_behavior():
     full = tables(FAMILIES)
     of_one = ("profiles", "differences", "overlap", "annotations", "circuit", "edges")
     some = {n: t[t["family"] == "expression"] if n in of_one else t for n, t in full.items()}

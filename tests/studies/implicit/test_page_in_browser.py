@@ -101,5 +101,5 @@ def test_a_condition_leads_to_its_cell(visit):
 def test_without_javascript_all_but_the_browsable_table_is_there(without_script):
     text = without_script.inner_text("main")
     drawn = without_script.locator("#figure-curves .wide svg").is_visible()
-    assert drawn and "Circuit shift is our operationalisation" in text
+    assert drawn and "Circuit shift is our operationalization" in text
     assert "needs JavaScript" in text

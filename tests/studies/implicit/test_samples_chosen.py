@@ -71,12 +71,12 @@ def studied(seed: int) -> dict[tuple[str, str, int, str], Answered]:
     sizes = {ICL: (1, 2, 4), "it": (8, 32), "full": (8, 32)}
     found = {(PATTERN, ZERO, 0, kind): Answered((rng.random((1, 12)) < 0.2) * 1.0, (-1,))
              for kind in KINDS}  # fmt: skip
-    for learnt in KINDS:
+    for learned in KINDS:
         for method, counts in sizes.items():
             for size in counts:
                 for read in KINDS:
                     right = (rng.random((len(DRAWS), 12)) < 0.6).astype(float)
-                    found[learnt, method, size, read] = Answered(right, DRAWS)
+                    found[learned, method, size, read] = Answered(right, DRAWS)
     return found
 
 

@@ -193,7 +193,7 @@ def test_paired_differences_have_a_panel_for_each_pair_and_a_row_for_each_cluste
 
 @pytest.mark.parametrize(("state", "kind"), [("tuned", "tuned better"), ("", "not decided"),
                                              ("in context", "in context better")])  # fmt: skip
-def test_tuned_less_in_context_is_coloured_as_it_was_decided(found, state, kind):
+def test_tuned_less_in_context_is_colored_as_it_was_decided(found, state, kind):
     rows = dots(figures_systems.exceeding(found["exceeding"].assign(state=state)))
     assert {row["kind"] for row in rows} == {kind}
     first = [row["value"] for row in rows if row["panel"] == "All mixtures"]
@@ -233,10 +233,10 @@ def test_scorings_stand_beside_their_guess_floors(found):
     assert own["value"].item() == pytest.approx(scores["value"].mean())
 
 
-def test_colours_of_clusters_have_a_counterpart_on_dark_paper():
+def test_colors_of_clusters_have_a_counterpart_on_dark_paper():
     known = {one.light for one in (*ADAPTATIONS.values(), *PAIRS.values())}
     known |= {light for light, _, _ in SPARE}
-    assert {colour for colour, _ in PALETTE} <= known
+    assert {color for color, _ in PALETTE} <= known
     assert len({shape for _, shape in PALETTE}) == len(PALETTE) == 8
 
 

@@ -87,7 +87,7 @@ def test_light_and_dark_have_their_own_inks(visit):
     ]
 
 
-def test_every_colour_of_a_figure_has_one_for_dark_paper(visit):
+def test_every_color_of_a_figure_has_one_for_dark_paper(visit):
     page = visit(color_scheme="dark")
     for name in FIGURES:
         for part in ("fill", "stroke"):

@@ -299,7 +299,7 @@ def test_the_correlation_of_one_task_is_scipys():
         assert row["value"] == pytest.approx(known(x, y)[0])
 
 
-def test_an_unfinished_study_is_analysed_with_what_there_is():
+def test_an_unfinished_study_is_analyzed_with_what_there_is():
     rng = np.random.default_rng(12)
     table = scores(*abilities_of(rng, bases=7, tasks=6, related=1.0), rng, models=2)
     holes = table.sample(frac=0.9, random_state=0)

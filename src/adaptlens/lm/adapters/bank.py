@@ -48,7 +48,7 @@ class LoraBank:
     """R LoRA adapters over one base model, which is untouched outside `routed`.
 
     All numbers of the adapters lie in `masters`, float32 [variants, parameters], so that whatever
-    is elementwise (an optimiser, a norm per adapter) takes one operation for all of them. A starts
+    is elementwise (an optimizer, a norm per adapter) takes one operation for all of them. A starts
     as PEFT's does (Kaiming uniform with a = sqrt(5), from each variant's own generator) and B at
     zero, so that every variant starts out equal to the base.
 
@@ -152,7 +152,7 @@ class LoraBank:
     def routed(self, variants: Sequence[int]) -> Iterator[None]:
         """Run batch row b of the base model as adapter `variants[b]` inside this context.
 
-        Rows in even runs of neighbouring adapters (0 0 1 1 2 2) cost one batched product per
+        Rows in even runs of neighboring adapters (0 0 1 1 2 2) cost one batched product per
         module without copying; any other order copies the adapters row by row.
         """
         run = _even_run(variants)
@@ -393,7 +393,7 @@ def _widths(module: nn.Module) -> tuple[int, int] | None:
 
 
 def _even_run(variants: Sequence[int]) -> range | None:
-    """Return the neighbouring variants that take even turns in these rows, or None."""
+    """Return the neighboring variants that take even turns in these rows, or None."""
     first, last = variants[0], variants[-1]
     groups = last - first + 1
     if groups < 1 or len(variants) % groups:

@@ -16,7 +16,7 @@ class FullParameters:
     """The model's own parameters, ready to train; the model is as before when `opened` ends.
 
     They are trained in float32 whatever the model's format: `masters`, float32 [1, parameters],
-    are what the optimiser moves, and the model runs on them rounded to its format.
+    are what the optimizer moves, and the model runs on them rounded to its format.
 
     Raises:
         UserError: the weights are quantized, or float16 (whose gradients vanish).

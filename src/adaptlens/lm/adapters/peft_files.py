@@ -55,7 +55,7 @@ _MEANINGS = {
     "trainable_token_indices": "tuned tokens",
     "use_dora": "DoRA",
     "use_qalora": "QALoRA",
-    "use_rslora": "rank-stabilised scaling",
+    "use_rslora": "rank-stabilized scaling",
 }
 
 

@@ -299,6 +299,6 @@ def _inside(lm: LM) -> Anatomy:
     if lm.anatomy is None:
         raise UserError(
             f"the inside of '{lm.name}' is not known, so its heads cannot be read; use a model of "
-            "a supported architecture, or measure behaviour only."
+            "a supported architecture, or measure behavior only."
         )
     return lm.anatomy

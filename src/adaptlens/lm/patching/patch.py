@@ -199,7 +199,7 @@ def _parts(lm: LM) -> Anatomy:
     if lm.anatomy is None:
         raise UserError(
             f"the inside of '{lm.name}' is not known, so nothing in it can be patched; use a model "
-            "of a supported architecture, or measure behaviour only."
+            "of a supported architecture, or measure behavior only."
         )
     return lm.anatomy
 

@@ -29,7 +29,7 @@ _TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
 
 @dataclass(frozen=True, eq=False)
 class Stretch:
-    """Keys and values of neighbouring places, of each pair or the same for all.
+    """Keys and values of neighboring places, of each pair or the same for all.
 
     Attributes:
         keys: per layer.

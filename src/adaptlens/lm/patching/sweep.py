@@ -82,7 +82,7 @@ def run_sweep(numbers: Sequence[int], asked: Sequence[Answers]) -> None:
 def _grouped(questions: Sequence[Question], numbers: Sequence[int]) -> list[list[int]]:
     """Return the pairs in groups that are read together: alike from the start, within the budget.
 
-    A group ends where two neighbours share much less than either shares with its other neighbour.
+    A group ends where two neighbors share much less than either shares with its other neighbor.
     """
     question = questions[0]
     parts, pairs = question.parts, question.pairs

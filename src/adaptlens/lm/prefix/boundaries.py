@@ -14,7 +14,7 @@ from adaptlens.lm.prefix.trie import Order, common, sort
 from adaptlens.lm.prefix.walk import Work
 from adaptlens.types import Prompt
 
-# Texts that share fewer characters than this are tokenised whole.
+# Texts that share fewer characters than this are tokenized whole.
 _LEAST_SHARED = 256
 # A shared text is cut at least this far before the texts part, and what both pieces say about the
 # stretch in between must agree.
@@ -110,12 +110,12 @@ def _beginning(lm: LM) -> int:
 
 
 def encode_texts(lm: LM, texts: Sequence[str]) -> list[list[int]]:
-    """Return `lm.encode` of every text; a long beginning that many share is tokenised once.
+    """Return `lm.encode` of every text; a long beginning that many share is tokenized once.
 
     The beginning is cut at a token boundary well before the texts part. The cut is used only if
-    tokenising the rest alone gives the tokens of the whole: checked in full on the first and the
+    tokenizing the rest alone gives the tokens of the whole: checked in full on the first and the
     last text of a group, and on every other over the stretch between the cut and where the texts
-    part. Where it fails, texts are tokenised whole.
+    part. Where it fails, texts are tokenized whole.
     """
     if not getattr(lm.tokenizer, "is_fast", False):
         return lm.encode_all(list(texts))
@@ -135,7 +135,7 @@ def encode_texts(lm: LM, texts: Sequence[str]) -> list[list[int]]:
 
 
 def _groups(order: Order, low: int, high: int) -> tuple[int, list[tuple[int, int]]]:
-    """Return ranges of texts to tokenise together, and the characters that takes."""
+    """Return ranges of texts to tokenize together, and the characters that takes."""
     whole = int(order.lengths[low:high].sum())
     ranges = [(i, i + 1) for i in range(low, high)]
     if high - low < 2:

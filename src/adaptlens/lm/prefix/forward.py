@@ -109,7 +109,7 @@ def read(
     if (layers or units) and lm.anatomy is None:
         raise UserError(
             f"the inside of '{lm.name}' is not known, so its hidden states cannot be read; use a "
-            "model of a supported architecture, or measure behaviour only."
+            "model of a supported architecture, or measure behavior only."
         )
     owners = list(variants) if weights is not None and variants is not None else [0] * len(first)
     work.tokens_given += sum(map(len, sequences))

@@ -68,7 +68,7 @@ class Packed:
 class Order:
     """Sequences in dictionary order, with what each shares with the one before.
 
-    Sorted, the sequences below any node of the prefix tree are neighbours, and what two of them
+    Sorted, the sequences below any node of the prefix tree are neighbors, and what two of them
     share is the least of `shared` between them; so the tree itself is never built.
 
     Attributes:
@@ -192,7 +192,7 @@ def _fill(order: Order, row_tokens: int, prefix: int) -> list[list[int]]:
 
 
 def _items(order: Order, row_tokens: int, prefix: int) -> list[tuple[int, int]]:
-    """Return neighbouring ranges that each fit a row, the tree cut where little is shared."""
+    """Return neighboring ranges that each fit a row, the tree cut where little is shared."""
     items, uncut = [], [(0, len(order.numbers))]
     while uncut:
         low, high = uncut.pop()

@@ -36,7 +36,7 @@ def _shared(members: Sequence[Condition], task: Task, config: CompareConfig) -> 
     if sizes := sorted({one.examples for one in members} - {0}):
         draws = max(len(one.draws) for one in members)
         parts.append(
-            f"the same {counted(draws, 'draw')} of {listed(map(str, sizes), 'or')} labelled "
+            f"the same {counted(draws, 'draw')} of {listed(map(str, sizes), 'or')} labeled "
             f"examples of {len(task.train):,}"
         )
     reading = Reading(members[0], task)
@@ -68,7 +68,7 @@ def _prompting(members: Sequence[Condition]) -> str:
         most = max(searches, key=lambda found: found["reads"])
         parts.append(
             "a search for the best template, label words, demonstrations and order, which read "
-            f"at most {most['reads']:,} prompts on {counted(most['items'], 'labelled item')} for "
+            f"at most {most['reads']:,} prompts on {counted(most['items'], 'labeled item')} for "
             "one draw"
         )
         if too_long := max(found.get("too_long", 0) for found in searches):

@@ -68,7 +68,7 @@ class Reading:
         Templates lie in `repeats`, template by template.
         """
         one = self.condition
-        stored = one.behaviour.validation if validation else one.behaviour
+        stored = one.behavior.validation if validation else one.behavior
         found = {}
         for name, array in stored.items():
             if one.templates and axes.by_variant(stored.key(name)):

@@ -6,7 +6,7 @@ from adaptlens.columns.shared import CONDITION, DRAWS, MODEL, QUERIES, SIDES, TA
 
 _ABOUT: Columns = {**TASK, **MODEL, **CONDITION}
 _METRIC: Columns = {
-    "metric": "judged: accuracy by the rule that judges the arm; accuracy, accuracy_normalised, "
+    "metric": "judged: accuracy by the rule that judges the arm; accuracy, accuracy_normalized, "
     "accuracy_corrected, accuracy_calibrated: by one rule for all arms; chrf; exact",
 }
 _SCORE: Columns = {
@@ -50,8 +50,8 @@ TABLES: Mapping[str, Columns] = {
         "label_words": "its words for the answers; empty where items have options of their own",
         "order": "how its demonstrations are ordered",
         "rule": "the scoring rule found with it",
-        "validation_accuracy": "share of the labelled items that chose it which it gets right",
-        "items": "labelled items that chose it",
+        "validation_accuracy": "share of the labeled items that chose it which it gets right",
+        "items": "labeled items that chose it",
         "reads": "prompts that the search read",
         "tokens": "tokens that the search read",
         "options": "options of `adaptlens compare` that give the template back",
@@ -110,7 +110,7 @@ TABLES: Mapping[str, Columns] = {
         "training_flops_computed": "FLOPs of the same run as done here",
         "training_tried_flops": "FLOPs of all runs that choosing rate and steps takes, plain PEFT",
         "training_tried_flops_computed": "FLOPs of the same runs as done here",
-        "training_seconds_amortised": "seconds of one run: its share of those trained together",
+        "training_seconds_amortized": "seconds of one run: its share of those trained together",
         "training_search_flops": "FLOPs of the search for the prompt, per draw",
         "query_flops": "FLOPs of one query",
         "query_flops_cached": "FLOPs of one query where what all queries share is kept",

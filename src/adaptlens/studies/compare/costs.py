@@ -22,7 +22,7 @@ COSTS = (
     "training_flops_computed",
     "training_tried_flops",
     "training_tried_flops_computed",
-    "training_seconds_amortised",
+    "training_seconds_amortized",
     "training_search_flops",
     "query_flops",
     "query_flops_cached",
@@ -148,14 +148,14 @@ class BreakEven:
         if read[0] < TELLING * read[1]:
             return []
         prompt, tuned = self._prompt.condition.numbers, self._tuned.condition.numbers
-        training = tuned["training_seconds_amortised"]
+        training = tuned["training_seconds_amortized"]
         queries = accuracy.break_even(training, prompt["query_seconds"], tuned["query_seconds"])
         return [self._row("uncached", "seconds", HERE, ONE_RUN, queries)]
 
     def _in_money(self) -> list[Row]:
         if not self._prices:
             return []
-        seconds = self._tuned.condition.numbers["training_seconds_amortised"]
+        seconds = self._tuned.condition.numbers["training_seconds_amortized"]
         training = accuracy.training_price(self._prices, seconds)
         rows = []
         for serving in ("uncached", "cached"):

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 COSTS = {
     "FLOP": ("training_flops", {"uncached": "query_flops", "cached": "query_flops_cached"}),
-    "seconds": ("training_seconds_amortised", {"uncached": "query_seconds"}),
+    "seconds": ("training_seconds_amortized", {"uncached": "query_seconds"}),
 }
 """For each unit, the column of the training cost and those of a query's cost by serving."""
 
@@ -102,21 +102,21 @@ def accuracy_by_examples(
             .axis(values=sorted(set(rows["examples"].tolist())), grid=False, labelOverlap=True)
         )
         y = alt.Y("value:Q", title=None).scale(domain=[bottom, top], nice=False).axis(tickCount=6)
-        colour, base = _colour(present, width), chart_of(dots)
+        color, base = _color(present, width), chart_of(dots)
         line = chart_of(floors)
         layers: list[Any] = [
             line.mark_rule(strokeDash=[5, 4], color=MUTED).encode(y=y, description="label:N"),
             base.transform_filter(alt.datum.adaptation == ADAPTATIONS["zero_shot"].label)
             .mark_rule(strokeDash=[1, 3], aria=False)
-            .encode(y=y, color=colour),
+            .encode(y=y, color=color),
             base.mark_line(strokeWidth=1.75, aria=False).encode(
-                x=x, y=y, color=colour, strokeDash=_dashed(present), detail="series:N"
+                x=x, y=y, color=color, strokeDash=_dashed(present), detail="series:N"
             ),
             base.mark_rule(strokeWidth=1.5, aria=False).encode(
-                x=x, y=alt.Y("low:Q", title=None), y2="high:Q", color=colour
+                x=x, y=alt.Y("low:Q", title=None), y2="high:Q", color=color
             ),
             base.mark_point(filled=True, size=55, opacity=1).encode(
-                x=x, y=y, color=colour, shape=_shape(present), description="label:N"
+                x=x, y=y, color=color, shape=_shape(present), description="label:N"
             ),
         ]
         for floor in floors:
@@ -136,8 +136,8 @@ def paired_differences(differences: "pd.DataFrame", *, width: int = WIDE) -> "al
     """Return the paired difference of every two conditions, left minus right, as a forest plot.
 
     A difference that is clear after Holm's correction (p < 0.05, and enough draws where the table
-    says so in `supports_claims`) is filled and has the colour of the better side; the others are
-    hollow and grey. The pale band is the smallest difference this
+    says so in `supports_claims`) is filled and has the color of the better side; the others are
+    hollow and gray. The pale band is the smallest difference this
     many queries and draws could have detected.
     """
     import altair as alt
@@ -175,7 +175,7 @@ def paired_differences(differences: "pd.DataFrame", *, width: int = WIDE) -> "al
                 }
             )
         present = in_order(map(adaptation_of, [*rows["left"], *rows["right"]]))
-        colour = alt.Color("side:N", legend=None).scale(
+        color = alt.Color("side:N", legend=None).scale(
             domain=[*(style_of(name).label for name in present), "not clear"],
             range=[*(style_of(name).light for name in present), MUTED],
         )
@@ -200,14 +200,14 @@ def paired_differences(differences: "pd.DataFrame", *, width: int = WIDE) -> "al
             ),
             chart_of([{"zero": 0}]).mark_rule(color=MUTED, aria=False).encode(x="zero:Q"),
             base.mark_rule(strokeWidth=2, aria=False).encode(
-                x=alt.X("low:Q"), x2="high:Q", y=y, color=colour
+                x=alt.X("low:Q"), x2="high:Q", y=y, color=color
             ),
             base.transform_filter("!datum.clear")
             .mark_point(size=55, fill=PAPER, opacity=1)
-            .encode(x=x, y=y, color=colour, description="label:N"),
+            .encode(x=x, y=y, color=color, description="label:N"),
             base.transform_filter("datum.clear")
             .mark_point(size=60, filled=True, opacity=1)
-            .encode(x=x, y=y, color=colour, description="label:N"),
+            .encode(x=x, y=y, color=color, description="label:N"),
         ]
         if spoken:
             words = base.mark_text(align="left", color=INK, fontSize=11, aria=False)
@@ -248,7 +248,7 @@ def reliability(bins: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart"
             for row in rows.to_dict("records")
         ]
         diagonal = chart_of([{"at": 0}, {"at": 100}])
-        base, colour = chart_of(dots), _colour(present, width)
+        base, color = chart_of(dots), _color(present, width)
         scale = alt.Scale(domain=[0, 100], nice=False)
         x = alt.X("confidence:Q", title="confidence, %", scale=scale).axis(tickCount=5)
         y = alt.Y("accuracy:Q", title="right, %", scale=scale).axis(tickCount=5)
@@ -257,12 +257,12 @@ def reliability(bins: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart"
                 x=alt.X("at:Q", scale=scale), y=alt.Y("at:Q", scale=scale)
             ),
             base.mark_line(strokeWidth=1.5, aria=False).encode(
-                x=x, y=y, color=colour, order="confidence:Q"
+                x=x, y=y, color=color, order="confidence:Q"
             ),
             base.mark_point(filled=True, opacity=1).encode(
                 x=x,
                 y=y,
-                color=colour,
+                color=color,
                 shape=_shape(present),
                 size=alt.Size("count:Q", legend=None).scale(range=[15, 90]),
                 description="label:N",
@@ -323,7 +323,7 @@ def cost_by_queries(
             layers = [
                 chart_of(lines)
                 .mark_line(strokeWidth=2, aria=False)
-                .encode(x=x, y=y, color=_colour(present, width), strokeDash=dash),
+                .encode(x=x, y=y, color=_color(present, width), strokeDash=dash),
                 dots.mark_point(size=90, color=INK, fill=PAPER, opacity=1, strokeWidth=1.75).encode(
                     description="label:N"
                 ),
@@ -370,7 +370,7 @@ def _layout(table: "pd.DataFrame", width: int, times: int = 1) -> tuple[int, int
 
 
 def _floors(baselines: "pd.DataFrame | None", task: str, metric: str) -> list[dict[str, Any]]:
-    """Return the baselines of one task, lowest first, the highest labelled above its line."""
+    """Return the baselines of one task, lowest first, the highest labeled above its line."""
     if baselines is None:
         return []
     rows = baselines[(baselines["task"] == task) & (baselines["metric"] == metric)]
@@ -438,17 +438,17 @@ def _decades(exponents: range) -> list[float]:
     return [10.0**i for i in exponents[:: -max(1, math.ceil(len(exponents) / 7))]]
 
 
-def _colour(present: list[str], width: int) -> "alt.Color":
-    """Return the colours of adaptations, with a legend that fits the width."""
+def _color(present: list[str], width: int) -> "alt.Color":
+    """Return the colors of adaptations, with a legend that fits the width."""
     import altair as alt
 
-    names, colours = [style_of(n).label for n in present], [style_of(n).light for n in present]
+    names, colors = [style_of(n).label for n in present], [style_of(n).light for n in present]
     legend = alt.Legend(columns=3 if width <= NARROW else 0)
-    return alt.Color("adaptation:N", title=None, legend=legend).scale(domain=names, range=colours)
+    return alt.Color("adaptation:N", title=None, legend=legend).scale(domain=names, range=colors)
 
 
 def _dashed(present: list[str]) -> "alt.StrokeDash":
-    """Return the dashes of lines: tuned models at a chosen template, which share their colour."""
+    """Return the dashes of lines: tuned models at a chosen template, which share their color."""
     import altair as alt
 
     names = [style_of(n).label for n in present]

@@ -64,7 +64,7 @@ def scores_by_template(
             domain=False, ticks=False, grid=False, minExtent=named
         )
         names = in_order(one["adaptation"] for one in means)
-        colour = alt.Color("adaptation:N", legend=None).scale(
+        color = alt.Color("adaptation:N", legend=None).scale(
             domain=names, range=[style_of(name).light for name in names]
         )
         base, line = chart_of(means), chart_of(floors)
@@ -73,14 +73,14 @@ def scores_by_template(
                 x=alt.X("value:Q", scale=scale), description="label:N"
             ),
             base.mark_rule(strokeWidth=2, opacity=0.55, aria=False).encode(
-                x=alt.X("low:Q", title=unit, scale=scale), x2="high:Q", y=y, color=colour
+                x=alt.X("low:Q", title=unit, scale=scale), x2="high:Q", y=y, color=color
             ),
             base.mark_tick(thickness=3.5, size=18, opacity=1).encode(
-                x=x, y=y, color=colour, description="label:N"
+                x=x, y=y, color=color, description="label:N"
             ),
             chart_of(dots)
             .mark_point(size=42, filled=False, opacity=1, strokeWidth=1.5)
-            .encode(x=x, y=y, color=colour, shape=_shape(dots, width), description="label:N"),
+            .encode(x=x, y=y, color=color, shape=_shape(dots, width), description="label:N"),
         ]
         if spoken:
             words = base.mark_text(align="left", color=INK, fontSize=11, aria=False)

@@ -31,7 +31,7 @@ STATES = {
     "undecided": ("Undecided", "?"),
     "neither": ("Neither", "∅"),
 }
-"""What each verdict is called on the page, and a sign that does not depend on colour."""
+"""What each verdict is called on the page, and a sign that does not depend on color."""
 
 COLUMNS = {
     "accuracy": "task model condition adaptation examples metric value low high rule queries draws "
@@ -44,7 +44,7 @@ COLUMNS = {
     "detectable queries draws test correction",
     "calibration": "task model condition brier ece answer_loglik",
     "reliability": "task model condition bin_confidence bin_accuracy count",
-    "cost": "task model condition training_flops training_seconds_amortised query_flops "
+    "cost": "task model condition training_flops training_seconds_amortized query_flops "
     "query_flops_cached query_tokens query_seconds peak_bytes trainable",
     "break_even": "task model prompt_condition tuned_condition serving unit trainer counted "
     "queries low high",
@@ -172,7 +172,7 @@ def _searches(report: Report) -> dict[str, list[dict[Any, Any]]]:
             "label words": row["label_words"] or "the options of each item",
             "demonstrations": ORDERS.get(row["order"], row["order"]) or "none",
             "scoring rule": RULES.get(row["rule"], row["rule"]),
-            "right on labelled items": f"{percent(row['validation_accuracy'])} of {row['items']}",
+            "right on labeled items": f"{percent(row['validation_accuracy'])} of {row['items']}",
             "prompts read": f"{row['reads']:,}",
         }
         found.setdefault(task, []).append(
@@ -190,8 +190,8 @@ def wanted(tables: Mapping[str, "pd.DataFrame"]) -> Iterator[Wanted]:
             "accuracy",
             partial(accuracy_by_examples, baselines=tables.get("baselines")),
             "Score, by the rule that judges each arm, against number of examples, with 95% "
-            "intervals over queries, draws and templates. Dotted: zero-shot. Dashed, grey: "
-            "baselines that look at no query. Dashed, in colour: tuned models read under a chosen "
+            "intervals over queries, draws and templates. Dotted: zero-shot. Dashed, gray: "
+            "baselines that look at no query. Dashed, in color: tuned models read under a chosen "
             "template.",
         ),
         (
@@ -211,7 +211,7 @@ def wanted(tables: Mapping[str, "pd.DataFrame"]) -> Iterator[Wanted]:
             "differences",
             paired_differences,
             "Left minus right on the same queries and draws, with 95% intervals. Filled, in the "
-            "colour of the better side: clear after Holm's correction (p < 0.05, enough draws). "
+            "color of the better side: clear after Holm's correction (p < 0.05, enough draws). "
             "Hollow: not clear. Pale band: differences too small for this design to detect.",
         ),
         (

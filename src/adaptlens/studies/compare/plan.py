@@ -15,7 +15,7 @@ from adaptlens.errors import UserError, unknown
 from adaptlens.models.identity import has_chat_template
 from adaptlens.prompts import render, selection
 from adaptlens.store import Run
-from adaptlens.studies.compare.analyse import analyse
+from adaptlens.studies.compare.analyze import analyze
 from adaptlens.studies.compare.config import CompareConfig, compare_config
 from adaptlens.studies.driver import Silent, carry_out, write_tables
 from adaptlens.studies.least import check_items
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 TUNING = ("it", "sl", "full")
 
 BATCH = 8
-MEASURED: tuple[Measurement, ...] = (("behaviour", {}), ("cost", {}))
+MEASURED: tuple[Measurement, ...] = (("behavior", {}), ("cost", {}))
 UNTUNED = (
     "nothing is tuned: no number of shots is above 0, and tuning takes as many examples as there "
     "are shots unless --sizes says how many"
@@ -269,7 +269,7 @@ def prompt_or_tune(
 
 
 def compare(config: CompareConfig, *, out: str | Path | None, reporter: Reporter) -> Comparison:
-    """Plan, run, analyse and report one comparison."""
+    """Plan, run, analyze and report one comparison."""
     study = plan(config)
     report, page, outcome, run = carry_out(
         study, out, config, reporter, config.models, write_report
@@ -278,9 +278,9 @@ def compare(config: CompareConfig, *, out: str | Path | None, reporter: Reporter
 
 
 def write_report(run: Run) -> tuple["Report", Path]:
-    """Analyse what is stored and write tables, figures and page; needs no model and no torch."""
+    """Analyze what is stored and write tables, figures and page; needs no model and no torch."""
     from adaptlens.studies.compare.page import write
 
-    found, answers = analyse(run)
+    found, answers = analyze(run)
     write_tables(run, {**found.tables, "answers": answers})
     return found, write(found, run.folder / "report.html")

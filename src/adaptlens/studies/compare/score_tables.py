@@ -148,8 +148,8 @@ def searches(tables: Tables) -> Table | None:
     """Return what every search for a prompt found, and on how many prompts and items."""
     headings = (
         ("arm", False), ("draw", True), ("template", False), ("label words", False),
-        ("demonstrations", False), ("rule", False), ("right on labelled items, %", True),
-        ("labelled items", True), ("prompts read", True), ("tokens", True),
+        ("demonstrations", False), ("rule", False), ("right on labeled items, %", True),
+        ("labeled items", True), ("prompts read", True), ("tokens", True),
         ("options that give the template back", False),
     )  # fmt: skip
 

@@ -15,7 +15,7 @@ from adaptlens.types import NO_DRAWS, Task
 
 @dataclass(frozen=True)
 class Behaving:
-    """One model on one task: the behaviour of its conditions, alone and in pairs."""
+    """One model on one task: the behavior of its conditions, alone and in pairs."""
 
     compared: Compared
     is_choice: bool
@@ -27,7 +27,7 @@ class Behaving:
             if not self._behaves(one) or "doses" in one.arguments or one.label == STEERED:
                 continue
             values = self._values(one)
-            floor = accuracy.chance(one.behaviour.loglik).mean() if self.is_choice else 0.0
+            floor = accuracy.chance(one.behavior.loglik).mean() if self.is_choice else 0.0
             scores = Scores(values, one.draws, floor=float(floor))
             found = estimate(scores, seed=self.compared.config.seed)
             rows.append(
@@ -45,12 +45,12 @@ class Behaving:
         return rows
 
     def _behaves(self, one: Condition) -> bool:
-        return ("loglik" if self.is_choice else "chrf") in one.behaviour
+        return ("loglik" if self.is_choice else "chrf") in one.behavior
 
     def _values(self, one: Condition) -> np.ndarray:
         if self.is_choice:
-            return accuracy.correct(one.behaviour)
-        return one.behaviour.chrf / 100
+            return accuracy.correct(one.behavior)
+        return one.behavior.chrf / 100
 
     def pairs(self) -> Rows:
         """Return, of every pair, whether it answers alike beside how alike it is inside."""
@@ -79,7 +79,7 @@ class Behaving:
     def _agreement(self, left: Condition, right: Condition) -> dict[str, float]:
         """Return agreement and kappa of the answers given; of generated ones, the same text."""
         if self.is_choice:
-            x, y = (accuracy.predictions(one.behaviour) for one in (left, right))
+            x, y = (accuracy.predictions(one.behavior) for one in (left, right))
         else:
             number: dict[str, int] = {}
             x, y = (
@@ -93,7 +93,7 @@ class Behaving:
 
     def _inside(self, pair: Pair) -> dict[str, float]:
         found = {}
-        named = {"similarity": "cosine", "centred": "centred"} | {one: one for one in ANSWER_OUT}
+        named = {"similarity": "cosine", "centered": "centered"} | {one: one for one in ANSWER_OUT}
         for name, measure in named.items():
             likeness = self.compared.inside.likeness(pair.left, pair.right, measure)
             found[name] = float(np.mean(likeness.values[-2]))

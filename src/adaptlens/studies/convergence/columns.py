@@ -98,7 +98,7 @@ TABLES: Mapping[str, Columns] = {
         "vif": "variance inflation factor: how far the others predict this likeness",
         "carries": "whether the claim rests on this likeness",
     },
-    "behaviour": {
+    "behavior": {
         **_ABOUT,
         **CONDITION,
         "metric": "accuracy (of the most likely answer), or chrF",
@@ -107,7 +107,7 @@ TABLES: Mapping[str, Columns] = {
         **QUERIES,
         **DRAWS,
     },
-    "pair_behaviour": {
+    "pair_behavior": {
         **_ABOUT,
         **SIDES,
         "role": "main, control, or floor",
@@ -115,7 +115,7 @@ TABLES: Mapping[str, Columns] = {
         "kappa": "Cohen's kappa of their answers: agreement beyond what their rates alone give",
         "kl": "KL divergence of right from left of what the last layer's lens reads, in nats",
         "similarity": "raw cosine of the states in the last layer",
-        "centred": "cosine of the states in the last layer, each condition's mean taken out",
+        "centered": "cosine of the states in the last layer, each condition's mean taken out",
         "within": "cosine in the last layer, the mean of each answer given taken out",
         "projected": "cosine in the last layer, the directions of the answers projected out",
     },

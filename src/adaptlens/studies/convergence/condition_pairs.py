@@ -246,7 +246,7 @@ def finite_layers(*values: np.ndarray) -> list[int]:
     """Return the layers between embedding and final norm in which all of these are defined.
 
     What enters layer 0 is the embedding of a last token that all prompts share: raw cosine is 1
-    there (nearly, where the embedding was tuned, too), and centred measures are undefined.
+    there (nearly, where the embedding was tuned, too), and centered measures are undefined.
     """
     return [
         layer

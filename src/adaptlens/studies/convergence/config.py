@@ -41,8 +41,8 @@ Measure = Literal[
     "within",
     "projected",
     "cosine",
-    "centred",
-    "standardised",
+    "centered",
+    "standardized",
     "distance",
     "cka",
     "procrustes",
@@ -64,7 +64,7 @@ class Claim(TypedDict, total=False):
     __pydantic_config__ = STRICT  # type: ignore[misc]
 
     measure: Annotated[
-        Literal["within", "projected", "cosine", "centred", "standardised"],
+        Literal["within", "projected", "cosine", "centered", "standardized"],
         About("Measure of two states in one basis; within and projected take the answer out.",
               "within"),
     ]
@@ -138,7 +138,7 @@ class ConvergenceConfig(Shared):
         {"options": "{instruction} Answer {choices}."}, "names and texts of prompts",
     )] = field(default_factory=dict)
     measures: Annotated[tuple[Measure, ...], MinLen(1), About(
-        "Measures of the similarity of states.", ["cosine", "centred"],
+        "Measures of the similarity of states.", ["cosine", "centered"],
     )] = MEASURES
     encoder: Annotated[Text, About(
         "Sentence encoder, a sentence-transformers name or folder.", "all-MiniLM-L6-v2",

@@ -16,8 +16,8 @@ CLAIM = "in-context learning is implicit instruction tuning"
 LAST = -2
 """The last layer before the final norm."""
 
-BESIDE = (WITHIN, PROJECTED, "centred", "cosine")
-"""The measures the claim is shown by: two with the answer taken out, one centred, the paper's."""
+BESIDE = (WITHIN, PROJECTED, "centered", "cosine")
+"""The measures the claim is shown by: two with the answer taken out, one centered, the paper's."""
 
 WHERE = {WITHIN: "within an answer", PROJECTED: "with the answer projected out"}
 """What a headline is about, by the measure that judges; else it is states with the answer in."""

@@ -17,7 +17,7 @@ from adaptlens.report.charts import (
     figure,
     finite,
     groups,
-    pair_colour,
+    pair_color,
     pair_shape,
     panel,
     spread,
@@ -46,7 +46,7 @@ def last_layer(pairs: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def bars(
-    pairs: "pd.DataFrame", *, measures: Sequence[str] = ("cosine", "centred"), width: int = WIDE
+    pairs: "pd.DataFrame", *, measures: Sequence[str] = ("cosine", "centered"), width: int = WIDE
 ) -> "alt.ConcatChart":
     """Return the similarity of the main pairs in the last layer, one panel for each measure.
 
@@ -58,7 +58,7 @@ def bars(
     rows = last_layer(of_pairs(pairs[pairs["role"] == "main"]))
     columns, size = spread(len(measures), rows.groupby(["task", "model"]).ngroups, width)
     present = [pair for pair in DRAWN if pair in set(rows["pair"])]
-    colour = pair_colour(present, width, legend=False)
+    color = pair_color(present, width, legend=False)
     for _, title, group in groups(rows):
         for measure in measures:
             own = group[(group["measure"] == measure) & group["pair"].isin(present)]
@@ -81,7 +81,7 @@ def bars(
             halo = alt.value(PAPER)
             layers: list[Any] = [
                 base.mark_bar(opacity=0.3, width=step * 0.62, aria=False).encode(
-                    x=x, y=y, color=colour
+                    x=x, y=y, color=color
                 ),
                 base.mark_tick(
                     color=MUTED, opacity=0.55, size=step * 0.74, thickness=2.5, aria=False
@@ -90,10 +90,10 @@ def bars(
                     x=x, y=alt.Y("floor:Q")
                 ),
                 base.mark_rule(strokeWidth=2, aria=False).encode(
-                    x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour
+                    x=x, y=alt.Y("low:Q"), y2="high:Q", color=color
                 ),
                 base.mark_point(filled=True, size=55, opacity=1).encode(
-                    x=x, y=y, color=colour, description="label:N"
+                    x=x, y=y, color=color, description="label:N"
                 ),
                 words.encode(stroke=halo, color=halo, strokeWidth=alt.value(3)),
                 words.encode(color=alt.value(INK)),
@@ -105,7 +105,7 @@ def bars(
 def over_layers(
     pairs: "pd.DataFrame",
     *,
-    measures: Sequence[str] = ("cosine", "centred"),
+    measures: Sequence[str] = ("cosine", "centered"),
     only: Collection[str] = DRAWN,
     width: int = WIDE,
 ) -> "alt.ConcatChart":
@@ -120,7 +120,7 @@ def over_layers(
     rows = of_pairs(pairs[pairs["role"] == "main"])
     columns, size = spread(len(measures), rows.groupby(["task", "model"]).ngroups, width)
     present = [pair for pair in DRAWN if pair in set(rows["pair"]) and pair in only]
-    colour, shape = pair_colour(present, width), pair_shape(present)
+    color, shape = pair_color(present, width), pair_shape(present)
     for _, title, group in groups(rows):
         for measure in measures:
             own = group[(group["measure"] == measure) & group["pair"].isin(present)]
@@ -145,25 +145,25 @@ def over_layers(
                     x=x, y=alt.Y("floor:Q")
                 ),
                 base.mark_area(opacity=0.16, aria=False).encode(
-                    x=x, y=alt.Y("low:Q", title=None), y2="high:Q", color=colour
+                    x=x, y=alt.Y("low:Q", title=None), y2="high:Q", color=color
                 ),
-                base.mark_line(strokeWidth=1.75, aria=False).encode(x=x, y=y, color=colour),
+                base.mark_line(strokeWidth=1.75, aria=False).encode(x=x, y=y, color=color),
                 base.mark_point(filled=True, size=34, opacity=1).encode(
-                    x=x, y=y, color=colour, shape=shape, description="label:N"
+                    x=x, y=y, color=color, shape=shape, description="label:N"
                 ),
             ]
             if after := [dot for dot in dots if dot["is_final"]]:
                 layers.append(
                     _chart_with(after)
                     .mark_point(filled=False, fill=PAPER, size=38, strokeWidth=1.75, opacity=1)
-                    .encode(x=x, y=y, color=colour, shape=shape, description="label:N")
+                    .encode(x=x, y=y, color=color, shape=shape, description="label:N")
                 )
             panels.append(panel(layers, title, size, 220, SIMILARITIES.get(measure, measure)))
     return figure(panels, columns)
 
 
 def heat(
-    pairs: "pd.DataFrame", *, measure: str = "centred", width: int = WIDE
+    pairs: "pd.DataFrame", *, measure: str = "centered", width: int = WIDE
 ) -> "alt.ConcatChart":
     """Return how far every pair lies above its mismatched baseline in every layer."""
     import altair as alt
@@ -238,7 +238,7 @@ def lens(rows: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
     rows = of_pairs(rows).dropna(subset=["kl"])
     columns, size = spread(1, rows.groupby(["task", "model"]).ngroups, width)
     present = [pair for pair in DRAWN if pair in set(rows["pair"])]
-    colour, shape = pair_colour(present, width), pair_shape(present)
+    color, shape = pair_color(present, width), pair_shape(present)
     for _, title, group in groups(rows):
         own = group[group["pair"].isin(present)]
         if own.empty:
@@ -261,11 +261,11 @@ def lens(rows: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
         base = chart_of(dots)
         layers: list[Any] = [
             base.mark_area(opacity=0.16, aria=False).encode(
-                x=x, y=alt.Y("low:Q", title=None), y2="high:Q", color=colour
+                x=x, y=alt.Y("low:Q", title=None), y2="high:Q", color=color
             ),
-            base.mark_line(strokeWidth=1.75, aria=False).encode(x=x, y=y, color=colour),
+            base.mark_line(strokeWidth=1.75, aria=False).encode(x=x, y=y, color=color),
             base.mark_point(filled=True, size=34, opacity=1).encode(
-                x=x, y=y, color=colour, shape=shape, description="label:N"
+                x=x, y=y, color=color, shape=shape, description="label:N"
             ),
         ]
         panels.append(panel(layers, title, size, 200, "KL divergence, nats"))
@@ -275,17 +275,17 @@ def lens(rows: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
 def agreement(rows: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
     """Return how alike pairs are inside against how often they answer alike.
 
-    The main pairs have their colours; controls and noise floors are hollow.
+    The main pairs have their colors; controls and noise floors are hollow.
     """
     import altair as alt
 
     panels: list[Any] = []
     rows = of_pairs(rows).dropna(subset=["agreement"])
-    measures = [("centred", "centred cosine"), ("within", "within answers")]
+    measures = [("centered", "centered cosine"), ("within", "within answers")]
     measures = [(column, name) for column, name in measures if column in rows]
     columns, size = spread(len(measures), rows.groupby(["task", "model"]).ngroups, width)
     present = [p for p in PAIRS if p in set(rows.loc[rows["role"] == "main", "pair"])]
-    colour, shape = pair_colour(present, width), pair_shape(present)
+    color, shape = pair_color(present, width), pair_shape(present)
     for _, title, group in groups(rows):
         for column, name in measures:
             own = group.dropna(subset=[column])
@@ -316,7 +316,7 @@ def agreement(rows: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
                 .encode(x=x, y=y, description="label:N"),
                 base.transform_filter("datum.main")
                 .mark_point(filled=True, size=75, opacity=1)
-                .encode(x=x, y=y, color=colour, shape=shape, description="label:N"),
+                .encode(x=x, y=y, color=color, shape=shape, description="label:N"),
             ]
             panels.append(panel(layers, title, size, 220))
     return figure(panels, columns)

@@ -16,7 +16,7 @@ from adaptlens.report.charts import (
     figure,
     finite,
     groups,
-    pair_colour,
+    pair_color,
     pair_shape,
     panel,
     spread,
@@ -52,7 +52,7 @@ def curve(
     factors: "pd.DataFrame",
     factor: str,
     *,
-    measures: Sequence[str] = ("cosine", "centred"),
+    measures: Sequence[str] = ("cosine", "centered"),
     width: int = WIDE,
 ) -> "alt.ConcatChart":
     """Return similarity against the number behind a factor, a panel for each kind and measure.
@@ -71,7 +71,7 @@ def curve(
     )
     columns, size = spread(int(each.max()) if len(each) else 1, len(each), width)
     present = [pair for pair in PAIRS if pair in set(rows["pair"])]
-    colour, shape = pair_colour(present, width), pair_shape(present)
+    color, shape = pair_color(present, width), pair_shape(present)
     for _, title, group in groups(rows):
         for (kind, measure), own in group.groupby(["kind", "measure"], sort=False):
             dots = [
@@ -115,12 +115,12 @@ def curve(
                     ),
                 ]
             layers += [
-                base.mark_line(strokeWidth=1.75, aria=False).encode(x=x, y=y, color=colour),
+                base.mark_line(strokeWidth=1.75, aria=False).encode(x=x, y=y, color=color),
                 base.mark_rule(strokeWidth=1.5, aria=False).encode(
-                    x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour
+                    x=x, y=alt.Y("low:Q"), y2="high:Q", color=color
                 ),
                 base.mark_point(filled=True, size=50, opacity=1).encode(
-                    x=x, y=y, color=colour, shape=shape, description="label:N"
+                    x=x, y=y, color=color, shape=shape, description="label:N"
                 ),
             ]
             panels.append(panel(layers, title, size, 200, _subtitle(measure, kind)))
@@ -131,7 +131,7 @@ def named(
     factors: "pd.DataFrame",
     factor: str,
     *,
-    measures: Sequence[str] = ("cosine", "centred"),
+    measures: Sequence[str] = ("cosine", "centered"),
     width: int = WIDE,
 ) -> "alt.ConcatChart":
     """Return similarity by named level: a group of bars for each, a bar for each pair.
@@ -151,7 +151,7 @@ def named(
     longest = max([len(str(level)) for level in rows["level"]], default=0)
     room = min(150, 12 + 6 * longest)
     size = int((width - 8 - columns * room - (columns - 1) * 16) / columns)
-    colour = pair_colour(present, width)
+    color = pair_color(present, width)
     for _, title, group in groups(rows):
         for measure in (m for m in measures if m in set(group["measure"])):
             own = group[group["measure"] == measure]
@@ -180,7 +180,7 @@ def named(
             x = alt.X("value:Q", title=None).scale(domain=ends, nice=False).axis(tickCount=5)
             base = chart_of(bars).encode(y=y, yOffset=shift)
             layers: list[Any] = [
-                base.mark_bar(opacity=0.3, height=10, aria=False).encode(x=x, color=colour),
+                base.mark_bar(opacity=0.3, height=10, aria=False).encode(x=x, color=color),
                 base.mark_tick(
                     color=MUTED, opacity=0.55, size=13, thickness=2.5, aria=False,
                     orient="vertical",
@@ -189,10 +189,10 @@ def named(
                     color=INK, size=13, thickness=1.5, aria=False, orient="vertical"
                 ).encode(x=alt.X("floor:Q")),
                 base.mark_rule(strokeWidth=2, aria=False).encode(
-                    x=alt.X("low:Q"), x2="high:Q", color=colour
+                    x=alt.X("low:Q"), x2="high:Q", color=color
                 ),
                 base.mark_point(filled=True, size=40, opacity=1).encode(
-                    x=x, color=colour, description="label:N"
+                    x=x, color=color, description="label:N"
                 ),
             ]  # fmt: skip
             levels = len({bar["level"] for bar in bars})
@@ -236,18 +236,18 @@ def regression(rows: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
         shift = alt.YOffset("way:N", sort=["alone", "together"]).scale(paddingOuter=0.6)
         x = alt.X("value:Q", title="change of similarity per standard deviation")
         x = x.scale(domain=ends, nice=False).axis(tickCount=6 if width > NARROW else 4)
-        colour = style_of_pair("icl ~ it").light
+        color = style_of_pair("icl ~ it").light
         base = chart_of(dots).encode(y=y, yOffset=shift)
         layers: list[Any] = [
             chart_of([{"zero": 0}]).mark_rule(color=MUTED, aria=False).encode(x="zero:Q"),
-            base.mark_rule(strokeWidth=1.75, color=colour, aria=False).encode(
+            base.mark_rule(strokeWidth=1.75, color=color, aria=False).encode(
                 x=alt.X("low:Q"), x2="high:Q"
             ),
             base.transform_filter(alt.datum.way == "alone")
-            .mark_point(filled=True, size=50, color=colour, opacity=1)
+            .mark_point(filled=True, size=50, color=color, opacity=1)
             .encode(x=x, description="label:N"),
             base.transform_filter(alt.datum.way == "together")
-            .mark_point(size=50, color=colour, fill=PAPER, opacity=1, strokeWidth=1.75)
+            .mark_point(size=50, color=color, fill=PAPER, opacity=1, strokeWidth=1.75)
             .encode(x=x, description="label:N"),
         ]
         panels.append(panel(layers, title, size, alt.Step(15)))

@@ -61,7 +61,7 @@
         show();
       });
       const swatch = make("svg", { class: "swatch", viewBox: "-6 -6 12 12", "aria-hidden": "true" });
-      swatch.append(make("path", { d: condition.shape, fill: `var(${condition.colour})` }));
+      swatch.append(make("path", { d: condition.shape, fill: `var(${condition.color})` }));
       label.append(box, swatch, condition.label);
       return label;
     }));
@@ -76,7 +76,7 @@
     choice.replaceChildren(...options.map(([value, text]) => new Option(text, value)));
     marks = map.conditions.flatMap((condition, i) => map.queries.map(([, gold], query) => {
       const element = make("path", { d: condition.shape });
-      element.style.setProperty("--mark", `var(${condition.colour})`);
+      element.style.setProperty("--mark", `var(${condition.color})`);
       if (map.hollow && gold === map.hollow) element.classList.add("hollow");
       const title = make("title");
       title.textContent = `${condition.label}, ${map.queries[query][0]}, ${gold}`;

@@ -57,12 +57,12 @@ TITLES = {
 }
 """The headings of the factors' sections, in their order on the page."""
 
-SHOWN = ("cosine", "centred", "within", "projected")
+SHOWN = ("cosine", "centered", "within", "projected")
 """The measures of the figures of pairs: the paper's, and with the answer taken out."""
 
 KNOWN = {
-    "implicit", "claims", "pairs", "factors", "u_shape", "regression", "behaviour",
-    "pair_behaviour", "lens", "models",
+    "implicit", "claims", "pairs", "factors", "u_shape", "regression", "behavior",
+    "pair_behavior", "lens", "models",
 }  # fmt: skip
 """The tables that the page has sections for."""
 
@@ -83,11 +83,11 @@ class ConvergenceReport(StudyReport):
     map: "pd.DataFrame"
 
     def main_tables(self) -> list[Table | None]:
-        """Return the similarities of the main pairs out of the last layer, raw and centred."""
+        """Return the similarities of the main pairs out of the last layer, raw and centered."""
         if (pairs := self.table("pairs")) is None:
             return []
         last = last_layer(of_pairs(pairs))
-        rows = last[(last["role"] == "main") & last["measure"].isin(["cosine", "centred"])]
+        rows = last[(last["role"] == "main") & last["measure"].isin(["cosine", "centered"])]
         tasks = rows["task"].unique()
         caption = f"{MAIN}: {tasks[0]}" if len(tasks) == 1 else MAIN
         found = tabled.pairs(rows, "pairs-main", caption, {})
@@ -164,7 +164,7 @@ def wanted(report: ConvergenceReport) -> Iterator[Wanted]:
                 "The same over all layers; layer 0 is the embedding of the last token, which all "
                 "prompts share, so that the lower layers are alike in any pair; the hollow marks "
                 f"are after the final norm. Bands: 95% intervals. {LINES} Where all states are "
-                f"equal, a centred cosine is undefined and left out. {_n(main)}",
+                f"equal, a centered cosine is undefined and left out. {_n(main)}",
                 partial(over_layers, pairs, measures=shown),
             )
             tuned = ("icl ~ it", "icl ~ sl")
@@ -191,11 +191,11 @@ def wanted(report: ConvergenceReport) -> Iterator[Wanted]:
                 partial(figures_levels.named, drawn, "model", measures=measures),
             )
     yield from _of_factors(report, measures, judged)
-    if (both := report.table("pair_behaviour")) is not None:
+    if (both := report.table("pair_behavior")) is not None:
         yield Wanted(
             "agreement",
             "How alike a pair is inside, in the last layer, against how often it gives the same "
-            "answer. In colour: the main pairs. Hollow: controls and second seeds.",
+            "answer. In color: the main pairs. Hollow: controls and second seeds.",
             partial(agreement, both),
         )
     if (lens := report.table("lens")) is not None:
@@ -258,8 +258,8 @@ def _tables(report: ConvergenceReport) -> dict[str, Any]:
         "implicit": tabled.implicit(tables),
         "u_shape": tabled.u_shape(tables),
         "regression": tabled.regression(tables),
-        "behaviour": tabled.behaviour(tables, cells),
-        "pair_behaviour": tabled.pair_behaviour(tables, cells),
+        "behavior": tabled.behavior(tables, cells),
+        "pair_behavior": tabled.pair_behavior(tables, cells),
         "lens": tabled.lens(tables, cells),
         "models": tabled.models(tables),
         "pairs": [],

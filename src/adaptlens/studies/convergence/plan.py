@@ -1,7 +1,7 @@
 """The convergence study: does in-context learning do to hidden states what tuning does?
 
 Carries out Duan et al. (arXiv 2311.10367) on any model and task, with controls, a noise floor and
-tests. `plan` lays out the cells, `analyse` reads them.
+tests. `plan` lays out the cells, `analyze` reads them.
 """
 
 import importlib.util
@@ -18,7 +18,7 @@ from adaptlens.errors import UserError
 from adaptlens.models import identity, shape
 from adaptlens.prompts import controls, render, selection
 from adaptlens.store import Run
-from adaptlens.studies.convergence.analyse import analyse
+from adaptlens.studies.convergence.analyze import analyze
 from adaptlens.studies.convergence.config import ConvergenceConfig, convergence_config
 from adaptlens.studies.driver import Silent, Studied, carry_out, write_tables
 from adaptlens.studies.least import check_measures
@@ -47,7 +47,7 @@ MOST_FULLY_TUNED = 10**9
 UNRELATED = {"choice": "translation", "generation": "sentiment"}
 """The task whose examples are unrelated ones, unless another is asked for."""
 
-BEHAVIOUR: Measurement = ("behaviour", {})
+BEHAVIOR: Measurement = ("behavior", {})
 
 PATH_SETS = ("steps", "rate", "schedule")
 """Settings of tuning that a path of tuning sets by itself."""
@@ -213,7 +213,7 @@ class _Conditions:
         positions = ["last"]
         if self.task.kind == "generation":
             positions += ["answer_first", "answer_mean"]
-        measured = (BEHAVIOUR, self.hidden(positions))
+        measured = (BEHAVIOR, self.hidden(positions))
         conditions = {"icl": draws, "it": draws, "sl": draws, "full": full}
         shots = self.config.shots
         return [
@@ -232,7 +232,7 @@ class _Conditions:
     def controls(self) -> list[Wanted]:
         """Return what the main conditions are held against; the claim's control has all draws."""
         config, found = self.config, []
-        measured = (BEHAVIOUR, self.hidden(["last"]))
+        measured = (BEHAVIOR, self.hidden(["last"]))
         for change in (controls.SHUFFLED, controls.UNRELATED, controls.NEUTRAL):
             for name in ("icl", "it"):
                 whole = change == config.claim["control"] and name == "it"
@@ -245,7 +245,7 @@ class _Conditions:
         """Yield the conditions that vary one thing each."""
         config = self.config
         draws, shots = config.factor_draws, config.shots
-        both = (BEHAVIOUR, self.hidden(["last"]))
+        both = (BEHAVIOR, self.hidden(["last"]))
         for count in counts:
             for name in ("icl", "it"):
                 yield self.want(name, both, draws, examples=count)
@@ -340,7 +340,7 @@ def convergence(
 def run_study(
     config: ConvergenceConfig, *, out: str | Path | None, reporter: Reporter
 ) -> Convergence:
-    """Plan, run, analyse and report the study."""
+    """Plan, run, analyze and report the study."""
     study = plan(config)
     report, page, outcome, run = carry_out(
         study, out, config, reporter, sources(study), write_report
@@ -349,7 +349,7 @@ def run_study(
 
 
 def write_report(run: Run, overrides: Sequence[str] = ()) -> tuple["ConvergenceReport", Path]:
-    """Analyse what is stored and write tables, figures and page; needs no model and no torch.
+    """Analyze what is stored and write tables, figures and page; needs no model and no torch.
 
     Args:
         run: the run.
@@ -357,6 +357,6 @@ def write_report(run: Run, overrides: Sequence[str] = ()) -> tuple["ConvergenceR
     """
     from adaptlens.studies.convergence.page import write
 
-    found = analyse(run, overrides)
+    found = analyze(run, overrides)
     write_tables(run, found.tables)
     return found, write(found, run.folder / "report.html")

@@ -23,7 +23,7 @@ class StateMap:
     Attributes:
         name: the task, and the model where there are several.
         layers: what each layer is called, in order.
-        conditions: for each condition its label, what it is called, its colour's variable and the
+        conditions: for each condition its label, what it is called, its color's variable and the
             outline of its mark.
         queries: the id and the right answer of each query.
         hollow: the right answer whose marks are hollow, where there are two answers; else "".
@@ -91,7 +91,7 @@ def _shown(label: str) -> dict[str, str]:
     return {
         "label": label,
         "said": short(label),
-        "colour": f"--c{appearance.light[1:]}",
+        "color": f"--c{appearance.light[1:]}",
         "shape": SHAPES[appearance.shape],
     }
 

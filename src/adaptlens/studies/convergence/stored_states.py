@@ -51,8 +51,8 @@ class Inside:
         return next(members, None)
 
     def behaving(self, label: str) -> Condition | None:
-        """Return the condition whose behaviour was measured, or None."""
-        return next((c for c in self.members if c.label == label and c.behaviour), None)
+        """Return the condition whose behavior was measured, or None."""
+        return next((c for c in self.members if c.label == label and c.behavior), None)
 
     def add(self, conditions: Iterable[Condition]) -> None:
         """Make conditions known that are parts of stored ones."""
@@ -91,8 +91,8 @@ class Inside:
             draws: those wanted, in order; all of them unless given.
         """
         one = self.behaving(plain(label))
-        if one is not None and self.options and "loglik" in one.behaviour:
-            chosen = accuracy.predictions(one.behaviour)
+        if one is not None and self.options and "loglik" in one.behavior:
+            chosen = accuracy.predictions(one.behavior)
             number: dict[str, int] = {}
             texts = [[number.setdefault(t, len(number)) for t in own] for own in self.options]
             found = np.array(
@@ -261,9 +261,9 @@ class _Steered(Mapping[str, np.ndarray]):
         return self._tuned[name]
 
     def __iter__(self) -> Iterator[str]:
-        hidden, behaviour = States(self._tuned), Answers(self._tuned)
+        hidden, behavior = States(self._tuned), Answers(self._tuned)
         kept = [hidden.key(name) for name in hidden if name.startswith(("last.", "readout"))]
-        kept += [behaviour.key(name) for name in ("loglik", "gold") if name in behaviour]
+        kept += [behavior.key(name) for name in ("loglik", "gold") if name in behavior]
         return iter(kept)
 
     def __contains__(self, name: object) -> bool:

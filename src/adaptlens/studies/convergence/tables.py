@@ -190,7 +190,7 @@ def regression(tables: Tables) -> Table | None:
     return row_by_row(tables, "regression", caption, headings, entries, used)
 
 
-def behaviour(tables: Tables, cells: Cells) -> Table | None:
+def behavior(tables: Tables, cells: Cells) -> Table | None:
     """Return the score of every condition, in points."""
     headings = (("condition", False), ("metric", False), ("score, points", True), *_COUNTS)
 
@@ -204,18 +204,18 @@ def behaviour(tables: Tables, cells: Cells) -> Table | None:
         ]
 
     used = "condition metric value low high queries draws"
-    return row_by_row(tables, "behaviour", "Scores by condition", headings, entries, used)
+    return row_by_row(tables, "behavior", "Scores by condition", headings, entries, used)
 
 
-def pair_behaviour(tables: Tables, cells: Cells) -> Table | None:
+def pair_behavior(tables: Tables, cells: Cells) -> Table | None:
     """Return whether two conditions answer alike beside how alike they are inside."""
     headings = (
         ("left", False), ("right", False), ("same answer, %", True), ("kappa", True),
-        ("KL of answers, nats", True), ("raw cosine", True), ("centred cosine", True),
+        ("KL of answers, nats", True), ("raw cosine", True), ("centered cosine", True),
         ("within answers", True), ("answers projected out", True),
     )  # fmt: skip
 
-    inside = ("similarity", "centred", "within", "projected")
+    inside = ("similarity", "centered", "within", "projected")
 
     def entries(row: Mapping[Any, Any]) -> list[Entry]:
         return [
@@ -226,7 +226,7 @@ def pair_behaviour(tables: Tables, cells: Cells) -> Table | None:
 
     used = f"left right agreement kappa kl {' '.join(inside)}"
     caption = "Agreement of answers beside similarity of states in the last layer"
-    return row_by_row(tables, "pair_behaviour", caption, headings, entries, used)
+    return row_by_row(tables, "pair_behavior", caption, headings, entries, used)
 
 
 def lens(tables: Tables, cells: Cells) -> Table | None:

@@ -11,7 +11,7 @@ from adaptlens.circuits import profiles
 from adaptlens.circuits.profiles import Patched
 from adaptlens.conditions import Condition
 from adaptlens.studies.implicit.config import ImplicitConfig
-from adaptlens.studies.implicit.learnt import shown_as
+from adaptlens.studies.implicit.learned import shown_as
 from adaptlens.types import METRICS, Task
 
 

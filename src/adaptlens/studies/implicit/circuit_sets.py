@@ -12,7 +12,7 @@ from adaptlens.conditions import Condition, conditions
 from adaptlens.store import Run
 from adaptlens.studies.implicit.circuit_conditions import circuits_of
 from adaptlens.studies.implicit.config import ImplicitConfig
-from adaptlens.studies.implicit.learnt import shown_as
+from adaptlens.studies.implicit.learned import shown_as
 from adaptlens.types import METRICS, Task
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """Circuits and how far they shift, as tables and claims.
 
-Circuit shift is this project's own operationalisation: what Yin et al. (arXiv 2410.04691) computed
+Circuit shift is this project's own operationalization: what Yin et al. (arXiv 2410.04691) computed
 was not published in a form that can be recovered.
 """
 

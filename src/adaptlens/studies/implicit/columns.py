@@ -32,9 +32,9 @@ _STATE: Columns = {"state": "why there is no number; empty where there is one"}
 TABLES: Mapping[str, Columns] = {
     "curves": {
         **_ABOUT,
-        "learnt": "what was learnt from: pattern items, broken ones, or nothing",
+        "learned": "what was learned from: pattern items, broken ones, or nothing",
         "read": "items that are read: pattern, or broken",
-        "condition": "pattern, misleading or plain: what was learnt, and what is read",
+        "condition": "pattern, misleading or plain: what was learned, and what is read",
         **_METHOD,
         "tuned_on": "one family, or all together (mixed)",
         "value": "right answers in points, 0 to 100, mean over draws and items",
@@ -57,7 +57,7 @@ TABLES: Mapping[str, Columns] = {
     },
     "needed": {
         **_ABOUT,
-        "condition": "items that are learnt from and read: pattern, or plain",
+        "condition": "items that are learned from and read: pattern, or plain",
         "method": "the way of tuning",
         "target": "right answers in points that prompting reaches",
         "gain": "points that prompting gains over zero-shot",
@@ -74,7 +74,7 @@ TABLES: Mapping[str, Columns] = {
     },
     "transfer": {
         **_ABOUT,
-        "learnt_family": "family that was learnt from",
+        "learned_family": "family that was learned from",
         "read": "items of `family` that are read: pattern, or broken",
         **_METHOD,
         "value": "points over zero-shot on the same items",

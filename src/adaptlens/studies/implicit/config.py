@@ -30,7 +30,7 @@ from adaptlens.config.schema import Conflict, Schema
 from adaptlens.types import Metric
 
 Family = Literal["expression", "code", "relation", "boolean", "algebra"]
-Part = Literal["behaviour", "circuits"]
+Part = Literal["behavior", "circuits"]
 Corruption = Literal["other", "twin"]
 Patching = Literal["denoise", "noise", "noise-mean", "noise-zero"]
 
@@ -108,8 +108,8 @@ class ImplicitConfig(Shared):
         Literal["small", "paper"], About("How hard the families' items are.", "paper", option=True)
     ] = "small"
     parts: Annotated[tuple[Part, ...], MinLen(1), About(
-        "Parts of the study to carry out.", ["behaviour"], option=True,
-    )] = ("behaviour", "circuits")
+        "Parts of the study to carry out.", ["behavior"], option=True,
+    )] = ("behavior", "circuits")
     shots: Shots = (0, 1, 2, 4, 8, 16, 32)
     sizes: Sizes = (32, 128, 512, 1024)
     tuning: Tuning = ("it", "full")
@@ -117,7 +117,7 @@ class ImplicitConfig(Shared):
         "Also tune on all families together, at the largest size.", False,
     )] = True
     transfer: Annotated[bool, About(
-        "Also read what was learnt from one family on the others, in context and by the first way "
+        "Also read what was learned from one family on the others, in context and by the first way "
         "of tuning.", False,
     )] = True
     draws: Draws = 5

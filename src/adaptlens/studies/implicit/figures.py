@@ -1,4 +1,4 @@
-"""The figures of behaviour: accuracy, use of a hidden shortcut, samples needed, transfer."""
+"""The figures of behavior: accuracy, use of a hidden shortcut, samples needed, transfer."""
 
 import math
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ from adaptlens.report.charts import (
     finite,
     groups,
     panel,
-    sign_colour,
+    sign_color,
     tile,
 )
 from adaptlens.report.facets import facets, layer
@@ -35,7 +35,7 @@ METHODS = {"zero_shot": "zero-shot", "icl": "ICL", "it": "IT", "sl": "SL", "full
 """What a way of adapting is called in figures."""
 
 FILLS = {"pattern": 0.85, "misleading": 0.48, "plain": 0.11}
-"""How full a bar is, so that conditions are told apart without colour."""
+"""How full a bar is, so that conditions are told apart without color."""
 
 
 def learning(curves: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
@@ -52,7 +52,7 @@ def learning(curves: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
     if counted.empty:
         return figure([], 1)
     present = in_order(_adaptation(m) for m in counted["method"])
-    colour, shape = method_colour(present), method_shape(present)
+    color, shape = method_color(present), method_shape(present)
     samples = sorted({int(n) for n in counted["samples"]})
     zero = samples[0] / 4
     ends = _tens(curves)
@@ -84,25 +84,25 @@ def learning(curves: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
                 for row in rows.to_dict("records")
             ]
     start, single, mixed = (layer(role=role) for role in ("anchor", "single", "mixed"))
-    grey = ADAPTATIONS["zero_shot"]
+    gray = ADAPTATIONS["zero_shot"]
     low = alt.Y("low:Q")
     layers: list[Any] = [
-        start.mark_rule(strokeDash=[2, 3], color=grey.light, aria=False).encode(y=y),
-        start.mark_rule(strokeWidth=1.5, color=grey.light, aria=False).encode(
+        start.mark_rule(strokeDash=[2, 3], color=gray.light, aria=False).encode(y=y),
+        start.mark_rule(strokeWidth=1.5, color=gray.light, aria=False).encode(
             x=x, y=low, y2="high:Q"
         ),
-        start.mark_point(filled=True, size=60, shape=grey.shape, color=grey.light, opacity=1)
+        start.mark_point(filled=True, size=60, shape=gray.shape, color=gray.light, opacity=1)
         .encode(x=x, y=y, description="label:N"),
-        single.mark_area(opacity=0.14, aria=False).encode(x=x, y=low, y2="high:Q", color=colour),
-        single.mark_line(strokeWidth=1.75, aria=False).encode(x=x, y=y, color=colour),
+        single.mark_area(opacity=0.14, aria=False).encode(x=x, y=low, y2="high:Q", color=color),
+        single.mark_line(strokeWidth=1.75, aria=False).encode(x=x, y=y, color=color),
         layer(chosen=True)
         .mark_point(size=170, color=INK, strokeWidth=1.25, fill=None, aria=False)
         .encode(x=x, y=y),
         single.mark_point(filled=True, size=46, opacity=1).encode(
-            x=x, y=y, color=colour, shape=shape, description="label:N"
+            x=x, y=y, color=color, shape=shape, description="label:N"
         ),
         mixed.mark_point(size=46, fill=PAPER, strokeWidth=1.75, opacity=1).encode(
-            x=x, y=y, color=colour, shape=shape, description="label:N"
+            x=x, y=y, color=color, shape=shape, description="label:N"
         ),
     ]  # fmt: skip
     return facets(layers, dots, columns, (size, 150), (76, 46))
@@ -129,7 +129,7 @@ def chosen_bars(curves: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChar
     x = x.scale(paddingInner=0.3, paddingOuter=0.15)
     shift = alt.XOffset("condition:N", sort=names)
     y = alt.Y("value:Q", title=None).scale(domain=ends, nice=False).axis(tickCount=6)
-    colour = method_colour(present, legend=False)
+    color = method_color(present, legend=False)
     filled = alt.FillOpacity("condition:N", legend=None).scale(
         type="ordinal", domain=names, range=[FILLS[name] for name in names]
     )
@@ -149,11 +149,11 @@ def chosen_bars(curves: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChar
         step = size / max(1, len(order)) * 0.7 / max(1, len(names))
         layers: list[Any] = [
             base.mark_bar(size=max(3, step * 0.82), stroke=None).encode(
-                y=y, color=colour, fillOpacity=filled, description="label:N"
+                y=y, color=color, fillOpacity=filled, description="label:N"
             ),
             base.mark_bar(
                 size=max(3, step * 0.82), filled=False, strokeWidth=1.5, aria=False
-            ).encode(y=y, color=colour),
+            ).encode(y=y, color=color),
             base.mark_tick(color=INK, size=step * 1.05, thickness=2, aria=False).encode(
                 y=alt.Y("anchor:Q")
             ),
@@ -235,7 +235,7 @@ def needed(needed: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
 def transfers(transfer: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
     """Return what learning from one family does for another, a panel for each way and kind read.
 
-    Rows: the family learnt from; columns: the family read. In points over zero-shot.
+    Rows: the family learned from; columns: the family read. In points over zero-shot.
     """
     import altair as alt
 
@@ -247,17 +247,17 @@ def transfers(transfer: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChar
     size = int((width - columns * room - (columns - 1) * 16) / columns)
     most = max((abs(v) for v in rows["value"]), default=1.0) or 1.0
     for (model, method, read), own in rows.groupby(["model", "method", "read"], sort=False):
-        learnt = list(dict.fromkeys(own["learnt_family"]))
-        order = [*(f for f in learnt if f in set(own["family"])),
-                 *(f for f in dict.fromkeys(own["family"]) if f not in learnt)]  # fmt: skip
+        learned = list(dict.fromkeys(own["learned_family"]))
+        order = [*(f for f in learned if f in set(own["family"])),
+                 *(f for f in dict.fromkeys(own["family"]) if f not in learned)]  # fmt: skip
         tiles = [
             {
-                "learnt": row["learnt_family"],
+                "learned": row["learned_family"],
                 "family": row["family"],
                 **tile(row["value"], most),
                 "said": estimate(row["value"], math.nan, math.nan, sign=True, digits=1),
-                "own": row["learnt_family"] == row["family"],
-                "label": f"learnt from {row['learnt_family']}, read on {row['family']} "
+                "own": row["learned_family"] == row["family"],
+                "label": f"learned from {row['learned_family']}, read on {row['family']} "
                 f"({read} items), {METHODS.get(_adaptation(method), method)}: "
                 f"{estimate(row['value'], row['low'], row['high'], sign=True, digits=1)} points "
                 "over zero-shot",
@@ -268,13 +268,13 @@ def transfers(transfer: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChar
         x = alt.X("family:N", sort=order, title="read").axis(
             labelAngle=0 if fits else -40, ticks=False, domain=False, labelColor=INK, orient="top"
         )
-        y = alt.Y("learnt:N", sort=learnt, title="learnt").axis(
+        y = alt.Y("learned:N", sort=learned, title="learned").axis(
             ticks=False, domain=False, labelColor=INK, labelLimit=room
         )
         base = chart_of(tiles)
         layers: list[Any] = [
             base.mark_rect(stroke=PAPER, strokeWidth=1.5).encode(
-                x=x, y=y, color=sign_colour(), opacity=depth(), description="label:N"
+                x=x, y=y, color=sign_color(), opacity=depth(), description="label:N"
             ),
             base.transform_filter("datum.own")
             .mark_rect(fill=None, stroke=INK, strokeWidth=1.25, aria=False)
@@ -291,8 +291,8 @@ def transfers(transfer: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChar
     return drawn
 
 
-def method_colour(present: Iterable[str], *, legend: bool = True) -> "alt.Color":
-    """Return the colours of ways of adapting."""
+def method_color(present: Iterable[str], *, legend: bool = True) -> "alt.Color":
+    """Return the colors of ways of adapting."""
     import altair as alt
 
     names = [*present]
@@ -304,7 +304,7 @@ def method_colour(present: Iterable[str], *, legend: bool = True) -> "alt.Color"
 
 
 def method_shape(present: Iterable[str], *, legend: bool = True) -> "alt.Shape":
-    """Return the shapes of ways of adapting, so that they are told apart without colour."""
+    """Return the shapes of ways of adapting, so that they are told apart without color."""
     import altair as alt
 
     styles: list[tuple[str, Style]] = [
@@ -337,19 +337,19 @@ def _forest(
     import altair as alt
 
     y, shift = _rows(dots, present)
-    colour, shape = method_colour(present), method_shape(present)
+    color, shape = method_color(present), method_shape(present)
     base = chart_of(dots).encode(y=y, yOffset=shift)
     return [
         chart_of([{"zero": zero}]).mark_rule(color=MUTED, aria=False).encode(x="zero:Q"),
         base.mark_rule(strokeWidth=2, aria=False).encode(
-            x=alt.X("low:Q"), x2="high:Q", color=colour
+            x=alt.X("low:Q"), x2="high:Q", color=color
         ),
         base.transform_filter("datum.reached")
         .mark_point(filled=True, size=52, opacity=1)
-        .encode(x=x, color=colour, shape=shape, description="label:N"),
+        .encode(x=x, color=color, shape=shape, description="label:N"),
         base.transform_filter("!datum.reached")
         .mark_point(size=64, shape="triangle-right", fill=PAPER, strokeWidth=1.75, opacity=1)
-        .encode(x=x, color=colour, description="label:N"),
+        .encode(x=x, color=color, description="label:N"),
     ]
 
 

@@ -87,7 +87,7 @@ def graph(
         values=[*range(0, num_layers, max(1, math.ceil(12 / tall)))],
         format="d", grid=False, ticks=False, domain=False, labelPadding=3,
     )  # fmt: skip
-    colour = alt.Color("sign:N", title=None, legend=alt.Legend(symbolType="circle")).scale(
+    color = alt.Color("sign:N", title=None, legend=alt.Legend(symbolType="circle")).scale(
         domain=["for the answer", "against it (−)"], range=[SHADE, OPPOSITE]
     )
     largest = min(260.0, (0.95 * tall) ** 2, (0.95 * size / (column + 0.6)) ** 2)
@@ -101,7 +101,7 @@ def graph(
         layer(role="edge")
         .mark_rule(aria=False, opacity=0.7)
         .encode(
-            x=x, y=y, x2="x2:Q", y2="y2:Q", color=colour,
+            x=x, y=y, x2="x2:Q", y2="y2:Q", color=color,
             strokeWidth=alt.StrokeWidth("size:Q", legend=None).scale(range=[0.4, 3]),
         ),
     ]  # fmt: skip
@@ -109,7 +109,7 @@ def graph(
         layers.append(
             layer(role=kind)
             .mark_point(shape=shape, filled=True, opacity=1, stroke=PAPER, strokeWidth=0.75)
-            .encode(x=x, y=y, size=area, color=colour, description="label:N")
+            .encode(x=x, y=y, size=area, color=color, description="label:N")
         )
     reach = math.sqrt(largest) / 2
     small = max(7, min(9, tall * 0.5))

@@ -19,7 +19,7 @@ from adaptlens.report.charts import (
     groups,
     panel,
 )
-from adaptlens.studies.implicit.figures_units import condition_colour, condition_shape, named
+from adaptlens.studies.implicit.figures_units import condition_color, condition_shape, named
 
 if TYPE_CHECKING:
     import altair as alt
@@ -71,7 +71,7 @@ def alone(faithfulness: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChar
             labelColor=INK, ticks=False, domain=False, grid=False, labelLimit=room - 4,
             labelPadding=6,
         )  # fmt: skip
-        colour, shape = condition_colour(group["condition"]), condition_shape(group["condition"])
+        color, shape = condition_color(group["condition"]), condition_shape(group["condition"])
         base = chart_of(dots).encode(y=y)
         layers: list[Any] = [
             chart_of([{"zero": 0}]).mark_rule(color=MUTED, aria=False).encode(x="zero:Q"),
@@ -80,13 +80,13 @@ def alone(faithfulness: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChar
             .encode(x="one:Q"),
             base.mark_tick(color=INK, size=11, thickness=1.5, aria=False).encode(x="random:Q"),
             base.mark_rule(strokeWidth=2, aria=False).encode(
-                x=alt.X("low:Q"), x2="high:Q", color=colour
+                x=alt.X("low:Q"), x2="high:Q", color=color
             ),
             base.mark_point(size=42, fill=PAPER, strokeWidth=1.5, opacity=1, aria=False).encode(
-                x=alt.X("completeness:Q"), color=colour, shape=shape
+                x=alt.X("completeness:Q"), color=color, shape=shape
             ),
             base.mark_point(filled=True, size=52, opacity=1).encode(
-                x=x.axis(tickCount=5), color=colour, shape=shape, description="label:N"
+                x=x.axis(tickCount=5), color=color, shape=shape, description="label:N"
             ),
         ]
         panels.append(panel(layers, title, size, alt.Step(17)))
@@ -141,21 +141,21 @@ def specifications(specifications: "pd.DataFrame", *, width: int = WIDE) -> "alt
             labelPadding=6, labelFontSize=10, labelExpr=f"{[*said.values()]!r}[+datum.value]",
         )  # fmt: skip
         x = alt.X("value:Q", title=None).scale(domain=ends, nice=False).axis(tickCount=5)
-        colour = alt.Color("sign:N", legend=None).scale(
+        color = alt.Color("sign:N", legend=None).scale(
             domain=["above", "below"], range=[SHADE, OPPOSITE]
         )
         base = chart_of(dots).encode(y=y)
         layers: list[Any] = [
             chart_of([{"zero": 0}]).mark_rule(color=MUTED, aria=False).encode(x="zero:Q"),
             base.mark_rule(strokeWidth=1.5, aria=False).encode(
-                x=alt.X("low:Q"), x2="high:Q", color=colour
+                x=alt.X("low:Q"), x2="high:Q", color=color
             ),
             base.transform_filter("datum.off")
             .mark_point(filled=True, size=40, opacity=1)
-            .encode(x=x, color=colour, description="label:N"),
+            .encode(x=x, color=color, description="label:N"),
             base.transform_filter("!datum.off")
             .mark_point(size=36, fill=PAPER, strokeWidth=1.5, opacity=1)
-            .encode(x=x, color=colour, description="label:N"),
+            .encode(x=x, color=color, description="label:N"),
         ]
         panels.append(panel(layers, title, size, alt.Step(14), _short(name)))
     drawn = figure(panels, columns, room + 14)

@@ -18,7 +18,7 @@ from adaptlens.report.charts import (
     finite,
     groups,
     panel,
-    sign_colour,
+    sign_color,
     tile,
 )
 from adaptlens.report.facets import facets, layer
@@ -36,7 +36,7 @@ CONTROL = "control"
 def distances(shift: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
     """Return how far apart the circuits of each two conditions are, a panel for each family.
 
-    Filled: main conditions. Hollow: a condition and its control. The grey bar ends where 95% of
+    Filled: main conditions. Hollow: a condition and its control. The gray bar ends where 95% of
     the halves of one condition lie.
     """
     import altair as alt
@@ -54,7 +54,7 @@ def distances(shift: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
     main = rows[rows["role"] == "main"]
     pairs = dict.fromkeys(pair_of(a, b) for a, b in zip(main["left"], main["right"], strict=True))
     styles = [style_of_pair(pair) for pair in pairs]
-    colour = alt.Color("pair:N", legend=None).scale(
+    color = alt.Color("pair:N", legend=None).scale(
         domain=[*pairs, CONTROL], range=[*(one.light for one in styles), MUTED]
     )
     shape = alt.Shape("pair:N", legend=None).scale(
@@ -86,14 +86,14 @@ def distances(shift: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
             base.mark_tick(color=MUTED, size=13, thickness=1.5, aria=False).encode(x="floor:Q"),
             chart_of([{"zero": 0}]).mark_rule(color=MUTED, aria=False).encode(x="zero:Q"),
             base.mark_rule(strokeWidth=2, aria=False).encode(
-                x=alt.X("low:Q"), x2="high:Q", color=colour
+                x=alt.X("low:Q"), x2="high:Q", color=color
             ),
             base.transform_filter("datum.main")
             .mark_point(filled=True, size=52, opacity=1)
-            .encode(x=x, color=colour, shape=shape, description="label:N"),
+            .encode(x=x, color=color, shape=shape, description="label:N"),
             base.transform_filter("!datum.main")
             .mark_point(size=46, fill=PAPER, strokeWidth=1.75, opacity=1)
-            .encode(x=x, color=colour, shape=shape, description="label:N"),
+            .encode(x=x, color=color, shape=shape, description="label:N"),
         ]
         panels.append(panel(layers, title, size, alt.Step(18)))
     drawn = figure(panels, columns, room + 14)
@@ -140,7 +140,7 @@ def overlaps(overlap: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart"
     y = alt.Y("jaccard:Q", title=None).scale(domain=[0, 1], nice=False).axis(tickCount=5)
     pairs = dict.fromkeys(dot["pair"] for dot in dots)
     styles = [style_of_pair(pair) for pair in pairs]
-    colour = alt.Color("pair:N", legend=None).scale(
+    color = alt.Color("pair:N", legend=None).scale(
         domain=[*pairs], range=[one.light for one in styles]
     )
     shape = alt.Shape("pair:N", legend=None).scale(
@@ -149,10 +149,10 @@ def overlaps(overlap: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart"
     layers = [
         layer().mark_line(color=MUTED, strokeDash=[5, 4], aria=False).encode(x=x, y="ceiling:Q"),
         layer().mark_line(color=MUTED, strokeDash=[1, 3], aria=False).encode(x=x, y="chance:Q"),
-        layer().mark_line(strokeWidth=1.75, aria=False).encode(x=x, y=y, color=colour),
+        layer().mark_line(strokeWidth=1.75, aria=False).encode(x=x, y=y, color=color),
         layer()
         .mark_point(filled=True, size=46, opacity=1)
-        .encode(x=x, y=y, color=colour, shape=shape, description="label:N"),
+        .encode(x=x, y=y, color=color, shape=shape, description="label:N"),
     ]
     return facets(layers, dots, columns, (size, 110), (78, 40))
 
@@ -205,7 +205,7 @@ def functional(functional: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatC
         base = chart_of(tiles)
         layers: list[Any] = [
             base.mark_rect(stroke=PAPER, strokeWidth=1.5).encode(
-                x=x, y=y, color=sign_colour(), opacity=depth(), description="label:N"
+                x=x, y=y, color=sign_color(), opacity=depth(), description="label:N"
             ),
             base.mark_text(fontSize=10, color=INK, aria=False).encode(x=x, y=y, text="said:N"),
         ]

@@ -75,19 +75,19 @@ def gaps(gates: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
         y = alt.Y("row:N", sort=[*names.values()], title=None).axis(
             labelColor=INK, ticks=False, domain=False, grid=False, labelLimit=room, labelPadding=6
         )
-        colour, shape = condition_colour(group["condition"]), condition_shape(group["condition"])
+        color, shape = condition_color(group["condition"]), condition_shape(group["condition"])
         base = chart_of(dots).encode(y=y)
         layers: list[Any] = [
             chart_of([{"zero": 0}]).mark_rule(color=MUTED, aria=False).encode(x="zero:Q"),
             base.mark_rule(strokeWidth=2, aria=False).encode(
-                x=alt.X("low:Q"), x2="high:Q", color=colour
+                x=alt.X("low:Q"), x2="high:Q", color=color
             ),
             base.transform_filter("datum.defined")
             .mark_point(filled=True, size=52, opacity=1)
-            .encode(x=x, color=colour, shape=shape, description="label:N"),
+            .encode(x=x, color=color, shape=shape, description="label:N"),
             base.transform_filter("!datum.defined")
             .mark_point(size=52, fill=PAPER, strokeWidth=1.75, opacity=1)
-            .encode(x=x, color=colour, shape=shape, description="label:N"),
+            .encode(x=x, color=color, shape=shape, description="label:N"),
         ]
         panels.append(panel(layers, title, size, alt.Step(20)))
     drawn = figure(panels, columns, room + 12)
@@ -185,7 +185,7 @@ def _heat(rows: "pd.DataFrame", width: int, what: str) -> "alt.ConcatChart":
         .mark_rect(fill=None, stroke=INK, strokeWidth=line, aria=False)
         .encode(x=alt.X("left:Q"), x2="right:Q", y=alt.Y("bottom:Q"), y2="top:Q"),
     ]  # fmt: skip
-    middle = {"x": alt.X("middle:Q"), "y": alt.Y("centre:Q")}
+    middle = {"x": alt.X("middle:Q"), "y": alt.Y("center:Q")}
     below = units.transform_filter(f"datum.value < {-0.1 * most}")
     layers.append(
         units.mark_text(fontSize=9, color=INK, aria=False).encode(text="said:N", **middle)
@@ -204,7 +204,7 @@ def _tile(row: dict[Any, Any], heads: int, across: float, what: str) -> dict[str
     return {
         "role": "unit",
         "x": left, "x2": left + 1, "y": row["layer"], "y2": row["layer"] + 1,
-        "middle": left + 0.5, "centre": row["layer"] + 0.5,
+        "middle": left + 0.5, "center": row["layer"] + 0.5,
         "left": left + 0.04, "right": left + 0.96,
         "bottom": row["layer"] + 0.05, "top": row["layer"] + 0.95,
         "value": row["value"],
@@ -246,8 +246,8 @@ def _strengths(most: float, top: float, what: str) -> "alt.Opacity":
     ).scale(domain=[0, most], range=[0.03, top])  # fmt: skip
 
 
-def condition_colour(conditions: Iterable[str], key: str = "look") -> "alt.Color":
-    """Return the colours of conditions by the adaptation each is of; a control has its own's."""
+def condition_color(conditions: Iterable[str], key: str = "look") -> "alt.Color":
+    """Return the colors of conditions by the adaptation each is of; a control has its own's."""
     import altair as alt
 
     names = list(dict.fromkeys(conditions))
@@ -257,7 +257,7 @@ def condition_colour(conditions: Iterable[str], key: str = "look") -> "alt.Color
 
 
 def condition_shape(conditions: Iterable[str], key: str = "look") -> "alt.Shape":
-    """Return the shapes of conditions, so that they are told apart without colour."""
+    """Return the shapes of conditions, so that they are told apart without color."""
     import altair as alt
 
     names = list(dict.fromkeys(conditions))

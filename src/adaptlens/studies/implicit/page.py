@@ -46,8 +46,8 @@ OF_ALL: Mapping[str, tuple[str, Any, str]] = {
     "chosen": (
         "curves", chosen_bars,
         "Right answers, %, at the number of samples that all draws chose on validation items, "
-        "which flatters it a little; claims judge the choice on other draws. Full: pattern (learnt "
-        "and read with the shortcut); half: misleading (learnt with, read without); "
+        "which flatters it a little; claims judge the choice on other draws. Full: pattern "
+        "(learned and read with the shortcut); half: misleading (learned with, read without); "
         f"hollow: plain (neither). Dark tick: zero-shot on the same items. {BARS}",
     ),
     "shortcut": (
@@ -65,7 +65,7 @@ OF_ALL: Mapping[str, tuple[str, Any, str]] = {
     "transfer": (
         "transfer", transfers,
         "Points over zero-shot on the items of one family after learning from another. Blue: "
-        "better; orange: worse. Outlined: learnt from the family itself.",
+        "better; orange: worse. Outlined: learned from the family itself.",
     ),
     "gates": (
         "gates", figures_units.gaps,
@@ -76,7 +76,7 @@ OF_ALL: Mapping[str, tuple[str, Any, str]] = {
     "distances": (
         "shift", figures_shift.distances,
         "Cross-validated squared distance of two profiles, over their mean power; 0 where nothing "
-        "shifts. Filled: two conditions. Hollow: a condition and its control. Grey bar: 95% of the "
+        "shifts. Filled: two conditions. Hollow: a condition and its control. Gray bar: 95% of the "
         f"distances within one condition, its noise floor. {BARS}",
     ),
     "functional": (

@@ -2,7 +2,7 @@
 
 Carries out Yin et al. (arXiv 2410.04691) on any model, with balanced items, a plain condition, and
 tests. `plan` lays out the cells, `plan_ablations` those that test the circuits found, and
-`analyse` reads them.
+`analyze` reads them.
 """
 
 import math
@@ -24,10 +24,10 @@ from adaptlens.errors import UserError
 from adaptlens.prompts import controls
 from adaptlens.store import Run, make_folder, write_atomically
 from adaptlens.studies.driver import Silent, Studied, carry_out, write_tables
-from adaptlens.studies.implicit.analyse import analyse
+from adaptlens.studies.implicit.analyze import analyze
 from adaptlens.studies.implicit.circuit_sets import circuit_sets
 from adaptlens.studies.implicit.config import ImplicitConfig, implicit_config
-from adaptlens.studies.implicit.learnt import Learnt
+from adaptlens.studies.implicit.learned import Learned
 from adaptlens.studies.least import TWO, check_pairs
 from adaptlens.studies.progress import progress
 from adaptlens.studies.wanted import (
@@ -46,10 +46,10 @@ if TYPE_CHECKING:
 
     from adaptlens.report.study_page import StudyReport
 
-BEHAVIOUR: Measurement = ("behaviour", {})
+BEHAVIOR: Measurement = ("behavior", {})
 LEAST_STEPS = 20
 ANNOTATIONS = ("induction", "label_attention", "query_attention", "sink", "function_vector")
-UNTUNED = "no behaviour after tuning is read: no number of training examples was given (--sizes)"
+UNTUNED = "no behavior after tuning is read: no number of training examples was given (--sizes)"
 UNRELATED = "sentiment"
 """The task whose words fill a neutral prefix."""
 
@@ -71,10 +71,10 @@ def plan(config: ImplicitConfig) -> Study:
             than the study takes.
     """
     _check_queries(config)
-    wanted = [*_behaviour(config)] if "behaviour" in config.parts and config.families else []
+    wanted = [*_behavior(config)] if "behavior" in config.parts and config.families else []
     if "circuits" in config.parts:
         wanted += _circuits(config, "circuits", _circuit_arguments(config))
-    untuned = "behaviour" in config.parts and config.tuning and not config.sizes
+    untuned = "behavior" in config.parts and config.tuning and not config.sizes
     notes = (UNTUNED,) if untuned and config.families else ()
     models = models_of(config.models, config).values()
     return study_of("implicit", config, ((model, wanted) for model in models), notes)
@@ -124,7 +124,7 @@ def made(config: ImplicitConfig, family: str, kind: str, *, everywhere: bool = F
     most = max((*config.sizes, *config.shots, config.circuits["size"], config.circuits["shots"]))
     each = config.queries if not everywhere else max(config.queries // 2, 2)
     task = shortcuts.task(
-        Learnt(family, kind).task,
+        Learned(family, kind).task,
         seed=config.seed,
         train=most,
         validation=groups * config.validation if not everywhere else 0,
@@ -133,12 +133,12 @@ def made(config: ImplicitConfig, family: str, kind: str, *, everywhere: bool = F
         read=config.families if everywhere else None,
         learn=config.families if family == shortcuts.MIXED else None,
     )
-    return replace(task, name=Learnt(family, kind, everywhere).task)
+    return replace(task, name=Learned(family, kind, everywhere).task)
 
 
-def _behaviour(config: ImplicitConfig) -> Iterator[Wanted]:
-    """Yield what is learnt from either kind, at every number of shots and every size."""
-    want, measured = partial(_want, config), (BEHAVIOUR,)
+def _behavior(config: ImplicitConfig) -> Iterator[Wanted]:
+    """Yield what is learned from either kind, at every number of shots and every size."""
+    want, measured = partial(_want, config), (BEHAVIOR,)
     most = max(config.sizes, default=0)
     for family in config.families:
         for kind in shortcuts.KINDS:
@@ -228,7 +228,7 @@ def _studied(config: ImplicitConfig) -> Iterator[Task]:
 
 
 def _check_queries(config: ImplicitConfig) -> None:
-    if "behaviour" in config.parts and config.families and config.queries < TWO:
+    if "behavior" in config.parts and config.families and config.queries < TWO:
         raise UserError(
             f"--queries {config.queries}: the study of implicit patterns takes at least {TWO} test "
             "items of each kind for an interval; give more, or leave out --queries."
@@ -302,7 +302,7 @@ def implicit_patterns(
 
 
 def run_study(config: ImplicitConfig, *, out: str | Path | None, reporter: Reporter) -> Implicit:
-    """Plan, run, analyse and report the study."""
+    """Plan, run, analyze and report the study."""
     study = plan(config)
     ablations = partial(plan_ablations, config) if "circuits" in config.parts else None
     report, page, outcome, run = carry_out(
@@ -312,7 +312,7 @@ def run_study(config: ImplicitConfig, *, out: str | Path | None, reporter: Repor
 
 
 def write_report(run: Run, overrides: Sequence[str] = ()) -> tuple["StudyReport", Path]:
-    """Analyse what is stored and write tables, figures and page; needs no model and no torch.
+    """Analyze what is stored and write tables, figures and page; needs no model and no torch.
 
     Args:
         run: the run.
@@ -320,7 +320,7 @@ def write_report(run: Run, overrides: Sequence[str] = ()) -> tuple["StudyReport"
     """
     from adaptlens.studies.implicit.page import write
 
-    found = analyse(run, overrides)
+    found = analyze(run, overrides)
     write_tables(run, found.tables)
     _export_circuits(run, found.tables)
     return found, write(found, run.folder / "report.html")

@@ -13,7 +13,7 @@ from adaptlens.formatting import counted, ends, fixed
 from adaptlens.stats import layered
 from adaptlens.stats.intervals import Scores, estimate
 from adaptlens.stats.statements import MINIMUM_DRAWS, Statement
-from adaptlens.studies.implicit.learnt import Learnt
+from adaptlens.studies.implicit.learned import Learned
 from adaptlens.studies.implicit.samples_chosen import Chosen, Samples, assembled, chosen, over_views
 from adaptlens.studies.implicit.samples_needed import (
     Answered,
@@ -34,7 +34,7 @@ CONDITIONS: dict[tuple[str, str], str] = {
     (BROKEN, BROKEN): "plain",
     (BROKEN, PATTERN): "reverse",
 }
-"""What is learnt and what is read -> the condition's name."""
+"""What is learned and what is read -> the condition's name."""
 
 NAMES = {"it": "LoRA tuning", "sl": "plain LoRA tuning", "full": "full tuning"}
 ZERO = "zero_shot"
@@ -43,12 +43,12 @@ ICL = "icl"
 
 @dataclass(frozen=True)
 class Behaved:
-    """One model on one family: right answers by what was learnt, how, from how much, and read.
+    """One model on one family: right answers by what was learned, how, from how much, and read.
 
     Attributes:
         model: its name.
         family: a family of tasks.
-        found: (learnt, method, samples, read) -> right answers on the test items.
+        found: (learned, method, samples, read) -> right answers on the test items.
         validated: the same on the validation items.
         seed: of resampling.
     """
@@ -72,8 +72,8 @@ class Behaved:
         """Return the numbers of samples of a way of adapting."""
         return sorted({n for _, m, n, _ in self.found if m == method})
 
-    def chosen(self, method: str, learnt: str) -> Chosen | None:
-        """Return the number of samples that did best on validation items like the learnt ones.
+    def chosen(self, method: str, learned: str) -> Chosen | None:
+        """Return the number of samples that did best on validation items like the learned ones.
 
         Nobody who learns from one kind has the other to choose by.
         """
@@ -81,18 +81,18 @@ class Behaved:
             {
                 samples: one
                 for (of, by, samples, read), one in self.validated.items()
-                if (of, by, read) == (learnt, method, learnt)
+                if (of, by, read) == (learned, method, learned)
             }
         )
 
-    def answered(self, learnt: str, method: str, samples: Samples, read: str) -> Answered | None:
+    def answered(self, learned: str, method: str, samples: Samples, read: str) -> Answered | None:
         """Return the right answers with one number of samples, or with each draw's own."""
         if isinstance(samples, int):
-            return self.found.get((learnt, method, samples, read))
+            return self.found.get((learned, method, samples, read))
         found = {
             size: one
             for (of, by, size, on), one in self.found.items()
-            if (of, by, on) == (learnt, method, read)
+            if (of, by, on) == (learned, method, read)
         }
         return assembled(found, samples)
 
@@ -100,19 +100,19 @@ class Behaved:
         """Return accuracy in points by condition, method and samples, with intervals."""
         rows: Rows = []
         best: dict[tuple[str, str], int | None] = {
-            (learnt, method): self._shown(method, learnt)
-            for learnt in KINDS
+            (learned, method): self._shown(method, learned)
+            for learned in KINDS
             for method in self.methods()
         }
-        for (learnt, method, samples, read), one in self.found.items():
+        for (learned, method, samples, read), one in self.found.items():
             found = estimate(Scores(one.values, one.draws), seed=self.seed)
             is_anchor = method == ZERO
             rows.append(
                 {
                     **self.about,
-                    "learnt": "" if is_anchor else learnt,
+                    "learned": "" if is_anchor else learned,
                     "read": read,
-                    "condition": "" if is_anchor else CONDITIONS[learnt, read],
+                    "condition": "" if is_anchor else CONDITIONS[learned, read],
                     "method": "zero-shot" if is_anchor else method,
                     "tuned_on": "single",
                     "samples": samples,
@@ -121,13 +121,13 @@ class Behaved:
                     "high": 100 * found.high,
                     "queries": found.queries,
                     "draws": found.draws,
-                    "chosen": not is_anchor and best[learnt, method] == samples,
+                    "chosen": not is_anchor and best[learned, method] == samples,
                 }
             )
         return rows
 
-    def _shown(self, method: str, learnt: str) -> int | None:
-        found = self.chosen(method, learnt)
+    def _shown(self, method: str, learned: str) -> int | None:
+        found = self.chosen(method, learned)
         return found.overall if found else None
 
     def used(self, method: str, samples: Samples) -> layered.Mean | None:
@@ -189,21 +189,21 @@ class Behaved:
         Where prompting is not shown to gain anything over zero-shot there is nothing to reach: nan.
         """
         rows: Rows = []
-        for learnt, read in ((PATTERN, PATTERN), (BROKEN, BROKEN)):
-            shots = self.chosen(ICL, learnt)
+        for learned, read in ((PATTERN, PATTERN), (BROKEN, BROKEN)):
+            shots = self.chosen(ICL, learned)
             anchor = self.found.get((PATTERN, ZERO, 0, read))
             if shots is None or anchor is None:
                 continue
-            prompted = [self.answered(learnt, ICL, view, read) for view in shots.views]
+            prompted = [self.answered(learned, ICL, view, read) for view in shots.views]
             for method in (m for m in self.methods() if m != ICL):
                 curve = {
                     n: one
                     for n in self.samples(method)
-                    if (one := self.found.get((learnt, method, n, read))) is not None
+                    if (one := self.found.get((learned, method, n, read))) is not None
                 }
                 views = [[one, anchor, *curve.values()] for one in prompted if one is not None]
                 if row := _needed([in_common(view) for view in views], [*curve], shots):
-                    about = {"condition": CONDITIONS[learnt, read], "method": method}
+                    about = {"condition": CONDITIONS[learned, read], "method": method}
                     rows.append({**self.about, **about, **row})
         return rows
 
@@ -347,7 +347,7 @@ def _needed(
 
 
 def behaved(found: Sequence[Condition], tasks: Mapping[str, Task], seed: int) -> list[Behaved]:
-    """Return the behaviour of each model on each family, of tasks read on their own family.
+    """Return the behavior of each model on each family, of tasks read on their own family.
 
     Args:
         found: the run's conditions.
@@ -357,13 +357,13 @@ def behaved(found: Sequence[Condition], tasks: Mapping[str, Task], seed: int) ->
     tests: dict[tuple[str, str], dict[tuple[str, str, int, str], Answered]] = {}
     validations: dict[tuple[str, str], dict[tuple[str, str, int, str], Answered]] = {}
     for one in found:
-        of = Learnt.of(one.task)
+        of = Learned.of(one.task)
         if of is None or of.everywhere or not _is_counted(one):
             continue
         task = tasks[one.task_digest]
         for items, right, into in (
-            (task.test, one.behaviour.exact, tests),
-            (task.validation, one.behaviour.validation.exact, validations),
+            (task.test, one.behavior.exact, tests),
+            (task.validation, one.behavior.validation.exact, validations),
         ):
             groups = np.array([example.group for example in items])
             for kind in KINDS:
@@ -381,20 +381,20 @@ def behaved(found: Sequence[Condition], tasks: Mapping[str, Task], seed: int) ->
 def elsewhere(
     found: Sequence[Condition], tasks: Mapping[str, Task], seed: int
 ) -> tuple[Rows, Rows, dict[str, list[Statement]]]:
-    """Return rows of `curves` of what was learnt from all families, of `transfer`, and claims.
+    """Return rows of `curves` of what was learned from all families, of `transfer`, and claims.
 
     All are of tasks read on the items of every family; transfer is accuracy minus the model's own
     zero-shot on the same items. The claims, by model, are that what a way of adapting learns from
     one family helps on the others.
     """
     anchors: dict[tuple[str, str], Answered] = {}
-    read: list[tuple[Condition, Learnt, str, str, Answered]] = []
+    read: list[tuple[Condition, Learned, str, str, Answered]] = []
     for one in found:
-        of = Learnt.of(one.task)
+        of = Learned.of(one.task)
         if of is None or not of.everywhere or not _is_counted(one):
             continue
         groups = np.array([example.group for example in tasks[one.task_digest].test])
-        right = one.behaviour.exact.astype(float)
+        right = one.behavior.exact.astype(float)
         for group in dict.fromkeys(groups.tolist()):
             values = Answered(right[:, groups == group], one.draws)
             if one.adaptation == ZERO:
@@ -413,7 +413,7 @@ def elsewhere(
             mixed.append(
                 {
                     **about,
-                    "learnt": of.kind,
+                    "learned": of.kind,
                     "read": kind,
                     "condition": CONDITIONS[of.kind, kind],
                     **size,
@@ -433,7 +433,7 @@ def elsewhere(
             transfer.append(
                 {
                     **about,
-                    "learnt_family": of.family,
+                    "learned_family": of.family,
                     "read": kind,
                     **size,
                     "value": gain.value,
@@ -456,5 +456,5 @@ def elsewhere(
 
 
 def _is_counted(one: Condition) -> bool:
-    """Whether a condition belongs to the study of behaviour."""
-    return "exact" in one.behaviour and not (one.circuits or one.ablated)
+    """Whether a condition belongs to the study of behavior."""
+    return "exact" in one.behavior and not (one.circuits or one.ablated)

@@ -104,13 +104,13 @@ def chosen(tables: Tables) -> Table | None:
 def curves(tables: Tables, cells: Cells) -> Table | None:
     """Return accuracies with their intervals; those at a number chosen on validation are marked."""
     headings = (
-        ("condition", False), ("learnt", False), ("read", False), ("method", False),
+        ("condition", False), ("learned", False), ("read", False), ("method", False),
         ("tuned on", False), ("samples", True), ("accuracy, %", True), ("chosen", False), *_COUNTS,
     )  # fmt: skip
 
     def entries(row: Mapping[Any, Any]) -> list[Entry]:
         return [
-            *(Entry(row[c] or "–", row[c]) for c in ("condition", "learnt", "read")),
+            *(Entry(row[c] or "–", row[c]) for c in ("condition", "learned", "read")),
             _method(row),
             text(row["tuned_on"]),
             number(row["samples"], 1, ",.0f"),
@@ -119,7 +119,7 @@ def curves(tables: Tables, cells: Cells) -> Table | None:
             *counts(row, "queries draws"),
         ]
 
-    used = "learnt read condition method tuned_on samples value low high queries draws chosen"
+    used = "learned read condition method tuned_on samples value low high queries draws chosen"
     caption = "Accuracy by condition, way of adapting and number of samples"
     return _by_family(tables.get("curves"), "curves", caption, headings, entries, used)
 
@@ -127,8 +127,8 @@ def curves(tables: Tables, cells: Cells) -> Table | None:
 def _cell_of(row: Mapping[Any, Any], cells: Cells) -> tuple[str, ...]:
     """Return the cells of an accuracy."""
     name = row["method"] if not row["samples"] else f"{row['method']}-{row['samples']:.0f}"
-    learnt = row["learnt"] or "pattern"
-    task = f"mixed-{learnt}-all" if row["tuned_on"] == "mixed" else f"{row['task']}-{learnt}"
+    learned = row["learned"] or "pattern"
+    task = f"mixed-{learned}-all" if row["tuned_on"] == "mixed" else f"{row['task']}-{learned}"
     return cells.get((task, row["model"], name), ())
 
 
@@ -185,15 +185,15 @@ def needed(tables: Tables) -> Table | None:
 
 
 def transfer(tables: Tables) -> Table | None:
-    """Return what is learnt from one family on the items of another, over zero-shot."""
+    """Return what is learned from one family on the items of another, over zero-shot."""
     headings = (
-        ("learnt", False), ("items", False), ("method", False), ("samples", True),
+        ("learned", False), ("items", False), ("method", False), ("samples", True),
         ("over zero-shot, points", True), ("p", True), *_COUNTS,
     )  # fmt: skip
 
     def entries(row: Mapping[Any, Any]) -> list[Entry]:
         return [
-            *(text(row[c]) for c in ("learnt_family", "read")),
+            *(text(row[c]) for c in ("learned_family", "read")),
             _method(row),
             number(row["samples"], 1, ",.0f"),
             _points(row, sign=True),
@@ -201,8 +201,8 @@ def transfer(tables: Tables) -> Table | None:
             *counts(row, "queries draws"),
         ]
 
-    used = "learnt_family read method samples value low high p queries draws"
-    caption = "Learnt from one family, read on another"
+    used = "learned_family read method samples value low high p queries draws"
+    caption = "Learned from one family, read on another"
     return _by_family(tables.get("transfer"), "transfer", caption, headings, entries, used)
 
 

@@ -115,7 +115,7 @@ def claims(
        without the task) is better than reading without examples by `margins.gain` on exposed
        tasks, and with "much" both are.
     3. Outside its mixture's clusters tuned is no better than ICL: the gain is below `margins.gain`.
-    4. The pipeline generalises better than direct answers: pipeline minus samplegen, on tasks that
+    4. The pipeline generalizes better than direct answers: pipeline minus samplegen, on tasks that
        are not in the mixture, above `margins.system`.
     5. Prompt variations explain little: their share of variance within tasks, of every tuned system
        that was varied, below `margins.share`.
@@ -279,7 +279,7 @@ def _pipeline(scores: "DataFrame", margins: Margins, scoring: str, alpha: float)
             parts = [_part("pipeline less direct, tasks not tuned on", mean, 1, margins.system,
                            _count(mean.draws, mean.queries),
                            _few(mean.draws, mean.queries))]  # fmt: skip
-    return _Claim(4, "the pipeline generalises better than direct answers", parts,
+    return _Claim(4, "the pipeline generalizes better than direct answers", parts,
                   "crossed errors of bases and tasks, Student's t")  # fmt: skip
 
 

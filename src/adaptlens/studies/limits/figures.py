@@ -35,7 +35,7 @@ PALETTE = (
     ("#d9480f", "triangle-right"),
     ("#928d83", "triangle-left"),
 )
-"""Colour and shape of clusters and of families, in their order; after eight they come again."""
+"""Color and shape of clusters and of families, in their order; after eight they come again."""
 
 MANY = 600
 """More points are drawn smaller."""
@@ -73,18 +73,18 @@ def size_classes(sizes: Iterable[float]) -> dict[float, str]:
 
 
 def styles_of(names: Iterable[str]) -> dict[str, Style]:
-    """Return a colour and a shape for each name, in the order of the names."""
+    """Return a color and a shape for each name, in the order of the names."""
     found = {}
     for place, name in enumerate(names):
-        colour, shape = PALETTE[place % len(PALETTE)]
-        found[str(name)] = Style(str(name), "", colour, colour, shape)
+        color, shape = PALETTE[place % len(PALETTE)]
+        found[str(name)] = Style(str(name), "", color, color, shape)
     return found
 
 
-def colour_and_shape(
+def color_and_shape(
     styles: dict[str, Style], column: str, width: int, *, legend: bool = True
 ) -> tuple["alt.Color", "alt.Shape"]:
-    """Return the encodings of a column by colour and shape, with one legend for both."""
+    """Return the encodings of a column by color and shape, with one legend for both."""
     import altair as alt
 
     shown = None
@@ -93,13 +93,13 @@ def colour_and_shape(
         if width <= NARROW:
             shown.columns = 3
     names = [*styles]
-    colour = alt.Color(f"{column}:N", title=None, legend=shown).scale(
+    color = alt.Color(f"{column}:N", title=None, legend=shown).scale(
         domain=names, range=[one.light for one in styles.values()]
     )
     shape = alt.Shape(f"{column}:N", title=None, legend=shown).scale(
         domain=names, range=[one.shape for one in styles.values()]
     )
-    return colour, shape
+    return color, shape
 
 
 def following(points: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
@@ -113,7 +113,7 @@ def following(points: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart"
     size = min(width - 50, 560)
     dots = [{**_dot(row), "label": _said(row)} for row in rows.to_dict("records")]
     ends = domain([*rows["tuned"], *rows["icl"]], zero=False)
-    colour, shape = colour_and_shape(styles_of(sorted(set(rows["cluster"]))), "cluster", width)
+    color, shape = color_and_shape(styles_of(sorted(set(rows["cluster"]))), "cluster", width)
     x, y = _axes(ends, 6)
     base = chart_of(dots)
     area = 26 if width > NARROW else 12
@@ -123,10 +123,10 @@ def following(points: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart"
         .encode(x=x, y=y),
         base.transform_filter("!datum.seen")
         .mark_point(size=area, strokeWidth=1, opacity=0.75)
-        .encode(x=x, y=y, color=colour, shape=shape, description="label:N"),
+        .encode(x=x, y=y, color=color, shape=shape, description="label:N"),
         base.transform_filter("datum.seen")
         .mark_point(size=area, filled=True, opacity=0.75)
-        .encode(x=x, y=y, color=colour, shape=shape, description="label:N"),
+        .encode(x=x, y=y, color=color, shape=shape, description="label:N"),
     ]
     return figure([panel(layers, "", size, size)], 1)
 
@@ -156,16 +156,16 @@ def following_by_kind(points: "pd.DataFrame", *, width: int = WIDE) -> "alt.Conc
     size = int(width / columns - 44)
     size = size if narrow else min(size, 230)
     area = 8 if len(rows) > MANY or narrow else 18
-    colour, shape = colour_and_shape(styles_of(sorted(set(rows["cluster"]))), "cluster", width)
+    color, shape = color_and_shape(styles_of(sorted(set(rows["cluster"]))), "cluster", width)
     x, y = _axes(ends, 4)
     layers = [
         _diagonal(ends),
         layer(seen=False)
         .mark_point(size=area, strokeWidth=0.75, opacity=0.7, aria=False)
-        .encode(x=x, y=y, color=colour, shape=shape),
+        .encode(x=x, y=y, color=color, shape=shape),
         layer(seen=True)
         .mark_point(size=area, filled=True, opacity=0.7, aria=False)
-        .encode(x=x, y=y, color=colour, shape=shape),
+        .encode(x=x, y=y, color=color, shape=shape),
     ]
     return facets(layers, dots, columns, (size, size), (78, 48))
 
@@ -203,15 +203,15 @@ def following_by_task(
     columns = 2 if width <= NARROW else 5
     size = int(width / columns - 40)
     styles = styles_of(sorted({dot["family"] for dot in dots}))
-    colour, shape = colour_and_shape(styles, "family", width)
+    color, shape = color_and_shape(styles, "family", width)
     x, y = _axes(ends, 3)
     layers = [
         _diagonal(ends),
         layer().mark_rule(strokeWidth=1.25, opacity=0.6, aria=False).encode(
-            x=x, y=alt.Y("low:Q", title="tuned, zero-shot"), y2="high:Q", color=colour
+            x=x, y=alt.Y("low:Q", title="tuned, zero-shot"), y2="high:Q", color=color
         ),
         layer().mark_point(size=30, filled=True, opacity=1).encode(
-            x=x, y=y, color=colour, shape=shape, description="label:N"
+            x=x, y=y, color=color, shape=shape, description="label:N"
         ),
     ]  # fmt: skip
     return facets(layers, dots, columns, (size, size), (76, 40))

@@ -47,7 +47,7 @@ def exposures(exposure: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChar
         labelAngle=0, labelColor=INK, titleColor=INK, grid=False
     )
     y = alt.Y("y:Q", title="ability").scale(domain=ends, nice=False).axis(tickCount=5)
-    colour = alt.Color("kind:N", title=None).scale(
+    color = alt.Color("kind:N", title=None).scale(
         domain=present, range=[STYLES[name].light for name in present]
     )
     shape = alt.Shape("kind:N", title=None).scale(
@@ -55,10 +55,10 @@ def exposures(exposure: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChar
     )
     layers = [
         layer().mark_line(strokeWidth=1.75, aria=False).encode(
-            x=x, y=y, color=colour, order=alt.Order("place:Q")
+            x=x, y=y, color=color, order=alt.Order("place:Q")
         ),
         layer().mark_point(filled=True, size=70, opacity=1).encode(
-            x=x, y=y, color=colour, shape=shape, description="label:N"
+            x=x, y=y, color=color, shape=shape, description="label:N"
         ),
     ]  # fmt: skip
     return facets(layers, dots, 1 if narrow else 2, (size, 190), (78, 64))

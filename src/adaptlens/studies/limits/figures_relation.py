@@ -61,7 +61,7 @@ def one_by_one(
 ) -> "alt.ConcatChart":
     """Return the correlations of each task over models, and of each base over tasks.
 
-    Filled, with its interval: with what is left controlled for; hollow and grey: nothing.
+    Filled, with its interval: with what is left controlled for; hollow and gray: nothing.
     """
     dots = [
         *_alone(per_task, "task", "size, family", "Each task, over tuned models"),

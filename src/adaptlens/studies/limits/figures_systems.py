@@ -14,7 +14,7 @@ from adaptlens.report.charts import (
     figure,
     finite,
     panel,
-    sign_colour,
+    sign_color,
     tile,
 )
 from adaptlens.report.forest import forest, sides
@@ -68,7 +68,7 @@ def systems(scores: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
 def differences(systems: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
     """Return paired differences between systems per cluster, a panel for each pair.
 
-    Coloured where the corrected p-value is below 0.05. Hollow: tasks that are not in the mixture.
+    Colored where the corrected p-value is below 0.05. Hollow: tasks that are not in the mixture.
     """
     rows = systems[systems["tasks"] == ALL].dropna(subset=["value"])
     unseen = systems[systems["tasks"] == "unseen"]
@@ -115,7 +115,7 @@ def _ends(dots: list[dict[str, Any]]) -> list[float] | None:
 def exceeding(exceeding: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
     """Return tuned zero-shot less in context for each task, the largest first.
 
-    Coloured where it is more than noise: p(Holm) below 0.05.
+    Colored where it is more than noise: p(Holm) below 0.05.
     """
     rows = exceeding[(exceeding["level"] == "task")].dropna(subset=["value"])
     named = {"all": "All mixtures", "seen": "Mixtures with the task",
@@ -178,7 +178,7 @@ def exceeding_by_base(exceeding: "pd.DataFrame", *, width: int = WIDE) -> "alt.C
     base = chart_of(tiles)
     layers = [
         base.mark_rect(stroke=PAPER, strokeWidth=1.5).encode(
-            x=x, y=y, color=sign_colour(), opacity=depth(), description="label:N"
+            x=x, y=y, color=sign_color(), opacity=depth(), description="label:N"
         ),
         base.transform_filter("datum.clear")
         .mark_rect(fill=None, stroke=INK, strokeWidth=1.25, aria=False)

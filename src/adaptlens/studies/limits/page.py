@@ -33,7 +33,7 @@ KNOWN = {
 """The tables that the page has sections for."""
 
 LINES = "Lines: 95% intervals."
-DECIDED = "Blue: better; orange: worse (corrected p < 0.05); grey: not decided."
+DECIDED = "Blue: better; orange: worse (corrected p < 0.05); gray: not decided."
 
 CAPTIONS: Mapping[str, str] = {
     "following": "Ability (0: guessing, 1: all right) of every tuned model on every task, "
@@ -46,7 +46,7 @@ CAPTIONS: Mapping[str, str] = {
     "correlations": "Spearman's correlation of tuned and in-context ability, after what is named "
     "was taken out of both. Dark tick: the most that noise lets it be. Filled: related, which "
     f"takes a corrected p < 0.05, an interval above 0 and at least 5 bases. {LINES}",
-    "one-by-one": "The same one task and one base at a time. Hollow and grey: with nothing "
+    "one-by-one": "The same one task and one base at a time. Hollow and gray: with nothing "
     f"controlled. {LINES}",
     "shares": "What the variance of tuned ability goes with, averaged over all orders of "
     "predictors (Shapley). Within tasks: after each task's mean was taken out. Shares of few bases "
@@ -59,7 +59,7 @@ CAPTIONS: Mapping[str, str] = {
     "differences": f"Paired differences. {DECIDED} Small and hollow: tasks not tuned on. {LINES} "
     "Long ones are cut off.",
     "exceeding": "Tuned zero-shot less in context, task by task. Blue: tuned is better by more "
-    f"than noise; orange: in context is; grey: not decided. {LINES} Long ones are cut off.",
+    f"than noise; orange: in context is; gray: not decided. {LINES} Long ones are cut off.",
     "exceeding-bases": "The same for each base, in hundredths. Blue: tuned is better; orange with "
     "a minus: in context. Outlined: by more than noise.",
     "variations": f"What a variation changes in ability, against the prompt as it is. {DECIDED} "

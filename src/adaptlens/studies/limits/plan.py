@@ -1,7 +1,7 @@
 """The study of limits: does tuned performance follow what the base model does in context?
 
 Carries out Bigoulaeva et al. (arXiv 2501.08716) on any list of models: bases x mixtures x seeds are
-tuned, five systems read the same items, and `analyse` says what bounds what.
+tuned, five systems read the same items, and `analyze` says what bounds what.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ from adaptlens.prompts.variations import READ, VARIATIONS, source
 from adaptlens.store import Run
 from adaptlens.studies.driver import Silent, Studied, carry_out, write_tables
 from adaptlens.studies.least import check_items
-from adaptlens.studies.limits.analyse import ABOUT_FILE, analyse
+from adaptlens.studies.limits.analyze import ABOUT_FILE, analyze
 from adaptlens.studies.limits.config import LADDER, LimitsConfig, limits_config
 from adaptlens.studies.progress import progress
 from adaptlens.studies.wanted import Measurement, Wanted, models_of, shown_names, study_of
@@ -232,7 +232,7 @@ def limits(
 
 
 def run_study(config: LimitsConfig, *, out: str | Path | None, reporter: Reporter) -> Limits:
-    """Plan, run, analyse and report the study."""
+    """Plan, run, analyze and report the study."""
     study = plan(config)
     report, page, outcome, run = carry_out(
         study,
@@ -247,7 +247,7 @@ def run_study(config: LimitsConfig, *, out: str | Path | None, reporter: Reporte
 
 
 def write_report(run: Run, overrides: Sequence[str] = ()) -> tuple["StudyReport", Path]:
-    """Analyse what is stored and write tables, figures and page; needs no model and no torch.
+    """Analyze what is stored and write tables, figures and page; needs no model and no torch.
 
     Args:
         run: the run.
@@ -255,6 +255,6 @@ def write_report(run: Run, overrides: Sequence[str] = ()) -> tuple["StudyReport"
     """
     from adaptlens.studies.limits.page import write
 
-    found = analyse(run, overrides)
+    found = analyze(run, overrides)
     write_tables(run, found.tables)
     return found, write(found, run.folder / "report.html")

@@ -4,7 +4,7 @@ from adaptlens.report.theme import ADAPTATIONS, Style
 
 SYSTEMS = {"base": "zero_shot", "gold": "icl", "regular": "it", "samplegen": "sl",
            "pipeline": "full"}  # fmt: skip
-"""The system whose colour and shape are those of a way of adapting."""
+"""The system whose color and shape are those of a way of adapting."""
 
 NAMES = {"base": "base", "gold": "gold ICL", "regular": "tuned", "samplegen": "samplegen",
          "pipeline": "pipeline"}  # fmt: skip

@@ -129,7 +129,7 @@ def shares(
 def _spread(
     cells: np.ndarray, of_bases: np.ndarray, of_tasks: np.ndarray, within_tasks: bool
 ) -> np.ndarray:
-    """Return centred sums of products [resamples, columns, columns], without the constant."""
+    """Return centered sums of products [resamples, columns, columns], without the constant."""
     bases, tasks, columns, _ = cells.shape
     found = np.zeros((len(of_bases), columns, columns))
     mean = np.zeros((len(of_bases), columns))

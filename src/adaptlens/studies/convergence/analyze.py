@@ -32,12 +32,12 @@ ASKED = {WITHIN: ", within an answer", PROJECTED: ", with the answer projected o
 """What a claim is about, by the measure that judges it; else about states, answer and all."""
 
 TABLES = (
-    "implicit", "pairs", "u_shape", "factors", "regression", "behaviour", "pair_behaviour", "lens",
+    "implicit", "pairs", "u_shape", "factors", "regression", "behavior", "pair_behavior", "lens",
     "models",
 )  # fmt: skip
 
 
-def analyse(run: Run, overrides: Sequence[str] = ()) -> "ConvergenceReport":
+def analyze(run: Run, overrides: Sequence[str] = ()) -> "ConvergenceReport":
     """Return everything the page shows of what the run holds.
 
     Args:
@@ -61,18 +61,18 @@ def analyse(run: Run, overrides: Sequence[str] = ()) -> "ConvergenceReport":
     for (model, name, digest), members in study.by_task().items():
         task = study.tasks[digest]
         inside = Inside(model, name, members, options_of(task))
-        analysed = OneTask(Compared(inside, study.config), task)
-        for table, rows in analysed.tables().items():
+        analyzed = OneTask(Compared(inside, study.config), task)
+        for table, rows in analyzed.tables().items():
             tables[table] += rows
-        judged += analysed.claims
-        studied[model, digest] = analysed
-        points += analysed.map()
+        judged += analyzed.claims
+        studied[model, digest] = analyzed
+        points += analyzed.map()
         prompts += [
             {"task": name, "model": model, "condition": c.label, **prompt}
             for c in members
             for prompt in c.prompts[:1]
         ]
-        notes += [f"{name}: {note}" for note in (*task.notes, alone(analysed.compared)) if note]
+        notes += [f"{name}: {note}" for note in (*task.notes, alone(analyzed.compared)) if note]
         notes += [f"{model}: {note}" for c in members for note in c.notes]
     if "models" in study.config.factors:
         tables["models"] = _models(tables["pairs"], judged)
@@ -93,7 +93,7 @@ class OneTask:
     """One model on one task: its tables, and what becomes of the claims."""
 
     def __init__(self, compared: Compared, task: Task) -> None:
-        """Name what is analysed; the tables are made when asked for."""
+        """Name what is analyzed; the tables are made when asked for."""
         self.compared, self.task = compared, task
         compared.inside.steer(compared.label("it"))
         self.behaving = Behaving(compared, task.kind == "choice")
@@ -121,8 +121,8 @@ class OneTask:
                 rows, more = getattr(factors, factor)()
                 tables["factors"] += rows
                 statements += more
-        tables["behaviour"] = self.behaving.scores()
-        tables["pair_behaviour"] = self.behaving.pairs()
+        tables["behavior"] = self.behaving.scores()
+        tables["pair_behavior"] = self.behaving.pairs()
         tables["lens"] = self.behaving.lens()
         margin = config.claim["margin"]
         defined = [one for one in statements if math.isfinite(one.mean.value)]
@@ -167,7 +167,7 @@ def _models(pairs: Rows, judged: Rows) -> Rows:
         if (
             row["role"] != "main"
             or row["is_final"]
-            or row["measure"] not in (WITHIN, "cosine", "centred")
+            or row["measure"] not in (WITHIN, "cosine", "centered")
         ):
             continue
         own = rows.setdefault((row["model"], row["task"]), {"model": row["model"],

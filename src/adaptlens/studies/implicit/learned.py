@@ -8,8 +8,8 @@ ALL = "all"
 
 
 @dataclass(frozen=True, slots=True)
-class Learnt:
-    """A family and the kind of its items that are learnt from.
+class Learned:
+    """A family and the kind of its items that are learned from.
 
     Attributes:
         family: one of the families with a shortcut, or `MIXED`.
@@ -27,7 +27,7 @@ class Learnt:
         return "-".join([self.family, self.kind, *([ALL] if self.everywhere else ())])
 
     @classmethod
-    def of(cls, task: str) -> "Learnt | None":
+    def of(cls, task: str) -> "Learned | None":
         """Return what a task of this name teaches; None of any other task."""
         every = (
             cls(family, kind, everywhere)
@@ -40,7 +40,7 @@ class Learnt:
 
 def shown_as(task: str) -> str:
     """Return what tables of circuits call a task: its family where it learns from the pattern."""
-    match Learnt.of(task):
-        case Learnt(family, kind, False) if kind == PATTERN:
+    match Learned.of(task):
+        case Learned(family, kind, False) if kind == PATTERN:
             return family
     return task

@@ -9,7 +9,7 @@ from sacrebleu.metrics import CHRF
 
 from adaptlens.adapt.prompting import InContext, ZeroShot
 from adaptlens.errors import UserError
-from adaptlens.measure.behaviour import Behaviour, stops
+from adaptlens.measure.behavior import Behavior, stops
 from adaptlens.prompts import render, selection
 from adaptlens.types import Example, Task
 from tiny import tiny_lm
@@ -39,7 +39,7 @@ def plain_loglik(lm, text: str, answer: str) -> float:
 def test_choices_are_scored_as_plain_forwards_score_them():
     lm = tiny_lm("llama")
     adapted = InContext(2).adapt(lm, CHOICE, (0, 3))
-    found = Behaviour().measure(lm, CHOICE, adapted)
+    found = Behavior().measure(lm, CHOICE, adapted)
     for repeat, draw in enumerate((0, 3)):
         demos = selection.demonstrations(CHOICE, draw, 2)
         for place, query in enumerate(CHOICE.test):
@@ -61,13 +61,13 @@ def test_queries_with_fewer_choices_are_padded_with_nan():
     test = (Example("a", "x", "A", ("A", "B", "the")), Example("b", "y", "B", ("A", "B")))
     task = Task("own", "choice", (), (), test, "Pick.")
     lm = tiny_lm("gpt2")
-    found = Behaviour().measure(lm, task, ZeroShot().adapt(lm, task, ()))
+    found = Behavior().measure(lm, task, ZeroShot().adapt(lm, task, ()))
     assert np.isnan(found.arrays["loglik"]).tolist() == [[[False] * 3, [False, False, True]]]
 
 
 def test_generation_is_hf_greedy_decoding_scored_by_sacrebleu():
     lm = tiny_lm("llama")
-    found = Behaviour().measure(lm, WRITE, ZeroShot().adapt(lm, WRITE, ()))
+    found = Behavior().measure(lm, WRITE, ZeroShot().adapt(lm, WRITE, ()))
     for place, query in enumerate(WRITE.test):
         text = render.render(WRITE, (), query).text
         ids = torch.tensor([lm.encode(text)])
@@ -94,7 +94,7 @@ def test_answers_with_line_breaks_end_at_the_separator_instead():
 
 def test_the_first_prompts_are_kept_with_the_role_of_every_part():
     lm = tiny_lm("llama")
-    found = Behaviour().measure(lm, CHOICE, InContext(1).adapt(lm, CHOICE, (0,)))
+    found = Behavior().measure(lm, CHOICE, InContext(1).adapt(lm, CHOICE, (0,)))
     shown = found.texts["prompts"][0]
     demos = selection.demonstrations(CHOICE, 0, 1)
     assert "".join(t for _, t in shown["parts"]) == render.render(CHOICE, demos, QUERIES[0]).text
@@ -107,7 +107,7 @@ def test_a_prompt_over_the_context_names_the_example_and_the_excess():
     task = Task("toy", "choice", TRAIN, (), (long,), "Pick.", ("A", "B"))
     tokens = len(lm.encode(render.render(task, (), long).text + " A"))
     with pytest.raises(UserError, match=f"example long .* {tokens - 256} tokens longer .* 256"):
-        Behaviour().measure(lm, task, ZeroShot().adapt(lm, task, ()))
+        Behavior().measure(lm, task, ZeroShot().adapt(lm, task, ()))
 
 
 def test_demonstrations_dropped_to_fit_the_context_are_counted():
@@ -115,14 +115,14 @@ def test_demonstrations_dropped_to_fit_the_context_are_counted():
     train = tuple(Example(f"t{i}", "y" * 60, "A") for i in range(6))
     task = Task("toy", "choice", train, (), QUERIES[:2], "Pick.", ("A", "B"))
     adaptation = InContext(6, on_overflow="drop-demos")
-    found = Behaviour().measure(lm, task, adaptation.adapt(lm, task, (0,)))
+    found = Behavior().measure(lm, task, adaptation.adapt(lm, task, (0,)))
     whole = render.render(task, train, QUERIES[0]).text
     assert len(lm.encode(whole + " A")) > 256
     kept = sum(role == "demo_input" for role, _ in found.texts["prompts"][0]["parts"])
     # Both queries and their content-free twins are alike in length; the twins are not counted.
     assert found.numbers["dropped_demos"] == 2 * (6 - kept) > 0
     with pytest.raises(UserError, match="--on-overflow drop-demos"):
-        Behaviour().measure(lm, task, InContext(6).adapt(lm, task, (0,)))
+        Behavior().measure(lm, task, InContext(6).adapt(lm, task, (0,)))
 
 
 def test_similar_demonstrations_do_not_depend_on_the_draw():
@@ -136,7 +136,7 @@ def test_texts_that_were_read_on_their_own_are_counted():
     shared = tiny_lm("llama")
     alone = replace(shared, shares_prefix=False)
     counted = [
-        Behaviour().measure(lm, CHOICE, ZeroShot().adapt(lm, CHOICE, ())).numbers
+        Behavior().measure(lm, CHOICE, ZeroShot().adapt(lm, CHOICE, ())).numbers
         for lm in (shared, alone)
     ]
     # Four queries and one without content; answers of one token need no text of their own.

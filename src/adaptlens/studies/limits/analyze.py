@@ -130,7 +130,7 @@ def _halves(groups: np.ndarray, seed: int) -> np.ndarray:
     return found
 
 
-def analyse(run: Run, overrides: Sequence[str] = ()) -> "LimitsReport":
+def analyze(run: Run, overrides: Sequence[str] = ()) -> "LimitsReport":
     """Return everything the page shows of what the run holds.
 
     Args:

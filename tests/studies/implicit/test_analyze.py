@@ -14,7 +14,7 @@ from adaptlens.stats.statements import MINIMUM_DRAWS
 from adaptlens.store import Run
 from adaptlens.studies.driver import Silent, execute, write_plan
 from adaptlens.studies.implicit import plan
-from adaptlens.studies.implicit.analyse import TABLES, analyse
+from adaptlens.studies.implicit.analyze import TABLES, analyze
 from adaptlens.studies.implicit.config import implicit_config
 from cutting import by, cut, said, undrawn
 
@@ -61,7 +61,7 @@ def tables(run: Run) -> dict[str, bytes]:
 def test_both_parts_have_their_conditions_and_controls(llama: Path):
     study = plan.plan(settings(llama))
     found = {(cell.task.name, cell.label) for cell in study.cells
-             if cell.measurements[0].name == "behaviour"}  # fmt: skip
+             if cell.measurements[0].name == "behavior"}  # fmt: skip
     assert found == {
         ("boolean-pattern", "zero-shot"),
         ("boolean-pattern", "icl-2"), ("boolean-broken", "icl-2"),
@@ -75,7 +75,7 @@ def test_both_parts_have_their_conditions_and_controls(llama: Path):
     }  # fmt: skip
 
 
-def test_both_kinds_are_read_whatever_was_learnt(llama: Path):
+def test_both_kinds_are_read_whatever_was_learned(llama: Path):
     for kind in ("pattern", "broken"):
         task = plan.made(settings(llama), "boolean", kind)
         assert {example.group for example in task.train} == {kind}
@@ -100,7 +100,7 @@ def test_circuits_of_a_task_of_ones_own_need_no_family(llama: Path):
 
 
 def test_every_table_of_a_finished_run_has_rows(finished: Run):
-    found = analyse(finished)
+    found = analyze(finished)
     empty = {name for name in TABLES if found.tables[name].empty}
     # One family has nothing to transfer to.
     assert empty <= {"transfer"}
@@ -110,24 +110,24 @@ def test_every_table_of_a_finished_run_has_rows(finished: Run):
 
 
 def test_accuracies_are_shares_of_stored_answers(finished: Run):
-    rows = analyse(finished).tables["curves"]
+    rows = analyze(finished).tables["curves"]
     stored = {}
     for record in finished.records():
-        if "behaviour.exact" in record.arrays and record.spec["adaptation"]["label"] == "icl-2":
+        if "behavior.exact" in record.arrays and record.spec["adaptation"]["label"] == "icl-2":
             name = record.spec["task"]["name"]
-            stored.setdefault(name, []).append(record.arrays["behaviour.exact"])
-    for learnt in ("pattern", "broken"):
-        values = np.concatenate(stored[f"boolean-{learnt}"])
+            stored.setdefault(name, []).append(record.arrays["behavior.exact"])
+    for learned in ("pattern", "broken"):
+        values = np.concatenate(stored[f"boolean-{learned}"])
         task = next(t for t in plan.plan(settings("reference-math")).tasks.values()
-                    if t.name == f"boolean-{learnt}")  # fmt: skip
+                    if t.name == f"boolean-{learned}")  # fmt: skip
         kinds = np.array([example.group for example in task.test])
         for read in ("pattern", "broken"):
-            row = rows[(rows.learnt == learnt) & (rows.read == read) & (rows.samples == 2)]
+            row = rows[(rows.learned == learned) & (rows.read == read) & (rows.samples == 2)]
             assert row.value.item() == pytest.approx(100 * values[:, kinds == read].mean())
 
 
 def test_the_long_table_has_every_patch_and_gives_back_the_profile(finished: Run):
-    found = analyse(finished).tables
+    found = analyze(finished).tables
     effects, profiles = found["effects"], found["profiles"]
     base = {"corruption": "other", "direction": "denoise", "metric": "logit_difference"}
     icl = effects[effects.condition == "icl-2"]
@@ -180,14 +180,14 @@ def test_an_interrupted_study_ends_with_the_same_tables(finished: Run, tmp_path:
 
 
 def test_what_was_stored_is_judged_again_without_the_model(finished: Run):
-    before = {c["claim"]: c for c in analyse(finished).claims if c["factor"] == 1}
-    wide = {c["claim"]: c for c in analyse(finished, ["margin=99"]).claims if c["factor"] == 1}
+    before = {c["claim"]: c for c in analyze(finished).claims if c["factor"] == 1}
+    wide = {c["claim"]: c for c in analyze(finished, ["margin=99"]).claims if c["factor"] == 1}
     assert {name: c["effect"] for name, c in before.items()} == {
         name: c["effect"] for name, c in wide.items()
     }
     assert "supported" not in {c["state"] for c in wide.values()}
     with pytest.raises(UserError, match="decides what is measured"):
-        analyse(finished, ["queries=4"])
+        analyze(finished, ["queries=4"])
 
 
 def test_circuits_of_a_random_model_are_undefined_and_the_run_says_why(llama: Path, tmp_path: Path):
@@ -219,13 +219,13 @@ def test_a_part_of_the_conditions_is_reported_like_the_whole(part, finished, tmp
     assert methods == set(PARTS[part])
 
 
-@pytest.mark.parametrize("measured", ["behaviour", "circuits"])
-def test_behaviour_and_circuits_are_reported_alone(measured, finished, tmp_path, monkeypatch):
+@pytest.mark.parametrize("measured", ["behavior", "circuits"])
+def test_behavior_and_circuits_are_reported_alone(measured, finished, tmp_path, monkeypatch):
     undrawn(monkeypatch)
     kept = cut(finished, tmp_path / "cut", lambda spec: spec["measurements"][0]["name"] == measured)
     found, _ = said(kept)
     assert found.tables["curves"].empty == (measured == "circuits")
-    assert found.tables["gates"].empty == (measured == "behaviour")
+    assert found.tables["gates"].empty == (measured == "behavior")
 
 
 def test_too_few_items_are_refused_before_work_begins(llama: Path, tmp_path: Path):

@@ -16,7 +16,7 @@ from adaptlens.metrics.answer_out import answers_projected_out, class_means_out,
 from adaptlens.prompts import render, selection
 from adaptlens.store import Run
 from adaptlens.studies.convergence import plan
-from adaptlens.studies.convergence.analyse import analyse
+from adaptlens.studies.convergence.analyze import analyze
 from adaptlens.studies.convergence.config import convergence_config
 from adaptlens.studies.convergence.stored_states import Inside
 from adaptlens.studies.driver import Silent, execute, write_plan
@@ -134,7 +134,7 @@ def test_pairs_are_cosines_of_hugging_faces_states(llama: Path, finished: Run):
                 [a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in zip(*pair, strict=True)]
             )
     wanted = np.mean(values, axis=0)
-    found = analyse(finished).tables["pairs"]
+    found = analyze(finished).tables["pairs"]
     found = found[
         (found.model == "llama-0") & (found.task == "sentiment-novel") & (found.left == "zero-shot")
         & (found.right == "icl-2") & (found.measure == "cosine")
@@ -150,7 +150,7 @@ def test_answers_are_the_texts_chosen_and_out_of_the_states(finished: Run):
     members = [c for c in found if c.task == "sentiment-novel"]
     options = [task.choices[::-1]] * 3 + [task.choices] * 3  # As if three queries named them so.
     inside, turned = (Inside("m", "t", members, given) for given in ([task.choices] * 6, options))
-    chosen = members[0].arrays["behaviour.loglik"].argmax(-1)
+    chosen = members[0].arrays["behavior.loglik"].argmax(-1)
     same, other = (one.answers("zero-shot") for one in (inside, turned))
     np.testing.assert_array_equal(same == same[:, 4:5], chosen == chosen[:, 4:5])
     flipped = np.where(np.arange(6) < 3, 1 - chosen, chosen)
@@ -180,7 +180,7 @@ def test_the_steered_anchor_agrees_with_tuning_and_is_the_anchor_within_its_answ
 
 
 def test_the_headline_names_what_was_compared(finished: Run):
-    (found,) = [claim for claim in analyse(finished).claims if "headline" in claim]
+    (found,) = [claim for claim in analyze(finished).claims if "headline" in claim]
     assert found["claim"] == "in-context learning is implicit instruction tuning"
     assert found["headline"].startswith("prompt and tuning agree on answers (")
     assert "within an answer" in found["headline"] and "fewer than 5 draws" in found["headline"]
@@ -188,8 +188,8 @@ def test_the_headline_names_what_was_compared(finished: Run):
 
 
 def test_the_main_claim_is_shown_by_every_measure_against_every_route(finished: Run):
-    rows = analyse(finished).tables["implicit"]
-    assert list(dict.fromkeys(rows.measure)) == ["within", "projected", "centred", "cosine"]
+    rows = analyze(finished).tables["implicit"]
+    assert list(dict.fromkeys(rows.measure)) == ["within", "projected", "centered", "cosine"]
     for measure, own in rows.groupby("measure"):
         assert list(own.over) == [
             "anchor ~ ICL", "anchor ~ IT", "anchor ~ ICL, less the control's",
@@ -201,7 +201,7 @@ def test_the_main_claim_is_shown_by_every_measure_against_every_route(finished: 
 
 
 def test_tuning_of_no_steps_is_the_anchor_to_rounding(finished: Run):
-    factors = analyse(finished).tables["factors"]
+    factors = analyze(finished).tables["factors"]
     start = factors[
         factors.factor.str.startswith("dose") & (factors.level == "0")
         & (factors.left == "zero-shot") & (factors.measure == "cosine")
@@ -211,12 +211,12 @@ def test_tuning_of_no_steps_is_the_anchor_to_rounding(finished: Run):
 
 
 def test_two_draws_decide_nothing(finished: Run):
-    claims = analyse(finished).claims
+    claims = analyze(finished).claims
     assert claims and {claim["state"] for claim in claims} == {"not decided"}
 
 
 def test_every_claim_belongs_to_a_factor_and_has_its_numbers(finished: Run):
-    claims = pd.DataFrame(analyse(finished).claims)
+    claims = pd.DataFrame(analyze(finished).claims)
     own = claims[claims.model == "llama-0"]
     assert set(own.factor) == {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}
     assert own[["low", "effect", "high"]].apply(lambda row: row.is_monotonic_increasing, 1).all()
@@ -224,11 +224,11 @@ def test_every_claim_belongs_to_a_factor_and_has_its_numbers(finished: Run):
 
 
 def test_the_analysis_can_be_changed_without_the_model_and_what_was_measured_cannot(finished: Run):
-    report = analyse(finished, ["measures=[cosine]", "claim.measure=cosine", "factors=[pairs]"])
+    report = analyze(finished, ["measures=[cosine]", "claim.measure=cosine", "factors=[pairs]"])
     assert set(report.tables["pairs"].measure) == {"cosine", "change cosine", "change projection"}
     assert report.tables["factors"].empty
     with pytest.raises(UserError, match="'shots' decides what is measured"):
-        analyse(finished, ["shots=4"])
+        analyze(finished, ["shots=4"])
 
 
 class Stopped(Silent):
@@ -249,7 +249,7 @@ def test_a_stopped_study_goes_on_to_the_same_tables(llama: Path, finished: Run, 
         with pytest.raises(KeyboardInterrupt):
             run_cells(config, tmp_path / "run", Stopped(cells))
     again = run_cells(config, tmp_path / "run")
-    whole, resumed = analyse(finished), analyse(again)
+    whole, resumed = analyze(finished), analyze(again)
     assert whole.claims == resumed.claims
     for name, table in whole.tables.items():
         pd.testing.assert_frame_equal(table, resumed.tables[name], check_exact=True)
@@ -259,7 +259,7 @@ def test_a_stopped_study_goes_on_to_the_same_tables(llama: Path, finished: Run, 
 def test_other_architectures_are_studied_in_all_their_layers(arch: str, tmp_path: Path):
     folder = tiny.tiny_folder(tmp_path, arch)
     config = settings(folder, factors=["pairs", "layers", "position"], untrained=False)
-    report = analyse(run_cells(config, tmp_path / "run"))
+    report = analyze(run_cells(config, tmp_path / "run"))
     pairs = report.tables["pairs"]
     layers = load(str(folder)).anatomy.num_layers
     assert set(pairs[~pairs.is_final].layer) == set(range(layers + 1))
@@ -298,7 +298,7 @@ def test_a_part_of_the_conditions_is_reported_like_the_whole(part, finished, tmp
 def test_one_task_is_reported_like_all(name, finished, tmp_path, monkeypatch):
     undrawn(monkeypatch)
     kept = cut(finished, tmp_path / "cut", lambda spec: spec["task"]["name"] == name)
-    assert set(said(kept)[0].tables["behaviour"]["task"]) == {name}
+    assert set(said(kept)[0].tables["behavior"]["task"]) == {name}
 
 
 def test_fewer_items_than_a_measure_takes_are_refused_before_work_begins(llama: Path):

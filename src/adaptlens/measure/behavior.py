@@ -20,7 +20,7 @@ SHOWN_PROMPTS = 3
 
 
 @dataclass(frozen=True)
-class Behaviour:
+class Behavior:
     """Scores the test and the validation queries under every variant.
 
     Choice tasks give `loglik`, `prior_loglik`, `answer_tokens` and `answer_bytes` [repeats,
@@ -33,8 +33,8 @@ class Behaviour:
     query under one of them, in turn: the arrays then have one row a draw.
     """
 
-    name: ClassVar[str] = "behaviour"
-    axes: ClassVar[Stated] = AXES["behaviour"]
+    name: ClassVar[str] = "behavior"
+    axes: ClassVar[Stated] = AXES["behavior"]
 
     def cost_estimate(self, sizes: PromptSizes) -> CostEstimate:
         """Return the work of reading every query under its templates, and of writing answers."""

@@ -23,7 +23,7 @@ TIMES = 10.0
 TABLES = ("curves", "shortcut", "needed", "transfer", *CIRCUIT_TABLES)
 
 
-def analyse(run: Run, overrides: Sequence[str] = ()) -> "ImplicitReport":
+def analyze(run: Run, overrides: Sequence[str] = ()) -> "ImplicitReport":
     """Return everything the page shows of what the run holds.
 
     Args:
