@@ -7,11 +7,12 @@ head_width width vocab models tasks.
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, Protocol
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from adaptlens.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 NO_DRAWS = (-1,)
 """The draws of what draws no examples: one row, which stands against every draw of others."""
@@ -254,7 +255,7 @@ class Measured:
     """
 
     numbers: Mapping[str, float] = field(default_factory=dict)
-    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+    arrays: Mapping[str, "np.ndarray"] = field(default_factory=dict)
     texts: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -70,11 +70,11 @@ _ORNATE_WORDS = (
     "You are an able and careful assistant, and you are kindly asked to do the following: {asked}",
     "As an able, careful and widely read assistant, you are most kindly invited to turn your full "
     "attention to the following request: {asked}",
-    "As an assistant of rare ability, great care and wide reading, whose judgement is trusted by "
+    "As an assistant of rare ability, great care and wide reading, whose judgment is trusted by "
     "all, you are most respectfully invited to turn the whole of your attention to this modest "
     "request: {asked}",
     "Most esteemed assistant, whose rare ability, boundless care and oceanic reading have long "
-    "been praised wherever questions are asked, we would be honoured beyond measure if you were "
+    "been praised wherever questions are asked, we would be honored beyond measure if you were "
     "to bestow the whole of your illustrious attention upon this, our humble and modest request: "
     "{asked}",
 )

@@ -19,16 +19,16 @@ WAYS = ("bare", "asked")
 
 def arm(label, query, cached, *, runs=(), searches=(), templates=(), draws=(0, 1), **numbers):
     """An arm whose queries cost the same under both templates but for the second's 10 more."""
-    arrays = {
-        "cost.query_flops": np.array([[q, q + 10] for q in query], float),
-        "cost.query_flops_cached": np.array([[c, c + 10] for c in cached], float),
-        "cost.query_tokens": np.full((len(draws), 2), 20.0),
-        "cost.cached_tokens": np.full((len(draws), 2), 5.0),
-        "cost.answer_tokens": np.full((len(draws), 2), 1.0),
+    costs = {
+        "query_flops": np.array([[q, q + 10] for q in query], float),
+        "query_flops_cached": np.array([[c, c + 10] for c in cached], float),
+        "query_tokens": np.full((len(draws), 2), 20.0),
+        "cached_tokens": np.full((len(draws), 2), 5.0),
+        "answer_tokens": np.full((len(draws), 2), 1.0),
     }
     numbers = {"query_seconds": 1.0, **numbers}
     condition = SimpleNamespace(
-        label=label, arrays=arrays, numbers=numbers, draws=draws, runs=runs, searches=searches,
+        label=label, costs=costs, numbers=numbers, draws=draws, runs=runs, searches=searches,
         templates=WAYS,
     )  # fmt: skip
     return SimpleNamespace(label=label, condition=condition, templates=templates)
@@ -48,7 +48,7 @@ def tuned(**changes):
 
 def prompted():
     found = arm("icl-4", (95, 95), (15, 15), query_seconds=4.0)
-    found.condition.arrays["cost.query_tokens"] = np.full((2, 2), 30.0)
+    found.condition.costs["query_tokens"] = np.full((2, 2), 30.0)
     return found
 
 
@@ -92,7 +92,7 @@ def test_seconds_are_not_told_with_a_cached_prompt():
 
 def test_prompts_of_nearly_one_length_are_not_told_apart_by_seconds():
     short = prompted()
-    short.condition.arrays["cost.query_tokens"][:] = 29.0
+    short.condition.costs["query_tokens"][:] = 29.0
     even = BreakEven([tuned(), short], judged("tune"))
     assert "seconds" not in {row["unit"] for row in even.rows}
     assert "seconds" not in even.line

@@ -6,6 +6,7 @@ import pytest
 from adaptlens.conditions import Condition
 from adaptlens.stats import statements as claims
 from adaptlens.studies.convergence.condition_pairs import Compared
+from adaptlens.studies.convergence.config import convergence_config
 from adaptlens.studies.convergence.criterion import against_untrained, alone, implicit_tuning
 from adaptlens.studies.convergence.factors import Factors
 from adaptlens.studies.convergence.stored_states import Inside
@@ -14,7 +15,9 @@ from adaptlens.studies.convergence.thirds import thirds
 DRAWS, QUERIES, WIDTH, LAYERS = 6, 24, 32, 7
 AXIS = np.eye(WIDTH)[0]
 CLAIM = {"measure": "within", "control": "unrelated", "routes": ["sl", "steered"], "margin": 0.05}
-SETTINGS = {"shots": 4, "measures": ["within", "projected", "centered", "cosine"], "claim": CLAIM}
+CONFIG = convergence_config(
+    shots=4, measures=["within", "projected", "centered", "cosine"], claim=CLAIM
+)
 
 
 def condition(label: str, states: np.ndarray, answers: np.ndarray) -> Condition:
@@ -60,7 +63,7 @@ def compared(alike: dict[str, list[float]], *, moved: bool = True, model: str = 
         )  # fmt: skip
     inside = Inside(model, "t", members, [("a", "b")] * QUERIES)
     inside.steer("it-4")
-    return Compared(inside, SETTINGS)
+    return Compared(inside, CONFIG)
 
 
 EVERYWHERE = [0.8] * LAYERS
