@@ -18,13 +18,14 @@ from pathlib import Path
 
 import numpy as np
 
+from adaptlens.adapt.families import family_of
 from adaptlens.cells import STUDY_FILE
-from adaptlens.conditions import conditions
 from adaptlens.metrics import accuracy
 from adaptlens.stats.intervals import difference, estimate, pairs_of_interest
 from adaptlens.stats.scores import Scores
 from adaptlens.store import Run
-from adaptlens.studies.compare.arms import FAMILY, Reading
+from adaptlens.studies.compare.arms import Reading
+from adaptlens.studies.stored import read
 
 COMMAND = [
     *("compare", "--model", "reference", "--task", "sentiment-novel", "--draws", "60"),
@@ -43,15 +44,15 @@ def sixty(folder: Path, more: str = "") -> dict[tuple[str, str], Scores]:
             [sys.executable, "-m", "adaptlens", *COMMAND, *more.split(), "--out", str(folder)],
             check=True,
         )
-    run = Run.open(folder)
-    study = run.read_json(STUDY_FILE)
+    study = read(Run.open(folder), "compare")
     found = {}
-    for one in conditions(run, study["cells"]):
-        reading = Reading(one, run.read_json(f"tasks/{one.task_digest[:20]}.json"))
+    for one in study.found:
+        reading = Reading(one, study.tasks[one.task_digest])
         floor = float(accuracy.chance(reading.arrays()["loglik"]).mean())
         for rule in RULES:
             values = reading.values("accuracy", rule).mean(0)
-            found[one.label, rule] = Scores(values, one.draws, FAMILY[one.adaptation], floor=floor)
+            family = family_of(one.adaptation)
+            found[one.label, rule] = Scores(values, one.draws, family, floor=floor)
     return found
 
 
