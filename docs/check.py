@@ -35,9 +35,12 @@ from pathlib import Path
 
 import click
 
-from published import Code, Command, published
-
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.append(str(ROOT / "tests" / "support"))
+
+from outside import installed  # noqa: E402 (found there)
+from published import Code, Command, published  # noqa: E402
+
 LEFT_OUT = {
     "make demo": "its recipe's command is run in a small form",
     "make test": "the suite, which .ci/run runs",
@@ -309,6 +312,7 @@ class Runner:
 
     def __init__(self, folder: Path, timeout_seconds: float) -> None:
         self.folder, self.timeout_seconds = folder, timeout_seconds
+        self._site = installed(folder / "site")
         self._lock = threading.Lock()
         self._numbers = iter(range(1_000_000))
         self._made = {
@@ -346,7 +350,8 @@ class Runner:
 
     def _finished(self, words: Sequence[str], folder: Path) -> str:
         """Run a command; return what is wrong, in one line, or ""."""
-        env = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", **os.environ}
+        path = os.pathsep.join([str(self._site), os.environ.get("PYTHONPATH", "")])
+        env = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", **os.environ, "PYTHONPATH": path}
         limit = self.timeout_seconds
         try:
             done = subprocess.run(

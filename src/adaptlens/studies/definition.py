@@ -30,7 +30,7 @@ class Definition:
 
     Attributes:
         settings: its settings: a frozen dataclass, `config.fields.Shared` and more.
-        question: what it asks; `adaptlens study NAME --help` begins with it.
+        question: what it asks; its command's help begins with it.
         columns: its tables, each with its columns and what they say.
         plan: returns its cells, given its settings.
         analyze: returns what is shown of a run, given that and "path=value" texts, which change
