@@ -12,8 +12,6 @@ from adaptlens.circuits.distance import (
     correlation,
     correlation_quantity,
     distance,
-    focused_correlation,
-    repeat_distances,
     spread,
     strength,
 )
@@ -25,7 +23,6 @@ from adaptlens.circuits.overlap import (
     ranked_overlap,
     sizes,
 )
-from adaptlens.circuits.profiles import Patched
 from adaptlens.circuits.transfer import chosen, halves, matched_sets, transfer
 from adaptlens.errors import UserError
 from adaptlens.stats import layered
@@ -153,50 +150,6 @@ def test_profiles_that_nothing_repeats_have_no_correlation():
     found = correlation(a, b)
     assert math.isnan(found.corrected)
     assert found.reason.startswith("the profile of tuned is repeated")
-
-
-def test_a_focused_correlation_is_1_on_equal_circuits_and_counts_the_top_alone():
-    rng = np.random.default_rng(0)
-    wide = np.concatenate([[0.8, -0.6, 0.5, 0.3, 0.2], np.zeros(195)])
-    a, b = (noisy(rng, wide, noise=0.5, draws=draws) for draws in (tuple(range(5)), OWN))
-    top = focused_correlation(a, b, top=5)
-    assert top.corrected == pytest.approx(1, abs=0.05)
-    assert 5 <= top.num_units <= 10
-    assert focused_correlation(a, b).corrected == pytest.approx(1, abs=0.05)
-    # Small units that differ count little where units are weighted by their effect.
-    other = wide + 0.1 * np.repeat([0, 1], [5, 195]) * rng.normal(size=200)
-    c = noisy(rng, other, noise=0.1, draws=OWN)
-    clean = noisy(rng, wide, noise=0.1)
-    assert focused_correlation(clean, c).corrected > correlation(clean, c).corrected
-
-
-def test_the_top_is_not_picked_for_its_noise():
-    rng = np.random.default_rng(0)
-    found = []
-    for _ in range(40):
-        a, b = (patched(rng.normal(size=(1, 40, 50))) for _ in range(2))
-        one = focused_correlation(a, b, top=5, splits=4)
-        found.append(np.mean(one.reliability))
-    assert np.nanmedian(found) < 0.3
-
-
-def test_distance_of_draws_less_the_distance_within_is_the_distance():
-    rng = np.random.default_rng(0)
-    a = noisy(rng, TRUTH, by_draw=0.3)
-    b = noisy(rng, ELSEWHERE, by_draw=0.3, draws=OWN)
-    power = distance(a, b)
-    off = ~np.eye(5, dtype=bool)
-    p_a, p_b = (float(_power(one)) for one in (a, b))
-    within = [repeat_distances(one, one)[off].mean() * p for one, p in ((a, p_a), (b, p_b))]
-    between = repeat_distances(a, b).mean() * (p_a + p_b) / 2
-    assert (between - sum(within) / 2) / ((p_a + p_b) / 2) == pytest.approx(power.value)
-    assert np.diag(repeat_distances(a, a)) == pytest.approx(np.zeros(5), abs=1e-12)
-
-
-def _power(one: Patched) -> float:
-    from adaptlens.circuits.profiles import powers
-
-    return powers(one).sum()
 
 
 def test_conditions_that_cannot_be_compared_are_refused():

@@ -37,20 +37,8 @@ def test_a_slope_is_that_of_polyfit_for_every_cell():
     assert trends.slope(values, x).value == pytest.approx(np.mean(naive))
 
 
-def test_a_trend_of_ranks_does_not_ask_how_much():
-    rising = np.array([0.0, 0.1, 5.0])[:, None, None] + np.zeros((3, 2, 3))
-    assert trends.monotone(rising, [1, 2, 100]).value == 1
-    assert trends.monotone(-rising, [1, 2, 100]).value == -1
-    # Ranks 1, 3, 2 against 1, 2, 3 correlate by 0.5; a constant cell counts as 0.
-    mixed = np.stack([[[0.0, 1, 7]], [[2.0, 3, 7]], [[1.0, 2, 7]]])
-    assert trends.monotone(mixed, [1, 2, 3]).value == pytest.approx(1 / 3)
-
-
-def test_a_trend_of_ranks_is_spearmans_for_every_cell():
+def test_agreement_is_spearmans():
     values = np.random.default_rng(13).integers(0, 4, (6, 3, 4)).astype(float)
-    x = np.array([1.0, 2, 2, 4, 8, 16])
-    naive = [spearmanr(x, values[:, r, q]).statistic for r in range(3) for q in range(4)]
-    assert trends.monotone(values, x).value == pytest.approx(np.mean(naive))
     names = {"a": values[0], "b": values[1]}
     wanted = spearmanr(values[0].ravel(), values[1].ravel()).statistic
     assert trends.agreement(names)["a", "b"] == pytest.approx(wanted)
@@ -79,9 +67,8 @@ def test_neither_a_constant_nor_the_order_of_draws_changes_a_trend(seed, constan
 
 
 def test_one_level_has_no_trend():
-    for trend in (trends.slope, trends.monotone):
-        with pytest.raises(ValueError, match="two that differ"):
-            trend(np.zeros((2, 3, 4)), [1, 1])
+    with pytest.raises(ValueError, match="two that differ"):
+        trends.slope(np.zeros((2, 3, 4)), [1, 1])
 
 
 def test_a_slope_of_nothing_is_as_rare_as_its_p_value_says():

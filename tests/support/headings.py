@@ -38,7 +38,7 @@ PAGES: Mapping[str, Mapping[str, Mapping[str, str]]] = {
             "read under": "accuracy.template",
             "templates × draws × queries": "accuracy.templates",
             "tokens a query": "cost.query_tokens",
-            "one run of plain PEFT, GFLOP": "cost.training_flops",
+            "one PEFT run, GFLOP": "cost.training_flops",
         },
         "rules": {"arm": "accuracy.condition"},
         "templates": {"arm": "templates.condition"},

@@ -8,13 +8,12 @@ operationalization; `overlap` and `transfer` have the other two numbers. See doc
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import combinations_with_replacement
 
 import numpy as np
 import scipy
 from jaxtyping import Float
 
-from adaptlens.circuits.profiles import Patched, apart, num_effective, powers, products, reliability
+from adaptlens.circuits.profiles import Patched, apart, num_effective, powers, reliability
 from adaptlens.errors import UserError
 from adaptlens.formatting import fixed
 from adaptlens.stats.resampling import Draws, Quantity, Weights
@@ -203,90 +202,12 @@ def correlation(a: Patched, b: Patched) -> Correlation:
     return Correlation(corrected, raw, found, reason, len(a.units))
 
 
-def focused_correlation(
-    a: Patched, b: Patched, *, top: int | None = None, splits: int = 20, seed: int = 0
-) -> Correlation:
-    """Return the corrected correlation over the units that matter.
-
-    Units are weighted by their mean absolute effect in the two conditions, or, with `top`, only
-    those that are among the largest in either count. Weights come from one half of the queries and
-    the correlation from the other, or units would be picked for their noise; over random splits,
-    products are averaged before they are divided. Reliabilities are stepped up from half of the
-    queries to all by Spearman and Brown's formula.
-
-    Args:
-        a: a condition.
-        b: another.
-        top: how many of the largest units of each count; None weighs all.
-        splits: how many.
-        seed: of the splits.
-
-    Raises:
-        UserError: Other units or queries, or fewer than 4 of these.
-    """
-    comparable(a, b)
-    if len(a.queries) < 4:
-        raise UserError(f"{len(a.queries)} queries cannot be halved; expected 4 at least.")
-    rng = np.random.default_rng(seed)
-    sums, raw = np.zeros(3), np.zeros(3)
-    counts = []
-    for _ in range(splits):
-        order = rng.permutation(len(a.queries))
-        half = len(order) // 2
-        weights = _weights([one.on(order[:half]).profile for one in (a, b)], top)
-        counts.append(np.count_nonzero(weights))
-        kept = [one.on(order[half:]) for one in (a, b)]
-        shares = [one.shares - (one.shares @ weights)[..., None] for one in kept]
-        means = [one.mean((0, 1)) for one in shares]
-        for place, (i, j) in enumerate(combinations_with_replacement(range(2), 2)):
-            by_unit = products(shares[i], shares[j], a=kept[i], b=kept[j])
-            sums[place] += float(by_unit @ weights)
-            raw[place] += float((means[i] * means[j]) @ weights)
-    halves = [float(sums[i] / raw[i]) if raw[i] > 0 else math.nan for i in (0, 2)]
-    found = (_stepped_up(halves[0]), _stepped_up(halves[1]))
-    reason = _unreliable((a, b), found)
-    corrected = float(sums[1] / math.sqrt(sums[0] * sums[2])) if not reason else math.nan
-    plain = float(raw[1] / math.sqrt(raw[0] * raw[2])) if min(raw[0], raw[2]) > 0 else math.nan
-    return Correlation(corrected, plain, found, reason, round(float(np.mean(counts))))
-
-
-def _weights(profiles: Sequence[np.ndarray], top: int | None) -> np.ndarray:
-    """Return weights [units] that add up to 1."""
-    sizes = np.abs(profiles)
-    if top is None:
-        weights = sizes.mean(0)
-    else:
-        least = np.sort(sizes, axis=1)[:, -min(top, sizes.shape[1]), None]
-        weights = ((sizes >= least) & (sizes > 0)).any(0).astype(float)
-    total = weights.sum()
-    return weights / total if total > 0 else np.full(len(weights), 1 / len(weights))
-
-
-def _stepped_up(reliability: float) -> float:
-    return 2 * reliability / (1 + reliability) if reliability > -1 else math.nan
-
-
 def _unreliable(conditions: Sequence[Patched], found: Sequence[float]) -> str:
     for one, value in zip(conditions, found, strict=True):
         if not value > ENOUGH:
             return (f"the profile of {one.name} is repeated by other draws and queries too little "
                     f"(reliability {fixed(value, 2)}; above {ENOUGH:g} is needed)")  # fmt: skip
     return ""
-
-
-def repeat_distances(a: Patched, b: Patched) -> Float[np.ndarray, "a_repeats b_repeats"]:
-    """Return the distance of every draw of a from every draw of b.
-
-    Cross-validated over queries alone, so that what a draw does to the circuit counts as distance;
-    in units of the mean power of the two conditions. With a = b the diagonal is 0. The mean over
-    different draws, less half of the mean within a and half of that within b, is D_cv: that draws
-    differ from each other anyway is taken off.
-    """
-    comparable(a, b)
-    aa, ab, bb = (repeat_products(*pair) for pair in _pairs(a, b))
-    power = sum(one[apart(c.draws, c.draws)].mean() for one, c in ((aa, a), (bb, b))) / 2
-    found = np.diag(aa)[:, None] + np.diag(bb) - 2 * ab
-    return found / power if power > 0 else np.full(found.shape, np.nan)
 
 
 def repeat_products(a: Patched, b: Patched) -> Float[np.ndarray, "a_repeats b_repeats"]:

@@ -34,31 +34,6 @@ def slope(
     return layered.mean(slopes, drawn=len(slopes) > 1, flips=flips, seed=seed)
 
 
-def monotone(
-    values: Real[np.ndarray, "levels repeats queries"],
-    x: Sequence[float] | Real[np.ndarray, " levels"],
-    *,
-    flips: int = 0,
-    seed: int = 0,
-) -> Mean:
-    """Return the mean of Spearman's correlation of values with x.
-
-    Of each draw and query alone, then over both: 1 where all rise at every level, however much. A
-    draw and query whose values are equal at all levels counts as 0.
-
-    Raises:
-        ValueError: fewer than two levels differ.
-    """
-    by_level = scipy.stats.rankdata(_spread(x))
-    by_level = by_level - by_level.mean()
-    ranks = scipy.stats.rankdata(np.asarray(values, float), axis=0)
-    ranks = ranks - ranks.mean(0)
-    sizes = np.sqrt(np.square(ranks).sum(0) * np.square(by_level).sum())
-    products = np.tensordot(by_level, ranks, axes=1)
-    found = np.divide(products, sizes, out=np.zeros(products.shape), where=sizes > 0)
-    return layered.mean(found, drawn=len(found) > 1, flips=flips, seed=seed)
-
-
 def _spread(x: Sequence[float] | np.ndarray) -> np.ndarray:
     levels = np.asarray(x, float)
     if len(np.unique(levels)) < 2:

@@ -282,7 +282,7 @@ def test_columns_in_which_no_arm_says_anything_are_left_out():
     grid = score_tables.scores(tables())[1]
     assert [text for text, _ in grid.headings] == [
         "arm", "chrF, 0–100", "exact match, %", "worst draw, 0–100", "read under",
-        "templates × draws × queries", "tokens a query", "one run of plain PEFT, GFLOP", "cell",
+        "templates × draws × queries", "tokens a query", "one PEFT run, GFLOP", "cell",
     ]  # fmt: skip
 
 
