@@ -191,7 +191,7 @@ def main() -> None:
     for name in given.model:
         # Two copies, so that the peer's wrapping cannot slow the bank's model down.
         lm, other = build(name), build(name)
-        peer = Peer(other, lm.anatomy.tuning_targets)
+        peer = Peer(other, lm.architecture.tuning_targets)
         sizes = [[int(n) for n in text.split(",")] for text in (given.adapters, given.examples)]
         for adapters, k in itertools.product(*sizes):
             row = compare(lm, peer, adapters, k, STEPS[name], given.solo, given.repeats)

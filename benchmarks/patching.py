@@ -105,12 +105,12 @@ def make_pairs(case: str, prompts: int) -> list[Pair]:
 
 def all_patches(lm: LM, pair: Pair) -> list[Patch]:
     """Return every patch of the case, in the order of the sweep's values."""
-    assert lm.anatomy is not None
+    assert lm.architecture is not None
     return [
         (places[0], layer, head)
         for places in pair.sites
-        for layer in range(lm.anatomy.num_layers)
-        for head in range(lm.anatomy.num_heads)
+        for layer in range(lm.architecture.num_layers)
+        for head in range(lm.architecture.num_heads)
     ]
 
 
@@ -139,7 +139,7 @@ def run_sweep(lm: LM, pairs: list[Pair], wanted: list[Patch]) -> np.ndarray:
 @torch.inference_mode()
 def run_batched_hooks(lm: LM, pairs: list[Pair], wanted: list[Patch]) -> np.ndarray:
     """Return those of the wanted patches, those of a layer in one batch of whole prompts."""
-    parts = lm.anatomy
+    parts = lm.architecture
     assert parts is not None
     found = np.zeros((len(pairs), len(wanted)))
     for row, pair in enumerate(pairs):
@@ -217,7 +217,7 @@ def run_nnsight(lm: LM, pairs: list[Pair], wanted: list[Patch]) -> np.ndarray:
     """Return those of the wanted patches by nnsight: one trace each, the clean run kept."""
     import nnsight
 
-    parts = lm.anatomy
+    parts = lm.architecture
     assert parts is not None
     wrapped = nnsight.NNsight(lm.model)
     names = {module: name for name, module in lm.model.named_modules()}

@@ -26,7 +26,7 @@ from lm_eval.models.huggingface import HFLM
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from adaptlens.lm.load import LM, assemble, load
-from adaptlens.lm.prefix.walk import Work
+from adaptlens.lm.prefix.walk import ForwardStats
 from adaptlens.lm.score import encode, score
 from adaptlens.types import Part, Prompt
 
@@ -89,7 +89,7 @@ def item(text: str, label: int | None = None) -> str:
     return f"Review: {text}\nSentiment:{end}"
 
 
-def ours(lm: LM, prompts: list[str], work: Work | None = None) -> np.ndarray:
+def ours(lm: LM, prompts: list[str], work: ForwardStats | None = None) -> np.ndarray:
     """Return the log-likelihoods [queries, choices]."""
     asked = [Prompt((Part("query", text),), ANSWERS) for text in prompts]
     return np.stack(score(lm, encode(lm, asked, work=work), work=work))
@@ -121,7 +121,7 @@ def compare(lm: LM, name: str, prompts: list[str], repeats: int) -> dict[str, An
         sizes[size] = seconds(lambda b=backend: peer(b, prompts[: max(len(prompts) // 4, 16)]))
     best = min(sizes, key=sizes.__getitem__)
     backend = HFLM(pretrained=lm.model, tokenizer=lm.tokenizer, batch_size=best)
-    work = Work()
+    work = ForwardStats()
     difference = float(np.abs(ours(lm, prompts, work) - peer(backend, prompts)).max())
     timed: dict[str, list[float]] = {"ours": [], "peer": []}
     for _ in range(repeats):

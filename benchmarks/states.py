@@ -27,7 +27,7 @@ from tokenizers import Tokenizer, models
 from adaptlens.lm.load import LM, assemble
 from adaptlens.lm.memory import keep_freed_memory
 from adaptlens.lm.prefix.boundaries import Request
-from adaptlens.lm.prefix.walk import Work
+from adaptlens.lm.prefix.walk import ForwardStats
 from adaptlens.lm.states import last_token_states
 
 DEMONSTRATIONS = 16
@@ -55,7 +55,7 @@ def prompts(queries: int, tokens: int) -> list[tuple[int, ...]]:
     return [(*shared, *source.integers(1, 50000, tokens).tolist()) for _ in range(queries)]
 
 
-def ours(lm: LM, asked: list[tuple[int, ...]], work: Work | None = None) -> np.ndarray:
+def ours(lm: LM, asked: list[tuple[int, ...]], work: ForwardStats | None = None) -> np.ndarray:
     """Return the states [prompts, layers + 1, width]; the last layer's after the norm."""
     found = last_token_states(lm, [Request(ids) for ids in asked], work=work)
     return np.concatenate([found.residual[:, :-1], found.final[:, None]], axis=1)
@@ -120,7 +120,7 @@ def main() -> None:
     some = asked[: max(BATCH_SIZES)]
     sizes = {batch: seconds(lambda b=batch: peer(lm, some, b)) for batch in BATCH_SIZES}
     best = min(sizes, key=sizes.__getitem__)
-    work = Work()
+    work = ForwardStats()
     difference = float(np.abs(ours(lm, asked, work) - peer(lm, asked, best)).max())
     timed: dict[str, list[float]] = {"ours": [], "peer": []}
     for _ in range(given.repeats):

@@ -42,7 +42,7 @@ def kept_paces(tmp_path_factory):
     """How fast models were found to be is kept for this suite alone."""
     from adaptlens.engines import kept_throughput
 
-    folder = tmp_path_factory.mktemp("paces")
+    folder = tmp_path_factory.mktemp("throughputs")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kept_throughput, "cache", lambda: folder)
         yield

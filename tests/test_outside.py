@@ -3,17 +3,20 @@
 The package is tests/outside; each of the four is one file and one entry point.
 """
 
+import importlib.util
 import json
+import math
 import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from adaptlens import registry
 from adaptlens.adapt.families import FAMILY
 from adaptlens.measure.axes import AXES
-from outside import installed
+from outside import SOURCE, installed
 
 
 def command(site):
@@ -149,14 +152,42 @@ def test_every_measurement_says_its_axes_and_what_it_takes(name):
 def test_a_comparison_has_its_adaptation_as_an_arm_and_its_measurement_as_a_table(run):
     words = (
         "compare --shots 0 --tuning it --sizes 2 --no-search --queries 6 --draws 2 --task parity "
-        "--adaptations reminded --measurements words --set validation=4 --set tune.max_steps=[2] "
-        "--set tune.lr_multipliers=[1] --set num_templates=1 --out compared --json"
+        "--adaptations reminded --measurements words,entropy --set validation=4 "
+        "--set tune.max_steps=[2] --set tune.lr_multipliers=[1] --set num_templates=1 "
+        "--out compared --json"
     )
     found = json.loads(run(*words.split()).stdout)
     arms = {row["condition"]: row["adaptation"] for row in found["tables"]["accuracy"]}
     assert arms["reminded-1"] == "reminded"
-    measured = {row["condition"]: row["mean"] for row in found["tables"]["measured"]}
-    assert measured["reminded-1"] == measured["zero-shot"] + 8
+    measured = {
+        (row["measurement"], row["condition"]): row["mean"] for row in found["tables"]["measured"]
+    }
+    assert measured["words", "reminded-1"] == measured["words", "zero-shot"] + 8
+    # Of two answers, at most ln 2; weights that were tuned are read with them.
+    assert all(0 <= measured["entropy", arm] <= math.log(2) for arm in arms)
+    assert measured["entropy", "it-2"] != measured["entropy", "zero-shot"]
+
+
+def test_contributing_shows_the_measurement_as_it_is():
+    shown = (SOURCE / "toyways" / "entropy.py").read_text("utf-8")
+    contributing = SOURCE.parent.parent / "CONTRIBUTING.md"
+    assert f"```python\n{shown}```" in contributing.read_text("utf-8")
+
+
+def test_entropy_by_hand():
+    spec = importlib.util.spec_from_file_location("entropy", SOURCE / "toyways" / "entropy.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    # Shares 1/2, 1/4, 1/4: 0.5 ln 2 + 2 * 0.25 ln 4 = 1.5 ln 2.
+    assert module.entropy(np.log([0.2, 0.1, 0.1])) == pytest.approx(1.5 * math.log(2))
+
+
+def test_every_cell_that_fails_is_said_once_and_where_to_look(tmp_path):
+    folder = installed(tmp_path)
+    file = folder / "toyways" / "words.py"
+    file.write_text(file.read_text().replace("words = np", "words = nothing + np"))
+    said = command(folder)("study", "reminders", "--out", "failed", code=1).stderr
+    assert "3 cells failed; `adaptlens status failed` says why" in said
 
 
 def test_an_adaptation_that_no_package_registers_is_not_known(run):

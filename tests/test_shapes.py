@@ -21,7 +21,7 @@ def test_an_array_of_another_shape_or_format_than_annotated_is_refused():
     with pytest.raises(TypeCheckError, match="residual"):
         lens(tiny.tiny_lm("llama"), np.zeros((2, 3, 32)), [5])
     with pytest.raises(TypeCheckError, match="owners"):
-        by_owner(tiny.tiny_lm("llama").anatomy, torch.zeros(3, 32), torch.zeros(2).long(), 1)
+        by_owner(tiny.tiny_lm("llama").architecture, torch.zeros(3, 32), torch.zeros(2).long(), 1)
 
 
 def test_what_comes_back_is_checked_too_and_what_is_no_array_is_not():

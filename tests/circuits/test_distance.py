@@ -168,7 +168,7 @@ def test_a_mean_has_the_interval_that_means_have():
     quantity = Quantity(values.mean(), {tuple(range(5)): values - values.mean()},
                         lambda weights: np.full(len(weights.queries), values.mean()))  # fmt: skip
     found, mean = interval(quantity, bootstraps=0, flips=0), layered.mean(values, True)
-    for name in ("value", "low", "high", "p", "error", "freedom"):
+    for name in ("value", "low", "high", "p", "error", "df"):
         assert getattr(found, name) == pytest.approx(getattr(mean, name))
 
 

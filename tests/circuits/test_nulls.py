@@ -105,11 +105,11 @@ def test_errors_of_units_are_those_of_one_table_at_a_time():
     rng = np.random.default_rng(0)
     blocks = [rng.normal(size=(5, 12, 3)) + rng.normal(size=(5, 1, 3)),
               rng.normal(size=(4, 12, 3)) + rng.normal(size=(1, 12, 3))]  # fmt: skip
-    error, freedom = crossed_errors(blocks)
+    error, df = crossed_errors(blocks)
     for unit in range(3):
         one = Crossed([block[..., unit] for block in blocks], True, seed=0, flips=0)
         assert error[unit] == pytest.approx(one.error)
-        assert freedom[unit] == pytest.approx(one.freedom)
+        assert df[unit] == pytest.approx(one.df)
 
 
 def test_units_that_draws_do_not_agree_on_have_not_changed():

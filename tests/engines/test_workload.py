@@ -8,11 +8,11 @@ from adaptlens.adapt.families import family_of
 from adaptlens.cli.planned import plan_table
 from adaptlens.engines import Silent, kept_throughput, workload
 from adaptlens.engines.forecast import forecast
-from adaptlens.engines.throughput import CELL_SECONDS, SHAPE_USE, Pace, paced, shape
+from adaptlens.engines.throughput import CELL_SECONDS, SHAPE_USE, Throughput, paced, shape
 from adaptlens.engines.trials import TRIAL_PROMPTS, affordable
 from adaptlens.lm import score
 from adaptlens.lm.load import load
-from adaptlens.lm.prefix.walk import Work as Counted
+from adaptlens.lm.prefix.walk import ForwardStats as Counted
 from adaptlens.store import Run
 from adaptlens.studies.compare import plan as comparison
 from adaptlens.studies.compare.config import compare_config
@@ -133,15 +133,19 @@ def test_every_cell_of_the_other_studies_is_work(folder):
 
 
 def test_seconds_add_up():
-    pace = Pace(
+    throughput = Throughput(
         load=9.0, prompt=1.0, read=(2.0, 20.0), single=3.0, write=(4.0, 40.0), train=(5.0, 6.0),
         full=(7.0, 8.0), peak_bytes=0.0,
     )  # fmt: skip
     work = CostEstimate(
         prompts=1, read_tokens=1, single_tokens=1, written_tokens=1, trained_tokens=1, steps=1
     )
-    assert pace.seconds(work, tuned=False) == pytest.approx(CELL_SECONDS + 1 + 2 + 3 + 4 + 5 + 6)
-    assert pace.seconds(work, tuned=True) == pytest.approx(CELL_SECONDS + 1 + 20 + 3 + 40 + 5 + 6)
+    assert throughput.seconds(work, tuned=False) == pytest.approx(
+        CELL_SECONDS + 1 + 2 + 3 + 4 + 5 + 6
+    )
+    assert throughput.seconds(work, tuned=True) == pytest.approx(
+        CELL_SECONDS + 1 + 20 + 3 + 40 + 5 + 6
+    )
 
 
 def test_the_pace_of_a_large_base_by_hand():
@@ -179,7 +183,7 @@ def test_a_forecast_has_a_row_per_condition_and_tries_each_shape_once(
     assert [row["seconds"] for row in rows] == [row["seconds"] for row in found.rows]
     forecast(study, models, config, said.append, again=True)
     assert said[2:] == ["trying llama-0"]
-    [kept] = (tmp_path / "paces").iterdir()
+    [kept] = (tmp_path / "throughputs").iterdir()
     kept.write_text("{")
     forecast(study, models, config, said.append)
     assert said[3:] == ["trying llama-0"]

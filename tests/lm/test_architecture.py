@@ -5,7 +5,7 @@ import torch
 import transformers
 
 from adaptlens.errors import UserError
-from adaptlens.lm.architecture import LAYOUTS, anatomy, attention_implementation
+from adaptlens.lm.architecture import LAYOUTS, architecture, attention_implementation
 from tiny import ARCHITECTURES, CONFIGS, VOCAB, tiny_model
 
 SEQ = 20
@@ -46,7 +46,7 @@ def watch(module, run, *, inputs: bool = False):
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_sizes_are_those_of_the_configuration(arch):
-    parts = anatomy(tiny_model(arch))
+    parts = architecture(tiny_model(arch))
     assert (parts.num_layers, parts.num_heads, parts.width, parts.vocab) == (3, 4, 32, VOCAB)
     assert parts.num_kv_heads == (2 if arch in GROUPED else 4)
     assert parts.head_width == HEAD_WIDTH[arch]
@@ -55,7 +55,7 @@ def test_sizes_are_those_of_the_configuration(arch):
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_every_layer_has_its_parts_and_heads_fill_the_output_projection(arch):
     model = tiny_model(arch)
-    parts = anatomy(model)
+    parts = architecture(model)
     ids = tokens()
     for layer in range(parts.num_layers):
         heads = watch(parts.o_proj(layer), lambda: model(ids), inputs=True)
@@ -68,7 +68,7 @@ def test_every_layer_has_its_parts_and_heads_fill_the_output_projection(arch):
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_a_layer_adds_its_attention_and_its_mlp_to_the_stream(arch):
     model = tiny_model(arch)
-    parts = anatomy(model)
+    parts = architecture(model)
     ids = tokens()
     for index, layer in enumerate(parts.layers):
         before = watch(layer, lambda: model(ids), inputs=True)
@@ -85,7 +85,7 @@ def test_a_layer_adds_its_attention_and_its_mlp_to_the_stream(arch):
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_parallel_says_whether_the_mlp_misses_its_own_layers_attention(arch):
     model = tiny_model(arch)
-    parts = anatomy(model)
+    parts = architecture(model)
     ids = tokens()
     with_attention = watch(parts.mlp(0), lambda: model(ids))
     muted = parts.o_proj(0).register_forward_hook(lambda _m, _i, out: torch.zeros_like(out))
@@ -98,7 +98,7 @@ def test_parallel_says_whether_the_mlp_misses_its_own_layers_attention(arch):
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_a_window_is_exactly_how_far_back_attention_reaches(arch):
     model = tiny_model(arch)
-    parts = anatomy(model)
+    parts = architecture(model)
     ids = tokens()
     for layer in (0, 1):
         # The stream entering the layer is changed at one place; the last query is looked at.
@@ -120,7 +120,7 @@ def test_a_window_is_exactly_how_far_back_attention_reaches(arch):
 
 
 def test_the_tiny_models_have_the_windows_of_their_families():
-    windows = {arch: anatomy(tiny_model(arch)).windows for arch in ARCHITECTURES}
+    windows = {arch: architecture(tiny_model(arch)).windows for arch in ARCHITECTURES}
     assert windows["gemma2"] == windows["gemma3"] == (8, None, 8)
     assert windows["mistral"] == (8, 8, 8)
     assert windows["phi3"] == (12, 12, 12)
@@ -132,7 +132,7 @@ def test_the_tiny_models_have_the_windows_of_their_families():
 def test_the_first_heads_are_those_of_the_first_values(arch):
     """Changing what one key-value head says changes the heads of its group and no other."""
     model = tiny_model(arch)
-    parts = anatomy(model)
+    parts = architecture(model)
     ids = tokens()
     before = watch(parts.o_proj(0), lambda: model(ids), inputs=True).clone()
     w, heads, kv = parts.head_width, parts.num_heads, parts.num_kv_heads
@@ -161,7 +161,7 @@ def test_tuning_targets_are_what_peft_would_tune(arch):
     constants = pytest.importorskip("peft.utils.constants")
     known = constants.TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
     model = tiny_model(arch)
-    parts = anatomy(model)
+    parts = architecture(model)
     if parts.family in known:
         assert list(parts.tuning_targets) == known[parts.family]
     names = [name.rsplit(".", 1)[-1] for name, _ in model.named_modules()]
@@ -173,7 +173,7 @@ def test_tuning_targets_are_what_peft_would_tune(arch):
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_unrelated_texts_in_one_row_do_not_see_each_other(arch):
     model = tiny_model(arch)
-    parts = anatomy(model)
+    parts = architecture(model)
     first, second = tokens(seq=17, seed=2), tokens(seq=23, seed=3)
     ids = torch.cat([first, second], 1)
     positions = torch.cat([torch.arange(17), torch.arange(23)])[None]
@@ -188,7 +188,7 @@ def test_unrelated_texts_in_one_row_do_not_see_each_other(arch):
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_final_norm_and_unembed_lead_from_the_last_layer_to_the_logits(arch):
     model = tiny_model(arch)
-    parts = anatomy(model)
+    parts = architecture(model)
     ids = tokens()
     stream = watch(parts.layers[-1], lambda: model(ids))
     with torch.no_grad():
@@ -200,7 +200,7 @@ def test_final_norm_and_unembed_lead_from_the_last_layer_to_the_logits(arch):
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_what_embed_returns_enters_the_first_layer_up_to_positions(arch):
     model = tiny_model(arch)
-    parts = anatomy(model)
+    parts = architecture(model)
     ids = tokens()
     embedded = watch(parts.embed, lambda: model(ids))
     stream = watch(parts.layers[0], lambda: model(ids), inputs=True)
@@ -226,7 +226,7 @@ def test_a_gemma3_with_a_vision_tower_is_read_through_its_language_model():
         text_config=text, vision_config=vision, mm_tokens_per_image=4
     )
     model = transformers.AutoModelForCausalLM.from_config(config).eval()
-    parts = anatomy(model)
+    parts = architecture(model)
     ids = tokens()
     causal = torch.ones(1, SEQ, SEQ, dtype=torch.bool).tril()
     with torch.no_grad():
@@ -237,18 +237,18 @@ def test_a_gemma3_with_a_vision_tower_is_read_through_its_language_model():
 
 def test_the_opt_without_a_final_norm_has_none():
     model = tiny_model("opt", do_layer_norm_before=False, word_embed_proj_dim=16)
-    assert anatomy(model).final_norm is None
+    assert architecture(model).final_norm is None
 
 
 def test_a_neox_with_serial_residuals_is_not_parallel():
-    assert not anatomy(tiny_model("gpt_neox", use_parallel_residual=False)).parallel
+    assert not architecture(tiny_model("gpt_neox", use_parallel_residual=False)).parallel
 
 
 def test_an_unknown_architecture_is_refused_with_the_list_of_known_ones():
     config = transformers.BloomConfig(vocab_size=VOCAB, hidden_size=32, n_layer=1, n_head=4)
     model = transformers.AutoModelForCausalLM.from_config(config)
     with pytest.raises(UserError, match=r"'bloom'.*gemma2.*llama.*phi3.*behavior only"):
-        anatomy(model)
+        architecture(model)
 
 
 def test_soft_capped_scores_are_computed_by_the_code_that_caps_them():

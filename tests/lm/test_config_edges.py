@@ -12,7 +12,7 @@ import transformers
 import tiny
 from adaptlens.errors import UserError
 from adaptlens.lm import parity
-from adaptlens.lm.architecture import anatomy, attending_layers, attention_implementation
+from adaptlens.lm.architecture import architecture, attending_layers, attention_implementation
 from adaptlens.lm.flops import attention_flops, matrix_parameters, not_counted
 from adaptlens.lm.generate import generate
 from adaptlens.lm.load import assemble, load
@@ -55,7 +55,7 @@ def test_a_model_at_an_edge_loads_and_scores_as_it_does_itself(
     model.save_pretrained(tmp_path)
     tiny.tiny_tokenizer().save_pretrained(tmp_path)
     lm = load(str(tmp_path), device="cpu")
-    assert lm.anatomy is not None
+    assert lm.architecture is not None
     for request, found in zip(REQUESTS, score(lm, REQUESTS), strict=True):
         for answer, value in zip(request.answers_ids, found, strict=True):
             with torch.no_grad():
@@ -84,14 +84,14 @@ def test_layers_of_a_kind_whose_attention_is_not_known_leave_behavior_only(monke
         kinds = ["full_attention", "chunked_attention", "full_attention"]
         patched.setattr(type(model.config), "layer_types", kinds, raising=False)
         with pytest.raises(UserError, match="layers of type 'chunked_attention'") as caught:
-            anatomy(model)
+            architecture(model)
 
     def unread(_: object) -> None:
         raise caught.value
 
-    monkeypatch.setattr(parity, "anatomy", unread)
+    monkeypatch.setattr(parity, "architecture", unread)
     lm = assemble(model, tiny.tiny_tokenizer(), name="odd", digest="")
-    assert (lm.anatomy, lm.shares_prefix) == (None, False)
+    assert (lm.architecture, lm.shares_prefix) == (None, False)
     assert "chunked_attention" in lm.notes[0] and "only its behavior" in lm.notes[0]
 
 

@@ -8,7 +8,7 @@ import torch
 import tiny
 from adaptlens.errors import UserError
 from adaptlens.lm import generate as module
-from adaptlens.lm.prefix.walk import Work
+from adaptlens.lm.prefix.walk import ForwardStats
 from adaptlens.lm.score import Request, generate
 from tests.lm.test_score import Shifted, forest
 
@@ -28,7 +28,7 @@ def hugging_face(lm, prompt, max_new_tokens):
 
 @pytest.mark.parametrize("arch", tiny.ARCHITECTURES)
 def test_greedy_text_is_hugging_faces(arch):
-    lm, work = tiny.tiny_lm(arch), Work()
+    lm, work = tiny.tiny_lm(arch), ForwardStats()
     requests = forest(queries=6)
     found = generate(lm, requests, 10, work=work)
     assert found == [hugging_face(lm, r.prompt_ids, 10) for r in requests]
@@ -78,7 +78,7 @@ def test_text_ends_before_an_eos_token():
     eos = ids[3]
     ending = dataclasses.replace(lm, eos_ids=(eos,))
     wanted = lm.tokenizer.decode(ids[: ids.index(eos)], clean_up_tokenization_spaces=False)
-    work = Work()
+    work = ForwardStats()
     assert generate(ending, [Request((5, 6, 7))], 6, work=work) == [wanted]
     assert work.tokens_computed == 3 + ids.index(eos)
 
@@ -96,7 +96,7 @@ def test_each_prompt_is_continued_by_its_variant(mixes_rows):
 
 
 def test_where_memory_runs_out_fewer_rows_are_continued_at_once(monkeypatch):
-    lm, requests, work = tiny.tiny_lm("llama"), forest(queries=8), Work()
+    lm, requests, work = tiny.tiny_lm("llama"), forest(queries=8), ForwardStats()
     wanted = generate(lm, requests, 5)
     whole = module._Writer.batch
 

@@ -112,7 +112,7 @@ def test_positions_that_are_not_heeded_stop_prefix_sharing():
 
     rotary.forward = in_row_order
     lm = assemble(model, tiny_tokenizer(), name="m", digest="")
-    assert lm.anatomy is not None
+    assert lm.architecture is not None
     assert not lm.shares_prefix
     assert "packed in a tree" in lm.notes[0]
 
@@ -126,7 +126,7 @@ def test_logits_the_anatomy_does_not_explain_leave_behavior_only():
 
     model = Scaled(tiny_model("llama").config)
     lm = assemble(model, tiny_tokenizer(), name="m", digest="")
-    assert (lm.anatomy, lm.shares_prefix) == (None, False)
+    assert (lm.architecture, lm.shares_prefix) == (None, False)
     assert "with an explicit mask" in lm.notes[0] and "behavior" in lm.notes[0]
 
 
@@ -137,7 +137,7 @@ def test_an_unknown_layout_is_used_for_behavior_only_and_says_so(family):
     )
     model = transformers.AutoModelForCausalLM.from_config(config)
     lm = assemble(model, tiny_tokenizer(), name="m", digest="")
-    assert (lm.anatomy, lm.shares_prefix) == (None, False)
+    assert (lm.architecture, lm.shares_prefix) == (None, False)
     assert f"'{family.lower()}' is not known inside" in lm.notes[0] and "llama" in lm.notes[0]
 
 
@@ -330,7 +330,7 @@ def test_an_untrained_model_needs_no_weights_and_depends_on_none(copy, llama):
     )
     edit(copy / "config.json", initializer_range=0.1)
     assert identity.digest(copy, untrained=True) != identity.digest(llama, untrained=True)
-    assert load(f"untrained:{copy}", device="cpu").anatomy is not None
+    assert load(f"untrained:{copy}", device="cpu").architecture is not None
 
 
 def test_end_tokens_of_the_generation_settings_are_kept_untrained(copy):

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 import tiny
 from adaptlens.errors import UserError
-from adaptlens.lm.architecture import anatomy
+from adaptlens.lm.architecture import architecture
 from adaptlens.lm.load import LM
 from adaptlens.lm.prefix import forward, walk
-from adaptlens.lm.prefix.walk import Work
+from adaptlens.lm.prefix.walk import ForwardStats
 from adaptlens.lm.score import Request, score
 
 PER_TOKEN = 1e-5
@@ -66,7 +66,7 @@ def assert_same(
 
 @pytest.mark.parametrize("arch", tiny.ARCHITECTURES)
 def test_scores_equal_separate_forward_passes(arch):
-    lm, requests, work = tiny.tiny_lm(arch), forest(), Work()
+    lm, requests, work = tiny.tiny_lm(arch), forest(), ForwardStats()
     found = score(lm, requests, work=work)
     assert_same(found, one_by_one(lm, requests), requests)
     assert work.unshared == 0
@@ -81,8 +81,8 @@ def test_prefixes_within_prefixes_give_the_same_scores():
 
 @pytest.mark.parametrize("arch", ["llama", "gemma2"])
 def test_without_shared_prefixes_the_scores_are_the_same_and_counted(arch):
-    lm, requests, work = tiny.tiny_lm(arch), forest(queries=6), Work()
-    alone = dataclasses.replace(lm, shares_prefix=False, anatomy=None)
+    lm, requests, work = tiny.tiny_lm(arch), forest(queries=6), ForwardStats()
+    alone = dataclasses.replace(lm, shares_prefix=False, architecture=None)
     assert_same(score(alone, requests, work=work), one_by_one(lm, requests), requests)
     assert work.unshared > 0
     assert work.tokens_computed == work.tokens_given
@@ -107,14 +107,14 @@ def test_random_trees_equal_separate_forward_passes(pairs, arch):
 
 
 def test_answers_of_one_token_cost_no_token_beyond_the_prompt():
-    lm, work = tiny.tiny_lm("llama"), Work()
+    lm, work = tiny.tiny_lm("llama"), ForwardStats()
     score(lm, [Request((5, 6, 7), ((8,), (9,), (10,)))], work=work)
     assert work.tokens_computed == 3
 
 
 def test_a_small_budget_changes_the_passes_and_not_the_scores():
     lm, requests = tiny.tiny_lm("llama"), forest()
-    much, little = Work(), Work()
+    much, little = ForwardStats(), ForwardStats()
     wanted = score(lm, requests, work=much)
     assert_same(score(lm, requests, budget_bytes=1, work=little), wanted, requests)
     assert little.forwards > much.forwards
@@ -173,7 +173,7 @@ def test_rows_of_several_variants_share_a_pass_where_they_may():
 
 
 def test_where_memory_runs_out_the_batch_is_halved_and_the_scores_stay(monkeypatch):
-    lm, requests, work = tiny.tiny_lm("llama"), forest(), Work()
+    lm, requests, work = tiny.tiny_lm("llama"), forest(), ForwardStats()
     wanted = score(lm, requests)
     whole = forward._Reader.forward
 
@@ -188,7 +188,7 @@ def test_where_memory_runs_out_the_batch_is_halved_and_the_scores_stay(monkeypat
 
 
 def test_a_prefix_that_does_not_fit_is_cached_in_smaller_pieces(monkeypatch):
-    lm, requests, work = tiny.tiny_lm("llama"), forest(), Work()
+    lm, requests, work = tiny.tiny_lm("llama"), forest(), ForwardStats()
     wanted = score(lm, requests)
     whole = walk._fill
 
@@ -265,8 +265,8 @@ def test_sequences_whose_length_turns_all_their_positions_run_alone():
     model = tiny.tiny_model(
         "phi3", rope_parameters=rope | factors, original_max_position_embeddings=40
     )
-    lm = dataclasses.replace(tiny.tiny_lm("phi3"), model=model, anatomy=anatomy(model))
-    requests, work = forest(queries=6), Work()
+    lm = dataclasses.replace(tiny.tiny_lm("phi3"), model=model, architecture=architecture(model))
+    requests, work = forest(queries=6), ForwardStats()
     found = score(lm, requests, work=work)
     assert_same(found, one_by_one(lm, requests), requests)
     long = {r.prompt_ids + a[:-1] for r in requests for a in r.answers_ids}
@@ -282,10 +282,10 @@ def test_progress_ends_at_the_number_of_sequences():
 
 
 def test_a_shared_prefix_is_cached_once_for_each_variant():
-    lm, work = tiny.tiny_lm("llama"), Work()
+    lm, work = tiny.tiny_lm("llama"), ForwardStats()
     requests = forest(queries=24)[:-2]
     both = [dataclasses.replace(r, variant=v) for v in range(2) for r in requests]
     score(lm, both, Shifted(lm, True), work=work)
-    once = Work()
+    once = ForwardStats()
     score(lm, requests, work=once)
     assert work.tokens_computed == 2 * once.tokens_computed

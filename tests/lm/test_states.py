@@ -9,7 +9,7 @@ import torch
 import tiny
 from adaptlens.errors import UserError
 from adaptlens.lm.load import assemble
-from adaptlens.lm.prefix.walk import Work
+from adaptlens.lm.prefix.walk import ForwardStats
 from adaptlens.lm.score import Request
 from adaptlens.lm.states import last_token_states
 from tests.lm.test_score import Shifted, forest
@@ -28,18 +28,22 @@ def hugging_face(lm, prompt):
 def test_states_are_hugging_faces_with_the_last_one_before_the_norm(arch):
     lm, requests = tiny.tiny_lm(arch), forest(queries=30)
     found = last_token_states(lm, requests)
-    assert found.residual.shape == (len(requests), lm.anatomy.num_layers + 1, lm.anatomy.width)
+    assert found.residual.shape == (
+        len(requests),
+        lm.architecture.num_layers + 1,
+        lm.architecture.width,
+    )
     for i in (0, 7, len(requests) - 2, len(requests) - 1):
         wanted = hugging_face(lm, requests[i].prompt_ids)
         np.testing.assert_allclose(found.residual[i, :-1], wanted[:-1], atol=CLOSE, rtol=0)
         np.testing.assert_allclose(found.final[i], wanted[-1], atol=CLOSE, rtol=0)
     with torch.no_grad():
-        normed = lm.anatomy.final_norm(torch.from_numpy(found.residual[:, -1]))
+        normed = lm.architecture.final_norm(torch.from_numpy(found.residual[:, -1]))
     np.testing.assert_allclose(normed.numpy(), found.final, atol=CLOSE, rtol=0)
 
 
 def test_states_without_shared_prefixes_are_the_same():
-    lm, requests, work = tiny.tiny_lm("gemma3"), forest(queries=4), Work()
+    lm, requests, work = tiny.tiny_lm("gemma3"), forest(queries=4), ForwardStats()
     alone = dataclasses.replace(lm, shares_prefix=False)
     shared, own = last_token_states(lm, requests), last_token_states(alone, requests, work=work)
     np.testing.assert_allclose(shared.residual, own.residual, atol=CLOSE, rtol=0)
@@ -60,7 +64,7 @@ def test_each_prompt_is_read_by_its_variant(mixes_rows):
 
 
 def test_the_same_prompt_is_read_once():
-    lm, work = tiny.tiny_lm("llama"), Work()
+    lm, work = tiny.tiny_lm("llama"), ForwardStats()
     found = last_token_states(lm, [Request((5, 6, 7))] * 4, work=work)
     assert work.tokens_computed == 3
     assert (found.residual[0] == found.residual[3]).all()
@@ -80,6 +84,6 @@ def test_rows_wider_than_a_learned_table_of_positions_are_read(arch):
 
 
 def test_a_model_whose_inside_is_not_known_is_refused():
-    lm = dataclasses.replace(tiny.tiny_lm("llama"), anatomy=None, shares_prefix=False)
+    lm = dataclasses.replace(tiny.tiny_lm("llama"), architecture=None, shares_prefix=False)
     with pytest.raises(UserError, match="its hidden states cannot be read"):
         last_token_states(lm, [Request((5, 6, 7))])

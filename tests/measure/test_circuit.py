@@ -143,7 +143,7 @@ def test_zeroing_a_known_head_moves_that_unit_and_no_other() -> None:
     with torch.no_grad():
         output.weight[head.index * width : (head.index + 1) * width] = 0
     moved = np.abs(effects() - before).max(0)
-    units = patch.all_units(lm.anatomy, ("head", "mlp"))
+    units = patch.all_units(lm.architecture, ("head", "mlp"))
     assert [str(u) for u, by in zip(units, moved, strict=True) if by > 1e-3] == [str(head)]
 
 
@@ -151,8 +151,8 @@ def test_ablating_nothing_changes_nothing_and_ablating_all_is_the_corrupt_answer
     lm: LM, task: Task
 ) -> None:
     adapted = InContext(2).adapt(lm, task, (0, 1))
-    assert lm.anatomy is not None
-    names = tuple(str(unit) for unit in patch.all_units(lm.anatomy, ("head", "mlp")))
+    assert lm.architecture is not None
+    names = tuple(str(unit) for unit in patch.all_units(lm.architecture, ("head", "mlp")))
     found = Ablated(sets=(("none", ()), ("all", names)), items=6, first=2, place="all").measure(
         lm, task, adapted
     )
@@ -228,7 +228,7 @@ def test_edges_into_a_head_are_those_into_its_queries_keys_and_values(
     targets = found.texts["targets"]
     change = found.arrays["change"]
     assert change.sum(2) == pytest.approx(scores.sum(2), abs=1e-4)
-    parts = own.anatomy
+    parts = own.architecture
     each = parts.num_heads // parts.num_kv_heads
     for head in range(parts.num_heads):
         by_kind = {node: i for i, node in enumerate(readers.destinations)}

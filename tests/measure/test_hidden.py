@@ -83,7 +83,7 @@ def test_positions_a_prompt_does_not_have_are_left_out():
         lm, task(), ZeroShot().adapt(lm, task(), ())
     )
     assert not any(name.startswith("labels") for name in found.arrays)
-    assert found.arrays["last.00"].shape == (1, 6, lm.anatomy.width)
+    assert found.arrays["last.00"].shape == (1, 6, lm.architecture.width)
 
 
 def test_the_lens_of_the_last_layer_is_the_models_own_next_token():
@@ -93,7 +93,7 @@ def test_the_lens_of_the_last_layer_is_the_models_own_next_token():
     np.testing.assert_allclose(np.exp(found).sum(-1), 1, atol=1e-5)
     cue = len(lm.encode("x\nOutput:"))
     first = {lm.encode(f"x\nOutput: {choice}")[cue] for choice in task().choices}
-    assert found.shape == (1, 6, lm.anatomy.num_layers + 1, len(first) + 1)
+    assert found.shape == (1, 6, lm.architecture.num_layers + 1, len(first) + 1)
     for q, query in enumerate(task().test):
         with torch.no_grad():
             logits = lm.model(torch.tensor([lm.encode(adapted.write(0, query).text)])).logits[0, -1]
@@ -108,7 +108,7 @@ def test_the_readout_is_what_tells_logits_apart_through_the_final_norm(arch):
     with torch.no_grad():
         for parameter in lm.model.parameters():  # Norms at their start scale by 1 and add 0.
             parameter += 0.1 * torch.randn(parameter.shape, generator=draw)
-    parts, tokens = lm.anatomy, [3, 7, 9]
+    parts, tokens = lm.architecture, [3, 7, 9]
     states = 3 * torch.randn(5, parts.width, generator=draw)
     inside, final = readout(lm, tokens)
     with torch.no_grad():
@@ -142,7 +142,7 @@ def test_a_fully_tuned_model_is_read_through_its_own_head():
 
 def test_a_lens_in_chunks_is_the_same_lens():
     lm = tiny.tiny_lm("llama")
-    states = np.random.default_rng(0).normal(size=(3, 5, lm.anatomy.width)).astype(np.float32)
+    states = np.random.default_rng(0).normal(size=(3, 5, lm.architecture.width)).astype(np.float32)
     whole = lens(lm, states, [4, 7])
     parts = lens(lm, states, [4, 7], chunk_bytes=1)
     np.testing.assert_allclose(whole, parts, atol=1e-6)

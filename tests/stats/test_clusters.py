@@ -32,7 +32,7 @@ def test_unequal_clusters_give_the_cluster_robust_variance():
     variance = 7 / 6 * sum(s**2 for s in sums) / groups.size**2
     assert found.mean == pytest.approx(values.mean())
     assert found.error**2 == pytest.approx(variance)
-    assert found.freedom == 6
+    assert found.df == 6
 
 
 def test_clusters_of_one_query_change_nothing():

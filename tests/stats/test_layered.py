@@ -122,13 +122,13 @@ def test_a_jackknife_of_a_mean_gives_its_standard_error():
     left_out = np.array([np.delete(values, i).mean() for i in range(5)])[:, None]
     found = layered.of_draws(np.array([values.mean()]), left_out)
     assert found.error == pytest.approx(values.std(ddof=1) / math.sqrt(5))
-    assert found.freedom == pytest.approx(4)
+    assert found.df == pytest.approx(4)
 
 
 def test_without_left_out_queries_draws_alone_make_the_error():
     found = layered.of_draws(np.array([1.0, 2, 3]))
     assert found.error == pytest.approx(1 / math.sqrt(3))
-    assert found.freedom == pytest.approx(2)
+    assert found.df == pytest.approx(2)
     assert math.isnan(layered.of_draws(np.array([0.5])).low)
     assert layered.of_draws(np.array([0.5, 0.5])).low == 0.5
 

@@ -26,11 +26,11 @@ def three_way(table: np.ndarray) -> tuple[float, float]:
             effect = table.mean(rest, keepdims=True)
             for axis in axes:
                 effect = effect - effect.mean(axis, keepdims=True)
-            freedom = math.prod(table.shape[axis] - 1 for axis in axes)
+            df = math.prod(table.shape[axis] - 1 for axis in axes)
             cells = math.prod(table.shape[axis] for axis in axes)
-            square = float(np.square(effect).sum()) / freedom / cells
+            square = float(np.square(effect).sum()) / df / cells
             total += square * (1 if many % 2 else -1)
-            spread += square**2 / freedom
+            spread += square**2 / df
     return total, total**2 / spread
 
 

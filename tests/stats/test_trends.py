@@ -165,7 +165,7 @@ def test_errors_are_those_of_leaving_out_each_draw_and_each_query():
     (found,) = trends.regression(y, {"x": x})
     wanted = max(sum(variance) - by_cell, *variance)
     assert found.alone.error == pytest.approx(math.sqrt(wanted))
-    assert found.alone.freedom == 4
+    assert found.alone.df == 4
 
 
 def test_within_queries_what_queries_differ_in_does_not_count():

@@ -48,11 +48,11 @@ def test_who_lost_it_does_nothing_more_and_leaves_the_heirs_alone(paths):
     silent_for_ever(path)
     with locked(lock) as now:
         assert live_owner(path, now) is None
-        heir = Lease(path, lock)
-    assert heir.is_ours() and not slow.is_ours()
+        new_holder = Lease(path, lock)
+    assert new_holder.is_ours() and not slow.is_ours()
     slow.release(lambda _: pytest.fail("it is another's"))
-    assert read_owner(path) == heir.owner
-    heir.release()
+    assert read_owner(path) == new_holder.owner
+    new_holder.release()
 
 
 def test_what_cannot_be_refreshed_is_not_held(paths, monkeypatch):

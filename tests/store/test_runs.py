@@ -220,22 +220,22 @@ def test_who_lost_a_claim_cannot_finish_and_the_heirs_result_stands(run):
     slow = run.claim(SPEC)
     (slow.folder / "adapters").mkdir()
     rewrite_claim(run, machine="another", silent_seconds=2 * owners_module.STALE_SECONDS)
-    heir = run.claim(SPEC)
+    new_holder = run.claim(SPEC)
     with pytest.raises(ClaimLost, match=CELL):
         slow.finish({"who": "slow"}, ARRAYS)
-    heir.finish({"who": "heir"}, ARRAYS)
-    assert run.read(CELL).result == {"who": "heir"}
+    new_holder.finish({"who": "new holder"}, ARRAYS)
+    assert run.read(CELL).result == {"who": "new holder"}
     assert run.check() == []
 
 
 def test_who_lost_a_claim_after_the_heir_finished_changes_nothing(run):
     slow = run.claim(SPEC)
     rewrite_claim(run, machine="another", silent_seconds=2 * owners_module.STALE_SECONDS)
-    run.claim(SPEC).finish({"who": "heir"})
+    run.claim(SPEC).finish({"who": "new holder"})
     with pytest.raises(ClaimLost):
         slow.finish({"who": "slow"}, ARRAYS)
     slow.fail("too late")
-    assert run.read(CELL).result == {"who": "heir"}
+    assert run.read(CELL).result == {"who": "new holder"}
     assert run.check() == []
 
 

@@ -176,7 +176,7 @@ PAGES: Mapping[str, Mapping[str, Mapping[str, str]]] = {
             "taken out first": "attribution.given", "share, %": "attribution.share",
             "of what is explained, %": "attribution.share_of_r2",
         },
-        "mixed": {"degrees of freedom": "mixed_effects.freedom"},
+        "mixed": {"degrees of freedom": "mixed_effects.df"},
         "exposure": {
             "which tasks": "exposure.tasks", "tasks": "exposure.num_tasks",
             "ability, more": "exposure.ability_more", "ability, less": "exposure.ability_less",

@@ -92,7 +92,7 @@ def naive_run(lm, ids, edits=(), wanted=()):
     `edits` are (unit, places, numbers [places, unit width]); returns the last token's logits and
     the outputs of the units wanted.
     """
-    parts, hooks, seen = lm.anatomy, [], {}
+    parts, hooks, seen = lm.architecture, [], {}
     width = {"head": parts.head_width, "neuron": 1}
 
     def reach(unit, states):

@@ -17,9 +17,9 @@ from adaptlens.tasks import microworld as bundled
 from adaptlens.tasks import world
 from adaptlens.zoo import ladder_check, ladder_corpus, pretrain
 from adaptlens.zoo import tokenizer as tokenizers_
-from adaptlens.zoo.climb import climb
 from adaptlens.zoo.documents import Document
 from adaptlens.zoo.recipes import FAMILIES, LADDER, SIZES
+from adaptlens.zoo.train_ladder import train_ladder
 
 DOCUMENTS = {
     level: [ladder_corpus.document(7, i, 192, f"world-{level}") for i in range(1200)]
@@ -259,10 +259,10 @@ def test_the_ladder_is_climbed_in_turn_and_goes_on_after_a_kill(tmp_path: Path) 
         return step
 
     with pytest.raises(Killed):
-        list(climb(tmp_path, progress=killing, **wishes))
+        list(train_ladder(tmp_path, progress=killing, **wishes))
     assert started == ["ladder-neox-s", "ladder-qwen-s"]
     first = (tmp_path / "ladder-neox-s" / "model.safetensors").stat().st_mtime_ns
-    done = list(climb(tmp_path, **wishes))
+    done = list(train_ladder(tmp_path, **wishes))
     assert [name for name, *_ in done] == list(TINY)
     shares = [share for *_, share in done]
     assert shares == sorted(shares) and shares[-1] == pytest.approx(1)
@@ -278,7 +278,7 @@ def test_the_ladder_is_climbed_in_turn_and_goes_on_after_a_kill(tmp_path: Path) 
 @pytest.fixture(scope="module")
 def climbed(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("ladder")
-    list(climb(folder, device="cpu", recipes=TINY, queries=8))
+    list(train_ladder(folder, device="cpu", recipes=TINY, queries=8))
     return folder
 
 
@@ -360,7 +360,8 @@ def test_the_command_trains_the_ladder_into_one_folder_and_then_has_nothing_to_d
     from adaptlens.cli.main import main
 
     tiny = {name: TINY[name] for name in ("ladder-neox-s", "ladder-qwen-s")}
-    monkeypatch.setattr("adaptlens.zoo.climb.climb", partial(climb, recipes=tiny, queries=4))
+    trained = partial(train_ladder, recipes=tiny, queries=4)
+    monkeypatch.setattr("adaptlens.zoo.train_ladder.train_ladder", trained)
     command = ["zoo", "train", "ladder", "--out", str(tmp_path), "--device", "cpu"]
     first = CliRunner().invoke(main, command)
     assert first.exit_code == 0, first.output

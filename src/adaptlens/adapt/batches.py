@@ -138,31 +138,31 @@ class Block:
 
     def _logits(self, lm: LM, weights: TellsApart | None) -> Float[Tensor, "labels vocab"]:
         """Return the logits where they are wanted, and nowhere else."""
-        if lm.anatomy is None:
+        if lm.architecture is None:
             logits = lm.model(input_ids=self.ids, use_cache=False).logits
             return logits.flatten(0, 1)[self.places]
         if self.ends is None:
-            output = lm.anatomy.backbone(input_ids=self.ids, use_cache=False)
+            output = lm.architecture.backbone(input_ids=self.ids, use_cache=False)
         else:
-            output = lm.anatomy.backbone(
+            output = lm.architecture.backbone(
                 input_ids=self.ids,
                 position_ids=self.positions,
                 attention_mask=self._mask(lm, self.ends),
                 use_cache=False,
             )
         final = output.last_hidden_state.flatten(0, 1)[self.places]
-        if weights is not None and weights.adapts(lm.anatomy.unembed):
-            return by_owner(lm.anatomy, final, self.owners, self.last - self.first)
-        return lm.anatomy.logits(final)
+        if weights is not None and weights.adapts(lm.architecture.unembed):
+            return by_owner(lm.architecture, final, self.owners, self.last - self.first)
+        return lm.architecture.logits(final)
 
     def _mask(self, lm: LM, ends: Int64[Tensor, "batch seq"]) -> Tensor | dict[str, Tensor]:
         """Return the tree mask, kept for the next step on this batch where it is small."""
-        assert lm.anatomy is not None
+        assert lm.architecture is not None
         if self.kept_mask:
             return self.kept_mask[0]
         order = torch.arange(ends.shape[1], device=ends.device)
         seen = (order[None, :] <= order[:, None]) & (order[:, None] < ends[:, None, :])
-        mask = lm.anatomy.masks(seen, self.positions, self.positions)
+        mask = lm.architecture.masks(seen, self.positions, self.positions)
         if 4 * seen.numel() <= _KEPT_MASK_BYTES:
             self.kept_mask.append(mask)
         return mask
@@ -174,7 +174,7 @@ def choose_width(lm: LM, batches: Sequence[Sequence[Lesson]]) -> int:
     The cost of a layout is that of its tokens, padding included, plus that of attention, which
     grows with the width of its rows. The first few variants stand for all.
     """
-    parts = lm.anatomy
+    parts = lm.architecture
     if parts is None or not lm.shares_prefix:
         return PLAIN
     sample = batches[:4]

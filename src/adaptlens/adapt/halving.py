@@ -10,7 +10,7 @@ from jaxtyping import Float64, Int
 from adaptlens.adapt import Progress
 from adaptlens.lm import score
 from adaptlens.lm.load import LM
-from adaptlens.lm.prefix.walk import Work
+from adaptlens.lm.prefix.walk import ForwardStats
 from adaptlens.metrics.accuracy import Rule, choice_loglik, choice_scores, correct
 from adaptlens.types import Example, Prompt
 
@@ -230,7 +230,7 @@ class Search:
                 wanted.append((one, place(one, one.write(item)), free))
         if not wanted:
             return
-        work = Work()
+        work = ForwardStats()
         logliks = score.score(self._lm, score.encode(self._lm, prompts), work=work)
         sizes = self._sizes(prompts)
         for one, number, free in wanted:

@@ -146,7 +146,7 @@ def unit_tests(
         blocks = [b.shares - a.shares]
     columns = np.sum([block.mean(0) for block in blocks], axis=0)
     change, count = columns.mean(0), len(columns)
-    error, freedom = crossed_errors(blocks)
+    error, df = crossed_errors(blocks)
     size = np.sqrt(np.square(columns).mean(0))
     own = _studentized(change, columns.std(0, ddof=1) / math.sqrt(count), size)
     crossed = _studentized(change, error, size)
@@ -166,11 +166,11 @@ def unit_tests(
     largest.sort()
     above = flips - np.searchsorted(largest, np.abs(own) * (1 - 1e-9), "left")
     p, p_family = (beyond + 1) / (flips + 1), (above + 1) / (flips + 1)
-    by_t = 2 * scipy.special.stdtr(freedom, -np.abs(crossed))
+    by_t = 2 * scipy.special.stdtr(df, -np.abs(crossed))
     if drawn:
         p = np.maximum(p, by_t)
         p_family = np.maximum(p_family, holm(by_t.tolist()))
-    reach = error * -scipy.special.stdtrit(freedom, (1 - level) / 2)
+    reach = error * -scipy.special.stdtrit(df, (1 - level) / 2)
     draws = min((len(one.draws) for one in (a, b) if one.drawn), default=1)
     q = scipy.stats.false_discovery_control(p)
     return UnitTests(tuple(map(str, a.units)), change, change - reach, change + reach, p,
@@ -213,9 +213,9 @@ def crossed_errors(
     for repeats, draws, rest in found:
         variance = variance + np.maximum(0.0, draws - rest)
         spread = spread + (draws**2 + rest**2 / (queries - 1)) / (repeats - 1)
-    freedom = np.divide(variance**2, spread, out=np.full(len(spread), queries - 1.0),
+    df = np.divide(variance**2, spread, out=np.full(len(spread), queries - 1.0),
                         where=spread > 0)  # fmt: skip
-    return np.sqrt(variance), freedom
+    return np.sqrt(variance), df
 
 
 def exchange_test(reference: Patched, icl: Patched, tuning: Patched, *, seed: int = 0) -> float:

@@ -209,12 +209,12 @@ def _curve(
             for r in range(len(draws))
         ]
         without.append(np.stack(rows))
-    variance, freedom = np.zeros(len(ks)), math.inf
+    variance, df = np.zeros(len(ks)), math.inf
     for some in without:
         if len(some) > 1:
             variance += (len(some) - 1) / len(some) * np.square(some - some.mean(0)).sum(0)
-            freedom = min(freedom, len(some) - 1.0)
-    critical = -scipy.special.stdtrit(freedom, (1 - level) / 2) if variance.any() else np.nan
+            df = min(df, len(some) - 1.0)
+    critical = -scipy.special.stdtrit(df, (1 - level) / 2) if variance.any() else np.nan
     reach = np.sqrt(variance) * critical
     return [
         Overlap(k, float(found[0, i]), float(alike[i]), float(found[1, i]), float(corrected[i]),

@@ -162,7 +162,7 @@ def _train_ladder(folder: Path, seed: int, device: str) -> None:
     from contextlib import ExitStack
 
     from adaptlens.cli.terminal import training_bar
-    from adaptlens.zoo.climb import climb
+    from adaptlens.zoo.train_ladder import train_ladder
 
     done, before, started = 0.0, 0.0, 0.0
     with ExitStack() as bars:
@@ -179,7 +179,7 @@ def _train_ladder(folder: Path, seed: int, device: str) -> None:
 
             return step
 
-        for name, made, done in climb(folder, seed=seed, device=device, progress=bar):
+        for name, made, done in train_ladder(folder, seed=seed, device=device, progress=bar):
             bars.close()
             click.echo(str(made))
             if started and done < 1:

@@ -9,14 +9,14 @@ import torch
 from adaptlens.adapt.families import family_of
 from adaptlens.cells import Cell, Study, group
 from adaptlens.engines import kept_throughput, workload
-from adaptlens.engines.throughput import Pace, device_speed, from_shape, shape
+from adaptlens.engines.throughput import Throughput, device_speed, from_shape, shape
 from adaptlens.engines.trials import measured
 from adaptlens.lm.load import load
 from adaptlens.lm.weights import DTYPES, find_device
 from adaptlens.models import identity
 
 MOST_TRIED_BYTES = 4 * 10**9
-"""Larger bases are not loaded for a trial; their pace is guessed from their shape."""
+"""Larger bases are not loaded for a trial; their throughput is guessed from their shape."""
 QUANTIZED_BYTES = {"4bit": 0.5625, "8bit": 1.0}
 """Bytes of a quantized weight: 4 bits and a float32 scale for every 64 weights, or 8 bits."""
 
@@ -29,7 +29,7 @@ class Forecast:
         rows: one per condition, as `cells.group` tells them apart, in order: `seconds`,
             `memory_bytes` (the most held at a time) and `disk_bytes`.
         load_seconds: of loading every base once.
-        sources: how each base's pace was had, by its name.
+        sources: how each base's throughput was had, by its name.
     """
 
     rows: tuple[dict[str, float], ...]
@@ -55,7 +55,7 @@ def forecast(
         models: the name that each base is found by, by its name in cells.
         config: dtype, device, chat and quantize of the study.
         progress: told what is done next.
-        again: try out bases whose pace is known from an earlier trial, too.
+        again: try out bases whose throughput is known from an earlier trial, too.
 
     Raises:
         UserError: a base cannot be loaded.
@@ -63,17 +63,17 @@ def forecast(
     by_model: dict[str, list[Cell]] = {}
     for cell in study.cells:
         by_model.setdefault(cell.model.name, []).append(cell)
-    tried: dict[str, Pace] = {}
-    paces = {}
+    tried: dict[str, Throughput] = {}
+    throughputs = {}
     for name, cells in by_model.items():
         key = shape(models[name])
         if key not in tried:
             tried[key] = _pace(models[name], cells, study, config, progress, again=again)
-        paces[name] = tried[key]
+        throughputs[name] = tried[key]
     rows: dict[str, dict[str, float]] = {}
     searched: set[tuple[str, str]] = set()
     for cell in study.cells:
-        pace = paces[cell.model.name]
+        throughput = throughputs[cell.model.name]
         source = models[cell.model.name]
         about = (source, cell.task.digest)
         work = workload.of_cell(cell, study.tasks[about[1]], source, searched=about in searched)
@@ -82,13 +82,13 @@ def forecast(
         row = rows.setdefault(
             group(cell.spec()), {"seconds": 0.0, "memory_bytes": 0.0, "disk_bytes": 0.0}
         )
-        row["seconds"] += pace.seconds(work, family_of(cell.adaptation.name) == "tune")
+        row["seconds"] += throughput.seconds(work, family_of(cell.adaptation.name) == "tune")
         row["disk_bytes"] += work.disk_bytes
-        row["memory_bytes"] = max(row["memory_bytes"], pace.peak_bytes)
+        row["memory_bytes"] = max(row["memory_bytes"], throughput.peak_bytes)
     return Forecast(
         tuple(rows.values()),
-        sum(paces[name].load for name in by_model),
-        {name: paces[name].source for name in by_model},
+        sum(throughputs[name].load for name in by_model),
+        {name: throughputs[name].source for name in by_model},
     )
 
 
@@ -100,7 +100,7 @@ def _pace(
     progress: Callable[[str], None],
     *,
     again: bool,
-) -> Pace:
+) -> Throughput:
     size = sum(path.stat().st_size for path in identity.weight_files(identity.locate(model)))
     if size > MOST_TRIED_BYTES:
         device, dtype = find_device(config.device), DTYPES[config.dtype]
@@ -131,6 +131,6 @@ def _pace(
         return replace(known, source="measured before")
     progress(f"trying {shown}")
     with torch.random.fork_rng():
-        pace = measured(loaded, cells, study.tasks, works)
-    kept_throughput.keep(key, pace)
-    return pace
+        throughput = measured(loaded, cells, study.tasks, works)
+    kept_throughput.keep(key, throughput)
+    return throughput

@@ -1,7 +1,7 @@
-"""Paces that were tried out before, kept in the user's cache by base, device and kind of work.
+"""Throughputs measured before, kept in the user's cache by base, device and kind of work.
 
-A kept pace is a prediction's starting point and never a result: a file that cannot be read is as
-good as none.
+A kept throughput is a prediction's starting point and never a result: a file that cannot be read
+is as good as none.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from adaptlens.cells import Cell
-from adaptlens.engines.throughput import Pace, shape
+from adaptlens.engines.throughput import Throughput, shape
 from adaptlens.errors import UserError
 from adaptlens.models.obtainable import cache
 from adaptlens.store.atomic import write_atomically
@@ -34,7 +34,7 @@ def key(
     works: Mapping[int, CostEstimate],
     settings: Mapping[str, Any],
 ) -> str:
-    """Return a digest of all that a pace depends on.
+    """Return a digest of all that a throughput depends on.
 
     The base's shape; the device, its threads, number format and quantization; the versions; and
     the kinds of work: what is trained and how, whether texts are written, and sizes to within a
@@ -58,28 +58,28 @@ def key(
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def find(name: str) -> Pace | None:
-    """Return the pace that was kept under a key; None where there is none, or it is old."""
+def find(name: str) -> Throughput | None:
+    """Return the throughput that was kept under a key; None where there is none, or it is old."""
     with suppress(OSError, ValueError, TypeError, AttributeError):
         kept = json.loads(_place(name).read_text(encoding="utf-8"))
         if time.time() - kept.pop("time") < KEPT_DAYS * 86400:
             for pair in ("read", "write", "train", "full"):
                 first, second = kept[pair]
                 kept[pair] = (float(first), float(second))
-            return Pace(**kept)
+            return Throughput(**kept)
     return None
 
 
-def keep(name: str, pace: Pace) -> None:
-    """Keep a pace under a key, if the disk allows."""
+def keep(name: str, throughput: Throughput) -> None:
+    """Keep a throughput under a key, if the disk allows."""
     path = _place(name)
     with suppress(OSError, UserError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, json.dumps(asdict(pace) | {"time": time.time()}))
+        write_atomically(path, json.dumps(asdict(throughput) | {"time": time.time()}))
 
 
 def _place(name: str) -> Path:
-    return cache() / "paces" / f"{name}.json"
+    return cache() / "throughputs" / f"{name}.json"
 
 
 def _kind(cell: Cell, work: CostEstimate) -> list[Any]:

@@ -23,7 +23,7 @@ PASS_BYTES = 2 * 2**30
 
 
 @dataclass(frozen=True)
-class Pace:
+class Throughput:
     """Seconds that one base takes, and bytes.
 
     `read` and `write` are pairs: by the base itself, and under adapters. `train` and `full` are
@@ -65,8 +65,8 @@ class Pace:
         )
 
 
-def from_shape(model: str, *, bytes_each: float, flops: float, bandwidth: float) -> Pace:
-    """Return the pace of a base that is not tried out, from its number of parameters.
+def from_shape(model: str, *, bytes_each: float, flops: float, bandwidth: float) -> Throughput:
+    """Return the throughput of a base that is not tried out, from its number of parameters.
 
     Two operations a parameter and token to read, four to train adapters, six to train everything
     (Kaplan et al. 2020, arXiv 2001.08361, section 2.1), at an assumed use of the device
@@ -82,14 +82,14 @@ def from_shape(model: str, *, bytes_each: float, flops: float, bandwidth: float)
     return paced(numbers, bytes_each=bytes_each, flops=flops, bandwidth=bandwidth)
 
 
-def paced(numbers: float, *, bytes_each: float, flops: float, bandwidth: float) -> Pace:
-    """Return the pace of a base of so many parameters; see `from_shape`."""
+def paced(numbers: float, *, bytes_each: float, flops: float, bandwidth: float) -> Throughput:
+    """Return the throughput of a base of so many parameters; see `from_shape`."""
     size = numbers * bytes_each
     read = 2 * numbers / (flops * SHAPE_USE["read"])
     scan = size / (bandwidth * SHAPE_USE["bandwidth"])
     write = max(read, scan / WRITTEN_ROWS)
     trained = 2 * numbers / (flops * SHAPE_USE["train"])
-    return Pace(
+    return Throughput(
         load=size / DISK_BYTES_PER_SECOND,
         prompt=3e-4,
         read=(read, read),

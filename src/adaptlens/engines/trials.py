@@ -8,10 +8,10 @@ from typing import Any
 import torch
 
 from adaptlens.cells import Cell
-from adaptlens.engines.throughput import Pace, shortest
+from adaptlens.engines.throughput import Throughput, shortest
 from adaptlens.lm import score
 from adaptlens.lm.load import LM
-from adaptlens.lm.prefix.walk import Work as Counted
+from adaptlens.lm.prefix.walk import ForwardStats as Counted
 from adaptlens.measure.cost import PeakMemory
 from adaptlens.prompts.sizes import sketch
 from adaptlens.types import CostEstimate, Part, Prompt, Task, Weights
@@ -31,8 +31,8 @@ def measured(
     cells: Sequence[Cell],
     tasks: Mapping[str, Task],
     works: Mapping[int, CostEstimate],
-) -> Pace:
-    """Return the pace of a base on cells like these, tried out on their own prompts.
+) -> Throughput:
+    """Return the throughput of a base on cells like these, tried out on their own prompts.
 
     Args:
         load: loads the base.
@@ -52,7 +52,7 @@ def measured(
         if bank is not None:
             tuned_read = _reading(lm, cells[0], tasks, bank)[1]
             tuned_write = _writing(lm, cells, works, tasks, bank)
-    return Pace(
+    return Throughput(
         load=loaded,
         prompt=prompt,
         read=(read, tuned_read),

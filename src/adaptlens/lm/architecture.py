@@ -73,7 +73,7 @@ LAYOUTS: dict[str, Layout] = {
 
 
 @dataclass(frozen=True, eq=False)
-class Anatomy:
+class Architecture:
     """The parts of a causal language model, whatever its family calls them.
 
     Attributes:
@@ -201,7 +201,7 @@ class Anatomy:
         return logits
 
 
-def anatomy(model: Any) -> Anatomy:
+def architecture(model: Any) -> Architecture:
     """Return the parts of a Hugging Face causal language model.
 
     Raises:
@@ -221,7 +221,7 @@ def anatomy(model: Any) -> Anatomy:
     o_proj = layers[0].get_submodule(layout.attention).get_submodule(layout.o_proj)
     embed = backbone.get_submodule(layout.embed)
     unembed = model.get_submodule("lm_head")
-    return Anatomy(
+    return Architecture(
         family=family,
         backbone=backbone,
         layers=tuple(layers),

@@ -16,7 +16,7 @@ from adaptlens.lm.prefix.boundaries import Request
 from adaptlens.lm.prefix.cache import RowsLayer
 from adaptlens.lm.prefix.forward import Progress
 from adaptlens.lm.prefix.trie import pack
-from adaptlens.lm.prefix.walk import Work, check_lengths, in_place, parted, routed, walk
+from adaptlens.lm.prefix.walk import ForwardStats, check_lengths, in_place, parted, routed, walk
 from adaptlens.lm.unembedding import logits
 from adaptlens.types import Weights
 
@@ -40,7 +40,7 @@ def generate(
     *,
     budget_bytes: int | None = None,
     progress: Progress | None = None,
-    work: Work | None = None,
+    work: ForwardStats | None = None,
 ) -> list[str]:
     """Return the greedy continuation of every prompt, cut before the first stop text.
 
@@ -62,7 +62,7 @@ def generate(
         UserError: a prompt and its continuation do not fit the context, or the memory, or the
             logits are not finite.
     """
-    work = work if work is not None else Work()
+    work = work if work is not None else ForwardStats()
     numbers: dict[tuple[int, tuple[int, ...]], int] = {}
     owner = [
         numbers.setdefault((r.variant if weights else 0, r.prompt_ids), len(numbers))
@@ -105,12 +105,12 @@ class _Writer:
     stop: Sequence[str]
     budget_bytes: int
     progress: Progress | None
-    work: Work
+    work: ForwardStats
     texts: dict[int, str] = field(default_factory=dict)
 
     def leaf(self, numbers: list[int], layers: list[DynamicLayer], prefix: int) -> None:
         """Continue prompts, one a row, after a cached prefix."""
-        parts = self.lm.anatomy
+        parts = self.lm.architecture
         assert parts is not None
         longest = max(len(self.prompts[n]) for n in numbers)
         size = next(parts.backbone.parameters()).element_size()
@@ -135,7 +135,7 @@ class _Writer:
 
     def batch(self, numbers: list[int], layers: list[DynamicLayer], prefix: int) -> None:
         """Continue prompts, one a row, until every one has ended."""
-        parts, device = self.lm.anatomy, self.lm.device
+        parts, device = self.lm.architecture, self.lm.device
         assert parts is not None
         # Rows no wider than one token hold one prompt each; equal prompts are of other variants.
         (packed,) = pack(

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from adaptlens.lm.architecture import Anatomy
+from adaptlens.lm.architecture import Architecture
 from adaptlens.lm.units import Unit, UnitKind
 
 Recorded = dict[tuple[UnitKind, int], Tensor]
@@ -17,18 +17,18 @@ Values = Callable[[UnitKind, int], Tensor]
 Visit = Callable[[UnitKind, int, Tensor], Tensor | None]
 
 
-def last_projection(parts: Anatomy, layer: int) -> nn.Module:
+def last_projection(parts: Architecture, layer: int) -> nn.Module:
     """Return the linear map whose input is a layer's neurons."""
     maps = [m for m in parts.mlp(layer).modules() if getattr(m, "weight", None) is not None]
     return [m for m in maps if m.weight.ndim == 2][-1]
 
 
-def unit_width(parts: Anatomy, kind: UnitKind) -> int:
+def unit_width(parts: Architecture, kind: UnitKind) -> int:
     """Return how many numbers one unit of this kind puts out for a token."""
     return {"head": parts.head_width, "neuron": 1}.get(kind, parts.width)
 
 
-def units_per_layer(parts: Anatomy, kind: UnitKind) -> int:
+def units_per_layer(parts: Architecture, kind: UnitKind) -> int:
     """Return how many units of this kind a layer has."""
     if kind == "neuron":
         projection: Any = last_projection(parts, 0)
@@ -37,7 +37,9 @@ def units_per_layer(parts: Anatomy, kind: UnitKind) -> int:
 
 
 @contextlib.contextmanager
-def visiting(parts: Anatomy, where: Iterable[tuple[UnitKind, int]], visit: Visit) -> Iterator[None]:
+def visiting(
+    parts: Architecture, where: Iterable[tuple[UnitKind, int]], visit: Visit
+) -> Iterator[None]:
     """Show `visit` the outputs of all units of a kind and layer as they pass by.
 
     What it returns goes on in their place, unless that is None. Heads and neurons are seen as the
@@ -81,7 +83,10 @@ def visiting(parts: Anatomy, where: Iterable[tuple[UnitKind, int]], visit: Visit
 
 @contextlib.contextmanager
 def recording(
-    parts: Anatomy, where: Iterable[tuple[UnitKind, int]], rows: tuple[int, int, int], sibling: int
+    parts: Architecture,
+    where: Iterable[tuple[UnitKind, int]],
+    rows: tuple[int, int, int],
+    sibling: int,
 ) -> Iterator[Recorded]:
     """Keep what units put out in one sibling of a pass: [pairs, seq, features] a kind and layer.
 
@@ -114,7 +119,7 @@ class Replacement:
             [pairs, seq, features].
     """
 
-    parts: Anatomy
+    parts: Architecture
     sets: Sequence[Sequence[Unit]]
     at: Bool[Tensor, "pairs seq"]
     values: Values

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from adaptlens.errors import UserError, unknown
-from adaptlens.lm.architecture import Anatomy
+from adaptlens.lm.architecture import Architecture
 from adaptlens.lm.chat import chat_text
 from adaptlens.lm.flops import not_counted
 from adaptlens.lm.parity import examine
@@ -35,7 +35,7 @@ class LM:
         name: what the user called it.
         model: the Hugging Face model.
         tokenizer: the Hugging Face tokenizer.
-        anatomy: its parts; None where the architecture is not known inside, and then only its
+        architecture: its parts; None where the architecture is not known inside, and then only its
             behavior can be measured, through `model(...)`.
         digest: sha256 over the weights, configuration and tokenizer files.
         dtype: name of the number format of the weights.
@@ -55,7 +55,7 @@ class LM:
     name: str
     model: Any
     tokenizer: Any
-    anatomy: Anatomy | None
+    architecture: Architecture | None
     digest: str
     dtype: str
     device: torch.device
@@ -208,7 +208,7 @@ def assemble(
         name=name,
         model=model,
         tokenizer=tokenizer,
-        anatomy=parts,
+        architecture=parts,
         digest=digest,
         dtype=dtype,
         device=model.device,

@@ -10,7 +10,7 @@ import psutil
 import torch
 
 from adaptlens.errors import UserError
-from adaptlens.lm.architecture import Anatomy
+from adaptlens.lm.architecture import Architecture
 
 T = TypeVar("T")
 
@@ -113,7 +113,7 @@ def _is_out_of_memory(error: RuntimeError) -> bool:
     return "can't allocate memory" in text or "out of memory" in text
 
 
-def pass_tokens(parts: Anatomy, prefix: int, width: int, budget_bytes: int) -> int:
+def pass_tokens(parts: Architecture, prefix: int, width: int, budget_bytes: int) -> int:
     """Return how many tokens, in rows of `width` after a cached prefix, a pass may hold.
 
     A token needs its activations (about 8 widths in the residual stream and attention, and 12 in

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from adaptlens.errors import UserError
-from adaptlens.lm.architecture import LAYOUTS, Anatomy, anatomy
+from adaptlens.lm.architecture import LAYOUTS, Architecture, architecture
 
 # Largest difference of logits, relative to the largest logit.
 _TOLERANCE = {"float32": 1e-5, "bfloat16": 5e-2, "float16": 5e-3}
@@ -17,13 +17,14 @@ _STEM, _BRANCH = 10, 8
 
 def examine(
     model: Any, name: str, dtype: str, quantize: str | None = None
-) -> tuple[Anatomy | None, bool, tuple[str, ...]]:
-    """Return the model's anatomy, whether prefixes can be shared exactly, and notes on both.
+) -> tuple[Architecture | None, bool, tuple[str, ...]]:
+    """Return the model's architecture, whether prefixes can be shared exactly, and notes on both.
 
     Two random sequences with a common stem are run by the model itself, one by one. Then
-    `Anatomy.hidden` and `Anatomy.logits` run the same with an explicit causal mask; packed in one
-    row under a tree mask with restarted positions; and with the stem's keys and values cached.
-    Where the first differs the anatomy is not used at all; where one of the others differs,
+    `Architecture.hidden` and `Architecture.logits` run the same with an explicit causal mask;
+    packed in one row under a tree mask with restarted positions; and with the stem's keys and
+    values cached.
+    Where the first differs the architecture is not used at all; where one of the others differs,
     prefixes are not shared.
 
     Raises:
@@ -41,7 +42,7 @@ def examine(
         if model.config.model_type not in LAYOUTS:
             return None, False, (_unknown_layout(model.config.model_type),)
         try:
-            parts = anatomy(model)
+            parts = architecture(model)
         except (UserError, AttributeError, TypeError, ValueError) as error:
             return None, False, (_unread(error),)
         plain = _difference(_alone(parts, stem, left), wanted[0])
@@ -62,7 +63,7 @@ def examine(
 
 
 def _alone(
-    parts: Anatomy, stem: Int[Tensor, " stem"], branch: Int[Tensor, " branch"]
+    parts: Architecture, stem: Int[Tensor, " stem"], branch: Int[Tensor, " branch"]
 ) -> Float[Tensor, "stem+branch vocab"]:
     ids = torch.cat([stem, branch])[None]
     positions = torch.arange(ids.shape[1], device=ids.device)[None]
@@ -80,12 +81,12 @@ def _tree(device: torch.device) -> tuple[Int[Tensor, "1 seq"], Bool[Tensor, "1 s
     return positions, allowed
 
 
-def _packed(parts: Anatomy, ids: Int[Tensor, "1 seq"]) -> Float[Tensor, "seq vocab"]:
+def _packed(parts: Architecture, ids: Int[Tensor, "1 seq"]) -> Float[Tensor, "seq vocab"]:
     positions, allowed = _tree(ids.device)
     return parts.logits(parts.hidden(ids, positions, allowed))[0]
 
 
-def _cached(parts: Anatomy, ids: Int[Tensor, "1 seq"]) -> Float[Tensor, "branches vocab"]:
+def _cached(parts: Architecture, ids: Int[Tensor, "1 seq"]) -> Float[Tensor, "branches vocab"]:
     positions, allowed = _tree(ids.device)
     cache = transformers.DynamicCache()
     parts.hidden(ids[:, :_STEM], positions[:, :_STEM], allowed[:, :_STEM, :_STEM], cache=cache)

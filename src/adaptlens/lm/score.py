@@ -13,8 +13,8 @@ from adaptlens.lm.generate import generate
 from adaptlens.lm.load import LM
 from adaptlens.lm.memory import default_budget, halving
 from adaptlens.lm.prefix.boundaries import Request, encode
-from adaptlens.lm.prefix.forward import Found, Progress, read
-from adaptlens.lm.prefix.walk import Work
+from adaptlens.lm.prefix.forward import ForwardStates, Progress, read
+from adaptlens.lm.prefix.walk import ForwardStats
 from adaptlens.lm.states import as_variant
 from adaptlens.types import Weights
 
@@ -28,7 +28,7 @@ def score(
     *,
     budget_bytes: int | None = None,
     progress: Progress | None = None,
-    work: Work | None = None,
+    work: ForwardStats | None = None,
 ) -> list[Float64[np.ndarray, " _"]]:
     """Return per request the summed log-probability of each of its answers.
 
@@ -47,7 +47,7 @@ def score(
         UserError: a request does not fit the context or the memory, or a log-probability is not a
             finite number.
     """
-    work = work if work is not None else Work()
+    work = work if work is not None else ForwardStats()
     budget = budget_bytes or default_budget(lm.device)
     fed: dict[tuple[int, tuple[int, ...]], int] = {}
     first: list[int] = []
@@ -64,7 +64,7 @@ def score(
             askers[n].append((r, c, start, answer))
     loglik = [np.zeros(len(request.answers_ids)) for request in requests]
 
-    def take(found: Found) -> None:
+    def take(found: ForwardStates) -> None:
         nodes: list[np.ndarray] = []
         targets: list[int] = []
         owners: list[tuple[int, int]] = []
@@ -128,7 +128,7 @@ def _refusal(
 
 
 def _logprob(
-    found: Found,
+    found: ForwardStates,
     nodes: Int[np.ndarray, " tokens"],
     targets: Int[np.ndarray, " tokens"],
     budget_bytes: int,

@@ -9,12 +9,12 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
-from adaptlens.lm.architecture import Anatomy
+from adaptlens.lm.architecture import Architecture
 from adaptlens.lm.finite import check_finite
 from adaptlens.lm.load import LM
 from adaptlens.lm.prefix.boundaries import Request
-from adaptlens.lm.prefix.forward import Found, Progress, read
-from adaptlens.lm.prefix.walk import Work
+from adaptlens.lm.prefix.forward import ForwardStates, Progress, read
+from adaptlens.lm.prefix.walk import ForwardStats
 from adaptlens.types import Weights
 
 
@@ -55,7 +55,7 @@ def last_token_states(
     *,
     budget_bytes: int | None = None,
     progress: Progress | None = None,
-    work: Work | None = None,
+    work: ForwardStats | None = None,
 ) -> States:
     """Return the states at each prompt's last token; answers are not read.
 
@@ -79,7 +79,7 @@ def states_at(
     *,
     budget_bytes: int | None = None,
     progress: Progress | None = None,
-    work: Work | None = None,
+    work: ForwardStats | None = None,
 ) -> States:
     """Return the states at each place, the mean over its tokens where it has several.
 
@@ -99,7 +99,7 @@ def states_at(
     residual: list[np.ndarray] = [np.zeros(0)] * len(wanted)
     final: list[np.ndarray] = [np.zeros(0)] * len(wanted)
 
-    def take(found: Found) -> None:
+    def take(found: ForwardStates) -> None:
         assert found.residual is not None and found.final is not None
         streams, normed = found.residual.cpu().numpy(), found.final.float().cpu().numpy()
         for n, nodes in found.nodes.items():
@@ -139,8 +139,8 @@ def lens(
 
     Source: nostalgebraist 2020, "interpreting GPT: the logit lens".
     """
-    assert lm.anatomy is not None
-    parts, flat = lm.anatomy, residual.reshape(-1, residual.shape[-1])
+    assert lm.architecture is not None
+    parts, flat = lm.architecture, residual.reshape(-1, residual.shape[-1])
     wanted = torch.tensor(list(tokens), device=lm.device)
     rows = max(chunk_bytes // (8 * parts.vocab), 1)
     found = []
@@ -168,8 +168,8 @@ def readout(
     Where the norm takes the mean off, so do the first. A cap on the logits keeps their order, so
     it changes nothing here.
     """
-    assert lm.anatomy is not None
-    parts = lm.anatomy
+    assert lm.architecture is not None
+    parts = lm.architecture
     rows = _unembedding_rows(parts, tokens)
     if parts.final_norm is None:
         return rows.cpu().numpy(), rows.cpu().numpy()
@@ -189,7 +189,7 @@ def readout(
 
 
 def _unembedding_rows(
-    parts: Anatomy, tokens: Sequence[int]
+    parts: Architecture, tokens: Sequence[int]
 ) -> Float32[Tensor, "{len(tokens)} width"]:
     """Return the rows by which the unembedding multiplies, as it now runs.
 

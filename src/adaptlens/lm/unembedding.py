@@ -2,7 +2,7 @@
 
 A change of weights may act on the unembedding too (LoRA on `lm_head`). So logits that are taken
 after a forward pass, of states that several variants left behind, are taken here and nowhere else;
-inside a pass that is one variant's own, `Anatomy.logits` does.
+inside a pass that is one variant's own, `Architecture.logits` does.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from adaptlens.lm.architecture import Anatomy
+from adaptlens.lm.architecture import Architecture
 from adaptlens.types import Weights
 
 
@@ -25,7 +25,7 @@ class TellsApart(Protocol):
 
 
 def logits(
-    parts: Anatomy,
+    parts: Architecture,
     final: Float[Tensor, "rows width"],
     weights: Weights | None,
     variants: Sequence[int],
@@ -51,7 +51,7 @@ def logits(
 
 
 def by_owner(
-    parts: Anatomy,
+    parts: Architecture,
     final: Float[Tensor, "rows width"],
     owners: Int[Tensor, " rows"],
     num_owners: int,

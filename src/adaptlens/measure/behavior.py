@@ -9,7 +9,7 @@ from jaxtyping import Float64, Int64
 
 from adaptlens.lm import score
 from adaptlens.lm.load import LM
-from adaptlens.lm.prefix.walk import Work
+from adaptlens.lm.prefix.walk import ForwardStats
 from adaptlens.measure import Progress
 from adaptlens.measure.axes import AXES, Stated
 from adaptlens.prompts import render
@@ -69,7 +69,7 @@ class Behavior:
         splits = {"": test}
         if task.validation:
             splits["validation_"] = _in_turn(adapted, task.validation)
-        work = Work()
+        work = ForwardStats()
         texts: dict[str, object] = {}
         if task.kind == "choice":
             arrays = _choices(lm, task, adapted, splits, progress, work)
@@ -134,7 +134,7 @@ def _written(adapted: Adapted, queries: Sequence[Example]) -> list[list[Prompt]]
 
 
 def _scored(
-    lm: LM, adapted: Adapted, parts: Sequence[Rows], progress: Progress | None, work: Work
+    lm: LM, adapted: Adapted, parts: Sequence[Rows], progress: Progress | None, work: ForwardStats
 ) -> list[list[list[Float64[np.ndarray, " _"]]]]:
     """Return the log-likelihoods of every prompt's answers, [parts][rows][queries] of [choices].
 
@@ -171,7 +171,7 @@ def _choices(
     adapted: Adapted,
     splits: Mapping[str, Rows],
     progress: Progress | None,
-    work: Work,
+    work: ForwardStats,
 ) -> dict[str, np.ndarray]:
     free = [_free(adapted, rows, prefix) for prefix, rows in splits.items()]
     both = _scored(lm, adapted, [*splits.values(), *free], progress, work)
@@ -235,7 +235,7 @@ def _generation(
     adapted: Adapted,
     splits: Mapping[str, Rows],
     progress: Progress | None,
-    work: Work,
+    work: ForwardStats,
 ) -> tuple[dict[str, np.ndarray], list[list[str]]]:
     """Return the arrays, and what was written for the test queries."""
     from sacrebleu.metrics import CHRF

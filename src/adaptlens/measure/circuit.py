@@ -227,12 +227,12 @@ class Ablated:
 
 
 def _inside(lm: LM) -> Any:
-    if lm.anatomy is None:
+    if lm.architecture is None:
         raise UserError(
             f"the inside of '{lm.name}' is not known, so it has no circuits to find; use a model "
             "of a supported architecture, or measure behavior only."
         )
-    return lm.anatomy
+    return lm.architecture
 
 
 def _ids(chosen: list[Matched]) -> list[list[str]]:

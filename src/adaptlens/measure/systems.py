@@ -14,7 +14,7 @@ from jaxtyping import Float, Float64
 from adaptlens.errors import UserError, unknown
 from adaptlens.lm import score
 from adaptlens.lm.load import LM
-from adaptlens.lm.prefix.walk import Work
+from adaptlens.lm.prefix.walk import ForwardStats
 from adaptlens.measure import Progress
 from adaptlens.measure.axes import AXES, Stated
 from adaptlens.measure.grading import Verdicts, judged, similarity_of
@@ -152,7 +152,7 @@ class _Reading:
     num_variations: int
     progress: Progress | None
     writer: Writer = field(default_factory=lambda: Writer("base"))
-    work: Work = field(default_factory=Work)
+    work: ForwardStats = field(default_factory=ForwardStats)
     done: int = 0
     most_tokens: int = 0
 

@@ -48,7 +48,7 @@ class MeanSquares:
         return found + self.of_templates
 
     @property
-    def freedom(self) -> float:
+    def df(self) -> float:
         """The degrees of freedom of `variance`. Source: Satterthwaite 1946."""
         spread = self.by_query**2 / (self.queries - 1)
         for many, draws, rest in zip(self.draws, self.by_draw, self.by_rest, strict=True):
@@ -106,7 +106,7 @@ class Crossed:
         scale = max(1e-300, float(np.square(columns).mean()), *(b.max() ** 2 for b in blocks))
         variance = self.squares.variance
         self.error = math.sqrt(variance) if variance > 1e-24 * scale else 0.0
-        self.freedom = self.squares.freedom if self.error > 0 else float(self.queries - 1)
+        self.df = self.squares.df if self.error > 0 else float(self.queries - 1)
         self._flip(seed, flips)
 
     def _flip(self, seed: int, flips: int) -> None:
@@ -149,8 +149,8 @@ class Crossed:
             of_mean = rest.size * grand**2
             left_over = of_all - of_rows - of_columns + of_mean
             by_draw.append((of_rows - of_mean) / (repeats - 1) / rest.size)
-            freedom = (repeats - 1) * (self.queries - 1)
-            by_rest.append(np.maximum(0.0, left_over) / freedom / rest.size)
+            df = (repeats - 1) * (self.queries - 1)
+            by_rest.append(np.maximum(0.0, left_over) / df / rest.size)
         variance = _variance(columns.var(1, ddof=1) / self.queries, by_draw, by_rest)
         mean = columns.mean(1)
         for one in self._templates:
@@ -171,7 +171,7 @@ class Crossed:
         """
         if x < 0:
             return 1 - self.tail(-x, cautious=cautious)
-        students = float(scipy.special.stdtr(self.freedom, -x))
+        students = float(scipy.special.stdtr(self.df, -x))
         if not self.flipped.size:
             return students
         above = self.flipped.size - int(np.searchsorted(self.flipped, x * (1 - 1e-9), "left"))
@@ -183,7 +183,7 @@ class Crossed:
     def critical(self, alpha: float, *, cautious: bool = False) -> float:
         """Return the studentized mean at or below which the two-sided p-value exceeds alpha."""
         size = self.flipped.size
-        students = -float(scipy.special.stdtrit(self.freedom, alpha / 2))
+        students = -float(scipy.special.stdtrit(self.df, alpha / 2))
         if not size:
             return students
         allowed = alpha * size if self.enumerated else alpha * (size + 1) - 1

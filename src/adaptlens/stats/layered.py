@@ -45,7 +45,7 @@ class Likeness:
 class Mean:
     """A mean over queries and draws, the interval that would cover it, and p for a mean of 0.
 
-    `error` is its standard error, `freedom` the degrees of freedom of that; `p` is two-sided.
+    `error` is its standard error, `df` the degrees of freedom of that; `p` is two-sided.
     """
 
     value: float
@@ -55,7 +55,7 @@ class Mean:
     queries: int
     draws: int
     error: float
-    freedom: float
+    df: float
 
     def at_least(self, bound: float = 0.0) -> float:
         """Return the one-sided p-value of the mean being no larger than a bound."""
@@ -68,7 +68,7 @@ class Mean:
     def _beyond(self, distance: float) -> float:
         if self.error == 0 and distance > 0:
             return _of_signs(self.queries, self.draws)
-        return _tail(distance, self.error, self.freedom)
+        return _tail(distance, self.error, self.df)
 
 
 def mean(
@@ -102,7 +102,7 @@ def mean(
         p = 0.5 ** (queries - 1) if value else 1.0
         return Mean(value, value, value, p, queries, repeats, 0.0, math.inf)
     p = min(1.0, 2 * found.tail(abs(value) / found.error))
-    return _mean(value, p, found.critical(1 - level), queries, repeats, found.error, found.freedom)
+    return _mean(value, p, found.critical(1 - level), queries, repeats, found.error, found.df)
 
 
 def _of_one_query(values: np.ndarray, level: float) -> Mean:
@@ -113,16 +113,16 @@ def _of_one_query(values: np.ndarray, level: float) -> Mean:
     repeats, value = len(values), float(values.mean())
     if repeats == 1:
         return Mean(value, math.nan, math.nan, math.nan, 1, 1, math.nan, math.nan)
-    error, freedom = float(values.std(ddof=1)) / math.sqrt(repeats), float(repeats - 1)
-    p = min(1.0, 2 * _tail(abs(value), error, freedom))
-    return _mean(value, p, _critical(freedom, level), 1, repeats, error, freedom)
+    error, df = float(values.std(ddof=1)) / math.sqrt(repeats), float(repeats - 1)
+    p = min(1.0, 2 * _tail(abs(value), error, df))
+    return _mean(value, p, _critical(df, level), 1, repeats, error, df)
 
 
 def _mean(
-    value: float, p: float, critical: float, queries: int, draws: int, error: float, freedom: float
+    value: float, p: float, critical: float, queries: int, draws: int, error: float, df: float
 ) -> Mean:
     reach = critical * error
-    return Mean(value, value - reach, value + reach, p, queries, draws, error, freedom)
+    return Mean(value, value - reach, value + reach, p, queries, draws, error, df)
 
 
 def of_draws(
@@ -157,10 +157,10 @@ def of_draws(
     if variance <= (1e-12 * max(1.0, abs(value))) ** 2:
         p = min(1.0, 2 * _of_signs(groups, repeats)) if value else 1.0
         return Mean(value, value, value, p, groups, repeats, 0.0, math.inf)
-    freedom = variance**2 / (by_draw**2 / max(repeats - 1, 1) + by_query**2 / max(groups - 1, 1))
+    df = variance**2 / (by_draw**2 / max(repeats - 1, 1) + by_query**2 / max(groups - 1, 1))
     error = math.sqrt(variance)
-    p = min(1.0, 2 * _tail(abs(value), error, freedom))
-    return _mean(value, p, _critical(freedom, level), groups, repeats, error, freedom)
+    p = min(1.0, 2 * _tail(abs(value), error, df))
+    return _mean(value, p, _critical(df, level), groups, repeats, error, df)
 
 
 def _of_signs(queries: int, draws: int) -> float:
@@ -168,15 +168,15 @@ def _of_signs(queries: int, draws: int) -> float:
     return 0.5 ** (queries if queries > 1 else draws)
 
 
-def _tail(distance: float, error: float, freedom: float) -> float:
+def _tail(distance: float, error: float, df: float) -> float:
     """Return the chance of a mean so far above its true value, or farther."""
     if error == 0:
         return 1.0 if distance <= 0 else 0.0
-    return float(scipy.special.stdtr(freedom, -distance / error))
+    return float(scipy.special.stdtr(df, -distance / error))
 
 
-def _critical(freedom: float, level: float) -> float:
-    return -float(scipy.special.stdtrit(freedom, (1 - level) / 2))
+def _critical(df: float, level: float) -> float:
+    return -float(scipy.special.stdtrit(df, (1 - level) / 2))
 
 
 @dataclass(frozen=True)

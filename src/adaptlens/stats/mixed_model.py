@@ -24,7 +24,7 @@ class Fixed:
     low: float
     high: float
     p: float
-    freedom: float
+    df: float
 
 
 @dataclass(frozen=True)
@@ -73,11 +73,11 @@ class _Profiled:
         square, right = left[:-1, :-1], left[:-1, -1]
         root = np.linalg.cholesky(square)
         effects = np.linalg.solve(square, right)
-        freedom = self.points - self.columns
+        df = self.points - self.columns
         rest = max(float(left[-1, -1] - right @ effects), 1e-300)
         logs = 2 * float(np.log(factor.diagonal()).sum() + np.log(root.diagonal()).sum())
-        criterion = logs + freedom * (1 + math.log(2 * math.pi * rest / freedom))
-        return criterion, effects, np.linalg.inv(square) * rest / freedom, rest / freedom
+        criterion = logs + df * (1 + math.log(2 * math.pi * rest / df))
+        return criterion, effects, np.linalg.inv(square) * rest / df, rest / df
 
 
 def mixed(
@@ -85,7 +85,7 @@ def mixed(
     fixed: Mapping[str, Real[np.ndarray, " points"]],
     groups: Mapping[str, Shaped[np.ndarray, " points"]],
     *,
-    freedom: Mapping[str, float] | None = None,
+    df: Mapping[str, float] | None = None,
     level: float = 0.95,
 ) -> Fitted:
     """Return the fit of y = fixed effects + one random intercept per factor + the rest.
@@ -97,7 +97,7 @@ def mixed(
         y: values.
         fixed: name to predictor; give the intercept like any other.
         groups: random factor to the level each point belongs to; crossed or nested.
-        freedom: name of a fixed effect to the degrees of freedom of its test.
+        df: name of a fixed effect to the degrees of freedom of its test.
         level: of the intervals.
 
     Raises:
@@ -119,7 +119,7 @@ def mixed(
     found = []
     for place, name in enumerate(fixed):
         value, error = float(effects[place]), math.sqrt(float(covariance[place, place]))
-        own = (freedom or {}).get(name, 1e7)
+        own = (df or {}).get(name, 1e7)
         reach = -float(scipy.special.stdtrit(own, (1 - level) / 2)) * error
         p = 2 * float(scipy.special.stdtr(own, -abs(value) / error)) if error > 0 else math.nan
         found.append(Fixed(name, value, error, value - reach, value + reach, p, own))

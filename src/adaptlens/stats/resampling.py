@@ -142,10 +142,10 @@ def interval(
     if error <= 1e-12 * max(1.0, abs(value)):
         p = 0.5 ** (queries - 1) if abs(value) > 1e-9 else 1.0
         return Mean(value, value, value, p, queries, draws, 0.0, math.inf)
-    students = -float(scipy.special.stdtrit(found.freedom, (1 - level) / 2))
+    students = -float(scipy.special.stdtrit(found.df, (1 - level) / 2))
     critical = max(found.critical(1 - level), students)
     scaled = abs(value) / error
-    p = 2 * max(found.tail(scaled), float(scipy.special.stdtr(found.freedom, -scaled)))
+    p = 2 * max(found.tail(scaled), float(scipy.special.stdtr(found.df, -scaled)))
     low, high = value - critical * error, value + critical * error
     if len(again):
         low, high = (
@@ -156,4 +156,4 @@ def interval(
         p = max(p, 2 * (beyond + 1) / (len(again) + 1))
     if quantity.is_distance and value <= 0:
         p = 1.0
-    return Mean(value, low, high, min(1.0, p), queries, draws, error, found.freedom)
+    return Mean(value, low, high, min(1.0, p), queries, draws, error, found.df)

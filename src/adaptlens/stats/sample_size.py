@@ -110,7 +110,7 @@ def _excluded(
         return False
     rest = math.sqrt(gap**2 - fall**2)
     if error:
-        return bool(scipy.special.stdtr(squares.freedom, -rest / error) <= tail)
+        return bool(scipy.special.stdtr(squares.df, -rest / error) <= tail)
     return (1 - rest / room) ** squares.queries <= tail
 
 

@@ -35,7 +35,7 @@ class TemplateEffects:
     @property
     def spread(self) -> float:
         """The sum of squared mean squares over their degrees of freedom."""
-        return sum(square**2 / freedom for square, freedom in self.squares)
+        return sum(square**2 / df for square, df in self.squares)
 
     def flipped(
         self, signs: Float[np.ndarray, "flips templates"]
@@ -68,10 +68,10 @@ def template_effects(
     squares = [(of_templates, many - 1), (of_queries, (many - 1) * (queries - 1))]
     within, of_draws = 0.0, 0.0
     for table in (table for table in tables if table.shape[1] > 1):
-        freedom = (many - 1) * (table.shape[1] - 1)
-        draws = _left(table.mean(2)) / (freedom * table[..., 0].size)
-        rest = _left(table) / (freedom * (queries - 1) * table.size)
-        squares += [(draws, freedom), (rest, freedom * (queries - 1))]
+        df = (many - 1) * (table.shape[1] - 1)
+        draws = _left(table.mean(2)) / (df * table[..., 0].size)
+        rest = _left(table) / (df * (queries - 1) * table.size)
+        squares += [(draws, df), (rest, df * (queries - 1))]
         within += rest
         of_draws += max(0.0, draws - rest)
     component = max(0.0, of_templates - max(of_queries, within) - of_draws)

@@ -74,7 +74,7 @@ def bins(
         count, mean = int(own.sum()), float(y[own].mean())
         by_cell = np.where(own, y - mean, 0.0) / count
         sums, counts = np.where(own, y, 0.0), own.astype(float)
-        variance, freedom = 0.0, math.inf
+        variance, df = 0.0, math.inf
         found_by = []
         for axis in (1, 0):
             kept = own.any(axis)
@@ -83,9 +83,9 @@ def bins(
                 continue
             without = (count * mean - sums.sum(axis)[kept]) / rest
             found_by.append(_jackknife(without[:, None], np.array([mean])))
-            freedom = min(freedom, float(kept.sum() - 1))
+            df = min(df, float(kept.sum() - 1))
         variance = _both(found_by, np.square(by_cell).sum()[None])[0] if found_by else math.nan
-        critical = -float(scipy.special.stdtrit(freedom, (1 - level) / 2)) if found_by else math.nan
+        critical = -float(scipy.special.stdtrit(df, (1 - level) / 2)) if found_by else math.nan
         reach = critical * math.sqrt(variance)
         found.append(Bin(float(x[own].mean()), mean, mean - reach, mean + reach, count))
     return found
@@ -100,7 +100,7 @@ class Coefficient:
     high: float
     p: float
     error: float
-    freedom: float
+    df: float
 
 
 UNDEFINED = Coefficient(*[math.nan] * 6)
@@ -172,7 +172,7 @@ def regression(
                 alone,
                 UNDEFINED if determined else together[name],
                 Mean(alone.value, alone.low, alone.high, alone.p, queries, repeats,
-                     alone.error, alone.freedom),
+                     alone.error, alone.df),
                 math.nan if determined or unexplained == 0 else shared / unexplained,
                 math.inf if determined else float(np.square(x).mean() / np.square(own).mean()),
             )
@@ -265,13 +265,13 @@ def _fit(
     ]
 
 
-def _coefficient(value: float, error: float, freedom: float, scale: float) -> Coefficient:
+def _coefficient(value: float, error: float, df: float, scale: float) -> Coefficient:
     if error <= 1e-12 * scale:
         p = 1.0 if abs(value) <= 1e-12 * scale else 0.0
-        return Coefficient(value, value, value, p, 0.0, freedom)
-    reach = -float(scipy.special.stdtrit(freedom, 0.025)) * error
-    p = 2 * float(scipy.special.stdtr(freedom, -abs(value) / error))
-    return Coefficient(value, value - reach, value + reach, p, error, freedom)
+        return Coefficient(value, value, value, p, 0.0, df)
+    reach = -float(scipy.special.stdtrit(df, 0.025)) * error
+    p = 2 * float(scipy.special.stdtr(df, -abs(value) / error))
+    return Coefficient(value, value - reach, value + reach, p, error, df)
 
 
 def _jackknife(without: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -108,7 +108,7 @@ class Claim:
                 self._stage(arrays or {}, texts or {}, set(bfloat16))
                 self._publish(result)
         except UserError:
-            # An heir removes the folder of the claim it takes over, which looks like a bad disk.
+            # A new holder removes the claim's folder when it takes over: it looks like a bad disk.
             if not self._lease.is_ours():
                 self.release()
                 raise self._lost() from None

@@ -14,7 +14,7 @@ from typing import Self
 from adaptlens.errors import UserError
 from adaptlens.store.atomic import remove, writing
 from adaptlens.store.links import refuse_links
-from adaptlens.store.owners import Owner, locked, read_owner, write_owner
+from adaptlens.store.owners import Holder, locked, read_owner, write_owner
 
 HEARTBEAT_SECONDS = 15.0
 
@@ -32,7 +32,7 @@ class Lease:
         Raises:
             UserError: the disk refuses.
         """
-        self.owner = Owner.this_process()
+        self.owner = Holder.this_process()
         self._path, self._lock = path, lock
         with writing(path):
             if os.path.lexists(path):

@@ -1,7 +1,7 @@
 """Who holds a cell: one claim file, one winner, and a way to tell the dead from the slow.
 
 Every decision about claims is made under the run's lock (`flock`, which the kernel gives up when
-its holder dies), so that the claim of a killed process has exactly one heir.
+its holder dies), so that the claim of a killed process has exactly one new holder.
 """
 
 import errno
@@ -33,7 +33,7 @@ _first_seen: dict[str, tuple[int, float]] = {}
 
 
 @dataclass(frozen=True, slots=True)
-class Owner:
+class Holder:
     """The process that holds a claim.
 
     `machine` tells boots and process namespaces apart, so that a process number is only looked up
@@ -47,10 +47,10 @@ class Owner:
     token: str
 
     @staticmethod
-    def this_process() -> "Owner":
+    def this_process() -> "Holder":
         """Return a new owner, with a token of its own, for the process that is running."""
         pid = os.getpid()
-        return Owner(socket.gethostname(), machine(), pid, process_start(pid), uuid.uuid4().hex)
+        return Holder(socket.gethostname(), machine(), pid, process_start(pid), uuid.uuid4().hex)
 
     def is_live(self, silent_seconds: float) -> bool:
         """Say whether the process still works, `silent_seconds` after its last heartbeat.
@@ -77,14 +77,14 @@ class Owner:
         return f"{who}, until it ends"
 
 
-def read_owner(claim: Path) -> Owner | None:
+def read_owner(claim: Path) -> Holder | None:
     """Return who holds the claim file, or None where there is none, or only a torn one.
 
     Raises:
         UserError: it is, or lies behind, a link in a run.
     """
     try:
-        owner = Owner(**json.loads(read_bytes(claim)))
+        owner = Holder(**json.loads(read_bytes(claim)))
     except (OSError, ValueError, TypeError, RecursionError):
         return None
     texts = (owner.host, owner.machine, owner.process_start, owner.token)
@@ -92,7 +92,7 @@ def read_owner(claim: Path) -> Owner | None:
     return owner if known and type(owner.pid) is int and owner.pid > 0 else None
 
 
-def live_owner(claim: Path, now: float) -> Owner | None:
+def live_owner(claim: Path, now: float) -> Holder | None:
     """Return the process that holds the claim file and still works, or None.
 
     Args:
@@ -117,7 +117,7 @@ def live_owner(claim: Path, now: float) -> Owner | None:
     return owner if owner.is_live(silent_seconds) else None
 
 
-def write_owner(claim: Path, owner: Owner) -> None:
+def write_owner(claim: Path, owner: Holder) -> None:
     """Create the claim file; FileExistsError where there is one."""
     write_new(claim, json.dumps(asdict(owner)).encode())
 
@@ -183,7 +183,7 @@ def _sign(descriptor: int) -> None:
     if os.fstat(descriptor).st_nlink == 1:
         # On a full disk the lock stays unsigned, which harms nothing.
         with suppress(OSError):
-            signature = json.dumps(asdict(Owner.this_process())).encode()
+            signature = json.dumps(asdict(Holder.this_process())).encode()
             os.ftruncate(descriptor, os.pwrite(descriptor, signature, 0))
 
 

@@ -26,7 +26,7 @@ from adaptlens.store.layout import (
 from adaptlens.store.lease import Lease
 from adaptlens.store.links import CELLS, MARKER, link_refused, refuse_links
 from adaptlens.store.mending import mend
-from adaptlens.store.owners import Owner, live_owner, locked
+from adaptlens.store.owners import Holder, live_owner, locked
 from adaptlens.store.problems import Problem, cell_damage, cell_problems, refuse_lost_result
 from adaptlens.store.sealed import Damaged, load_json, read_sealed, seal
 
@@ -233,7 +233,7 @@ class Run:
                 remove_leftovers(folder, done=done, now=now)
             return None if done else Claim(folder, self.folder / LOCK)
 
-    def holder(self, cell: str, now: float | None = None) -> Owner | None:
+    def holder(self, cell: str, now: float | None = None) -> Holder | None:
         """Return the live process that works on the cell, or None.
 
         Args:

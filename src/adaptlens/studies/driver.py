@@ -12,7 +12,8 @@ from adaptlens.canonical import digest
 from adaptlens.cells import STUDY_FILE, Cell, Study, missing, task_file
 from adaptlens.engines import Engine, Outcome, Reporter
 from adaptlens.engines import Silent as Silent
-from adaptlens.errors import UserError
+from adaptlens.errors import RunIncomplete, UserError
+from adaptlens.formatting import counted
 from adaptlens.store import Damaged, Run, make_folder, write_atomically
 from adaptlens.store.addresses import without_passwords
 from adaptlens.store.commands import working
@@ -97,12 +98,22 @@ def carry_out(
                 if further is not None and not outcome.failed:
                     larger = further(run, study)
                     outcome = _do(larger, run, config, reporter, models)
+                if outcome.failed and not run.whole_specs():
+                    raise all_failed(outcome, run)
                 return (*report(run), outcome, run)
             except Damaged:
                 # Found by its digest, when it was read: so all the rest is read, too.
                 if attempt == MOST_MENDS or not _mend(run, thorough=True):
                     raise
     raise AssertionError("every attempt returns or raises")
+
+
+def all_failed(outcome: Outcome, run: Run) -> RunIncomplete:
+    """Return the error for a run of which no cell is done, as all failed."""
+    return RunIncomplete(
+        f"{counted(len(outcome.failed), 'cell')} failed; `adaptlens status {run.folder}` says why, "
+        "the same command tries again."
+    )
 
 
 def plan_digest(study: Study) -> str:

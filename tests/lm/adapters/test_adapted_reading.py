@@ -96,12 +96,12 @@ def check_all(lm: LM, weights: Weights, truths: Sequence[Any]) -> None:
         )  # fmt: skip
         written = out[0, len(request.prompt_ids) :].tolist()
         assert text == lm.tokenizer.decode(written, skip_special_tokens=True)
-    if lm.anatomy is not None:
+    if lm.architecture is not None:
         check_inside(lm, weights, truths)
 
 
 def check_inside(lm: LM, weights: Weights, truths: Sequence[Any]) -> None:
-    assert lm.anatomy is not None
+    assert lm.architecture is not None
     states = last_token_states(lm, REQUESTS, weights)
     for n, request in enumerate(REQUESTS):
         with torch.no_grad():
@@ -115,10 +115,10 @@ def check_inside(lm: LM, weights: Weights, truths: Sequence[Any]) -> None:
         with as_variant(weights, request.variant):
             seen = lens(lm, states.residual[n], TOKENS)
             _, rows = readout(lm, TOKENS)
-            bias = getattr(lm.anatomy.unembed, "bias", None)
+            bias = getattr(lm.architecture.unembed, "bias", None)
             offset = 0.0 if bias is None else float(bias[TOKENS[0]] - bias[TOKENS[1]])
         close(seen[-1, :-1], logits.log_softmax(-1)[list(TOKENS)].numpy())
-        if lm.anatomy.final_softcap is None:
+        if lm.architecture.final_softcap is None:
             apart = (rows[0] - rows[1]) @ states.final[n]
             close(apart + offset, float(logits[TOKENS[0]] - logits[TOKENS[1]]))
     check_patching(lm, weights, truths)
@@ -130,8 +130,8 @@ def check_patching(lm: LM, weights: Weights, truths: Sequence[Any]) -> None:
         Pair((*STEM, 20, 21), (*STEM, 22, 21), 40, 43, ((last,),), variant)
         for variant in range(NUM_VARIANTS)
     ]
-    assert lm.anatomy is not None
-    top = Unit("residual", lm.anatomy.num_layers - 1)
+    assert lm.architecture is not None
+    top = Unit("residual", lm.architecture.num_layers - 1)
     effects = sweep(lm, pairs, units=[top, Unit("head", 0)], weights=weights)
     for n, pair in enumerate(pairs):
         for ids, found in ((pair.clean, effects.clean[n]), (pair.corrupt, effects.corrupt[n])):

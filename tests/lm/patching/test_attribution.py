@@ -47,7 +47,7 @@ def make_pairs(count=2, seq=SEQ, sites=((SEQ - 1,),), seed=0, variants=1):
 
 def outputs(lm, unit):
     """Return the module a unit's output passes by, whether it goes in there, and its slice."""
-    parts, block = lm.anatomy, lm.anatomy.layers[unit.layer]
+    parts, block = lm.architecture, lm.architecture.layers[unit.layer]
     if unit.kind == "head":
         low = unit.index * parts.head_width
         return parts.o_proj(unit.layer), True, slice(low, low + parts.head_width)
@@ -79,7 +79,7 @@ def hooked(lm, ids, pair, unit, act, embeddings=None):
         )
     hooks = [hook]
     if embeddings is not None:
-        hooks.append(lm.anatomy.embed.register_forward_hook(lambda *_: embeddings[None]))
+        hooks.append(lm.architecture.embed.register_forward_hook(lambda *_: embeddings[None]))
     logits = lm.model(input_ids=torch.tensor([list(ids)]), use_cache=False).logits[0, -1]
     for hook in hooks:
         hook.remove()
@@ -122,7 +122,7 @@ SITES = {"last": ((SEQ - 1,),), "several": ((SEQ - 1,), (5,), (9, 11)), "all": (
 
 
 def picked(lm, estimates, kinds=KINDS):
-    order = all_units(lm.anatomy, kinds)
+    order = all_units(lm.architecture, kinds)
     return estimates[..., [order.index(unit) for unit in UNITS]]
 
 
@@ -145,7 +145,7 @@ def test_prompts_are_read_whole_where_sites_begin_at_the_first_token(family):
 @pytest.mark.parametrize("family", ["qwen3", "gemma2", "gptj"])
 def test_integrated_gradients_are_the_mean_over_midpoints_of_the_embeddings(family):
     lm, (pair,) = language_model(family), make_pairs(1, sites=SITES["several"])
-    ends = [lm.anatomy.embed(torch.tensor(ids)) for ids in (pair.corrupt, pair.clean)]
+    ends = [lm.architecture.embed(torch.tensor(ids)) for ids in (pair.corrupt, pair.clean)]
     midpoints = [ends[0] + share * (ends[1] - ends[0]) for share in (1 / 6, 3 / 6, 5 / 6)]
     (found,) = picked(lm, attribution(lm, [pair], kinds=KINDS, method="integrated", steps=3))
     wanted = slopes(lm, pair, UNITS, inputs=midpoints)

@@ -24,7 +24,7 @@ def pairs_everywhere(count=2, variants=1):
 
 def added(lm, ids, source):
     """Return what a source adds to the stream, [seq, width]."""
-    parts, seen = lm.anatomy, {}
+    parts, seen = lm.architecture, {}
     if source.kind == "embed":
         return parts.embed(torch.tensor(ids))
     module = parts.mlp(source.layer) if source.kind == "mlp" else parts.o_proj(source.layer)
@@ -43,7 +43,7 @@ def added(lm, ids, source):
 
 def projection(lm, node):
     """Return the module that makes a head's queries, keys or values, and where they begin."""
-    parts, attention = lm.anatomy, lm.anatomy.attention(node.layer)
+    parts, attention = lm.architecture, lm.architecture.attention(node.layer)
     sizes = {"q": parts.num_heads, "k": parts.num_kv_heads, "v": parts.num_kv_heads}
     before = 0
     for name, heads in sizes.items():
@@ -58,7 +58,7 @@ def projection(lm, node):
 
 def edge_slope(lm, pair, source, destination):
     """Return d/dt of the logit difference with t times the change added for one reader alone."""
-    parts = lm.anatomy
+    parts = lm.architecture
     change = added(lm, pair.clean, source) - added(lm, pair.corrupt, source)
     t = torch.zeros((), requires_grad=True)
     hooks = []
@@ -130,7 +130,7 @@ def test_scores_of_a_source_add_up_to_its_attribution_at_all_places(family, meth
     pairs = pairs_everywhere(3, variants=2)
     given = {"method": method, "steps": 2, "weights": bank, "direction": "noise"}
     edges, nodes = edge_attribution(lm, pairs, **given), attribution(lm, pairs, **given)
-    order = all_units(lm.anatomy, ("head", "mlp"))
+    order = all_units(lm.architecture, ("head", "mlp"))
     for number, source in enumerate(edges.sources):
         if source.kind != "embed":
             unit = order.index(Unit(source.kind, source.layer, source.head))
@@ -141,7 +141,9 @@ def test_scores_of_a_source_add_up_to_its_attribution_at_all_places(family, meth
 def test_embeddings_add_up_to_the_gradient_at_the_tokens():
     lm, (pair,) = language_model("gpt2"), pairs_everywhere(1)
     edges = edge_attribution(lm, [pair])
-    clean, corrupt = (lm.anatomy.embed(torch.tensor(ids)) for ids in (pair.clean, pair.corrupt))
+    clean, corrupt = (
+        lm.architecture.embed(torch.tensor(ids)) for ids in (pair.clean, pair.corrupt)
+    )
     given = corrupt[None].requires_grad_()
     logits = lm.model(inputs_embeds=given).logits[0, -1]
     (logits[pair.answer] - logits[pair.foil]).backward()

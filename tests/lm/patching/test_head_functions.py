@@ -59,7 +59,10 @@ def test_the_model_is_as_it_was_afterwards(arch):
     with torch.no_grad():
         before = lm.model(input_ids=ids).logits
         last_attention(lm, READINGS)
-        with pytest.raises(ValueError, match="stop"), head_functions.attending(lm.anatomy, _stop):
+        with (
+            pytest.raises(ValueError, match="stop"),
+            head_functions.attending(lm.architecture, _stop),
+        ):
             lm.model(input_ids=ids)
         after = lm.model(input_ids=ids).logits
     assert torch.equal(before, after)
@@ -155,7 +158,7 @@ def test_batches_and_budget_change_nothing():
 
 def hooked(lm, ids, layer=None, head=None, more=None):
     """Return the last token's log-probabilities and what enters each output projection there."""
-    parts, kept, width = lm.anatomy, {}, lm.anatomy.head_width
+    parts, kept, width = lm.architecture, {}, lm.architecture.head_width
 
     def enter(n):
         def hook(_, args):
@@ -183,7 +186,7 @@ def test_a_heads_mean_output_is_added_at_the_last_token(arch):
     shown = [Reading(prompt(14 + n, n), variant=n % 2) for n in range(4)]
     asked = [Reading(prompt(7 + n, 10 + n), (), 40 + n, variant=n % 2) for n in range(2)]
     found = vector_effects(lm, shown, asked, bank)
-    width = lm.anatomy.head_width
+    width = lm.architecture.head_width
     for reading, ours in zip(asked, found, strict=True):
         with bank.routed([reading.variant]) if bank else nullcontext():
             own = [r for r in shown if bank is None or r.variant == reading.variant]

@@ -36,7 +36,7 @@ SITES = {
 def count_passes(lm, call):
     """Return what a function returns, and how many passes through the model it made."""
     passes = []
-    hook = lm.anatomy.backbone.register_forward_hook(lambda *_: passes.append(1))
+    hook = lm.architecture.backbone.register_forward_hook(lambda *_: passes.append(1))
     try:
         return call(), len(passes)
     finally:
@@ -56,7 +56,7 @@ def assert_equal(found, wanted):
 def test_heads_and_mlps_at_the_last_token(family):
     lm, pairs = language_model(family), make_pairs()
     found = sweep(lm, pairs)
-    assert found.patches == tuple(all_units(lm.anatomy, ("head", "mlp")))
+    assert found.patches == tuple(all_units(lm.architecture, ("head", "mlp")))
     assert found.exact
     assert_equal(found, naive(lm, pairs, [[unit] for unit in found.patches]))
 
@@ -90,7 +90,7 @@ def test_noise_takes_the_output_away_from_the_clean_run(family, ablation):
 @pytest.mark.parametrize("direction", ["denoise", "noise"])
 def test_sets_of_units_are_replaced_at_once(family, direction):
     lm, pairs = language_model(family), make_pairs(sites=SITES["several"])
-    everything = all_units(lm.anatomy, ("head", "mlp"))
+    everything = all_units(lm.architecture, ("head", "mlp"))
     sets = [[], everything, everything[::2], [Unit("head", 2, 1), Unit("head", 0, 3)]]
     found = joint(lm, pairs, sets, direction=direction)
     assert_equal(found, naive(lm, pairs, sets, direction))
@@ -137,9 +137,9 @@ def test_the_clean_stream_at_the_last_token_gives_the_clean_run():
 
 def test_a_head_nothing_reads_has_no_effect_and_the_others_do():
     lm, pairs = language_model("llama"), make_pairs()
-    width = lm.anatomy.head_width
+    width = lm.architecture.head_width
     with torch.no_grad():
-        lm.anatomy.o_proj(1).weight[:, 2 * width : 3 * width] = 0
+        lm.architecture.o_proj(1).weight[:, 2 * width : 3 * width] = 0
     found = sweep(lm, pairs, kinds=("head",))
     effects = np.abs(found.values - found.corrupt[:, None, None])[..., 0].max((0, 1))
     without = {unit for unit, size in zip(found.patches, effects, strict=True) if size < 1e-5}
@@ -227,7 +227,7 @@ def test_means_are_those_of_a_loop(weighted):
     units = [*FEW, Unit("neuron", 0, 7)]
     means = unit_means(lm, pairs, ("head", "mlp", "residual", "neuron"), weights=bank)
     wanted = naive_means(lm, pairs, units, 2 if weighted else 1, bank)
-    width = {"head": lm.anatomy.head_width, "neuron": 1}
+    width = {"head": lm.architecture.head_width, "neuron": 1}
     for (unit, variant, site), numbers in wanted.items():
         found = means.arrays[unit.kind, unit.layer][variant, site]
         size = width.get(unit.kind, len(found))
@@ -250,7 +250,7 @@ def test_means_of_prompts_that_share_their_beginning_are_those_of_a_loop(family,
     bank = banks(lm, targets, 2) if weighted else None
     units = [Unit("head", 1, 1), Unit("mlp", 1, 0), Unit("residual", 0, 0), Unit("neuron", 1, 7)]
     means = unit_means(lm, pairs, ("head", "mlp", "residual", "neuron"), weights=bank)
-    width = {"head": lm.anatomy.head_width, "neuron": 1}
+    width = {"head": lm.architecture.head_width, "neuron": 1}
     for (unit, variant, site), numbers in naive_means(lm, pairs, units, variants, bank).items():
         found = means.arrays[unit.kind, unit.layer][variant, site]
         size = width.get(unit.kind, len(found))
@@ -272,7 +272,7 @@ def test_attention_that_is_not_what_the_sweep_takes_it_for_runs_whole_prompts():
     lm, pairs = language_model("llama"), make_pairs()
     wanted = sweep(lm, pairs, units=FEW)
     for layer in range(3):
-        attention = lm.anatomy.attention(layer)
+        attention = lm.architecture.attention(layer)
         attention.config = copy.copy(attention.config)
     found = sweep(lm, pairs, units=FEW)
     assert (wanted.exact, found.exact) == (True, False)
@@ -295,7 +295,7 @@ def test_out_of_memory_halves_what_runs_at_once(shares_prefix, monkeypatch):
     lm = dataclasses.replace(language_model("llama"), shares_prefix=shares_prefix)
     pairs = forked_pairs()
     wanted = sweep(lm, pairs, units=FEW)
-    backbone, forward = lm.anatomy.backbone, lm.anatomy.backbone.forward
+    backbone, forward = lm.architecture.backbone, lm.architecture.backbone.forward
     tokens = []
 
     def little_memory(*args, input_ids, **kwargs):
@@ -318,7 +318,7 @@ def test_a_single_patch_that_does_not_fit_the_memory_is_an_error(monkeypatch):
         raise torch.OutOfMemoryError("out of memory")
 
     alone = dataclasses.replace(lm, shares_prefix=False)
-    monkeypatch.setattr(suffix.Suffix, "attend", no_memory)
+    monkeypatch.setattr(suffix.SuffixPass, "attend", no_memory)
     monkeypatch.setattr(patch, "is_exact", lambda parts: True)
     with pytest.raises(UserError, match="two runs of 18 tokens do not fit the memory of cpu"):
         sweep(lm, make_pairs(), units=FEW)
@@ -381,7 +381,7 @@ def test_no_pairs_unequal_sites_and_unknown_insides_are_refused():
     with pytest.raises(UserError, match="pair 1 has 2 sites, pair 0 has 1; expected"):
         sweep(lm, [PAIR, two])
     with pytest.raises(UserError, match="the inside of 'tiny-llama' is not known"):
-        sweep(dataclasses.replace(lm, anatomy=None), [PAIR])
+        sweep(dataclasses.replace(lm, architecture=None), [PAIR])
     with pytest.raises(UserError, match="read by variant 2; expected 0 to 1"):
         pair = dataclasses.replace(PAIR, variant=2)
         sweep(lm, [pair], weights=LoraBank(lm, num_variants=2))

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 import tiny
 from adaptlens.errors import UserError
 from adaptlens.lm.prefix import boundaries
-from adaptlens.lm.prefix.walk import Work
+from adaptlens.lm.prefix.walk import ForwardStats
 from adaptlens.lm.score import encode
 from adaptlens.types import Part, Prompt
 
@@ -53,7 +53,7 @@ def test_any_prompt_and_answers_join_to_the_ids_of_the_whole_text(pairs, stem):
 
 @pytest.mark.parametrize("bos", [True, False])
 def test_a_clean_seam_keeps_the_prompts_own_tokens(bos):
-    lm, work = tiny.tiny_lm("llama", bos=bos), Work()
+    lm, work = tiny.tiny_lm("llama", bos=bos), ForwardStats()
     (request,) = encode(lm, [asked("Output:", " negative", " positive")], work=work)
     assert list(request.prompt_ids) == lm.encode("Output:")
     assert (request.prompt_ids[0] == 1) == bos
@@ -61,7 +61,7 @@ def test_a_clean_seam_keeps_the_prompts_own_tokens(bos):
 
 
 def test_a_token_across_the_seam_is_scored_for_all_answers_alike():
-    lm, work = tiny.tiny_lm("llama"), Work()
+    lm, work = tiny.tiny_lm("llama"), ForwardStats()
     # "th" and "the" are tokens: "t" + "he" is one token, "t" + "x" two.
     prompt = asked("Output: a t", "he", "x")
     (request,) = encode(lm, [prompt], work=work)
@@ -72,7 +72,7 @@ def test_a_token_across_the_seam_is_scored_for_all_answers_alike():
 
 
 def test_an_answer_without_its_space_after_a_trailing_space_joins_it():
-    lm, work = tiny.tiny_lm("llama"), Work()
+    lm, work = tiny.tiny_lm("llama"), ForwardStats()
     prompt = asked("Output: ", "the", "positive")
     (request,) = encode(lm, [prompt], work=work)
     assert list(request.prompt_ids) == lm.encode("Output:")

@@ -19,7 +19,7 @@ class Words:
 
     def cost_estimate(self, sizes: PromptSizes) -> CostEstimate:
         """Return the prompts written down and the bytes kept; no model reads anything."""
-        prompts = float(sizes.num_draws * len(sizes.task.test))
+        prompts = float(len(sizes.ways) * sizes.num_draws * len(sizes.task.test))
         return CostEstimate(prompts=prompts, disk_bytes=8 * prompts)
 
     def measure(self, lm: Any, task: Task, adapted: Adapted, *, progress: Any = None) -> Measured:

@@ -261,7 +261,7 @@ def test_other_architectures_are_studied_in_all_their_layers(arch: str, tmp_path
     config = settings(folder, factors=["pairs", "layers", "position"], untrained=False)
     report = analyze(run_cells(config, tmp_path / "run"))
     pairs = report.tables["pairs"]
-    layers = load(str(folder)).anatomy.num_layers
+    layers = load(str(folder)).architecture.num_layers
     assert set(pairs[~pairs.is_final].layer) == set(range(layers + 1))
     if arch != "gpt2":  # There, what enters layer 0 depends on the token's place, too.
         same = pairs[

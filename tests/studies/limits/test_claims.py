@@ -72,7 +72,7 @@ def test_the_mean_over_bases_and_tasks_by_hand():
     found = mean_over(table)
     # Over bases 0.02 / 2, over tasks nothing: the larger.
     assert (found.value, found.error) == (pytest.approx(0.2), pytest.approx(0.1))
-    assert (found.queries, found.draws, found.freedom) == (2, 2, 1.0)
+    assert (found.queries, found.draws, found.df) == (2, 2, 1.0)
 
 
 def test_models_of_a_base_count_once():

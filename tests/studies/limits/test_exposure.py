@@ -57,8 +57,8 @@ def test_the_difference_in_differences_by_hand():
                                  ("exposed", "unexposed", "exposed - unexposed"))  # fmt: skip
     assert (exposed.value, unexposed.value, apart.value) == pytest.approx((0.6, 0.2, 0.4))
     # Variance over tasks of each side: 0.02 / 2; both sides have one degree of freedom.
-    assert exposed.error == pytest.approx(0.1) and exposed.freedom == pytest.approx(1)
-    assert apart.error == pytest.approx(math.sqrt(0.02)) and apart.freedom == pytest.approx(2)
+    assert exposed.error == pytest.approx(0.1) and exposed.df == pytest.approx(1)
+    assert apart.error == pytest.approx(math.sqrt(0.02)) and apart.df == pytest.approx(2)
 
 
 def test_repeats_of_tuning_add_their_variance():
@@ -72,7 +72,7 @@ def test_of_these_tasks_the_error_is_that_of_the_queries():
     steps = np.array([[[0.3, 0.5]], [[0.2, 0.5]], [[0.4, 0.5]]])
     found = effect(group_of(2, 2), steps, "exposed", of_these=True)
     # Halves differ by 0.2 and 0: 0.04 / 4 / 2 squared.
-    assert found.error == pytest.approx(0.05) and found.freedom == pytest.approx(2)
+    assert found.error == pytest.approx(0.05) and found.df == pytest.approx(2)
 
 
 def test_where_all_queries_agree_the_unseen_ones_still_may_not():

@@ -127,7 +127,7 @@ def test_a_fixed_effect_beside_blocks_has_the_numbers_of_lme4():
     treat, blend = np.tile(np.arange(4), 5), np.repeat(np.arange(5), 4)
     fixed = {"intercept": np.ones(20)} | {name: (treat == place + 1).astype(float)
                                           for place, name in enumerate("BCD")}  # fmt: skip
-    found = mixed(np.array(y, float), fixed, {"blend": blend}, freedom={"C": 12})
+    found = mixed(np.array(y, float), fixed, {"blend": blend}, df={"C": 12})
     assert [one.value for one in found.fixed] == pytest.approx([84, 1, 5, 2])
     assert [one.error for one in found.fixed] == pytest.approx([2.48, 2.75, 2.75, 2.75], abs=0.006)
     assert (round(found.spreads["blend"], 2), round(found.spreads["rest"], 2)) == (3.43, 4.34)
@@ -205,5 +205,5 @@ def test_predictors_that_tell_every_base_apart_have_no_errors_and_leave_bases_no
     assert "base" not in rows and "base on task" in rows
     for name in ("intercept", "family: family-1, not family-0"):
         assert abs(rows[name]["value"]) < 1
-        assert all(np.isnan(rows[name][key]) for key in ("error", "low", "high", "p", "freedom"))
+        assert all(np.isnan(rows[name][key]) for key in ("error", "low", "high", "p", "df"))
     assert 0 < rows["base ICL"]["error"] < 1

@@ -90,7 +90,7 @@ class LoraBank:
         self.base_name = lm.name
         self.targets = _named_targets(lm, targets)
         self.sites = _find_sites(lm.model, self.targets, rank)
-        if lm.anatomy is None:
+        if lm.architecture is None:
             _check_reached(lm, self.sites)
         size = self.sites[-1].b_start + self.sites[-1].out_width * rank
         self.masters = torch.zeros(num_variants, size, device=lm.device)
@@ -284,8 +284,8 @@ def _named_targets(lm: LM, targets: Sequence[str] | None) -> tuple[str, ...]:
 
 
 def _usual_targets(lm: LM) -> tuple[str, ...]:
-    if lm.anatomy is not None:
-        return lm.anatomy.tuning_targets
+    if lm.architecture is not None:
+        return lm.architecture.tuning_targets
     linear = _linear_maps(lm)
     names = {name.rpartition(".")[2] for name in linear}
     # Models with attention in some layers only have these two in those.

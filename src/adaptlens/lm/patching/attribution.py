@@ -61,7 +61,7 @@ def attribution(
     """
     check_method(method, steps)
     check_pairs(lm, pairs, weights)
-    parts = lm.anatomy
+    parts = lm.architecture
     assert parts is not None
     where = sorted({(unit.kind, unit.layer) for unit in all_units(parts, kinds)})
     slots: dict[tuple[UnitKind, int], list[int]] = {key: [] for key in where}

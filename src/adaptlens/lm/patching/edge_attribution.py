@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Float32
 from torch import Tensor, nn
 
 from adaptlens.errors import UserError
-from adaptlens.lm.architecture import Anatomy
+from adaptlens.lm.architecture import Architecture
 from adaptlens.lm.load import LM
 from adaptlens.lm.memory import default_budget
 from adaptlens.lm.patching.gradients import Batch, Method, check_method, each_batch
@@ -116,7 +116,7 @@ def edge_attribution(
     """
     check_method(method, steps)
     check_pairs(lm, pairs, weights)
-    parts = lm.anatomy
+    parts = lm.architecture
     assert parts is not None
     if parts.family not in _PLAIN:
         raise UserError(
@@ -138,7 +138,7 @@ def edge_attribution(
     return Edges(sources, destinations, scores, there)
 
 
-def _sources(parts: Anatomy) -> tuple[Node, ...]:
+def _sources(parts: Architecture) -> tuple[Node, ...]:
     found = [Node("embed")]
     for layer in range(parts.num_layers):
         found += [Node("head", layer, head) for head in range(parts.num_heads)]
@@ -146,7 +146,7 @@ def _sources(parts: Anatomy) -> tuple[Node, ...]:
     return tuple(found)
 
 
-def _destinations(parts: Anatomy) -> tuple[Node, ...]:
+def _destinations(parts: Architecture) -> tuple[Node, ...]:
     found = []
     for layer in range(parts.num_layers):
         found += [Node("q", layer, head) for head in range(parts.num_heads)]
@@ -156,7 +156,7 @@ def _destinations(parts: Anatomy) -> tuple[Node, ...]:
     return (*found, Node("final"))
 
 
-def _num_before(parts: Anatomy, destination: Node) -> int:
+def _num_before(parts: Architecture, destination: Node) -> int:
     """Return how many of the sources have written when a destination reads."""
     if destination.kind == "final":
         return 1 + parts.num_layers * (parts.num_heads + 1)

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Float32, Int
 from torch import Tensor
 
-from adaptlens.lm.architecture import Anatomy
+from adaptlens.lm.architecture import Architecture
 from adaptlens.lm.finite import check_finite
 from adaptlens.lm.load import LM
 from adaptlens.lm.units import Ablation, Direction, Pair, Unit, UnitKind
@@ -31,7 +31,7 @@ class Means:
 
 
 @dataclass(frozen=True, eq=False)
-class Question:
+class PatchRequest:
     """Which sets of units are replaced, how, between which prompts."""
 
     lm: LM
@@ -44,10 +44,10 @@ class Question:
     budget_bytes: int
 
     @property
-    def parts(self) -> Anatomy:
+    def parts(self) -> Architecture:
         """The model's parts."""
-        assert self.lm.anatomy is not None
-        return self.lm.anatomy
+        assert self.lm.architecture is not None
+        return self.lm.architecture
 
     @property
     def base(self) -> int:
@@ -73,10 +73,10 @@ class Question:
         return torch.from_numpy(means).to(self.lm.device)
 
 
-class Answers:
+class PatchEffects:
     """The arrays of an `Effects`, filled run by run."""
 
-    def __init__(self, question: Question, tell: Callable[[int], None]):
+    def __init__(self, question: PatchRequest, tell: Callable[[int], None]):
         """Begin with zeros; `tell` is called with the number of patched runs that were read."""
         pairs, sites = len(question.pairs), len(question.pairs[0].sites)
         self.question, self.tell = question, tell

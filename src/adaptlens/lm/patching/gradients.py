@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
 from adaptlens.errors import UserError, unknown
-from adaptlens.lm.architecture import Anatomy
+from adaptlens.lm.architecture import Architecture
 from adaptlens.lm.hooks import Recorded, visiting
 from adaptlens.lm.load import LM
 from adaptlens.lm.memory import default_budget, halving, pass_tokens
@@ -36,7 +36,7 @@ class Batch:
         start: the first place that gradients are wanted at; 0 where prompts are read whole.
     """
 
-    parts: Anatomy
+    parts: Architecture
     numbers: Sequence[int]
     base: Int[Tensor, "pairs seq"]
     other: Int[Tensor, "pairs seq"]
@@ -105,7 +105,7 @@ class Batch:
 
 
 @contextlib.contextmanager
-def _embedded(parts: Anatomy, embeddings: Float[Tensor, "pairs seq width"]) -> Iterator[None]:
+def _embedded(parts: Architecture, embeddings: Float[Tensor, "pairs seq width"]) -> Iterator[None]:
     """Let the pass inside read these instead of its tokens' embeddings."""
     hook = parts.embed.register_forward_hook(lambda *_: embeddings)
     try:
@@ -152,7 +152,7 @@ def each_batch(
     Raises:
         UserError: one pair does not fit the memory.
     """
-    parts = lm.anatomy
+    parts = lm.architecture
     assert parts is not None
     budget = budget_bytes or default_budget(lm.device)
     variants = [pair.variant if weights is not None else 0 for pair in pairs]
@@ -180,16 +180,16 @@ def each_batch(
 def _batch(
     lm: LM, pairs: Sequence[Pair], numbers: Sequence[int], direction: Direction, start: int
 ) -> Batch:
-    assert lm.anatomy is not None
+    assert lm.architecture is not None
     some = [pairs[n] for n in numbers]
     clean = torch.tensor([pair.clean for pair in some], device=lm.device)
     corrupt = torch.tensor([pair.corrupt for pair in some], device=lm.device)
     tokens = torch.tensor([(pair.answer, pair.foil) for pair in some], device=lm.device)
     base, other = (corrupt, clean) if direction == "denoise" else (clean, corrupt)
-    return Batch(lm.anatomy, numbers, base, other, tokens, start)
+    return Batch(lm.architecture, numbers, base, other, tokens, start)
 
 
-def _most_pairs(parts: Anatomy, seq: int, start: int, budget_bytes: int) -> int:
+def _most_pairs(parts: Architecture, seq: int, start: int, budget_bytes: int) -> int:
     """Return how many pairs a pass that keeps all it computes from `start` on may hold.
 
     A token keeps about 30 widths in each layer (as a forward pass, and gated feed-forward parts

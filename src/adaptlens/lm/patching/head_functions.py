@@ -11,7 +11,7 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 
 from adaptlens.errors import UserError
-from adaptlens.lm.architecture import Anatomy
+from adaptlens.lm.architecture import Architecture
 from adaptlens.lm.hooks import Recorded, Replacement
 from adaptlens.lm.load import LM
 from adaptlens.lm.memory import default_budget, halving, pass_tokens
@@ -45,7 +45,7 @@ class Reading:
 
 
 @contextlib.contextmanager
-def attending(parts: Anatomy, see: Callable[[int, Shares], None]) -> Iterator[None]:
+def attending(parts: Architecture, see: Callable[[int, Shares], None]) -> Iterator[None]:
     """Show `see` what every layer attends to, in passes with the model's own written-out attention.
 
     Fused attention never holds these numbers, so that meanwhile another implementation of
@@ -295,10 +295,10 @@ def vector_effects(
     return effects.reshape(len(asked), parts.num_layers, parts.num_heads)
 
 
-def _inside(lm: LM) -> Anatomy:
-    if lm.anatomy is None:
+def _inside(lm: LM) -> Architecture:
+    if lm.architecture is None:
         raise UserError(
             f"the inside of '{lm.name}' is not known, so its heads cannot be read; use a model of "
             "a supported architecture, or measure behavior only."
         )
-    return lm.anatomy
+    return lm.architecture

@@ -8,15 +8,15 @@ import numpy as np
 import torch
 
 from adaptlens.errors import UserError, unknown
-from adaptlens.lm.architecture import Anatomy
+from adaptlens.lm.architecture import Architecture
 from adaptlens.lm.hooks import units_per_layer
 from adaptlens.lm.load import LM
 from adaptlens.lm.memory import default_budget
-from adaptlens.lm.patching.effects import Answers, Means, Question
+from adaptlens.lm.patching.effects import Means, PatchEffects, PatchRequest
 from adaptlens.lm.patching.suffix import is_exact
 from adaptlens.lm.patching.sweep import run_sweep
 from adaptlens.lm.patching.whole import run_whole
-from adaptlens.lm.prefix.forward import Found, Progress, read
+from adaptlens.lm.prefix.forward import ForwardStates, Progress, read
 from adaptlens.lm.prefix.walk import check_lengths, in_place, parted
 from adaptlens.lm.units import Ablation, Direction, Effects, Pair, Unit, UnitKind
 from adaptlens.types import Weights
@@ -24,7 +24,7 @@ from adaptlens.types import Weights
 __all__ = ["Means", "Method", "all_units", "joint", "sweep", "sweeps", "unit_means"]
 
 
-def all_units(parts: Anatomy, kinds: Sequence[UnitKind]) -> list[Unit]:
+def all_units(parts: Architecture, kinds: Sequence[UnitKind]) -> list[Unit]:
     """Return every unit of these kinds: kind by kind, layer by layer, in order.
 
     Raises:
@@ -151,7 +151,7 @@ def _ask(
     weights: Weights | None,
     budget_bytes: int | None,
     progress: Progress | None,
-) -> tuple[list[Answers], bool]:
+) -> tuple[list[PatchEffects], bool]:
     parts = _parts(lm)
     check_pairs(lm, pairs, weights)
     _check_units(parts, sets)
@@ -168,12 +168,12 @@ def _ask(
     asked = []
     for method in methods:
         _check_method(method.direction, method.ablation)
-        question = Question(
+        question = PatchRequest(
             lm, pairs, sets, method.direction, method.ablation, method.means, weights, budget
         )
         if method.ablation == "mean":
             _check_means(question)
-        asked.append(Answers(question, tell))
+        asked.append(PatchEffects(question, tell))
     variants = [question.variant(n) for n in range(len(pairs))]
     together, alone = parted(lm, [len(pair.clean) for pair in pairs], variants)
     exact = not alone and is_exact(parts)
@@ -189,19 +189,19 @@ def _ask(
 
 
 def _effects(
-    answers: Answers, exact: bool, patches: Sequence[Unit] | Sequence[Sequence[Unit]]
+    answers: PatchEffects, exact: bool, patches: Sequence[Unit] | Sequence[Sequence[Unit]]
 ) -> Effects:
     found = answers.values, answers.clean, answers.corrupt, answers.floor
     return Effects(*found, patches, exact)
 
 
-def _parts(lm: LM) -> Anatomy:
-    if lm.anatomy is None:
+def _parts(lm: LM) -> Architecture:
+    if lm.architecture is None:
         raise UserError(
             f"the inside of '{lm.name}' is not known, so nothing in it can be patched; use a model "
             "of a supported architecture, or measure behavior only."
         )
-    return lm.anatomy
+    return lm.architecture
 
 
 def check_pairs(lm: LM, pairs: Sequence[Pair], weights: Weights | None = None) -> None:
@@ -252,7 +252,7 @@ def check_pairs(lm: LM, pairs: Sequence[Pair], weights: Weights | None = None) -
             )
 
 
-def _check_units(parts: Anatomy, sets: Sequence[Sequence[Unit]]) -> None:
+def _check_units(parts: Architecture, sets: Sequence[Sequence[Unit]]) -> None:
     counts: dict[UnitKind, int] = {}
     for unit in {unit for units in sets for unit in units}:
         if unit.kind not in get_args(UnitKind):
@@ -278,7 +278,7 @@ def _check_method(direction: Direction, ablation: Ablation) -> None:
         )
 
 
-def _check_means(question: Question) -> None:
+def _check_means(question: PatchRequest) -> None:
     if question.means is None:
         raise UserError(
             "ablation 'mean' was asked for without means; expected what unit_means returns for "
@@ -337,7 +337,7 @@ def unit_means(
     for owner, own in zip(owners, sites, strict=True):
         counts[owner, :, 0] += [len(site) for site in own]
 
-    def take(found: Found) -> None:
+    def take(found: ForwardStates) -> None:
         for key, outputs in found.outputs.items():
             each = outputs.double().cpu().numpy()
             total = sums.setdefault(key, np.zeros((*counts.shape[:2], each.shape[-1])))

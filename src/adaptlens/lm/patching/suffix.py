@@ -17,18 +17,18 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import AttentionInterface
 
-from adaptlens.lm.architecture import Anatomy
+from adaptlens.lm.architecture import Architecture
 
 _NAME = "adaptlens_siblings"
 # Scores of this many pairs of tokens are computed at a time.
 _MOST_SCORES = 2**24
-_current: ContextVar["Suffix"] = ContextVar("suffix")
+_current: ContextVar["SuffixPass"] = ContextVar("suffix")
 # Largest difference of final states from those of whole prompts, relative to the largest.
 _TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
 
 
 @dataclass(frozen=True, eq=False)
-class Stretch:
+class KVSegment:
     """Keys and values of neighboring places, of each pair or the same for all.
 
     Attributes:
@@ -41,10 +41,10 @@ class Stretch:
     values: Sequence[Float[Tensor, "pairs_or_1 kv_heads places value_width"]]
     start: int
 
-    def until(self, place: int) -> "Stretch":
+    def until(self, place: int) -> "KVSegment":
         """Return the same up to a place, without copying."""
         stop = max(place - self.start, 0)
-        return Stretch(
+        return KVSegment(
             [keys[:, :, :stop] for keys in self.keys],
             [values[:, :, :stop] for values in self.values],
             self.start,
@@ -57,7 +57,7 @@ class Stretch:
 
 
 @dataclass(eq=False)
-class Suffix:
+class SuffixPass:
     """One pass over the last tokens of some prompts.
 
     Attributes:
@@ -71,11 +71,11 @@ class Suffix:
         kept: the keys and values kept, per layer a pair of tensors for each of `keep`.
     """
 
-    parts: Anatomy
+    parts: Architecture
     ids: Int[Tensor, "pairs tokens"]
     first: Int[Tensor, " pairs"]
     seq: int
-    before: Sequence[Stretch] = ()
+    before: Sequence[KVSegment] = ()
     growth: Sequence[int] | None = None
     keep: Sequence[int] = ()
     kept: list[list[tuple[Tensor, Tensor]]] = field(default_factory=list)
@@ -103,10 +103,10 @@ class Suffix:
             ).last_hidden_state
         return hidden.reshape(pairs, -1, self.seq, hidden.shape[-1])
 
-    def stretch(self, start: int, sibling: int = 0) -> "Stretch":
+    def stretch(self, start: int, sibling: int = 0) -> "KVSegment":
         """Return what was kept of one sibling, whose places begin at `start`."""
         own = [layer[self.keep.index(sibling)] for layer in self.kept]
-        return Stretch([keys for keys, _ in own], [values for _, values in own], start)
+        return KVSegment([keys for keys, _ in own], [values for _, values in own], start)
 
     @contextlib.contextmanager
     def _attending(self) -> Iterator[None]:
@@ -278,16 +278,16 @@ class Suffix:
         return self._hidden[key]
 
 
-def is_exact(parts: Anatomy) -> bool:
+def is_exact(parts: Architecture) -> bool:
     """Whether passes over ends give what whole prompts give, found by trying."""
     device = next(parts.backbone.parameters()).device
     ids = torch.randint(parts.vocab, (1, 26), generator=torch.Generator().manual_seed(0)).to(device)
     wanted = parts.backbone(input_ids=ids, use_cache=False).last_hidden_state[0, -1].float()
     first, last = torch.tensor([10], device=device), torch.tensor([25], device=device)
-    stem = Suffix(parts, ids[:, :10], first - 10, 10, keep=(0,))
+    stem = SuffixPass(parts, ids[:, :10], first - 10, 10, keep=(0,))
     stem.run(first - 1)
     growth = [2] * parts.num_layers
-    found = Suffix(parts, ids[:, 10:], first, 16, [stem.stretch(0)], growth).run(last)
+    found = SuffixPass(parts, ids[:, 10:], first, 16, [stem.stretch(0)], growth).run(last)
     difference = (found[0, :, -1].float() - wanted).abs().max() / wanted.abs().max()
     return bool(difference <= _TOLERANCE.get(parts.dtype, 5e-2))
 
@@ -325,7 +325,7 @@ def _attend(
     softcap: float | None = None,
     **kwargs: object,
 ) -> tuple[Float[Tensor, "batch seq heads head_width"], None]:
-    """Return what `Suffix.attend` does; the signature is Transformers'."""
+    """Return what `SuffixPass.attend` does; the signature is Transformers'."""
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     found = _current.get().attend(module.layer_idx, query, key, value, scale, softcap)
     return found, None
@@ -334,7 +334,7 @@ def _attend(
 def _attend_in_gptj(
     module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None = None
 ) -> tuple[Float[Tensor, "batch heads seq head_width"], None]:
-    """Return what `Suffix.attend` does; scores are in float32, as in GPT-J's own code."""
+    """Return what `SuffixPass.attend` does; scores are in float32, as in GPT-J's own code."""
     found = _current.get().attend(
         module.layer_idx,
         query.float(),

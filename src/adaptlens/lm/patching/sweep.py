@@ -18,8 +18,8 @@ from torch import Tensor
 
 from adaptlens.lm.hooks import Recorded, Replacement, recording
 from adaptlens.lm.memory import attempt, does_not_fit, halving, pass_tokens
-from adaptlens.lm.patching.effects import Answers, Question, two_runs
-from adaptlens.lm.patching.suffix import Stretch, Suffix
+from adaptlens.lm.patching.effects import PatchEffects, PatchRequest, two_runs
+from adaptlens.lm.patching.suffix import KVSegment, SuffixPass
 from adaptlens.lm.prefix.trie import common, sort
 from adaptlens.lm.prefix.walk import last_mlp_at, routed
 from adaptlens.lm.units import UnitKind
@@ -45,13 +45,13 @@ class _Read:
     """
 
     numbers: list[int]
-    before: dict[int, list[Stretch]]
+    before: dict[int, list[KVSegment]]
     starts: Int[Tensor, " pairs"]
     recorded: dict[int, Recorded]
     clean_logs: Float32[Tensor, "pairs vocab"]
 
 
-def run_sweep(numbers: Sequence[int], asked: Sequence[Answers]) -> None:
+def run_sweep(numbers: Sequence[int], asked: Sequence[PatchEffects]) -> None:
     """Patch pairs read by one variant, every site and set, for several questions at once.
 
     The questions differ in direction and ablation alone; unpatched prompts are read once for all.
@@ -79,7 +79,7 @@ def run_sweep(numbers: Sequence[int], asked: Sequence[Answers]) -> None:
                     _patch(answers, read, site)
 
 
-def _grouped(questions: Sequence[Question], numbers: Sequence[int]) -> list[list[int]]:
+def _grouped(questions: Sequence[PatchRequest], numbers: Sequence[int]) -> list[list[int]]:
     """Return the pairs in groups that are read together: alike from the start, within the budget.
 
     A group ends where two neighbors share much less than either shares with its other neighbor.
@@ -112,7 +112,7 @@ def _grouped(questions: Sequence[Question], numbers: Sequence[int]) -> list[list
     return groups
 
 
-def _baselines(numbers: list[int], asked: Sequence[Answers]) -> _Read:
+def _baselines(numbers: list[int], asked: Sequence[PatchEffects]) -> _Read:
     """Read the clean and corrupt prompts; what they share is read once."""
     questions = [answers.question for answers in asked]
     question = questions[0]
@@ -122,7 +122,7 @@ def _baselines(numbers: list[int], asked: Sequence[Answers]) -> _Read:
     parting = [min(common(p.clean, p.corrupt), last) for p, last in zip(pairs, lasts, strict=True)]
     stem = min(min(common(pairs[0].clean, pair.clean) for pair in pairs), min(parting))
     stem = stem if stem >= _LEAST_SHARED_TOKENS else 0
-    before: list[Stretch] = []
+    before: list[KVSegment] = []
     if stem:
         before.append(_shared(question, [pairs[0].clean], [0], [stem], before))
     starts = [stem] * len(pairs)
@@ -136,7 +136,7 @@ def _baselines(numbers: list[int], asked: Sequence[Answers]) -> _Read:
     ]
     first, last = torch.tensor(starts, device=device), torch.tensor(lasts, device=device)
     bases = sorted({one.base for one in questions})
-    both = Suffix(parts, torch.tensor(rows, device=device), first, seq, before, keep=bases)
+    both = SuffixPass(parts, torch.tensor(rows, device=device), first, seq, before, keep=bases)
     which = (len(pairs), 2, seq)
     recorded: dict[int, Recorded] = {}
     with contextlib.ExitStack() as stack:
@@ -157,7 +157,7 @@ def _baselines(numbers: list[int], asked: Sequence[Answers]) -> _Read:
 
 
 def _last_tokens_only(
-    question: Question, siblings: int, seq: int, ends: Int[Tensor, " pairs"]
+    question: PatchRequest, siblings: int, seq: int, ends: Int[Tensor, " pairs"]
 ) -> contextlib.AbstractContextManager[None]:
     """Let the last layer's feed-forward part run at each sibling's last token only.
 
@@ -172,12 +172,12 @@ def _last_tokens_only(
 
 
 def _shared(
-    question: Question,
+    question: PatchRequest,
     prompts: Sequence[Sequence[int]],
     starts: Sequence[int],
     stops: Sequence[int],
-    before: list[Stretch],
-) -> Stretch:
+    before: list[KVSegment],
+) -> KVSegment:
     """Return keys and values of the prompts from `starts`, which are all one place, to `stops`."""
     device = question.lm.device
     seq = max(stops) - starts[0]
@@ -186,7 +186,7 @@ def _shared(
         for ids, start, stop in zip(prompts, starts, stops, strict=True)
     ]
     given = torch.tensor(rows, device=device)
-    found = Suffix(
+    found = SuffixPass(
         question.parts, given, torch.tensor(starts, device=device), seq, list(before), keep=(0,)
     )
     nothing = torch.zeros(0, dtype=torch.long, device=device)
@@ -196,8 +196,8 @@ def _shared(
 
 
 def _joined(
-    one: Stretch, other: Stretch, cuts: Int[Tensor, " pairs"], stops: Int[Tensor, " pairs"]
-) -> Stretch:
+    one: KVSegment, other: KVSegment, cuts: Int[Tensor, " pairs"], stops: Int[Tensor, " pairs"]
+) -> KVSegment:
     """Return per pair the first `cuts` places of one, then all of the other."""
     length = one.num_places
     order = torch.arange(int(stops.max()), device=cuts.device)
@@ -208,7 +208,7 @@ def _joined(
         both = torch.cat([a, b], dim=2)
         return both.gather(2, index.expand(-1, both.shape[1], -1, both.shape[3]))
 
-    return Stretch(
+    return KVSegment(
         [join(a, b) for a, b in zip(one.keys, other.keys, strict=True)],
         [join(a, b) for a, b in zip(one.values, other.values, strict=True)],
         one.start,
@@ -219,7 +219,7 @@ def _padded(ids: Sequence[int], seq: int) -> list[int]:
     return [*ids, *([0] * (seq - len(ids)))]
 
 
-def _patch(answers: Answers, read: _Read, site: int) -> None:
+def _patch(answers: PatchEffects, read: _Read, site: int) -> None:
     """Patch one site of the pairs read."""
     question = answers.question
     resampled = question.ablation == "resample"
@@ -251,13 +251,13 @@ class _Sweep:
     `chosen` holds, by row of what was read, the places to patch.
     """
 
-    answers: Answers
+    answers: PatchEffects
     read: _Read
     site: int
     chosen: dict[int, list[int]]
 
     @property
-    def question(self) -> Question:
+    def question(self) -> PatchRequest:
         """What is asked."""
         return self.answers.question
 
@@ -302,15 +302,15 @@ class _Sweep:
                     Replacement(question.parts, sets, at.to(device), values).installed(),
                     _last_tokens_only(question, len(sets), seq, last - first),
                 ):
-                    final = Suffix(question.parts, ids, first, seq, before, growth).run(last)
+                    final = SuffixPass(question.parts, ids, first, seq, before, growth).run(last)
                 ends = final[torch.arange(len(pairs), device=device), :, last - first]
                 self.answers.patched(numbers, self.site, which, ends, clean_logs)
 
-    def _of_chosen(self, stretch: Stretch) -> Stretch:
+    def _of_chosen(self, stretch: KVSegment) -> KVSegment:
         rows = list(self.chosen)
         if len(stretch.keys[0]) == 1 or rows == list(range(len(self.read.numbers))):
             return stretch
-        return Stretch(
+        return KVSegment(
             [keys[rows] for keys in stretch.keys],
             [values[rows] for values in stretch.values],
             stretch.start,

@@ -6,15 +6,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from adaptlens.lm.architecture import Anatomy
+from adaptlens.lm.architecture import Architecture
 from adaptlens.lm.hooks import Recorded, Replacement, recording
 from adaptlens.lm.memory import halving, pass_tokens
-from adaptlens.lm.patching.effects import Answers, two_runs
+from adaptlens.lm.patching.effects import PatchEffects, two_runs
 from adaptlens.lm.prefix.walk import routed
 from adaptlens.lm.units import UnitKind
 
 
-def run_whole(number: int, answers: Answers) -> None:
+def run_whole(number: int, answers: PatchEffects) -> None:
     """Patch one pair, every site and set, many patched copies of the whole prompt at a time.
 
     Raises:
@@ -49,7 +49,7 @@ def run_whole(number: int, answers: Answers) -> None:
 
 
 def read_whole(
-    parts: Anatomy, ids: Int[Tensor, "rows seq"], where: Iterable[tuple[UnitKind, int]] = ()
+    parts: Architecture, ids: Int[Tensor, "rows seq"], where: Iterable[tuple[UnitKind, int]] = ()
 ) -> tuple[Float[Tensor, "rows width"], Recorded]:
     """Return the last token's final states, and what the units there put out.
 

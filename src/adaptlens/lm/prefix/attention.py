@@ -17,7 +17,7 @@ from transformers import AttentionInterface
 from transformers.cache_utils import DynamicLayer
 from transformers.integrations.sdpa_attention import repeat_kv
 
-from adaptlens.lm.architecture import Anatomy
+from adaptlens.lm.architecture import Architecture
 
 _NAME = "adaptlens_split"
 _prefix: ContextVar[tuple[Sequence[DynamicLayer], Tensor]] = ContextVar("prefix")
@@ -26,7 +26,7 @@ _prefix: ContextVar[tuple[Sequence[DynamicLayer], Tensor]] = ContextVar("prefix"
 _fused = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
 
 
-def can_split(parts: Anatomy, longest: int) -> bool:
+def can_split(parts: Architecture, longest: int) -> bool:
     """Whether `split` gives what copies of the prefix give.
 
     It needs a processor, attention by PyTorch's fused kernel, and no attention window shorter
@@ -43,7 +43,7 @@ def can_split(parts: Anatomy, longest: int) -> bool:
 
 @contextlib.contextmanager
 def split(
-    parts: Anatomy, layers: Sequence[DynamicLayer], wanted: Int[Tensor, " tokens"]
+    parts: Architecture, layers: Sequence[DynamicLayer], wanted: Int[Tensor, " tokens"]
 ) -> Iterator[None]:
     """Let every row of the pass inside also attend to a prefix.
 

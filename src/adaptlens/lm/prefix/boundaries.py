@@ -11,7 +11,7 @@ from itertools import combinations
 from adaptlens.errors import UserError
 from adaptlens.lm.load import LM
 from adaptlens.lm.prefix.trie import Order, common, sort
-from adaptlens.lm.prefix.walk import Work
+from adaptlens.lm.prefix.walk import ForwardStats
 from adaptlens.types import Prompt
 
 # Texts that share fewer characters than this are tokenized whole.
@@ -44,7 +44,7 @@ def encode(
     prompts: Sequence[Prompt],
     variants: Sequence[int] | None = None,
     *,
-    work: Work | None = None,
+    work: ForwardStats | None = None,
 ) -> list[Request]:
     """Return the request of every prompt: `prompt_ids + answers_ids[c]` is the text's own ids.
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers.cache_utils import DynamicLayer
 
 from adaptlens.errors import UserError
-from adaptlens.lm.architecture import Anatomy
+from adaptlens.lm.architecture import Architecture
 from adaptlens.lm.hooks import Recorded, visiting
 from adaptlens.lm.load import LM
 from adaptlens.lm.memory import attempt, default_budget, does_not_fit, pass_tokens
@@ -26,7 +26,7 @@ from adaptlens.lm.prefix.cache import frozen
 from adaptlens.lm.prefix.schedule import row_width
 from adaptlens.lm.prefix.trie import Packed, pack
 from adaptlens.lm.prefix.walk import (
-    Work,
+    ForwardStats,
     check_lengths,
     in_place,
     last_mlp_at,
@@ -42,7 +42,7 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Found:
+class ForwardStates:
     """States found in one forward pass, a node being a token of the tree.
 
     Attributes:
@@ -69,7 +69,7 @@ def read(
     lm: LM,
     sequences: Sequence[Sequence[int]],
     first: Sequence[int],
-    take: Callable[[Found], None],
+    take: Callable[[ForwardStates], None],
     *,
     variants: Sequence[int] | None = None,
     weights: Weights | None = None,
@@ -77,8 +77,8 @@ def read(
     units: Sequence[tuple[UnitKind, int]] = (),
     budget_bytes: int | None = None,
     progress: Progress | None = None,
-    work: Work | None = None,
-) -> Work:
+    work: ForwardStats | None = None,
+) -> ForwardStats:
     """Run every sequence through the model and hand out the states of its tokens from `first` on.
 
     A sequence whose prefix cannot be shared runs in a row of its own, through the model as Hugging
@@ -104,9 +104,9 @@ def read(
         UserError: a sequence does not fit the context, or one alone does not fit the memory, or
             layers or units were asked for where the model's inside is not known.
     """
-    work = work if work is not None else Work()
+    work = work if work is not None else ForwardStats()
     check_lengths(lm, [len(s) for s in sequences])
-    if (layers or units) and lm.anatomy is None:
+    if (layers or units) and lm.architecture is None:
         raise UserError(
             f"the inside of '{lm.name}' is not known, so its hidden states cannot be read; use a "
             "model of a supported architecture, or measure behavior only."
@@ -130,24 +130,24 @@ class _Reader:
     lm: LM
     sequences: Sequence[Sequence[int]]
     first: Sequence[int]
-    take: Callable[[Found], None]
+    take: Callable[[ForwardStates], None]
     variants: list[int]
     weights: Weights | None
     layers: bool
     units: Sequence[tuple[UnitKind, int]]
     budget_bytes: int
     progress: Progress | None
-    work: Work
+    work: ForwardStats
     done: int = 0
 
     def leaf(self, numbers: list[int], layers: list[DynamicLayer], prefix: int) -> None:
         """Read sequences packed into rows after a cached prefix."""
-        assert self.lm.anatomy is not None
+        assert self.lm.architecture is not None
         longest = max(len(self.sequences[n]) for n in numbers)
-        split = bool(layers) and can_split(self.lm.anatomy, longest)
+        split = bool(layers) and can_split(self.lm.architecture, longest)
         width = row_width(0 if split else prefix)
         widest = max(width, longest - prefix)
-        most = pass_tokens(self.lm.anatomy, prefix, widest, self.budget_bytes)
+        most = pass_tokens(self.lm.architecture, prefix, widest, self.budget_bytes)
         self.chunks(numbers, layers, prefix, width, most)
 
     def chunks(
@@ -191,7 +191,9 @@ class _Reader:
                     self.hand_out(found)
                     numbers = numbers[len(some) :]
 
-    def attempt(self, forward: Callable[[], Found], numbers: Sequence[int]) -> Found | None:
+    def attempt(
+        self, forward: Callable[[], ForwardStates], numbers: Sequence[int]
+    ) -> ForwardStates | None:
         """Return what a pass found, or None where memory ran out.
 
         Raises:
@@ -206,16 +208,16 @@ class _Reader:
                 raise does_not_fit(what, self.lm.device)
         return found
 
-    def hand_out(self, found: Found) -> None:
+    def hand_out(self, found: ForwardStates) -> None:
         """Give the states to the caller and tell how far it is."""
         self.take(found)
         self.done += len(found.nodes)
         if self.progress is not None:
             self.progress(self.done, len(self.sequences))
 
-    def forward(self, packed: Packed, layers: list[DynamicLayer]) -> Found:
+    def forward(self, packed: Packed, layers: list[DynamicLayer]) -> ForwardStates:
         """Return the states of one batch of packed rows."""
-        parts, device = self.lm.anatomy, self.lm.device
+        parts, device = self.lm.architecture, self.lm.device
         assert parts is not None
         packed = packed.to(device)
         ends = {n: len(self.sequences[n]) for n in packed.sequences}
@@ -241,7 +243,7 @@ class _Reader:
         final = hidden.flatten(0, 1)[at]
         residual = torch.stack(streams, dim=1) if streams else None
         readers = [packed.variants[row] for row in (flat // packed.ids.shape[1]).tolist()]
-        return Found(
+        return ForwardStates(
             nodes,
             len(flat),
             lambda low, high: logits(parts, final[low:high], self.weights, readers[low:high]),
@@ -251,7 +253,7 @@ class _Reader:
         )
 
     def last_mlp_at(
-        self, parts: Anatomy, at: Int[Tensor, " nodes"]
+        self, parts: Architecture, at: Int[Tensor, " nodes"]
     ) -> contextlib.AbstractContextManager[None]:
         """Let the last layer's feed-forward part run at the wanted tokens only, if it may."""
         if ("neuron", parts.num_layers - 1) in self.units:
@@ -260,7 +262,7 @@ class _Reader:
 
     def hidden(
         self,
-        parts: Anatomy,
+        parts: Architecture,
         packed: Packed,
         layers: list[DynamicLayer],
         at: Int[Tensor, " nodes"],
@@ -277,7 +279,7 @@ class _Reader:
         keys = torch.cat([before, positions], dim=1)
         return parts.hidden(ids, positions, packed.mask_with_prefix(), keys, frozen(layers))
 
-    def forward_alone(self, numbers: Sequence[int]) -> Found:
+    def forward_alone(self, numbers: Sequence[int]) -> ForwardStates:
         """Return the states of whole sequences of one length, by the model's own forward."""
         device = self.lm.device
         ids = torch.tensor([list(self.sequences[n]) for n in numbers], device=device)
@@ -291,9 +293,9 @@ class _Reader:
         outputs: Recorded = {}
         with contextlib.ExitStack() as stack:
             stack.enter_context(routed(self.weights, [self.variants[n] for n in numbers]))
-            if self.lm.anatomy is not None:
-                stack.enter_context(self.gathering(self.lm.anatomy, at, streams, outputs))
-                hook = self.lm.anatomy.backbone.register_forward_hook(
+            if self.lm.architecture is not None:
+                stack.enter_context(self.gathering(self.lm.architecture, at, streams, outputs))
+                hook = self.lm.architecture.backbone.register_forward_hook(
                     lambda _, __, out: finals.append(out[0].flatten(0, 1)[at])
                 )
                 stack.callback(hook.remove)
@@ -301,7 +303,7 @@ class _Reader:
             at_wanted = out.logits.flatten(0, 1)[at]
         self.work.forwards += 1
         self.work.tokens_computed += ids.numel()
-        return Found(
+        return ForwardStates(
             nodes,
             len(flat),
             lambda low, high: at_wanted[low:high],
@@ -313,7 +315,7 @@ class _Reader:
     @contextlib.contextmanager
     def gathering(
         self,
-        parts: Anatomy,
+        parts: Architecture,
         at: Int[Tensor, " nodes"],
         streams: list[Tensor],
         outputs: Recorded,

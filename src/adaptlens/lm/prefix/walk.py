@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
 from adaptlens.errors import UserError
-from adaptlens.lm.architecture import Anatomy
+from adaptlens.lm.architecture import Architecture
 from adaptlens.lm.kept import keeping
 from adaptlens.lm.load import LM
 from adaptlens.lm.memory import halving
@@ -28,7 +28,7 @@ Leaf = Callable[[list[int], list[DynamicLayer], int], None]
 
 
 @dataclass
-class Work:
+class ForwardStats:
     """What was asked for and what it took.
 
     Attributes:
@@ -117,7 +117,7 @@ def routed(
 
 @contextlib.contextmanager
 def last_mlp_at(
-    parts: Anatomy, at: Int[Tensor, " tokens"], weights: Weights | None
+    parts: Architecture, at: Int[Tensor, " tokens"], weights: Weights | None
 ) -> Iterator[None]:
     """Let the last layer's feed-forward part run at the wanted tokens only; nothing reads others.
 
@@ -158,7 +158,7 @@ def walk(
     first: Sequence[int],
     owners: Mapping[int, list[int]],
     weights: Weights | None,
-    work: Work,
+    work: ForwardStats,
     leaf: Leaf,
     width: int,
 ) -> None:
@@ -192,7 +192,7 @@ class _Walker:
     lm: LM
     sequences: Sequence[Sequence[int]]
     weights: Weights | None
-    work: Work
+    work: ForwardStats
     leaf: Leaf
     width: int
 
@@ -219,7 +219,7 @@ class _Walker:
         self, ids: Sequence[int], start: int, variant: int, above: list[DynamicLayer]
     ) -> list[DynamicLayer]:
         """Return keys and values of the tokens so far and `ids`, per layer."""
-        parts, device = self.lm.anatomy, self.lm.device
+        parts, device = self.lm.architecture, self.lm.device
         assert parts is not None
         layers = copied(above) or [DynamicLayer() for _ in parts.layers]
         nothing = torch.zeros(0, dtype=torch.long, device=device)
@@ -237,7 +237,7 @@ class _Walker:
         return layers
 
 
-def _fill(parts: Anatomy, ids: Int[Tensor, "1 seq"], start: int, cache: Cache) -> None:
+def _fill(parts: Architecture, ids: Int[Tensor, "1 seq"], start: int, cache: Cache) -> None:
     """Add the keys and values of tokens at positions from `start` on to a cache."""
     if start == 0 and not any(parts.windows):
         # Plain causal attention, which needs no mask and skips what a mask would hide.

@@ -10,7 +10,7 @@ from adaptlens.formatting import percent
 from adaptlens.report.frame import check_prompts, other_tables, publish, render
 from adaptlens.report.images import FORMATS, Figure, Wanted
 from adaptlens.report.summary import Finding, Summary
-from adaptlens.report.tables import embedded
+from adaptlens.report.tables import embedded, plain
 from adaptlens.report.theme import ORDERS, RULES, in_order, in_words, style_of
 from adaptlens.studies.compare import figures_templates, score_tables
 from adaptlens.studies.compare.figures import (
@@ -109,10 +109,13 @@ class Report:
     def summary(self) -> Summary:
         """Return the scores, the verdicts, the prompts found and when tuning has paid."""
         about = {f"{one['model']}, {one['task']}": one for one in self.verdicts}
-        pairs = differences(self.tables)
+        pairs, more = differences(self.tables), self.table("measured")
         return Summary(
             title=self.title,
-            tables=[score_tables.in_brief(one) for one in score_tables.scores(self.tables)],
+            tables=[
+                *(score_tables.in_brief(one) for one in score_tables.scores(self.tables)),
+                *([] if more is None else [plain(more, "measured", "Measured besides")]),
+            ],
             findings=[
                 Finding(name, one["state"], one["line"].removeprefix(one["state"]))
                 for name, one in about.items()

@@ -215,6 +215,7 @@ def planned_work(study: Study, out: str | Path | None) -> list[dict[str, Any]]:
         rows.append(
             {
                 **one.named,
+                **_further(cell, study),
                 **one.counted,
                 "variants_to_tune": left if cell.adaptation.name in TUNING else 0,
                 "prompts": left * (len(task.test) + len(task.validation)),
@@ -222,6 +223,13 @@ def planned_work(study: Study, out: str | Path | None) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _further(cell: Cell, study: Study) -> dict[str, str]:
+    """Return what is measured of a condition, where more was asked for than usual."""
+    if not study.settings["measurements"]:
+        return {}
+    return {"measured": " ".join(one.name for one in cell.measurements)}
 
 
 def _prompt_characters(cell: Cell, task: Task) -> float:

@@ -101,5 +101,5 @@ def over_views(means: Sequence[Mean]) -> Mean:
         high=max(one.high for one in means),
         p=max(one.p for one in means) if len({one.value > 0 for one in means}) == 1 else 1.0,
         error=max(one.error for one in means),
-        freedom=min(one.freedom for one in means),
+        df=min(one.df for one in means),
     )

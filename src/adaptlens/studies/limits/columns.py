@@ -112,7 +112,7 @@ TABLES: Mapping[str, Columns] = {
         "error": "standard error of the coefficient",
         **ends(),
         "p": "p-value of 0",
-        "freedom": "degrees of freedom of the test",
+        "df": "degrees of freedom of the test",
         "points": "tuned models x tasks behind a number",
         "bases": "base models behind a number",
         "tasks": "tasks behind a number",

@@ -83,19 +83,19 @@ def mean_over(table: "DataFrame", column: str = "difference", *, level: float = 
     asked = float(table.drop_duplicates("task")["queries"].sum())
     least = 1 / asked**2
     error = math.sqrt(max(float(variance), least, *(float(one) for one, _ in clustered)))
-    freedom = float(min(degrees for _, degrees in clustered))
-    return _mean(value, error, freedom, tasks, bases, level)
+    df = float(min(degrees for _, degrees in clustered))
+    return _mean(value, error, df, tasks, bases, level)
 
 
 def _mean(
-    value: float, error: float, freedom: float, tasks: int, bases: int, level: float = 0.95
+    value: float, error: float, df: float, tasks: int, bases: int, level: float = 0.95
 ) -> Mean:
     if error <= 1e-12:
         p = 1.0 if abs(value) < 1e-12 else 0.5 ** (max(bases, tasks) - 1)
         return Mean(value, value, value, p, tasks, bases, 0.0, math.inf)
-    reach = -float(scipy.special.stdtrit(freedom, (1 - level) / 2)) * error
-    p = 2 * float(scipy.special.stdtr(freedom, -abs(value) / error))
-    return Mean(value, value - reach, value + reach, p, tasks, bases, error, freedom)
+    reach = -float(scipy.special.stdtrit(df, (1 - level) / 2)) * error
+    p = 2 * float(scipy.special.stdtr(df, -abs(value) / error))
+    return Mean(value, value - reach, value + reach, p, tasks, bases, error, df)
 
 
 def systems(scores: "DataFrame", *, scoring: str = FIRST, alpha: float = 0.05) -> Rows:
@@ -223,10 +223,10 @@ def _exceeding(table: "DataFrame", level: str, width: float) -> Rows:
             sources.append((float(values.var(ddof=1)) / len(values), len(values) - 1))
         variance = sum(one for one, _ in sources)
         spread = sum(one**2 / degrees for one, degrees in sources)
-        freedom = variance**2 / spread if spread > 0 else max(len(values) - 1.0, 1.0)
+        df = variance**2 / spread if spread > 0 else max(len(values) - 1.0, 1.0)
         # Unseen queries may differ where all seen agree.
         error = max(math.sqrt(variance), 1 / float(own["queries"].iloc[0]))
-        found = _mean(float(values.mean()), error, freedom, 1, len(values), width)
+        found = _mean(float(values.mean()), error, df, 1, len(values), width)
         rows.append({
             "level": level, "model": own["model"].iloc[0] if alone else "all",
             "task": own["task"].iloc[0], "cluster": own["cluster"].iloc[0],

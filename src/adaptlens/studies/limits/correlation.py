@@ -50,7 +50,7 @@ class Correlation:
         high: the upper end.
         p: two-sided, of exchanging the bases' in-context performance, whole rows at once.
         error: standard error of its Fisher z.
-        freedom: degrees of freedom of that.
+        df: degrees of freedom of that.
         ceiling: what halves of the queries say it could be at most; NaN for Kendall's.
         disattenuated: the correlation across different halves over that within sides.
         bases: units that were resampled and exchanged.
@@ -65,7 +65,7 @@ class Correlation:
     high: float
     p: float
     error: float
-    freedom: float
+    df: float
     ceiling: float
     disattenuated: float
     bases: int
@@ -85,7 +85,7 @@ class Correlation:
     def _tail(self, distance: float) -> float:
         if not math.isfinite(distance) or not self.error > 0:
             return 1.0
-        return float(scipy.special.stdtr(self.freedom, -distance / self.error))
+        return float(scipy.special.stdtr(self.df, -distance / self.error))
 
 
 def _z(value: "float | np.ndarray") -> "float | np.ndarray":
@@ -339,7 +339,7 @@ def _judged(
     found: np.ndarray,
     again: np.ndarray,
     exchanged: np.ndarray,
-    freedom: float,
+    df: float,
     level: float,
     ceiling: float,
     disattenuated: float,
@@ -349,14 +349,14 @@ def _judged(
     if error < 1e-12 and abs(value) < 0.9999:
         # Resamples of two bases and two tasks leave one that can be correlated: they tell nothing.
         error = math.nan
-    reach = -float(scipy.special.stdtrit(freedom, (1 - level) / 2)) * error
+    reach = -float(scipy.special.stdtrit(df, (1 - level) / 2)) * error
     low, high = (float(np.tanh(_z(value) + side * reach)) for side in (-1, 1))
     # An exchange that leaves nothing to correlate counts as no less extreme.
     tails = [np.where(np.isfinite(exchanged), side * exchanged, math.inf) >= side * value - 1e-9
              for side in (1, -1)]  # fmt: skip
     p = min(1.0, 2 * min(float(tail.mean()) for tail in tails))
     panel = one.panel
-    return Correlation(value, low, high, p if math.isfinite(value) else math.nan, error, freedom,
+    return Correlation(value, low, high, p if math.isfinite(value) else math.nan, error, df,
                        ceiling, disattenuated, len(panel.bases), len(panel.of),
                        len(panel.tasks), len(exchanged), one.note)  # fmt: skip
 

@@ -160,11 +160,11 @@ def effect(group: Group, steps: np.ndarray, tasks: str, *, of_these: bool = Fals
     if not math.isfinite(variance):
         return _undefined(int(count), repeats, value)
     spread = sum(one**2 / degrees for one, degrees in variances if one > 0)
-    freedom = variance**2 / spread if spread > 0 else max(count - 1.0, 1.0)
+    df = variance**2 / spread if spread > 0 else max(count - 1.0, 1.0)
     error = max(math.sqrt(variance), 1 / asked)
-    reach = -float(scipy.special.stdtrit(freedom, 0.025)) * error
-    p = 2 * float(scipy.special.stdtr(freedom, -abs(value) / error))
-    return Mean(value, value - reach, value + reach, p, int(count), repeats, error, freedom)
+    reach = -float(scipy.special.stdtrit(df, 0.025)) * error
+    p = 2 * float(scipy.special.stdtr(df, -abs(value) / error))
+    return Mean(value, value - reach, value + reach, p, int(count), repeats, error, df)
 
 
 def _undefined(tasks: int, repeats: int, value: float = math.nan) -> Mean:

@@ -80,11 +80,11 @@ def mediation(
         with_repeats = {name: _means(group.read[name].values) for name in ("ICL", "IT")}
         for outcome, mediator in (("IT", "ICL"), ("ICL", "IT")):
             found = _mediated(with_repeats[outcome], with_repeats[mediator], weights, sides)
-            freedom = max(min(len(side) for side in sides) - 1, 1)
+            df = max(min(len(side) for side in sides) - 1, 1)
             rows.append({
                 "family": group.family, "size": group.size, "outcome": outcome,
                 "mediator": mediator, "more": group.levels[-1], "less": group.levels[0],
-                **_said(found, freedom, margin), "num_tasks": len(group.tasks), "note": CAVEAT,
+                **_said(found, df, margin), "num_tasks": len(group.tasks), "note": CAVEAT,
             })  # fmt: skip
     return rows
 
@@ -131,12 +131,12 @@ def _mediated(
             "direct": totals[0] - through}  # fmt: skip
 
 
-def _said(found: dict[str, np.ndarray], freedom: float, margin: float) -> dict[str, Any]:
+def _said(found: dict[str, np.ndarray], df: float, margin: float) -> dict[str, Any]:
     """Return the numbers of a row and its state.
 
     Percentiles of the resamples, around the value, are widened as Student's t is beside a normal.
     """
-    wider = -float(scipy.special.stdtrit(freedom, 0.025)) / 1.96
+    wider = -float(scipy.special.stdtrit(df, 0.025)) / 1.96
     bounds = {}
     for name in ("total", "direct"):
         again = found[name][1:]

@@ -181,7 +181,7 @@ def mixed_effects(table: "pd.DataFrame | None") -> Table | None:
         ("value", True, lambda row: effect(row, sign=row["kind"] == "fixed")),
         _value("error", "error"),
         ("p", True, lambda row: p_entry(row["p"])),
-        ("degrees of freedom", True, lambda row: number(row["freedom"], 1, ",.0f")),
+        ("degrees of freedom", True, lambda row: number(row["df"], 1, ",.0f")),
         _number("points", "points"),
         _number("bases", "bases"),
         _number("tasks", "tasks"),

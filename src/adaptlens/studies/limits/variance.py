@@ -50,14 +50,14 @@ class Shares:
     Attributes:
         values: predictor to its share, and "all together" to the sum of these, R squared.
         errors: standard error of each over bases and tasks.
-        freedom: degrees of freedom of these.
+        df: degrees of freedom of these.
         bases: units.
         tasks: units.
     """
 
     values: Mapping[str, float]
     errors: Mapping[str, float]
-    freedom: float
+    df: float
     bases: int
     tasks: int
 
@@ -69,7 +69,7 @@ class Shares:
         rest = 1 - self.values[name]
         if rest <= 0:
             return 1.0, 1.0
-        critical = -float(scipy.special.stdtrit(self.freedom, (1 - level) / 2))
+        critical = -float(scipy.special.stdtrit(self.df, (1 - level) / 2))
         reach = critical * self.errors[name] / rest
         return max(0.0, 1 - rest * math.exp(min(reach, 700.0))), 1 - rest * math.exp(-reach)
 
@@ -79,7 +79,7 @@ class Shares:
         if rest <= 0 or error <= 0:
             return 0.0 if self.values[name] > bound else 1.0
         scaled = math.log((1 - bound) / rest) / (error / rest)
-        return float(scipy.special.stdtr(self.freedom, -scaled))
+        return float(scipy.special.stdtr(self.df, -scaled))
 
     def below(self, name: str, bound: float) -> float:
         """Return the one-sided p-value of a share being no smaller than a bound below 1."""
@@ -279,7 +279,7 @@ def mixed_effects(scores: "DataFrame", *, alpha: float = 0.05) -> Rows:
     that the ones before determine.
 
     Columns: kind ("fixed" or "random"), term, value (of random terms the standard deviation),
-    error, low, high, p (NaN for random terms), freedom, points, bases, tasks. Degrees of freedom
+    error, low, high, p (NaN for random terms), df, points, bases, tasks. Degrees of freedom
     are bases less what varies between bases only, for those; else the fewer of bases and tasks,
     less one. Where the former leaves none, what varies between bases only has a value and no
     error, and bases have no random intercept. Size is per tenfold of parameters.
@@ -305,9 +305,9 @@ def mixed_effects(scores: "DataFrame", *, alpha: float = 0.05) -> Rows:
             kept += [name] if name in between else []
     bases, tasks = len(whole.bases), len(whole.tasks)
     few = float(max(min(bases, tasks) - 1, 1))
-    freedom = {name: few for name in fixed}
+    df = {name: few for name in fixed}
     between_freedom = float(bases - 1 - len(kept))
-    freedom |= dict.fromkeys((*kept, "intercept"), max(between_freedom, 1.0))
+    df |= dict.fromkeys((*kept, "intercept"), max(between_freedom, 1.0))
     mixtures = np.unique(np.array(whole.mixtures), return_inverse=True)[1][model]
     groups = {"task": task, "base on task": base * tasks + task}
     if between_freedom:
@@ -318,13 +318,13 @@ def mixed_effects(scores: "DataFrame", *, alpha: float = 0.05) -> Rows:
         groups["mixture on task"] = mixtures * tasks + task
     groups = {name: places for name, places in groups.items()
               if 1 < len(np.unique(places)) < len(model)}  # fmt: skip
-    found = mixed(whole.tuned[0][model, task], fixed, groups, freedom=freedom, level=1 - alpha)
+    found = mixed(whole.tuned[0][model, task], fixed, groups, df=df, level=1 - alpha)
     about = {"points": found.points, "bases": bases, "tasks": tasks}
-    empty = dict.fromkeys(("error", "low", "high", "p", "freedom"), math.nan)
+    empty = dict.fromkeys(("error", "low", "high", "p", "df"), math.nan)
     unsure = () if between_freedom else ("intercept", *kept)
     rows: Rows = [
         {"kind": "fixed", "term": one.name, "value": one.value, "error": one.error, "low": one.low,
-         "high": one.high, "p": one.p, "freedom": one.freedom,
+         "high": one.high, "p": one.p, "df": one.df,
          **(empty if one.name in unsure else {}), **about}
         for one in found.fixed
     ]  # fmt: skip

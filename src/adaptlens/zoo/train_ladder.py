@@ -18,7 +18,7 @@ def cost(recipe: Recipe) -> float:
     return tokens * (weights + _OVERHEAD_PARAMETERS)
 
 
-def climb(
+def train_ladder(
     out: str | Path,
     *,
     seed: int = 0,
