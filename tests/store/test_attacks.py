@@ -222,7 +222,7 @@ def stopped(run):
     yield start
     for child in children:
         child.kill()
-        child.wait()
+        child.communicate()
 
 
 def test_a_lock_that_a_stopped_process_keeps_is_said_and_not_waited_for_for_ever(

@@ -1,6 +1,7 @@
 """Templates as texts: what is read of a text, and a text that reads the same."""
 
 import shlex
+from dataclasses import replace
 
 import pytest
 from hypothesis import example, given
@@ -9,9 +10,10 @@ from hypothesis import strategies as st
 from adaptlens import tasks
 from adaptlens.errors import UserError
 from adaptlens.studies.compare import searches
+from adaptlens.studies.compare.config import compare_config
 from adaptlens.tasks import templates
 from adaptlens.tasks.template_space import templates_to_try
-from adaptlens.types import Template
+from adaptlens.types import Task, Template
 
 PIECES = st.sampled_from(
     ["{input}", "{options}", "{premise}", "{{ input }}", "{{ premise|upper }}", "{% if a %}", "{",
@@ -20,7 +22,9 @@ PIECES = st.sampled_from(
 TARGETS = st.sampled_from(
     ["{target}", "{{ target }}", "{{target}}", "{{- target -}}", "{target}\n"]
 )
-TASK = {"name": "reviews", "instruction": "Say how it sounds.", "choices": ["bad", "good"]}
+TASK = Task(
+    "reviews", "choice", (), (), (), instruction="Say how it sounds.", choices=("bad", "good")
+)
 
 
 @given(st.lists(PIECES, max_size=8).map("".join), TARGETS, st.booleans())
@@ -75,8 +79,8 @@ def test_every_template_of_a_search_can_be_given_back(name):
 
 
 def options(template: Template, *sources: object) -> list[str]:
-    settings = {"tasks": list(sources) or [{"path": "reviews.tsv"}]}
-    return shlex.split(searches.options(template, TASK, settings))
+    config = compare_config(tasks=list(sources) or [{"path": "reviews.tsv"}])
+    return shlex.split(searches.options(template, TASK, config))
 
 
 def test_options_give_a_template_back():
@@ -98,7 +102,5 @@ def test_label_words_that_no_option_can_give_are_left_out():
     odd = Template(instruction="", words=(("bad", "bad, really"), ("good", "good")))
     assert options(odd)[2:] == []
     words = Template(instruction="", words=(("bad", "awful"), ("good", "great")))
-    bundled = {**TASK, "name": "sentiment"}
-    assert "--label-words" not in searches.options(
-        words, bundled, {"tasks": [{"path": "sentiment"}]}
-    )
+    bundled, config = replace(TASK, name="sentiment"), compare_config(tasks=["sentiment"])
+    assert "--label-words" not in searches.options(words, bundled, config)

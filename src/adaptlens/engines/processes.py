@@ -62,6 +62,7 @@ class Processes:
                     if child is None or (code := child.poll()) is None:
                         continue
                     children[number] = None
+                    _let_go(child)
                     if code == 2:
                         raise UserError(_last_line(logs[number]).removeprefix("error: "))
                     if code not in (0, 1) and left:
@@ -147,6 +148,13 @@ def _end(children: Sequence[subprocess.Popen[bytes]]) -> None:
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
+        _let_go(child)
+
+
+def _let_go(child: subprocess.Popen[bytes]) -> None:
+    """Close the pipe to a worker that has ended."""
+    if child.stdin is not None:
+        child.stdin.close()
 
 
 def _last_line(log: Path) -> str:

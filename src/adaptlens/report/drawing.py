@@ -89,6 +89,7 @@ class _Engine:
         if self.owner == os.getpid():
             self._process.kill()
             self._process.communicate()
+            self._said.close()
 
     def _death(self) -> str:
         self._process.kill()
@@ -108,6 +109,8 @@ def _ask(request: Mapping[str, Any]) -> bytes:
     global _engine
     with _lock:
         if _engine is None or not _engine.is_alive():
+            if _engine is not None:
+                _engine.end()
             try:
                 _engine = _Engine()
             except OSError as error:

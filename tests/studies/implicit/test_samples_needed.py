@@ -49,17 +49,16 @@ def test_the_rising_curve_from_zero_shot_on_meets_the_target(icl, curve, samples
     assert row["gain"] == pytest.approx(100 * (icl - 0.2))
 
 
-@pytest.mark.parametrize("icl", [0.2, 0.1])
-def test_demonstrations_that_gain_nothing_measure_nothing(icl):
+@pytest.mark.parametrize(("icl", "gain"), [(0.2, "0.0"), (0.1, "-10.0")])
+def test_demonstrations_that_gain_nothing_measure_nothing(icl, gain):
     one = model(icl, {3: 0.4, 15: 0.8})
     (row,) = one.needed()
     assert math.isnan(row["samples"])
     assert math.isnan(row["ratio"])
     (claim,) = one.frugality(10)
     assert claim["state"] == "not decided"
-    gain = 100 * (icl - 0.2)
     assert claim["line"] == (
-        f"2 demonstrations: {gain:+.1f} points [{gain:.1f}, {gain:.1f}] over zero-shot, "
+        f"2 demonstrations: {gain} points [{gain}, {gain}] over zero-shot, "
         "nothing that tuning could be measured by"
     )
 
