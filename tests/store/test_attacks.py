@@ -222,7 +222,9 @@ def stopped(run):
     yield start
     for child in children:
         child.kill()
-        child.communicate()
+        child.wait()
+        child.stdin.close()
+        child.stdout.close()
 
 
 def test_a_lock_that_a_stopped_process_keeps_is_said_and_not_waited_for_for_ever(
