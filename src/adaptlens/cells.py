@@ -6,6 +6,7 @@ from typing import Any
 
 from adaptlens import registry, telling
 from adaptlens.canonical import digest
+from adaptlens.errors import UserError
 from adaptlens.store import Run
 from adaptlens.types import Example, ModelSpec, Task, TaskSpec, Template
 
@@ -102,9 +103,25 @@ def planned(run: Run) -> Study | None:
     stored = run.read_json(STUDY_FILE)
     if stored is None:
         return None
+    check_format(run, stored["cells"])
     cells = tuple(Cell.of(spec) for spec in stored["cells"])
     tasks = read_tasks(run, (cell.task.digest for cell in cells))
     return Study(stored["name"], stored["settings"], cells, tasks, tuple(stored["notes"]))
+
+
+def check_format(run: Run, specs: Iterable[Mapping[str, Any]]) -> None:
+    """Refuse a run whose cells are called otherwise than they are now.
+
+    Raises:
+        UserError: another version made it.
+    """
+    others = [spec["format"] for spec in specs if spec["format"] != SPEC_FORMAT]
+    if others:
+        raise UserError(
+            f"run '{run.folder}' was made by another version of adaptlens: its cells have format "
+            f"{others[0]}, this one reads {SPEC_FORMAT}; run the command that made it again, which "
+            "makes them anew."
+        )
 
 
 def read_tasks(run: Run, digests: Iterable[str]) -> dict[str, Task]:

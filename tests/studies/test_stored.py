@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import faked
+from adaptlens.cells import STUDY_FILE, planned
 from adaptlens.errors import UserError
 from adaptlens.store import Run
 from adaptlens.studies.compare import plan
@@ -44,3 +45,12 @@ def test_a_run_of_another_study_is_refused_with_the_command_that_makes_one(tmp_p
 def test_an_empty_run_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"holds no compare study; run `adaptlens compare --out"):
         read(Run.open(tmp_path / "run", create=True), "compare")
+
+
+def test_a_run_of_another_format_is_refused_by_report_and_by_workers(tmp_path):
+    run = faked.compared(tmp_path / "run")
+    plan = run.need_json(STUDY_FILE)
+    run.write_json(STUDY_FILE, {**plan, "cells": [{**one, "format": 1} for one in plan["cells"]]})
+    for reader in (lambda: read(run, "compare"), lambda: planned(run)):
+        with pytest.raises(UserError, match="have format 1, this one reads 2; run the command"):
+            reader()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from adaptlens import columns, registry
-from adaptlens.cells import SPEC_FORMAT, STUDY_FILE, read_tasks
+from adaptlens.cells import STUDY_FILE, check_format, read_tasks
 from adaptlens.conditions import Condition, conditions
 from adaptlens.config.reading import reanalyzed
 from adaptlens.errors import UserError
@@ -49,16 +49,6 @@ class Stored(Generic[Config]):
         }
 
 
-def _check_format(run: Run, specs: Iterable[Mapping[str, Any]]) -> None:
-    older = [spec["format"] for spec in specs if spec["format"] != SPEC_FORMAT]
-    if older:
-        raise UserError(
-            f"run '{run.folder}' was made by another version of adaptlens: its cells have format "
-            f"{older[0]}, this one reads {SPEC_FORMAT}; run the command that made it again, which "
-            "makes them anew."
-        )
-
-
 def read(run: Run, name: str, overrides: Sequence[str] = ()) -> Stored[Any]:
     """Return what a run holds of a study.
 
@@ -78,7 +68,7 @@ def read(run: Run, name: str, overrides: Sequence[str] = ()) -> Stored[Any]:
             f"run '{run.folder}' holds no {name} study; run `adaptlens {command} --out "
             f"{run.folder}` first."
         )
-    _check_format(run, study["cells"])
+    check_format(run, study["cells"])
     schema = registry.resolve("settings", name)
     config = reanalyzed(schema, study["settings"], overrides)
     found = conditions(run, study["cells"])
