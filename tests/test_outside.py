@@ -166,6 +166,14 @@ def test_a_comparison_has_its_adaptation_as_an_arm_and_its_measurement_as_a_tabl
     # Of two answers, at most ln 2; weights that were tuned are read with them.
     assert all(0 <= measured["entropy", arm] <= math.log(2) for arm in arms)
     assert measured["entropy", "it-2"] != measured["entropy", "zero-shot"]
+    assert "Measured besides" in run("report", "compared").stdout
+
+
+def test_a_comparison_s_plan_says_what_is_measured_besides(run):
+    usual = json.loads(run("plan", "--no-trial", "--shots", "0", "--json").stdout)
+    assert "measured" not in usual[0]
+    more = run("plan", "--no-trial", "--shots", "0", "--measurements", "words", "--json")
+    assert json.loads(more.stdout)[0]["measured"] == "behavior cost words"
 
 
 def test_contributing_shows_the_measurement_as_it_is():
