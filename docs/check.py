@@ -52,6 +52,7 @@ LEFT_OUT = {
     "make docs-check": "this",
     "make bench": "every benchmark in full; each is run here in its small form",
     "make fix": "changes the sources",
+    "python benchmarks/real_sets.py": "reads a package that pip downloads",
     "python benchmarks/patching.py --device cuda": "needs a GPU; the benchmark is run on the CPU",
 }
 """Commands, by how they begin, that are not run, and why."""
