@@ -1,13 +1,13 @@
 """Activation patching of every head: adaptlens against TransformerLens, nnsight and batched hooks.
 
     python benchmarks/patching.py [--quick] [--prompts 2] [--sample 12] [--repeats 3]
-    python benchmarks/patching.py --device cuda --dtype bfloat16 --shape 8b
+    python benchmarks/patching.py --device cuda --dtype bfloat16 --model llama-8b
 
-The model has random weights (GPT-2 small's shape, or a Llama's), so that all sides run the same
-Hugging Face model. A pair of prompts has 300 tokens: demonstrations of its own, then a query of 20
-tokens that is another one in the corrupt prompt; in the case "unrelated" the two share nothing.
-The clean run's head outputs are put into the corrupt run, head by head: at the last token, or by
-position at each of the last 10.
+All sides run the same Hugging Face model, of GPT-2 small's shape with random weights if no other is
+named. On one thread seconds are the processor's. A pair of prompts has 300 tokens: demonstrations
+of its own, then a query of 20 tokens that is another one in the corrupt prompt; in the case
+"unrelated" the two share nothing. The clean run's head outputs are put into the corrupt run, head
+by head: at the last token, or by position at each of the last 10.
 
 TransformerLens is its TransformerBridge on the model and its own `generic_activation_patch`;
 nnsight a loop of traces that asks for the last token's logits only; "batched hooks" a plain hook
@@ -31,61 +31,27 @@ import platform
 import statistics
 import subprocess
 import sys
-import time
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import transformers
-from tokenizers import Tokenizer, models
 
-from adaptlens.lm.load import LM, assemble
+import models
+from adaptlens.lm.load import LM
 from adaptlens.lm.memory import keep_freed_memory
 from adaptlens.lm.patching.patch import sweep
 from adaptlens.lm.units import Pair
 from adaptlens.lm.weights import DTYPES
+from machine import clock, peak_bytes, reset_peak
 
 TOKENS, QUERY, POSITIONS = 300, 20, 10
 PEERS = {"transformer_lens": "transformer-lens", "nnsight": "nnsight"}
 SIDES = ("sweep", "transformer_lens", "nnsight", "batched_hooks")
 CASES = ("last token", "unrelated", "by position")
 TARGETS = {"transformer_lens": 40, "nnsight": 40, "batched_hooks": 20, "difference": 1e-4}
-LLAMAS = {
-    "1b": {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16},
-    "8b": {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32},
-}
-
-TINY = {"n_layer": 2, "n_head": 2, "n_embd": 32}
-
 Patch = tuple[int, int, int]
 """(place, layer, head)."""
-
-
-def model(shape: str, device: str, dtype: str) -> LM:
-    """Return a model with random weights, made where it runs."""
-    transformers.set_seed(0)
-    config: Any
-    if shape in ("gpt2", "tiny"):
-        smaller = TINY if shape == "tiny" else {}
-        config = transformers.GPT2Config(bos_token_id=0, eos_token_id=0, **smaller)
-    else:
-        config = transformers.LlamaConfig(
-            vocab_size=128256,
-            num_attention_heads=32,
-            num_key_value_heads=8,
-            max_position_embeddings=4096,
-            bos_token_id=0,
-            eos_token_id=0,
-            **LLAMAS[shape],
-        )
-    auto: Any = transformers.AutoModelForCausalLM
-    with torch.device(device):
-        made = auto.from_config(config, dtype=DTYPES[dtype], attn_implementation="sdpa")
-    words = Tokenizer(models.WordLevel({str(i): i for i in range(100)}, "0"))
-    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=words, eos_token="0")
-    return assemble(made, tokenizer, name=f"random-{shape}", digest="", dtype=dtype)
 
 
 def make_pairs(case: str, prompts: int) -> list[Pair]:
@@ -96,9 +62,9 @@ def make_pairs(case: str, prompts: int) -> list[Pair]:
     sites = tuple((place,) for place in range(first, TOKENS))
     pairs = []
     for _ in range(prompts):
-        clean, corrupt = source.integers(1, 50000, (2, TOKENS)).tolist()
+        clean, corrupt = source.integers(1, 49000, (2, TOKENS)).tolist()
         corrupt[:apart] = clean[:apart]
-        answer, foil = source.choice(50000, 2, replace=False).tolist()
+        answer, foil = source.choice(49000, 2, replace=False).tolist()
         pairs.append(Pair(tuple(clean), tuple(corrupt), answer, foil, sites))
     return pairs
 
@@ -249,28 +215,11 @@ RUNS = {
 }
 
 
-def peak_bytes(device: str) -> int:
-    """Return the largest resident set, or on an accelerator the most that was allocated."""
-    if device != "cpu":
-        return torch.cuda.max_memory_allocated()
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM"):
-            return 1024 * int(line.split()[1])
-    raise OSError("/proc/self/status has no VmHWM")
-
-
-def reset_peak(device: str) -> None:
-    """Let `peak_bytes` count from now on."""
-    if device == "cpu":
-        Path("/proc/self/clear_refs").write_text("5")
-    else:
-        torch.cuda.reset_peak_memory_stats()
-
-
 def measure(side: str, case: str, given: argparse.Namespace) -> dict[str, Any]:
     """Return what one side took for one case, or how far memory rose, and what it found."""
     torch.set_num_threads(given.threads)
-    lm, pairs = model(given.shape, given.device, given.dtype), make_pairs(case, given.prompts)
+    lm = models.build(given.model, device=given.device, dtype=given.dtype)
+    pairs = make_pairs(case, given.prompts)
     patches = all_patches(lm, pairs[0])
     chosen = sample(side, patches, given.sample)
     if given.memory:
@@ -282,12 +231,12 @@ def measure(side: str, case: str, given: argparse.Namespace) -> dict[str, Any]:
     tiny = [dataclasses.replace(p, clean=p.clean[-8:], corrupt=p.corrupt[-8:]) for p in pairs[:1]]
     RUNS[side](lm, [dataclasses.replace(tiny[0], sites=((7,),))], [(7, *wanted[0][1:])])
     reset_peak(given.device)
-    before, start = peak_bytes(given.device), time.perf_counter()
+    before, start = peak_bytes(given.device), clock()
     found = RUNS[side](lm, pairs, wanted)
     if given.device != "cpu":
         torch.cuda.synchronize()
     return {
-        "seconds": (time.perf_counter() - start) / len(pairs) * len(patches) / len(chosen),
+        "seconds": (clock() - start) / len(pairs) * len(patches) / len(chosen),
         "rise_bytes": peak_bytes(given.device) - before,
         "values": found.tolist(),
         "chosen": chosen,
@@ -302,16 +251,16 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=2)
     parser.add_argument("--sample", type=int, default=12, help="patches the peers are timed on")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--dtype", choices=tuple(DTYPES), default="float32")
-    parser.add_argument("--shape", choices=("gpt2", "tiny", *LLAMAS), default="gpt2")
+    parser.add_argument("--model", default="gpt2", help="as `benchmarks/models.py` takes it")
     parser.add_argument("--cases", nargs="+", choices=CASES, default=CASES)
     parser.add_argument("--memory", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.quick:
-        given.prompts, given.sample, given.repeats, given.shape = 1, 2, 1, "tiny"
+        given.prompts, given.sample, given.repeats, given.model = 1, 2, 1, "tiny"
         given.cases = given.cases[:1]
     if given.side:
         print(json.dumps(measure(given.side, given.cases[0], given)))
@@ -341,7 +290,7 @@ def here(package: str) -> bool:
 def in_own_process(side: str, case: str, given: argparse.Namespace, *more: str) -> dict[str, Any]:
     """Return what `measure` returns in a fresh process."""
     command = [sys.executable, __file__, "--side", side, "--cases", case, *more]
-    for name in ("prompts", "sample", "threads", "device", "dtype", "shape"):
+    for name in ("prompts", "sample", "threads", "device", "dtype", "model"):
         command += [f"--{name}", str(getattr(given, name))]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:

@@ -1,12 +1,13 @@
 """Hidden states of all layers: adaptlens against `output_hidden_states=True`.
 
-    python benchmarks/states.py [--quick] [--queries 48] [--tokens 24] [--repeats 3]
+    python benchmarks/states.py [--quick] [--model smollm2] [--queries 48] [--tokens 24]
 
 Both sides read the last token's states in every layer of the same prompts, 16 demonstrations and a
-query, from a model of GPT-2 small's shape with random weights in float32. The peer runs whole
-prompts, the best of several batch sizes, and asks for the logits of the last token only. Peak
-memory is the rise of the process's resident set above what it is with the weights loaded, each
-side in a process of its own. Repeats alternate, and the ratio is that of the medians.
+query, in float32, from a model of GPT-2 small's shape with random weights if no other is named. The
+peer runs whole prompts, the best of several batch sizes, and asks for the logits of the last token
+only. Peak memory is the rise of the process's resident set above what it is with the weights
+loaded, each side in a process of its own. Repeats alternate, and the ratio is that of the medians.
+On one thread seconds are the processor's.
 """
 
 import argparse
@@ -15,44 +16,30 @@ import platform
 import statistics
 import subprocess
 import sys
-import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import transformers
-from tokenizers import Tokenizer, models
 
-from adaptlens.lm.load import LM, assemble
+import models
+from adaptlens.lm.load import LM
 from adaptlens.lm.memory import keep_freed_memory
 from adaptlens.lm.prefix.boundaries import Request
 from adaptlens.lm.prefix.walk import ForwardStats
 from adaptlens.lm.states import last_token_states
+from machine import clock, peak_bytes, reset_peak
 
 DEMONSTRATIONS = 16
 BATCH_SIZES = (1, 4, 8, 16)
 TARGETS = {"ratio": 8.0, "memory": 0.1, "difference": 1e-5}
 
 
-TINY = {"n_layer": 2, "n_head": 2, "n_embd": 32}
-
-
-def model(quick: bool) -> LM:
-    """Return a model of GPT-2 small's shape with random weights, or a tiny one."""
-    transformers.set_seed(0)
-    config = transformers.GPT2Config(bos_token_id=0, eos_token_id=0, **(TINY if quick else {}))
-    made = transformers.GPT2LMHeadModel(config)
-    words = Tokenizer(models.WordLevel({str(i): i for i in range(config.vocab_size)}, "0"))
-    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=words, eos_token="0")
-    return assemble(made, tokenizer, name="random-gpt2-small", digest="")
-
-
 def prompts(queries: int, tokens: int) -> list[tuple[int, ...]]:
     """Return prompts of the same demonstrations and different queries, each item `tokens` long."""
     source = np.random.default_rng(0)
-    shared = source.integers(1, 50000, DEMONSTRATIONS * tokens).tolist()
-    return [(*shared, *source.integers(1, 50000, tokens).tolist()) for _ in range(queries)]
+    shared = source.integers(1, 49000, DEMONSTRATIONS * tokens).tolist()
+    return [(*shared, *source.integers(1, 49000, tokens).tolist()) for _ in range(queries)]
 
 
 def ours(lm: LM, asked: list[tuple[int, ...]], work: ForwardStats | None = None) -> np.ndarray:
@@ -72,47 +59,40 @@ def peer(lm: LM, asked: list[tuple[int, ...]], batch: int) -> np.ndarray:
     return np.concatenate(found)
 
 
-def resident_peak_bytes() -> int:
-    """Return the largest resident set the process has had."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM"):
-            return 1024 * int(line.split()[1])
-    raise OSError("/proc/self/status has no VmHWM")
-
-
 def rise_bytes(side: str, lm: LM, asked: list[tuple[int, ...]], batch: int) -> int:
     """Return how far the peak rises above the loaded model, for one side."""
     run = (lambda a: ours(lm, a)) if side == "ours" else (lambda a: peer(lm, a, batch))
     # Reading two short prompts first leaves out what the libraries set up once.
     run([ids[:8] for ids in asked[:2]])
-    Path("/proc/self/clear_refs").write_text("5")
-    before = resident_peak_bytes()
+    reset_peak()
+    before = peak_bytes()
     run(asked)
-    return resident_peak_bytes() - before
+    return peak_bytes() - before
 
 
 def seconds(run: Any) -> float:
     """Return how long a call takes."""
-    start = time.perf_counter()
+    start = clock()
     run()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a tiny model, two items, one repeat")
+    parser.add_argument("--model", default="gpt2", help="as `benchmarks/models.py` takes it")
     parser.add_argument("--queries", type=int, default=48)
     parser.add_argument("--tokens", type=int, default=24, help="tokens of an item")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--side", choices=("ours", "peer"), help=argparse.SUPPRESS)
     parser.add_argument("--batch", type=int, default=1, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.quick:
-        given.queries, given.tokens, given.repeats = 2, 2, 1
+        given.queries, given.tokens, given.repeats, given.model = 2, 2, 1, "tiny"
     torch.set_num_threads(given.threads)
-    lm, asked = model(given.quick), prompts(given.queries, given.tokens)
+    lm, asked = models.build(given.model), prompts(given.queries, given.tokens)
     if given.side:
         print(rise_bytes(given.side, lm, asked, given.batch))
         return
@@ -131,7 +111,7 @@ def main() -> None:
     for side in ("ours", "peer"):
         command = [sys.executable, __file__, "--side", side, "--batch", str(best)]
         command += ["--queries", str(given.queries), "--tokens", str(given.tokens)]
-        command += ["--threads", str(given.threads), *(["--quick"] if given.quick else [])]
+        command += ["--threads", str(given.threads), "--model", given.model]
         rises[side] = int(subprocess.run(command, check=True, capture_output=True).stdout)
     found = {
         "model": lm.name,
@@ -143,7 +123,7 @@ def main() -> None:
         "ratio": theirs / mine,
         "peer_rise_bytes": rises["peer"],
         "ours_rise_bytes": rises["ours"],
-        "memory": rises["ours"] / rises["peer"],
+        "memory": rises["ours"] / max(rises["peer"], 1),
         "difference": difference,
         "tokens_given": work.tokens_given,
         "tokens_computed": work.tokens_computed,
