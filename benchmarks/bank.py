@@ -75,12 +75,12 @@ class Peer:
                 for own, given in zip(pair, start[name], strict=True):
                     own.copy_(given)
         longest = max(len(lesson.ids) for lesson in lessons)
-        ids = torch.full((len(lessons), longest), self.pad_id)
+        ids = torch.full((len(lessons), longest), self.pad_id, device=self.model.device)
         seen = torch.zeros_like(ids)
         labels = torch.full_like(ids, -100)
         for row, lesson in enumerate(lessons):
             stop = len(lesson.ids)
-            ids[row, :stop] = torch.tensor(lesson.ids)
+            ids[row, :stop] = torch.tensor(lesson.ids, device=ids.device)
             seen[row, :stop] = 1
             labels[row, lesson.prompt_tokens : stop] = ids[row, lesson.prompt_tokens : stop]
         trained = [weight for pair in self.sites.values() for weight in pair]

@@ -1,6 +1,8 @@
 """What benchmarks measure with: seconds, memory, and the machine's limits."""
 
+import functools
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -14,15 +16,34 @@ def clock() -> float:
     return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
 
 
-def matrix_peak(size: int = 2048, repeats: int = 5) -> float:
-    """Return the operations a second of the best of some large float32 matrix products."""
-    a, b = torch.randn(2, size, size)
-    out, shortest = torch.empty(size, size), float("inf")
-    for _ in range(repeats):
-        start = clock()
-        torch.mm(a, b, out=out)
-        shortest = min(shortest, clock() - start)
-    return 2 * size**3 / shortest
+def synchronize(device: str = "cpu") -> None:
+    """Wait for what an accelerator was given to do; a processor has done it already."""
+    if device != "cpu":
+        torch.cuda.synchronize()
+
+
+def seconds(run: Callable[[], object], device: str = "cpu") -> float:
+    """Return how long a call takes, what it gave an accelerator to do included."""
+    read = clock if device == "cpu" else time.perf_counter
+    synchronize(device)
+    start = read()
+    run()
+    synchronize(device)
+    return read() - start
+
+
+def matrix_peak(
+    size: int = 2048,
+    repeats: int = 5,
+    *,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> float:
+    """Return the operations a second of the best of some large matrix products."""
+    a, b = torch.randn(2, size, size, device=device).to(dtype)
+    out = torch.empty_like(a)
+    multiply = functools.partial(torch.mm, a, b, out=out)
+    return 2 * size**3 / min(seconds(multiply, device) for _ in range(repeats))
 
 
 def peak_bytes(device: str = "cpu") -> int:

@@ -57,6 +57,17 @@ SHAPES: dict[str, Any] = {
         **_NO_MARKS,
         pad_token_id=0,
     ),
+    "llama-miniature": functools.partial(
+        LlamaConfig,
+        vocab_size=2048,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=4096,
+        **_NO_MARKS,
+    ),
     "llama-1b": functools.partial(
         LlamaConfig, hidden_size=2048, intermediate_size=8192, num_hidden_layers=16, **_LLAMA_3
     ),

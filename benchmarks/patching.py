@@ -43,7 +43,7 @@ from adaptlens.lm.memory import keep_freed_memory
 from adaptlens.lm.patching.patch import sweep
 from adaptlens.lm.units import Pair
 from adaptlens.lm.weights import DTYPES
-from machine import clock, peak_bytes, reset_peak
+from machine import clock, peak_bytes, reset_peak, synchronize
 
 TOKENS, QUERY, POSITIONS = 300, 20, 10
 PEERS = {"transformer_lens": "transformer-lens", "nnsight": "nnsight"}
@@ -54,17 +54,19 @@ Patch = tuple[int, int, int]
 """(place, layer, head)."""
 
 
-def make_pairs(case: str, prompts: int) -> list[Pair]:
-    """Return pairs of prompts, each with demonstrations of its own."""
+def make_pairs(
+    case: str, prompts: int, tokens: int = TOKENS, query: int = QUERY, vocab: int = 49000
+) -> list[Pair]:
+    """Return pairs of prompts of so many tokens, each with demonstrations of its own."""
     source = np.random.default_rng(0)
-    apart = 0 if case == "unrelated" else TOKENS - QUERY
-    first = TOKENS - (POSITIONS if case == "by position" else 1)
-    sites = tuple((place,) for place in range(first, TOKENS))
+    apart = 0 if case == "unrelated" else tokens - query
+    first = tokens - (POSITIONS if case == "by position" else 1)
+    sites = tuple((place,) for place in range(first, tokens))
     pairs = []
     for _ in range(prompts):
-        clean, corrupt = source.integers(1, 49000, (2, TOKENS)).tolist()
+        clean, corrupt = source.integers(1, vocab, (2, tokens)).tolist()
         corrupt[:apart] = clean[:apart]
-        answer, foil = source.choice(49000, 2, replace=False).tolist()
+        answer, foil = source.choice(vocab, 2, replace=False).tolist()
         pairs.append(Pair(tuple(clean), tuple(corrupt), answer, foil, sites))
     return pairs
 
@@ -233,8 +235,7 @@ def measure(side: str, case: str, given: argparse.Namespace) -> dict[str, Any]:
     reset_peak(given.device)
     before, start = peak_bytes(given.device), clock()
     found = RUNS[side](lm, pairs, wanted)
-    if given.device != "cpu":
-        torch.cuda.synchronize()
+    synchronize(given.device)
     return {
         "seconds": (clock() - start) / len(pairs) * len(patches) / len(chosen),
         "rise_bytes": peak_bytes(given.device) - before,

@@ -16,7 +16,6 @@ import logging
 import platform
 import random
 import statistics
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ from adaptlens.lm.memory import keep_freed_memory
 from adaptlens.lm.prefix.walk import ForwardStats
 from adaptlens.lm.score import encode, score
 from adaptlens.types import Part, Prompt
-from machine import clock, matrix_peak
+from machine import matrix_peak, seconds
 
 ANSWERS = (" negative", " positive")
 INSTRUCTION = "Decide whether the review is positive or negative.\n\n"
@@ -75,13 +74,6 @@ def peer(backend: Any, prompts: list[str]) -> np.ndarray:
     ]
     found = [value for value, _ in backend.loglikelihood(requests, disable_tqdm=True)]
     return np.array(found).reshape(len(prompts), len(ANSWERS))
-
-
-def seconds(run: Callable[[], Any]) -> float:
-    """Return how long a call takes."""
-    start = clock()
-    run()
-    return clock() - start
 
 
 def compare(lm: LM, name: str, prompts: list[str], repeats: int) -> dict[str, Any]:

@@ -16,7 +16,6 @@ import platform
 import statistics
 import subprocess
 import sys
-from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +27,7 @@ from adaptlens.lm.memory import keep_freed_memory
 from adaptlens.lm.prefix.boundaries import Request
 from adaptlens.lm.prefix.walk import ForwardStats
 from adaptlens.lm.states import last_token_states
-from machine import clock, peak_bytes, reset_peak
+from machine import peak_bytes, reset_peak, seconds
 
 DEMONSTRATIONS = 16
 BATCH_SIZES = (1, 4, 8, 16)
@@ -53,9 +52,10 @@ def peer(lm: LM, asked: list[tuple[int, ...]], batch: int) -> np.ndarray:
     """Return the same by Hugging Face's own way."""
     found = []
     for low in range(0, len(asked), batch):
-        ids = torch.tensor(asked[low : low + batch])
+        ids = torch.tensor(asked[low : low + batch], device=lm.device)
         out = lm.model(ids, output_hidden_states=True, use_cache=False, logits_to_keep=1)
-        found.append(torch.stack([layer[:, -1] for layer in out.hidden_states], 1).numpy())
+        states = torch.stack([layer[:, -1] for layer in out.hidden_states], 1)
+        found.append(states.float().cpu().numpy())
     return np.concatenate(found)
 
 
@@ -68,13 +68,6 @@ def rise_bytes(side: str, lm: LM, asked: list[tuple[int, ...]], batch: int) -> i
     before = peak_bytes()
     run(asked)
     return peak_bytes() - before
-
-
-def seconds(run: Any) -> float:
-    """Return how long a call takes."""
-    start = clock()
-    run()
-    return clock() - start
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """Whether our way of running a model gives what the model gives by itself, found by trying."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -32,12 +33,9 @@ def examine(
     """
     loose = quantize or getattr(model, "is_quantized", False)
     tolerance = 5e-2 if loose else _TOLERANCE[dtype]
-    vocab = model.get_input_embeddings().num_embeddings
-    generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(vocab, (_STEM + 2 * _BRANCH,), generator=generator).to(model.device)
-    stem, left, right = ids.split([_STEM, _BRANCH, _BRANCH])
+    tree = _Tree.random(model, _STEM, _BRANCH)
     with torch.no_grad():
-        wanted = [model(input_ids=torch.cat([stem, b])[None]).logits[0] for b in (left, right)]
+        wanted = tree.alone(model)
         _check(wanted, name, dtype, tolerance)
         if model.config.model_type not in LAYOUTS:
             return None, False, (_unknown_layout(model.config.model_type),)
@@ -45,15 +43,10 @@ def examine(
             parts = architecture(model)
         except (UserError, AttributeError, TypeError, ValueError) as error:
             return None, False, (_unread(error),)
-        plain = _difference(_alone(parts, stem, left), wanted[0])
+        plain = tree.masked(parts, wanted)
         if plain > tolerance:
             return None, False, (_differs("with an explicit mask", plain, "behavior is measured"),)
-        tree = torch.cat([stem, left, right])[None]
-        truth = torch.cat([wanted[0], wanted[1][_STEM:]])
-        shared = {
-            "packed in a tree": _difference(_packed(parts, tree), truth),
-            "after a cached prefix": _difference(_cached(parts, tree), truth[_STEM:]),
-        }
+        shared = tree.shared(parts, wanted)
     notes = tuple(
         _differs(way, difference, "every prompt runs on its own")
         for way, difference in shared.items()
@@ -62,38 +55,81 @@ def examine(
     return parts, not notes, notes
 
 
-def _alone(
-    parts: Architecture, stem: Int[Tensor, " stem"], branch: Int[Tensor, " branch"]
-) -> Float[Tensor, "stem+branch vocab"]:
-    ids = torch.cat([stem, branch])[None]
-    positions = torch.arange(ids.shape[1], device=ids.device)[None]
-    causal = torch.ones(1, ids.shape[1], ids.shape[1], dtype=torch.bool, device=ids.device).tril()
-    return parts.logits(parts.hidden(ids, positions, causal))[0]
+@torch.no_grad()
+def differences(
+    model: Any, parts: Architecture, stem_tokens: int, branch_tokens: int
+) -> dict[str, float]:
+    """Return how far logits are from the model's own by each way `examine` tries.
+
+    Largest absolute differences, relative to the largest logit, on two random sequences of so many
+    tokens in common and so many of their own.
+    """
+    tree = _Tree.random(model, stem_tokens, branch_tokens)
+    wanted = tree.alone(model)
+    return {"with an explicit mask": tree.masked(parts, wanted)} | tree.shared(parts, wanted)
 
 
-def _tree(device: torch.device) -> tuple[Int[Tensor, "1 seq"], Bool[Tensor, "1 seq seq"]]:
-    """Return positions and mask of a stem with two branches."""
-    seq = _STEM + 2 * _BRANCH
-    positions = torch.arange(seq, device=device)[None].clone()
-    positions[:, _STEM + _BRANCH :] -= _BRANCH
-    allowed = torch.ones(1, seq, seq, dtype=torch.bool, device=device).tril()
-    allowed[:, _STEM + _BRANCH :, _STEM : _STEM + _BRANCH] = False
-    return positions, allowed
+@dataclass(frozen=True)
+class _Tree:
+    """Two sequences that begin alike, `ids` being the stem and then both branches."""
 
+    ids: Int[Tensor, " seq"]
+    stem: int
+    branch: int
 
-def _packed(parts: Architecture, ids: Int[Tensor, "1 seq"]) -> Float[Tensor, "seq vocab"]:
-    positions, allowed = _tree(ids.device)
-    return parts.logits(parts.hidden(ids, positions, allowed))[0]
+    @classmethod
+    def random(cls, model: Any, stem: int, branch: int) -> "_Tree":
+        vocab = model.get_input_embeddings().num_embeddings
+        generator = torch.Generator().manual_seed(0)
+        ids = torch.randint(vocab, (stem + 2 * branch,), generator=generator)
+        return cls(ids.to(model.device), stem, branch)
 
+    @property
+    def sequences(self) -> list[Int[Tensor, "1 tokens"]]:
+        stem, left, right = self.ids.split([self.stem, self.branch, self.branch])
+        return [torch.cat([stem, own])[None] for own in (left, right)]
 
-def _cached(parts: Architecture, ids: Int[Tensor, "1 seq"]) -> Float[Tensor, "branches vocab"]:
-    positions, allowed = _tree(ids.device)
-    cache = transformers.DynamicCache()
-    parts.hidden(ids[:, :_STEM], positions[:, :_STEM], allowed[:, :_STEM, :_STEM], cache=cache)
-    hidden = parts.hidden(
-        ids[:, _STEM:], positions[:, _STEM:], allowed[:, _STEM:], positions, cache=cache
-    )
-    return parts.logits(hidden)[0]
+    def alone(self, model: Any) -> list[Float[Tensor, "tokens vocab"]]:
+        """Return the logits the model itself gives, one sequence after the other."""
+        return [model(input_ids=ids).logits[0] for ids in self.sequences]
+
+    def masked(self, parts: Architecture, wanted: list[Float[Tensor, "tokens vocab"]]) -> float:
+        """Return how far one sequence under an explicit causal mask is from that."""
+        ids = self.sequences[0]
+        positions = torch.arange(ids.shape[1], device=ids.device)[None]
+        causal = torch.ones(1, ids.shape[1], ids.shape[1], dtype=torch.bool, device=ids.device)
+        return _difference(parts.logits(parts.hidden(ids, positions, causal.tril()))[0], wanted[0])
+
+    def shared(
+        self, parts: Architecture, wanted: list[Float[Tensor, "tokens vocab"]]
+    ) -> dict[str, float]:
+        """Return how far from that each way of sharing the stem is."""
+        truth = torch.cat([wanted[0], wanted[1][self.stem :]])
+        return {
+            "packed in a tree": _difference(self._packed(parts), truth),
+            "after a cached prefix": _difference(self._cached(parts), truth[self.stem :]),
+        }
+
+    def _mask(self) -> tuple[Int[Tensor, "1 seq"], Bool[Tensor, "1 seq seq"]]:
+        """Return positions and mask of the tree."""
+        seq, second = len(self.ids), self.stem + self.branch
+        positions = torch.arange(seq, device=self.ids.device)[None].clone()
+        positions[:, second:] -= self.branch
+        allowed = torch.ones(1, seq, seq, dtype=torch.bool, device=self.ids.device).tril()
+        allowed[:, second:, self.stem : second] = False
+        return positions, allowed
+
+    def _packed(self, parts: Architecture) -> Float[Tensor, "seq vocab"]:
+        return parts.logits(parts.hidden(self.ids[None], *self._mask()))[0]
+
+    def _cached(self, parts: Architecture) -> Float[Tensor, "branches vocab"]:
+        (positions, allowed), ids, stem = self._mask(), self.ids[None], self.stem
+        cache = transformers.DynamicCache()
+        parts.hidden(ids[:, :stem], positions[:, :stem], allowed[:, :stem, :stem], cache=cache)
+        hidden = parts.hidden(
+            ids[:, stem:], positions[:, stem:], allowed[:, stem:], positions, cache=cache
+        )
+        return parts.logits(hidden)[0]
 
 
 def _difference(found: Float[Tensor, "seq vocab"], wanted: Float[Tensor, "seq vocab"]) -> float:
