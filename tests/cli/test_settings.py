@@ -53,7 +53,7 @@ def test_help_shows_defaults_and_the_names_that_are_taken():
         in (help_text)
     )
     assert (
-        "--dtype NAME Number format of weights and arithmetic. [float32, bfloat16 or float16; "
+        "--dtype NAME Number format of weights and arithmetic; auto is bfloat16 where the device "
         in (help_text)
     )
     assert "[it, sl or full; default: all]" in help_text

@@ -20,7 +20,7 @@ from adaptlens.engines import Outcome, Silent
 from adaptlens.engines.drain import drain
 from adaptlens.engines.on_ray import OnRay
 from adaptlens.engines.processes import Processes
-from adaptlens.engines.worker import LOADING_FILE, loading, planned, work
+from adaptlens.engines.worker import LOADING_FILE, loader, loading, planned, work
 from adaptlens.errors import UserError
 from adaptlens.lm.load import load
 from adaptlens.store import Run, cell_id
@@ -249,6 +249,12 @@ def test_a_model_that_changed_after_the_plan_is_refused(folder, tmp_path):
     )
     with pytest.raises(UserError, match="is not the one the run was planned with"):
         work(run.folder, Silent())
+
+
+def test_a_worker_reads_a_model_in_the_number_format_of_its_cells(folder):
+    config = replace(settings(folder), dtype="bfloat16")
+    study, run = made(folder, "rounded", config)
+    assert loader(run)(study.cells[0]).dtype == "bfloat16"
 
 
 def test_an_address_needs_ray(folder):

@@ -68,6 +68,34 @@ def test_half_precision_is_what_it_says_and_passes_the_gate(llama, dtype):
     assert (lm.dtype, lm.shares_prefix) == (dtype, True)
 
 
+@pytest.mark.parametrize(
+    ("kind", "says", "dtype"),
+    [
+        ("cpu", {"_is_avx512_bf16_supported": False, "_is_amx_tile_supported": False}, "float32"),
+        ("cpu", {"_is_avx512_bf16_supported": True, "_is_amx_tile_supported": False}, "bfloat16"),
+        ("cpu", {"_is_avx512_bf16_supported": False, "_is_amx_tile_supported": True}, "bfloat16"),
+        ("cpu", {}, "float32"),
+        ("cuda", {"is_bf16_supported": True}, "bfloat16"),
+        ("cuda", {"is_bf16_supported": False}, "float32"),
+        ("mps", {}, "float32"),
+    ],
+)
+def test_auto_is_bfloat16_where_the_device_says_it_multiplies_it(kind, says, dtype, monkeypatch):
+    for flag in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.delattr(torch.cpu, flag, raising=False)
+    for flag, there in says.items():
+        place = torch.cuda if kind == "cuda" else torch.cpu
+        monkeypatch.setattr(place, flag, lambda there=there, **_: there, raising=False)
+    assert reading.find_dtype("auto", torch.device(kind)) == dtype
+    assert reading.find_dtype("float16", torch.device(kind)) == "float16"
+
+
+def test_a_model_states_what_auto_picked(llama, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True, raising=False)
+    lm = load(str(llama), dtype="auto", device="cpu")
+    assert (lm.dtype, lm.model.dtype) == ("bfloat16", torch.bfloat16)
+
+
 def test_sharded_weights_load(tmp_path):
     model = tiny_model("llama")
     model.save_pretrained(tmp_path, max_shard_size="40KB")

@@ -3,10 +3,11 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
 from adaptlens.adapt.full_tuning import FullTuning
 from adaptlens.studies.compare.config import compare_config
-from adaptlens.studies.wanted import Wanted, study_of, those_taken
+from adaptlens.studies.wanted import Wanted, models_of, study_of, those_taken
 from adaptlens.types import NO_DRAWS, Example, ModelSpec, Task
 
 ITEMS = tuple(Example(str(i), f"the {i}", "ab"[i % 2]) for i in range(8))
@@ -53,3 +54,24 @@ def test_a_task_is_held_once_and_every_model_has_every_condition():
     ]
     assert len(found.tasks) == 2 and {*found.tasks} == {one.task.digest for one in found.cells}
     assert found.notes == ("a",)
+
+
+@pytest.mark.parametrize(("there", "dtype"), [(True, "bfloat16"), (False, "float32")])
+def test_a_cell_holds_the_number_format_that_auto_is_and_the_study_states_it(
+    there, dtype, monkeypatch
+):
+    for flag in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, flag, lambda: there, raising=False)
+    given = {"models": ["reference"], "device": "cpu"}
+    config, named = compare_config(dtype="auto", **given), compare_config(dtype=dtype, **given)
+    wanted = [Wanted(TASK, "zero_shot", {}, NO_DRAWS, READ)]
+    found, same = (
+        study_of(
+            "compare", each, [(model, wanted) for model in models_of(["reference"], each).values()]
+        )
+        for each in (config, named)
+    )
+    assert [cell.spec() for cell in found.cells] == [cell.spec() for cell in same.cells]
+    assert found.cells[0].model.dtype == dtype
+    assert found.notes == (f"dtype auto is {dtype} on this machine",)
+    assert same.notes == ()

@@ -274,8 +274,9 @@ class Shared:
         bool, About("Write prompts with the tokenizer's chat template.", True, option=True)
     ] = False
     dtype: Annotated[
-        Literal["float32", "bfloat16", "float16"],
-        About("Number format of weights and arithmetic.", "bfloat16", option=True),
+        Literal["float32", "bfloat16", "float16", "auto"],
+        About("Number format of weights and arithmetic; auto is bfloat16 where the device "
+              "multiplies it natively, else float32.", "bfloat16", option=True),
     ] = "float32"
     device: Annotated[
         Text,

@@ -53,7 +53,7 @@ def forecast(
     Args:
         study: the plan.
         models: the name that each base is found by, by its name in cells.
-        config: dtype, device, chat and quantize of the study.
+        config: device, chat and quantize of the study.
         progress: told what is done next.
         again: try out bases whose throughput is known from an earlier trial, too.
 
@@ -103,7 +103,7 @@ def _pace(
 ) -> Throughput:
     size = sum(path.stat().st_size for path in identity.weight_files(identity.locate(model)))
     if size > MOST_TRIED_BYTES:
-        device, dtype = find_device(config.device), DTYPES[config.dtype]
+        device, dtype = find_device(config.device), DTYPES[cells[0].model.dtype]
         flops, bandwidth = device_speed(device, dtype)
         bytes_each = QUANTIZED_BYTES.get(config.quantize, dtype.itemsize)
         return from_shape(model, bytes_each=bytes_each, flops=flops, bandwidth=bandwidth)
@@ -111,7 +111,7 @@ def _pace(
     def loaded() -> Any:
         return load(
             model,
-            dtype=config.dtype,
+            dtype=cells[0].model.dtype,
             device=config.device,
             chat=config.chat,
             quantize=config.quantize,
@@ -120,7 +120,7 @@ def _pace(
     works = {id(c): workload.of_cell(c, study.tasks[c.task.digest], model) for c in cells}
     settings = {
         "device": find_device(config.device),
-        "dtype": config.dtype,
+        "dtype": cells[0].model.dtype,
         "quantize": config.quantize,
     }
     key = kept_throughput.key(model, cells, works, settings)

@@ -43,7 +43,6 @@ def loading(models: Mapping[str, str], config: Any) -> dict[str, Any]:
     """
     return {
         "models": {shown: identity.absolute(source) for shown, source in models.items()},
-        "dtype": config.dtype,
         "device": config.device,
         "chat": config.chat,
         "quantize": config.quantize,
@@ -63,7 +62,7 @@ def loader(run: Run, device: str | None = None) -> LoadModel:
     def load_model(cell: Cell) -> Any:
         lm = load(
             stored["models"][cell.model.name],
-            dtype=stored["dtype"],
+            dtype=cell.model.dtype,
             device=device or stored["device"],
             chat=stored["chat"],
             quantize=stored["quantize"],

@@ -6,14 +6,14 @@ from typing import Any
 
 import torch
 
-from adaptlens.errors import UserError, unknown
+from adaptlens.errors import UserError
 from adaptlens.lm.architecture import Architecture
 from adaptlens.lm.chat import chat_text
 from adaptlens.lm.flops import not_counted
 from adaptlens.lm.parity import examine
 from adaptlens.lm.weights import (
-    DTYPES,
     find_device,
+    find_dtype,
     fresh,
     loading,
     opened,
@@ -133,7 +133,7 @@ def load(
     Args:
         name: "reference", "smollm2", a folder, a GGUF file, or a Hugging Face id; "untrained:NAME"
             has random weights, "chat:NAME" its chat template (`models.identity.PREFIXES`).
-        dtype: "float32", "bfloat16" or "float16".
+        dtype: "float32", "bfloat16", "float16" or "auto" (`weights.find_dtype`).
         device: "auto" (cuda, else mps, else cpu), "cpu", "cuda", "cuda:N" or "mps".
         chat: write prompts with the tokenizer's chat template.
         quantize: "8bit" or "4bit", through bitsandbytes; not of a GGUF file.
@@ -141,9 +141,8 @@ def load(
     Raises:
         UserError: any of these cannot be had; the message says what to do.
     """
-    if dtype not in DTYPES:
-        raise unknown("dtype", dtype, DTYPES)
     place = find_device(device)
+    dtype = find_dtype(dtype, place)
     asked = identity.parse(name)
     if quantize and asked.untrained:
         raise UserError(

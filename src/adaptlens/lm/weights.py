@@ -266,6 +266,30 @@ def find_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def find_dtype(name: str, device: torch.device) -> str:
+    """Return a number format by name; "auto" is bfloat16 where the device multiplies it natively.
+
+    That is told by what the device says of itself, never by a measured time, so that it is the
+    same every time: GPUs from NVIDIA's Ampere on, processors with AVX512-BF16 or AMX. Others
+    compute in float32, and may take many times as long for bfloat16.
+
+    Raises:
+        UserError: there is no such format.
+    """
+    if name != "auto":
+        if name not in DTYPES:
+            raise unknown("dtype", name, ("auto", *DTYPES))
+        return name
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        # Not public, but what PyTorch itself asks; where a release lacks them, it is float32.
+        flags = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        asked = [getattr(torch.cpu, flag, lambda: False) for flag in flags]
+        native = device.type == "cpu" and any(ask() for ask in asked)
+    return "bfloat16" if native else "float32"
+
+
 def quantization(quantize: str | None, dtype: str) -> Any:
     """Return the settings for reading weights in 8 or 4 bits, None for reading them as stored."""
     if quantize is None:

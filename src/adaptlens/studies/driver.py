@@ -172,7 +172,7 @@ def execute(
         source = sources[cell.model.name]
         return load(
             source,
-            dtype=config.dtype,
+            dtype=cell.model.dtype,
             device=config.device,
             chat=config.chat,
             quantize=config.quantize,

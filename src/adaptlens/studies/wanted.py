@@ -23,6 +23,8 @@ class Loading(Protocol):
     @property
     def dtype(self) -> str: ...  # noqa: D102
     @property
+    def device(self) -> str: ...  # noqa: D102
+    @property
     def chat(self) -> bool: ...  # noqa: D102
     @property
     def quantize(self) -> str | None: ...  # noqa: D102
@@ -100,6 +102,8 @@ def study_of(
                 known[id(task)] = task, task_digest(task)
             cells += one.cells(model, known[id(task)][1], config.seed)
     by_digest = {digest: task for task, digest in known.values()}
+    if config.dtype == "auto":
+        notes = (*notes, *(f"dtype auto is {cell.model.dtype} on this machine" for cell in cells))
     return Study(name, asdict(config), tuple(cells), by_digest, tuple(dict.fromkeys(notes)))
 
 
@@ -123,12 +127,19 @@ def takes(adaptation: str, argument: str) -> bool:
 def models_of(names: Iterable[str], config: Loading) -> dict[str, ModelSpec]:
     """Return what cells say of each model, by the name that it was given by.
 
+    A number format that was left to the device is the one it has here.
+
     Raises:
         UserError: a model is not there or cannot be read; see `models.identity.locate`.
     """
+    dtype = config.dtype
+    if dtype == "auto":
+        from adaptlens.lm.weights import find_device, find_dtype
+
+        dtype = find_dtype(dtype, find_device(config.device))
     return {
         name: replace(
-            identity.identify(name, dtype=config.dtype, chat=config.chat, quantize=config.quantize),
+            identity.identify(name, dtype=dtype, chat=config.chat, quantize=config.quantize),
             name=shown,
         )
         for name, shown in shown_names(names).items()
