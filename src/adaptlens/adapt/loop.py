@@ -24,6 +24,7 @@ from adaptlens.adapt import Progress
 from adaptlens.adapt.batches import PLAIN, Block, Counts, Lesson, choose_width, counts_of, lay_out
 from adaptlens.adapt.optimizer import AdamW, Recipe
 from adaptlens.errors import UserError
+from adaptlens.lm.checkpointing import checkpointed
 from adaptlens.lm.load import LM
 from adaptlens.lm.memory import attempt, does_not_fit
 from adaptlens.types import Weights
@@ -150,14 +151,15 @@ def train(
         batches = [[own[i] for i in c] for own, c in zip(lessons, chosen, strict=False)]
         if width is None:
             width = PLAIN if trainable.dropout else choose_width(lm, batches)
+        lay = partial(_laid_out, lm, batches, width, recipe.gradient_accumulation_steps)
         if chosen != before:
-            blocks = lay_out(batches, width, block_tokens=block_tokens, device=lm.device)
-        run = partial(_backward, lm, trainable, gradients=optimizer.gradients, step=step)
+            blocks = lay(block_tokens)
+        run = partial(_backward, lm, trainable, recipe, gradients=optimizer.gradients, step=step)
         while (done := attempt(partial(run, blocks), lm.device)) is None:
             if block_tokens < 2:
                 raise does_not_fit("training on one row at a time does not fit", lm.device)
             block_tokens //= 2
-            blocks = lay_out(batches, width, block_tokens=block_tokens, device=lm.device)
+            blocks = lay(block_tokens)
         losses, held_bytes = done
         curve[step, :active] = losses.cpu().numpy()
         _check_finite(np.isfinite(curve[step, :active]), step, names, recipe)
@@ -173,9 +175,28 @@ def train(
     return History(curve, seconds, counts, peak_bytes)
 
 
+def _laid_out(
+    lm: LM, batches: Sequence[Sequence[Lesson]], width: int, parts: int, block_tokens: int
+) -> list[Block]:
+    """Return a step's blocks: at least `parts` of them, where there are so many lessons.
+
+    For that rows are narrower than `width`, if need be, until they can be told apart.
+    """
+    blocks = lay_out(batches, width, block_tokens=block_tokens, device=lm.device)
+    tokens = sum(block.tokens_computed for block in blocks)
+    most = min(block_tokens, math.ceil(tokens / parts))
+    while len(blocks) < parts:
+        blocks = lay_out(batches, width, block_tokens=most, device=lm.device)
+        if width <= PLAIN:
+            break
+        width //= 2
+    return blocks
+
+
 def _backward(
     lm: LM,
     trainable: Trainable,
+    recipe: Recipe,
     blocks: Sequence[Block],
     gradients: Float32[Tensor, "variants parameters"],
     step: int,
@@ -191,6 +212,7 @@ def _backward(
         parts[block.first] += 1
         with (
             torch.enable_grad(),
+            checkpointed(lm) if recipe.gradient_checkpointing else nullcontext(),
             trainable.training(block.first, block.last, gradients, step, part),
         ):
             losses = block.losses(lm, trainable)

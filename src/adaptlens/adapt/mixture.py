@@ -50,6 +50,8 @@ class MixtureTuning:
         warmup: share of the steps over which the rate rises from 0.
         weight_decay: AdamW's.
         clip: largest gradient norm of an adapter; None for no limit.
+        gradient_checkpointing: as of `settings.Tuning`.
+        gradient_accumulation_steps: as of `settings.Tuning`.
         loss: "answer" for what the model has to write, "text" for the whole text (the paper).
         variation: of the training texts, see `prompts.variations`.
         clusters: (task, cluster) pairs, for examples of other tasks.
@@ -68,6 +70,8 @@ class MixtureTuning:
     warmup: float = 0.03
     weight_decay: float = 0.0
     clip: float | None = 1.0
+    gradient_checkpointing: bool = False
+    gradient_accumulation_steps: int = 1
     loss: str = "answer"
     variation: str = ""
     clusters: tuple[tuple[str, str], ...] = ()
@@ -86,6 +90,11 @@ class MixtureTuning:
             ("epochs", self.epochs > 0, "above 0"),
             ("steps", self.steps is None or self.steps >= 1, "at least 1"),
             ("batch", self.batch >= 1, "at least 1"),
+            (
+                "gradient_accumulation_steps",
+                self.gradient_accumulation_steps >= 1,
+                "at least 1",
+            ),
             ("warmup", 0 <= self.warmup < 1, "at least 0, below 1"),
             ("weight_decay", self.weight_decay >= 0, "at least 0"),
             ("clip", self.clip is None or self.clip > 0, "above 0, or none"),
@@ -145,6 +154,8 @@ class MixtureTuning:
             warmup_steps=min(int(self.warmup * steps), steps - 1),
             weight_decay=self.weight_decay,
             clip=self.clip,
+            gradient_checkpointing=self.gradient_checkpointing,
+            gradient_accumulation_steps=self.gradient_accumulation_steps,
         )
         history = loop.train(
             lm,

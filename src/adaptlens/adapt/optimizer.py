@@ -27,6 +27,8 @@ class Recipe:
         warmup_steps: over which the rate rises linearly from 0.
         weight_decay: decoupled, times the rate.
         clip: the most a variant's gradient norm may be; None for no limit.
+        gradient_checkpointing: compute layers again in the backward pass.
+        gradient_accumulation_steps: parts in which a step's examples are run, one after another.
     """
 
     rates: tuple[float, ...]
@@ -40,6 +42,8 @@ class Recipe:
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
+    gradient_checkpointing: bool = False
+    gradient_accumulation_steps: int = 1
 
 
 def rate_factor(schedule: str, step: int, steps: int, warmup_steps: int) -> float:

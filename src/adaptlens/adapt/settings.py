@@ -49,6 +49,11 @@ class Tuning:
         warmup_steps: over which the rate rises from 0.
         weight_decay: AdamW's.
         clip: largest gradient norm of a variant; None for no limit.
+        gradient_checkpointing: compute layers again in the backward pass instead of keeping what
+            they put out: the same result in less memory and more time.
+        gradient_accumulation_steps: parts in which a step's examples are run, one after another:
+            the same result in less memory. `batch` counts the examples of all parts; dropout draws
+            other masks.
         validation_examples: of the items that choose, see `choosing`, the first this many do.
         true_few_shot: use no validation split: rates and steps are chosen draw by draw by the loss
             on the draw's own examples, each left out of training in one of `steps.FOLDS` parts
@@ -68,6 +73,8 @@ class Tuning:
     warmup_steps: int = 0
     weight_decay: float = 0.0
     clip: float | None = 1.0
+    gradient_checkpointing: bool = False
+    gradient_accumulation_steps: int = 1
     validation_examples: int = 64
     true_few_shot: bool = False
     seed: int = 0
@@ -95,6 +102,11 @@ class Tuning:
             ("batch", self.batch >= 1, "at least 1"),
             ("weight_decay", self.weight_decay >= 0, "at least 0"),
             ("clip", self.clip is None or self.clip > 0, "above 0, or none"),
+            (
+                "gradient_accumulation_steps",
+                self.gradient_accumulation_steps >= 1,
+                "at least 1",
+            ),
             ("warmup_steps", self.warmup_steps in warmup, "at least 0 and fewer than the steps"),
             ("validation_examples", self.validation_examples >= 1, "at least 1"),
             ("restart", self.restart >= 0, "at least 0"),
@@ -204,6 +216,8 @@ class Tuning:
             warmup_steps=self.warmup_steps,
             weight_decay=self.weight_decay,
             clip=self.clip,
+            gradient_checkpointing=self.gradient_checkpointing,
+            gradient_accumulation_steps=self.gradient_accumulation_steps,
         )
 
     def seed_for(self, draw: int, purpose: int) -> int:

@@ -155,10 +155,20 @@ class Tune(TypedDict, total=False):
         About("Schedule of the learning rate, as Hugging Face defines it.", "cosine",
               formerly="schedule"),
     ]
+    gradient_checkpointing: Annotated[
+        bool,
+        About("Compute layers again in the backward pass instead of keeping what they put out: the "
+              "same result in less memory and more time.", True),
+    ]
+    gradient_accumulation_steps: Annotated[
+        Count,
+        About("Parts in which a step's examples are run, one after another: the same result in "
+              "less memory; batch_size counts the examples of all parts.", 4),
+    ]
 # fmt: on
 
 
-ARGUMENTS = {name: about(hint).formerly for name, hint in keys_of(Tune).items()}
+ARGUMENTS = {name: about(hint).formerly or name for name, hint in keys_of(Tune).items()}
 """What the ways of tuning call each setting of `Tune`: cells are known by these names."""
 
 

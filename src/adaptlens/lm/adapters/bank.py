@@ -407,14 +407,18 @@ class _Dropout:
     """Drops inputs of the adapters of one pass; the masks of each adapter have their own seed."""
 
     def __init__(self, share: float, seeds: Sequence[tuple[int, ...]]):
-        self.share, self.seeds, self.calls = share, seeds, 0
+        self.share, self.seeds = share, seeds
+        self.numbers: dict[nn.Module, int] = {}
 
-    def __call__(self, x: Float[Tensor, "rows seq width"]) -> Float[Tensor, "rows seq width"]:
+    def __call__(
+        self, x: Float[Tensor, "rows seq width"], module: nn.Module
+    ) -> Float[Tensor, "rows seq width"]:
+        """Return what is left of a module's input; the same when it is computed once more."""
         rows, seq, width = x.shape[0] // len(self.seeds), x.shape[1], x.shape[2]
-        self.calls += 1
+        number = self.numbers.setdefault(module, len(self.numbers) + 1)
         draws = []
         for seed in self.seeds:
-            state = np.random.SeedSequence((*seed, self.calls)).generate_state(1)[0]
+            state = np.random.SeedSequence((*seed, number)).generate_state(1)[0]
             generator = torch.Generator().manual_seed(int(state))
             # Sequence first: a block made wider by another adapter's rows changes no mask.
             draws.append(torch.rand(seq, rows, width, generator=generator))
@@ -427,7 +431,7 @@ def _hook(
     b: Float[Tensor, "groups out_width rank"],
     scale: float,
     groups: int,
-    drop: Callable[[Tensor], Tensor] | None,
+    drop: Callable[[Tensor, nn.Module], Tensor] | None,
 ) -> Callable[[nn.Module, tuple[Any, ...], Tensor], Tensor]:
     """Return the forward hook that adds `scale * B A x`.
 
@@ -436,13 +440,13 @@ def _hook(
     a_turned, b_turned = a.transpose(1, 2), b.transpose(1, 2)
 
     def add(
-        _: nn.Module, args: tuple[Any, ...], output: Float[Tensor, "*rows out_width"]
+        module: nn.Module, args: tuple[Any, ...], output: Float[Tensor, "*rows out_width"]
     ) -> Float[Tensor, "*rows out_width"]:
         x = args[0]
         if x.shape[0] % groups:
             raise RuntimeError(f"{x.shape[0]} rows cannot be shared evenly by {groups} adapters")
         x = x.to(a.dtype)
-        x = (drop(x) if drop else x).reshape(groups, -1, x.shape[-1])
+        x = (drop(x, module) if drop else x).reshape(groups, -1, x.shape[-1])
         inner = torch.bmm(x, a_turned)
         plain = output.reshape(groups, -1, output.shape[-1]).to(a.dtype)
         return (
