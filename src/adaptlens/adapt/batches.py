@@ -125,7 +125,9 @@ class Block:
         what Hugging Face models return for one padded batch whose other labels are ignored.
         """
         nll = torch.nn.functional.cross_entropy(
-            self._logits(lm, weights).float(), self.targets, reduction="none"
+            self._logits(lm, weights).to(self.targets.device).float(),
+            self.targets,
+            reduction="none",
         )
         return nll * self.weights
 
@@ -150,7 +152,7 @@ class Block:
                 attention_mask=self._mask(lm, self.ends),
                 use_cache=False,
             )
-        final = output.last_hidden_state.flatten(0, 1)[self.places]
+        final = output.last_hidden_state.to(self.ids.device).flatten(0, 1)[self.places]
         if weights is not None and weights.adapts(lm.architecture.unembed):
             return by_owner(lm.architecture, final, self.owners, self.last - self.first)
         return lm.architecture.logits(final)

@@ -290,7 +290,8 @@ class Shared:
     ] = "float32"
     device: Annotated[
         Text,
-        About("Device that models run on.", "auto", "auto, cpu, cuda, cuda:N or mps", option=True),
+        About("Device that models run on; map spreads one over all devices, as accelerate does.",
+              "auto", "auto, cpu, cuda, cuda:N, mps or map", option=True),
     ] = "auto"
     quantize: Annotated[
         Literal["8bit", "4bit"] | None,

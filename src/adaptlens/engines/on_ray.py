@@ -64,7 +64,7 @@ class OnRay:
         count, options = self._shape(ray.nodes(), device)
         actor = ray.remote(Worker).options(**options)
         folder = str(run.folder.resolve())
-        device = "cuda" if options.get("num_gpus") else device
+        device = "cuda" if options.get("num_gpus") and device != "map" else device
 
         def start() -> Any:
             made = actor.remote()

@@ -11,6 +11,8 @@ from adaptlens.lm.architecture import Architecture
 from adaptlens.lm.chat import chat_text
 from adaptlens.lm.flops import not_counted
 from adaptlens.lm.parity import examine
+from adaptlens.lm.spread import NAME as MAP
+from adaptlens.lm.spread import input_device
 from adaptlens.lm.weights import (
     find_device,
     find_dtype,
@@ -39,7 +41,7 @@ class LM:
             behavior can be measured, through `model(...)`.
         digest: sha256 over the weights, configuration and tokenizer files.
         dtype: name of the number format of the weights.
-        device: where the weights are.
+        device: where the weights are; where it takes its tokens, if they are in several places.
         context_tokens: the longest prompt with its answer.
         chat: whether prompts are rendered with the tokenizer's chat template.
         shares_prefix: whether an explicit mask with restarted positions was found to give what
@@ -134,7 +136,8 @@ def load(
         name: "reference", "smollm2", a folder, a GGUF file, or a Hugging Face id; "untrained:NAME"
             has random weights, "chat:NAME" its chat template (`models.identity.PREFIXES`).
         dtype: "float32", "bfloat16", "float16" or "auto" (`weights.find_dtype`).
-        device: "auto" (cuda, else mps, else cpu), "cpu", "cuda", "cuda:N" or "mps".
+        device: "auto" (cuda, else mps, else cpu), "cpu", "cuda", "cuda:N" or "mps"; "map" spreads
+            it over all GPUs and host memory, by accelerate's device_map="auto".
         chat: write prompts with the tokenizer's chat template.
         quantize: "8bit" or "4bit", through bitsandbytes; not of a GGUF file.
 
@@ -156,7 +159,8 @@ def load(
         if asked.untrained:
             model, notes = fresh(source, name, dtype, place)
         else:
-            model, notes = read(source, name, dtype, place, quantized)
+            spread = device == MAP
+            model, notes = read(source, name, dtype, place, quantized, spread=spread)
         tokenizer = read_tokenizer(source, name)
     beside = (identity.found_alone(name), identity.adapter_beside(path))
     notes = (*filter(None, beside), *notes)
@@ -210,7 +214,7 @@ def assemble(
         architecture=parts,
         digest=digest,
         dtype=dtype,
-        device=model.device,
+        device=input_device(model),
         context_tokens=context_tokens,
         chat=chat,
         shares_prefix=shares_prefix,

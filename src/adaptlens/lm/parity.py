@@ -10,6 +10,7 @@ from torch import Tensor
 
 from adaptlens.errors import UserError
 from adaptlens.lm.architecture import LAYOUTS, Architecture, architecture
+from adaptlens.lm.spread import input_device
 
 # Largest difference of logits, relative to the largest logit.
 _TOLERANCE = {"float32": 1e-5, "bfloat16": 5e-2, "float16": 5e-3}
@@ -82,7 +83,7 @@ class _Tree:
         vocab = model.get_input_embeddings().num_embeddings
         generator = torch.Generator().manual_seed(0)
         ids = torch.randint(vocab, (stem + 2 * branch,), generator=generator)
-        return cls(ids.to(model.device), stem, branch)
+        return cls(ids.to(input_device(model)), stem, branch)
 
     @property
     def sequences(self) -> list[Int[Tensor, "1 tokens"]]:
@@ -135,7 +136,9 @@ class _Tree:
 def _difference(found: Float[Tensor, "seq vocab"], wanted: Float[Tensor, "seq vocab"]) -> float:
     """Return the largest absolute difference, relative to the largest logit."""
     wanted = wanted.float()
-    return float((found.float() - wanted).abs().max() / wanted.abs().max().clamp_min(1e-30))
+    return float(
+        (found.to(wanted.device).float() - wanted).abs().max() / wanted.abs().max().clamp_min(1e-30)
+    )
 
 
 def _check(

@@ -148,7 +148,7 @@ def lens(
         states = torch.from_numpy(np.ascontiguousarray(flat[low : low + rows]))
         states = states.to(lm.device, parts.dtype)
         normed = states if parts.final_norm is None else parts.final_norm(states)
-        logs = parts.logits(normed).float().log_softmax(-1)
+        logs = parts.logits(normed).to(lm.device).float().log_softmax(-1)
         chosen = logs[:, wanted]
         others = logs.index_fill(1, wanted, -torch.inf).logsumexp(-1, keepdim=True)
         found.append(torch.cat([chosen, others], -1).cpu().numpy())
@@ -170,7 +170,7 @@ def readout(
     """
     assert lm.architecture is not None
     parts = lm.architecture
-    rows = _unembedding_rows(parts, tokens)
+    rows = _unembedding_rows(parts, tokens, lm.device)
     if parts.final_norm is None:
         return rows.cpu().numpy(), rows.cpu().numpy()
     probe = torch.ones(parts.width, device=lm.device)
@@ -179,7 +179,7 @@ def readout(
 
     def normed(states: Float[Tensor, " width"]) -> Float32[Tensor, " width"]:
         assert parts.final_norm is not None
-        return parts.final_norm(states.to(parts.dtype)).float()
+        return parts.final_norm(states.to(parts.dtype)).to(lm.device).float()
 
     scaled = (normed(probe) - normed(-probe)) / 2 / probe * rows
     centers = torch.allclose(normed(probe + 1), normed(probe), rtol=1e-2, atol=1e-2)
@@ -189,17 +189,17 @@ def readout(
 
 
 def _unembedding_rows(
-    parts: Architecture, tokens: Sequence[int]
+    parts: Architecture, tokens: Sequence[int], device: torch.device
 ) -> Float32[Tensor, "{len(tokens)} width"]:
     """Return the rows by which the unembedding multiplies, as it now runs.
 
     They are the gradients of its logits, so that whatever is installed on it has its part.
     """
-    which = torch.tensor(list(tokens), device=next(parts.unembed.parameters()).device)
+    which = torch.tensor(list(tokens), device=device)
     with torch.inference_mode(False), torch.enable_grad():
         states = torch.zeros(len(which), parts.width, dtype=parts.dtype, device=which.device)
         states.requires_grad_()
-        own = parts.unembed(states).gather(1, which.clone()[:, None])
+        own = parts.unembed(states).to(device).gather(1, which.clone()[:, None])
         return torch.autograd.grad(own.sum(), states)[0].float()
 
 

@@ -14,6 +14,7 @@ import transformers
 
 from adaptlens.errors import UserError, unknown
 from adaptlens.lm import from_gguf
+from adaptlens.lm import spread as spreading
 from adaptlens.lm.architecture import attention_implementation
 from adaptlens.models import identity
 
@@ -72,7 +73,13 @@ def opened(path: Path, *, untrained: bool = False) -> Iterator[Source]:
 
 
 def read(
-    source: Source, name: str, dtype: str, device: torch.device, quantized: Any
+    source: Source,
+    name: str,
+    dtype: str,
+    device: torch.device,
+    quantized: Any,
+    *,
+    spread: bool = False,
 ) -> tuple[Any, tuple[str, ...]]:
     """Return the model as transformers reads it, and notes on what was unexpected.
 
@@ -84,8 +91,13 @@ def read(
         dtype: one of `DTYPES`.
         device: where to put it.
         quantized: what `quantization` returned.
+        spread: put it on all devices there are instead, by accelerate.
     """
-    placed = {"quantization_config": quantized, "device_map": {"": device}}
+    placed: dict[str, Any] = {}
+    if quantized:
+        placed = {"quantization_config": quantized, "device_map": {"": device}}
+    if spread:
+        placed |= spreading.settings()
     auto: Any = transformers.AutoModelForCausalLM
     with quiet(), loading(name, device):
         config = transformers.AutoConfig.from_pretrained(source.folder, **source.settings)
@@ -98,9 +110,9 @@ def read(
             output_loading_info=True,
             ignore_mismatched_sizes=True,
             **source.settings,
-            **(placed if quantized else {}),
+            **placed,
         )
-        if not quantized:
+        if not placed:
             model = model.to(device)
     notes = _check_report(report, name)
     _check_finite(model, name)
@@ -216,7 +228,8 @@ def _check_finite(model: Any, name: str) -> None:
         UserError: names the first tensor with one, and how many it has.
     """
     for key, weight in model.named_parameters():
-        if not weight.is_floating_point() or not weight.numel():
+        # What lies elsewhere until it is used (meta) is seen by its logits alone.
+        if not weight.is_floating_point() or not weight.numel() or weight.is_meta:
             continue
         if not all(bool(end.isfinite()) for end in weight.detach().aminmax()):
             count = int((~weight.detach().isfinite()).sum())
@@ -247,17 +260,17 @@ def quiet(*, bars: bool = True) -> Iterator[None]:
 
 
 def find_device(name: str) -> torch.device:
-    """Return the device of a name; "auto" is cuda, else mps, else cpu."""
+    """Return the device of a name; "auto" is cuda, else mps, else cpu, and "map" begins there."""
     available = {
         "cpu": True,
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
     }
-    if name == "auto":
+    if name in ("auto", spreading.NAME):
         return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if available[kind]))
     kind, _, index = name.partition(":")
     if kind not in available or (index and not index.isdigit()):
-        raise unknown("device", name, ("auto", *available))
+        raise unknown("device", name, ("auto", *available, spreading.NAME))
     if not available[kind] or (kind == "cuda" and int(index or 0) >= torch.cuda.device_count()):
         here = ", ".join(kind for kind, there in available.items() if there)
         raise UserError(

@@ -437,7 +437,6 @@ def _hook(
 
     Adapters are kept and applied in float32 whatever the base's format, as in PEFT.
     """
-    a_turned, b_turned = a.transpose(1, 2), b.transpose(1, 2)
 
     def add(
         module: nn.Module, args: tuple[Any, ...], output: Float[Tensor, "*rows out_width"]
@@ -445,12 +444,12 @@ def _hook(
         x = args[0]
         if x.shape[0] % groups:
             raise RuntimeError(f"{x.shape[0]} rows cannot be shared evenly by {groups} adapters")
-        x = x.to(a.dtype)
+        # Of a model over several devices, each layer's are where it is.
+        a_here, b_here = (part.to(output.device).transpose(1, 2) for part in (a, b))
+        x = x.to(output.device, a.dtype)
         x = (drop(x, module) if drop else x).reshape(groups, -1, x.shape[-1])
-        inner = torch.bmm(x, a_turned)
+        inner = torch.bmm(x, a_here)
         plain = output.reshape(groups, -1, output.shape[-1]).to(a.dtype)
-        return (
-            torch.baddbmm(plain, inner, b_turned, alpha=scale).view(output.shape).to(output.dtype)
-        )
+        return torch.baddbmm(plain, inner, b_here, alpha=scale).view(output.shape).to(output.dtype)
 
     return add

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from adaptlens.errors import UserError
 from adaptlens.lm.load import LM
+from adaptlens.lm.spread import check_whole
 
 
 class FullParameters:
@@ -127,8 +128,9 @@ def trainable_parameters(lm: LM) -> list[nn.Parameter]:
     """Return every parameter once, tied ones too.
 
     Raises:
-        UserError: they cannot be trained.
+        UserError: they cannot be trained, or lie on several devices.
     """
+    check_whole(lm, "full tuning")
     parameters = list(lm.model.parameters())
     if getattr(lm.model, "is_quantized", False) or any(
         not p.dtype.is_floating_point for p in parameters

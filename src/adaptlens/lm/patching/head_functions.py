@@ -20,6 +20,7 @@ from adaptlens.lm.patching.patch import unit_means
 from adaptlens.lm.patching.whole import read_whole
 from adaptlens.lm.prefix.forward import Progress
 from adaptlens.lm.prefix.walk import check_lengths, in_place, routed
+from adaptlens.lm.spread import check_whole
 from adaptlens.lm.units import Pair, Unit, UnitKind
 from adaptlens.types import Weights
 
@@ -301,4 +302,5 @@ def _inside(lm: LM) -> Architecture:
             f"the inside of '{lm.name}' is not known, so its heads cannot be read; use a model of "
             "a supported architecture, or measure behavior only."
         )
+    check_whole(lm, "reading heads")
     return lm.architecture

@@ -18,6 +18,7 @@ from adaptlens.lm.patching.sweep import run_sweep
 from adaptlens.lm.patching.whole import run_whole
 from adaptlens.lm.prefix.forward import ForwardStates, Progress, read
 from adaptlens.lm.prefix.walk import check_lengths, in_place, parted
+from adaptlens.lm.spread import check_whole
 from adaptlens.lm.units import Ablation, Direction, Effects, Pair, Unit, UnitKind
 from adaptlens.types import Weights
 
@@ -201,6 +202,7 @@ def _parts(lm: LM) -> Architecture:
             f"the inside of '{lm.name}' is not known, so nothing in it can be patched; use a model "
             "of a supported architecture, or measure behavior only."
         )
+    check_whole(lm, "patching")
     return lm.architecture
 
 

@@ -240,7 +240,7 @@ class _Reader:
         self.work.forwards += 1
         self.work.tokens_computed += packed.num_tokens
         self.work.tokens_padded += packed.ids.numel() - packed.num_tokens
-        final = hidden.flatten(0, 1)[at]
+        final = hidden.to(device).flatten(0, 1)[at]
         residual = torch.stack(streams, dim=1) if streams else None
         readers = [packed.variants[row] for row in (flat // packed.ids.shape[1]).tolist()]
         return ForwardStates(
@@ -296,7 +296,7 @@ class _Reader:
             if self.lm.architecture is not None:
                 stack.enter_context(self.gathering(self.lm.architecture, at, streams, outputs))
                 hook = self.lm.architecture.backbone.register_forward_hook(
-                    lambda _, __, out: finals.append(out[0].flatten(0, 1)[at])
+                    lambda _, __, out: finals.append(out[0].to(device).flatten(0, 1)[at])
                 )
                 stack.callback(hook.remove)
             out = self.lm.model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)
@@ -326,7 +326,7 @@ class _Reader:
         """
 
         def keep(states: Float[Tensor, "batch seq width"]) -> None:
-            streams.append(states.flatten(0, 1)[at].float())
+            streams.append(states.to(at.device).flatten(0, 1)[at].float())
 
         def entering(_: object, given: tuple, named: dict) -> None:
             keep(given[0] if given else named["hidden_states"])
@@ -335,7 +335,7 @@ class _Reader:
             keep(out[0] if isinstance(out, tuple) else out)
 
         def put_out(kind: UnitKind, layer: int, states: Float[Tensor, "..."]) -> None:
-            outputs[kind, layer] = states.reshape(-1, states.shape[-1])[at]
+            outputs[kind, layer] = states.to(at.device).reshape(-1, states.shape[-1])[at]
 
         with contextlib.ExitStack() as stack:
             if self.layers:

@@ -138,9 +138,10 @@ def last_mlp_at(
     def at_wanted(
         states: Float[Tensor, "batch seq width"], *rest: object
     ) -> Float[Tensor, "batch seq width"]:
-        found = whole(states.flatten(0, 1)[at][None], *rest)[0]
+        here = at.to(states.device)
+        found = whole(states.flatten(0, 1)[here][None], *rest)[0]
         return (
-            states.new_zeros(states.shape).flatten(0, 1).index_copy_(0, at, found).view_as(states)
+            states.new_zeros(states.shape).flatten(0, 1).index_copy_(0, here, found).view_as(states)
         )
 
     mlp.forward = at_wanted
