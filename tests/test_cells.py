@@ -6,7 +6,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adaptlens.cells import Cell, Component, by_model, cut, group, missing, task_digest
+from adaptlens.cells import Cell, Component, Study, by_model, cut, group, missing, task_digest
 from adaptlens.store import cell_id
 from adaptlens.types import Example, ModelSpec, Task, TaskSpec
 
@@ -78,6 +78,13 @@ def test_a_cell_read_back_from_json_is_the_cell():
         spec = json.loads(json.dumps(one.spec()))
         assert Cell.of(spec) == one
         assert cell_id(Cell.of(spec).spec()) == cell_id(one.spec())
+
+
+def test_where_a_model_was_found_is_no_part_of_its_cells():
+    found = replace(cell(), model=ModelSpec("m", "d", source="folder/m"))
+    assert "source" not in found.model.stored()
+    assert found == replace(cell(), model=ModelSpec("m", "d"))
+    assert Study("s", {}, (found,), {}).sources == {"m": "folder/m"}
 
 
 def test_what_a_model_has_not_is_not_in_its_cells_name():

@@ -93,6 +93,11 @@ class Study:
     tasks: Mapping[str, Task]
     notes: tuple[str, ...] = ()
 
+    @property
+    def sources(self) -> dict[str, str]:
+        """The name that each of its models is found by, by its name in tables."""
+        return {cell.model.name: cell.model.source for cell in self.cells}
+
     def groups(self) -> list[str]:
         """Return the group of every cell, in order."""
         return [group(cell.spec()) for cell in self.cells]

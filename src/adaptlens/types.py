@@ -133,7 +133,8 @@ class ModelSpec:
     """What decides a model's numbers: the digest of its files, and how they are loaded.
 
     `name` is what tables call it. `quantize` and `clock`, the date that its chat template reads,
-    are stored only where there is one.
+    are stored only where there is one. `source` is the name that it is found by here, which decides
+    nothing and is never stored.
     """
 
     name: str
@@ -142,10 +143,13 @@ class ModelSpec:
     chat: bool = False
     quantize: str | None = None
     clock: str | None = None
+    source: str = field(default="", compare=False)
 
     def stored(self) -> dict[str, Any]:
         """Return it as a cell's specification holds it."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        own = asdict(self)
+        del own["source"]
+        return {name: value for name, value in own.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)

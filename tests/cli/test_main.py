@@ -219,7 +219,7 @@ def test_an_untrained_copy_runs_beside_its_model(folder):
     )
     study = comparison.plan(config)
     run = Run.open(folder / "both", create=True)
-    execute(study, run, config, Silent(), models)
+    execute(study, run, config, Silent())
     trained, fresh = sorted(run.records(), key=lambda record: record.spec["model"]["name"])
     assert (trained.spec["model"]["name"], fresh.spec["model"]["name"]) == (
         "tiny",

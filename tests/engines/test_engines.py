@@ -61,7 +61,7 @@ def studied(config: CompareConfig, out: Path) -> tuple[Outcome, Path]:
     """Do what `adaptlens compare` does, up to the tables."""
     study, run = comparison.plan(config), Run.open(out, create=True)
     write_plan(run, study)
-    outcome = execute(study, run, config, Silent(), config.models)
+    outcome = execute(study, run, config, Silent())
     found, answers = analyze(run)
     write_tables(run, {**found.tables, "answers": answers})
     return outcome, out

@@ -55,7 +55,7 @@ def done(folder):
     config = settings(folder)
     study, run = comparison.plan(config), Run.open(folder / "run", create=True)
     write_plan(run, study)
-    execute(study, run, config, Silent(), config.models)
+    execute(study, run, config, Silent())
     return study, run
 
 

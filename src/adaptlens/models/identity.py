@@ -103,6 +103,7 @@ def identify(
         chat or asked.chat,
         quantize or None,
         CLOCK if reads_clock(chat_template(path)) else None,
+        source=name,
     )
 
 

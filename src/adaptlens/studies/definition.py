@@ -3,7 +3,7 @@
 The project's own studies are folders whose `plan` modules have the same names; see README.md here.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,6 @@ from adaptlens.studies.driver import Studied, carry_out, write_tables
 from adaptlens.studies.progress import progress
 
 
-def models_named(study: Study) -> Iterable[str]:
-    """Return the models that the study's settings name."""
-    names: Iterable[str] = study.settings["models"]
-    return names
-
-
 @dataclass(frozen=True, kw_only=True)
 class Definition:
     """A study that is registered by an entry point of the group `adaptlens.studies`.
@@ -35,7 +29,6 @@ class Definition:
         plan: returns its cells, given its settings.
         analyze: returns what is shown of a run, given that and "path=value" texts, which change
             those of its settings that `settings.analysis` names; it needs no model.
-        models: returns the names that its models are found by.
         page: writes the report's page and figures to a path, and returns it.
     """
 
@@ -44,7 +37,6 @@ class Definition:
     plan: Callable[[Any], Study]
     analyze: Callable[[Run, Sequence[str]], StudyReport]
     columns: Mapping[str, Columns] = field(default_factory=dict)
-    models: Callable[[Study], Iterable[str]] = models_named
     page: Callable[[StudyReport, Path], Path] = write_plain
 
     def planned_work(self, study: Study, out: str | Path | None) -> list[dict[str, Any]]:
@@ -61,9 +53,7 @@ class Definition:
     def run_study(self, config: Any, *, out: str | Path | None, reporter: Reporter) -> Studied:
         """Plan, run, analyze and report the study."""
         study = self.plan(config)
-        report, page, outcome, run = carry_out(
-            study, out, config, reporter, self.models(study), self.write_report
-        )
+        report, page, outcome, run = carry_out(study, out, config, reporter, self.write_report)
         return Studied(report, outcome, run.folder, page)
 
     def write_report(self, run: Run, overrides: Sequence[str] = ()) -> tuple[StudyReport, Path]:

@@ -2,7 +2,7 @@
 
 import io
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,7 +18,7 @@ from adaptlens.store import Damaged, Run, make_folder, write_atomically
 from adaptlens.store.addresses import without_passwords
 from adaptlens.store.commands import working
 from adaptlens.studies.progress import default_folder
-from adaptlens.studies.wanted import Loading, shown_names
+from adaptlens.studies.wanted import Loading
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,7 +65,6 @@ def carry_out(
     out: str | Path | None,
     config: Settings,
     reporter: Reporter,
-    models: Iterable[str],
     report: Report,
     further: Further | None = None,
     beside: Mapping[str, Mapping[str, Any]] | None = None,
@@ -77,7 +76,6 @@ def carry_out(
         out: the run folder; the study's default where it is None.
         config: the settings of the study.
         reporter: who is told of progress.
-        models: the names of the models that the cells are of.
         report: analyses the run, and writes tables and page.
         further: returns the plan with the cells that follow from what was found, once all are done.
         beside: what else is written down with the plan, by the name of the file.
@@ -86,7 +84,6 @@ def carry_out(
         UserError: what the user can fix; among it, that another plan is at work in the folder.
     """
     run = Run.open(out or default_folder(study), create=True)
-    models = list(models)
     # First, as what is damaged may be what keeps commands apart.
     _mend(run)
     with working(run.folder, plan_digest(study)):
@@ -94,10 +91,10 @@ def carry_out(
             run.write_json(name, value)
         for attempt in range(1, MOST_MENDS + 1):
             try:
-                outcome = _do(study, run, config, reporter, models)
+                outcome = _do(study, run, config, reporter)
                 if further is not None and not outcome.failed:
                     larger = further(run, study)
-                    outcome = _do(larger, run, config, reporter, models)
+                    outcome = _do(larger, run, config, reporter)
                 if outcome.failed and not run.whole_specs():
                     raise all_failed(outcome, run)
                 return (*report(run), outcome, run)
@@ -123,9 +120,9 @@ def plan_digest(study: Study) -> str:
     return digest({"name": study.name, "settings": shown_settings(settings), "cells": cells})
 
 
-def _do(study: Study, run: Run, config: Settings, reporter: Reporter, models: list[str]) -> Outcome:
+def _do(study: Study, run: Run, config: Settings, reporter: Reporter) -> Outcome:
     write_plan(run, study)
-    return execute(study, run, config, reporter, models)
+    return execute(study, run, config, reporter)
 
 
 def _mend(run: Run, *, thorough: bool = False) -> list[str]:
@@ -159,26 +156,21 @@ def shown_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {str(key): value for key, value in without_passwords(settings).items()}
 
 
-def execute(
-    study: Study, run: Run, config: Settings, reporter: Reporter, models: Iterable[str]
-) -> Outcome:
-    """Run the study's cells, which are of these models, with the configured engine."""
+def execute(study: Study, run: Run, config: Settings, reporter: Reporter) -> Outcome:
+    """Run the study's cells with the configured engine."""
     from adaptlens.engines.worker import LOADING_FILE, loading
     from adaptlens.lm.load import load
 
-    sources = {shown: name for name, shown in shown_names(models).items()}
-
     def load_model(cell: Cell) -> Any:
-        source = sources[cell.model.name]
         return load(
-            source,
+            cell.model.source,
             dtype=cell.model.dtype,
             device=config.device,
             chat=config.chat,
             quantize=config.quantize,
         )
 
-    run.write_json(LOADING_FILE, loading(sources, config))
+    run.write_json(LOADING_FILE, loading(study.sources, config))
     return _engine(config.engine).run(study, run, load_model, reporter)
 
 

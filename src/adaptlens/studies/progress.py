@@ -10,8 +10,6 @@ from adaptlens.canonical import digest
 from adaptlens.cells import Cell, Study, group, missing
 from adaptlens.store import Run
 from adaptlens.store.atomic import writing
-from adaptlens.studies.wanted import UNTRAINED, shown_names
-from adaptlens.zoo.recipes import LADDER
 
 if TYPE_CHECKING:
     from adaptlens.studies.driver import Settings
@@ -95,18 +93,8 @@ def foreseen(
     """
     from adaptlens.engines.forecast import forecast
 
-    found = forecast(study, _sources(study), config, progress, again=again)
+    found = forecast(study, study.sources, config, progress, again=again)
     return [{**row, **own} for row, own in zip(rows, found.rows, strict=True)]
-
-
-def _sources(study: Study) -> dict[str, str]:
-    """Return the names that the study's models are found by, by their names in cells."""
-    wanted = {cell.model.name for cell in study.cells}
-    names: list[str] = []
-    for name in study.settings["models"]:
-        names += list(LADDER) if name == "ladder" else [name]
-    names += [UNTRAINED + name for name in names if not name.startswith(UNTRAINED)]
-    return {shown: name for name, shown in shown_names(names).items() if shown in wanted}
 
 
 def default_folder(study: Study) -> Path:

@@ -41,7 +41,7 @@ def run_cells(config, folder: Path, reporter=None) -> Run:
     study = plan.plan(config)
     run = Run.open(folder, create=True)
     write_plan(run, study)
-    outcome = execute(study, run, config, reporter or Silent(), plan.sources(study))
+    outcome = execute(study, run, config, reporter or Silent())
     assert not outcome.failed
     return run
 

@@ -173,7 +173,7 @@ def test_an_interrupted_study_ends_with_the_same_tables(finished: Run, tmp_path:
     run = Run.open(tmp_path / "run", create=True)
     write_plan(run, study)
     with pytest.raises(KeyboardInterrupt):
-        execute(study, run, config, Interrupt(), config.models)
+        execute(study, run, config, Interrupt())
     assert 0 < len(list(run.records())) < len(study.cells)
     plan.run_study(config, out=tmp_path / "run", reporter=Silent())
     assert tables(run) == tables(finished)

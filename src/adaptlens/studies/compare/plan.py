@@ -279,9 +279,7 @@ def prompt_or_tune(
 def compare(config: CompareConfig, *, out: str | Path | None, reporter: Reporter) -> Comparison:
     """Plan, run, analyze and report one comparison."""
     study = plan(config)
-    report, page, outcome, run = carry_out(
-        study, out, config, reporter, config.models, write_report
-    )
+    report, page, outcome, run = carry_out(study, out, config, reporter, write_report)
     return Comparison(report, outcome, run.folder, page)
 
 

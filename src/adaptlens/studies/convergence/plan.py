@@ -29,7 +29,6 @@ from adaptlens.studies.wanted import (
     Wanted,
     load_task,
     models_of,
-    shown_names,
     study_of,
     those_taken,
 )
@@ -276,9 +275,7 @@ class _Conditions:
 
 def planned_work(study: Study, out: str | Path | None) -> list[dict[str, Any]]:
     """Return one row per condition: draws wanted and done, and the bytes its states will take."""
-    sizes = {
-        shown: shape.state_numbers(name) for name, shown in shown_names(sources(study)).items()
-    }
+    sizes = {name: shape.state_numbers(source) for name, source in study.sources.items()}
     return [
         {
             **one.named,
@@ -288,12 +285,6 @@ def planned_work(study: Study, out: str | Path | None) -> list[dict[str, Any]]:
         }
         for one in progress(study, out)
     ]
-
-
-def sources(study: Study) -> dict[str, None]:
-    """Return the names of the models a study may hold, in order."""
-    names = list(study.settings["models"])
-    return dict.fromkeys([*names, *(UNTRAINED + name for name in names)])
 
 
 def _state_bytes(cell: Cell, numbers_per_prompt: int) -> int:
@@ -342,9 +333,7 @@ def run_study(
 ) -> Convergence:
     """Plan, run, analyze and report the study."""
     study = plan(config)
-    report, page, outcome, run = carry_out(
-        study, out, config, reporter, sources(study), write_report
-    )
+    report, page, outcome, run = carry_out(study, out, config, reporter, write_report)
     return Convergence(report, outcome, run.folder, page)
 
 

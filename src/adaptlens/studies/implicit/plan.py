@@ -305,9 +305,7 @@ def run_study(config: ImplicitConfig, *, out: str | Path | None, reporter: Repor
     """Plan, run, analyze and report the study."""
     study = plan(config)
     ablations = partial(plan_ablations, config) if "circuits" in config.parts else None
-    report, page, outcome, run = carry_out(
-        study, out, config, reporter, config.models, write_report, ablations
-    )
+    report, page, outcome, run = carry_out(study, out, config, reporter, write_report, ablations)
     return Implicit(report, outcome, run.folder, page)
 
 

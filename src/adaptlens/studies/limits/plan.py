@@ -239,7 +239,6 @@ def run_study(config: LimitsConfig, *, out: str | Path | None, reporter: Reporte
         out,
         config,
         reporter,
-        names_of(config),
         write_report,
         beside={ABOUT_FILE: about(config)},
     )
