@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from adaptlens.conditions import conditions
+from adaptlens.cells import resolve
+from adaptlens.conditions import Condition, conditions
+from adaptlens.report.labels import Shown
 from adaptlens.store import Run
 
 
@@ -72,3 +74,29 @@ def test_numbers_are_means_over_draws_and_memory_is_the_most(run):
     finish(run, (3,), query_flops=5.0, peak_bytes=9.0, dropped_demos=1.0)
     (found,) = conditions(run, [spec(range(4))])
     assert found.numbers == {"query_flops": 2.0, "peak_bytes": 9.0, "dropped_demos": 3.0}
+
+
+@pytest.mark.parametrize(
+    ("adaptation", "arguments", "shown", "short"),
+    [
+        ("zero_shot", {}, Shown("zero-shot", "zero-shot", "zero_shot"), "anchor"),
+        ("zero_shot", {"wording": "options"},
+         Shown("zero-shot-options", "zero-shot-options", "zero_shot", 0, "options"),
+         "anchor options"),
+        ("icl", {"examples": 16, "change": "wrong-50"},
+         Shown("icl-16-wrong-50", "icl-16-wrong-50", "icl", 16, "wrong 50"), "ICL wrong 50"),
+        ("best_prompt", {"examples": 0}, Shown("best-prompt-0", "best-prompt-0", "best_prompt"),
+         "best-prompt-0"),
+        ("it", {"examples": 8, "restart": 1},
+         Shown("it-8-restart", "it-8-restart", "it", 8, "restart"), "IT restart"),
+        ("it_path", {"examples": 8, "doses": (0, 4), "times": 0.5},
+         Shown("it-8-path-rate-x0.5", "it-8-path-rate-x0.5", "it", 8, "path"), "IT path"),
+        ("full", {"examples": 8, "change": "shuffled"},
+         Shown("full-8-shuffled", "full-8-shuffled", "full", 8, "shuffled"), "full shuffled"),
+    ],
+)  # fmt: skip
+def test_a_condition_is_shown_as_what_it_was_made_of(adaptation, arguments, shown, short):
+    component, made = resolve("adaptation", adaptation, **arguments)
+    one = Condition("m", "t", "", made.label, adaptation, component.arguments, (), {}, {}, ())
+    assert one.shown == shown
+    assert one.shown.short == short

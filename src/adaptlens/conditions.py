@@ -10,10 +10,14 @@ from adaptlens.cells import group
 from adaptlens.measure import arrays as stored
 from adaptlens.measure import axes
 from adaptlens.prompts.controls import NONE
+from adaptlens.report.labels import Shown
 from adaptlens.store import Record, Run
 from adaptlens.types import NO_DRAWS
 
 Own = TypeVar("Own")
+
+SHOWN_AS = {"it_path": "it"}
+"""The adaptations that tables and figures show as another: tuning stopped on its way is tuning."""
 
 KEPT_BYTES = 2**26
 """Joined arrays up to this size stay in memory once read."""
@@ -129,6 +133,25 @@ class Condition:
     def wording(self) -> str:
         """The name of the better prompt that zero-shot was asked by, "" for the plain one."""
         return str(self.arguments.get("wording", ""))
+
+    @property
+    def restart(self) -> int:
+        """Which other seed tuning was started anew from, 0 for the usual one."""
+        return int(self.arguments.get("restart", 0))
+
+    @property
+    def doses(self) -> tuple[int, ...]:
+        """The numbers of steps after which tuning was read on its way, () where it was not."""
+        return tuple(self.arguments.get("doses", ()))
+
+    @property
+    def shown(self) -> Shown:
+        """What tables and figures show it as, by its label."""
+        again = "restart" if self.restart else ""
+        path = "path" if self.doses else ""
+        variant = " ".join(filter(None, [self.change, self.wording, again, path]))
+        adaptation = SHOWN_AS.get(self.adaptation, self.adaptation)
+        return Shown(self.label, self.label, adaptation, self.examples, variant.replace("-", " "))
 
     behavior = _Of(stored.Answers)
     hidden = _Of(stored.States)

@@ -128,9 +128,12 @@ def test_what_circuits_do_alone_by_hand():
         arrays[f"ablated.{name}"] = np.zeros((1, 2, len(PATCHED)))
         arrays[f"ablated.{name}"][..., place] = value
     one = SimpleNamespace(ablated=Ablations(arrays), texts={"sets": names}, draws=(-1,))
+    # Of 10 units, circuits of 2 and of 4 are tested.
+    all_units = SimpleNamespace(texts={"units": [f"L0.H{head}" for head in range(10)]})
     of = SimpleNamespace(
-        base=("other", "denoise", "logit_difference"), ablated={"icl-2": one}, about={}, seed=0
-    )
+        base=("other", "denoise", "logit_difference"), found={"icl-2": all_units},
+        ablated={"icl-2": one}, about={}, seed=0,
+    )  # fmt: skip
     functional, (row,) = circuit_checks.tested(of)
     assert not functional
     assert row["faithfulness"] == pytest.approx(3 / 4)

@@ -5,6 +5,7 @@ import math
 
 import pandas as pd
 
+from adaptlens.report.labels import Shown
 from adaptlens.studies.convergence.page import ConvergenceReport
 from report_samples import SCRIPT
 
@@ -20,6 +21,20 @@ LEVEL = {
 
 NAMES = ("zero-shot", "icl-16", "it-16", "sl-16", "icl-16-shuffled", "it-16-unrelated",
          "it-16-restart")  # fmt: skip
+
+
+LABELS = {
+    one.label: one
+    for one in (
+        Shown("zero-shot", "zero-shot", "zero_shot"),
+        *(Shown(f"{name}-16", f"{name}-16", name, 16) for name in ("icl", "it", "sl")),
+        Shown("icl-16-shuffled", "icl-16-shuffled", "icl", 16, "shuffled"),
+        Shown("it-16-unrelated", "it-16-unrelated", "it", 16, "unrelated"),
+        Shown("it-16-restart", "it-16-restart", "it", 16, "restart"),
+        Shown("it-16 other draw", "it-16", "it", 16, "other draw"),
+        Shown("zero-shot steered", "zero-shot", "zero_shot", 0, "steered"),
+    )
+}
 
 
 def cell_of(model: str, condition: str) -> str:
@@ -244,6 +259,7 @@ def sample() -> ConvergenceReport:
         settings={"shots": 16, "claim": {"measure": "within", "margin": 0.05}},
         versions={"adaptlens": "0.1.0"},
         notes=["Weights of untrained:reference are random; only its shape is as named."],
+        labels=LABELS,
         cells=pd.DataFrame(
             [dict(cell=cell_of(model, name), model=model, task=TASK, condition=name, draws="0, 1")
              for model, name in listed]

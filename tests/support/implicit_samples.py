@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from adaptlens.report.labels import Shown
 from adaptlens.studies.implicit.page import ImplicitReport
 from report_samples import SCRIPT
 
@@ -23,6 +24,20 @@ KINDS = {
 }
 MAIN = ("zero-shot", "icl-16", "it-256", "sl-256", "full-256")
 CONTROLS = ("icl-16-shuffled", "it-256-shuffled", "icl-16-neutral")
+LABELS = {
+    "zero-shot": Shown("zero-shot", "zero-shot", "zero_shot"),
+    "icl-16": Shown("icl-16", "icl-16", "icl", 16),
+    **{f"{name}-256": Shown(f"{name}-256", f"{name}-256", name, 256)
+       for name in ("it", "sl", "full")},
+    "icl-16-shuffled": Shown("icl-16-shuffled", "icl-16-shuffled", "icl", 16, "shuffled"),
+    "icl-16-neutral": Shown("icl-16-neutral", "icl-16-neutral", "icl", 16, "neutral"),
+    "it-256-shuffled": Shown("it-256-shuffled", "it-256-shuffled", "it", 256, "shuffled"),
+}  # fmt: skip
+LABELS |= {
+    f"{name}, other queries": Shown(f"{name}, other queries", name, LABELS[name].adaptation,
+                                    LABELS[name].examples, "other half")
+    for name in MAIN
+}  # fmt: skip
 UNDEFINED = {"relation": ("zero-shot",), "algebra": ("zero-shot", "icl-16-shuffled")}
 """The conditions of a family that have no circuit."""
 
@@ -255,15 +270,16 @@ def circuit_tables(
                          "state": "the target's own circuit does no better than random ones"
                          if gone else "", "items": 64, "draws": 5}
                     )  # fmt: skip
-        names = [f"{a} ~ {b}" for a, b, role in pairs if role == "main"]
-        names += ["shift of ICL less that of IT"] if "zero-shot" in own else []
-        for name in names:
+        named = [(a, b, f"{a} ~ {b}") for a, b, role in pairs if role == "main"]
+        if "zero-shot" in own:
+            named.append(("icl-16", "it-256", "shift of ICL less that of IT"))
+        for left, right, name in named:
             for metric in ("logit_difference", "log_probability"):
                 for direction, ablation in (("denoise", "resample"), ("noise", "resample"),
                                             ("noise", "mean")):  # fmt: skip
                     for corruption in ("other", "twin"):
                         found["specifications"].append(
-                            {**about, "left": "icl-16", "right": "it-256", "name": name,
+                            {**about, "left": left, "right": right, "name": name,
                              "metric": metric, "direction": direction, "ablation": ablation,
                              "corruption": corruption, **around(chance.gauss(0.4, 0.2), 0.2)}
                         )  # fmt: skip
@@ -352,6 +368,7 @@ def sample(families: Sequence[str] = FAMILIES, **shape) -> ImplicitReport:
         },
         versions={"adaptlens": "0.1.0"},
         notes=["algebra: 3 of 100 items have no shortcut of their own."],
+        labels=LABELS,
         cells=pd.DataFrame(
             [dict(cell=cell_of(family, name), model=MODEL, task=f"{family}-pattern",
                   condition=name, draws="0, 1") for family, name in listed]

@@ -131,10 +131,10 @@ def cell_of(model: str, condition: str) -> str:
     return hashlib.sha256(f"{model} {condition}".encode()).hexdigest()[:20]
 
 
-def prompt(system: str, reading: str = "", **more) -> dict:
+def prompt(system: str, variation: str = "", **more) -> dict:
     return dict(
-        task="reverse", group="reverse", model="llama-s", condition=f"{system} {reading}".strip(),
-        query_id="test-0", reading=reading,
+        task="reverse", group="reverse", model="llama-s", condition=system, query_id="test-0",
+        system=system, variation=variation,
         parts=[("instruction", "Answer the question."), ("separator", "\n\n"),
                ("query", f"Question: {SCRIPT}"), ("cue", "\nAnswer:")],
         answers=[" aba", " bab"], gold="aba", output=" aba\nthe end", answer="aba",
@@ -151,8 +151,8 @@ def sample(**shape) -> LimitsReport:
         claims=claims(**shape),
         tables=found,
         prompts=[
-            prompt("base"), prompt("regular_tuned"), prompt("regular_tuned", "irrelevant."),
-            prompt("samplegen_tuned", "pipeline_", answers=[], parts=[], output="", answer=None),
+            prompt("base"), prompt("regular"), prompt("regular", "irrelevant"),
+            prompt("pipeline", answers=[], parts=[], output="", answer=None),
         ],
         settings={"models": ["ladder"], "claims": {"correlation": 0.3, "gain": 0.05}},
         versions={"adaptlens": "0.1.0"},

@@ -6,6 +6,7 @@ import random
 
 import pandas as pd
 
+from adaptlens.report.labels import Shown
 from adaptlens.studies.compare.page import Report
 
 TASKS = ("sentiment-novel", "translation")
@@ -40,6 +41,10 @@ def split(condition: str) -> tuple[str, int]:
         return "zero_shot", 0
     name, _, k = condition.rpartition("-")
     return name.replace("-", "_"), int(k)
+
+
+LABELS = {condition: Shown(condition, condition, *split(condition)) for condition in CONDITIONS}
+LABELS |= {"best-it-16": Shown("best-it-16", "it-16", "it", 16, is_chosen=True)}
 
 
 def score(task: str, condition: str) -> float:
@@ -296,4 +301,5 @@ def sample(rows: int = 400) -> Report:
             "ECE is biased upwards with few queries; Brier is not.",
         ],
         cells=cells.assign(draws=10, state="done", seconds=1.25),
+        labels=LABELS,
     )  # fmt: skip

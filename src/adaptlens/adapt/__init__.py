@@ -15,7 +15,7 @@ class Adaptation(Protocol):
     """What every adaptation offers; its fields are its recorded arguments.
 
     Attributes:
-        name: what it is registered by; labels begin with it.
+        name: what it is registered by.
         family: what it changes: nothing, the prompt alone, or the weights.
         draws_per_cell: how many draws one cell may hold (None: any number; full tuning: 1).
 

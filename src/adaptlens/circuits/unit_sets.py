@@ -1,4 +1,4 @@
-"""Sets of units that are taken out to test a circuit: what they are, and how a cell names them."""
+"""Sets of units that are taken out to test a circuit: what they are, and what a cell calls them."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -22,28 +22,12 @@ class UnitSet:
     size: int
     part: str = ""
 
-    def __str__(self) -> str:
-        """Return the name that a cell has for it, which `of` reads."""
+    @property
+    def name(self) -> str:
+        """What a cell calls it."""
         return ":".join(
             [self.kind, self.source, str(self.size), *([self.part] if self.part else ())]
         )
-
-    @classmethod
-    def of(cls, name: str) -> "UnitSet":
-        """Return the set that a cell names.
-
-        Raises:
-            ValueError: it is no such name.
-        """
-        kind, _, rest = name.partition(":")
-        match kind:
-            case "circuit":
-                source, size = rest.rsplit(":", 1)
-                return cls(kind, source, int(size))
-            case "random" | "without":
-                source, size, part = rest.rsplit(":", 2)
-                return cls(kind, source, int(size), part)
-        raise ValueError(f"'{name}' names no set of units")
 
     @property
     def circuit(self) -> "UnitSet":

@@ -11,6 +11,14 @@ UnitKind = Literal["head", "mlp", "residual", "neuron"]
 Direction = Literal["denoise", "noise"]
 Ablation = Literal["resample", "mean", "zero"]
 
+METHODS: dict[str, tuple[Direction, Ablation]] = {
+    "denoise": ("denoise", "resample"),
+    "noise": ("noise", "resample"),
+    "noise-mean": ("noise", "mean"),
+    "noise-zero": ("noise", "zero"),
+}
+"""The ways of patching by the names that settings and arrays have for them."""
+
 
 class Unit(NamedTuple):
     """A part of the model whose output can be replaced.

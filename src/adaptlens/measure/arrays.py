@@ -200,30 +200,31 @@ class Answered:
     Attributes:
         variation: of the reading, "" for none.
         is_pipeline: whether the base model read what the condition wrote.
+        reading: what names of arrays begin with, and what stored prompts call it.
     """
 
     variation: str
     is_pipeline: bool
+    reading: str
     _arrays: Arrays
-    _before: str
 
     def correct(self, scoring: str) -> np.ndarray | None:
         """Return whether answers are right [repeats, queries]; None where it was not scored so."""
-        return self._arrays.get(f"{self._before}correct_{scoring}")
+        return self._arrays.get(f"{self.reading}correct_{scoring}")
 
     def floor(self, scoring: str) -> np.ndarray | None:
         """Return what other items' answers score [repeats, queries]; None where chance is known."""
-        return self._arrays.get(f"{self._before}floor_{scoring}")
+        return self._arrays.get(f"{self.reading}floor_{scoring}")
 
     @property
     def chance(self) -> np.ndarray:
         """What guessing scores [queries]."""
-        return self._arrays[f"{self._before}chance"]
+        return self._arrays[f"{self.reading}chance"]
 
     @property
     def unparsed(self) -> np.ndarray:
         """Whether no answer was found in what was written [repeats, queries]."""
-        return self._arrays[f"{self._before}unparsed"]
+        return self._arrays[f"{self.reading}unparsed"]
 
 
 class SystemAnswers(_Own):
@@ -238,8 +239,8 @@ class SystemAnswers(_Own):
         for name in self:
             variation, _, last = name.rpartition(".")
             if last.removeprefix(self.pipeline) == "correct_exact":
-                before = name.removesuffix("correct_exact")
-                found.append(Answered(variation, last.startswith(self.pipeline), self, before))
+                reading = name.removesuffix("correct_exact")
+                found.append(Answered(variation, last.startswith(self.pipeline), reading, self))
         return found
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from adaptlens.errors import UserError, unknown
 from adaptlens.lm.load import LM
 from adaptlens.lm.patching import patch
-from adaptlens.lm.units import Ablation, Direction, Effects, Pair, UnitKind
+from adaptlens.lm.units import METHODS, Effects, Pair, UnitKind
 from adaptlens.measure import Progress
 from adaptlens.measure.axes import AXES, Stated
 from adaptlens.measure.patch_pairs import (
@@ -114,14 +114,6 @@ class Circuits:
             ):
                 arrays[f"{corruption}.{name}"] = values.reshape(repeats, len(chosen), len(METRICS))
         return Measured(arrays=arrays, texts={"units": units, "items": items})
-
-
-METHODS: dict[str, tuple[Direction, Ablation]] = {
-    "denoise": ("denoise", "resample"),
-    "noise": ("noise", "resample"),
-    "noise-mean": ("noise", "mean"),
-    "noise-zero": ("noise", "zero"),
-}
 
 
 def _swept(

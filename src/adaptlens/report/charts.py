@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from adaptlens.report.theme import style_of_pair
+from adaptlens.report.theme import Pair, style_of_pair
 
 if TYPE_CHECKING:
     import altair as alt
@@ -59,7 +59,7 @@ def spread(num_each: int, num_groups: int, width: int) -> tuple[int, int]:
     return columns, int(width / columns - 48)
 
 
-def pair_color(pairs: "Iterable[str]", width: int, *, legend: bool = True) -> "alt.Color":
+def pair_color(pairs: "Iterable[Pair]", width: int, *, legend: bool = True) -> "alt.Color":
     """Return the colors of pairs, with a legend that fits the width where there are several."""
     import altair as alt
 
@@ -72,7 +72,7 @@ def pair_color(pairs: "Iterable[str]", width: int, *, legend: bool = True) -> "a
     ).scale(domain=[one.label for one in styles], range=[one.light for one in styles])
 
 
-def pair_shape(pairs: "Iterable[str]") -> "alt.Shape":
+def pair_shape(pairs: "Iterable[Pair]") -> "alt.Shape":
     """Return the shapes of pairs, so that they are told apart without color."""
     import altair as alt
 

@@ -21,9 +21,8 @@ from adaptlens.report.theme import (
     PAIRS,
     SHAPES,
     SPARE,
-    adaptation_of,
+    Style,
     style_of,
-    style_of_pair,
     styles_of_others,
 )
 from adaptlens.store import make_folder, write_atomically
@@ -81,7 +80,6 @@ def render(
         **values,
         figures=figures,
         undrawn=getattr(figures, "problem", ""),
-        adaptation_of=adaptation_of,
         known=known,
         roles=ROLES,
         settings=list(_flat(report.settings)),
@@ -197,15 +195,14 @@ def _theme() -> str:
     return "\n".join(rules)
 
 
-def _swatch(adaptation: str) -> "Markup":
+def _swatch(style: Style) -> "Markup":
     """Return the mark of an adaptation or of a pair, as in the figures."""
     from markupsafe import Markup
 
-    shown = style_of_pair(adaptation) if " ~ " in adaptation else style_of(adaptation)
     return Markup(
         '<svg class="swatch" viewBox="-6 -6 12 12" aria-hidden="true">'
         '<path fill="var(--c{})" d="{}"/></svg>'
-    ).format(shown.light[1:], SHAPES[shown.shape])
+    ).format(style.light[1:], SHAPES[style.shape])
 
 
 def _newlines(text: str) -> "Markup":

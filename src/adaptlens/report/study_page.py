@@ -2,13 +2,14 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptlens.columns import frame_of
 from adaptlens.report.frame import check_prompts, other_tables, publish, render
 from adaptlens.report.images import Figure
+from adaptlens.report.labels import Labels
 from adaptlens.report.summary import Summary, of_claims
 from adaptlens.report.tables import (
     SIGNS,
@@ -49,6 +50,7 @@ class StudyReport:
         settings: the run's configuration, nested.
         versions: package to version.
         cells: one cell a row, its id in the column `cell`.
+        labels: what the labels of conditions stand for.
         notes: sentences a reader needs in order to trust the numbers.
     """
 
@@ -59,6 +61,7 @@ class StudyReport:
     settings: Mapping[str, Any]
     versions: Mapping[str, str]
     cells: "pd.DataFrame"
+    labels: Labels = field(default_factory=dict)
     notes: Sequence[str] = ()
 
     def __post_init__(self) -> None:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from adaptlens.formatting import counted, estimate, numeral, p_value
+from adaptlens.report.labels import Labels
+from adaptlens.report.theme import Style
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,14 +60,14 @@ NUMBERS: dict[str, tuple[str, float, str]] = {
 class Entry:
     """One cell of a table: its text, what it sorts by, and what it points to.
 
-    `links` are (text, cell id) and replace the text; `adaptation` puts its mark before it;
-    `tone` is the name of a style.
+    `links` are (text, cell id) and replace the text; the mark of `style` stands before it; `tone`
+    is the name of a class of the page's.
     """
 
     text: str
     sort: float | str = ""
     links: tuple[tuple[str, str], ...] = ()
-    adaptation: str = ""
+    style: Style | None = None
     tone: str = ""
 
 
@@ -171,6 +173,30 @@ def sortable(value: Any) -> float | str:
     """Return a number to sort by; what is none comes first."""
     value = defined(value)
     return "" if math.isnan(value) else value
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """How tables write conditions: with their marks, linked to their cells."""
+
+    labels: Labels
+    cells: Cells
+
+    @classmethod
+    def of(cls, labels: Labels, cells: "pd.DataFrame") -> "Conditions":
+        """Return those of a report; of several cells, those measured first stand in front."""
+        found: dict[tuple[str, str, str], tuple[str, ...]] = {}
+        if {"task", "model", "condition"} <= set(cells.columns):
+            for row in cells.to_dict("records"):
+                key = (str(row["task"]), str(row["model"]), str(row["condition"]))
+                found[key] = (*found.get(key, ()), str(row["cell"]))
+        return cls(labels, found)
+
+    def entry(self, label: str, model: str = "", *tasks: str) -> Entry:
+        """Return a condition, linked to its cell of the first of the tasks that has one."""
+        one = self.labels[label]
+        known = (self.cells.get((task, model, one.condition), ()) for task in tasks)
+        return at_cell(Entry(label, label, style=one.style), next(filter(None, known), ()))
 
 
 def row_by_row(
@@ -281,16 +307,6 @@ def _plain(value: Any, kind: str) -> Entry:
         return number(value)
     text = ("yes" if value else "no") if kind == "flag" else str(value)
     return Entry(text, text)
-
-
-def cells_by_condition(cells: "pd.DataFrame") -> Cells:
-    """Return the cells of each (task, model, condition), those measured first in front."""
-    found: dict[tuple[str, str, str], tuple[str, ...]] = {}
-    if {"task", "model", "condition"} <= set(cells.columns):
-        for row in cells.to_dict("records"):
-            key = (str(row["task"]), str(row["model"]), str(row["condition"]))
-            found[key] = (*found.get(key, ()), str(row["cell"]))
-    return found
 
 
 def tone(state: str) -> str:

@@ -4,13 +4,11 @@ The colors keep 3:1 contrast on light and dark paper, stay apart under color bli
 every adaptation also has a shape of its own.
 """
 
-import re
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from adaptlens import registry
-from adaptlens.formatting import counted
 
 POINTS = {"chrf": 1.0}
 """How many points one unit of a metric is worth; 100 for metrics that are fractions."""
@@ -112,6 +110,11 @@ ADAPTATIONS = {
 }  # fmt: skip
 
 
+def at_chosen_template(adaptation: str) -> str:
+    """Return what an adaptation is called where it is read under the template chosen for it."""
+    return f"best_{adaptation}"
+
+
 def _chosen(style: Style, shape: str) -> Style:
     """Return the style of an arm read under the one template that was chosen for it."""
     meaning = f"{style.label}, read under the one template that did best on validation items"
@@ -119,7 +122,7 @@ def _chosen(style: Style, shape: str) -> Style:
 
 
 CHOSEN = {
-    f"best_{name}": _chosen(ADAPTATIONS[name], shape)
+    at_chosen_template(name): _chosen(ADAPTATIONS[name], shape)
     for name, shape in (
         ("zero_shot", "triangle-up"),
         ("icl", "diamond"),
@@ -136,123 +139,71 @@ SPARE = (
     ("#3f5a6b", "#9cb8c9", "triangle-left"),
 )
 
-PAIRS = {
-    "icl ~ it": Style(
+Pair = tuple[str, str]
+"""Two adaptations, in the order of `SHORT`."""
+
+PAIRS: dict[Pair, Style] = {
+    ("icl", "it"): Style(
         "ICL ~ IT", "states under a prompt with demonstrations, and after tuning on the same ones",
         "#211f1c", "#ece8e1", "diamond",
     ),
-    "zero_shot ~ icl": Style(
+    ("zero_shot", "icl"): Style(
         "anchor ~ ICL", "the base model without and with demonstrations in the prompt",
         "#2f7fe0", "#3d8cf7", "circle", (7, 4),
     ),
-    "zero_shot ~ it": Style(
+    ("zero_shot", "it"): Style(
         "anchor ~ IT", "the base model before and after instruction tuning",
         "#d9480f", "#ee8440", "square", (2, 3),
     ),
-    "icl ~ sl": Style(
+    ("icl", "sl"): Style(
         "ICL ~ SL", "a prompt with demonstrations, and tuning on them without the instruction",
         "#146033", "#82f29a", "triangle-up", (12, 3, 2, 3),
     ),
-    "zero_shot ~ sl": Style("anchor ~ SL", "", "#9a7400", "#e0b84a", "triangle-down"),
-    "it ~ sl": Style("IT ~ SL", "", "#b3305e", "#f07ba3", "triangle-right"),
-    "zero_shot ~ full": Style("anchor ~ full", "", "#6b2a85", "#eb9fe6", "cross"),
-    "icl ~ full": Style("ICL ~ full", "", "#6b2a85", "#eb9fe6", "triangle-left"),
-    "it ~ full": Style("IT ~ full", "", "#3f5a6b", "#9cb8c9", "triangle-left"),
+    ("zero_shot", "sl"): Style("anchor ~ SL", "", "#9a7400", "#e0b84a", "triangle-down"),
+    ("it", "sl"): Style("IT ~ SL", "", "#b3305e", "#f07ba3", "triangle-right"),
+    ("zero_shot", "full"): Style("anchor ~ full", "", "#6b2a85", "#eb9fe6", "cross"),
+    ("icl", "full"): Style("ICL ~ full", "", "#6b2a85", "#eb9fe6", "triangle-left"),
+    ("it", "full"): Style("IT ~ full", "", "#3f5a6b", "#9cb8c9", "triangle-left"),
 }  # fmt: skip
 """Pairs of conditions, by their adaptations. Those with a meaning are the ones figures draw."""
 
 SHORT = {"zero_shot": "anchor", "icl": "ICL", "it": "IT", "sl": "SL", "full": "full"}
-_FAMILIES = {"zero": "zero_shot", **{name: name for name in SHORT}}
-_CONTROL = re.compile(r"_(shuffled|unrelated|neutral|restart|wrong_\d+|path.*)$")
+"""What adaptations are called in figures that have little room; zero-shot is the anchor."""
+
+CLAIMED: Pair = ("icl", "it")
+"""The pair whose likeness the papers claim."""
 
 
-def adaptation_of(condition: str) -> str:
-    """Return the adaptation a condition label names: "icl-16" is icl, "zero-shot" is zero_shot.
-
-    A control keeps what it changes: "icl-16-shuffled" is icl_shuffled.
-    """
-    return re.sub(r"-\d+", "", condition, count=1).replace("-", "_")
-
-
-def pair_of(left: str, right: str) -> str:
-    """Return the pair two condition labels make, in one order: "icl ~ it" for it-16 and icl-16.
-
-    What a label says beyond its adaptation (examples, controls, positions, draws) is left out.
-    """
-    heads = [re.split(r"[-_@ ]", side)[0] for side in (left, right)]
-    names = [_FAMILIES.get(head, head) for head in heads]
-    order = list(SHORT)
-    return " ~ ".join(sorted(names, key=lambda n: order.index(n) if n in order else len(order)))
-
-
-def style_of_pair(pair: str) -> Style:
+def style_of_pair(pair: Pair) -> Style:
     """Return the style of a pair of adaptations; one the project does not know gets a spare."""
     if pair in PAIRS:
         return PAIRS[pair]
-    light, dark, shape = SPARE[zlib.crc32(pair.encode()) % len(SPARE)]
-    return Style(" ~ ".join(SHORT.get(n, n) for n in pair.split(" ~ ")), "", light, dark, shape)
-
-
-def short(condition: str) -> str:
-    """Return a condition as figures name it: "icl-16-unrelated" is "ICL unrelated"."""
-    name, *more = re.sub(r"^zero-shot", "zero_shot", condition).split("-", 1)
-    rest = re.sub(r"^\d+(?=-| |@|$)", "", more[0]) if more else ""
-    head, _, tail = name.partition(" ")
-    said = " ".join([SHORT.get(head, head), *filter(None, [tail, rest.strip("- ")])])
-    return said.replace("-", " ") if head in SHORT else condition
-
-
-def examples_of(condition: str) -> int:
-    """Return the number of examples a condition label names; 0 where it names none."""
-    found = re.search(r"-(\d+)", condition)
-    return int(found[1]) if found else 0
-
-
-def in_words(arms: Iterable[str]) -> str:
-    """Return what the names of arms mean: "icl-16 shows 16 examples in its prompt; ..."."""
-    named: dict[str, str] = {}
-    for arm in sorted(arms, key=examples_of, reverse=True):
-        kind, k = adaptation_of(arm), counted(examples_of(arm), "example")
-        if kind == "icl":
-            named.setdefault("icl", f"{arm} shows {k} in its prompt")
-        elif kind == "best_prompt" and examples_of(arm):
-            named.setdefault("searched", f"{arm} is the best prompt that a search found with {k}")
-        elif kind == "best_prompt":
-            named.setdefault("searched", f"{arm} is the best prompt that a search found")
-        elif kind in CHOSEN:
-            tuned = arm.removeprefix("best-")
-            named.setdefault("chosen", f"{arm} is {tuned} read under its best template alone")
-        elif kind in ADAPTATIONS and examples_of(arm):
-            named.setdefault("tuned", f"{arm} is tuned on {k}")
-    return "; ".join(named[way] for way in ("icl", "searched", "tuned", "chosen") if way in named)
+    light, dark, shape = SPARE[zlib.crc32(" ~ ".join(pair).encode()) % len(SPARE)]
+    return Style(" ~ ".join(SHORT.get(name, name) for name in pair), "", light, dark, shape)
 
 
 def style_of(adaptation: str) -> Style:
     """Return the style of an adaptation; one the project does not know always gets the same spare.
 
-    Two unknown adaptations may share a spare color; their names still tell them apart. A control
-    looks like what it controls.
+    Two unknown adaptations may share a spare color; their names still tell them apart.
     """
-    if adaptation in ADAPTATIONS:
-        return ADAPTATIONS[adaptation]
-    if adaptation in CHOSEN:
-        return CHOSEN[adaptation]
-    if shown := styles_of_others().get(adaptation.removeprefix("best_")):
-        return shown if not adaptation.startswith("best_") else _chosen(shown, shown.shape)
-    if (controlled := _CONTROL.sub("", adaptation)) != adaptation and controlled in ADAPTATIONS:
-        return replace(ADAPTATIONS[controlled], label=adaptation.replace("_", "-"))
-    if adaptation.startswith("zero_shot_"):
-        return replace(ADAPTATIONS["zero_shot"], label=adaptation.replace("_", "-"))
+    if found := ADAPTATIONS.get(adaptation) or CHOSEN.get(adaptation):
+        return found
+    if shown := styles_of_others().get(adaptation):
+        return shown
     light, dark, shape = SPARE[zlib.crc32(adaptation.encode()) % len(SPARE)]
     return Style(adaptation.replace("_", "-"), "", light, dark, shape)
 
 
 def styles_of_others() -> dict[str, Style]:
-    """Return the styles that other packages' adaptations bring, by name."""
-    found = {}
+    """Return the styles that other packages' adaptations bring, by name, as `ADAPTATIONS` has them.
+
+    Each also stands there at its chosen template.
+    """
+    found: dict[str, Style] = {}
     for name in registry.others("adaptation"):
         if shown := getattr(registry.resolve("adaptation", name), "style", None):
-            found[name] = shown
+            found |= {name: shown, at_chosen_template(name): _chosen(shown, shown.shape)}
     return found
 
 

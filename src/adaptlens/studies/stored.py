@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from adaptlens import columns, registry
@@ -9,6 +10,7 @@ from adaptlens.cells import STUDY_FILE, check_format, read_tasks
 from adaptlens.conditions import Condition, conditions
 from adaptlens.config.reading import reanalyzed
 from adaptlens.errors import UserError
+from adaptlens.report.labels import Labels
 from adaptlens.store import Run, versions
 from adaptlens.types import NO_DRAWS, Task
 
@@ -40,9 +42,14 @@ class Stored(Generic[Config]):
             groups.setdefault((one.model, one.task, one.task_digest), []).append(one)
         return groups
 
-    def about(self) -> dict[str, Any]:
-        """Return what the page of every study shows: settings, versions and cells."""
+    def about(self, labels: Labels = MappingProxyType({})) -> dict[str, Any]:
+        """Return what the page of every study shows: settings, versions, cells and labels.
+
+        Args:
+            labels: what labels other than those of the conditions stand for.
+        """
         return {
+            "labels": {**{one.label: one.shown for one in self.found}, **labels},
             "settings": self.settings,
             "versions": versions.together(v for one in self.found for v in one.versions),
             "cells": columns.frame_of(cell_rows(self.found)),

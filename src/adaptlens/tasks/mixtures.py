@@ -174,6 +174,11 @@ def _keeps(name: str, roles: Roles, task: str, cluster: str) -> bool:
     return True
 
 
+def task_name(ablation: str) -> str:
+    """Return what a mixture is called as a task: "mixture", with the ablation's name behind it."""
+    return "mixture" if ablation == ABLATIONS[0] else f"mixture-{ablation}"
+
+
 def build(
     members: Sequence[Task],
     *,
@@ -242,7 +247,7 @@ def build(
     read = [task for task in members if evaluated is None or task.name in evaluated]
     ablated = ablation_name(ablation)
     return Task(
-        name=name or ("mixture" if ablated == ABLATIONS[0] else f"mixture-{ablated}"),
+        name=name or task_name(ablated),
         kind="generation",
         train=tuple(rows[num_validation:]),
         validation=tuple(rows[:num_validation]),

@@ -10,13 +10,11 @@ import pytest
 
 from adaptlens.errors import UserError
 from adaptlens.report import charts, images
+from adaptlens.report.labels import Shown, in_words
 from adaptlens.report.theme import (
     ADAPTATIONS,
     SPARE,
-    adaptation_of,
-    examples_of,
     in_order,
-    in_words,
     main_metric,
     points,
     style_of,
@@ -29,7 +27,7 @@ from adaptlens.studies.compare.figures import (
     paired_differences,
     reliability,
 )
-from report_samples import SCRIPT, tables
+from report_samples import LABELS, SCRIPT, tables
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -120,17 +118,9 @@ def test_marks_reach_three_to_one_on_light_and_dark_paper():
     assert min(contrast(color, "#161513") for color in dark) >= 3
 
 
-def test_a_condition_names_its_adaptation_and_examples():
-    assert [adaptation_of(c) for c in ("zero-shot", "icl-16", "icl-16-similar")] == [
-        "zero_shot",
-        "icl",
-        "icl_similar",
-    ]
-    assert [examples_of(c) for c in ("zero-shot", "it-16", "icl-4-similar")] == [0, 16, 4]
-
-
 def test_a_tuned_model_at_a_chosen_template_has_the_tuning_s_color_and_another_shape():
-    assert adaptation_of("best-it-16") == "best_it"
+    assert LABELS["best-it-16"].look == "best_it"
+    assert LABELS["best-it-16"].style == style_of("best_it")
     assert (style_of("best_it").light, style_of("best_it").dark) == (
         style_of("it").light,
         style_of("it").dark,
@@ -143,11 +133,13 @@ def test_a_tuned_model_at_a_chosen_template_has_the_tuning_s_color_and_another_s
 
 
 def test_names_of_arms_are_said_in_words():
-    assert in_words(["zero-shot", "icl-4", "icl-16", "best-prompt-0", "it-1", "best-it-1"]) == (
+    chosen = Shown("best-it-1", "it-1", "it", 1, is_chosen=True)
+    named = ("zero-shot", "icl-4", "icl-16", "best-prompt-0", "it-1")
+    assert in_words([*(LABELS[name] for name in named), chosen]) == (
         "icl-16 shows 16 examples in its prompt; best-prompt-0 is the best prompt that a search "
         "found; it-1 is tuned on 1 example; best-it-1 is it-1 read under its best template alone"
     )
-    assert in_words(["zero-shot"]) == ""
+    assert in_words([LABELS["zero-shot"]]) == ""
 
 
 def test_an_unknown_adaptation_keeps_one_style_and_its_name():
@@ -175,7 +167,7 @@ def test_the_accuracy_figure_draws_every_score_with_its_interval():
     shown = {
         (row["label"].split(":")[0], round(row["value"], 6), round(row["low"], 6))
         for row in drawn(chart)
-        if "series" in row
+        if "adaptation" in row
     }
     main = table[table["metric"].isin(["judged", "chrf"])]
     expected = {
@@ -211,11 +203,11 @@ def test_arms_that_only_a_later_panel_has_keep_marks_of_their_own():
 def test_points_of_one_number_of_examples_stay_together():
     table = tables()["accuracy"]
     chart = accuracy_by_examples(table[table["metric"] == "judged"])
-    dots = [(row["x"], row["label"].split()[0]) for row in drawn(chart) if "series" in row]
+    dots = [(row["x"], row["label"].split()[0]) for row in drawn(chart) if "adaptation" in row]
     assert len(dots) == 16
     for x, arm in dots:
         nearest = min((0, 1, 4, 16), key=lambda k: abs(math.log1p(x) - math.log1p(k)))
-        assert nearest == examples_of(arm)
+        assert nearest == LABELS[arm].examples
 
 
 def test_every_template_of_every_arm_is_drawn_and_the_best_arm_comes_first():
@@ -257,12 +249,13 @@ def test_more_templates_than_marks_all_have_the_same_mark():
 def test_a_tuned_model_at_a_chosen_template_costs_what_it_costs_and_is_drawn_once():
     table = cost_table()
     both = pd.concat([table, table[table["condition"] == "it-8"].assign(condition="best-it-8")])
+    labels = {**COSTLY, "best-it-8": Shown("best-it-8", "it-8", "it", 8, is_chosen=True)}
     even = {"task": "t", "model": "m", "unit": "FLOP", "serving": "uncached"}
     even |= {"trainer": "plain PEFT", "counted": "one run"}
     even |= {"prompt_condition": "icl-8", "queries": 100.0}
     even |= {"trainer": "plain PEFT", "counted": "one run"}
     for tuned, name in (("it-8", "it"), ("best-it-8", "best_it")):
-        chart = cost_by_queries(both, pd.DataFrame([even | {"tuned_condition": tuned}]))
+        chart = cost_by_queries(both, labels, pd.DataFrame([even | {"tuned_condition": tuned}]))
         assert {row["name"] for row in drawn(chart) if "cost" in row and "name" in row} == {
             "icl",
             name,
@@ -288,7 +281,7 @@ def test_only_clear_differences_have_the_color_of_the_better_side():
         ],
         columns=["left", "right", "difference", "p_holm"],
     ).assign(task="t", model="m", metric="accuracy", low=0.01, high=0.2, detectable=0.03)
-    sides = {r["pair"]: r["side"] for r in drawn(paired_differences(table)) if "pair" in r}
+    sides = {r["pair"]: r["side"] for r in drawn(paired_differences(table, LABELS)) if "pair" in r}
     assert sides == {
         "it-4 − icl-4": "it",
         "it-16 − icl-16": "icl",
@@ -299,9 +292,17 @@ def test_only_clear_differences_have_the_color_of_the_better_side():
 
 def test_too_few_draws_make_no_difference_clear():
     table = tables()["differences"]
-    few = paired_differences(table.assign(supports_claims=False))
+    few = paired_differences(table.assign(supports_claims=False), LABELS)
     assert {row["side"] for row in drawn(few) if "side" in row} == {"not clear"}
-    assert len({row["side"] for row in drawn(paired_differences(table)) if "side" in row}) > 1
+    assert (
+        len({row["side"] for row in drawn(paired_differences(table, LABELS)) if "side" in row}) > 1
+    )
+
+
+COSTLY = {
+    f"{name}-{examples}": Shown(f"{name}-{examples}", f"{name}-{examples}", name, examples)
+    for name, examples in (("icl", 8), ("it", 8), ("icl", 2))
+}
 
 
 def cost_table() -> pd.DataFrame:
@@ -315,7 +316,7 @@ def test_break_even_is_marked_where_the_lines_cross():
     even = {"task": "t", "model": "m", "unit": "FLOP", "serving": "uncached"}
     even |= {"trainer": "plain PEFT", "counted": "one run"}
     even |= {"prompt_condition": "icl-8", "tuned_condition": "it-8", "queries": 100.0}
-    chart = cost_by_queries(cost_table(), pd.DataFrame([even]))
+    chart = cost_by_queries(cost_table(), COSTLY, pd.DataFrame([even]))
     rings = [row for row in drawn(chart) if "tuned" in row]
     assert [(ring["queries"], ring["cost"], ring["said"]) for ring in rings] == [(100, 1000, "100")]
     at_hundred = {
@@ -330,22 +331,22 @@ def test_a_break_even_that_never_comes_is_not_marked():
     even = {"task": "t", "model": "m", "unit": "FLOP", "serving": "uncached"}
     even |= {"trainer": "plain PEFT", "counted": "one run"}
     even |= {"prompt_condition": "icl-8", "tuned_condition": "it-8", "queries": math.inf}
-    chart = cost_by_queries(cost_table(), pd.DataFrame([even]))
+    chart = cost_by_queries(cost_table(), COSTLY, pd.DataFrame([even]))
     assert not any("tuned" in row for row in drawn(chart))
 
 
 def test_a_serving_without_known_cost_has_no_panel():
-    assert titles(cost_by_queries(cost_table())) == ["t · FLOP, prompt not cached"]
+    assert titles(cost_by_queries(cost_table(), COSTLY)) == ["t · FLOP, prompt not cached"]
 
 
 def test_the_condition_with_most_examples_stands_for_its_adaptation():
-    assert list(largest(cost_table())["condition"]) == ["icl-8", "it-8"]
+    assert list(largest(cost_table(), COSTLY)["condition"]) == ["icl-8", "it-8"]
 
 
 def test_empty_bins_are_not_drawn():
     bins = tables()["reliability"].assign(count=0)
     with pytest.raises(charts.NothingToDraw):
-        reliability(bins)
+        reliability(bins, LABELS)
 
 
 @pytest.fixture(scope="module")
@@ -388,8 +389,8 @@ def test_the_narrow_figure_fits_a_phone():
         figures_templates.scores_by_template(
             found["accuracy"], found["templates"], found["baselines"], width=charts.NARROW
         ),
-        paired_differences(found["differences"], width=charts.NARROW),
-        cost_by_queries(found["cost"], found["break_even"], width=charts.NARROW),
-        reliability(found["reliability"], width=charts.NARROW),
+        paired_differences(found["differences"], LABELS, width=charts.NARROW),
+        cost_by_queries(found["cost"], LABELS, found["break_even"], width=charts.NARROW),
+        reliability(found["reliability"], LABELS, width=charts.NARROW),
     ):
         assert float(ElementTree.fromstring(images.svg(chart)).get("width", "inf")) <= 358

@@ -19,8 +19,10 @@ from adaptlens.studies.compare import score_tables
 from adaptlens.studies.compare.page import Report, html, write
 from adaptlens.studies.compare.tables import break_evens, differences, measured
 from pages import Page, check_elements, check_headings, check_links, check_loads_nothing
-from report_samples import SCRIPT, sample, tables
+from report_samples import LABELS, SCRIPT, sample, tables
 from tests.studies.compare.test_figures import contrast
+
+CONDITIONS = made.Conditions(LABELS, {})
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +40,7 @@ def bare(**parts) -> Report:
     """A report with nothing but what is given."""
     empty = {"title": "t", "verdicts": [], "tables": {}, "prompts": [], "settings": {}}
     empty |= {"versions": {}, "cells": pd.DataFrame(), "per_query": pd.DataFrame()}
+    empty |= {"labels": LABELS}
     return Report(**(empty | parts))
 
 
@@ -297,14 +300,14 @@ def test_the_same_rule_for_all_arms_has_a_table_of_its_own():
 
 
 def test_every_template_has_a_column():
-    grid = score_tables.by_template(tables())[0]
+    grid = score_tables.by_template(tables(), CONDITIONS)[0]
     assert [text for text, _ in grid.headings] == ["arm", "plain", "named", "question", "bare"]
     row = next(row for row in grid.rows if row[0].text == "icl-16")
     assert [entry.text[:4] for entry in row[1:]] == ["94.0", "97.0", "92.0", "97.0"]
 
 
 def test_a_search_is_shown_with_all_it_found():
-    rows = score_tables.searches(tables()).rows
+    rows = score_tables.searches(tables(), CONDITIONS).rows
     assert [entry.text for entry in rows[1][1:]] == [
         "best-prompt-16", "3", "Text: {input}\\nLabel: {target}", "Dax/Wug",
         "the first half, answers taking turns", "batch-calibrated", "87.5", "32", "640", "9,100",
@@ -342,18 +345,18 @@ def test_several_models_are_kept_apart():
         "sentiment-novel on other",
         "translation on other",
     ]
-    assert differences(both).headings[:2] == (("task", False), ("model", False))
+    assert differences(both, CONDITIONS).headings[:2] == (("task", False), ("model", False))
 
 
 def test_a_break_even_that_never_comes_is_never():
-    rows = break_evens(tables()).rows
+    rows = break_evens(tables(), CONDITIONS).rows
     never = [row for row in rows if row[-3].text == "never"]
     assert {(row[1].text, row[2].text) for row in never} == {("icl-1", "full-1")}
     assert {row[3].text for row in rows} == {"prompt cached", "prompt not cached"}
 
 
 def test_costs_are_printed_with_their_unit():
-    grid = measured(tables(), "cost", "Cost")
+    grid = measured(tables(), "cost", "Cost", CONDITIONS)
     at = {text: i for i, (text, _) in enumerate(grid.headings)}
     row = next(row for row in grid.rows if row[1].text == "icl-4")
     assert row[at["query, GFLOP"]].text == "0.189"  # 4.1e7 * (1 + 0.9 * 4) = 1.886e8
@@ -364,10 +367,10 @@ def test_no_column_of_a_known_table_is_lost():
     found = tables()
     found["differences"] = found["differences"].assign(supports_claims=False, margin=0.02)
     found["cost"] = found["cost"].assign(energy_joules=2.5)
-    pairs = differences(found)
+    pairs = differences(found, CONDITIONS)
     assert pairs.headings[-2:] == (("equivalence margin, points", True), ("supports claims", False))
     assert [entry.text for entry in pairs.rows[0][-2:]] == ["2.0", "no"]
-    cost = measured(found, "cost", "Cost")
+    cost = measured(found, "cost", "Cost", CONDITIONS)
     assert (cost.headings[-1], cost.rows[0][-1].text) == (("energy joules", True), "2.5")
 
 

@@ -5,15 +5,18 @@ import io
 import pandas as pd
 
 from adaptlens.cli.printer import Printer
+from adaptlens.report.labels import Shown
 from adaptlens.studies.compare.score_tables import in_brief, prompt_lines, scores
-from report_samples import tables
+from report_samples import LABELS, tables
 
 WIDTH = 100
 
 
 def printed(given, place: int = 0) -> list[str]:
     stream = io.StringIO()
-    Printer(file=stream, width=WIDTH).table(in_brief(scores(given)[place]))
+    chosen = Shown("best-full-16", "full-16", "full", 16, is_chosen=True)
+    labels = {**LABELS, chosen.label: chosen}
+    Printer(file=stream, width=WIDTH).table(in_brief(scores(given)[place], labels))
     return stream.getvalue().splitlines()
 
 
@@ -58,7 +61,7 @@ def test_the_table_says_what_its_names_and_rules_mean():
 
 
 def test_exact_match_has_a_column_of_its_own_and_no_rule():
-    table = in_brief(scores(tables())[1])
+    table = in_brief(scores(tables())[1], LABELS)
     assert [text for text, _ in table.headings][:3] == ["arm", "chrF, 0–100", "exact match, %"]
     assert "rule" not in [text for text, _ in table.headings]
     row = next(row for row in table.rows if row[0].text == "it-16")

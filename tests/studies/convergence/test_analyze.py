@@ -14,11 +14,12 @@ from adaptlens.errors import UserError
 from adaptlens.lm.load import load
 from adaptlens.metrics.answer_out import answers_projected_out, class_means_out, within_answers
 from adaptlens.prompts import render, selection
+from adaptlens.report.labels import Shown
 from adaptlens.store import Run
 from adaptlens.studies.convergence import plan
 from adaptlens.studies.convergence.analyze import analyze
 from adaptlens.studies.convergence.config import convergence_config
-from adaptlens.studies.convergence.stored_states import Inside
+from adaptlens.studies.convergence.stored_states import ANCHOR, STEERED, Inside, Side
 from adaptlens.studies.driver import Silent, execute, write_plan
 from cutting import by, cut, said, undrawn
 
@@ -151,19 +152,20 @@ def test_answers_are_the_texts_chosen_and_out_of_the_states(finished: Run):
     options = [task.choices[::-1]] * 3 + [task.choices] * 3  # As if three queries named them so.
     inside, turned = (Inside("m", "t", members, given) for given in ([task.choices] * 6, options))
     chosen = members[0].arrays["behavior.loglik"].argmax(-1)
-    same, other = (one.answers("zero-shot") for one in (inside, turned))
+    same, other = (one.answers(ANCHOR) for one in (inside, turned))
     np.testing.assert_array_equal(same == same[:, 4:5], chosen == chosen[:, 4:5])
     flipped = np.where(np.arange(6) < 3, 1 - chosen, chosen)
     np.testing.assert_array_equal(other == other[:, 4:5], flipped == flipped[:, 4:5])
-    x, y, _ = inside.both("icl-2", "it-2 other draw", "02")
-    np.testing.assert_array_equal(y[0], inside.states("it-2", "02")[1])
-    own, others = (inside.answers(label) for label in ("icl-2", "it-2"))
+    icl, it = Side("icl-2"), Side("it-2")
+    x, y, _ = inside.both(icl, it.other, "02")
+    np.testing.assert_array_equal(y[0], inside.states(it, "02")[1])
+    own, others = (inside.answers(side) for side in (icl, it))
     wanted = within_answers(x, y, own, others[::-1]).matched
-    values = inside.likeness("icl-2", "it-2 other draw", "within").values[2]
+    values = inside.likeness(icl, it.other, "within").values[2]
     np.testing.assert_array_equal(values, wanted)
     read = members[0].arrays["hidden.readout"]
     wanted = answers_projected_out(x, y, read.repeat(2, 0), read.repeat(2, 0)).matched
-    values = inside.likeness("icl-2", "it-2 other draw", "projected").values[2]
+    values = inside.likeness(icl, it.other, "projected").values[2]
     np.testing.assert_allclose(values, wanted, rtol=0, atol=1e-12)
 
 
@@ -172,11 +174,12 @@ def test_the_steered_anchor_agrees_with_tuning_and_is_the_anchor_within_its_answ
     members = [c for c in conditions(finished, study["cells"])
                if (c.model, c.task) == ("llama-0", "sentiment-novel")]  # fmt: skip
     inside = Inside("m", "t", members, [("dax", "wug")] * 6)
-    inside.steer("it-2")
-    assert inside.agreement("zero-shot steered", "it-2") == 1
-    moved = class_means_out(inside.states("zero-shot steered", "02"), inside.answers("it-2"))
-    anchor = inside.states("zero-shot", "02").repeat(2, 0)
-    np.testing.assert_allclose(moved, class_means_out(anchor, inside.answers("it-2")), atol=1e-6)
+    it = Side("it-2")
+    inside.steer(it)
+    assert inside.agreement(STEERED, it) == 1
+    moved = class_means_out(inside.states(STEERED, "02"), inside.answers(it))
+    anchor = inside.states(ANCHOR, "02").repeat(2, 0)
+    np.testing.assert_allclose(moved, class_means_out(anchor, inside.answers(it)), atol=1e-6)
 
 
 def test_the_headline_names_what_was_compared(finished: Run):
@@ -208,6 +211,27 @@ def test_tuning_of_no_steps_is_the_anchor_to_rounding(finished: Run):
     ]  # fmt: skip
     assert len(start) == 3
     np.testing.assert_allclose(start[["value", "low", "high"]], 1, rtol=0, atol=1e-10)
+
+
+def test_every_label_in_the_tables_stands_for_something(finished: Run):
+    report = analyze(finished)
+    named = {
+        label
+        for table in report.tables.values()
+        for column in ("condition", "left", "right")
+        if column in table
+        for label in table[column]
+    }
+    assert named <= set(report.labels)
+    own = {label: report.labels[label] for label in named}
+    assert own["icl-2"] == Shown("icl-2", "icl-2", "icl", 2)
+    assert own["it-2 other draw"] == Shown("it-2 other draw", "it-2", "it", 2, "other draw")
+    assert own["icl-2 @labels"] == Shown("icl-2 @labels", "icl-2", "icl", 2, "@labels")
+    assert own["it-2-path@3"] == Shown("it-2-path@3", "it-2-path", "it", 2, "path")
+    steered = own["zero-shot steered"]
+    assert (steered.condition, steered.adaptation, steered.short) == (
+        "zero-shot", "zero_shot", "anchor steered",
+    )  # fmt: skip
 
 
 def test_two_draws_decide_nothing(finished: Run):

@@ -9,7 +9,7 @@ from adaptlens.studies.convergence.condition_pairs import Compared
 from adaptlens.studies.convergence.config import convergence_config
 from adaptlens.studies.convergence.criterion import against_untrained, alone, implicit_tuning
 from adaptlens.studies.convergence.factors import Factors
-from adaptlens.studies.convergence.stored_states import Inside
+from adaptlens.studies.convergence.stored_states import Inside, Side
 from adaptlens.studies.convergence.thirds import thirds
 
 DRAWS, QUERIES, WIDTH, LAYERS = 6, 24, 32, 7
@@ -18,6 +18,17 @@ CLAIM = {"measure": "within", "control": "unrelated", "routes": ["sl", "steered"
 CONFIG = convergence_config(
     shots=4, measures=["within", "projected", "centered", "cosine"], claim=CLAIM
 )
+
+
+MADE = {
+    "zero-shot": ("zero_shot", {}),
+    "icl-4": ("icl", {"examples": 4}),
+    "it-4": ("it", {"examples": 4}),
+    "sl-4": ("sl", {"examples": 4}),
+    "it-4-unrelated": ("it", {"examples": 4, "change": "unrelated"}),
+    "it-4-shuffled": ("it", {"examples": 4, "change": "shuffled"}),
+}
+"""The conditions by their labels: way of adapting, and its arguments."""
 
 
 def condition(label: str, states: np.ndarray, answers: np.ndarray) -> Condition:
@@ -29,8 +40,8 @@ def condition(label: str, states: np.ndarray, answers: np.ndarray) -> Condition:
     arrays |= {"hidden.readout": readout, "hidden.readout_final": readout}
     arrays |= {"behavior.loglik": loglik, "behavior.gold": answers[0]}
     draws = tuple(range(len(answers))) if len(answers) > 1 else (-1,)
-    kind = "zero_shot" if label == "zero-shot" else label.partition("-")[0]
-    return Condition("m", "t", "", label, kind, {}, draws, arrays, {}, ("cell",) * len(draws))
+    cells = ("cell",) * len(draws)
+    return Condition("m", "t", "", label, *MADE[label], draws, arrays, {}, cells)
 
 
 def compared(alike: dict[str, list[float]], *, moved: bool = True, model: str = "m") -> Compared:
@@ -43,7 +54,7 @@ def compared(alike: dict[str, list[float]], *, moved: bool = True, model: str = 
     gold = np.arange(QUERIES) % 2
     common = rng.normal(size=(LAYERS, 1, QUERIES, WIDTH))
     members = []
-    for label in ("zero-shot", "icl-4", "it-4", "sl-4", "it-4-unrelated", "it-4-shuffled"):
+    for label in MADE:
         repeats = 1 if label == "zero-shot" else DRAWS
         answers = np.tile(gold if label != "zero-shot" else gold[::-1], (repeats, 1))
         share = np.array(alike.get(label, [0.0] * LAYERS))[:, None, None, None]
@@ -62,7 +73,7 @@ def compared(alike: dict[str, list[float]], *, moved: bool = True, model: str = 
             np.tile(gold[::-1], (DRAWS, 1)),
         )  # fmt: skip
     inside = Inside(model, "t", members, [("a", "b")] * QUERIES)
-    inside.steer("it-4")
+    inside.steer(Side("it-4"))
     return Compared(inside, CONFIG)
 
 
@@ -129,7 +140,7 @@ def test_a_u_is_judged_by_its_upper_side_against_controls(lower, upper, control,
 def test_queries_alone_with_their_answer_are_told():
     one = compared({})
     assert alone(one) == ""
-    loglik = one.inside.find("it-4").arrays["behavior.loglik"]
+    loglik = one.inside.find(Side("it-4")).arrays["behavior.loglik"]
     loglik[:, :, :] = [0.0, -5.0]
     loglik[:3, 7] = [-5.0, 0.0]
     assert "(it-4 2.1%)" in alone(one)  # 3 of 6 x 24.

@@ -11,11 +11,12 @@ import pytest
 
 from adaptlens.report import images
 from adaptlens.report.charts import NARROW, WIDE, NothingToDraw
-from adaptlens.report.theme import PAIRS, adaptation_of, pair_of, short, style_of, style_of_pair
+from adaptlens.report.labels import Shown, pair_of
+from adaptlens.report.theme import PAIRS, style_of, style_of_pair
 from adaptlens.studies.convergence import figures as states
 from adaptlens.studies.convergence import figures_levels
 from adaptlens.studies.convergence.figures import agreement, bars, heat, lens, over_layers
-from convergence_samples import DEPTH, LEVEL, TASK, tables, value_of
+from convergence_samples import DEPTH, LABELS, LEVEL, TASK, tables, value_of
 from report_samples import SCRIPT
 from tests.studies.compare.test_figures import SIGHT, SVG, contrast, drawn, lab, linear
 
@@ -49,33 +50,33 @@ def test_marks_of_pairs_reach_three_to_one_on_light_and_dark_paper():
     assert min(contrast(one.dark, "#161513") for one in PAIRS.values()) >= 3
 
 
-def test_a_pair_has_one_name_in_whatever_order_and_detail_it_comes():
-    assert pair_of("it-16", "icl-16") == pair_of("icl-4-unrelated", "it-16@8") == "icl ~ it"
-    assert pair_of("icl-16 @labels", "zero-shot") == pair_of("zero", "icl") == "zero_shot ~ icl"
-    assert pair_of("it-16", "it-16 other draw") == "it ~ it"
-    assert style_of_pair("it ~ it").label == "IT ~ IT"
+def test_a_pair_is_that_of_its_adaptations_in_whatever_order_and_detail_it_comes():
+    anchor, icl, it = (LABELS[name] for name in ("zero-shot", "icl-16", "it-16"))
+    other, control = LABELS["it-16 other draw"], LABELS["icl-16-shuffled"]
+    assert pair_of(it, icl) == pair_of(control, it) == ("icl", "it")
+    assert pair_of(icl, anchor) == ("zero_shot", "icl")
+    assert pair_of(it, other) == ("it", "it")
+    assert style_of_pair(("it", "it")).label == "IT ~ IT"
+    strange = Shown("reminded-2", "reminded-2", "reminded")
+    assert pair_of(strange, it) == ("it", "reminded")
 
 
-def test_a_control_looks_like_what_it_controls_and_keeps_its_name():
-    assert adaptation_of("icl-16-wrong-50") == "icl_wrong_50"
-    assert style_of("icl_wrong_50").light == style_of("icl").light
-    assert style_of("it_unrelated").label == "it-unrelated"
-    assert style_of("zero_shot_options").shape == style_of("zero_shot").shape
-    assert (
-        style_of("icl_similar").light != style_of("icl").light
-    )  # a condition of its own, no control
+def test_a_control_looks_like_what_it_controls():
+    assert LABELS["icl-16-shuffled"].style == LABELS["icl-16"].style == style_of("icl")
+    assert style_of("icl_similar") != style_of("icl")  # an adaptation of its own, no control
 
 
 def test_conditions_have_short_names():
-    given = ("zero-shot", "zero-shot-options", "icl-16", "it-16-unrelated", "it-16 other draw")
-    assert [short(name) for name in given] == [
-        "anchor", "anchor options", "ICL", "IT unrelated", "IT other draw",
+    given = ("zero-shot", "zero-shot steered", "icl-16", "it-16-unrelated", "it-16 other draw")
+    assert [LABELS[name].short for name in given] == [
+        "anchor", "anchor steered", "ICL", "IT unrelated", "IT other draw",
     ]  # fmt: skip
-    assert short("soft-prompt-4") == "soft-prompt-4"
+    assert Shown("soft-prompt-4", "soft-prompt-4", "soft_prompt", 4).short == "soft-prompt-4"
+    assert Shown("best-it-4", "it-4", "it", 4, is_chosen=True).short == "best-it-4"
 
 
 def test_bars_show_the_last_layer_before_the_final_norm(found):
-    chart = bars(found["pairs"])
+    chart = bars(found["pairs"], LABELS)
     assert panels(chart) == [
         (f"{TASK} · reference", "raw cosine"),
         (f"{TASK} · reference", "centered cosine"),
@@ -90,7 +91,7 @@ def test_bars_show_the_last_layer_before_the_final_norm(found):
 
 
 def test_curves_have_every_layer_and_the_final_norm_apart(found):
-    dots = [d for d in drawn(over_layers(found["pairs"])) if "is_final" in d]
+    dots = [d for d in drawn(over_layers(found["pairs"], LABELS)) if "is_final" in d]
     own = [d for d in dots if d["label"].startswith("icl-16 ~ it-16") and "centered" in d["label"]]
     trained = {d["x"]: d["value"] for d in own if d["value"] >= 0.7 or d["x"] == 2}
     assert {d["x"] for d in own if d["is_final"]} == {DEPTH + 1}
@@ -104,25 +105,25 @@ def test_a_noise_floor_far_above_every_curve_stays_in_its_panel(found):
         .query("left == 'icl-16' and right == 'it-16'")
         .assign(value=0.1, low=0.05, high=0.15, baseline=0.0, floor=0.9)
     )
-    panel = over_layers(low).to_dict()["concat"][0]
+    panel = over_layers(low, LABELS).to_dict()["concat"][0]
     ends = [layer["encoding"]["y"].get("scale", {}).get("domain") for layer in panel["layer"]]
     assert all(high > 0.9 for _, high in filter(None, ends))
 
 
 def test_only_the_pairs_asked_for_are_drawn(found):
-    chart = over_layers(found["pairs"], only=("icl ~ it", "icl ~ sl"))
-    assert {d["name"] for d in drawn(chart) if "name" in d} == {"icl ~ it", "icl ~ sl"}
+    chart = over_layers(found["pairs"], LABELS, only=(("icl", "it"), ("icl", "sl")))
+    assert {d["pair"] for d in drawn(chart) if "pair" in d} == {"ICL ~ IT", "ICL ~ SL"}
 
 
 def test_an_undefined_similarity_leaves_no_mark(found):
     gone = found["pairs"].copy()
     gone.loc[gone["layer"] == 0, ["value", "low", "high", "baseline"]] = math.nan
-    dots = [d for d in drawn(over_layers(gone)) if "is_final" in d]
+    dots = [d for d in drawn(over_layers(gone, LABELS)) if "is_final" in d]
     assert min(dot["x"] for dot in dots) == 1
 
 
 def test_the_heat_map_has_a_tile_for_every_pair_and_layer(found):
-    tiles = [t for t in drawn(heat(found["pairs"])) if "strength" in t]
+    tiles = [t for t in drawn(heat(found["pairs"], LABELS)) if "strength" in t]
     places = {(t["pair"], t["layer"]) for t in tiles}
     assert len(places) == len(LEVEL) * (DEPTH + 2)
     said = {t["said"] for t in tiles if t["pair"] == "ICL ~ IT unrelated" and t["layer"] == "norm"}
@@ -131,29 +132,29 @@ def test_the_heat_map_has_a_tile_for_every_pair_and_layer(found):
 
 def test_less_alike_than_mismatched_queries_has_the_other_color(found):
     below = found["pairs"].assign(above=-0.25)
-    tiles = [t for t in drawn(heat(below)) if "strength" in t]
+    tiles = [t for t in drawn(heat(below, LABELS)) if "strength" in t]
     assert {(t["sign"], t["strength"], t["said"]) for t in tiles} == {("below", 0.25, "−0.25")}
 
 
 def test_similarity_rises_with_the_number_of_demonstrations(found):
-    chart = figures_levels.curve(found["factors"], "demonstrations", measures=["centered"])
-    own = [d for d in drawn(chart) if d.get("name") == "icl ~ it"]
+    chart = figures_levels.curve(found["factors"], "demonstrations", LABELS, measures=["centered"])
+    own = [d for d in drawn(chart) if d.get("is_claimed")]
     assert {(d["x"], round(d["value"], 2)) for d in own} == {
         (1, 0.2), (2, 0.31), (4, 0.42), (8, 0.53), (16, 0.64), (32, 0.75),
     }  # fmt: skip
 
 
 def test_wrong_labels_are_drawn_in_percent(found):
-    chart = figures_levels.curve(found["factors"], "wrong labels", measures=["centered"])
-    assert {d["x"] for d in drawn(chart) if "name" in d} == {0, 50, 100}
+    chart = figures_levels.curve(found["factors"], "wrong labels", LABELS, measures=["centered"])
+    assert {d["x"] for d in drawn(chart) if "pair" in d} == {0, 50, 100}
 
 
 def test_every_likeness_and_every_rate_has_its_own_panel(found):
-    likeness = figures_levels.curve(found["factors"], "resemblance", measures=["centered"])
+    likeness = figures_levels.curve(found["factors"], "resemblance", LABELS, measures=["centered"])
     assert [under for _, under in panels(likeness)] == [
         "sentence encoder · centered cosine", "BM25 · centered cosine", "chrF · centered cosine",
     ]  # fmt: skip
-    rates = figures_levels.curve(found["factors"], "dose", measures=["centered"])
+    rates = figures_levels.curve(found["factors"], "dose", LABELS, measures=["centered"])
     assert [under.partition(" ·")[0] for _, under in panels(rates)] == [
         "default rate",
         "x0.5",
@@ -164,17 +165,17 @@ def test_every_likeness_and_every_rate_has_its_own_panel(found):
 def test_a_factor_with_one_level_has_nothing_to_compare(found):
     rows = found["factors"].query("factor == 'position' and level == 'last'")
     with pytest.raises(NothingToDraw):
-        figures_levels.named(rows, "position")
+        figures_levels.named(rows, "position", LABELS)
 
 
 def test_named_levels_keep_their_order(found):
-    chart = figures_levels.named(found["factors"], "prompt", measures=["centered"])
+    chart = figures_levels.named(found["factors"], "prompt", LABELS, measures=["centered"])
     levels = [bar["level"] for bar in drawn(chart) if "level" in bar]
     assert list(dict.fromkeys(levels)) == ["plain", "options", "demonstrations"]
 
 
 def test_agreement_is_drawn_in_percent_against_similarity(found):
-    dots = [d for d in drawn(agreement(found["pair_behavior"])) if "main" in d]
+    dots = [d for d in drawn(agreement(found["pair_behavior"], LABELS)) if "main" in d]
     own = [d for d in dots if d["label"].startswith("icl-16 ~ it-16 (") and d["main"]]
     assert {(round(d["x"], 3), round(d["y"], 1)) for d in own} == {(0.77, 88.5), (0.385, 88.5)}
     assert {d["main"] for d in dots} == {True, False}
@@ -187,15 +188,15 @@ def test_regression_is_drawn_alone_and_together(found):
 
 def charts(found) -> dict:
     return {
-        "bars": partial(bars, found["pairs"]),
-        "layers": partial(over_layers, found["pairs"]),
-        "heat": partial(heat, found["pairs"]),
-        "curve": partial(figures_levels.curve, found["factors"], "demonstrations"),
-        "dose": partial(figures_levels.curve, found["factors"], "dose"),
-        "named": partial(figures_levels.named, found["factors"], "generation"),
+        "bars": partial(bars, found["pairs"], LABELS),
+        "layers": partial(over_layers, found["pairs"], LABELS),
+        "heat": partial(heat, found["pairs"], LABELS),
+        "curve": partial(figures_levels.curve, found["factors"], "demonstrations", LABELS),
+        "dose": partial(figures_levels.curve, found["factors"], "dose", LABELS),
+        "named": partial(figures_levels.named, found["factors"], "generation", LABELS),
         "regression": partial(figures_levels.regression, found["regression"]),
-        "agreement": partial(agreement, found["pair_behavior"]),
-        "lens": partial(lens, found["lens"]),
+        "agreement": partial(agreement, found["pair_behavior"], LABELS),
+        "lens": partial(lens, found["lens"], LABELS),
     }
 
 
@@ -212,14 +213,14 @@ def test_every_figure_fits_a_page_and_a_phone(found, name):
 def test_a_model_with_many_layers_has_a_legible_heat_map(found):
     deep = found["pairs"].query("not is_final and layer == 1")
     deep = pd.concat([deep.assign(layer=layer) for layer in range(33)])
-    chart = heat(deep)
+    chart = heat(deep, LABELS)
     marks = {layer["mark"]["type"] for panel in chart.to_dict()["concat"]
              for layer in panel["layer"]}  # fmt: skip
     assert marks == {"rect"}  # no numbers where they would not fit
 
 
 def test_markup_in_names_stays_text(found):
-    chart = bars(found["pairs"].assign(task=SCRIPT))
+    chart = bars(found["pairs"].assign(task=SCRIPT), LABELS)
     root = ElementTree.fromstring(images.svg(chart))
     assert not list(root.iter(f"{SVG}script"))
     assert any("<script>" in (element.text or "") for element in root.iter(f"{SVG}text"))

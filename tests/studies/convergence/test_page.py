@@ -9,11 +9,12 @@ import pytest
 
 from adaptlens.report import tables as made
 from adaptlens.report.images import draw
+from adaptlens.report.labels import Shown
 from adaptlens.report.study_page import claims_table
 from adaptlens.studies.convergence import tables as tabled
 from adaptlens.studies.convergence.page import ConvergenceReport, html, wanted, write
 from adaptlens.studies.convergence.state_map import HEIGHT, MARGIN, WIDTH, embedded, state_maps
-from convergence_samples import DEPTH, MODELS, TASK, cell_of, claim, points, sample
+from convergence_samples import DEPTH, LABELS, MODELS, TASK, cell_of, claim, points, sample
 from pages import (
     BARE,
     Page,
@@ -32,6 +33,9 @@ FIGURES = {
 }  # fmt: skip
 
 
+CONDITIONS = made.Conditions(LABELS, {})
+
+
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     path = tmp_path_factory.mktemp("run") / "report.html"
@@ -45,7 +49,8 @@ def page(written) -> Page:
 
 def bare(**parts) -> ConvergenceReport:
     """A report with nothing but what is given."""
-    return ConvergenceReport(**(BARE | {"map": pd.DataFrame()} | parts))
+    known = {**LABELS, SCRIPT: Shown(SCRIPT, SCRIPT, "icl")}
+    return ConvergenceReport(**(BARE | {"map": pd.DataFrame(), "labels": known} | parts))
 
 
 def test_every_figure_lies_beside_the_page(written):
@@ -167,8 +172,8 @@ def test_a_pair_stands_beside_its_baseline_and_floor_and_links_to_its_cells():
         f"model == 'reference' and left == 'icl-16' and right == 'it-16' and layer == {DEPTH} "
         "and measure == 'centered' and not is_final"
     )
-    cells = made.cells_by_condition(one.cells)
-    row = tabled.pairs(rows, "pairs-main", "Pairs", cells).rows[0]
+    conditions = made.Conditions.of(one.labels, one.cells)
+    row = tabled.pairs(rows, "pairs-main", "Pairs", conditions).rows[0]
     assert texts(row)[1:9] == [
         "icl-16", "it-16", "centered cosine", "0.770 [0.740, 0.800]", "0.000",
         "+0.770 [0.740, 0.800]", "0.830", "60",
@@ -182,8 +187,8 @@ def test_a_pair_stands_beside_its_baseline_and_floor_and_links_to_its_cells():
 def test_levels_sort_by_their_number_and_not_by_their_name():
     from adaptlens.studies.convergence import figures_levels
 
-    rows = figures_levels.of_factor(sample().tables["factors"], "demonstrations")
-    grid = tabled.factor(rows, "factor-demonstrations", "t", {})
+    rows = figures_levels.of_factor(sample().tables["factors"], "demonstrations", LABELS)
+    grid = tabled.factor(rows, "factor-demonstrations", "t", CONDITIONS)
     level = [row[1] for row in grid.rows]
     by_number = sorted(level, key=lambda entry: entry.sort)
     assert list(dict.fromkeys(e.text for e in by_number)) == ["1", "2", "4", "8", "16", "32"]
@@ -201,10 +206,14 @@ def test_models_stand_side_by_side_with_their_verdicts():
 def test_no_column_of_a_known_table_is_lost():
     one = sample()
     rows = one.tables["pairs"].assign(mantel_p=0.25)
-    grid = tabled.pairs(rows, "pairs", "Pairs", {})
+    grid = tabled.pairs(rows, "pairs", "Pairs", CONDITIONS)
     assert (grid.headings[-1], grid.rows[0][-1].text) == (("mantel p", True), "0.25")
     assert "mantel_p" in tabled.everything(rows).columns
     assert len(tabled.everything(rows)) == len(rows)
+
+
+MAPPED = {**LABELS, "icl-4": Shown("icl-4", "icl-4", "icl", 4)}
+MAPPED |= {"it-4": Shown("it-4", "it-4", "it", 4)}
 
 
 def frame(*places, layer=0, condition="icl-4") -> pd.DataFrame:
@@ -214,7 +223,7 @@ def frame(*places, layer=0, condition="icl-4") -> pd.DataFrame:
 
 
 def test_a_map_fills_its_frame_and_keeps_proportions():
-    (only,) = state_maps(frame((0, 0), (10, 0), (5, 2)))
+    (only,) = state_maps(frame((0, 0), (10, 0), (5, 2)), MAPPED)
     (first, second, third) = only.places[0][0]
     assert (first[0], second[0]) == (MARGIN, WIDTH - MARGIN)
     unit = (WIDTH - 2 * MARGIN) / 10
@@ -226,25 +235,25 @@ def test_a_map_fills_its_frame_and_keeps_proportions():
 def test_a_layer_that_is_mirrored_is_turned_back():
     straight = frame((0, 0), (10, 0), (4, 3))
     mirrored = frame((0, 0), (-10, 0), (-4, 3), layer=1)
-    (only,) = state_maps(pd.concat([straight, mirrored]))
+    (only,) = state_maps(pd.concat([straight, mirrored]), MAPPED)
     assert only.places[0] == only.places[1]
 
 
 def test_states_that_are_all_the_same_stand_in_the_middle():
-    (only,) = state_maps(frame((3, 3), (3, 3)))
+    (only,) = state_maps(frame((3, 3), (3, 3)), MAPPED)
     assert only.places[0][0] == [(WIDTH / 2, HEIGHT / 2)] * 2
 
 
 def test_a_state_that_was_not_measured_has_no_place():
     both = pd.concat([frame((0, 0), (1, 1)), frame((0, 1), condition="it-4")])
-    (only,) = state_maps(both)
+    (only,) = state_maps(both, MAPPED)
     assert [c["label"] for c in only.conditions] == ["icl-4", "it-4"]
     assert only.places[0][1][1] is None
     assert len(list(only.marks())) == 3
 
 
 def test_maps_are_embedded_whole_and_safe():
-    maps = state_maps(points())
+    maps = state_maps(points(), MAPPED)
     text = embedded(maps)
     assert not set("<>&") & set(text)
     found = json.loads(text)

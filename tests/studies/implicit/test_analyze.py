@@ -10,6 +10,7 @@ import pytest
 import tiny
 from adaptlens import columns
 from adaptlens.errors import UserError
+from adaptlens.report.labels import Shown
 from adaptlens.stats.statements import MINIMUM_DRAWS
 from adaptlens.store import Run
 from adaptlens.studies.driver import Silent, execute, write_plan
@@ -97,6 +98,17 @@ def test_circuits_of_a_task_of_ones_own_need_no_family(llama: Path):
     )
     assert {cell.task.name for cell in study.cells} == {"sentiment"}
     assert {m.name for cell in study.cells for m in cell.measurements} == {"circuits", "heads"}
+
+
+def test_every_label_in_the_tables_of_circuits_stands_for_something(finished: Run):
+    report = analyze(finished)
+    shift, gates = report.tables["shift"], report.tables["gates"]
+    assert {*gates["condition"], *shift["left"], *shift["right"]} <= set(report.labels)
+    control = report.labels["icl-2-shuffled"]
+    assert control == Shown("icl-2-shuffled", "icl-2-shuffled", "icl", 2, "shuffled")
+    floors = shift[shift["role"] == "floor"]
+    for left, right in zip(floors["left"], floors["right"], strict=True):
+        assert report.labels[right].condition == left
 
 
 def test_every_table_of_a_finished_run_has_rows(finished: Run):

@@ -1,6 +1,7 @@
 """The implicit study's figures show the tables' numbers, and say what is not defined."""
 
 import math
+from functools import partial
 
 import pandas as pd
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from adaptlens.report import charts
 from adaptlens.report.charts import NothingToDraw
 from adaptlens.report.images import svg
+from adaptlens.report.labels import Shown
 from adaptlens.report.theme import ADAPTATIONS
 from adaptlens.studies.implicit import (
     figures,
@@ -16,7 +18,7 @@ from adaptlens.studies.implicit import (
     figures_shift,
     figures_units,
 )
-from implicit_samples import CHOSEN, MAIN, big, tables
+from implicit_samples import CHOSEN, LABELS, MAIN, big, tables
 from tests.studies.compare.test_figures import drawn
 
 FAMILIES = ("expression", "relation")
@@ -103,14 +105,14 @@ def test_transfer_outlines_what_was_learned_from_the_family_itself(found):
 
 
 def test_a_condition_without_a_circuit_is_hollow_and_says_why(found):
-    rows = [row for row in drawn(figures_units.gaps(found["gates"])) if "defined" in row]
+    rows = [row for row in drawn(figures_units.gaps(found["gates"], LABELS)) if "defined" in row]
     hollow = [row for row in rows if not row["defined"]]
     assert [row["row"] for row in hollow] == ["zero-shot"]
     assert "no circuit: no clean-corrupt gap" in hollow[0]["label"]
 
 
 def test_the_map_has_a_tile_for_every_head_and_mlp(found):
-    chart = figures_units.profiles(of(found["profiles"]))
+    chart = figures_units.profiles(of(found["profiles"]), LABELS)
     tiles = role(chart, "unit")
     assert len(tiles) == len(of(found["profiles"])) == 8 * 25
     mlps = [tile for tile in tiles if "MLP" in tile["label"]]
@@ -119,34 +121,40 @@ def test_the_map_has_a_tile_for_every_head_and_mlp(found):
 
 def test_significant_units_are_outlined_and_undefined_p_is_not(found):
     rows = of(found["profiles"])
-    outlined = [t for t in role(figures_units.profiles(rows), "unit") if t["significant"]]
+    outlined = [t for t in role(figures_units.profiles(rows, LABELS), "unit") if t["significant"]]
     assert len(outlined) == (rows["p"] < 0.05).sum()
-    none = role(figures_units.profiles(rows.assign(p=math.nan)), "unit")
+    none = role(figures_units.profiles(rows.assign(p=math.nan), LABELS), "unit")
     assert not [tile for tile in none if tile["significant"]]
 
 
 def test_differences_say_which_condition_is_less_which(found):
-    names = panels(figures_units.differences(of(found["differences"])))
+    names = panels(figures_units.differences(of(found["differences"]), LABELS))
     assert names[0] == "ICL − zero-shot" and "IT − ICL" in names
 
 
 def test_conditions_with_one_short_name_keep_their_labels():
-    assert figures_units.named(["zero-shot", "icl-16"]) == {
+    assert figures_units.named(["zero-shot", "icl-16"], LABELS) == {
         "zero-shot": "zero-shot",
         "icl-16": "ICL",
     }
-    assert figures_units.named(["icl-4", "icl-16"]) == {"icl-4": "icl-4", "icl-16": "icl-16"}
+    labels = {**LABELS, "icl-4": Shown("icl-4", "icl-4", "icl", 4)}
+    found = figures_units.named(["icl-4", "icl-16"], labels)
+    assert found == {"icl-4": "icl-4", "icl-16": "icl-16"}
 
 
 def test_a_large_model_draws_the_units_that_matter():
     rows = big().tables["profiles"]
     own = rows[rows["condition"] == "icl-16"]
     kept = (own["value"].abs() >= 0.02 * own["value"].abs().max()) | (own["p"] < 0.05)
-    assert len(role(figures_units.profiles(own), "unit")) == kept.sum() < len(own) == 32 * 33
+    assert (
+        len(role(figures_units.profiles(own, LABELS), "unit")) == kept.sum() < len(own) == 32 * 33
+    )
 
 
 def test_distances_stand_beside_their_noise_floor_and_controls(found):
-    rows = [row for row in drawn(figures_shift.distances(of(found["shift"]))) if "main" in row]
+    rows = [
+        row for row in drawn(figures_shift.distances(of(found["shift"]), LABELS)) if "main" in row
+    ]
     assert [row["main"] for row in rows] == [True] * 10 + [False] * 3
     assert {row["floor"] for row in rows} == {0.21}
     assert rows[0]["row"] == "zero-shot ~ ICL" and rows[0]["value"] == 0.9
@@ -157,7 +165,9 @@ def test_distances_stand_beside_their_noise_floor_and_controls(found):
 
 def test_overlap_stands_between_chance_and_ceiling(found):
     rows = [
-        r for r in drawn(figures_shift.overlaps(of(found["overlap"]))) if r["panel"] == "ICL ~ IT"
+        r
+        for r in drawn(figures_shift.overlaps(of(found["overlap"]), LABELS))
+        if r["panel"] == "ICL ~ IT"
     ]
     assert [row["x"] for row in rows] == [5, 10, 20, 40]
     assert [row["chance"] for row in rows] == [0.025, 0.05, 0.1, 0.2]
@@ -167,7 +177,7 @@ def test_overlap_stands_between_chance_and_ceiling(found):
 def test_functional_transfer_is_of_the_largest_size_and_leaves_undefined_open():
     table = tables(("code",))["functional"]
     both = pd.concat([table, table.assign(size=20, value=table["value"] + 0.1)])
-    rows = drawn(figures_shift.functional(both))
+    rows = drawn(figures_shift.functional(both, LABELS))
     assert len(rows) == len(table)
     own = {(r["source"], r["target"]): r for r in rows}
     assert own["ICL", "IT"]["said"] == "0.60"
@@ -176,7 +186,9 @@ def test_functional_transfer_is_of_the_largest_size_and_leaves_undefined_open():
 
 def test_what_circuits_do_alone_stands_beside_random_units(found):
     rows = [
-        row for row in drawn(figures_robustness.alone(of(found["faithfulness"]))) if "row" in row
+        row
+        for row in drawn(figures_robustness.alone(of(found["faithfulness"]), LABELS))
+        if "row" in row
     ]
     assert [row["row"] for row in rows][:2] == ["zero-shot, 5", "zero-shot, 10"]
     assert len(rows) == 2 * len(MAIN)
@@ -185,11 +197,12 @@ def test_what_circuits_do_alone_stands_beside_random_units(found):
 
 def test_specifications_are_sorted_and_hollow_where_the_interval_has_zero():
     rows = pd.DataFrame(
-        [dict(model="m", family="f", name="icl-16 ~ it-256", metric=m, direction="noise",
-              ablation="mean", corruption="other", value=v, low=v - 1, high=v + 1)
+        [dict(model="m", family="f", left="icl-16", right="it-256", name="icl-16 ~ it-256",
+              metric=m, direction="noise", ablation="mean", corruption="other", value=v,
+              low=v - 1, high=v + 1)
          for m, v in (("a", 0.5), ("b", -2.0), ("logit_difference", 3.0))]
     )  # fmt: skip
-    dots = [row for row in drawn(figures_robustness.specifications(rows)) if "said" in row]
+    dots = [row for row in drawn(figures_robustness.specifications(rows, LABELS)) if "said" in row]
     assert [(d["said"], d["off"], d["sign"]) for d in dots] == [
         ("logit diff.", True, "above"), ("a", False, "above"), ("b", True, "below"),
     ]  # fmt: skip
@@ -197,9 +210,11 @@ def test_specifications_are_sorted_and_hollow_where_the_interval_has_zero():
 
 def test_the_comparison_drawn_is_the_claims_where_it_is_defined(found):
     rows = found["specifications"]
-    assert figures_robustness.drawn_name(of(rows)) == "shift of ICL less that of IT"
-    assert figures_robustness.drawn_name(of(rows, "relation")) == "icl-16 ~ it-256"
-    assert figures_robustness.drawn_name(of(rows).assign(value=math.nan)) == ""
+    claimed = figures_robustness.compared(of(rows), LABELS)
+    assert set(claimed["name"]) == {"shift of ICL less that of IT"}
+    of_pair = figures_robustness.compared(of(rows, "relation"), LABELS)
+    assert set(of_pair["name"]) == {"icl-16 ~ it-256"}
+    assert figures_robustness.compared(of(rows).assign(value=math.nan), LABELS).empty
 
 
 def test_shares_of_variance_fill_the_whole(found):
@@ -212,7 +227,7 @@ def test_shares_of_variance_fill_the_whole(found):
 
 def test_heads_with_the_largest_share_are_described_first(found):
     table = of(found["annotations"]).query("condition == 'icl-16'")
-    tiles = [tile for tile in drawn(figures_graph.heads(table)) if "column" in tile]
+    tiles = [tile for tile in drawn(figures_graph.heads(table, LABELS)) if "column" in tile]
     order = table.sort_values("value", key=abs, ascending=False)["unit"][:8]
     assert list(dict.fromkeys(tile["row"] for tile in tiles)) == list(order)
     assert len(tiles) == 8 * 5
@@ -220,7 +235,7 @@ def test_heads_with_the_largest_share_are_described_first(found):
 
 def test_a_graph_has_a_node_for_each_unit_and_ties_it_to_the_residual_stream(found):
     rows = of(found["circuit"]).query("condition == 'icl-16'")
-    chart = figures_graph.graph(rows, of(found["edges"]))
+    chart = figures_graph.graph(rows, LABELS, of(found["edges"]))
     nodes = role(chart, "head") + role(chart, "mlp")
     assert len(nodes) == len(rows) == 10
     assert {node["x2"] for node in nodes} == {role(chart, "stream")[0]["x"]}
@@ -230,21 +245,21 @@ def test_a_graph_has_a_node_for_each_unit_and_ties_it_to_the_residual_stream(fou
 
 def test_units_are_joined_only_where_edges_were_measured(found):
     rows, edges = of(found["circuit"]), of(found["edges"])
-    assert role(figures_graph.graph(rows), "edge") == []
-    lines = role(figures_graph.graph(rows, edges), "edge")
+    assert role(figures_graph.graph(rows, LABELS), "edge") == []
+    lines = role(figures_graph.graph(rows, LABELS, edges), "edge")
     assert 0 < len(lines) <= len(edges)
     strange = edges.assign(source="L9.H9")
-    assert role(figures_graph.graph(rows, strange), "edge") == []
+    assert role(figures_graph.graph(rows, LABELS, strange), "edge") == []
 
 
 def test_what_a_head_is_known_by_is_written_on_it(found):
     rows = of(found["circuit"]).query("condition == 'icl-16'").copy()
     rows["label"] = "induction, labels"
-    assert {n["known"] for n in role(figures_graph.graph(rows), "head")} == {"ind lab"}
+    assert {n["known"] for n in role(figures_graph.graph(rows, LABELS), "head")} == {"ind lab"}
 
 
 def test_colors_are_those_of_the_adaptations(found):
-    drawn_as = svg(figures_units.gaps(of(found["gates"])))
+    drawn_as = svg(figures_units.gaps(of(found["gates"]), LABELS))
     assert all(ADAPTATIONS[name].light in drawn_as for name in ("icl", "it", "sl", "full"))
 
 
@@ -256,17 +271,17 @@ def test_colors_are_those_of_the_adaptations(found):
         (figures.shortcuts, "shortcut"),
         (figures.needed, "needed"),
         (figures.transfers, "transfer"),
-        (figures_units.gaps, "gates"),
-        (figures_units.profiles, "profiles"),
-        (figures_units.differences, "differences"),
-        (figures_shift.distances, "shift"),
-        (figures_shift.overlaps, "overlap"),
-        (figures_shift.functional, "functional"),
-        (figures_robustness.alone, "faithfulness"),
-        (figures_robustness.specifications, "specifications"),
+        (partial(figures_units.gaps, labels=LABELS), "gates"),
+        (partial(figures_units.profiles, labels=LABELS), "profiles"),
+        (partial(figures_units.differences, labels=LABELS), "differences"),
+        (partial(figures_shift.distances, labels=LABELS), "shift"),
+        (partial(figures_shift.overlaps, labels=LABELS), "overlap"),
+        (partial(figures_shift.functional, labels=LABELS), "functional"),
+        (partial(figures_robustness.alone, labels=LABELS), "faithfulness"),
+        (partial(figures_robustness.specifications, labels=LABELS), "specifications"),
         (figures_robustness.variance, "variance"),
-        (figures_graph.heads, "annotations"),
-        (figures_graph.graph, "circuit"),
+        (partial(figures_graph.heads, labels=LABELS), "annotations"),
+        (partial(figures_graph.graph, labels=LABELS), "circuit"),
     ],
 )
 def test_a_figure_of_nothing_is_refused_and_one_of_a_single_row_is_drawn(found, figure, table):

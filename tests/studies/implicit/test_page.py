@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 
 from adaptlens.report.images import draw
+from adaptlens.report.labels import Shown
 from adaptlens.studies.implicit import page as implicit
 from adaptlens.studies.implicit import tables as tabled
 from adaptlens.studies.implicit.page import ImplicitReport, html, write
-from implicit_samples import cell_of, claim, claims, sample, tables
+from implicit_samples import LABELS, cell_of, claim, claims, sample, tables
 from pages import (
     BARE,
     Page,
@@ -23,7 +24,7 @@ from pages import (
 from report_samples import SCRIPT
 
 FAMILIES = ("expression", "relation")
-ALL = [*implicit.OF_ALL]
+ALL = [*implicit.OF_ALL, *implicit.OF_CONDITIONS]
 FIGURES = [*ALL, *(f"{name}-{family}" for name in implicit.OF_FAMILY for family in FAMILIES)]
 SECTIONS = [
     "verdict", "accuracy", "shortcut", "needed", "transfer", "gates", "units", "differences",
@@ -34,7 +35,8 @@ NAMES = [*tables(("expression",))]
 
 def bare(**parts) -> ImplicitReport:
     """A report with nothing but what is given."""
-    return ImplicitReport(**(BARE | parts))
+    known = {**LABELS, SCRIPT: Shown(SCRIPT, SCRIPT, "icl")}
+    return ImplicitReport(**(BARE | {"labels": known} | parts))
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +86,7 @@ def test_one_family_is_open_and_the_others_are_folded(page):
 
 def test_the_numbers_under_a_figure_are_folded_but_reachable(page):
     grids = [a for a in page.tagged("details") if a.get("class") == "numbers"]
-    assert len(grids) >= len(implicit.OF_ALL)
+    assert len(grids) >= len(ALL)
     assert all(a["tabindex"] == "0" for a in page.tagged("div") if a.get("class") == "box")
 
 
@@ -118,9 +120,8 @@ def test_what_was_not_measured_has_no_section():
 def test_each_table_alone_makes_a_page_with_its_figure(name):
     some = bare(tables={name: tables(("expression", "code"))[name]})
     figures = draw(implicit.wanted(some))
-    drawn_from = [
-        table for table, _, _ in (*implicit.OF_ALL.values(), *implicit.OF_FAMILY.values())
-    ]
+    charts = implicit.OF_ALL | implicit.OF_CONDITIONS | implicit.OF_FAMILY
+    drawn_from = [table for table, _, _ in charts.values()]
     assert bool(figures) == (name in drawn_from)
     found = Page(html(some, figures))
     assert found.open == [] and len(found.sections()) >= 3
@@ -229,8 +230,8 @@ def test_every_unit_of_every_condition_and_pair_can_be_browsed():
 
 def test_robustness_is_said_in_a_sentence_for_each_family():
     rows = pd.DataFrame(
-        [dict(model="m", family="f", name="icl-16 ~ it-256", value=v, low=v - 1, high=v + 1)
-         for v in (0.5, 2.0, 3.0, -2.0)]
+        [dict(model="m", family="f", left="icl-16", right="it-256", name="icl-16 ~ it-256",
+              value=v, low=v - 1, high=v + 1) for v in (0.5, 2.0, 3.0, -2.0)]
     )  # fmt: skip
     assert implicit.robust(bare(tables={"specifications": rows})) == [
         "f, icl-16 ~ it-256: median +1.250; of 4 specifications 3 on the same side of 0, 2 clearly "

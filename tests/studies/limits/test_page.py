@@ -213,20 +213,19 @@ def test_a_column_that_says_nothing_is_left_out():
 
 def test_prompts_stand_under_their_system_with_what_came_back():
     given = [
-        prompt("base"), prompt("regular_tuned", "irrelevant."),
-        prompt("samplegen_tuned", "pipeline_"), prompt("samplegen_tuned"), prompt("strange"),
+        prompt("base"), prompt("regular", "irrelevant"), prompt("pipeline"), prompt("samplegen"),
     ]  # fmt: skip
     found = limits.sent(given)
-    assert [*found] == ["base", "tuned", "pipeline", "samplegen", "strange"]
+    assert [*found] == ["base", "tuned", "pipeline", "samplegen"]
     assert [p["variation"] for own in found.values() for p in own["prompts"]] == [
-        "", "irrelevant", "", "", "",
+        "", "irrelevant", "", "",
     ]  # fmt: skip
     page = Page(html(bare(prompts=given), {}))
     assert page.texts["pre"].count(" aba\nthe end") == len(given)
 
 
 def test_prompts_of_which_nothing_came_back_say_so():
-    nothing = prompt("samplegen_tuned", parts=[], answers=[], output=None, answer=None)
+    nothing = prompt("samplegen", parts=[], answers=[], output=None, answer=None)
     page = Page(html(bare(prompts=[nothing]), {}))
     said = " ".join(page.texts["main"][0].split())
     assert "Nothing was sent. Came back nothing Answer read none found Answer wanted aba" in said
@@ -234,7 +233,7 @@ def test_prompts_of_which_nothing_came_back_say_so():
 
 @pytest.mark.parametrize("where", ["title", "claim", "line", "note", "setting", "task", "cluster",
                                    "family", "model", "mixture", "variation", "caveat", "output",
-                                   "condition"])  # fmt: skip
+                                   "sent"])  # fmt: skip
 def test_markup_is_text_wherever_it_comes_from(where):
     full = {**tables()}
     full["scores"] = full["scores"][full["scores"]["model"] == "qwen-s"]
@@ -247,7 +246,7 @@ def test_markup_is_text_wherever_it_comes_from(where):
         "setting": {"settings": {SCRIPT: {SCRIPT: [SCRIPT]}}},
         "caveat": {"tables": {"mediation": full["mediation"].assign(note=SCRIPT)}},
         "output": {"prompts": [prompt("base", output=SCRIPT, answer=SCRIPT, gold=SCRIPT)]},
-        "condition": {"prompts": [prompt(SCRIPT, reading=SCRIPT)]},
+        "sent": {"prompts": [prompt("base", SCRIPT, condition=SCRIPT)]},
     }.get(where)
     if parts is None:
         some = ("scores", "exceeding", "systems", "variations")

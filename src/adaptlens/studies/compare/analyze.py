@@ -11,6 +11,7 @@ from adaptlens import columns
 from adaptlens.conditions import Condition
 from adaptlens.measure.arrays import stored_by
 from adaptlens.metrics import accuracy
+from adaptlens.report.labels import Shown
 from adaptlens.stats.intervals import comparisons, estimate
 from adaptlens.store import Run
 from adaptlens.studies.compare import across, searches
@@ -64,11 +65,13 @@ def analyze(run: Run) -> tuple["Report", "pd.DataFrame"]:
     study: Stored[CompareConfig] = read(run, "compare")
     tables: dict[str, Rows] = {name: [] for name in TABLES}
     verdicts, prompts, answers = [], [], []
+    labels: dict[str, Shown] = {}
     notes = [*study.notes]
     for (model, name, digest), members in study.by_task().items():
         judged = Judged(model, name, study.tasks[digest], members, study.config)
         for table, rows in judged.tables().items():
             tables[table] += rows
+        labels |= {arm.label: arm.shown for arm in judged.arms}
         verdicts.append(judged.verdict_row())
         prompts += judged.prompts()
         answers += judged.answers()
@@ -90,7 +93,7 @@ def analyze(run: Run) -> tuple["Report", "pd.DataFrame"]:
         prompts=prompts,
         per_query=every_answer[:MOST_ROWS],
         notes=list(dict.fromkeys(notes)),
-        **study.about(),
+        **study.about(labels),
     )
     return report, every_answer
 
@@ -224,7 +227,7 @@ class Judged:
                 {
                     **self._about(one),
                     "condition": arm.label,
-                    "adaptation": f"best_{one.adaptation}" if arm.templates else one.adaptation,
+                    "adaptation": arm.shown.look,
                     "examples": one.examples,
                     "metric": metric,
                     "value": found.value * scale,

@@ -6,7 +6,7 @@ Rules and templates are chosen on the first half of the validation split, arms o
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from adaptlens.conditions import Condition
 from adaptlens.measure import axes
 from adaptlens.metrics import accuracy
 from adaptlens.metrics.accuracy import RULES, Rule
+from adaptlens.report.labels import Shown
 from adaptlens.stats.intervals import Scores
 from adaptlens.studies.compare.config import CompareConfig
 from adaptlens.types import NO_DRAWS, Task
@@ -46,6 +47,11 @@ class Arm:
     def rule(self) -> str:
         """The scoring rule as tables name it: several where draws have their own."""
         return ", ".join(dict.fromkeys(self.rules))
+
+    @property
+    def shown(self) -> Shown:
+        """What tables and figures show it as."""
+        return replace(self.condition.shown, label=self.label, is_chosen=bool(self.templates))
 
 
 class Reading:

@@ -1,7 +1,7 @@
 """The figures of a comparison. Scores are drawn in points, 0-100."""
 
 import math
-import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from adaptlens.formatting import equals, estimate, fixed, percent
@@ -18,12 +18,11 @@ from adaptlens.report.charts import (
     groups,
     panel,
 )
+from adaptlens.report.labels import Labels, Shown
 from adaptlens.report.theme import (
     ADAPTATIONS,
     CHOSEN,
     METRICS,
-    adaptation_of,
-    examples_of,
     in_order,
     main_metric,
     points,
@@ -80,7 +79,6 @@ def accuracy_by_examples(
                     "low": finite(low),
                     "high": finite(high),
                     "adaptation": style_of(name).label,
-                    "series": re.sub(r"-\d+", "", row["condition"]),
                     "label": f"{row['condition']} on {task}: "
                     f"{estimate(value, low, high, digits=1)}, {row['queries']} queries × "
                     f"{row['draws']} draws",
@@ -110,7 +108,7 @@ def accuracy_by_examples(
             .mark_rule(strokeDash=[1, 3], aria=False)
             .encode(y=y, color=color),
             base.mark_line(strokeWidth=1.75, aria=False).encode(
-                x=x, y=y, color=color, strokeDash=_dashed(present), detail="series:N"
+                x=x, y=y, color=color, strokeDash=_dashed(present)
             ),
             base.mark_rule(strokeWidth=1.5, aria=False).encode(
                 x=x, y=alt.Y("low:Q", title=None), y2="high:Q", color=color
@@ -132,7 +130,9 @@ def accuracy_by_examples(
     return figure(panels, columns)
 
 
-def paired_differences(differences: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
+def paired_differences(
+    differences: "pd.DataFrame", labels: Labels, *, width: int = WIDE
+) -> "alt.ConcatChart":
     """Return the paired difference of every two conditions, left minus right, as a forest plot.
 
     A difference that is clear after Holm's correction (p < 0.05, and enough draws where the table
@@ -166,7 +166,7 @@ def paired_differences(differences: "pd.DataFrame", *, width: int = WIDE) -> "al
                     "high": finite(high),
                     "blind_low": finite(-detectable),
                     "blind_high": finite(detectable),
-                    "side": style_of(adaptation_of(better)).label if clear else "not clear",
+                    "side": labels[better].style.label if clear else "not clear",
                     "clear": clear,
                     "said": said,
                     "p": f"p {equals(row['p_holm'])}",
@@ -174,7 +174,7 @@ def paired_differences(differences: "pd.DataFrame", *, width: int = WIDE) -> "al
                     f"p(Holm) {equals(row['p_holm'])}",
                 }
             )
-        present = in_order(map(adaptation_of, [*rows["left"], *rows["right"]]))
+        present = in_order(labels[arm].look for arm in (*rows["left"], *rows["right"]))
         color = alt.Color("side:N", legend=None).scale(
             domain=[*(style_of(name).label for name in present), "not clear"],
             range=[*(style_of(name).light for name in present), MUTED],
@@ -219,7 +219,7 @@ def paired_differences(differences: "pd.DataFrame", *, width: int = WIDE) -> "al
     return figure(panels, 1)
 
 
-def reliability(bins: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
+def reliability(bins: "pd.DataFrame", labels: Labels, *, width: int = WIDE) -> "alt.ConcatChart":
     """Return how often answers given with some confidence are right: on the diagonal, calibrated.
 
     Of each adaptation the condition with most examples is drawn; the area of a point grows with
@@ -231,16 +231,16 @@ def reliability(bins: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart"
     columns, size = _layout(bins, width)
     side = min(size, 270)
     for task, title, group in groups(bins):
-        rows = largest(group[group["count"] > 0])
+        rows = largest(group[group["count"] > 0], labels)
         if rows.empty:
             continue
-        present = in_order(rows["condition"].map(adaptation_of))
+        present = in_order(labels[one].look for one in rows["condition"])
         dots = [
             {
                 "confidence": 100 * row["bin_confidence"],
                 "accuracy": 100 * row["bin_accuracy"],
                 "count": int(row["count"]),
-                "adaptation": style_of(adaptation_of(row["condition"])).label,
+                "adaptation": labels[row["condition"]].style.label,
                 "label": f"{row['condition']} on {task}: of {row['count']} answers given with "
                 f"confidence near {percent(row['bin_confidence'], 0)}, "
                 f"{percent(row['bin_accuracy'])} are right",
@@ -274,6 +274,7 @@ def reliability(bins: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart"
 
 def cost_by_queries(
     cost: "pd.DataFrame",
+    labels: Labels,
     break_even: "pd.DataFrame | None" = None,
     *,
     unit: str = "FLOP",
@@ -292,12 +293,13 @@ def cost_by_queries(
     training, known = COSTS[unit]
     servings = {serving: column for serving, column in known.items() if column in cost.columns}
     columns, size = _layout(cost, width, times=len(servings))
-    for _, title, group in groups(_once(cost, break_even)):
+    for _, title, group in groups(_once(cost, labels, break_even)):
         drawn: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {}
         for serving, per_query in servings.items():
-            rows = largest(group.dropna(subset=[training, per_query]))
-            rings = _break_evens(break_even, rows[rows[per_query] > 0], unit, serving)
-            drawn[serving] = _spent(rows[rows[per_query] > 0], training, per_query, rings), rings
+            rows = largest(group.dropna(subset=[training, per_query]), labels)
+            rows = rows[rows[per_query] > 0]
+            rings = _break_evens(break_even, rows, unit, serving)
+            drawn[serving] = _spent(rows, labels, training, per_query, rings), rings
         costs = [math.log10(line["cost"]) for lines, _ in drawn.values() for line in lines]
         for serving, (lines, rings) in drawn.items():
             if not lines:
@@ -337,27 +339,29 @@ def cost_by_queries(
     return figure(panels, columns)
 
 
-def largest(rows: "pd.DataFrame") -> "pd.DataFrame":
+def largest(rows: "pd.DataFrame", labels: Labels) -> "pd.DataFrame":
     """Return the rows of the condition with most examples, of each adaptation."""
-    conditions: dict[str, str] = {}
-    for name in dict.fromkeys(rows["condition"]):
-        kept = conditions.setdefault(adaptation_of(name), name)
-        if examples_of(name) > examples_of(kept):
-            conditions[adaptation_of(name)] = name
-    return rows[rows["condition"].isin(conditions.values())]
+    most: dict[str, Shown] = {}
+    for one in (labels[label] for label in dict.fromkeys(rows["condition"])):
+        if one.examples > most.setdefault(one.look, one).examples:
+            most[one.look] = one
+    return rows[rows["condition"].isin([one.label for one in most.values()])]
 
 
-def _once(cost: "pd.DataFrame", break_even: "pd.DataFrame | None") -> "pd.DataFrame":
+def _once(
+    cost: "pd.DataFrame", labels: Labels, break_even: "pd.DataFrame | None"
+) -> "pd.DataFrame":
     """Return the costs without a tuned model's second row, that of its chosen template.
 
     Both cost the same; the second stays, and the first goes, where a break-even names it.
     """
     ringed = set() if break_even is None or break_even.empty else {*break_even["tuned_condition"]}
     present = set(cost["condition"])
+    chosen = (one for label in present if (one := labels[label]).is_chosen)
     double = {
-        name if f"best-{name}" in ringed else f"best-{name}"
-        for name in present
-        if f"best-{name}" in present
+        one.condition if one.label in ringed else one.label
+        for one in chosen
+        if one.condition in present
     }
     return cost[~cost["condition"].isin(double)]
 
@@ -413,7 +417,7 @@ def _break_evens(
 
 
 def _spent(
-    rows: "pd.DataFrame", training: str, per_query: str, rings: list[dict[str, Any]]
+    rows: "pd.DataFrame", labels: Labels, training: str, per_query: str, rings: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
     """Return the points of every condition's line, the anchor's last; sets each ring's height.
 
@@ -421,8 +425,8 @@ def _spent(
     """
     decades = max([5, *(math.ceil(math.log10(ring["queries"])) + 1 for ring in rings)])
     lines: list[dict[str, Any]] = []
-    for row in sorted(rows.to_dict("records"), key=lambda row: row["condition"] == "zero-shot"):
-        name = adaptation_of(row["condition"])
+    for row in sorted(rows.to_dict("records"), key=lambda row: _is_anchor(row, labels)):
+        name = labels[row["condition"]].look
         for queries in (10 ** (i / 6) for i in range(6 * decades + 1)):
             spent = row[training] + row[per_query] * queries
             lines.append({"queries": queries, "cost": spent, "name": name})
@@ -431,6 +435,10 @@ def _spent(
             if ring["tuned"] == row["condition"]:
                 ring["cost"] = row[training] + row[per_query] * ring["queries"]
     return lines
+
+
+def _is_anchor(row: Mapping[Any, Any], labels: Labels) -> bool:
+    return labels[row["condition"]].look == "zero_shot"
 
 
 def _decades(exponents: range) -> list[float]:

@@ -14,7 +14,7 @@ from adaptlens.report.charts import (
     groups,
     panel,
 )
-from adaptlens.report.theme import METRICS, adaptation_of, in_order, main_metric, points, style_of
+from adaptlens.report.theme import METRICS, in_order, main_metric, points, style_of
 
 if TYPE_CHECKING:
     import altair as alt
@@ -115,11 +115,12 @@ def _dots(
     """Return the score of every template of the arms in `rows`."""
     if templates is None or templates.empty or rows.empty:
         return []
+    adaptations = dict(zip(rows["condition"], rows["adaptation"], strict=True))
     own = (templates["task"] == task) & (templates["model"] == rows["model"].iloc[0])
     return [
         {
             "arm": row["condition"],
-            "adaptation": adaptation_of(row["condition"]),
+            "adaptation": adaptations[row["condition"]],
             "template": row["template"],
             "value": points(row["metric"], row["value"]),
             "label": f"{row['condition']} on {task}, template {row['template']}: "

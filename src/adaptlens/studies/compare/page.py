@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from adaptlens.formatting import percent
 from adaptlens.report.frame import check_prompts, other_tables, publish, render
 from adaptlens.report.images import FORMATS, Figure, Wanted
+from adaptlens.report.labels import Labels, in_words
 from adaptlens.report.summary import Finding, Summary
-from adaptlens.report.tables import embedded, plain
-from adaptlens.report.theme import ORDERS, RULES, in_order, in_words, style_of
+from adaptlens.report.tables import Conditions, embedded, plain
+from adaptlens.report.theme import ADAPTATIONS, ORDERS, RULES, in_order, style_of
 from adaptlens.studies.compare import figures_templates, score_tables
 from adaptlens.studies.compare.figures import (
     accuracy_by_examples,
@@ -77,6 +78,7 @@ class Report:
         versions: package to version.
         notes: sentences a reader needs in order to trust the numbers.
         cells: one cell a row, its id in the column `cell`.
+        labels: what the labels of arms stand for.
     """
 
     title: str
@@ -87,6 +89,7 @@ class Report:
     settings: Mapping[str, Any]
     versions: Mapping[str, str]
     cells: "pd.DataFrame"
+    labels: Labels = field(default_factory=dict)
     notes: Sequence[str] = field(default_factory=tuple)
 
     def __post_init__(self) -> None:
@@ -109,11 +112,15 @@ class Report:
     def summary(self) -> Summary:
         """Return the scores, the verdicts, the prompts found and when tuning has paid."""
         about = {f"{one['model']}, {one['task']}": one for one in self.verdicts}
-        pairs, more = differences(self.tables), self.table("measured")
+        conditions = Conditions.of(self.labels, self.cells)
+        pairs, more = differences(self.tables, conditions), self.table("measured")
         return Summary(
             title=self.title,
             tables=[
-                *(score_tables.in_brief(one) for one in score_tables.scores(self.tables)),
+                *(
+                    score_tables.in_brief(one, self.labels)
+                    for one in score_tables.scores(self.tables)
+                ),
                 *([] if more is None else [plain(more, "measured", "Measured besides")]),
             ],
             findings=[
@@ -131,7 +138,7 @@ class Report:
 
 def write(report: Report, path: Path | str, *, formats: Iterable[str] = FORMATS) -> Path:
     """Write the page and its figures, see `publish`; return the page's path."""
-    return publish(path, wanted(report.tables), partial(html, report), formats)
+    return publish(path, wanted(report), partial(html, report), formats)
 
 
 def html(report: Report, figures: Mapping[str, Figure]) -> str:
@@ -139,7 +146,8 @@ def html(report: Report, figures: Mapping[str, Figure]) -> str:
     from markupsafe import Markup
 
     scores = report.table("accuracy")
-    named = in_order([] if scores is None else scores["adaptation"])
+    names = [] if scores is None else dict.fromkeys(scores["condition"])
+    arms = [report.labels[name] for name in names]
     answers = report.per_query
     constant = {
         name: str(answers[name].iloc[0])
@@ -152,10 +160,11 @@ def html(report: Report, figures: Mapping[str, Figure]) -> str:
         figures,
         report=report,
         tables=_tables(report),
-        adaptations=[(name, style_of(name)) for name in named],
-        names_in_words=in_words([] if scores is None else dict.fromkeys(scores["condition"])),
+        adaptations=[style_of(look) for look in in_order(arm.look for arm in arms)],
+        names_in_words=in_words(arms),
         states=STATES,
         searches=_searches(report),
+        searched=ADAPTATIONS["best_prompt"],
         several_models=len({verdict["model"] for verdict in report.verdicts}) > 1,
         num_answers=len(answers),
         constant=constant,
@@ -184,8 +193,9 @@ def _searches(report: Report) -> dict[str, list[dict[Any, Any]]]:
     return found
 
 
-def wanted(tables: Mapping[str, "pd.DataFrame"]) -> Iterator[Wanted]:
-    """Yield the figures that the tables have rows for."""
+def wanted(report: Report) -> Iterator[Wanted]:
+    """Yield the figures that the report has rows for."""
+    tables, labels = report.tables, report.labels
     most = "Of each adaptation, the condition with most examples is drawn."
     made: list[tuple[str, str, Any, str]] = [
         (
@@ -212,7 +222,7 @@ def wanted(tables: Mapping[str, "pd.DataFrame"]) -> Iterator[Wanted]:
         (
             "differences",
             "differences",
-            paired_differences,
+            partial(paired_differences, labels=labels),
             "Left minus right on the same queries and draws, with 95% intervals. Filled, in the "
             "color of the better side: clear after Holm's correction (p < 0.05, enough draws). "
             "Hollow: not clear. Pale band: differences too small for this design to detect.",
@@ -220,21 +230,26 @@ def wanted(tables: Mapping[str, "pd.DataFrame"]) -> Iterator[Wanted]:
         (
             "calibration",
             "reliability",
-            reliability,
+            partial(reliability, labels=labels),
             f"How often answers given with some confidence are right; below the dashed line, the "
             f"model is overconfident. {most}",
         ),
         (
             "cost",
             "cost",
-            partial(cost_by_queries, break_even=tables.get("break_even")),
+            partial(cost_by_queries, labels=labels, break_even=tables.get("break_even")),
             f"Total computation, one run of plain PEFT included, against queries answered. Rings: "
             f"from here on the tuned model costs no more than the prompt. {most}",
         ),
         (
             "seconds",
             "cost",
-            partial(cost_by_queries, break_even=tables.get("break_even"), unit="seconds"),
+            partial(
+                cost_by_queries,
+                labels=labels,
+                break_even=tables.get("break_even"),
+                unit="seconds",
+            ),
             f"The same in seconds on the machine that ran it; models that were trained together "
             f"share theirs. {most}",
         ),
@@ -247,15 +262,16 @@ def wanted(tables: Mapping[str, "pd.DataFrame"]) -> Iterator[Wanted]:
 def _tables(report: Report) -> dict[str, Any]:
     """Return the page's tables by name; those the report does not know come under "others"."""
     tables = report.tables
+    conditions = Conditions.of(report.labels, report.cells)
     return {
         "scores": score_tables.scores(tables),
         "rules": score_tables.by_fixed_rule(tables),
-        "templates": score_tables.by_template(tables),
-        "searches": score_tables.searches(tables),
-        "differences": differences(tables),
-        "calibration": measured(tables, "calibration", "Calibration by condition"),
-        "reliability": measured(tables, "reliability", "Reliability by confidence"),
-        "cost": measured(tables, "cost", "Cost by condition"),
-        "break_even": break_evens(tables),
+        "templates": score_tables.by_template(tables, conditions),
+        "searches": score_tables.searches(tables, conditions),
+        "differences": differences(tables, conditions),
+        "calibration": measured(tables, "calibration", "Calibration by condition", conditions),
+        "reliability": measured(tables, "reliability", "Reliability by confidence", conditions),
+        "cost": measured(tables, "cost", "Cost by condition", conditions),
+        "break_even": break_evens(tables, conditions),
         **other_tables(tables, COLUMNS, report.cells),
     }

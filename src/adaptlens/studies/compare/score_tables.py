@@ -7,8 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from adaptlens.formatting import design, fixed
+from adaptlens.report.labels import Labels, in_words
 from adaptlens.report.tables import (
     NUMBERS,
+    Conditions,
     Entry,
     Table,
     Tables,
@@ -26,10 +28,9 @@ from adaptlens.report.theme import (
     METRICS,
     ORDERS,
     RULES,
-    adaptation_of,
-    in_words,
     main_metric,
     points,
+    style_of,
 )
 
 if TYPE_CHECKING:
@@ -81,14 +82,19 @@ def scores(tables: Tables) -> list[Table]:
     return made
 
 
-def in_brief(table: Table) -> Table:
-    """Return the columns of a table of scores that a terminal has room for, and what they mean."""
+def in_brief(table: Table, labels: Labels) -> Table:
+    """Return the columns of a table of scores that a terminal has room for, and what they mean.
+
+    Args:
+        table: of scores.
+        labels: what its arms stand for; its other rows are baselines.
+    """
     names = [name for name, _ in table.headings]
     draws = [name for name in names if name.startswith("worst draw")]
     costs = [heading_of(name) for name in COSTS]
     kept = ("arm", names[1], METRICS["exact"], "worst template", "best template", *draws, "rule")
     short = table.only(*kept, COUNTS, *costs)
-    note = in_words(row[0].text for row in table.rows)
+    note = in_words(labels[row[0].text] for row in table.rows if row[0].text in labels)
     if "rule" in names:
         place = [name for name, _ in short.headings].index("rule")
         used = dict.fromkeys(rule for row in short.rows for rule in row[place].text.split(", "))
@@ -121,14 +127,14 @@ def by_fixed_rule(tables: Tables) -> list[Table]:
             by_metric = {row["metric"]: row for row in of_arm.to_dict("records")}
             name, first = str(of_arm.iloc[0]["condition"]), of_arm.iloc[0]
             scored = [_score(by_metric.get(metric)) for metric in metrics]
-            found.append([Entry(name, name, adaptation=first["adaptation"]), *scored])
+            found.append([Entry(name, name, style=style_of(first["adaptation"])), *scored])
         what = "by the same rule for all arms" if "accuracy" in metrics else "by other metrics"
         headings = (("arm", False), *((METRICS.get(metric, metric), True) for metric in metrics))
         made.append(Table(f"rules-{len(made)}", f"{caption}, {what}", headings, _frozen(found)))
     return made
 
 
-def by_template(tables: Tables) -> list[Table]:
+def by_template(tables: Tables, conditions: Conditions) -> list[Table]:
     """Return one table for each task and model: an arm a row, a template a column."""
     made: list[Table] = []
     for _, caption, rows in _by_task(tables, "templates"):
@@ -136,15 +142,16 @@ def by_template(tables: Tables) -> list[Table]:
         found = []
         for arm, of_arm in rows.groupby("condition", sort=False):
             of_template = {row["template"]: row for row in of_arm.to_dict("records")}
-            first = Entry(str(arm), str(arm), adaptation=adaptation_of(str(arm)))
-            found.append([first, *(_score(of_template.get(name)) for name in names)])
+            found.append(
+                [conditions.entry(str(arm)), *(_score(of_template.get(name)) for name in names)]
+            )
         headings = (("arm", False), *((str(name), True) for name in names))
         caption = f"{caption}, by template"
         made.append(Table(f"templates-{len(made)}", caption, headings, _frozen(found)))
     return made
 
 
-def searches(tables: Tables) -> Table | None:
+def searches(tables: Tables, conditions: Conditions) -> Table | None:
     """Return what every search for a prompt found, and on how many prompts and items."""
     headings = (
         ("arm", False), ("draw", True), ("template", False), ("label words", False),
@@ -156,7 +163,7 @@ def searches(tables: Tables) -> Table | None:
     def entries(row: Mapping[Any, Any]) -> list[Entry]:
         order, rule = ORDERS.get(row["order"], row["order"]), RULES.get(row["rule"], row["rule"])
         return [
-            Entry(str(row["condition"]), str(row["condition"]), adaptation="best_prompt"),
+            conditions.entry(row["condition"]),
             Entry("–", -1.0) if row["draw"] < 0 else number(row["draw"], 1, ",.0f"),
             *(text(one) for one in (row["template"], row["label_words"], order, rule)),
             number(row["validation_accuracy"], 100, ".1f"),
@@ -208,7 +215,7 @@ def _arm(
     extremes = [Entry(f"{end} {fixed(by_name[end])}", by_name[end]) for end in ends]
     sizes = (row["templates"], row["draws"], row["queries"])
     return [
-        Entry(name, name, adaptation=row["adaptation"]),
+        Entry(name, name, style=style_of(row["adaptation"])),
         _score(row, cells),
         number(math.nan if exact is None else points("exact", exact["value"]), 1, ".1f"),
         number(by_name.get("plain", math.nan), 1, ".1f"),

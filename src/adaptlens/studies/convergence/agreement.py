@@ -9,7 +9,7 @@ from adaptlens.metrics import accuracy, similarity
 from adaptlens.stats import layered
 from adaptlens.stats.intervals import Scores, estimate
 from adaptlens.studies.convergence.condition_pairs import Compared, Pair, Rows
-from adaptlens.studies.convergence.stored_states import ANSWER_OUT, FINAL, STEERED
+from adaptlens.studies.convergence.stored_states import ANCHOR, ANSWER_OUT, FINAL, STEERED
 from adaptlens.types import NO_DRAWS, Task
 
 
@@ -24,7 +24,7 @@ class Behaving:
         """Return the score of every condition: accuracy in points, or chrF."""
         rows: Rows = []
         for one in self.compared.inside.members:
-            if not self._behaves(one) or "doses" in one.arguments or one.label == STEERED:
+            if not self._behaves(one) or one.doses or one.label == STEERED.label:
                 continue
             values = self._values(one)
             floor = accuracy.chance(one.behavior.loglik).mean() if self.is_choice else 0.0
@@ -56,7 +56,7 @@ class Behaving:
         """Return, of every pair, whether it answers alike beside how alike it is inside."""
         rows: Rows = []
         for pair in self.compared.pairs:
-            if pair.right == STEERED or (pair.role == "floor" and pair.right.endswith("draw")):
+            if pair.right == STEERED or pair.right.other_draw:
                 continue
             left, right = (self.compared.inside.behaving(c) for c in (pair.left, pair.right))
             if left is None or right is None or not (self._behaves(left) and self._behaves(right)):
@@ -66,8 +66,8 @@ class Behaving:
             rows.append(
                 {
                     **self.compared.about,
-                    "left": pair.left,
-                    "right": pair.right,
+                    "left": pair.left.label,
+                    "right": pair.right.label,
                     "role": pair.role,
                     **found,
                     "kl": float("nan") if kl is None else float(kl[0][-1].mean()),
@@ -126,8 +126,8 @@ class Behaving:
                 rows.append(
                     {
                         **self.compared.about,
-                        "left": pair.left,
-                        "right": pair.right,
+                        "left": pair.left.label,
+                        "right": pair.right.label,
                         "layer": layer,
                         "kl": mean.value,
                         "low": mean.low,
@@ -145,13 +145,11 @@ class Behaving:
         the main conditions was measured.
         """
         inside = self.compared.inside
-        labels = ["zero-shot", *(self.compared.label(n) for n in ("icl", "it", "sl"))]
-        labels = [label for label in labels if inside.has(label)]
+        sides = [ANCHOR, *(self.compared.side(n) for n in ("icl", "it", "sl"))]
+        sides = [side for side in sides if inside.has(side)]
         rows: Rows = []
-        for place, layer in enumerate(inside.layers() if labels else ()):
-            states = [
-                inside.states(label, layer)[0, :most_queries].astype(float) for label in labels
-            ]
+        for place, layer in enumerate(inside.layers() if sides else ()):
+            states = [inside.states(side, layer)[0, :most_queries].astype(float) for side in sides]
             together = np.concatenate(states)
             together -= together.mean(0)
             axes = np.linalg.svd(together, full_matrices=False)[2][:2]
@@ -164,7 +162,7 @@ class Behaving:
                         **self.compared.about,
                         "layer": place,
                         "layer_name": layer if layer == FINAL else str(int(layer)),
-                        "condition": labels[which],
+                        "condition": sides[which].label,
                         "query": example.id,
                         "gold": example.target,
                         "x": round(float(x), 4),

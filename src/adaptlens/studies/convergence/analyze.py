@@ -5,11 +5,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from adaptlens import columns
+from adaptlens.report.labels import Labels, Shown
 from adaptlens.stats import statements as claims
 from adaptlens.stats.statements import Judged, Statement
 from adaptlens.store import Run
 from adaptlens.studies.convergence import thirds
 from adaptlens.studies.convergence.agreement import Behaving
+from adaptlens.studies.convergence.columns import similarity_of
 from adaptlens.studies.convergence.condition_pairs import Compared, Rows
 from adaptlens.studies.convergence.config import ConvergenceConfig
 from adaptlens.studies.convergence.criterion import CLAIM, against_untrained, alone, implicit_tuning
@@ -54,6 +56,7 @@ def analyze(run: Run, overrides: Sequence[str] = ()) -> "ConvergenceReport":
     study: Stored[ConvergenceConfig] = read(run, "convergence", overrides)
     studied: dict[tuple[str, str], OneTask] = {}
     tables: dict[str, Rows] = {name: [] for name in TABLES}
+    labels: dict[str, Shown] = {}
     judged: Rows = []
     points: Rows = []
     prompts: Rows = []
@@ -64,6 +67,7 @@ def analyze(run: Run, overrides: Sequence[str] = ()) -> "ConvergenceReport":
         analyzed = OneTask(Compared(inside, study.config), task)
         for table, rows in analyzed.tables().items():
             tables[table] += rows
+        labels |= inside.labels()
         judged += analyzed.claims
         studied[model, digest] = analyzed
         points += analyzed.map()
@@ -75,7 +79,7 @@ def analyze(run: Run, overrides: Sequence[str] = ()) -> "ConvergenceReport":
         notes += [f"{name}: {note}" for note in (*task.notes, alone(analyzed.compared)) if note]
         notes += [f"{model}: {note}" for c in members for note in c.notes]
     if "models" in study.config.factors:
-        tables["models"] = _models(tables["pairs"], judged)
+        tables["models"] = _models(tables["pairs"], labels, judged)
         judged += _against_untrained(studied)
     return ConvergenceReport(
         title="Does in-context learning do to hidden states what tuning does? "
@@ -85,7 +89,7 @@ def analyze(run: Run, overrides: Sequence[str] = ()) -> "ConvergenceReport":
         map=columns.frame_of(points),
         prompts=prompts,
         notes=list(dict.fromkeys(notes)),
-        **study.about(),
+        **study.about(labels),
     )
 
 
@@ -95,7 +99,7 @@ class OneTask:
     def __init__(self, compared: Compared, task: Task) -> None:
         """Name what is analyzed; the tables are made when asked for."""
         self.compared, self.task = compared, task
-        compared.inside.steer(compared.label("it"))
+        compared.inside.steer(compared.side("it"))
         self.behaving = Behaving(compared, task.kind == "choice")
         self.claims: Rows = []
 
@@ -160,7 +164,7 @@ def _against_untrained(studied: Mapping[tuple[str, str], OneTask]) -> Rows:
     return rows
 
 
-def _models(pairs: Rows, judged: Rows) -> Rows:
+def _models(pairs: Rows, labels: Labels, judged: Rows) -> Rows:
     """Return the main pairs at the last layer and the main claim, one row per model and task."""
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for row in pairs:
@@ -172,8 +176,9 @@ def _models(pairs: Rows, judged: Rows) -> Rows:
             continue
         own = rows.setdefault((row["model"], row["task"]), {"model": row["model"],
                                                             "task": row["task"]})  # fmt: skip
-        name = f"{row['left'].split('-')[0]} ~ {row['right'].split('-')[0]}"
-        own[f"{name}, {row['measure']}"] = row["value"]  # Layers come in order: the last stays.
+        left, right = (labels[row[side]].adaptation for side in ("left", "right"))
+        # Layers come in order: the last stays.
+        own[similarity_of(left, right, row["measure"])] = row["value"]
     for row in judged:
         if row["claim"] == CLAIM:
             about = (row["model"], row["task"])

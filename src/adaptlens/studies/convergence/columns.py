@@ -26,6 +26,20 @@ _SIMILAR: Columns = {
     "floor": "noise floor: similarity of a condition to its own other draws, the lower of the two",
 }
 
+_CALLED = {"zero_shot": "zero"}
+"""The ways of adapting that the tables of pairs call otherwise."""
+
+
+def ways(left: str, right: str) -> str:
+    """Return what tables call a pair of ways of adapting: "zero ~ icl"."""
+    return " ~ ".join(_CALLED.get(name, name) for name in (left, right))
+
+
+def similarity_of(left: str, right: str, measure: str) -> str:
+    """Return the column that has the similarity of two ways of adapting: "icl ~ it, cosine"."""
+    return f"{ways(left, right)}, {measure}"
+
+
 TABLES: Mapping[str, Columns] = {
     "implicit": {
         **_ABOUT,

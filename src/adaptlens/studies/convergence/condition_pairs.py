@@ -15,11 +15,10 @@ from adaptlens.studies.convergence.stored_states import (
     ANCHOR,
     ANSWER_OUT,
     FINAL,
-    OTHER_DRAW,
     STEERED,
     Inside,
+    Side,
     is_distance,
-    plain,
 )
 from adaptlens.types import NO_DRAWS
 
@@ -39,14 +38,14 @@ CHANGES = {
 class Pair:
     """Two conditions that are compared, and why: "main", "control" or "floor"."""
 
-    left: str
-    right: str
+    left: Side
+    right: Side
     role: str
 
     @property
     def name(self) -> str:
         """The pair's name in tables."""
-        return f"{self.left} ~ {self.right}"
+        return f"{self.left.label} ~ {self.right.label}"
 
 
 @dataclass(frozen=True)
@@ -61,9 +60,24 @@ class Compared:
         """The columns every row begins with."""
         return {"model": self.inside.model, "task": self.inside.task}
 
-    def label(self, adaptation: str, change: str = "") -> str:
-        """Return the label of a main condition, or of a control of it."""
-        return f"{adaptation}-{self.config.shots}" + (f"-{change}" if change else "")
+    def side(
+        self, adaptation: str, change: str = "", *, shots: int | None = None, restart: int = 0
+    ) -> Side:
+        """Return a main condition, or a control of it; one that nobody has where there is none.
+
+        Args:
+            adaptation: its way of adapting.
+            change: what the control changes.
+            shots: its number of examples; the study's unless given.
+            restart: the other seed that it was started anew from.
+        """
+        wanted = (adaptation, self.config.shots if shots is None else shots, change, restart)
+        own = (
+            one.label
+            for one in self.inside.members
+            if (one.adaptation, one.examples, one.change, one.restart) == wanted
+        )
+        return Side(next(own, ""))
 
     @property
     def fixed(self) -> list[str]:
@@ -77,20 +91,20 @@ class Compared:
         return [pair for pair in self._wanted() if self.inside.has(pair.left, pair.right)]
 
     def _wanted(self) -> Iterator[Pair]:
-        icl, it, sl, full = (self.label(name) for name in ("icl", "it", "sl", "full"))
+        icl, it, sl, full = (self.side(name) for name in ("icl", "it", "sl", "full"))
         for left, right in ((ANCHOR, icl), (ANCHOR, it), (icl, it), (icl, sl), (ANCHOR, sl),
                             (it, sl), (ANCHOR, full), (icl, full), (it, full)):  # fmt: skip
             yield Pair(left, right, "main")
         for change in ("unrelated", "neutral", "shuffled"):
-            other_icl, other_it = self.label("icl", change), self.label("it", change)
+            other_icl, other_it = self.side("icl", change), self.side("it", change)
             for left, right in ((icl, other_it), (other_icl, it), (other_icl, other_it),
                                 (ANCHOR, other_icl), (ANCHOR, other_it)):  # fmt: skip
                 yield Pair(left, right, "control")
-        for label in (icl, it, ANCHOR):
-            yield Pair(label, STEERED, "control")
-        for label in (icl, it, sl, full):
-            yield Pair(label, f"{label} {OTHER_DRAW}", "floor")
-        yield Pair(it, self.label("it", "restart"), "floor")
+        for side in (icl, it, ANCHOR):
+            yield Pair(side, STEERED, "control")
+        for side in (icl, it, sl, full):
+            yield Pair(side, side.other, "floor")
+        yield Pair(it, self.side("it", restart=1), "floor")
 
     def table(self) -> Rows:
         """Return the rows of all pairs, layers and measures."""
@@ -103,8 +117,8 @@ class Compared:
     def _about(self, pair: Pair, position: str, place: int, layers: list[str]) -> dict[str, Any]:
         cells = [
             cell
-            for label in (pair.left, pair.right)
-            if (found := self.inside.find(plain(label), position))
+            for side in (pair.left, pair.right)
+            if (found := self.inside.find(side, position))
             for cell in found.cells
         ]
         return {
@@ -112,8 +126,8 @@ class Compared:
             "position": position,
             "layer": len(layers) - 2 if layers[place] == FINAL else place,
             "is_final": layers[place] == FINAL,
-            "left": pair.left,
-            "right": pair.right,
+            "left": pair.left.label,
+            "right": pair.right.label,
             "role": pair.role,
             "cell": " ".join(dict.fromkeys(cells)),
         }
@@ -141,8 +155,8 @@ class Compared:
         The anchors are zero-shot under two wordings; without two, there are no such rows.
         """
         inside = self.inside
-        worded = [c.label for c in inside.members if c.wording]
-        worded = [label for label in dict.fromkeys(worded) if inside.has(label)]
+        worded = [Side(c.label) for c in inside.members if c.wording]
+        worded = [side for side in dict.fromkeys(worded) if inside.has(side)]
         if len(worded) < 2:
             return []
         layers, rows = inside.layers(), []
@@ -150,7 +164,7 @@ class Compared:
         for pair in changed:
             for place, layer in enumerate(layers):
                 x, y, draws = inside.both(pair.left, pair.right, layer)
-                first, second = (inside.states(label, layer) for label in worded[:2])
+                first, second = (inside.states(side, layer) for side in worded[:2])
                 if np.array_equal(first, second):
                     continue
                 for name, compare in CHANGES.items():
@@ -171,11 +185,9 @@ class Compared:
         if pair.role == "floor":
             return float("nan")
         found = [
-            float(
-                self.inside.likeness(label, f"{label} {OTHER_DRAW}", measure).values[place].mean()
-            )
-            for label in (pair.left, pair.right)
-            if len(self.inside.draws(label)) > 1
+            float(self.inside.likeness(side, side.other, measure).values[place].mean())
+            for side in (pair.left, pair.right)
+            if len(self.inside.draws(side)) > 1
         ]
         worst = max if is_distance(measure) else min
         return worst(found, default=float("nan"))
@@ -183,21 +195,21 @@ class Compared:
     def _set_rows(self) -> Rows:
         """Return the rows of the measures of shape, for the main pairs."""
         measures = [name for name in self.config.measures if name in shapes.SET_MEASURES]
-        icl_it = f"{self.label('icl')} ~ {self.label('it')}"
+        icl_it = (self.side("icl"), self.side("it"))
         layers, rows = self.inside.layers(), []
         for measure in measures:
             chosen = shapes.SET_MEASURES[measure]
             for place, layer in enumerate(layers):
-                known: dict[tuple[str, tuple[int, ...]], Any] = {}
+                known: dict[tuple[Side, tuple[int, ...]], Any] = {}
                 for pair in (pair for pair in self.pairs if pair.role == "main"):
                     x, y, draws = self.inside.both(pair.left, pair.right, layer)
-                    for label, own in ((pair.left, x), (pair.right, y)):
-                        if (label, draws) not in known:
-                            known[label, draws] = chosen.prepare(own)
+                    for side, own in ((pair.left, x), (pair.right, y)):
+                        if (side, draws) not in known:
+                            known[side, draws] = chosen.prepare(own)
                     row = self._set_row(chosen, known[pair.left, draws], known[pair.right, draws])
                     if row is None:
                         continue
-                    if measure == "rsa" and pair.name == icl_it:
+                    if measure == "rsa" and (pair.left, pair.right) == icl_it:
                         row["mantel_p"] = shapes.mantel(x, y, permutations=PERMUTATIONS)
                     rows.append(
                         {**self._about(pair, "last", place, layers), "measure": measure, **row}

@@ -9,7 +9,7 @@ from adaptlens.metrics.answer_out import MOST_ALONE, is_alone
 from adaptlens.stats import layered, statements
 from adaptlens.stats.statements import Claim, Statement
 from adaptlens.studies.convergence.condition_pairs import Compared, Rows
-from adaptlens.studies.convergence.stored_states import ANCHOR, PROJECTED, STEERED, WITHIN
+from adaptlens.studies.convergence.stored_states import ANCHOR, PROJECTED, STEERED, WITHIN, Side
 
 CLAIM = "in-context learning is implicit instruction tuning"
 
@@ -34,9 +34,9 @@ ROUTES = {"sl": "SL", "full": "full tuning", "steered": "the steered anchor"}
 
 def implicit_tuning(compared: Compared) -> tuple[Rows, Rows]:
     """Return the main claim as its measure judges it, and a row per measure and comparison."""
-    icl, it = (compared.label(name) for name in ("icl", "it"))
+    icl, it = (compared.side(name) for name in ("icl", "it"))
     rule = compared.config.claim
-    if not compared.inside.has(ANCHOR, icl, it, compared.label("it", rule["control"])):
+    if not compared.inside.has(ANCHOR, icl, it, compared.side("it", rule["control"])):
         return [], []
     asked = dict.fromkeys([rule["measure"], *(m for m in BESIDE if m in compared.fixed)])
     judged: Rows = []
@@ -53,26 +53,25 @@ def implicit_tuning(compared: Compared) -> tuple[Rows, Rows]:
             ends = {"excess": one.value, "low": one.low, "high": one.high, "p_holm": one.p_holm}
             counted = {"queries": found.queries, "draws": found.draws}
             rows.append({**about, "over": one.over, "counts": "yes", **ends, **counted})
-        if (full := compared.label("full")) not in routes_of(compared) and compared.inside.has(
-            full
-        ):
+        full = compared.side("full")
+        if full not in routes_of(compared) and compared.inside.has(full):
             rows.append({**about, "counts": "no", **_beside(compared, full, measure)})
     return judged, rows
 
 
-def routes_of(compared: Compared) -> dict[str, str]:
+def routes_of(compared: Compared) -> dict[Side, str]:
     """Return the measured conditions that are other routes to the same answers, and their names."""
-    labels = {
-        STEERED if route == "steered" else compared.label(route): ROUTES[route]
+    routes = {
+        STEERED if route == "steered" else compared.side(route): ROUTES[route]
         for route in compared.config.claim["routes"]
     }
-    return {label: name for label, name in labels.items() if compared.inside.has(label)}
+    return {side: name for side, name in routes.items() if compared.inside.has(side)}
 
 
-def _beside(compared: Compared, label: str, measure: str) -> dict[str, Any]:
+def _beside(compared: Compared, side: Side, measure: str) -> dict[str, Any]:
     """Return the excess of ICL ~ IT over ICL and a condition that the claim does not count."""
-    icl, it = (compared.label(name) for name in ("icl", "it"))
-    both, other = (compared.inside.likeness(icl, one, measure) for one in (it, label))
+    icl, it = (compared.side(name) for name in ("icl", "it"))
+    both, other = (compared.inside.likeness(icl, one, measure) for one in (it, side))
     draws = [d for d in both.draws if d in other.draws]
     own, theirs = ([one.draws.index(d) for d in draws] for one in (both, other))
     mean = layered.mean(both.values[LAST][own] - other.values[LAST][theirs], len(draws) > 1)
@@ -83,21 +82,21 @@ def _beside(compared: Compared, label: str, measure: str) -> dict[str, Any]:
 
 
 def _judged(compared: Compared, measure: str) -> Claim:
-    icl, it = (compared.label(name) for name in ("icl", "it"))
+    icl, it = (compared.side(name) for name in ("icl", "it"))
     rule = compared.config.claim
-    control = compared.label("it", rule["control"])
+    control = compared.side("it", rule["control"])
     pairs = [(icl, it), (ANCHOR, icl), (ANCHOR, it), (icl, control), (ANCHOR, control)]
     likeness = [compared.inside.likeness(a, b, measure) for a, b in pairs]
     routes = {
-        name: compared.inside.likeness(icl, label, measure)
-        for label, name in routes_of(compared).items()
+        name: compared.inside.likeness(icl, side, measure)
+        for side, name in routes_of(compared).items()
     }
     return statements.implicit_tuning(*likeness, routes=routes, margin=rule["margin"])
 
 
 def _row(compared: Compared, found: Claim) -> dict[str, Any]:
     rule = compared.config.claim
-    control = compared.label("it", rule["control"])
+    control = compared.side("it", rule["control"])
     routes = ", ".join(routes_of(compared).values())
     shown = headline(compared, found)
     return {
@@ -113,7 +112,7 @@ def _row(compared: Compared, found: Claim) -> dict[str, Any]:
         "high": found.high,
         "p": found.p,
         "p_holm": found.p_holm,
-        "test": f"{rule['measure']} similarity, control {control}, other routes to the same "
+        "test": f"{rule['measure']} similarity, control {control.label}, other routes to the same "
         f"answers: {routes}; clusters over layers",
         "queries": found.queries,
         "draws": found.draws,
@@ -125,23 +124,32 @@ def headline(compared: Compared, found: Claim) -> str:
 
     It names the comparison that decides, with its excess and interval.
     """
-    icl, it = (compared.label(name) for name in ("icl", "it"))
+    icl, it = (compared.side(name) for name in ("icl", "it"))
     rule = compared.config.claim
     alike = fixed(compared.inside.agreement(icl, it), 3)
     said = f"prompt and tuning agree on answers ({alike} of queries)"
     where = WHERE.get(rule["measure"], "with the answer in")
     if found.decides is None or found.reason:
         return f"{said}; {where} nothing is decided: {found.reason}"
-    left, is_control, _ = found.decides.over.partition(", less the control's")
-    pair = left.replace("anchor ~ ", "the anchor and ").replace("ICL ~ ", "ICL and ")
-    whose = f"those of {pair}"
-    if is_control:
-        control = compared.label("it", rule["control"])
-        whose += f", by more than tuning on the control ({control}) explains"
+    whose = f"those of {_pairs_held_against(compared)[found.decides.over]}"
     if found.state == "supported":
-        whose = f"those of every pair they are held against, the nearest being {whose[9:]}"
+        nearest = whose.removeprefix("those of ")
+        whose = f"those of every pair they are held against, the nearest being {nearest}"
     excess = statements.interval(found.decides)
     return f"{said}; {where} their states {SAID[found.state]} {whose}: {excess}"
+
+
+def _pairs_held_against(compared: Compared) -> dict[str, str]:
+    """Return the pairs that the claim holds ICL and IT against in words, by their names in it."""
+    control = compared.side("it", compared.config.claim["control"]).label
+    found = {f"ICL ~ {name}": f"ICL and {name}" for name in routes_of(compared).values()}
+    for name in ("ICL", "IT"):
+        both = f"the anchor and {name}"
+        found[f"anchor ~ {name}"] = both
+        found[f"anchor ~ {name}, less the control's"] = (
+            f"{both}, by more than tuning on the control ({control}) explains"
+        )
+    return found
 
 
 def alone(compared: Compared) -> str:
@@ -151,13 +159,13 @@ def alone(compared: Compared) -> str:
     (`metrics.answer_out.within_answers`).
     """
     rule = compared.config.claim
-    labels = [ANCHOR, *map(compared.label, ("icl", "it")), compared.label("it", rule["control"])]
-    labels += [label for label in routes_of(compared) if label != STEERED]
+    sides = [ANCHOR, *map(compared.side, ("icl", "it")), compared.side("it", rule["control"])]
+    sides += [side for side in routes_of(compared) if side != STEERED]
     shares = {}
-    for label in labels:
-        answers = compared.inside.answers(label)
+    for side in sides:
+        answers = compared.inside.answers(side)
         if answers is not None and (share := float(np.mean([is_alone(row) for row in answers]))):
-            shares[label] = share
+            shares[side.label] = share
     if not shares:
         return ""
     told = ", ".join(f"{label} {percent(share)}" for label, share in shares.items())
@@ -176,7 +184,7 @@ def against_untrained(own: Compared, copy: Compared) -> statements.Judged | None
     likeness undefined.
     """
     rule = own.config.claim
-    icl, it = (own.label(name) for name in ("icl", "it"))
+    icl, it = (own.side(name) for name in ("icl", "it"))
     if not all(one.inside.has(ANCHOR, icl, it) for one in (own, copy)):
         return None
     found = [

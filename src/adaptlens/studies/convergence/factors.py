@@ -11,16 +11,18 @@ from adaptlens.formatting import percent
 from adaptlens.stats import layered, trends
 from adaptlens.stats.layered import Likeness
 from adaptlens.stats.statements import Statement
+from adaptlens.studies.convergence.columns import ways
 from adaptlens.studies.convergence.condition_pairs import Compared, Rows, interval
 from adaptlens.studies.convergence.stored_states import (
     ANCHOR,
-    OTHER_DRAW,
+    LABELS,
     STEERED,
-    at_doses,
+    Side,
     is_distance,
 )
 
 BINS = 5
+DEFAULT_RATE = "default rate"
 RESEMBLANCE = {
     "encoder": "sentence encoder",
     "embedding": "the model's embeddings",
@@ -41,20 +43,20 @@ class Factors:
         """The layer most is said of: the last one, before the final norm."""
         return -2
 
-    def likeness(self, left: str, right: str, position: str = "last") -> Likeness:
+    def likeness(self, left: Side, right: Side, position: str = "last") -> Likeness:
         """Return the similarity of two conditions by the measure the claims are judged by."""
         return self.compared.inside.likeness(left, right, self.measure, position)
 
-    def at_last(self, left: str, right: str, position: str = "last") -> np.ndarray:
+    def at_last(self, left: Side, right: Side, position: str = "last") -> np.ndarray:
         """Return their similarity [repeats, queries] in the last layer."""
         return self.likeness(left, right, position).values[self.last]
 
-    def has(self, *labels: str, position: str = "last") -> bool:
+    def has(self, *sides: Side, position: str = "last") -> bool:
         """Whether these conditions were measured."""
-        return self.compared.inside.has(*labels, position=position)
+        return self.compared.inside.has(*sides, position=position)
 
     def rows(
-        self, factor: str, level: str, x: float, left: str, right: str, position: str = "last"
+        self, factor: str, level: str, x: float, left: Side, right: Side, position: str = "last"
     ) -> Rows:
         """Return the rows of one level of a factor: one per measure, in the last layer."""
         inside, found = self.compared.inside, []
@@ -70,9 +72,9 @@ class Factors:
                     "factor": factor,
                     "level": level,
                     "x": x,
-                    "pair": f"{left.split('-')[0]} ~ {right.split('-')[0]}",
-                    "left": left,
-                    "right": right,
+                    "pair": ways(*(inside.shown(side).adaptation for side in (left, right))),
+                    "left": left.label,
+                    "right": right.label,
                     "measure": measure,
                     "layer": len(likeness.values) - 2,
                     **interval(mean),
@@ -85,19 +87,19 @@ class Factors:
             )
         return found
 
-    def _floor(self, left: str, right: str, measure: str, position: str) -> float:
+    def _floor(self, left: Side, right: Side, measure: str, position: str) -> float:
         inside, found = self.compared.inside, []
-        for label in (left, right):
-            if "@" not in label and len(inside.draws(label, position)) > 1:
-                other = f"{label} {OTHER_DRAW}"
-                likeness = inside.likeness(label, other, measure, position)
+        for side in (left, right):
+            is_plain = side.dose is None and not side.position
+            if is_plain and len(inside.draws(side, position)) > 1:
+                likeness = inside.likeness(side, side.other, measure, position)
                 found.append(float(likeness.values[self.last].mean()))
         worst = max if is_distance(measure) else min
         return worst(found, default=float("nan"))
 
     def pairs(self) -> Iterator[Statement]:
         """Yield the paper's main claims, at the last layer, and ICL ~ IT against other routes."""
-        icl, it, sl, full = (self.compared.label(name) for name in ("icl", "it", "sl", "full"))
+        icl, it, sl, full = (self.compared.side(name) for name in ("icl", "it", "sl", "full"))
         if not self.has(ANCHOR, icl, it):
             return
         claims = {
@@ -115,14 +117,17 @@ class Factors:
     def demonstrations(self) -> tuple[Rows, list[Statement]]:
         """Return similarity by number of demonstrations, and whether it rises."""
         counts = sorted({*self.compared.config.counts, self.compared.config.shots})
-        counts = [k for k in counts if self.has(f"icl-{k}", f"it-{k}")]
+        both = {k: (self.compared.side("icl", shots=k), self.compared.side("it", shots=k))
+                for k in counts}  # fmt: skip
+        counts = [k for k in counts if self.has(*both[k])]
         if len(counts) < 2:
             return [], []
         rows: Rows = []
         for k in counts:
-            for left, right in ((f"icl-{k}", f"it-{k}"), (ANCHOR, f"icl-{k}"), (ANCHOR, f"it-{k}")):
+            icl, it = both[k]
+            for left, right in ((icl, it), (ANCHOR, icl), (ANCHOR, it)):
                 rows += self.rows("demonstrations", str(k), float(k), left, right)
-        levels = self._common([(f"icl-{k}", f"it-{k}") for k in counts])
+        levels = self._common([both[k] for k in counts])
         slope = trends.slope(levels, _from_0_to_1(np.log2(counts)), flips=layered.FLIPS)
         claim = (
             "ICL and IT grow more alike with more demonstrations (change from "
@@ -130,7 +135,7 @@ class Factors:
         )
         return rows, [Statement(3, claim, 1, slope)]
 
-    def _common(self, pairs: Sequence[tuple[str, str]], position: str = "last") -> np.ndarray:
+    def _common(self, pairs: Sequence[tuple[Side, Side]], position: str = "last") -> np.ndarray:
         """Return the similarity of each pair in the last layer over the draws all have."""
         found = [self.likeness(left, right, position) for left, right in pairs]
         draws = set.intersection(*(set(one.draws) for one in found if one.drawn))
@@ -138,7 +143,7 @@ class Factors:
 
     def resemblance(self) -> tuple[Rows, Rows, list[Statement]]:
         """Return similarity by likeness of demonstrations and query: bins, regression, claims."""
-        icl, it = self.compared.label("icl"), self.compared.label("it")
+        icl, it = self.compared.side("icl"), self.compared.side("it")
         source = self._resembling(icl)
         if source is None or not self.has(icl, it):
             return [], [], []
@@ -159,9 +164,9 @@ class Factors:
                         "factor": f"resemblance: {RESEMBLANCE[name]}",
                         "level": f"bin {i + 1} of {BINS}",
                         "x": found.x,
-                        "pair": "icl ~ it",
-                        "left": icl,
-                        "right": it,
+                        "pair": ways("icl", "it"),
+                        "left": icl.label,
+                        "right": it.label,
                         "measure": self.measure,
                         "layer": len(likeness.values) - 2,
                         "value": found.y,
@@ -196,9 +201,9 @@ class Factors:
             statements.append(Statement(4, claim, 1, row.mean))
         return rows, fitted, statements
 
-    def _resembling(self, label: str) -> Condition | None:
+    def _resembling(self, side: Side) -> Condition | None:
         members = self.compared.inside.members
-        return next((c for c in members if c.label == label and c.resemblance), None)
+        return next((c for c in members if c.label == side.label and c.resemblance), None)
 
     def labels(self) -> tuple[Rows, list[Statement]]:
         """Return similarity by share of wrong labels; the paper says it barely changes.
@@ -207,10 +212,10 @@ class Factors:
         wrong labels change; `agreement` stands beside it.
         """
         shares = [0.0, *self.compared.config.wrong]
-        known: list[tuple[float, str, str]] = []
+        known: list[tuple[float, Side, Side]] = []
         for share in sorted(set(shares)):
             change = f"wrong-{round(100 * share)}" if share else ""
-            icl, it = (self.compared.label(name, change) for name in ("icl", "it"))
+            icl, it = (self.compared.side(name, change) for name in ("icl", "it"))
             if self.has(icl, it):
                 known.append((share, icl, it))
         if len(known) < 2:
@@ -234,9 +239,9 @@ class Factors:
 
     def task(self) -> tuple[Rows, list[Statement]]:
         """Return similarity under demonstrations of another task; the paper says all rise."""
-        icl, it = self.compared.label("icl"), self.compared.label("it")
-        other_icl = self.compared.label("icl", "unrelated")
-        other_it = self.compared.label("it", "unrelated")
+        icl, it = self.compared.side("icl"), self.compared.side("it")
+        other_icl = self.compared.side("icl", "unrelated")
+        other_it = self.compared.side("it", "unrelated")
         if not self.has(icl, it, other_icl, other_it):
             return [], []
         rows: Rows = []
@@ -257,7 +262,7 @@ class Factors:
 
     def generation(self) -> tuple[Rows, list[Statement]]:
         """Return the main pairs at the tokens of a generated answer, teacher-forced."""
-        icl, it, sl = (self.compared.label(name) for name in ("icl", "it", "sl"))
+        icl, it, sl = (self.compared.side(name) for name in ("icl", "it", "sl"))
         rows: Rows = []
         statements: list[Statement] = []
         for position in ("last", "answer_first", "answer_mean"):
@@ -282,16 +287,16 @@ class Factors:
 
     def prompt(self) -> tuple[Rows, list[Statement]]:
         """Return how near better prompts alone bring the anchor to ICL and IT."""
-        icl, it = self.compared.label("icl"), self.compared.label("it")
-        worded = {c.label: c.wording for c in self.compared.inside.members if c.wording}
+        icl, it = self.compared.side("icl"), self.compared.side("it")
+        worded = {Side(c.label): c.wording for c in self.compared.inside.members if c.wording}
         if not worded or not self.has(ANCHOR, icl, it):
             return [], []
         rows: Rows = []
-        for label, name in {ANCHOR: "plain", **worded}.items():
+        for left, name in {ANCHOR: "plain", **worded}.items():
             for right in (icl, it):
-                rows += self.rows("prompt", name, float("nan"), label, right)
+                rows += self.rows("prompt", name, float("nan"), left, right)
         rows += self.rows("prompt", "demonstrations", float("nan"), icl, it)
-        nearest = max(worded, key=lambda label: self.at_last(label, icl).mean())
+        nearest = max(worded, key=lambda side: self.at_last(side, icl).mean())
         claim = (
             f"no better prompt alone comes as near to ICL as IT does (nearest: {worded[nearest]})"
         )
@@ -300,7 +305,7 @@ class Factors:
 
     def position(self) -> tuple[Rows, list[Statement]]:
         """Return the pairs at other tokens, and how the answers in a prompt relate to its end."""
-        icl, it, sl = (self.compared.label(name) for name in ("icl", "it", "sl"))
+        icl, it, sl = (self.compared.side(name) for name in ("icl", "it", "sl"))
         rows: Rows = []
         statements: list[Statement] = []
         for position in ("last", "separator", "instruction"):
@@ -314,35 +319,32 @@ class Factors:
                 effect = both - self.at_last(ANCHOR, it, position)
                 claim = f"at the {position}, ICL and IT are more alike than the anchor and IT"
                 statements.append(self.statement(10, claim, 1, effect))
-        if self.has(icl, position="labels"):
+        if self.has(icl, position=LABELS):
+            answers = replace(icl, position=LABELS)
             for right in filter(self.has, (icl, it, ANCHOR)):
-                rows += self.rows(
-                    "position", "labels ~ last", float("nan"), f"{icl} @labels", right
-                )
+                rows += self.rows("position", "labels ~ last", float("nan"), answers, right)
         return rows, statements
 
     def dose(self) -> tuple[Rows, list[Statement]]:
         """Return how near tuning is to ICL after each number of steps, at each rate."""
-        icl = self.compared.label("icl")
+        icl = self.compared.side("icl")
         paths = [c for c in self.compared.inside.members if c.adaptation == "it_path"]
         rows: Rows = []
         statements: list[Statement] = []
         for path in paths:
-            found = at_doses(path)
-            self.compared.inside.add(found.values())
-            name = path.label.partition("-path")[2].removeprefix("-rate-") or "default rate"
-            for dose, one in found.items():
+            sides = [Side(path.label, dose) for dose in path.doses]
+            name = _rate(path)
+            for dose, one in zip(path.doses, sides, strict=True):
                 for left in filter(self.has, (icl, ANCHOR)):
-                    rows += self.rows(f"dose: {name}", str(dose), float(dose), left, one.label)
-            if path.label.endswith("-path") and len(found) > 2 and self.has(icl):
-                labels = [one.label for one in found.values()]
-                statements += self._dose_statements(icl, list(found), labels)
+                    rows += self.rows(f"dose: {name}", str(dose), float(dose), left, one)
+            if name == DEFAULT_RATE and len(sides) > 2 and self.has(icl):
+                statements += self._dose_statements(icl, path.doses, sides)
         return rows, statements
 
     def _dose_statements(
-        self, icl: str, doses: Sequence[int], labels: Sequence[str]
+        self, icl: Side, doses: Sequence[int], sides: Sequence[Side]
     ) -> list[Statement]:
-        levels = self._common([(icl, label) for label in labels])
+        levels = self._common([(icl, side) for side in sides])
         steps = _from_0_to_1(np.log2(1 + np.array(doses, float)))
         slope = trends.slope(levels, steps, flips=layered.FLIPS)
         means = levels.mean((1, 2))
@@ -371,6 +373,14 @@ class Factors:
         """Return a claim about an effect [repeats, queries], the weakest `among` several."""
         mean = layered.mean(effect, drawn=len(effect) > 1, flips=layered.FLIPS)
         return Statement(factor, claim, sign, mean, among)
+
+
+def _rate(path: Condition) -> str:
+    """Return what a level calls the learning rate of a path: as it is, or times the usual one."""
+    rate, times = path.arguments.get("rate"), path.arguments.get("times", 1)
+    if rate is not None:
+        return f"{rate:g}"
+    return DEFAULT_RATE if times == 1 else f"x{times:g}"
 
 
 def _from_0_to_1(levels: np.ndarray) -> np.ndarray:

@@ -22,7 +22,8 @@ from adaptlens.report.charts import (
     panel,
     spread,
 )
-from adaptlens.report.theme import PAIRS, SIMILARITIES, pair_of, short, style_of_pair
+from adaptlens.report.labels import Labels, pair_of
+from adaptlens.report.theme import CLAIMED, PAIRS, SIMILARITIES, Pair, style_of_pair
 
 if TYPE_CHECKING:
     import altair as alt
@@ -32,11 +33,13 @@ DRAWN = [pair for pair, style in PAIRS.items() if style.meaning]
 """The pairs of the paper's figures; the others stand in the tables."""
 
 
-def of_pairs(pairs: "pd.DataFrame") -> "pd.DataFrame":
-    """Return the rows with the pair's name in the column `pair`, at the prompt's last token."""
+def of_pairs(pairs: "pd.DataFrame", labels: Labels) -> "pd.DataFrame":
+    """Return the rows with the pair in the column `pair`, at the prompt's last token."""
     rows = pairs[pairs["position"] == "last"] if "position" in pairs else pairs
-    names = [pair_of(a, b) for a, b in zip(rows["left"], rows["right"], strict=True)]
-    return rows.assign(pair=names)
+    found = [
+        pair_of(labels[a], labels[b]) for a, b in zip(rows["left"], rows["right"], strict=True)
+    ]
+    return rows.assign(pair=found)
 
 
 def last_layer(pairs: "pd.DataFrame") -> "pd.DataFrame":
@@ -46,7 +49,11 @@ def last_layer(pairs: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def bars(
-    pairs: "pd.DataFrame", *, measures: Sequence[str] = ("cosine", "centered"), width: int = WIDE
+    pairs: "pd.DataFrame",
+    labels: Labels,
+    *,
+    measures: Sequence[str] = ("cosine", "centered"),
+    width: int = WIDE,
 ) -> "alt.ConcatChart":
     """Return the similarity of the main pairs in the last layer, one panel for each measure.
 
@@ -55,7 +62,7 @@ def bars(
     import altair as alt
 
     panels: list[Any] = []
-    rows = last_layer(of_pairs(pairs[pairs["role"] == "main"]))
+    rows = last_layer(of_pairs(pairs[pairs["role"] == "main"], labels))
     columns, size = spread(len(measures), rows.groupby(["task", "model"]).ngroups, width)
     present = [pair for pair in DRAWN if pair in set(rows["pair"])]
     color = pair_color(present, width, legend=False)
@@ -104,9 +111,10 @@ def bars(
 
 def over_layers(
     pairs: "pd.DataFrame",
+    labels: Labels,
     *,
     measures: Sequence[str] = ("cosine", "centered"),
-    only: Collection[str] = DRAWN,
+    only: Collection[Pair] = DRAWN,
     width: int = WIDE,
 ) -> "alt.ConcatChart":
     """Return the similarity of the main pairs in every layer, one panel for each measure.
@@ -117,7 +125,7 @@ def over_layers(
     import altair as alt
 
     panels: list[Any] = []
-    rows = of_pairs(pairs[pairs["role"] == "main"])
+    rows = of_pairs(pairs[pairs["role"] == "main"], labels)
     columns, size = spread(len(measures), rows.groupby(["task", "model"]).ngroups, width)
     present = [pair for pair in DRAWN if pair in set(rows["pair"]) and pair in only]
     color, shape = pair_color(present, width), pair_shape(present)
@@ -129,7 +137,7 @@ def over_layers(
             depth = int(own.loc[~own["is_final"].astype(bool), "layer"].max())
             dots = [_dot(row, final=_after(depth)) for row in own.to_dict("records")]
             inside = [dot for dot in dots if not dot["is_final"]]
-            claimed = [dot for dot in inside if dot["name"] == "icl ~ it"]
+            claimed = [dot for dot in inside if dot["is_claimed"]]
             ends = domain(
                 [d[c] for d in dots for c in ("value", "low", "high", "baseline")]
                 + [d["floor"] for d in claimed]
@@ -163,13 +171,13 @@ def over_layers(
 
 
 def heat(
-    pairs: "pd.DataFrame", *, measure: str = "centered", width: int = WIDE
+    pairs: "pd.DataFrame", labels: Labels, *, measure: str = "centered", width: int = WIDE
 ) -> "alt.ConcatChart":
     """Return how far every pair lies above its mismatched baseline in every layer."""
     import altair as alt
 
     panels: list[Any] = []
-    rows = of_pairs(pairs[(pairs["measure"] == measure)]).dropna(subset=["above"])
+    rows = of_pairs(pairs[(pairs["measure"] == measure)], labels).dropna(subset=["above"])
     narrow = width <= NARROW
     named = 140 if narrow else 210
     for _, title, group in groups(rows):
@@ -179,7 +187,7 @@ def heat(
         tiles: list[dict[str, Any]] = []
         for row in group.to_dict("records"):
             place = "norm" if row["is_final"] else f"{row['layer']:.0f}"
-            pair = f"{short(row['left'])} ~ {short(row['right'])}"
+            pair = f"{labels[row['left']].short} ~ {labels[row['right']].short}"
             tiles.append(
                 {
                     "pair": pair,
@@ -230,12 +238,12 @@ def heat(
     return figure(panels, 1)
 
 
-def lens(rows: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
+def lens(rows: "pd.DataFrame", labels: Labels, *, width: int = WIDE) -> "alt.ConcatChart":
     """Return, layer by layer, how far apart the answers are that the model's own head reads."""
     import altair as alt
 
     panels: list[Any] = []
-    rows = of_pairs(rows).dropna(subset=["kl"])
+    rows = of_pairs(rows, labels).dropna(subset=["kl"])
     columns, size = spread(1, rows.groupby(["task", "model"]).ngroups, width)
     present = [pair for pair in DRAWN if pair in set(rows["pair"])]
     color, shape = pair_color(present, width), pair_shape(present)
@@ -272,7 +280,7 @@ def lens(rows: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
     return figure(panels, columns)
 
 
-def agreement(rows: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
+def agreement(rows: "pd.DataFrame", labels: Labels, *, width: int = WIDE) -> "alt.ConcatChart":
     """Return how alike pairs are inside against how often they answer alike.
 
     The main pairs have their colors; controls and noise floors are hollow.
@@ -280,7 +288,7 @@ def agreement(rows: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
     import altair as alt
 
     panels: list[Any] = []
-    rows = of_pairs(rows).dropna(subset=["agreement"])
+    rows = of_pairs(rows, labels).dropna(subset=["agreement"])
     measures = [("centered", "centered cosine"), ("within", "within answers")]
     measures = [(column, name) for column, name in measures if column in rows]
     columns, size = spread(len(measures), rows.groupby(["task", "model"]).ngroups, width)
@@ -332,7 +340,7 @@ def _dot(row: dict[Any, Any], final: float = 0) -> dict[str, Any]:
     measure = SIMILARITIES.get(row["measure"], row["measure"])
     said = estimate(row["value"], row["low"], row["high"])
     return {
-        "name": row["pair"],
+        "is_claimed": row["pair"] == CLAIMED,
         "pair": style_of_pair(row["pair"]).label,
         "is_final": bool(row["is_final"]),
         "x": final if row["is_final"] else row["layer"],

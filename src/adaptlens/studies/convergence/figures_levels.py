@@ -21,7 +21,8 @@ from adaptlens.report.charts import (
     panel,
     spread,
 )
-from adaptlens.report.theme import PAIRS, SIMILARITIES, pair_of, style_of_pair
+from adaptlens.report.labels import Labels, pair_of
+from adaptlens.report.theme import CLAIMED, PAIRS, SIMILARITIES, style_of_pair
 
 if TYPE_CHECKING:
     import altair as alt
@@ -36,14 +37,16 @@ SCALES: dict[str, tuple[str, dict[str, Any]]] = {
 """By factor, the title of the axis and its scale."""
 
 
-def of_factor(factors: "pd.DataFrame", factor: str) -> "pd.DataFrame":
+def of_factor(factors: "pd.DataFrame", factor: str, labels: Labels) -> "pd.DataFrame":
     """Return the rows of a factor and of its kinds: "dose" also finds "dose: x2".
 
-    Pairs are named in one order in the column `pair`, kinds in the column `kind`.
+    The column `pair` has the pair that each row's sides are, `kind` what kind of the factor it is.
     """
     names = factors["factor"].astype(str)
     rows = factors[(names == factor) | names.str.startswith(f"{factor}: ")]
-    pairs = [pair_of(*name.split(" ~ ")) for name in rows["pair"].astype(str)]
+    pairs = [
+        pair_of(labels[a], labels[b]) for a, b in zip(rows["left"], rows["right"], strict=True)
+    ]
     kinds = [str(name).partition(": ")[2] for name in rows["factor"]]
     return rows.assign(pair=pairs, kind=kinds).dropna(subset=["value"])
 
@@ -51,6 +54,7 @@ def of_factor(factors: "pd.DataFrame", factor: str) -> "pd.DataFrame":
 def curve(
     factors: "pd.DataFrame",
     factor: str,
+    labels: Labels,
     *,
     measures: Sequence[str] = ("cosine", "centered"),
     width: int = WIDE,
@@ -62,7 +66,7 @@ def curve(
     import altair as alt
 
     panels: list[Any] = []
-    rows = of_factor(factors, factor)
+    rows = of_factor(factors, factor, labels)
     rows = rows[rows["measure"].isin(measures) & rows["x"].notna()]
     heading, scale = SCALES[factor]
     times = 100 if factor == "wrong labels" else 1
@@ -78,7 +82,7 @@ def curve(
                 {
                     "x": times * row["x"],
                     "pair": style_of_pair(row["pair"]).label,
-                    "name": row["pair"],
+                    "is_claimed": row["pair"] == CLAIMED,
                     **_numbers(row),
                     "label": f"{_about(row)}, {factor} {kind or ''} {row['level']}".strip()
                     + f": {_said(row)}",
@@ -103,7 +107,7 @@ def curve(
             y = alt.Y("value:Q", title=None).scale(domain=ends, nice=False, clamp=True)
             y = y.axis(tickCount=5)
             base = chart_of(dots)
-            held = base.transform_filter(alt.datum.name == "icl ~ it")
+            held = base.transform_filter("datum.is_claimed")
             layers: list[Any] = []
             if factor != "resemblance":
                 layers = [
@@ -130,6 +134,7 @@ def curve(
 def named(
     factors: "pd.DataFrame",
     factor: str,
+    labels: Labels,
     *,
     measures: Sequence[str] = ("cosine", "centered"),
     width: int = WIDE,
@@ -141,7 +146,7 @@ def named(
     import altair as alt
 
     panels: list[Any] = []
-    rows = of_factor(factors, factor)
+    rows = of_factor(factors, factor, labels)
     rows = rows[rows["measure"].isin(measures)]
     rows = rows[rows.groupby(["task", "model"])["level"].transform("nunique") > 1]
     present = [pair for pair in PAIRS if pair in set(rows["pair"])]
@@ -236,7 +241,7 @@ def regression(rows: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
         shift = alt.YOffset("way:N", sort=["alone", "together"]).scale(paddingOuter=0.6)
         x = alt.X("value:Q", title="change of similarity per standard deviation")
         x = x.scale(domain=ends, nice=False).axis(tickCount=6 if width > NARROW else 4)
-        color = style_of_pair("icl ~ it").light
+        color = PAIRS[CLAIMED].light
         base = chart_of(dots).encode(y=y, yOffset=shift)
         layers: list[Any] = [
             chart_of([{"zero": 0}]).mark_rule(color=MUTED, aria=False).encode(x="zero:Q"),
@@ -260,8 +265,7 @@ def _numbers(row: dict[Any, Any]) -> dict[str, float | None]:
 
 def _about(row: dict[Any, Any]) -> str:
     measure = SIMILARITIES.get(row["measure"], row["measure"])
-    pair = f"{row['left']} ~ {row['right']}" if "left" in row else style_of_pair(row["pair"]).label
-    return f"{pair}, {measure}"
+    return f"{row['left']} ~ {row['right']}, {measure}"
 
 
 def _said(row: dict[Any, Any]) -> str:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from adaptlens.report.frame import other_tables, publish
 from adaptlens.report.images import FORMATS, Figure, Wanted
 from adaptlens.report.study_page import StudyReport, browsed, claims_table, render_study
-from adaptlens.report.tables import Table, cells_by_condition
-from adaptlens.report.theme import PAIRS, SIMILARITIES, in_order, pair_of, style_of
+from adaptlens.report.tables import Conditions, Table
+from adaptlens.report.theme import PAIRS, SIMILARITIES, Pair, in_order, style_of
 from adaptlens.studies.convergence import figures_claim, figures_levels
 from adaptlens.studies.convergence import tables as tabled
 from adaptlens.studies.convergence.figures import (
+    DRAWN,
     agreement,
     bars,
     heat,
@@ -86,11 +87,12 @@ class ConvergenceReport(StudyReport):
         """Return the similarities of the main pairs out of the last layer, raw and centered."""
         if (pairs := self.table("pairs")) is None:
             return []
-        last = last_layer(of_pairs(pairs))
+        last = last_layer(of_pairs(pairs, self.labels))
         rows = last[(last["role"] == "main") & last["measure"].isin(["cosine", "centered"])]
         tasks = rows["task"].unique()
         caption = f"{MAIN}: {tasks[0]}" if len(tasks) == 1 else MAIN
-        found = tabled.pairs(rows, "pairs-main", caption, {})
+        conditions = Conditions.of(self.labels, self.cells)
+        found = tabled.pairs(rows, "pairs-main", caption, conditions)
         return [found.only(*tabled.IN_BRIEF).without_constant("task") if found else None]
 
     @property
@@ -109,7 +111,7 @@ def html(report: ConvergenceReport, figures: Mapping[str, Figure]) -> str:
     from markupsafe import Markup
 
     pairs = report.table("pairs")
-    maps = state_maps(report.map)
+    maps = state_maps(report.map, report.labels)
     about = {(claim["task"], claim["model"]) for claim in report.claims}
     return render_study(
         __package__,
@@ -122,9 +124,9 @@ def html(report: ConvergenceReport, figures: Mapping[str, Figure]) -> str:
         claims_by_factor=_by_factor(report.claims),
         several=len(about) > 1,
         several_models=len({model for _, model in about}) > 1,
-        adaptations=[(name, style_of(name)) for name in _adaptations(report)],
+        adaptations=[style_of(name) for name in _adaptations(report)],
         pair_styles=[
-            (name, one) for name, one in PAIRS.items() if one.meaning and name in _named(report)
+            one for pair, one in PAIRS.items() if one.meaning and pair in _main_pairs(report)
         ],
         maps=maps,
         map_size=(WIDTH, HEIGHT),
@@ -135,6 +137,7 @@ def html(report: ConvergenceReport, figures: Mapping[str, Figure]) -> str:
 
 def wanted(report: ConvergenceReport) -> Iterator[Wanted]:
     """Yield the figures that the report has rows for."""
+    labels = report.labels
     measures = tuple(dict.fromkeys(("cosine", report.measure)))
     judged = SIMILARITIES.get(report.measure, report.measure)
     if (implicit := report.table("implicit")) is not None and implicit["excess"].notna().any():
@@ -152,12 +155,12 @@ def wanted(report: ConvergenceReport) -> Iterator[Wanted]:
     if (pairs := report.table("pairs")) is not None:
         shown = [one for one in SHOWN if one in set(pairs["measure"])]
         main = pairs[pairs["role"] == "main"]
-        if len(last := last_layer(of_pairs(main))):
+        if len(last := last_layer(of_pairs(main, labels))):
             yield Wanted(
                 "pairs",
                 "How alike the states of two conditions are, out of the last layer and before the "
                 f"final norm: mean over queries and draws with 95% intervals. {TICKS} {_n(last)}",
-                partial(bars, pairs, measures=shown),
+                partial(bars, pairs, labels, measures=shown),
             )
             yield Wanted(
                 "layers",
@@ -165,30 +168,30 @@ def wanted(report: ConvergenceReport) -> Iterator[Wanted]:
                 "prompts share, so that the lower layers are alike in any pair; the hollow marks "
                 f"are after the final norm. Bands: 95% intervals. {LINES} Where all states are "
                 f"equal, a centered cosine is undefined and left out. {_n(main)}",
-                partial(over_layers, pairs, measures=shown),
+                partial(over_layers, pairs, labels, measures=shown),
             )
-            tuned = ("icl ~ it", "icl ~ sl")
+            tuned = (("icl", "it"), ("icl", "sl"))
             if set(tuned) <= set(last["pair"]):
                 yield Wanted(
                     "it-against-sl",
                     "Is ICL more like tuning with the instruction (IT) or without it (SL)? Bands: "
                     f"95% intervals. {LINES} {_n(main)}",
-                    partial(over_layers, pairs, measures=measures, only=tuned),
+                    partial(over_layers, pairs, labels, measures=measures, only=tuned),
                 )
         yield Wanted(
             "heat",
             f"Every pair in every layer: {judged} less that of mismatched queries. Stronger blue: "
             f"more alike; orange: less alike than mismatched queries. {_n(pairs)}",
-            partial(heat, pairs, measure=report.measure),
+            partial(heat, pairs, labels, measure=report.measure),
         )
         if last["model"].nunique() > 1:
             names = [re.sub(r"[^:/]*/", "", model) for model in last["model"]]
             each = last.assign(factor="model", level=names, model="", x=float("nan"))
-            drawn = each[each["pair"].isin([p for p, one in PAIRS.items() if one.meaning])]
+            drawn = each[each["pair"].isin(DRAWN)]
             yield Wanted(
                 "models",
                 f"The pairs out of each model's last layer, with 95% intervals. {TICKS} {_n(last)}",
-                partial(figures_levels.named, drawn, "model", measures=measures),
+                partial(figures_levels.named, drawn, "model", labels, measures=measures),
             )
     yield from _of_factors(report, measures, judged)
     if (both := report.table("pair_behavior")) is not None:
@@ -196,14 +199,14 @@ def wanted(report: ConvergenceReport) -> Iterator[Wanted]:
             "agreement",
             "How alike a pair is inside, in the last layer, against how often it gives the same "
             "answer. In color: the main pairs. Hollow: controls and second seeds.",
-            partial(agreement, both),
+            partial(agreement, both, labels),
         )
     if (lens := report.table("lens")) is not None:
         yield Wanted(
             "lens",
             "How far apart the answers are that the model's own final norm and unembedding read "
             f"from each layer. Bands: 95% intervals. {_n(lens)}",
-            partial(lens_, lens),
+            partial(lens_, lens, labels),
         )
 
 
@@ -230,7 +233,7 @@ def _of_factors(
     for name, factor in {**CURVES, **NAMED}.items():
         if factors is None:
             break
-        if (rows := figures_levels.of_factor(factors, factor)).empty:
+        if (rows := figures_levels.of_factor(factors, factor, report.labels)).empty:
             continue
         kept = (report.measure,) if name in ("dose", "resemblance") else measures
         chart = figures_levels.curve if name in CURVES else figures_levels.named
@@ -239,7 +242,7 @@ def _of_factors(
             name,
             " ".join(filter(None, [said[name], "Bars: 95% intervals." if name in CURVES else
                                    "Lines: 95% intervals.", lines, _n(rows)])),
-            partial(chart, factors, factor, measures=kept),
+            partial(chart, factors, factor, report.labels, measures=kept),
         )  # fmt: skip
     if (fitted := report.table("regression")) is not None:
         yield Wanted(
@@ -252,33 +255,33 @@ def _of_factors(
 
 def _tables(report: ConvergenceReport) -> dict[str, Any]:
     """Return the page's tables by name; those the report does not know come under "others"."""
-    tables, cells = report.tables, cells_by_condition(report.cells)
+    tables, conditions = report.tables, Conditions.of(report.labels, report.cells)
     found: dict[str, Any] = {
         "claims": claims_table(report.claims, tabled.FACTORS, tabled.effect),
         "implicit": tabled.implicit(tables),
         "u_shape": tabled.u_shape(tables),
         "regression": tabled.regression(tables),
-        "behavior": tabled.behavior(tables, cells),
-        "pair_behavior": tabled.pair_behavior(tables, cells),
-        "lens": tabled.lens(tables, cells),
+        "behavior": tabled.behavior(tables, conditions),
+        "pair_behavior": tabled.pair_behavior(tables, conditions),
+        "lens": tabled.lens(tables, conditions),
         "models": tabled.models(tables),
         "pairs": [],
         "factors": dict.fromkeys(TITLES),
         **other_tables(tables, KNOWN, report.cells),
     }
     if (pairs := report.table("pairs")) is not None:
-        last = last_layer(of_pairs(pairs))
+        last = last_layer(of_pairs(pairs, report.labels))
         for role, caption in (
             ("main", MAIN),
             ("control", "Controls in the last layer"),
             ("floor", "Noise floors in the last layer: other draws, other tuning seeds"),
         ):
-            table = tabled.pairs(last[last["role"] == role], f"pairs-{role}", caption, cells)
+            table = tabled.pairs(last[last["role"] == role], f"pairs-{role}", caption, conditions)
             found["pairs"] += [table] if table else []
     if (factors := report.table("factors")) is not None:
         for name, factor in {**CURVES, **NAMED}.items():
-            rows = figures_levels.of_factor(factors, factor)
-            found["factors"][name] = tabled.factor(rows, f"factor-{name}", TITLES[name], cells)
+            rows = figures_levels.of_factor(factors, factor, report.labels)
+            found["factors"][name] = tabled.factor(rows, f"factor-{name}", TITLES[name], conditions)
     return found
 
 
@@ -291,20 +294,15 @@ def _by_factor(claims: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[st
 
 
 def _adaptations(report: ConvergenceReport) -> list[str]:
-    pairs = report.table("pairs")
-    if pairs is None:
-        return []
-    main = pairs[pairs["role"] == "main"]
-    named = {name for pair in _named(report) for name in pair.split(" ~ ")} if len(main) else set()
-    return in_order(named)
+    return in_order(name for pair in _main_pairs(report) for name in pair)
 
 
-def _named(report: ConvergenceReport) -> set[str]:
-    """Return the names of the main pairs."""
+def _main_pairs(report: ConvergenceReport) -> set[Pair]:
+    """Return the main pairs that were compared."""
     if (pairs := report.table("pairs")) is None:
         return set()
     main = pairs[pairs["role"] == "main"]
-    return {pair_of(a, b) for a, b in zip(main["left"], main["right"], strict=True)}
+    return set(of_pairs(main, report.labels)["pair"])
 
 
 def _n(rows: "pd.DataFrame") -> str:

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from adaptlens.report.labels import Labels, Shown
 from adaptlens.report.tables import script_safe
-from adaptlens.report.theme import SHAPES, adaptation_of, in_order, short, style_of
+from adaptlens.report.theme import SHAPES, in_order
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,7 +52,7 @@ class StateMap:
                     }
 
 
-def state_maps(points: "pd.DataFrame") -> list[StateMap]:
+def state_maps(points: "pd.DataFrame", labels: Labels) -> list[StateMap]:
     """Return one map for each task and model.
 
     Axes of one layer share a scale. A layer is mirrored where that brings its points nearer to
@@ -62,9 +63,9 @@ def state_maps(points: "pd.DataFrame") -> list[StateMap]:
     several = points["model"].nunique() > 1
     found = []
     for (task, model), rows in points.groupby(["task", "model"], sort=False):
-        labels = list(dict.fromkeys(rows["condition"]))
-        order = in_order(map(adaptation_of, labels))
-        labels.sort(key=lambda label: order.index(adaptation_of(label)))
+        shown = [labels[label] for label in dict.fromkeys(rows["condition"])]
+        order = in_order(one.look for one in shown)
+        shown.sort(key=lambda one: order.index(one.look))
         queries = list(dict.fromkeys(zip(rows["query"].astype(str), rows["gold"].astype(str),
                                          strict=True)))  # fmt: skip
         golds = list(dict.fromkeys(gold for _, gold in queries))
@@ -72,10 +73,10 @@ def state_maps(points: "pd.DataFrame") -> list[StateMap]:
             StateMap(
                 f"{task} · {model}" if several else str(task),
                 [_layer(rows, layer) for layer in sorted(rows["layer"].unique())],
-                [_shown(label) for label in labels],
+                [_condition(one) for one in shown],
                 queries,
                 golds[1] if len(golds) == 2 else "",
-                _places(rows, labels, [query for query, _ in queries]),
+                _places(rows, [one.label for one in shown], [query for query, _ in queries]),
             )
         )
     return found
@@ -86,13 +87,12 @@ def embedded(maps: list[StateMap]) -> str:
     return script_safe(json.dumps([asdict(one) for one in maps], separators=(",", ":")))
 
 
-def _shown(label: str) -> dict[str, str]:
-    appearance = style_of(adaptation_of(label))
+def _condition(one: Shown) -> dict[str, str]:
     return {
-        "label": label,
-        "said": short(label),
-        "color": f"--c{appearance.light[1:]}",
-        "shape": SHAPES[appearance.shape],
+        "label": one.label,
+        "said": one.short,
+        "color": f"--c{one.style.light[1:]}",
+        "shape": SHAPES[one.style.shape],
     }
 
 

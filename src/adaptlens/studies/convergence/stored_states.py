@@ -1,6 +1,6 @@
 """The stored states of one model on one task, and the similarity of any two conditions."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -11,16 +11,51 @@ from adaptlens.measure.arrays import FINAL as FINAL
 from adaptlens.measure.arrays import Answers, Arrays, States
 from adaptlens.metrics import accuracy, answer_out, similarity
 from adaptlens.metrics.answer_out import answers_projected_out, within_answers
+from adaptlens.report.labels import Labels, Shown
 from adaptlens.stats.layered import Likeness
 from adaptlens.types import NO_DRAWS
 
-ANCHOR = "zero-shot"
 
-OTHER_DRAW = "other draw"
-"""Stands after a label: the same condition, each draw compared with the next one's states."""
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One side of a pair: the states of a condition, where and when they are read.
 
-STEERED = f"{ANCHOR} steered"
+    Attributes:
+        condition: its label.
+        dose: the number of steps after which tuning is read on its way; None at its end.
+        position: where the states are read; empty where those of the pair are.
+        other_draw: whether each draw stands with the next one's states.
+    """
+
+    condition: str
+    dose: int | None = None
+    position: str = ""
+    other_draw: bool = False
+
+    @property
+    def label(self) -> str:
+        """What tables call it: "icl-16 other draw"."""
+        dose = "" if self.dose is None else f"@{self.dose}"
+        at = f" @{self.position}" if self.position else ""
+        return f"{self.condition}{dose}{at}{' other draw' if self.other_draw else ''}"
+
+    @property
+    def other(self) -> "Side":
+        """The same, each draw with the next one's states."""
+        return replace(self, other_draw=True)
+
+    def at(self, position: str) -> str:
+        """Return where its states are read in a pair whose states are read at a position."""
+        return self.position or position
+
+
+ANCHOR = Side("zero-shot")
+
+STEERED = Side(f"{ANCHOR.label} steered")
 """The anchor's states moved by what tuning does on average for each answer it gives."""
+
+LABELS = "labels"
+"""The position of the answers in a prompt's demonstrations."""
 
 WITHIN, PROJECTED = "within", "projected"
 ANSWER_OUT = (WITHIN, PROJECTED)
@@ -43,54 +78,65 @@ class Inside:
     task: str
     members: Sequence[Condition]
     options: Sequence[Sequence[str]] = ()
-    _known: dict[tuple[str, str, str, str], Likeness] = field(default_factory=dict)
+    _known: dict[tuple[Side, Side, str, str], Likeness] = field(default_factory=dict)
 
-    def find(self, label: str, position: str = "last") -> Condition | None:
-        """Return the condition with states at a position, or None."""
-        members = (c for c in self.members if c.label == label and c.hidden.has(position))
-        return next(members, None)
+    def find(self, side: Side, position: str = "last") -> Condition | None:
+        """Return the condition of a side with states at a position, or None."""
+        own = (c for c in self.members if c.label == side.condition and c.hidden.has(position))
+        return _at_dose(next(own, None), side)
 
-    def behaving(self, label: str) -> Condition | None:
-        """Return the condition whose behavior was measured, or None."""
-        return next((c for c in self.members if c.label == label and c.behavior), None)
+    def behaving(self, side: Side) -> Condition | None:
+        """Return the condition of a side whose behavior was measured, or None."""
+        own = (c for c in self.members if c.label == side.condition and c.behavior)
+        return _at_dose(next(own, None), side)
 
-    def add(self, conditions: Iterable[Condition]) -> None:
-        """Make conditions known that are parts of stored ones."""
-        known = {one.label for one in self.members}
-        self.members = [*self.members, *(one for one in conditions if one.label not in known)]
+    def has(self, *sides: Side, position: str = "last") -> bool:
+        """Whether the conditions of all these sides have states at a position."""
+        return all(self.find(side, position) is not None for side in sides)
 
-    def has(self, *labels: str, position: str = "last") -> bool:
-        """Whether all these conditions have states at a position."""
-        return all(self.find(plain(label), position) is not None for label in labels)
+    def shown(self, side: Side) -> Shown:
+        """Return what tables and figures show a side as."""
+        own = next(one.shown for one in self.members if one.label == side.condition)
+        if side.condition == STEERED.condition:
+            own = Shown(STEERED.label, ANCHOR.condition, "zero_shot", variant="steered")
+        at = f"@{side.position}" if side.position else ""
+        more = filter(None, [own.variant, at, "other draw" if side.other_draw else ""])
+        return replace(own, label=side.label, variant=" ".join(more))
+
+    def labels(self) -> Labels:
+        """Return what the label of every side that there can be stands for."""
+        sides = [Side(one.label, dose) for one in self.members for dose in (None, *one.doses)]
+        sides += [replace(side, position=LABELS) for side in sides]
+        return {one.label: self.shown(one) for side in sides for one in (side, side.other)}
 
     def layers(self, position: str = "last") -> list[str]:
         """Return the names of the layers: "00" into the first, ..., and "final"."""
         one = next(c for c in self.members if c.hidden.has(position))
         return one.hidden.layers(position)
 
-    def states(self, label: str, layer: str, position: str = "last") -> np.ndarray:
+    def states(self, side: Side, layer: str, position: str = "last") -> np.ndarray:
         """Return the states [repeats, queries, width] of a condition in a layer."""
-        one = self.find(plain(label), position)
+        one = self.find(side, position)
         assert one is not None
         return one.hidden.at(layer, position)
 
-    def draws(self, label: str, position: str = "last") -> tuple[int, ...]:
+    def draws(self, side: Side, position: str = "last") -> tuple[int, ...]:
         """Return the draws of a condition."""
-        one = self.find(plain(label), position)
+        one = self.find(side, position)
         assert one is not None
         return one.draws
 
-    def answers(self, label: str, draws: Sequence[int] | None = None) -> np.ndarray | None:
+    def answers(self, side: Side, draws: Sequence[int] | None = None) -> np.ndarray | None:
         """Return the answers [repeats, queries] a condition gives, as numbers; None if not known.
 
         Of a choice, the text chosen, equal texts having equal numbers. Of generated text, the first
         token as the lens reads it from the last layer: the state at the last token decides no more.
 
         Args:
-            label: the condition.
+            side: whose.
             draws: those wanted, in order; all of them unless given.
         """
-        one = self.behaving(plain(label))
+        one = self.behaving(side)
         if one is not None and self.options and "loglik" in one.behavior:
             chosen = accuracy.predictions(one.behavior)
             number: dict[str, int] = {}
@@ -99,51 +145,49 @@ class Inside:
                 [[own[c] for own, c in zip(texts, row, strict=True)] for row in chosen.tolist()]
             )
         else:
-            one = self.find(plain(label))
+            one = self.find(side)
             if one is None or (lens := one.hidden.lens) is None:
                 return None
             found = lens[:, :, -1].argmax(-1)
         return found if draws is None else _of_draws(found, one.draws, draws)
 
-    def agreement(self, left: str, right: str) -> float:
+    def agreement(self, left: Side, right: Side) -> float:
         """Return the share of queries and draws two conditions answer alike; NaN if unknown."""
         own, other, _ = self._draw_by_draw(left, right)
         x, y = self.answers(left, own), self.answers(right, other)
         return float("nan") if x is None or y is None else float(np.mean(x == y))
 
-    def _readout(self, label: str, layer: str, draws: Sequence[int]) -> np.ndarray | None:
+    def _readout(self, side: Side, layer: str, draws: Sequence[int]) -> np.ndarray | None:
         """Return what a condition's answers are read with [repeats, answers, width] in a layer."""
-        one = self.find(plain(label))
+        one = self.find(side)
         if one is None or (rows := one.hidden.readout(layer)) is None:
             return None
         return _of_draws(rows, one.draws, draws)
 
     def _draw_by_draw(
-        self, left: str, right: str, position: str = "last"
+        self, left: Side, right: Side, position: str = "last"
     ) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
         """Return which draws of two conditions are compared, and the draws these stand for.
 
-        A condition without draws stands against every draw of the other. "LABEL other draw" is
-        the condition with each draw replaced by the next one.
+        A condition without draws stands against every draw of the other.
         """
-        own = self.draws(left, position_of(left, position))
-        other = self.draws(right, position_of(right, position))
+        own = self.draws(left, left.at(position))
+        other = self.draws(right, right.at(position))
         if NO_DRAWS in (own, other):
             return own, other, other if own == NO_DRAWS else own
         draws = tuple(d for d in own if d in set(other))
-        turned = (*draws[1:], *draws[:1]) if right.endswith(OTHER_DRAW) else draws
+        turned = (*draws[1:], *draws[:1]) if right.other_draw else draws
         return draws, turned, draws
 
     def both(
-        self, left: str, right: str, layer: str, position: str = "last"
+        self, left: Side, right: Side, layer: str, position: str = "last"
     ) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
         """Return the states of two conditions, draw by draw, and the draws they share.
 
-        A condition without draws has its one row. "LABEL other draw" is the condition with each
-        draw's states replaced by the next one's.
+        A condition without draws has its one row.
         """
         own, other, draws = self._draw_by_draw(left, right, position)
-        left_at, right_at = position_of(left, position), position_of(right, position)
+        left_at, right_at = left.at(position), right.at(position)
         x, y = self.states(left, layer, left_at), self.states(right, layer, right_at)
         return (
             _of_draws(x, self.draws(left, left_at), own),
@@ -151,7 +195,7 @@ class Inside:
             draws,
         )
 
-    def likeness(self, left: str, right: str, measure: str, position: str = "last") -> Likeness:
+    def likeness(self, left: Side, right: Side, measure: str, position: str = "last") -> Likeness:
         """Return how alike two conditions are in every layer, by a fixed-basis measure.
 
         With the answer out it is undefined where the answers, or what they are read with, are not
@@ -161,7 +205,7 @@ class Inside:
         if key not in self._known:
             found = [
                 self._compared(left, right, layer, measure, position)
-                for layer in self.layers(position_of(left, position))
+                for layer in self.layers(left.at(position))
             ]
             self._known[key] = Likeness(
                 np.stack([one.matched for one in found]),
@@ -171,7 +215,7 @@ class Inside:
         return self._known[key]
 
     def _compared(
-        self, left: str, right: str, layer: str, measure: str, position: str
+        self, left: Side, right: Side, layer: str, measure: str, position: str
     ) -> similarity.Compared:
         x, y, _ = self.both(left, right, layer, position)
         if measure not in ANSWER_OUT:
@@ -187,27 +231,18 @@ class Inside:
         take_out = within_answers if measure == WITHIN else answers_projected_out
         return take_out(x, y, known[0], known[1])
 
-    def steer(self, tuned: str) -> None:
+    def steer(self, tuned: Side) -> None:
         """Make the anchor known that is steered to a tuned condition's answers (`STEERED`)."""
         anchor, one, answers = self.find(ANCHOR), self.find(tuned), self.answers(tuned)
         if anchor is not None and one is not None and answers is not None:
             arrays = _Steered(anchor.arrays, one.arrays, answers)
-            self.add([replace(one, label=STEERED, adaptation="zero_shot", arrays=arrays)])
+            steered = replace(one, label=STEERED.label, adaptation="zero_shot", arrays=arrays)
+            self.members = [*self.members, steered]
 
 
 def _of_draws(rows: np.ndarray, own: Sequence[int], wanted: Sequence[int]) -> np.ndarray:
     """Return the rows of the wanted draws, in that order; the same array where these are all."""
     return rows if tuple(own) == tuple(wanted) else rows[[own.index(d) for d in wanted]]
-
-
-def plain(label: str) -> str:
-    """Return the condition a label names: "icl-16 other draw" and "icl-16 @labels" are icl-16."""
-    return label.removesuffix(f" {OTHER_DRAW}").partition(" @")[0]
-
-
-def position_of(label: str, position: str) -> str:
-    """Return where the states of a label are read: after " @", or else at `position`."""
-    return label.partition(" @")[2] or position
 
 
 def _same_queries(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -219,15 +254,12 @@ def _same_queries(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     )
 
 
-def at_doses(condition: Condition) -> dict[int, Condition]:
-    """Return a condition with doses as one condition per dose."""
-    doses = condition.arguments["doses"]
-    return {
-        dose: replace(
-            condition, label=f"{condition.label}@{dose}", arrays=_AtDose(condition.arrays, place)
-        )
-        for place, dose in enumerate(doses)
-    }
+def _at_dose(condition: Condition | None, side: Side) -> Condition | None:
+    """Return the condition of a side as it was at the side's dose."""
+    if condition is None or side.dose is None:
+        return condition
+    place = condition.doses.index(side.dose)
+    return replace(condition, label=side.label, arrays=_AtDose(condition.arrays, place))
 
 
 class _AtDose(Mapping[str, np.ndarray]):

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from adaptlens.report.tables import (
-    Cells,
+    Conditions,
     Entry,
     Table,
     Tables,
@@ -22,7 +22,8 @@ from adaptlens.report.tables import (
     text,
     verdict,
 )
-from adaptlens.report.theme import METRICS, SHORT, SIMILARITIES, adaptation_of
+from adaptlens.report.theme import METRICS, PAIRS, SIMILARITIES
+from adaptlens.studies.convergence.columns import similarity_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +33,13 @@ FACTORS = {
     7: "generation", 8: "models", 9: "prompt", 10: "position", 11: "dose",
 }  # fmt: skip
 """The factors of the study by their number; each names a section of the page."""
+
+SIMILARITY_OF = {
+    similarity_of(*pair, measure): f"{style.label}, {name}"
+    for measure, name in SIMILARITIES.items()
+    for pair, style in PAIRS.items()
+}
+"""The columns of similarities of two ways of adapting, and their headings."""
 
 _COUNTS = (("queries", True), ("draws", True))
 _SIMILAR = (("similarity", True), ("mismatched queries", True))
@@ -74,7 +82,7 @@ def implicit(tables: Tables) -> Table | None:
     return row_by_row(tables, "implicit", caption, headings, entries, used)
 
 
-def pairs(rows: "pd.DataFrame", name: str, caption: str, cells: Cells) -> Table | None:
+def pairs(rows: "pd.DataFrame", name: str, caption: str, conditions: Conditions) -> Table | None:
     """Return the similarity of pairs with its interval, beside its baseline and its noise floor."""
     headings = (
         ("left", False), ("right", False), ("measure", False), *_SIMILAR,
@@ -85,7 +93,7 @@ def pairs(rows: "pd.DataFrame", name: str, caption: str, cells: Cells) -> Table 
         own = cells_of(row.get("cell", ""))
         above = (row.get("above_low", math.nan), row.get("above_high", math.nan))
         return [
-            *(_condition(row, row[side], cells) for side in ("left", "right")),
+            *_sides(row, conditions),
             _measure(row["measure"]),
             at_cell(estimated(row["value"], row["low"], row["high"]), own),
             estimated(row["baseline"]),
@@ -100,7 +108,7 @@ def pairs(rows: "pd.DataFrame", name: str, caption: str, cells: Cells) -> Table 
     return row_by_row({name: rows}, name, caption, headings, entries, used)
 
 
-def factor(rows: "pd.DataFrame", name: str, caption: str, cells: Cells) -> Table | None:
+def factor(rows: "pd.DataFrame", name: str, caption: str, conditions: Conditions) -> Table | None:
     """Return the similarity of pairs at every level of a factor."""
     kinds = rows["kind"].nunique() > 1 if len(rows) else False
     agreeing = (("same answer, %", True),) if "agreement" in rows else ()
@@ -115,7 +123,7 @@ def factor(rows: "pd.DataFrame", name: str, caption: str, cells: Cells) -> Table
         return [
             *([text(row["kind"])] if kinds else []),
             Entry(level, f"{row['x']:020.6f}" if numbered and row["x"] >= 0 else level),
-            *(_condition(row, row[side], cells) for side in ("left", "right")),
+            *_sides(row, conditions),
             _measure(row["measure"]),
             estimated(row["value"], row["low"], row["high"]),
             estimated(row["baseline"]),
@@ -124,9 +132,6 @@ def factor(rows: "pd.DataFrame", name: str, caption: str, cells: Cells) -> Table
             *counts(row, "queries draws"),
         ]
 
-    if len(rows) and "left" not in rows:
-        sides = rows["pair"].str.split(" ~ ", expand=True)
-        rows = rows.assign(left=sides[0], right=sides[1])
     used = "factor kind level left right pair measure layer value low high baseline floor "
     used += "agreement queries draws" + (" x" if not numbered or not kinds else "")
     return row_by_row({name: rows}, name, caption, headings, entries, used)
@@ -190,14 +195,14 @@ def regression(tables: Tables) -> Table | None:
     return row_by_row(tables, "regression", caption, headings, entries, used)
 
 
-def behavior(tables: Tables, cells: Cells) -> Table | None:
+def behavior(tables: Tables, conditions: Conditions) -> Table | None:
     """Return the score of every condition, in points."""
     headings = (("condition", False), ("metric", False), ("score, points", True), *_COUNTS)
 
     def entries(row: Mapping[Any, Any]) -> list[Entry]:
         metric = str(row.get("metric", "accuracy"))
         return [
-            _condition(row, row["condition"], cells),
+            conditions.entry(row["condition"], row["model"], row["task"]),
             Entry(METRICS.get(metric, metric).partition(",")[0], metric),
             estimated(row["value"], row["low"], row["high"], digits=1),
             *counts(row, "queries draws"),
@@ -207,7 +212,7 @@ def behavior(tables: Tables, cells: Cells) -> Table | None:
     return row_by_row(tables, "behavior", "Scores by condition", headings, entries, used)
 
 
-def pair_behavior(tables: Tables, cells: Cells) -> Table | None:
+def pair_behavior(tables: Tables, conditions: Conditions) -> Table | None:
     """Return whether two conditions answer alike beside how alike they are inside."""
     headings = (
         ("left", False), ("right", False), ("same answer, %", True), ("kappa", True),
@@ -219,7 +224,7 @@ def pair_behavior(tables: Tables, cells: Cells) -> Table | None:
 
     def entries(row: Mapping[Any, Any]) -> list[Entry]:
         return [
-            *(_condition(row, row[side], cells) for side in ("left", "right")),
+            *_sides(row, conditions),
             number(row["agreement"], 100, ".1f"),
             *(estimated(row.get(c, math.nan)) for c in ("kappa", "kl", *inside)),
         ]
@@ -229,13 +234,13 @@ def pair_behavior(tables: Tables, cells: Cells) -> Table | None:
     return row_by_row(tables, "pair_behavior", caption, headings, entries, used)
 
 
-def lens(tables: Tables, cells: Cells) -> Table | None:
+def lens(tables: Tables, conditions: Conditions) -> Table | None:
     """Return how far apart the answers are that the model's own head reads in each layer."""
     headings = (("left", False), ("right", False), ("layer", True), ("KL, nats", True))
 
     def entries(row: Mapping[Any, Any]) -> list[Entry]:
         return [
-            *(_condition(row, row[side], cells) for side in ("left", "right")),
+            *_sides(row, conditions),
             number(row["layer"], 1, ".0f"),
             estimated(row["kl"], row["low"], row["high"]),
         ]
@@ -249,7 +254,7 @@ def models(tables: Tables) -> Table | None:
     table = tables.get("models")
     if table is None or table.empty:
         return None
-    values = [str(column) for column in table.columns if " ~ " in str(column)]
+    values = [str(column) for column in table.columns if column in SIMILARITY_OF]
     others = table.drop(columns=["task", "model", "claim", *values], errors="ignore")
     rest = plain(others, "", "")
     rows = tuple(
@@ -266,7 +271,7 @@ def models(tables: Tables) -> Table | None:
         ("task", False),
         ("model", False),
         ("ICL is implicit IT", False),
-        *((_paired_heading(column), True) for column in values),
+        *((SIMILARITY_OF[column], True) for column in values),
         *rest.headings,
     )
     return Table("models", "Models: pairs in the last layer", headings, rows)
@@ -288,18 +293,9 @@ def everything(rows: "pd.DataFrame") -> "pd.DataFrame":
     return shown[[*kept, *more]]
 
 
-def _paired_heading(column: str) -> str:
-    """Return "anchor ~ ICL, raw cosine" for "zero ~ icl, cosine"."""
-    pair, _, measure = column.partition(", ")
-    names = [SHORT.get({"zero": "zero_shot"}.get(n, n), n) for n in pair.split(" ~ ")]
-    return ", ".join(filter(None, [" ~ ".join(names), SIMILARITIES.get(measure, measure)]))
-
-
-def _condition(row: Mapping[Any, Any], label: str, cells: Cells) -> Entry:
-    """Return a condition with its mark, linked to its cell."""
-    measured = str(label).partition(" ")[0].partition("@")[0]
-    found = cells.get((row["task"], row["model"], measured), ())
-    return at_cell(Entry(label, label, adaptation=adaptation_of(measured)), found)
+def _sides(row: Mapping[Any, Any], conditions: Conditions) -> list[Entry]:
+    """Return the two conditions of a pair."""
+    return [conditions.entry(row[side], row["model"], row["task"]) for side in ("left", "right")]
 
 
 def _measure(name: Any) -> Entry:

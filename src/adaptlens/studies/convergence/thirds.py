@@ -9,7 +9,7 @@ from adaptlens.stats.layered import Mean
 from adaptlens.stats.statements import Statement
 from adaptlens.studies.convergence.condition_pairs import Rows, finite_layers, interval
 from adaptlens.studies.convergence.factors import Factors
-from adaptlens.studies.convergence.stored_states import is_distance
+from adaptlens.studies.convergence.stored_states import Side, is_distance
 
 CONTROLS = ("unrelated", "shuffled", "neutral")
 """The changes of tuning whose likeness to ICL must rise less than that of IT."""
@@ -28,7 +28,7 @@ def thirds(factors: Factors) -> tuple[Rows, list[Statement]]:
     """
     rows: Rows = []
     statements: list[Statement] = []
-    icl, it = (factors.compared.label(name) for name in ("icl", "it"))
+    icl, it = (factors.compared.side(name) for name in ("icl", "it"))
     for pair in (pair for pair in factors.compared.pairs if pair.role == "main"):
         for measure in factors.compared.fixed:
             found = _sides(factors, pair.left, pair.right, measure)
@@ -58,7 +58,7 @@ def thirds(factors: Factors) -> tuple[Rows, list[Statement]]:
 
 
 def _sides(
-    factors: Factors, left: str, right: str, measure: str
+    factors: Factors, left: Side, right: Side, measure: str
 ) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]] | None:
     """Return lower and upper third less the middle [repeats, queries], and the draws.
 
@@ -77,16 +77,16 @@ def _above_controls(
     factors: Factors, measure: str, upper: np.ndarray, draws: tuple[int, ...]
 ) -> dict[str, np.ndarray]:
     """Return how much more the upper side of ICL ~ IT rises than that of ICL and each control."""
-    icl, found = factors.compared.label("icl"), {}
+    icl, found = factors.compared.side("icl"), {}
     for change in CONTROLS:
-        control = factors.compared.label("it", change)
+        control = factors.compared.side("it", change)
         if not factors.has(control):
             continue
         other = _sides(factors, icl, control, measure)
         if other is not None:
             common = [d for d in draws if d in other[2]]
             own, theirs = ([of.index(d) for d in common] for of in (draws, other[2]))
-            found[f"icl ~ {control}"] = upper[own] - other[1][theirs]
+            found[f"icl ~ {control.label}"] = upper[own] - other[1][theirs]
     return found
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from adaptlens import columns
 from adaptlens.conditions import Condition
+from adaptlens.report.labels import Shown
 from adaptlens.stats.statements import Statement, judged
 from adaptlens.store import Run
 from adaptlens.studies.implicit.circuit_conditions import circuits_of
@@ -39,6 +40,7 @@ def analyze(run: Run, overrides: Sequence[str] = ()) -> "ImplicitReport":
     study: Stored[ImplicitConfig] = read(run, "implicit", overrides)
     found, tasks, config = study.found, study.tasks, study.config
     tables: dict[str, Rows] = {name: [] for name in TABLES}
+    labels: dict[str, Shown] = {}
     judged: Rows = []
     for one in behaved(found, tasks, config.seed):
         tables["curves"] += one.curves()
@@ -52,8 +54,10 @@ def analyze(run: Run, overrides: Sequence[str] = ()) -> "ImplicitReport":
         judged += _judged(statements, model, EVERY_FAMILY, config.margin)
     for studied in circuits_of(found, tasks, config):
         of_circuits = CircuitTables(studied)
-        for name, rows in of_circuits.tables().items():
+        own = of_circuits.tables()
+        for name, rows in own.items():
             tables[name] += rows
+        labels |= of_circuits.halves(own["shift"])
         judged += of_circuits.claims()
     frames = columns.framed("implicit", {**tables, "effects": effects(found, tasks)})
     notes = [*study.notes, *task_notes(tasks.values())]
@@ -66,7 +70,7 @@ def analyze(run: Run, overrides: Sequence[str] = ()) -> "ImplicitReport":
         tables=frames,
         prompts=_prompts(found),
         notes=list(dict.fromkeys(notes)),
-        **study.about(),
+        **study.about(labels),
     )
 
 

@@ -9,10 +9,13 @@ import numpy as np
 from adaptlens.circuits import distance, profiles, shift_claims, transfer
 from adaptlens.circuits.profiles import Patched
 from adaptlens.circuits.unit_sets import UnitSet
+from adaptlens.lm.units import METHODS
 from adaptlens.stats import layered
 from adaptlens.stats.resampling import interval
 from adaptlens.stats.specification_curve import variance_shares
 from adaptlens.studies.implicit.circuit_conditions import Studied
+from adaptlens.studies.implicit.circuit_sets import sets_named
+from adaptlens.studies.implicit.columns import SHIFT
 from adaptlens.types import METRICS
 
 Rows = list[dict[str, Any]]
@@ -24,7 +27,7 @@ def tested(of: Studied) -> tuple[Rows, Rows]:
     faithful: Rows = []
     metric = METRICS.index(of.base[2])
     for target, one in of.ablated.items():
-        sets = [UnitSet.of(name) for name in one.texts["sets"]]
+        sets = sets_named(one.texts["sets"], of.found, of.found[target].texts["units"])
         stored = one.ablated
         corrupt = stored.corrupt[..., metric].astype(float)
         gap = stored.clean[..., metric].astype(float) - corrupt
@@ -79,13 +82,13 @@ def tested(of: Studied) -> tuple[Rows, Rows]:
 def specified(of: Studied) -> Rows:
     """Return the distances of the main pairs, and their difference, by specification."""
     rows: Rows = []
-    icl, it = of.label("icl"), of.label("it")
+    anchor, icl, it = (of.label(way) for way in ("zero_shot", "icl", "it"))
     for specification in of.specifications():
         corruption, method, metric = specification
-        direction, _, ablation = method.partition("-")
+        direction, ablation = METHODS[method]
         about = {
             **of.about, "metric": metric, "direction": direction,
-            "ablation": ablation or "resample", "corruption": corruption,
+            "ablation": ablation, "corruption": corruption,
         }  # fmt: skip
         own: dict[str, Patched] = {}
         for label in of.main():
@@ -100,12 +103,12 @@ def specified(of: Studied) -> Rows:
                     "value": mean.value, "low": mean.low, "high": mean.high,
                 }
             )  # fmt: skip
-        if {"zero-shot", icl, it} <= set(own):
-            mean = shift_claims.shifted_more(own["zero-shot"], own[icl], own[it], seed=of.seed)
+        if {anchor, icl, it} <= set(own):
+            mean = shift_claims.shifted_more(own[anchor], own[icl], own[it], seed=of.seed)
             rows.append(
                 {
                     **about, "left": icl, "right": it,
-                    "name": "shift of ICL less that of IT",
+                    "name": SHIFT,
                     "value": mean.value, "low": mean.low, "high": mean.high,
                 }
             )  # fmt: skip

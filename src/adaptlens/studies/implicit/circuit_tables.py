@@ -5,7 +5,7 @@ was not published in a form that can be recovered.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy as np
 from adaptlens.circuits import distance, nulls, overlap, profiles, shift_claims
 from adaptlens.circuits.profiles import Patched
 from adaptlens.prompts.controls import NEUTRAL, SHUFFLED
+from adaptlens.report.labels import Shown
 from adaptlens.stats import layered
 from adaptlens.stats.intervals import Scores, estimate
 from adaptlens.stats.resampling import interval
@@ -281,6 +282,20 @@ class CircuitTables:
                     )  # fmt: skip
         return rows
 
+    def halves(self, shift: Rows) -> dict[str, Shown]:
+        """Return what the right sides of noise floors stand for: halves of the left ones.
+
+        Args:
+            shift: the rows of that table.
+        """
+        return {
+            row["right"]: replace(
+                self.of.found[row["left"]].shown, label=row["right"], variant="other half"
+            )
+            for row in shift
+            if row["role"] == "floor"
+        }
+
     def _overlap(self, left: str, right: str) -> Rows:
         a, b = self.of.conditions[left], self.of.conditions[right]
         return [
@@ -303,7 +318,7 @@ class CircuitTables:
 
     def claims(self) -> Rows:
         """Return the claims about circuits: ICL shifts them more than tuning; each leaves them."""
-        if "zero-shot" not in self.of.found:
+        if not self.of.label("zero_shot"):
             return []
         return [*self._shifted_more(), *self._left_alone()]
 
@@ -316,7 +331,7 @@ class CircuitTables:
             if (label := self.of.label(way))
         }
         judged = shift_claims.no_shift(
-            self.of.conditions["zero-shot"],
+            self.of.conditions[self.of.label("zero_shot")],
             adapted,
             margin=self.of.config.circuits["margin"],
             reasons=self.of.reasons,
@@ -340,7 +355,7 @@ class CircuitTables:
             if not tuned:
                 continue
             found = shift_claims.shift_claim(
-                self.of.conditions["zero-shot"],
+                self.of.conditions[self.of.label("zero_shot")],
                 self.of.conditions[icl],
                 self.of.conditions[tuned],
                 margin=self.of.config.circuits["margin"],

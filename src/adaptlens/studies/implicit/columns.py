@@ -29,6 +29,9 @@ _UNIT: Columns = {
 _SHARE = "share of the gap that the unit carries: mean change by patching it over the mean gap"
 _STATE: Columns = {"state": "why there is no number; empty where there is one"}
 
+SHIFT = "shift of ICL less that of IT"
+"""What tables call the comparison of how far the two shift the circuit of zero-shot."""
+
 TABLES: Mapping[str, Columns] = {
     "curves": {
         **_ABOUT,

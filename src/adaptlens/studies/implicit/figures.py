@@ -23,6 +23,7 @@ from adaptlens.report.charts import (
 )
 from adaptlens.report.facets import facets, layer
 from adaptlens.report.theme import ADAPTATIONS, Style, in_order, style_of
+from adaptlens.studies.implicit.learned import adaptation_of
 
 if TYPE_CHECKING:
     import altair as alt
@@ -51,7 +52,7 @@ def learning(curves: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
     counted = curves[curves["samples"] > 0]
     if counted.empty:
         return figure([], 1)
-    present = in_order(_adaptation(m) for m in counted["method"])
+    present = in_order(adaptation_of(m) for m in counted["method"])
     color, shape = method_color(present), method_shape(present)
     samples = sorted({int(n) for n in counted["samples"]})
     zero = samples[0] / 4
@@ -117,7 +118,7 @@ def chosen_bars(curves: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChar
 
     curves = _by_family(curves[curves["tuned_on"] != "mixed"])
     moved = chosen_rows(curves[curves["samples"] > 0], ["condition"])
-    present = in_order(_adaptation(m) for m in moved["method"])
+    present = in_order(adaptation_of(m) for m in moved["method"])
     names = [name for name in DRAWN if name in set(moved["condition"])]
     columns = 1 if width <= NARROW else 3
     size = int(width / columns - 48)
@@ -172,7 +173,7 @@ def shortcuts(shortcut: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChar
     import altair as alt
 
     rows = chosen_rows(_by_family(shortcut), ["quantity"]).dropna(subset=["value"])
-    present = in_order(_adaptation(m) for m in rows["method"])
+    present = in_order(adaptation_of(m) for m in rows["method"])
     panels: list[Any] = []
     for model, group in rows.groupby("model", sort=False):
         for quantity, own in group.groupby("quantity", sort=False):
@@ -199,7 +200,7 @@ def needed(needed: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
 
     rows = _by_family(needed).dropna(subset=["ratio"])
     rows = rows[rows["icl_samples"] > 0]
-    present = in_order(_adaptation(m) for m in rows["method"])
+    present = in_order(adaptation_of(m) for m in rows["method"])
     panels: list[Any] = []
     tried = rows["most"] / rows["icl_samples"]
     seen = [*rows["ratio"], *rows["ratio_low"], *rows["ratio_high"], *tried]
@@ -258,7 +259,7 @@ def transfers(transfer: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChar
                 "said": estimate(row["value"], math.nan, math.nan, sign=True, digits=1),
                 "own": row["learned_family"] == row["family"],
                 "label": f"learned from {row['learned_family']}, read on {row['family']} "
-                f"({read} items), {METHODS.get(_adaptation(method), method)}: "
+                f"({read} items), {METHODS.get(adaptation_of(method), method)}: "
                 f"{estimate(row['value'], row['low'], row['high'], sign=True, digits=1)} points "
                 "over zero-shot",
             }
@@ -283,7 +284,7 @@ def transfers(transfer: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChar
                 x=x, y=y, text="said:N"
             ),
         ]
-        title = f"{METHODS.get(_adaptation(str(method)), method)}, {read} items"
+        title = f"{METHODS.get(adaptation_of(str(method)), method)}, {read} items"
         subtitle = str(model) if rows["model"].nunique() > 1 else ""
         panels.append(panel(layers, title, size, alt.Step(30), subtitle))
     drawn = figure(panels, columns, room + 16)
@@ -384,7 +385,7 @@ def _beside(panels: list[tuple[list[Any], str, str, int]], width: int) -> "alt.C
 def _needed(row: dict[Any, Any], ends: list[float]) -> dict[str, Any]:
     """Return what is drawn of the samples needed; beyond the largest number tried, at the edge."""
     reached = math.isfinite(row["ratio"])
-    name = METHODS.get(_adaptation(row["method"]), row["method"])
+    name = METHODS.get(adaptation_of(row["method"]), row["method"])
     about = f"{row['task']}, {row['condition']} items, {name}"
     text = f"not reached with {row['most']:,.0f} samples"
     if reached:
@@ -407,7 +408,7 @@ def _needed(row: dict[Any, Any], ends: list[float]) -> dict[str, Any]:
 def _counted(row: dict[Any, Any], about: str) -> dict[str, Any]:
     """Return what is drawn of one accuracy or difference, and what it says when pointed at."""
     mixed = row.get("tuned_on") == "mixed"
-    name = METHODS.get(_adaptation(row["method"]), row["method"])
+    name = METHODS.get(adaptation_of(row["method"]), row["method"])
     number = f"{row['samples']:,.0f} samples" if row["samples"] else ""
     how = ", ".join(filter(None, [name, number, "tuned on all families" if mixed else ""]))
     return {
@@ -426,10 +427,6 @@ def _counted(row: dict[Any, Any], about: str) -> dict[str, Any]:
 def _by_family(rows: "pd.DataFrame") -> "pd.DataFrame":
     """Return the rows with the family as their task, as panels are named by."""
     return rows.assign(task=rows["family"])
-
-
-def _adaptation(method: Any) -> str:
-    return "zero_shot" if method == "zero-shot" else str(method)
 
 
 def _tens(rows: "pd.DataFrame") -> list[float]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from adaptlens.formatting import estimate
 from adaptlens.report.charts import INK, LINE, MUTED, NARROW, OPPOSITE, PAPER, SHADE, WIDE, figure
 from adaptlens.report.facets import facets, layer
+from adaptlens.report.labels import Labels
 from adaptlens.studies.implicit.figures_units import named
 
 if TYPE_CHECKING:
@@ -27,7 +28,11 @@ MARKS = {"induction": "ind", "labels": "lab", "query": "qry", "sink": "sink"}
 
 
 def graph(
-    circuit: "pd.DataFrame", edges: "pd.DataFrame | None" = None, *, width: int = WIDE
+    circuit: "pd.DataFrame",
+    labels: Labels,
+    edges: "pd.DataFrame | None" = None,
+    *,
+    width: int = WIDE,
 ) -> "alt.ConcatChart":
     """Return the circuit of each condition as a graph, layers upward.
 
@@ -40,7 +45,7 @@ def graph(
     rows = circuit.dropna(subset=["value"])
     if rows.empty:
         return figure([], 1)
-    names = named(rows["condition"])
+    names = named(rows["condition"], labels)
     several = rows["model"].nunique() > 1
     num_layers = int(rows["layer"].max()) + 1
     heads = rows[rows["kind"] == "head"]["index"]
@@ -125,7 +130,7 @@ def graph(
     return facets(layers, dots, columns, (size, int(tall * num_layers + 0.2 * tall)), (66, 42))
 
 
-def heads(annotations: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
+def heads(annotations: "pd.DataFrame", labels: Labels, *, width: int = WIDE) -> "alt.ConcatChart":
     """Return what the heads with the largest share of the gap are known by, for each condition.
 
     Attention is a share of what the last token looks at; the vector's score is what its function
@@ -137,7 +142,7 @@ def heads(annotations: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart
     rows = annotations.dropna(subset=scores, how="all") if scores else annotations[:0]
     if rows.empty:
         return figure([], 1)
-    names = named(rows["condition"])
+    names = named(rows["condition"], labels)
     several = rows["model"].nunique() > 1
     most = {name: float(rows[name].abs().max()) or 1.0 for name in scores}
     tiles: list[dict[str, Any]] = []

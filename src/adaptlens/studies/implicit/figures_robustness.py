@@ -1,6 +1,7 @@
 """The figures of how far circuits hold: alone, under other specifications, over items and draws."""
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from adaptlens.formatting import estimate, percent
@@ -19,6 +20,9 @@ from adaptlens.report.charts import (
     groups,
     panel,
 )
+from adaptlens.report.labels import Labels, Shown, pair_of
+from adaptlens.report.theme import CLAIMED
+from adaptlens.studies.implicit.columns import SHIFT
 from adaptlens.studies.implicit.figures_units import condition_color, condition_shape, named
 
 if TYPE_CHECKING:
@@ -28,14 +32,11 @@ if TYPE_CHECKING:
 CHOICES = ("metric", "direction", "ablation", "corruption")
 """What a specification chooses."""
 
-MAIN_NAME = "shift of ICL less that of IT"
-"""The comparison that is drawn wherever it is defined."""
-
 SHADES = {"item": 0.6, "draw": 0.38, "seed": 0.38, "specification": 0.2}
 """How full the parts of the variance are; what no factor explains is hollow."""
 
 
-def alone(faithfulness: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
+def alone(faithfulness: "pd.DataFrame", labels: Labels, *, width: int = WIDE) -> "alt.ConcatChart":
     """Return what circuits do alone, and what is done without them, a panel for each family.
 
     Filled: the circuit alone. Hollow: everything but the circuit. Tick: random units of the same
@@ -46,7 +47,7 @@ def alone(faithfulness: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChar
     rows = faithfulness.assign(task=faithfulness["family"]).dropna(subset=["faithfulness"])
     if rows.empty:
         return figure([], 1)
-    names = named(rows["condition"])
+    names = named(rows["condition"], labels)
     columns, room = (1, 118) if width <= NARROW else (3, 118)
     size = int((width - columns * room - (columns - 1) * 14) / columns)
     seen = [rows[c] for c in ("faithfulness", "low", "high", "completeness", "random") if c in rows]
@@ -71,7 +72,10 @@ def alone(faithfulness: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChar
             labelColor=INK, ticks=False, domain=False, grid=False, labelLimit=room - 4,
             labelPadding=6,
         )  # fmt: skip
-        color, shape = condition_color(group["condition"]), condition_shape(group["condition"])
+        color, shape = (
+            condition_color(group["condition"], labels),
+            condition_shape(group["condition"], labels),
+        )
         base = chart_of(dots).encode(y=y)
         layers: list[Any] = [
             chart_of([{"zero": 0}]).mark_rule(color=MUTED, aria=False).encode(x="zero:Q"),
@@ -95,14 +99,19 @@ def alone(faithfulness: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChar
     return drawn
 
 
-def drawn_name(specifications: "pd.DataFrame") -> str:
+def compared(specifications: "pd.DataFrame", labels: Labels) -> "pd.DataFrame":
     """Return the comparison of a family that is drawn: the claim's, or ICL against IT, or any."""
-    names = list(dict.fromkeys(specifications.dropna(subset=["value"])["name"].astype(str)))
-    by_start = [n for n in names if n.startswith("icl") and " ~ it" in n]
-    return MAIN_NAME if MAIN_NAME in names else [*by_start, *names, ""][0]
+    rows = specifications.dropna(subset=["value"])
+    first = rows.drop_duplicates("name").to_dict("records")
+    claimed = [row for row in first if row["name"] == SHIFT]
+    claimed += [row for row in first if pair_of(*_sides(row, labels)) == CLAIMED]
+    names = [row["name"] for row in (*claimed, *first)]
+    return rows[rows["name"] == names[0]] if names else rows
 
 
-def specifications(specifications: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
+def specifications(
+    specifications: "pd.DataFrame", labels: Labels, *, width: int = WIDE
+) -> "alt.ConcatChart":
     """Return one comparison under every specification, the largest first, for each family.
 
     Blue: above 0; orange: below. Filled: the interval leaves out 0.
@@ -115,10 +124,10 @@ def specifications(specifications: "pd.DataFrame", *, width: int = WIDE) -> "alt
     panels: list[Any] = []
     rows = specifications.assign(task=specifications["family"])
     for family, title, group in groups(rows):
-        name = drawn_name(group)
-        own = group[group["name"] == name].dropna(subset=["value"])
+        own = compared(group, labels)
         if own.empty:
             continue
+        name = str(own["name"].iloc[0])
         choices = [c for c in CHOICES if c in own and own[c].nunique() > 1] or ["metric"]
         own = own.sort_values("value", ascending=False, kind="stable")
         dots = [
@@ -157,7 +166,7 @@ def specifications(specifications: "pd.DataFrame", *, width: int = WIDE) -> "alt
             .mark_point(size=36, fill=PAPER, strokeWidth=1.5, opacity=1)
             .encode(x=x, color=color, description="label:N"),
         ]
-        panels.append(panel(layers, title, size, alt.Step(14), _short(name)))
+        panels.append(panel(layers, title, size, alt.Step(14), _short(own.iloc[0], labels)))
     drawn = figure(panels, columns, room + 14)
     drawn.spacing = {"row": 84, "column": room + 14}
     return drawn
@@ -212,7 +221,12 @@ def _brief(choice: object) -> str:
     return str(choice).replace("_difference", " diff.").replace("_probability", " prob.")
 
 
-def _short(name: str) -> str:
-    left, between, right = name.partition(" ~ ")
-    names = named([left, right]) if between else {}
-    return f"{names[left]} ~ {names[right]}" if names else name
+def _short(row: Mapping[Any, Any], labels: Labels) -> str:
+    """Return what a comparison is called where there is little room."""
+    if row["name"] == SHIFT:
+        return SHIFT
+    return " ~ ".join(named([row["left"], row["right"]], labels).values())
+
+
+def _sides(row: Mapping[Any, Any], labels: Labels) -> tuple[Shown, Shown]:
+    return labels[row["left"]], labels[row["right"]]

@@ -1,6 +1,7 @@
 """The figures of circuit shift: distances, overlaps, and circuits carried from one to another."""
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from adaptlens.formatting import estimate
@@ -22,7 +23,8 @@ from adaptlens.report.charts import (
     tile,
 )
 from adaptlens.report.facets import facets, layer
-from adaptlens.report.theme import pair_of, style_of_pair
+from adaptlens.report.labels import Labels, pair_of
+from adaptlens.report.theme import Style, style_of_pair
 from adaptlens.studies.implicit.figures_units import named
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 CONTROL = "control"
 
 
-def distances(shift: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
+def distances(shift: "pd.DataFrame", labels: Labels, *, width: int = WIDE) -> "alt.ConcatChart":
     """Return how far apart the circuits of each two conditions are, a panel for each family.
 
     Filled: main conditions. Hollow: a condition and its control. The gray bar ends where 95% of
@@ -45,27 +47,28 @@ def distances(shift: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
     rows = rows[rows["role"] != "floor"].assign(task=rows["family"]).dropna(subset=["value"])
     if rows.empty:
         return figure([], 1)
-    names = named([*rows["left"], *rows["right"]])
+    names = named([*rows["left"], *rows["right"]], labels)
     narrow = width <= NARROW
     columns = 1 if narrow else 2 if rows.groupby(["task", "model"]).ngroups in (1, 2, 4) else 3
     room = 142
     size = int((width - columns * room - (columns - 1) * 14) / columns)
     ends = domain([*rows["value"], *rows["low"], *rows["high"], *rows["floor"]])
     main = rows[rows["role"] == "main"]
-    pairs = dict.fromkeys(pair_of(a, b) for a, b in zip(main["left"], main["right"], strict=True))
-    styles = [style_of_pair(pair) for pair in pairs]
+    styles = list(dict.fromkeys(_style(row, labels) for row in main.to_dict("records")))
     color = alt.Color("pair:N", legend=None).scale(
-        domain=[*pairs, CONTROL], range=[*(one.light for one in styles), MUTED]
+        domain=[*(one.label for one in styles), CONTROL],
+        range=[*(one.light for one in styles), MUTED],
     )
     shape = alt.Shape("pair:N", legend=None).scale(
-        domain=[*pairs, CONTROL], range=[*(one.shape for one in styles), "circle"]
+        domain=[*(one.label for one in styles), CONTROL],
+        range=[*(one.shape for one in styles), "circle"],
     )
     panels: list[Any] = []
     for family, title, group in groups(rows):
         dots = [
             {
                 "row": f"{names[row['left']]} ~ {names[row['right']]}",
-                "pair": pair_of(row["left"], row["right"]) if row["role"] == "main" else CONTROL,
+                "pair": _style(row, labels).label if row["role"] == "main" else CONTROL,
                 "main": row["role"] == "main",
                 **{c: finite(row[c]) for c in ("value", "low", "high", "floor")},
                 "zero": 0,
@@ -101,7 +104,7 @@ def distances(shift: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
     return drawn
 
 
-def overlaps(overlap: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
+def overlaps(overlap: "pd.DataFrame", labels: Labels, *, width: int = WIDE) -> "alt.ConcatChart":
     """Return how many of their largest units two conditions share, a panel for each pair.
 
     Dashed: the ceiling, two halves of one condition. Dotted: chance.
@@ -111,13 +114,13 @@ def overlaps(overlap: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart"
     rows = overlap.dropna(subset=["jaccard"])
     if rows.empty:
         return figure([], 1)
-    names = named([*rows["left"], *rows["right"]])
+    names = named([*rows["left"], *rows["right"]], labels)
     several = rows["model"].nunique() > 1
     dots = [
         {
             "panel": (f"{row['model']} · " if several else "")
             + f"{names[row['left']]} ~ {names[row['right']]}",
-            "pair": pair_of(row["left"], row["right"]),
+            "pair": _style(row, labels).label,
             "x": 100 * row["share"],
             **{c: finite(row[c]) for c in ("jaccard", "chance", "ceiling")},
             "label": f"{row['left']} ~ {row['right']}, {row['size']:.0f} units: "
@@ -138,13 +141,12 @@ def overlaps(overlap: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart"
         .axis(values=shares, format=".2~g", grid=False, labelOverlap=True)
     )
     y = alt.Y("jaccard:Q", title=None).scale(domain=[0, 1], nice=False).axis(tickCount=5)
-    pairs = dict.fromkeys(dot["pair"] for dot in dots)
-    styles = [style_of_pair(pair) for pair in pairs]
+    styles = list(dict.fromkeys(_style(row, labels) for row in rows.to_dict("records")))
     color = alt.Color("pair:N", legend=None).scale(
-        domain=[*pairs], range=[one.light for one in styles]
+        domain=[one.label for one in styles], range=[one.light for one in styles]
     )
     shape = alt.Shape("pair:N", legend=None).scale(
-        domain=[*pairs], range=[one.shape for one in styles]
+        domain=[one.label for one in styles], range=[one.shape for one in styles]
     )
     layers = [
         layer().mark_line(color=MUTED, strokeDash=[5, 4], aria=False).encode(x=x, y="ceiling:Q"),
@@ -157,7 +159,9 @@ def overlaps(overlap: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart"
     return facets(layers, dots, columns, (size, 110), (78, 40))
 
 
-def functional(functional: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
+def functional(
+    functional: "pd.DataFrame", labels: Labels, *, width: int = WIDE
+) -> "alt.ConcatChart":
     """Return how well each condition works on another's circuit, a panel for each family.
 
     1: as well as on its own; 0: as badly as on random units of the same layers and kinds. Of
@@ -168,7 +172,7 @@ def functional(functional: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatC
     rows = functional.assign(task=functional["family"])
     if rows["value"].isna().all():
         return figure([], 1)
-    names = named([*rows["source"], *rows["target"]])
+    names = named([*rows["source"], *rows["target"]], labels)
     narrow = width <= NARROW
     columns, room = (1, 76) if narrow else (3, 76)
     size = int((width - columns * room - (columns - 1) * 14) / columns)
@@ -213,3 +217,8 @@ def functional(functional: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatC
     drawn = figure(panels, columns, room + 14)
     drawn.spacing = {"row": 92, "column": room + 14}
     return drawn
+
+
+def _style(row: Mapping[Any, Any], labels: Labels) -> Style:
+    """Return the style of the pair that a row is of."""
+    return style_of_pair(pair_of(labels[row["left"]], labels[row["right"]]))

@@ -22,7 +22,7 @@ from adaptlens.report.charts import (
     panel,
 )
 from adaptlens.report.facets import facets, layer
-from adaptlens.report.theme import adaptation_of, short, style_of
+from adaptlens.report.labels import Labels
 
 if TYPE_CHECKING:
     import altair as alt
@@ -35,16 +35,17 @@ MANY = 300
 """How many units are many."""
 
 
-def named(conditions: Iterable[str]) -> dict[str, str]:
+def named(conditions: Iterable[str], labels: Labels) -> dict[str, str]:
     """Return conditions as figures name them: "it-256-shuffled" is "IT shuffled".
 
     Where two would have one name, all keep their labels.
     """
-    names = {c: "zero-shot" if c == "zero-shot" else short(c) for c in dict.fromkeys(conditions)}
+    shown = [labels[label] for label in dict.fromkeys(conditions)]
+    names = {c.label: c.label if c.adaptation == "zero_shot" else c.short for c in shown}
     return names if len(set(names.values())) == len(names) else {c: c for c in names}
 
 
-def gaps(gates: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
+def gaps(gates: "pd.DataFrame", labels: Labels, *, width: int = WIDE) -> "alt.ConcatChart":
     """Return the clean-corrupt gap of each condition; hollow where it has no circuit."""
     import altair as alt
 
@@ -53,7 +54,7 @@ def gaps(gates: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
     columns = 1 if width <= NARROW else 3
     room = 92
     size = int((width - columns * room - (columns - 1) * 12) / columns)
-    names = named(rows["condition"])
+    names = named(rows["condition"], labels)
     for family, title, group in groups(rows.dropna(subset=["gap"])):
         dots = [
             {
@@ -75,7 +76,10 @@ def gaps(gates: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
         y = alt.Y("row:N", sort=[*names.values()], title=None).axis(
             labelColor=INK, ticks=False, domain=False, grid=False, labelLimit=room, labelPadding=6
         )
-        color, shape = condition_color(group["condition"]), condition_shape(group["condition"])
+        color, shape = (
+            condition_color(group["condition"], labels),
+            condition_shape(group["condition"], labels),
+        )
         base = chart_of(dots).encode(y=y)
         layers: list[Any] = [
             chart_of([{"zero": 0}]).mark_rule(color=MUTED, aria=False).encode(x="zero:Q"),
@@ -95,23 +99,25 @@ def gaps(gates: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
     return drawn
 
 
-def profiles(profiles: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
+def profiles(profiles: "pd.DataFrame", labels: Labels, *, width: int = WIDE) -> "alt.ConcatChart":
     """Return the share of the gap that every unit carries, a panel for each condition.
 
     Layers upward, heads to the right, the MLP of a layer apart. Blue with no sign: for the answer;
     orange with a minus: against it. An outline: p below 0.05 over the family of units.
     """
-    names = named(profiles["condition"])
+    names = named(profiles["condition"], labels)
     rows = profiles.assign(panel=profiles["condition"].map(names), test=profiles["p"])
     return _heat(rows, width, "share of the gap")
 
 
-def differences(differences: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":
+def differences(
+    differences: "pd.DataFrame", labels: Labels, *, width: int = WIDE
+) -> "alt.ConcatChart":
     """Return what every unit carries in one condition less what in another, for each pair.
 
     Drawn as `profiles`; an outline: p below 0.05 by the largest statistic of all units.
     """
-    names = named([*differences["left"], *differences["right"]])
+    names = named([*differences["left"], *differences["right"]], labels)
     pairs = [
         f"{names[b]} − {names[a]}"
         for a, b in zip(differences["left"], differences["right"], strict=True)
@@ -246,21 +252,21 @@ def _strengths(most: float, top: float, what: str) -> "alt.Opacity":
     ).scale(domain=[0, most], range=[0.03, top])  # fmt: skip
 
 
-def condition_color(conditions: Iterable[str], key: str = "look") -> "alt.Color":
+def condition_color(conditions: Iterable[str], labels: Labels) -> "alt.Color":
     """Return the colors of conditions by the adaptation each is of; a control has its own's."""
     import altair as alt
 
     names = list(dict.fromkeys(conditions))
-    return alt.Color(f"{key}:N", legend=None).scale(
-        domain=names, range=[style_of(adaptation_of(name)).light for name in names]
+    return alt.Color("look:N", legend=None).scale(
+        domain=names, range=[labels[name].style.light for name in names]
     )
 
 
-def condition_shape(conditions: Iterable[str], key: str = "look") -> "alt.Shape":
+def condition_shape(conditions: Iterable[str], labels: Labels) -> "alt.Shape":
     """Return the shapes of conditions, so that they are told apart without color."""
     import altair as alt
 
     names = list(dict.fromkeys(conditions))
-    return alt.Shape(f"{key}:N", legend=None).scale(
-        domain=names, range=[style_of(adaptation_of(name)).shape for name in names]
+    return alt.Shape("look:N", legend=None).scale(
+        domain=names, range=[labels[name].style.shape for name in names]
     )

@@ -38,6 +38,15 @@ class Learned:
         return next((one for one in every if one.task == task), None)
 
 
+ZERO_SHOT = "zero-shot"
+"""What tables call the method that learns from nothing."""
+
+
+def adaptation_of(method: str) -> str:
+    """Return the way of adapting that tables call a method by its name, or by `ZERO_SHOT`."""
+    return "zero_shot" if method == ZERO_SHOT else method
+
+
 def shown_as(task: str) -> str:
     """Return what tables of circuits call a task: its family where it learns from the pattern."""
     match Learned.of(task):

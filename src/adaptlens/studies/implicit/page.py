@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from adaptlens.formatting import estimate
 from adaptlens.report.frame import other_tables, publish
 from adaptlens.report.images import FORMATS, Figure, Wanted
+from adaptlens.report.labels import Labels
 from adaptlens.report.study_page import StudyReport, browsed, claims_table, render_study
-from adaptlens.report.tables import Table, cells_by_condition
-from adaptlens.report.theme import ADAPTATIONS, adaptation_of, in_order, style_of
+from adaptlens.report.tables import Conditions, Table
+from adaptlens.report.theme import in_order, style_of
 from adaptlens.stats.specification_curve import specification_curve
 from adaptlens.studies.implicit import (
     figures_graph,
@@ -23,6 +24,7 @@ from adaptlens.studies.implicit import (
 from adaptlens.studies.implicit import tables as tabled
 from adaptlens.studies.implicit.figures import chosen_bars, learning, needed, shortcuts, transfers
 from adaptlens.studies.implicit.figures_units import named
+from adaptlens.studies.implicit.learned import adaptation_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,6 +69,15 @@ OF_ALL: Mapping[str, tuple[str, Any, str]] = {
         "Points over zero-shot on the items of one family after learning from another. Blue: "
         "better; orange: worse. Outlined: learned from the family itself.",
     ),
+    "variance": (
+        "variance", figures_robustness.variance,
+        "What the variance of single effects comes from: which item was asked, which draw or seed "
+        "adapted the model, how the effect was measured, and the rest.",
+    ),
+}  # fmt: skip
+"""Figures of all families together: the table each is of, its chart and its caption."""
+
+OF_CONDITIONS: Mapping[str, tuple[str, Any, str]] = {
     "gates": (
         "gates", figures_units.gaps,
         "How far clean and corrupt prompts differ in the logit of the answer less that of its "
@@ -95,13 +106,8 @@ OF_ALL: Mapping[str, tuple[str, Any, str]] = {
         "One comparison under every way of measuring it, the largest first. Filled: its 95% "
         "interval leaves out 0. Orange: below 0.",
     ),
-    "variance": (
-        "variance", figures_robustness.variance,
-        "What the variance of single effects comes from: which item was asked, which draw or seed "
-        "adapted the model, how the effect was measured, and the rest.",
-    ),
 }  # fmt: skip
-"""Figures of all families together: the table each is of, its chart and its caption."""
+"""The others of all families together, whose charts name conditions."""
 
 OF_FAMILY: Mapping[str, tuple[str, Any, str]] = {
     "profiles": (
@@ -161,7 +167,7 @@ def html(report: StudyReport, figures: Mapping[str, Figure]) -> str:
         families=families(report),
         cards=cards(report.claims),
         robust=robust(report),
-        adaptations=[(name, style_of(name)) for name in _adaptations(report)],
+        adaptations=[style_of(name) for name in _adaptations(report)],
         num_effects=0 if effects is None else len(effects),
         **browsed(tabled.everything(report.tables), ("family", "model")),
     )
@@ -183,6 +189,9 @@ def wanted(report: StudyReport) -> Iterator[Wanted]:
     for name, (table, chart, caption) in OF_ALL.items():
         if (rows := report.table(table)) is not None:
             yield Wanted(name, caption, partial(chart, rows))
+    for name, (table, chart, caption) in OF_CONDITIONS.items():
+        if (rows := report.table(table)) is not None:
+            yield Wanted(name, caption, partial(chart, rows, report.labels))
     edges = report.table("edges")
     for name, (table, chart, caption) in OF_FAMILY.items():
         rows = report.table(table)
@@ -190,7 +199,7 @@ def wanted(report: StudyReport) -> Iterator[Wanted]:
             assert rows is not None
             if (own := rows[rows["family"] == family]).empty:
                 continue
-            given = [_drawn(name, own)]
+            given = [_drawn(name, own, report.labels), report.labels]
             if name == "graph" and edges is not None:
                 given.append(edges[edges["family"] == family])
             several = len(families(report)) > 1
@@ -198,16 +207,17 @@ def wanted(report: StudyReport) -> Iterator[Wanted]:
             yield Wanted(f"{name}-{slug}", said, partial(chart, *given))
 
 
-def _drawn(name: str, rows: "pd.DataFrame") -> "pd.DataFrame":
+def _drawn(name: str, rows: "pd.DataFrame", labels: Labels) -> "pd.DataFrame":
     """Return the rows that a figure of one family draws; the others stand in the table below it.
 
     Of heads and graphs, those of no control; of differences, those from zero-shot and from
     in-context learning.
     """
     if name in ("heads", "graph"):
-        return rows[[adaptation_of(c) in ADAPTATIONS for c in rows["condition"]]]
+        return rows[[not labels[label].variant for label in rows["condition"]]]
     if name == "differences":
-        kept = rows[[adaptation_of(c) in ("zero_shot", "icl") for c in rows["left"]]]
+        starts = ("zero_shot", "icl")
+        kept = rows[[labels[label].adaptation in starts for label in rows["left"]]]
         return kept if len(kept) else rows
     return rows
 
@@ -219,12 +229,11 @@ def robust(report: StudyReport) -> list[str]:
     several = rows is not None and rows["model"].nunique() > 1
     groups = rows.groupby(["model", "family"], sort=False) if rows is not None else ()
     for (model, family), own in groups:
-        name = figures_robustness.drawn_name(own)
         about = f"{family} on {model}" if several else str(family)
-        drawn = own[own["name"] == name]
-        if not name or drawn["value"].isna().all():
+        drawn = figures_robustness.compared(own, report.labels)
+        if drawn.empty:
             continue
-        curve = specification_curve(drawn)
+        name, curve = drawn["name"].iloc[0], specification_curve(drawn)
         alike, off, opposite = (
             round(share * curve.count)
             for share in (curve.same_sign, curve.off_zero, curve.opposite)
@@ -271,18 +280,18 @@ def cards(claims: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def _tables(report: StudyReport) -> dict[str, Any]:
     """Return the page's tables by name; those it does not know come under "others"."""
-    tables, cells = report.tables, cells_by_condition(report.cells)
+    tables, conditions = report.tables, Conditions.of(report.labels, report.cells)
     found: dict[str, Any] = {
         "claims": claims_table(report.claims, tabled.FACTORS, tabled.effect_entry, "family"),
         "chosen": tabled.chosen(tables),
-        "curves": tabled.curves(tables, cells),
+        "curves": tabled.curves(tables, conditions),
         "shortcut": tabled.shortcut(tables),
         "needed": tabled.needed(tables),
         "transfer": tabled.transfer(tables),
-        "gates": tabled.gates(tables, cells),
-        "shift": tabled.shift(tables, cells),
-        "functional": tabled.functional(tables),
-        "faithfulness": tabled.faithfulness(tables),
+        "gates": tabled.gates(tables, conditions),
+        "shift": tabled.shift(tables, conditions),
+        "functional": tabled.functional(tables, conditions),
+        "faithfulness": tabled.faithfulness(tables, conditions),
         "specifications": tabled.specifications(tables),
         "variance": tabled.variance(tables),
         **{name: {} for name in (*OF_FAMILY, "edges")},
@@ -294,24 +303,25 @@ def _tables(report: StudyReport) -> dict[str, Any]:
         for family, slug in families(report).items() if rows is not None else ():
             assert rows is not None
             own = rows[rows["family"] == family]
-            found[name][family] = _of_family(name, own, f"{name}-{slug}") if len(own) else None
+            table = f"{name}-{slug}"
+            found[name][family] = _of_family(name, own, table, conditions) if len(own) else None
     return found
 
 
-def _of_family(name: str, rows: "pd.DataFrame", table: str) -> Table | None:
+def _of_family(name: str, rows: "pd.DataFrame", table: str, conditions: Conditions) -> Table | None:
     """Return the table under a figure of one family."""
     if name == "profiles":
-        names = named(rows["condition"])
+        names = named(rows["condition"], conditions.labels)
         rows = rows.assign(panel=rows["condition"].map(names))
         return tabled.units(rows, table, "Share of the gap, by unit; * p < 0.05", "p")
     if name == "differences":
-        names = named([*rows["left"], *rows["right"]])
+        names = named([*rows["left"], *rows["right"]], conditions.labels)
         pairs = [f"{names[b]} − {names[a]}"
                  for a, b in zip(rows["left"], rows["right"], strict=True)]  # fmt: skip
         caption = "Difference of shares, by unit; * p < 0.05"
         return tabled.units(rows.assign(panel=pairs), table, caption, "p_max")
     if name == "overlap":
-        return tabled.overlap(rows, table, "Overlap of the largest units")
+        return tabled.overlap(rows, table, "Overlap of the largest units", conditions)
     captions = {"heads": "What heads are known by", "graph": "Units of the circuits"}
     return tabled.listed(rows, table, captions.get(name, "Edges"))
 
@@ -321,8 +331,8 @@ def _adaptations(report: StudyReport) -> list[str]:
     found: set[str] = set()
     for table in report.tables.values():
         if "method" in table:
-            found |= {str(name).replace("-", "_") for name in table["method"].unique()}
+            found |= {adaptation_of(method) for method in table["method"].unique()}
     if (gates := report.table("gates")) is not None:
-        own = {adaptation_of(label) for label in gates["condition"]}
-        found |= own & set(ADAPTATIONS)
+        shown = [report.labels[label] for label in gates["condition"]]
+        found |= {one.adaptation for one in shown if not one.variant}
     return in_order(found)

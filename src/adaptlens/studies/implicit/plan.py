@@ -101,7 +101,7 @@ def plan_ablations(config: ImplicitConfig, run: Run, study: Study) -> Study:
                 (_, own), *_ = one.measurements
                 least = min(of.size for of in sets)
                 tested = tuple(
-                    (str(of), units)
+                    (of.name, units)
                     for of, units in sets.items()
                     if _is_tested_in(of, one.label, least)
                 )

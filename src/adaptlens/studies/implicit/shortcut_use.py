@@ -13,7 +13,7 @@ from adaptlens.formatting import counted, ends, fixed
 from adaptlens.stats import layered
 from adaptlens.stats.intervals import Scores, estimate
 from adaptlens.stats.statements import MINIMUM_DRAWS, Statement
-from adaptlens.studies.implicit.learned import Learned
+from adaptlens.studies.implicit.learned import ZERO_SHOT, Learned
 from adaptlens.studies.implicit.samples_chosen import Chosen, Samples, assembled, chosen, over_views
 from adaptlens.studies.implicit.samples_needed import (
     Answered,
@@ -23,7 +23,7 @@ from adaptlens.studies.implicit.samples_needed import (
     points,
     samples_needed,
 )
-from adaptlens.tasks.shortcuts import BROKEN, KINDS, MIXED, PATTERN
+from adaptlens.tasks.shortcuts import BROKEN, FAMILIES, KINDS, MIXED, PATTERN, group
 from adaptlens.types import Task
 
 Rows = list[dict[str, Any]]
@@ -113,7 +113,7 @@ class Behaved:
                     "learned": "" if is_anchor else learned,
                     "read": read,
                     "condition": "" if is_anchor else CONDITIONS[learned, read],
-                    "method": "zero-shot" if is_anchor else method,
+                    "method": ZERO_SHOT if is_anchor else method,
                     "tuned_on": "single",
                     "samples": samples,
                     "value": 100 * found.value,
@@ -389,19 +389,19 @@ def elsewhere(
     """
     anchors: dict[tuple[str, str], Answered] = {}
     read: list[tuple[Condition, Learned, str, str, Answered]] = []
+    about_group = {group(family, kind): (family, kind) for family in FAMILIES for kind in KINDS}
     for one in found:
         of = Learned.of(one.task)
         if of is None or not of.everywhere or not _is_counted(one):
             continue
         groups = np.array([example.group for example in tasks[one.task_digest].test])
         right = one.behavior.exact.astype(float)
-        for group in dict.fromkeys(groups.tolist()):
-            values = Answered(right[:, groups == group], one.draws)
+        for name in dict.fromkeys(groups.tolist()):
+            values = Answered(right[:, groups == name], one.draws)
             if one.adaptation == ZERO:
-                anchors[one.model, group] = values
+                anchors[one.model, name] = values
             else:
-                other, _, kind = group.partition("/")
-                read.append((one, of, other, kind, values))
+                read.append((one, of, *about_group[name], values))
     mixed: Rows = []
     transfer: Rows = []
     gains: dict[tuple[str, str], list[tuple[Answered, Answered]]] = {}
@@ -426,7 +426,7 @@ def elsewhere(
                     "chosen": False,
                 }
             )
-        elif (anchor := anchors.get((one.model, f"{other}/{kind}"))) is not None:
+        elif (anchor := anchors.get((one.model, group(other, kind)))) is not None:
             gain = points(difference(values, anchor))
             if other != of.family:
                 gains.setdefault((one.model, one.adaptation), []).append((values, anchor))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from adaptlens.formatting import estimate
 from adaptlens.report.tables import (
-    Cells,
+    Conditions,
     Entry,
     Table,
     Tables,
@@ -23,7 +23,9 @@ from adaptlens.report.tables import (
     text,
     words,
 )
-from adaptlens.report.theme import adaptation_of
+from adaptlens.report.theme import style_of
+from adaptlens.studies.implicit.learned import Learned, adaptation_of
+from adaptlens.tasks.shortcuts import MIXED, PATTERN
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,7 +103,7 @@ def chosen(tables: Tables) -> Table | None:
     return Table("chosen", caption, headings, tuple(rows)).without_constant("model")
 
 
-def curves(tables: Tables, cells: Cells) -> Table | None:
+def curves(tables: Tables, conditions: Conditions) -> Table | None:
     """Return accuracies with their intervals; those at a number chosen on validation are marked."""
     headings = (
         ("condition", False), ("learned", False), ("read", False), ("method", False),
@@ -114,7 +116,7 @@ def curves(tables: Tables, cells: Cells) -> Table | None:
             _method(row),
             text(row["tuned_on"]),
             number(row["samples"], 1, ",.0f"),
-            at_cell(_points(row), _cell_of(row, cells)),
+            at_cell(_points(row), _cells_of(row, conditions)),
             text("chosen" if row["chosen"] else ""),
             *counts(row, "queries draws"),
         ]
@@ -124,12 +126,15 @@ def curves(tables: Tables, cells: Cells) -> Table | None:
     return _by_family(tables.get("curves"), "curves", caption, headings, entries, used)
 
 
-def _cell_of(row: Mapping[Any, Any], cells: Cells) -> tuple[str, ...]:
+def _cells_of(row: Mapping[Any, Any], conditions: Conditions) -> tuple[str, ...]:
     """Return the cells of an accuracy."""
-    name = row["method"] if not row["samples"] else f"{row['method']}-{row['samples']:.0f}"
-    learned = row["learned"] or "pattern"
-    task = f"mixed-{learned}-all" if row["tuned_on"] == "mixed" else f"{row['task']}-{learned}"
-    return cells.get((task, row["model"], name), ())
+    is_mixed = row["tuned_on"] == "mixed"
+    of = Learned(MIXED if is_mixed else row["task"], row["learned"] or PATTERN, is_mixed)
+    own = (adaptation_of(row["method"]), row["samples"])
+    for one in conditions.labels.values():
+        if (one.adaptation, one.examples) == own and not one.variant:
+            return conditions.cells.get((of.task, row["model"], one.label), ())
+    return ()
 
 
 def shortcut(tables: Tables) -> Table | None:
@@ -206,7 +211,7 @@ def transfer(tables: Tables) -> Table | None:
     return _by_family(tables.get("transfer"), "transfer", caption, headings, entries, used)
 
 
-def gates(tables: Tables, cells: Cells) -> Table | None:
+def gates(tables: Tables, conditions: Conditions) -> Table | None:
     """Return which conditions have a circuit, and why the others have none."""
     headings = (
         ("condition", False), ("circuit", False), ("clean − corrupt", True), ("right, %", True),
@@ -215,7 +220,7 @@ def gates(tables: Tables, cells: Cells) -> Table | None:
 
     def entries(row: Mapping[Any, Any]) -> list[Entry]:
         return [
-            _condition(row["condition"], row, cells),
+            _condition(row["condition"], row, conditions),
             text("defined" if row["defined"] else "undefined"),
             estimated(row["gap"], row["low"], row["high"]),
             *(number(row[c], 1, ".1f") for c in ("accuracy", "chance")),
@@ -266,7 +271,7 @@ def units(rows: "pd.DataFrame", name: str, caption: str, test: str) -> Table | N
     return Table(name, caption, headings, tuple(map(entries, order[:MOST])))
 
 
-def shift(tables: Tables, cells: Cells) -> Table | None:
+def shift(tables: Tables, conditions: Conditions) -> Table | None:
     """Return the measures of circuit shift of every pair, the main ones first."""
     headings = (
         ("left", False), ("right", False), ("what", False), ("measure", False), ("units", False),
@@ -276,7 +281,7 @@ def shift(tables: Tables, cells: Cells) -> Table | None:
 
     def entries(row: Mapping[Any, Any]) -> list[Entry]:
         return [
-            *(_condition(row[side], row, cells) for side in ("left", "right")),
+            *(_condition(row[side], row, conditions) for side in ("left", "right")),
             text(roles.get(row["role"], row["role"])),
             text(row["measure"]),
             text({"head": "heads", "mlp": "MLPs"}.get(row["kind"], row["kind"])),
@@ -292,7 +297,7 @@ def shift(tables: Tables, cells: Cells) -> Table | None:
     return _by_family(tables.get("shift"), "shift", caption, headings, entries, used)
 
 
-def overlap(rows: "pd.DataFrame", name: str, caption: str) -> Table | None:
+def overlap(rows: "pd.DataFrame", name: str, caption: str, conditions: Conditions) -> Table | None:
     """Return how many of their largest units two conditions share, by size."""
     headings = (
         ("left", False), ("right", False), ("units", True), ("shared", True), ("chance", True),
@@ -301,7 +306,7 @@ def overlap(rows: "pd.DataFrame", name: str, caption: str) -> Table | None:
 
     def entries(row: Mapping[Any, Any]) -> list[Entry]:
         return [
-            *(_condition(row[side]) for side in ("left", "right")),
+            *(conditions.entry(row[side]) for side in ("left", "right")),
             number(row["size"], 1, ",.0f"),
             *(estimated(row[c]) for c in ("jaccard", "chance", "ceiling")),
             estimated(row["corrected"], row["low"], row["high"]),
@@ -312,7 +317,7 @@ def overlap(rows: "pd.DataFrame", name: str, caption: str) -> Table | None:
     return _by_family(rows, name, caption, headings, entries, used)
 
 
-def functional(tables: Tables) -> Table | None:
+def functional(tables: Tables, conditions: Conditions) -> Table | None:
     """Return how well a condition works on another's circuit, from 0 (random units) to 1 (own)."""
     headings = (
         ("circuit of", False), ("used by", False), ("units", True), ("value", True),
@@ -321,7 +326,7 @@ def functional(tables: Tables) -> Table | None:
 
     def entries(row: Mapping[Any, Any]) -> list[Entry]:
         return [
-            *(_condition(row[side]) for side in ("source", "target")),
+            *(conditions.entry(row[side]) for side in ("source", "target")),
             number(row["size"], 1, ",.0f"),
             estimated(row["value"], row["low"], row["high"]),
             words(row["state"]),
@@ -332,7 +337,7 @@ def functional(tables: Tables) -> Table | None:
     return _by_family(tables.get("functional"), "functional", caption, headings, entries, used)
 
 
-def faithfulness(tables: Tables) -> Table | None:
+def faithfulness(tables: Tables, conditions: Conditions) -> Table | None:
     """Return what circuits do alone and what is done without them, as shares of the gap."""
     table = tables.get("faithfulness")
     named = {"completeness": "without the circuit", "random": "random units alone",
@@ -345,7 +350,7 @@ def faithfulness(tables: Tables) -> Table | None:
 
     def entries(row: Mapping[Any, Any]) -> list[Entry]:
         return [
-            _condition(row["condition"]),
+            conditions.entry(row["condition"]),
             number(row["size"], 1, ",.0f"),
             estimated(row["faithfulness"], row["low"], row["high"]),
             *(estimated(row[c]) for c in there),
@@ -451,17 +456,10 @@ def _by_family(
     return replace(found, headings=(("family", False), *found.headings[1:]))
 
 
-def _condition(
-    label: Any, row: Mapping[Any, Any] | None = None, cells: Cells | None = None
-) -> Entry:
-    """Return a condition with its mark, linked to its cell where that is known."""
-    name = str(label).partition(",")[0]
-    found: tuple[str, ...] = ()
-    if row is not None and cells:
-        task = f"{row['task']}-pattern"
-        found = cells.get((task, row["model"], name), ())
-        found = found or cells.get((row["task"], row["model"], name), ())
-    return replace(at_cell(text(label), found), adaptation=adaptation_of(name))
+def _condition(label: str, row: Mapping[Any, Any], conditions: Conditions) -> Entry:
+    """Return a condition whose circuit was measured, on a family or on a task of the user's own."""
+    pattern = Learned(row["task"], PATTERN).task
+    return conditions.entry(label, row["model"], pattern, row["task"])
 
 
 def _reached(value: Any, low: Any, high: Any) -> Entry:
@@ -474,7 +472,7 @@ def _reached(value: Any, low: Any, high: Any) -> Entry:
 
 
 def _method(row: Mapping[Any, Any]) -> Entry:
-    return Entry(row["method"], row["method"], adaptation=adaptation_of(row["method"]))
+    return Entry(row["method"], row["method"], style=style_of(adaptation_of(row["method"])))
 
 
 def _points(row: Mapping[Any, Any], *, sign: bool = False) -> Entry:

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from adaptlens import columns
+from adaptlens.adapt.families import family_of
 from adaptlens.conditions import Condition
 from adaptlens.formatting import counted
 from adaptlens.measure.arrays import Answered
 from adaptlens.store import Run
 from adaptlens.studies.limits.config import LimitsConfig
 from adaptlens.studies.stored import Stored, read, task_notes
+from adaptlens.tasks import mixtures
 from adaptlens.types import Task
 
 if TYPE_CHECKING:
@@ -30,7 +32,8 @@ SYSTEM = {
     "samplegen_tuned": "samplegen",
 }
 """Way of adapting -> the system that it is."""
-MIXTURE = "mixture"
+MIXTURES = {mixtures.task_name(name): name for name in mixtures.ABLATIONS}
+"""Task -> the mixture that it is."""
 SHOWN_PROMPTS = 12
 
 
@@ -56,7 +59,7 @@ def scores(
         groups = np.array([example.group for example in tasks[one.task_digest].test])
         halves = _halves(groups, seed)
         for answered in one.systems.readings():
-            system = "pipeline" if answered.is_pipeline else SYSTEM[one.adaptation]
+            system = _system(one, answered)
             for task in dict.fromkeys(groups.tolist()):
                 own = np.flatnonzero(groups == task)
                 rows += [
@@ -77,20 +80,19 @@ def _of(one: Condition, about: Mapping[str, Any], system: str, variation: str) -
         "family": model["family"],
         "size": model["parameters"],
         "exposure": model["exposure"],
-        "mixture": "" if system in ("base", "gold") else _mixture(one.task),
+        "mixture": "" if system in ("base", "gold") else MIXTURES[one.task],
         "system": system,
         "variation": variation,
     }
 
 
-def _mixture(task: str) -> str:
-    """Return the name of the mixture a task is."""
-    return task.removeprefix(MIXTURE).lstrip("-") or "default"
+def _system(one: Condition, answered: Answered) -> str:
+    return "pipeline" if answered.is_pipeline else SYSTEM[one.adaptation]
 
 
 def _about_task(one: Condition, task: str, about: Mapping[str, Any]) -> dict[str, Any]:
-    is_tuned = one.adaptation.endswith("_tuned")
-    trained_on = about["trained_on"][_mixture(one.task)] if is_tuned else ()
+    is_tuned = family_of(one.adaptation) == "tune"
+    trained_on = about["trained_on"][MIXTURES[one.task]] if is_tuned else ()
     return {"task": task, "cluster": about["clusters"][task], "seen": task in trained_on}
 
 
@@ -99,7 +101,7 @@ def _scored(
 ) -> Iterator[dict[str, Any]]:
     """Yield the accuracy of every draw under every scoring that the task has."""
     chance = float(answered.chance[own].mean())
-    is_tuned = one.adaptation.endswith("_tuned")
+    is_tuned = family_of(one.adaptation) == "tune"
     for scoring in SCORINGS:
         correct, floors = answered.correct(scoring), answered.floor(scoring)
         if correct is None or np.isnan(right := correct[:, own]).any():
@@ -203,14 +205,17 @@ def _prompts(found: Sequence[Condition]) -> Rows:
     """Return the first prompts of every system, as they were sent, with what came back."""
     shown: dict[tuple[str, str], dict[str, Any]] = {}
     for one in found:
+        readings = {answered.reading: answered for answered in one.systems.readings()}
         for prompt in one.prompts:
-            key = (one.adaptation, str(prompt["reading"]))
+            answered = readings[prompt["reading"]]
             shown.setdefault(
-                key,
+                (one.adaptation, answered.reading),
                 {
                     "task": prompt["group"],
                     "model": one.model,
-                    "condition": f"{one.label} {prompt['reading']}".strip(" ._"),
+                    "condition": one.label,
+                    "system": _system(one, answered),
+                    "variation": answered.variation,
                     **prompt,
                 },
             )

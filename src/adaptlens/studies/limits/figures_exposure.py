@@ -108,14 +108,13 @@ def effects(exposure: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart"
                 "kind": row["quantity"],
                 **{name: finite(row[name]) for name in ("value", "low", "high")},
                 "inner_low": finite(row["low_here"]), "inner_high": finite(row["high_here"]),
-                "place": ([*STYLES].index(row["quantity"]), step),
+                "place": ([*TASKS].index(tasks), [*STYLES].index(row["quantity"])),
                 "label": f"{about}, {row['quantity']}, {step}: "
                 f"{estimate(row['value'], row['low'], row['high'], sign=True)}; these tasks: "
                 f"[{estimate(row['low_here'])}, {estimate(row['high_here'])}]; "
                 f"{counted(row['num_tasks'], 'task')}, {row['repeats']} repeats",
             })  # fmt: skip
-    dots.sort(key=lambda dot: dot["place"][0])
-    dots.sort(key=lambda dot: [*TASKS.values()].index(dot["panel"].rpartition(": ")[2]))
+    dots.sort(key=lambda dot: dot["place"])
     for dot in dots:
         del dot["place"]
     present = {name: one for name, one in STYLES.items() if any(d["kind"] == name for d in dots)}

@@ -92,7 +92,8 @@ def write(report: StudyReport, path: Path | str, *, formats: Iterable[str] = FOR
 def html(report: StudyReport, figures: Mapping[str, Figure]) -> str:
     """Return the page as one string.
 
-    Its prompts have what came back, too: `reading`, `output` and `answer`.
+    Its prompts have what sent them and what came back, too: `system`, `variation`, `output` and
+    `answer`.
     """
     scores = usable(report)
     points = None if scores is None else points_of(scores)
@@ -177,29 +178,20 @@ def remarks(table: "pd.DataFrame | None") -> list[str]:
     return [note for note in dict.fromkeys(table["note"]) if isinstance(note, str) and note]
 
 
-def compared(scores: "pd.DataFrame") -> list[tuple[str, Style]]:
+def compared(scores: "pd.DataFrame") -> list[Style]:
     """Return the systems that were read, as the page's key names them."""
     present = set(scores["system"])
-    return [
-        (system_styles.SYSTEMS[name], system_styles.style_of_system(name))
-        for name in SYSTEMS
-        if name in present
-    ]
+    return [system_styles.style_of_system(name) for name in SYSTEMS if name in present]
 
 
 def sent(prompts: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """Return the prompts by system, each with its mark; a system's own come before varied ones."""
     found: dict[str, dict[str, Any]] = {}
     for prompt in prompts:
-        reading = str(prompt.get("reading", ""))
-        names = (name for name in SYSTEMS if str(prompt["condition"]).startswith(name))
-        system = "pipeline" if "pipeline" in reading else next(names, "")
-        shown = system_styles.NAMES.get(system, str(prompt["condition"]))
-        mark = system_styles.SYSTEMS.get(system, str(prompt["condition"]))
-        own = found.setdefault(shown, {"mark": mark, "prompts": []})
+        style = system_styles.style_of_system(prompt["system"])
+        own = found.setdefault(style.label, {"style": style, "prompts": []})
         own["prompts"].append({
             **prompt,
-            "variation": reading.replace("pipeline_", "").strip(" ._"),
             "output": prompt.get("output") or "",
             "answer": prompt.get("answer") or "",
         })  # fmt: skip

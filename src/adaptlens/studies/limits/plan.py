@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from adaptlens import tasks, telling
+from adaptlens.adapt.families import family_of
 from adaptlens.cells import Study
 from adaptlens.config.fields import tuning_arguments
 from adaptlens.engines import Reporter
@@ -202,7 +203,7 @@ def planned_work(study: Study, out: str | Path | None) -> list[dict[str, Any]]:
         {
             **one.named,
             "queries": one.cells[0].task.queries,
-            "tuned_models": one.draws if one.cells[0].adaptation.name.endswith("_tuned") else 0,
+            "tuned_models": one.draws if family_of(one.cells[0].adaptation.name) == "tune" else 0,
             **one.counted,
         }
         for one in progress(study, out)

@@ -16,7 +16,7 @@ from adaptlens.report.tables import (
     verdict,
     words,
 )
-from adaptlens.studies.limits.system_styles import NAMES, SYSTEMS
+from adaptlens.studies.limits.system_styles import NAMES, SYSTEMS, style_of_system
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -413,7 +413,8 @@ def _units() -> list[Column]:
 
 
 def _system(name: Any) -> Entry:
-    return Entry(NAMES.get(name, str(name)), str(name), adaptation=SYSTEMS.get(name, ""))
+    style = style_of_system(name) if name in SYSTEMS else None
+    return Entry(NAMES.get(name, str(name)), str(name), style=style)
 
 
 def _said(value: Any) -> Entry:

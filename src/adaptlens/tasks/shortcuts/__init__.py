@@ -29,6 +29,7 @@ __all__ = [
     "MIXED",
     "PATTERN",
     "TEMPLATE",
+    "group",
     "items",
     "names",
     "task",
@@ -64,6 +65,11 @@ _LEARNT = {
 def names() -> list[str]:
     """Return the names of the tasks: FAMILY-pattern, FAMILY-broken, and of all five mixed."""
     return [f"{family}-{kind}" for family in (*FAMILIES, MIXED) for kind in KINDS]
+
+
+def group(family: str, kind: str) -> str:
+    """Return the group of a family's items of a kind where several families are read."""
+    return f"{family}/{kind}"
 
 
 def quarter(text: str) -> int:
@@ -155,7 +161,7 @@ def task(
             rng = Random(f"{each} {kind} {split} {seed} {difficulty}")
             made = items(makers[each], kind, count, rng, SPLITS[split])
             instruction = "" if alone else INSTRUCTIONS[each]
-            label = kind if alone else f"{each}/{kind}"
+            label = kind if alone else group(each, kind)
             found.append(
                 [
                     Example(

@@ -1,0 +1,90 @@
+"""What the labels in tables stand for, as records: a label is written from one, and never read.
+
+An analysis knows what it named; it hands `Labels` to tables, figures and page.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from adaptlens.formatting import counted
+from adaptlens.report.theme import (
+    ADAPTATIONS,
+    CHOSEN,
+    SHORT,
+    Pair,
+    Style,
+    at_chosen_template,
+    style_of,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A condition, or what is made from one, as tables and figures show it.
+
+    Attributes:
+        label: what tables call it.
+        condition: the label of the condition that was measured: "it-16" of "best-it-16".
+        adaptation: the way of adapting, by its registered name.
+        examples: demonstrations or training examples of each draw; 0 for none.
+        variant: what sets it apart from other conditions of this adaptation, in words: what a
+            control changed, another draw; empty for the adaptation itself.
+        is_chosen: whether it is read under the one template that was chosen for it.
+    """
+
+    label: str
+    condition: str
+    adaptation: str
+    examples: int = 0
+    variant: str = ""
+    is_chosen: bool = False
+
+    @property
+    def look(self) -> str:
+        """The name that its style goes by, see `theme.style_of`."""
+        return at_chosen_template(self.adaptation) if self.is_chosen else self.adaptation
+
+    @property
+    def style(self) -> Style:
+        """Its colors and shape; a control looks like what it controls."""
+        return style_of(self.look)
+
+    @property
+    def short(self) -> str:
+        """What figures call it: "ICL unrelated" for icl-16-unrelated; of others, the label."""
+        if self.is_chosen or self.adaptation not in SHORT:
+            return self.label
+        return f"{SHORT[self.adaptation]} {self.variant}".strip()
+
+
+Labels = Mapping[str, Shown]
+"""What each label stands for."""
+
+
+def pair_of(left: Shown, right: Shown) -> Pair:
+    """Return the adaptations of two conditions, in one order; all else about them is left out."""
+    order = list(SHORT)
+    first, second = sorted(
+        (left.adaptation, right.adaptation),
+        key=lambda name: order.index(name) if name in order else len(order),
+    )
+    return first, second
+
+
+def in_words(arms: Iterable[Shown]) -> str:
+    """Return what the labels of arms mean: "icl-16 shows 16 examples in its prompt; ..."."""
+    named: dict[str, str] = {}
+    for arm in sorted(arms, key=lambda arm: arm.examples, reverse=True):
+        label, k = arm.label, counted(arm.examples, "example")
+        if arm.look in CHOSEN:
+            said = f"{label} is {arm.condition} read under its best template alone"
+            named.setdefault("chosen", said)
+        elif arm.look == "icl":
+            named.setdefault("icl", f"{label} shows {k} in its prompt")
+        elif arm.look == "best_prompt":
+            found = f" with {k}" if arm.examples else ""
+            said = f"{label} is the best prompt that a search found{found}"
+            named.setdefault("searched", said)
+        elif arm.look in ADAPTATIONS and arm.examples:
+            named.setdefault("tuned", f"{label} is tuned on {k}")
+    return "; ".join(named[way] for way in ("icl", "searched", "tuned", "chosen") if way in named)
