@@ -171,8 +171,7 @@ def test_a_forecast_has_a_row_per_condition_and_tries_each_shape_once(
     config = settings(folder, models=names, shots=[0, 2], tuning=["it"], draws=2, search=False)
     study = comparison.plan(config)
     said: list[str] = []
-    models = {"llama-0": names[0], "llama-1": names[1]}
-    found = forecast(study, models, config, said.append)
+    found = forecast(study, config, said.append)
     assert said == ["trying llama-0"]
     assert len(found.rows) == 6
     assert all(row["seconds"] > 0 and row["memory_bytes"] > 1e8 for row in found.rows)
@@ -181,11 +180,11 @@ def test_a_forecast_has_a_row_per_condition_and_tries_each_shape_once(
     # The second plan had the speed that the first one found, to the last digit.
     assert said[1].startswith("llama-0: speed as found before")
     assert [row["seconds"] for row in rows] == [row["seconds"] for row in found.rows]
-    forecast(study, models, config, said.append, again=True)
+    forecast(study, config, said.append, again=True)
     assert said[2:] == ["trying llama-0"]
     [kept] = (tmp_path / "throughputs").iterdir()
     kept.write_text("{")
-    forecast(study, models, config, said.append)
+    forecast(study, config, said.append)
     assert said[3:] == ["trying llama-0"]
 
 

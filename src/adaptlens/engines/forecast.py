@@ -39,7 +39,6 @@ class Forecast:
 
 def forecast(
     study: Study,
-    models: Mapping[str, str],
     config: Any,
     progress: Callable[[str], None] = lambda _: None,
     *,
@@ -52,7 +51,6 @@ def forecast(
 
     Args:
         study: the plan.
-        models: the name that each base is found by, by its name in cells.
         config: device, chat and quantize of the study.
         progress: told what is done next.
         again: try out bases whose throughput is known from an earlier trial, too.
@@ -63,6 +61,7 @@ def forecast(
     by_model: dict[str, list[Cell]] = {}
     for cell in study.cells:
         by_model.setdefault(cell.model.name, []).append(cell)
+    models = study.sources
     tried: dict[str, Throughput] = {}
     throughputs = {}
     for name, cells in by_model.items():

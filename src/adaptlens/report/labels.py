@@ -5,6 +5,7 @@ An analysis knows what it named; it hands `Labels` to tables, figures and page.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from adaptlens.formatting import counted
 from adaptlens.report.theme import (
@@ -16,6 +17,9 @@ from adaptlens.report.theme import (
     at_chosen_template,
     style_of,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,12 @@ def pair_of(left: Shown, right: Shown) -> Pair:
         key=lambda name: order.index(name) if name in order else len(order),
     )
     return first, second
+
+
+def pairs_of(rows: "pd.DataFrame", labels: Labels) -> list[Pair]:
+    """Return the pair that the sides of each row are, which are in `left` and `right`."""
+    sides = zip(rows["left"], rows["right"], strict=True)
+    return [pair_of(labels[left], labels[right]) for left, right in sides]
 
 
 def in_words(arms: Iterable[Shown]) -> str:

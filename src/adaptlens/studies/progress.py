@@ -93,7 +93,7 @@ def foreseen(
     """
     from adaptlens.engines.forecast import forecast
 
-    found = forecast(study, study.sources, config, progress, again=again)
+    found = forecast(study, config, progress, again=again)
     return [{**row, **own} for row, own in zip(rows, found.rows, strict=True)]
 
 

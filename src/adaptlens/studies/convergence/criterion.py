@@ -131,10 +131,10 @@ def headline(compared: Compared, found: Claim) -> str:
     where = WHERE.get(rule["measure"], "with the answer in")
     if found.decides is None or found.reason:
         return f"{said}; {where} nothing is decided: {found.reason}"
-    whose = f"those of {_pairs_held_against(compared)[found.decides.over]}"
+    pair = _pairs_held_against(compared)[found.decides.over]
+    whose = f"those of {pair}"
     if found.state == "supported":
-        nearest = whose.removeprefix("those of ")
-        whose = f"those of every pair they are held against, the nearest being {nearest}"
+        whose = f"those of every pair they are held against, the nearest being {pair}"
     excess = statements.interval(found.decides)
     return f"{said}; {where} their states {SAID[found.state]} {whose}: {excess}"
 

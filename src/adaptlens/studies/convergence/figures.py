@@ -22,7 +22,7 @@ from adaptlens.report.charts import (
     panel,
     spread,
 )
-from adaptlens.report.labels import Labels, pair_of
+from adaptlens.report.labels import Labels, pairs_of
 from adaptlens.report.theme import CLAIMED, PAIRS, SIMILARITIES, Pair, style_of_pair
 
 if TYPE_CHECKING:
@@ -36,10 +36,7 @@ DRAWN = [pair for pair, style in PAIRS.items() if style.meaning]
 def of_pairs(pairs: "pd.DataFrame", labels: Labels) -> "pd.DataFrame":
     """Return the rows with the pair in the column `pair`, at the prompt's last token."""
     rows = pairs[pairs["position"] == "last"] if "position" in pairs else pairs
-    found = [
-        pair_of(labels[a], labels[b]) for a, b in zip(rows["left"], rows["right"], strict=True)
-    ]
-    return rows.assign(pair=found)
+    return rows.assign(pair=pairs_of(rows, labels))
 
 
 def last_layer(pairs: "pd.DataFrame") -> "pd.DataFrame":

@@ -21,7 +21,7 @@ from adaptlens.report.charts import (
     panel,
     spread,
 )
-from adaptlens.report.labels import Labels, pair_of
+from adaptlens.report.labels import Labels, pairs_of
 from adaptlens.report.theme import CLAIMED, PAIRS, SIMILARITIES, style_of_pair
 
 if TYPE_CHECKING:
@@ -44,11 +44,8 @@ def of_factor(factors: "pd.DataFrame", factor: str, labels: Labels) -> "pd.DataF
     """
     names = factors["factor"].astype(str)
     rows = factors[(names == factor) | names.str.startswith(f"{factor}: ")]
-    pairs = [
-        pair_of(labels[a], labels[b]) for a, b in zip(rows["left"], rows["right"], strict=True)
-    ]
     kinds = [str(name).partition(": ")[2] for name in rows["factor"]]
-    return rows.assign(pair=pairs, kind=kinds).dropna(subset=["value"])
+    return rows.assign(pair=pairs_of(rows, labels), kind=kinds).dropna(subset=["value"])
 
 
 def curve(
