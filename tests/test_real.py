@@ -16,8 +16,13 @@ from adaptlens.adapt.optimizer import Recipe
 from adaptlens.cli.main import main
 from adaptlens.lm.adapters.bank import LoraBank
 from adaptlens.lm.load import load
+from adaptlens.lm.patching.patch import sweep
 from adaptlens.lm.score import Request, score
+from adaptlens.lm.units import Pair, Unit
 from adaptlens.models import identity, obtainable
+from adaptlens.store import Run
+from adaptlens.studies import stored
+from naive_patching import naive
 
 NAME = "smollm2"
 PATH = obtainable.place(NAME)
@@ -173,15 +178,80 @@ def reviews(num_rows: int) -> str:
     return "\n".join(rows) + "\n"
 
 
-def test_a_comparison_runs_end_to_end(tmp_path):
-    (tmp_path / "reviews.tsv").write_text(reviews(40))
-    words = ["compare", "--model", NAME, "--task", str(tmp_path / "reviews.tsv"), "--shots", "0,2"]
-    words += ["--tuning", "it", "--draws", "2", "--queries", "10", "--set", "validation=6"]
-    words += ["--device", "cpu", "--out", str(tmp_path / "run"), "--json"]
+@pytest.fixture(scope="module")
+def reviews_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("task") / "reviews.tsv"
+    path.write_text(reviews(40))
+    return path
+
+
+def carried_out(verb, task, folder, *more):
+    """Return what a command prints as JSON, run on the model and a file of 40 items."""
+    words = [*verb.split(), "--model", NAME, "--task", str(task), "--draws", "1", *more]
+    words += ["--device", "cpu", "--set", "tune.max_steps=2", "--out", str(folder), "--json"]
     result = CliRunner().invoke(main, words)
     assert result.exit_code == 0, (result.output, result.exception)
-    found = json.loads(result.stdout)
+    return json.loads(result.stdout)
+
+
+def test_a_comparison_runs_end_to_end(reviews_file, tmp_path):
+    found = carried_out(
+        "compare", reviews_file, tmp_path / "run", "--shots", "0,2", "--tuning", "it",
+        "--queries", "10", "--validation", "6",
+    )  # fmt: skip
     arms = {row["condition"] for row in found["tables"]["accuracy"]}
     assert {"zero-shot", "icl-2", "it-2"} <= arms
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "stored quantized (Q4_1" in page
+
+
+def test_a_convergence_study_reads_the_states_of_a_plain_forward(reviews_file, tmp_path, lm, plain):
+    found = carried_out(
+        "study convergence", reviews_file, tmp_path / "run", "--factors", "pairs,layers",
+        "--shots", "2", "--queries", "6", "--no-full",
+    )  # fmt: skip
+    first = found["claims"][0]
+    assert first["state"] == "not decided"
+    assert "fewer than 5 draws decide nothing" in first["line"]
+    conditions = stored.read(Run.open(tmp_path / "run"), "convergence").found
+    anchor = next(one for one in conditions if one.label == "zero-shot")
+    prompt = "".join(text for _, text in anchor.prompts[0]["parts"])
+    with torch.no_grad():
+        states = plain(torch.tensor([lm.encode(prompt)]), output_hidden_states=True).hidden_states
+    for layer in ("00", "01", "15", "29"):
+        np.testing.assert_allclose(
+            anchor.hidden.at(layer)[0, 0], states[int(layer)][0, -1], rtol=1e-4, atol=1e-3
+        )
+    np.testing.assert_allclose(
+        anchor.hidden.at("final")[0, 0], states[-1][0, -1], rtol=1e-4, atol=1e-3
+    )
+
+
+def test_heads_are_patched_as_one_hooked_forward_per_patch_does(lm):
+    def ids(review):
+        return tuple(lm.encode(f"Review: {review}\nSentiment:"))
+
+    good, bad = (lm.tokenizer(word).input_ids[0] for word in (" positive", " negative"))
+    clean, corrupt = ids("warm and funny"), ids("dull and lifeless")
+    corrupt = (*corrupt[: len(clean) - 4], *clean[-4:])
+    pairs = [Pair(clean, corrupt, good, bad, sites=((len(clean) - 1,),))]
+    units = [Unit("head", 3, 0), Unit("head", 17, 4), Unit("head", 29, 8), Unit("mlp", 20)]
+    found = sweep(lm, pairs, units=units)
+    values, original, changed = naive(lm, pairs, [[unit] for unit in units])
+    np.testing.assert_allclose(found.values, values, atol=1e-3)
+    np.testing.assert_allclose(found.clean, original, atol=1e-3)
+    np.testing.assert_allclose(found.corrupt, changed, atol=1e-3)
+    assert np.abs(values[..., 0] - changed[:, None, None, 0]).max() > 1e-2
+
+
+def test_the_circuits_of_a_task_of_ones_own(reviews_file, tmp_path):
+    found = carried_out(
+        "study implicit", reviews_file, tmp_path / "run", "--queries", "8", "--tuning", "it",
+        "--set", "circuits.shots=2", "--set", "circuits.size=2", "--set", "circuits.items=2",
+        "--set", "circuits.corruptions=[other]", "--set", "circuits.methods=[denoise]",
+    )  # fmt: skip
+    conditions = stored.read(Run.open(tmp_path / "run"), "implicit").found
+    anchor = next(one for one in conditions if one.label == "zero-shot" and "units" in one.texts)
+    assert len(anchor.texts["units"]) == 30 * (9 + 1)
+    assert np.isfinite(anchor.circuits["other.denoise"]).all()
+    assert {claim["state"] for claim in found["claims"]} == {"not decided"}
