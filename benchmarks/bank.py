@@ -113,18 +113,18 @@ def compare(
     ]
     solo = min(solo, adapters)
 
-    def bank(steps: int) -> tuple[LoraBank, loop.History]:
+    def bank(adapters: int, steps: int) -> tuple[LoraBank, loop.History]:
         made = LoraBank(lm, num_variants=adapters, rank=RANK, alpha=ALPHA)
         recipe = Recipe((RATE,) * adapters, (steps,) * adapters, (0,) * adapters, batch=k)
-        return made, loop.train(lm, made, lessons, recipe)
+        return made, loop.train(lm, made, lessons[:adapters], recipe)
 
     starts = LoraBank(lm, num_variants=adapters, rank=RANK, alpha=ALPHA)
-    bank(1)
+    bank(1, 1)
     peer.train(starts.matrices(0), lessons[0], 1)
     ours, theirs, difference = [], [], 0.0
     for _ in range(repeats):
         begun = clock()
-        trained, history = bank(steps)
+        trained, history = bank(adapters, steps)
         ours.append(clock() - begun)
         spent = 0.0
         for variant in range(solo):

@@ -4,10 +4,10 @@
 
 Both sides score the same answers after the same prompts with the same model object, in float32,
 tokenization included; the peer runs at the best of several batch sizes whose logits take at most
-2 GiB. Repeats alternate, and the ratio is that of the medians. On one thread seconds are the
-processor's. The share is of this machine's peak in float32 matrix products, measured in between:
-operations of the tokens computed, padding, attention and unembedding left out (target: 60%). Needs
-the extra `bench`.
+2 GiB, with `--peer-queries` on the first few queries only, scaled to all. Repeats alternate, and
+the ratio is that of the medians. On one thread seconds are the processor's. The share is of this
+machine's peak in float32 matrix products, measured in between: operations of the tokens computed,
+padding, attention and unembedding left out (target: 60%). Needs the extra `bench`.
 """
 
 import argparse
@@ -76,8 +76,12 @@ def peer(backend: Any, prompts: list[str]) -> np.ndarray:
     return np.array(found).reshape(len(prompts), len(ANSWERS))
 
 
-def compare(lm: LM, name: str, prompts: list[str], repeats: int) -> dict[str, Any]:
+def compare(
+    lm: LM, name: str, prompts: list[str], repeats: int, peer_queries: int
+) -> dict[str, Any]:
     """Return both sides' median seconds, their ratio and the largest difference."""
+    some = prompts[:peer_queries]
+    scale = len(prompts) / len(some)
     sizes = {}
     longest = max(len(ids) for ids in lm.encode_all(prompts))
     a_row = 4 * longest * lm.model.get_output_embeddings().weight.shape[0]
@@ -85,14 +89,14 @@ def compare(lm: LM, name: str, prompts: list[str], repeats: int) -> dict[str, An
         if size > 1 and size * a_row > _MOST_LOGITS_BYTES:
             break
         backend = HFLM(pretrained=lm.model, tokenizer=lm.tokenizer, batch_size=size)
-        sizes[size] = seconds(lambda b=backend: peer(b, prompts[: max(len(prompts) // 8, 4)]))
+        sizes[size] = seconds(lambda b=backend: peer(b, some[: max(len(some) // 4, 4)]))
     best = min(sizes, key=sizes.__getitem__)
     backend = HFLM(pretrained=lm.model, tokenizer=lm.tokenizer, batch_size=best)
     work = ForwardStats()
-    difference = float(np.abs(ours(lm, prompts, work) - peer(backend, prompts)).max())
+    difference = float(np.abs(ours(lm, prompts, work)[: len(some)] - peer(backend, some)).max())
     timed: dict[str, list[float]] = {"ours": [], "peer": []}
     for _ in range(repeats):
-        timed["peer"].append(seconds(lambda: peer(backend, prompts)))
+        timed["peer"].append(scale * seconds(lambda: peer(backend, some)))
         timed["ours"].append(seconds(lambda: ours(lm, prompts)))
     mine, theirs = (statistics.median(timed[side]) for side in ("ours", "peer"))
     return {
@@ -139,6 +143,7 @@ def main() -> None:
         "--model", default="llama-18m", help=f"one of {', '.join(models.SHAPES)}, or any other"
     )
     options.add_argument("--queries", type=int, default=128)
+    options.add_argument("--peer-queries", type=int, help="time the peer on these, and scale")
     options.add_argument("--repeats", type=int, default=3)
     options.add_argument("--threads", type=int, default=1)
     options.add_argument("--only", help="run the cases whose name contains this")
@@ -175,7 +180,7 @@ def main() -> None:
     for name, prompts in cases.items():
         if given.only and given.only not in name:
             continue
-        r = compare(lm, name, prompts, given.repeats)
+        r = compare(lm, name, prompts, given.repeats, given.peer_queries or len(prompts))
         results.append(r)
         target = f"{r['target']:.1f}" if r["target"] else ""
         print(

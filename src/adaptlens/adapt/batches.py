@@ -7,7 +7,7 @@ gradients flow as if each lesson had been run alone.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from adaptlens.lm.load import LM
 from adaptlens.lm.prefix import trie
+from adaptlens.lm.prefix.walk import last_mlp_at
 from adaptlens.lm.unembedding import TellsApart, by_owner
 
 PLAIN = 1
@@ -143,15 +144,11 @@ class Block:
         if lm.architecture is None:
             logits = lm.model(input_ids=self.ids, use_cache=False).logits
             return logits.flatten(0, 1)[self.places]
-        if self.ends is None:
-            output = lm.architecture.backbone(input_ids=self.ids, use_cache=False)
-        else:
-            output = lm.architecture.backbone(
-                input_ids=self.ids,
-                position_ids=self.positions,
-                attention_mask=self._mask(lm, self.ends),
-                use_cache=False,
-            )
+        how: dict[str, Any] = {}
+        if self.ends is not None:
+            how = {"position_ids": self.positions, "attention_mask": self._mask(lm, self.ends)}
+        with last_mlp_at(lm.architecture, self.places.unique(), weights):
+            output = lm.architecture.backbone(input_ids=self.ids, use_cache=False, **how)
         final = output.last_hidden_state.to(self.ids.device).flatten(0, 1)[self.places]
         if weights is not None and weights.adapts(lm.architecture.unembed):
             return by_owner(lm.architecture, final, self.owners, self.last - self.first)
@@ -179,16 +176,19 @@ def choose_width(lm: LM, batches: Sequence[Sequence[Lesson]]) -> int:
     parts = lm.architecture
     if parts is None or not lm.shares_prefix:
         return PLAIN
-    sample = batches[:4]
-    longest = max(len(lesson.ids) for batch in sample for lesson in batch)
-    total = max(sum(len(lesson.ids) for lesson in batch) for batch in sample)
+    sample = [trie.sort([lesson.ids[:-1] for lesson in batch]) for batch in batches[:4]]
+    longest = max(int(order.lengths.max()) for order in sample) + 1
+    total = max(int(order.lengths.sum()) for order in sample)
     per_token = sum(p.numel() for layer in parts.layers for p in layer.parameters())
     per_pair = _ATTENTION * parts.num_heads * parts.head_width * parts.num_layers
 
     def cost(width: int) -> float:
-        block = lay_out(sample, width, block_tokens=2**60)[0]
-        seq = block.ids.shape[1] * (0.5 if block.ends is None else 1.0)
-        return block.tokens_computed * (per_token + per_pair * seq)
+        laid = [trie.row_lengths(order, width) for order in sample]
+        rows, seq = max(map(len, laid)), max(map(max, laid))
+        is_chain = all(
+            len(own) == len(order.numbers) for own, order in zip(laid, sample, strict=True)
+        )
+        return rows * seq * (per_token + per_pair * seq * (0.5 if is_chain else 1.0))
 
     widths = [PLAIN, longest, *(w for w in _WIDTHS if longest < w < 2 * total)]
     return min(widths, key=cost)

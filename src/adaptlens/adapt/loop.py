@@ -31,7 +31,7 @@ from adaptlens.types import Weights
 
 _MOST_BLOCK_TOKENS = {"cpu": 4096}
 _MOST_BLOCK_TOKENS_ACCELERATOR = 32768
-_MOST_KEPT_BYTES = 2 * 2**30
+_MOST_KEPT_BYTES = 2**30
 
 
 class Trainable(Protocol):
@@ -142,16 +142,16 @@ def train(
     optimizer = AdamW(trainable.masters, recipe)
     curve = np.full((num_steps, num_variants), np.nan, np.float32)
     counts = np.zeros((num_steps, num_variants, len(Counts._fields)))
-    peak_bytes = 0
+    peak_bytes, row_width = 0, width or PLAIN
     chosen: list[tuple[int, ...]] = []
     blocks: list[Block] = []
     for step in range(num_steps):
         active = sum(steps > step for steps in recipe.steps)
         before, chosen = chosen, [next(order) for order in orders[:active]]
         batches = [[own[i] for i in c] for own, c in zip(lessons, chosen, strict=False)]
-        if width is None:
-            width = PLAIN if trainable.dropout else choose_width(lm, batches)
-        lay = partial(_laid_out, lm, batches, width, recipe.gradient_accumulation_steps)
+        if chosen != before and width is None:
+            row_width = PLAIN if trainable.dropout else choose_width(lm, batches)
+        lay = partial(_laid_out, lm, batches, row_width, recipe.gradient_accumulation_steps)
         if chosen != before:
             blocks = lay(block_tokens)
         run = partial(_backward, lm, trainable, recipe, gradients=optimizer.gradients, step=step)

@@ -191,6 +191,16 @@ def _fill(order: Order, row_tokens: int, prefix: int) -> list[list[int]]:
     return rows
 
 
+def row_lengths(order: Order, row_tokens: int) -> list[int]:
+    """Return how long the rows are in which `pack` lays these sequences out, without doing it."""
+    found = []
+    for row in _fill(order, row_tokens, 0):
+        members = sorted(row)
+        repeated = [order.shared[i + 1 : j + 1].min() for i, j in pairwise(members)]
+        found.append(int(order.lengths[members].sum() - sum(repeated)))
+    return found
+
+
 def _items(order: Order, row_tokens: int, prefix: int) -> list[tuple[int, int]]:
     """Return neighboring ranges that each fit a row, the tree cut where little is shared."""
     items, uncut = [], [(0, len(order.numbers))]

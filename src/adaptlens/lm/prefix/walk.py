@@ -18,6 +18,7 @@ from adaptlens.lm.load import LM
 from adaptlens.lm.memory import halving
 from adaptlens.lm.prefix.cache import copied
 from adaptlens.lm.prefix.schedule import Stage, plan
+from adaptlens.lm.unembedding import TellsApart
 from adaptlens.types import Weights
 
 # A prefix longer than this goes into its cache in pieces, so that its mask stays small.
@@ -117,20 +118,21 @@ def routed(
 
 @contextlib.contextmanager
 def last_mlp_at(
-    parts: Architecture, at: Int[Tensor, " tokens"], weights: Weights | None
+    parts: Architecture, at: Int[Tensor, " tokens"], weights: TellsApart | None
 ) -> Iterator[None]:
     """Let the last layer's feed-forward part run at the wanted tokens only; nothing reads others.
 
-    Not for OPT, where the part cannot be run as one module, nor under weights, as adapters tell
-    their rows by the shape of what a module is given.
+    Not for OPT, where the part cannot be run as one module, nor where adapters are in it, which
+    tell their rows by the shape of what a module is given. Gradients flow through it.
 
     Args:
         parts: the model.
-        at: the wanted tokens of the batch, counted row by row.
+        at: the wanted tokens of the batch, each once, counted row by row.
         weights: weight changes.
     """
     mlp: Any = parts.mlp(parts.num_layers - 1)
-    if weights is not None or isinstance(mlp, torch.nn.Linear):
+    adapted = weights is not None and any(map(weights.adapts, mlp.modules()))
+    if adapted or isinstance(mlp, torch.nn.Linear):
         yield
         return
     whole, own = mlp.forward, mlp.__dict__.get("forward")
