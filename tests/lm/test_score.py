@@ -175,14 +175,14 @@ def test_rows_of_several_variants_share_a_pass_where_they_may():
 def test_where_memory_runs_out_the_batch_is_halved_and_the_scores_stay(monkeypatch):
     lm, requests, work = tiny.tiny_lm("llama"), forest(), ForwardStats()
     wanted = score(lm, requests)
-    whole = forward._Reader.forward
+    whole = forward._Passes.forward
 
     def cramped(self, packed, layers):
         if packed.num_tokens > 100:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return whole(self, packed, layers)
 
-    monkeypatch.setattr(forward._Reader, "forward", cramped)
+    monkeypatch.setattr(forward._Passes, "forward", cramped)
     assert_same(score(lm, requests, work=work), wanted, requests)
     assert work.halvings > 0
 
@@ -236,7 +236,7 @@ def test_a_single_request_that_does_not_fit_the_memory_is_named(monkeypatch):
     def never(*_):
         raise torch.OutOfMemoryError("out of memory")
 
-    monkeypatch.setattr(forward._Reader, "forward", never)
+    monkeypatch.setattr(forward._Passes, "forward", never)
     with pytest.raises(UserError, match="single request of 3 tokens does not fit the memory"):
         score(lm, [Request((5, 6, 7), ((8,),))])
 
@@ -247,7 +247,7 @@ def test_other_errors_are_not_taken_for_lack_of_memory(monkeypatch):
     def broken(*_):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
-    monkeypatch.setattr(forward._Reader, "forward", broken)
+    monkeypatch.setattr(forward._Passes, "forward", broken)
     with pytest.raises(RuntimeError, match="mat1"):
         score(lm, [Request((5, 6, 7), ((8,),))])
 

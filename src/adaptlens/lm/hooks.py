@@ -3,18 +3,20 @@
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from adaptlens.lm.architecture import Architecture
 from adaptlens.lm.units import Unit, UnitKind
 
-Recorded = dict[tuple[UnitKind, int], Tensor]
+Activations = dict[tuple[UnitKind, int], Tensor]
 Values = Callable[[UnitKind, int], Tensor]
-Visit = Callable[[UnitKind, int, Tensor], Tensor | None]
+Hook = Callable[[UnitKind, int, Tensor], Tensor | None]
 
 
 def last_projection(parts: Architecture, layer: int) -> nn.Module:
@@ -37,48 +39,47 @@ def units_per_layer(parts: Architecture, kind: UnitKind) -> int:
 
 
 @contextlib.contextmanager
-def visiting(
-    parts: Architecture, where: Iterable[tuple[UnitKind, int]], visit: Visit
+def hooked(
+    parts: Architecture, where: Iterable[tuple[UnitKind, int]], hook: Hook
 ) -> Iterator[None]:
-    """Show `visit` the outputs of all units of a kind and layer as they pass by.
+    """Show `hook` the outputs of all units of a kind and layer as they pass by.
 
     What it returns goes on in their place, unless that is None. Heads and neurons are seen as the
     input of the projection after them, so that whatever acts on that input (an adapter too) acts
-    on what `visit` returned. Enter after the weights' own context: an adapter on the projection
+    on what `hook` returned. Enter after the weights' own context: an adapter on the projection
     whose output is a unit's belongs to the unit.
 
     Args:
         parts: the model.
-        where: kinds and layers to visit.
-        visit: called with (kind, layer, states [..., units of the layer x unit width]).
+        where: kinds and layers.
+        hook: called with (kind, layer, states [..., units of the layer x unit width]).
     """
-    hooks = []
-    for kind, layer in where:
-
-        def entering(_: object, args: tuple, kind: UnitKind = kind, layer: int = layer) -> Any:
-            found = visit(kind, layer, args[0])
-            return None if found is None else (found, *args[1:])
-
-        def leaving(
-            _: object, __: object, out: Any, kind: UnitKind = kind, layer: int = layer
-        ) -> Any:
-            found = visit(kind, layer, out[0] if isinstance(out, tuple) else out)
-            if found is None:
-                return None
-            return (found, *out[1:]) if isinstance(out, tuple) else found
-
-        if kind == "head":
-            hooks.append(parts.o_proj(layer).register_forward_pre_hook(entering))
-        elif kind == "neuron":
-            hooks.append(last_projection(parts, layer).register_forward_pre_hook(entering))
-        else:
-            module = parts.mlp(layer) if kind == "mlp" else parts.layers[layer]
-            hooks.append(module.register_forward_hook(leaving))
-    try:
+    with contextlib.ExitStack() as stack:
+        for kind, layer in where:
+            stack.callback(_register(parts, kind, layer, partial(hook, kind, layer)).remove)
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()
+
+
+def _register(
+    parts: Architecture, kind: UnitKind, layer: int, hook: Callable[[Tensor], Tensor | None]
+) -> RemovableHandle:
+    """Let what a kind of units puts out in a layer go through `hook`."""
+    if kind == "head":
+        return parts.o_proj(layer).register_forward_pre_hook(partial(_on_input, hook))
+    if kind == "neuron":
+        return last_projection(parts, layer).register_forward_pre_hook(partial(_on_input, hook))
+    module = parts.mlp(layer) if kind == "mlp" else parts.layers[layer]
+    return module.register_forward_hook(partial(_on_output, hook))
+
+
+def _on_input(hook: Callable[[Tensor], Tensor | None], _: object, args: tuple) -> Any:
+    states = hook(args[0])
+    return None if states is None else (states, *args[1:])
+
+
+def _on_output(hook: Callable[[Tensor], Tensor | None], _: object, __: object, out: Any) -> Any:
+    states = hook(out[0] if isinstance(out, tuple) else out)
+    return (states, *out[1:]) if states is not None and isinstance(out, tuple) else states
 
 
 @contextlib.contextmanager
@@ -87,7 +88,7 @@ def recording(
     where: Iterable[tuple[UnitKind, int]],
     rows: tuple[int, int, int],
     sibling: int,
-) -> Iterator[Recorded]:
+) -> Iterator[Activations]:
     """Keep what units put out in one sibling of a pass: [pairs, seq, features] a kind and layer.
 
     Args:
@@ -96,17 +97,17 @@ def recording(
         rows: how many pairs, siblings and tokens the pass has.
         sibling: which of the siblings to keep.
     """
-    recorded: Recorded = {}
+    recorded: Activations = {}
 
     def keep(kind: UnitKind, layer: int, states: Tensor) -> None:
         recorded[kind, layer] = states.reshape(*rows, -1)[:, sibling].clone()
 
-    with visiting(parts, where, keep):
+    with hooked(parts, where, keep):
         yield recorded
 
 
 @dataclass(frozen=True, eq=False)
-class Replacement:
+class Patch:
     """Other outputs for some units in some siblings of a pass.
 
     The states of a pass are [pairs, siblings, seq, features], however its tensors are shaped.
@@ -134,10 +135,10 @@ class Replacement:
                 found.setdefault((unit.kind, unit.layer), []).append((sibling, unit.index))
         index = {key: torch.tensor(rows, device=device).T for key, rows in found.items()}
 
-        def visit(kind: UnitKind, layer: int, states: Tensor) -> Tensor:
+        def replaced(kind: UnitKind, layer: int, states: Tensor) -> Tensor:
             return self._replace(states, index[kind, layer], self.values(kind, layer), kind)
 
-        with visiting(self.parts, index, visit):
+        with hooked(self.parts, index, replaced):
             yield
 
     def _replace(

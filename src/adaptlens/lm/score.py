@@ -13,7 +13,12 @@ from adaptlens.lm.generate import generate
 from adaptlens.lm.load import LM
 from adaptlens.lm.memory import default_budget, halving
 from adaptlens.lm.prefix.boundaries import Request, encode
-from adaptlens.lm.prefix.forward import ForwardStates, Progress, read
+from adaptlens.lm.prefix.forward import (
+    ForwardRequest,
+    ForwardStates,
+    Progress,
+    run_forward,
+)
 from adaptlens.lm.prefix.walk import ForwardStats
 from adaptlens.lm.states import as_variant
 from adaptlens.types import Weights
@@ -64,7 +69,7 @@ def score(
             askers[n].append((r, c, start, answer))
     loglik = [np.zeros(len(request.answers_ids)) for request in requests]
 
-    def take(found: ForwardStates) -> None:
+    def on_states(found: ForwardStates) -> None:
         nodes: list[np.ndarray] = []
         targets: list[int] = []
         owners: list[tuple[int, int]] = []
@@ -79,18 +84,11 @@ def score(
         for (r, c), value in zip(owners, logprob, strict=True):
             loglik[r][c] += value
 
-    sequences = [ids for _, ids in fed]
-    variants = [variant for variant, _ in fed]
-    read(
-        lm,
-        sequences,
-        first,
-        take,
-        variants=variants,
-        weights=weights,
-        budget_bytes=budget,
-        progress=progress,
-        work=work,
+    asked = ForwardRequest(
+        sequences=[ids for _, ids in fed], first=first, variants=[variant for variant, _ in fed]
+    )
+    run_forward(
+        lm, asked, on_states, weights=weights, budget_bytes=budget, progress=progress, work=work
     )
     return loglik
 

@@ -13,7 +13,12 @@ from adaptlens.lm.architecture import Architecture
 from adaptlens.lm.finite import check_finite
 from adaptlens.lm.load import LM
 from adaptlens.lm.prefix.boundaries import Request
-from adaptlens.lm.prefix.forward import ForwardStates, Progress, read
+from adaptlens.lm.prefix.forward import (
+    ForwardRequest,
+    ForwardStates,
+    Progress,
+    run_forward,
+)
 from adaptlens.lm.prefix.walk import ForwardStats
 from adaptlens.types import Weights
 
@@ -99,21 +104,24 @@ def states_at(
     residual: list[np.ndarray] = [np.zeros(0)] * len(wanted)
     final: list[np.ndarray] = [np.zeros(0)] * len(wanted)
 
-    def take(found: ForwardStates) -> None:
+    def on_states(found: ForwardStates) -> None:
         assert found.residual is not None and found.final is not None
         streams, normed = found.residual.cpu().numpy(), found.final.float().cpu().numpy()
         for n, nodes in found.nodes.items():
             at = nodes[[-back for back in wanted[n].tokens]]
             residual[n], final[n] = streams[at].mean(0), normed[at].mean(0)
 
-    read(
-        lm,
-        [place.ids for place in wanted],
-        [len(place.ids) - max(place.tokens) for place in wanted],
-        take,
+    request = ForwardRequest(
+        sequences=[place.ids for place in wanted],
+        first=[len(place.ids) - max(place.tokens) for place in wanted],
         variants=[place.variant for place in wanted],
-        weights=weights,
         layers=True,
+    )
+    run_forward(
+        lm,
+        request,
+        on_states,
+        weights=weights,
         budget_bytes=budget_bytes,
         progress=progress,
         work=work,

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
-from adaptlens.lm.hooks import Recorded, unit_width, visiting
+from adaptlens.lm.hooks import Activations, hooked, unit_width
 from adaptlens.lm.load import LM
 from adaptlens.lm.patching.gradients import Batch, Method, check_method, each_batch
 from adaptlens.lm.patching.patch import all_units, check_pairs
@@ -94,19 +94,21 @@ def _places(pairs: Sequence[Pair], batch: Batch) -> Float32[Tensor, "pairs sites
 
 def _products(
     batch: Batch, where: Sequence[tuple[UnitKind, int]], method: Method, steps: int
-) -> Recorded:
+) -> Activations:
     """Return gradient times difference, float32 [pairs, places, features], by kind and layer."""
-    total: Recorded = {}
-    own: Recorded = {}
+    total: Activations = {}
+    own: Activations = {}
     inputs = batch.inputs(method, steps)
     for embeddings in inputs:
-        passing: Recorded = {}
+        passing: Activations = {}
 
-        def keep(kind: UnitKind, layer: int, states: Tensor, passing: Recorded = passing) -> None:
+        def keep(
+            kind: UnitKind, layer: int, states: Tensor, passing: Activations = passing
+        ) -> None:
             if torch.is_grad_enabled():
                 passing[kind, layer] = states
 
-        with visiting(batch.parts, where, keep):
+        with hooked(batch.parts, where, keep):
             difference = batch.run(embeddings)
         found = torch.autograd.grad(difference, list(passing.values()), materialize_grads=True)
         for (key, states), gradient in zip(passing.items(), found, strict=True):

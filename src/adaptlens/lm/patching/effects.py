@@ -76,11 +76,11 @@ class PatchRequest:
 class PatchEffects:
     """The arrays of an `Effects`, filled run by run."""
 
-    def __init__(self, question: PatchRequest, tell: Callable[[int], None]):
+    def __init__(self, request: PatchRequest, tell: Callable[[int], None]):
         """Begin with zeros; `tell` is called with the number of patched runs that were read."""
-        pairs, sites = len(question.pairs), len(question.pairs[0].sites)
-        self.question, self.tell = question, tell
-        self.values = np.zeros((pairs, sites, len(question.sets), len(METRICS)), np.float32)
+        pairs, sites = len(request.pairs), len(request.pairs[0].sites)
+        self.request, self.tell = request, tell
+        self.values = np.zeros((pairs, sites, len(request.sets), len(METRICS)), np.float32)
         self.clean = np.zeros((pairs, len(METRICS)), np.float32)
         self.corrupt = np.zeros((pairs, len(METRICS)), np.float32)
         self.floor = np.zeros((pairs, len(METRICS)), np.float32)
@@ -93,7 +93,7 @@ class PatchEffects:
         Returns:
             The clean runs' log-probabilities.
         """
-        logs = self.question.parts.logits(final[:, 0]).float().log_softmax(-1)
+        logs = self.request.parts.logits(final[:, 0]).float().log_softmax(-1)
         self.clean[numbers], self.corrupt[numbers] = self._read(numbers, final, logs).swapaxes(0, 1)
         return logs
 
@@ -115,7 +115,7 @@ class PatchEffects:
             clean_logs: what `baselines` returned for these pairs.
         """
         found = self._read(numbers, final, clean_logs)
-        alone = self.corrupt if self.question.base else self.clean
+        alone = self.corrupt if self.request.base else self.clean
         drift = np.abs(found[:, 0] - alone[numbers])
         self.floor[numbers] = np.maximum(self.floor[numbers], drift)
         self.values[np.ix_(numbers, [site], which)] = found[:, None, 1:]
@@ -123,9 +123,9 @@ class PatchEffects:
 
     def unchanged(self, number: int, site: int) -> None:
         """Take that nothing put in at a site of a pair differs from what was there."""
-        alone = self.corrupt if self.question.base else self.clean
+        alone = self.corrupt if self.request.base else self.clean
         self.values[number, site] = alone[number]
-        self.tell(len(self.question.sets))
+        self.tell(len(self.request.sets))
 
     def _read(
         self,
@@ -134,16 +134,16 @@ class PatchEffects:
         clean_logs: Float32[Tensor, "pairs vocab"],
     ) -> Float32[np.ndarray, "pairs runs metrics"]:
         """Return the metrics of final states."""
-        question, device = self.question, final.device
-        pairs = [question.pairs[n] for n in numbers]
+        request, device = self.request, final.device
+        pairs = [request.pairs[n] for n in numbers]
         tokens = torch.tensor([(pair.answer, pair.foil) for pair in pairs], device=device)
         # Logits in the model's format and in float32, their logarithms, and what KL makes of them.
-        rows = min(max(question.budget_bytes // (16 * question.parts.vocab), 1), _MOST_ROWS)
+        rows = min(max(request.budget_bytes // (16 * request.parts.vocab), 1), _MOST_ROWS)
         flat = final.flatten(0, 1)
         owner = torch.arange(len(pairs), device=device).repeat_interleave(final.shape[1])
         found = [
             _metrics(
-                question.parts.logits(flat[low : low + rows]).float(),
+                request.parts.logits(flat[low : low + rows]).float(),
                 tokens[owner[low : low + rows]],
                 clean_logs,
                 owner[low : low + rows],
@@ -151,7 +151,7 @@ class PatchEffects:
             for low in range(0, len(flat), rows)
         ]
         metrics = torch.cat(found).view(*final.shape[:2], -1).cpu().numpy()
-        check_finite(metrics, question.lm.name, f"the logits of the pairs from {numbers[0]} on")
+        check_finite(metrics, request.lm.name, f"the logits of the pairs from {numbers[0]} on")
         return metrics
 
 

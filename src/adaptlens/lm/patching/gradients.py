@@ -12,7 +12,7 @@ from transformers.cache_utils import Cache, DynamicLayer
 
 from adaptlens.errors import UserError, unknown
 from adaptlens.lm.architecture import Architecture
-from adaptlens.lm.hooks import Recorded, visiting
+from adaptlens.lm.hooks import Activations, hooked
 from adaptlens.lm.load import LM
 from adaptlens.lm.memory import default_budget, halving, pass_tokens
 from adaptlens.lm.prefix.forward import Progress
@@ -92,14 +92,14 @@ class Batch:
 
     def outputs(
         self, ids: Int[Tensor, "pairs seq"], where: Sequence[tuple[UnitKind, int]]
-    ) -> Recorded:
+    ) -> Activations:
         """Return what units put out in prompts `ids`, [pairs, places from `start` on, features]."""
-        found: Recorded = {}
+        found: Activations = {}
 
         def keep(kind: UnitKind, layer: int, states: Tensor) -> None:
             found[kind, layer] = states.reshape(*ids.shape, -1)[:, self.start :].clone()
 
-        with torch.no_grad(), visiting(self.parts, where, keep):
+        with torch.no_grad(), hooked(self.parts, where, keep):
             self.parts.backbone(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)
         return found
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from adaptlens.errors import UserError
 from adaptlens.lm.architecture import Architecture
-from adaptlens.lm.hooks import Recorded, Replacement
+from adaptlens.lm.hooks import Activations, Patch
 from adaptlens.lm.load import LM
 from adaptlens.lm.memory import default_budget, halving, pass_tokens
 from adaptlens.lm.patching.effects import two_runs
@@ -280,14 +280,14 @@ def vector_effects(
                 for key in where
             }
 
-            def values(kind: UnitKind, layer: int, moved: Recorded = moved) -> Tensor:
+            def values(kind: UnitKind, layer: int, moved: Activations = moved) -> Tensor:
                 return moved[kind, layer]
 
             for chunk in halving(len(heads), rows - 1, lm.device, two_runs(seq)):
                 with chunk as (low, high):
                     # The first row stays as it is: differences are within one batch.
                     sets = [(), *((head,) for head in heads[low:high])]
-                    with Replacement(parts, sets, at, values).installed():
+                    with Patch(parts, sets, at, values).installed():
                         final, _ = read_whole(parts, ids.expand(len(sets), -1))
                     logs = parts.logits(final).float().log_softmax(-1)[:, asked[n].answer]
                     effects[n, low:high] = (logs[1:] - logs[0]).cpu().numpy()

@@ -16,7 +16,12 @@ from adaptlens.lm.patching.effects import Means, PatchEffects, PatchRequest
 from adaptlens.lm.patching.suffix import is_exact
 from adaptlens.lm.patching.sweep import run_sweep
 from adaptlens.lm.patching.whole import run_whole
-from adaptlens.lm.prefix.forward import ForwardStates, Progress, read
+from adaptlens.lm.prefix.forward import (
+    ForwardRequest,
+    ForwardStates,
+    Progress,
+    run_forward,
+)
 from adaptlens.lm.prefix.walk import check_lengths, in_place, parted
 from adaptlens.lm.spread import check_whole
 from adaptlens.lm.units import Ablation, Direction, Effects, Pair, Unit, UnitKind
@@ -119,7 +124,7 @@ def sweeps(
     units = all_units(_parts(lm), kinds)
     sets = [(unit,) for unit in units]
     found, exact = _ask(lm, pairs, sets, methods, weights, budget_bytes, progress)
-    return [_effects(answers, exact, tuple(units)) for answers in found]
+    return [_effects(effects, exact, tuple(units)) for effects in found]
 
 
 def joint(
@@ -169,13 +174,13 @@ def _ask(
     asked = []
     for method in methods:
         _check_method(method.direction, method.ablation)
-        question = PatchRequest(
+        request = PatchRequest(
             lm, pairs, sets, method.direction, method.ablation, method.means, weights, budget
         )
         if method.ablation == "mean":
-            _check_means(question)
-        asked.append(PatchEffects(question, tell))
-    variants = [question.variant(n) for n in range(len(pairs))]
+            _check_means(request)
+        asked.append(PatchEffects(request, tell))
+    variants = [request.variant(n) for n in range(len(pairs))]
     together, alone = parted(lm, [len(pair.clean) for pair in pairs], variants)
     exact = not alone and is_exact(parts)
     for variant in sorted({*together, *alone}):
@@ -183,16 +188,16 @@ def _ask(
         rest = sorted({*together.get(variant, []), *alone.get(variant, [])} - {*swept})
         with in_place(weights, variant):
             run_sweep(swept, asked)
-            for answers in asked:
+            for effects in asked:
                 for n in rest:
-                    run_whole(n, answers)
+                    run_whole(n, effects)
     return asked, exact
 
 
 def _effects(
-    answers: PatchEffects, exact: bool, patches: Sequence[Unit] | Sequence[Sequence[Unit]]
+    effects: PatchEffects, exact: bool, patches: Sequence[Unit] | Sequence[Sequence[Unit]]
 ) -> Effects:
-    found = answers.values, answers.clean, answers.corrupt, answers.floor
+    found = effects.values, effects.clean, effects.corrupt, effects.floor
     return Effects(*found, patches, exact)
 
 
@@ -280,18 +285,18 @@ def _check_method(direction: Direction, ablation: Ablation) -> None:
         )
 
 
-def _check_means(question: PatchRequest) -> None:
-    if question.means is None:
+def _check_means(request: PatchRequest) -> None:
+    if request.means is None:
         raise UserError(
             "ablation 'mean' was asked for without means; expected what unit_means returns for "
             "these kinds of units and sites."
         )
     needed = (
-        1 + max(question.variant(n) for n in range(len(question.pairs))),
-        len(question.pairs[0].sites),
+        1 + max(request.variant(n) for n in range(len(request.pairs))),
+        len(request.pairs[0].sites),
     )
-    for kind, layer in question.where():
-        found = question.means.arrays.get((kind, layer))
+    for kind, layer in request.where():
+        found = request.means.arrays.get((kind, layer))
         if found is None or found.shape[0] < needed[0] or found.shape[1] != needed[1]:
             shape = (
                 "none" if found is None else f"{found.shape[0]} variants, {found.shape[1]} sites"
@@ -339,7 +344,7 @@ def unit_means(
     for owner, own in zip(owners, sites, strict=True):
         counts[owner, :, 0] += [len(site) for site in own]
 
-    def take(found: ForwardStates) -> None:
+    def on_states(found: ForwardStates) -> None:
         for key, outputs in found.outputs.items():
             each = outputs.double().cpu().numpy()
             total = sums.setdefault(key, np.zeros((*counts.shape[:2], each.shape[-1])))
@@ -348,16 +353,7 @@ def unit_means(
                     at = nodes[np.array(places) - first[n]]
                     total[owners[n], site] += each[at].sum(0)
 
-    read(
-        lm,
-        [pair.clean for pair in pairs],
-        first,
-        take,
-        variants=owners,
-        weights=weights,
-        units=where,
-        budget_bytes=budget_bytes,
-        progress=progress,
-    )
+    asked = ForwardRequest([pair.clean for pair in pairs], first, variants=owners, units=where)
+    run_forward(lm, asked, on_states, weights=weights, budget_bytes=budget_bytes, progress=progress)
     with np.errstate(invalid="ignore"):
         return Means({key: (total / counts).astype(np.float32) for key, total in sums.items()})

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Float32, Int
 from torch import Tensor
 
-from adaptlens.lm.hooks import Recorded, Replacement, recording
+from adaptlens.lm.hooks import Activations, Patch, recording
 from adaptlens.lm.memory import attempt, does_not_fit, halving, pass_tokens
 from adaptlens.lm.patching.effects import PatchEffects, PatchRequest, two_runs
 from adaptlens.lm.patching.suffix import KVSegment, SuffixPass
@@ -47,58 +47,58 @@ class _Read:
     numbers: list[int]
     before: dict[int, list[KVSegment]]
     starts: Int[Tensor, " pairs"]
-    recorded: dict[int, Recorded]
+    recorded: dict[int, Activations]
     clean_logs: Float32[Tensor, "pairs vocab"]
 
 
 def run_sweep(numbers: Sequence[int], asked: Sequence[PatchEffects]) -> None:
-    """Patch pairs read by one variant, every site and set, for several questions at once.
+    """Patch pairs read by one variant, every site and set, for several requests at once.
 
-    The questions differ in direction and ablation alone; unpatched prompts are read once for all.
+    The requests differ in direction and ablation alone; unpatched prompts are read once for all.
 
     Raises:
         UserError: an unpatched and a patched run do not fit the memory.
     """
     if not numbers:
         return
-    questions = [answers.question for answers in asked]
-    question, device = questions[0], questions[0].lm.device
-    with routed(question.weights, [question.variant(numbers[0])]):
-        waiting = _grouped(questions, numbers)
+    requests = [effects.request for effects in asked]
+    request, device = requests[0], requests[0].lm.device
+    with routed(request.weights, [request.variant(numbers[0])]):
+        waiting = _grouped(requests, numbers)
         while waiting:
             group = waiting.pop(0)
             read = attempt(partial(_baselines, group, asked), device)
             if read is None:
                 if len(group) == 1:
-                    raise does_not_fit(two_runs(len(question.pairs[group[0]].clean)), device)
+                    raise does_not_fit(two_runs(len(request.pairs[group[0]].clean)), device)
                 half = len(group) // 2
                 waiting[:0] = [group[:half], group[half:]]
                 continue
-            for answers in asked:
-                for site in range(len(question.pairs[0].sites)):
-                    _patch(answers, read, site)
+            for effects in asked:
+                for site in range(len(request.pairs[0].sites)):
+                    _patch(effects, read, site)
 
 
-def _grouped(questions: Sequence[PatchRequest], numbers: Sequence[int]) -> list[list[int]]:
+def _grouped(requests: Sequence[PatchRequest], numbers: Sequence[int]) -> list[list[int]]:
     """Return the pairs in groups that are read together: alike from the start, within the budget.
 
     A group ends where two neighbors share much less than either shares with its other neighbor.
     """
-    question = questions[0]
-    parts, pairs = question.parts, question.pairs
+    request = requests[0]
+    parts, pairs = request.parts, request.pairs
     order = sort([pair.clean for pair in pairs], numbers)
     shared = np.append(order.shared, 0)
     longest = max(int(order.lengths.max()), 1)
     features = sum(
         {"head": parts.num_heads * parts.head_width}.get(kind, 4 * parts.width)
-        for kind, _ in question.where()
+        for kind, _ in request.where()
     )
     size = torch.finfo(parts.dtype).bits // 8
-    runs = len({one.base for one in questions})
+    runs = len({one.base for one in requests})
     keys = 2 * parts.num_layers * parts.num_kv_heads * parts.head_width
     kept = (1 + runs) * keys + runs * features
-    by_memory = question.budget_bytes // (2 * size * longest * kept + 4 * parts.vocab)
-    by_tokens = pass_tokens(parts, 0, longest, question.budget_bytes) // 2
+    by_memory = request.budget_bytes // (2 * size * longest * kept + 4 * parts.vocab)
+    by_tokens = pass_tokens(parts, 0, longest, request.budget_bytes) // 2
     groups: list[list[int]] = []
     tokens = 0
     for i, number in enumerate(order.numbers.tolist()):
@@ -114,20 +114,20 @@ def _grouped(questions: Sequence[PatchRequest], numbers: Sequence[int]) -> list[
 
 def _baselines(numbers: list[int], asked: Sequence[PatchEffects]) -> _Read:
     """Read the clean and corrupt prompts; what they share is read once."""
-    questions = [answers.question for answers in asked]
-    question = questions[0]
-    parts, device = question.parts, question.lm.device
-    pairs = [question.pairs[n] for n in numbers]
+    requests = [effects.request for effects in asked]
+    request = requests[0]
+    parts, device = request.parts, request.lm.device
+    pairs = [request.pairs[n] for n in numbers]
     lasts = [len(pair.clean) - 1 for pair in pairs]
     parting = [min(common(p.clean, p.corrupt), last) for p, last in zip(pairs, lasts, strict=True)]
     stem = min(min(common(pairs[0].clean, pair.clean) for pair in pairs), min(parting))
     stem = stem if stem >= _LEAST_SHARED_TOKENS else 0
     before: list[KVSegment] = []
     if stem:
-        before.append(_shared(question, [pairs[0].clean], [0], [stem], before))
+        before.append(_shared(request, [pairs[0].clean], [0], [stem], before))
     starts = [stem] * len(pairs)
     if max(parting) - stem >= _LEAST_SHARED_TOKENS:
-        before.append(_shared(question, [p.clean for p in pairs], starts, parting, before))
+        before.append(_shared(request, [p.clean for p in pairs], starts, parting, before))
         starts = parting
     seq = max(last + 1 - start for last, start in zip(lasts, starts, strict=True))
     rows = [
@@ -135,19 +135,19 @@ def _baselines(numbers: list[int], asked: Sequence[PatchEffects]) -> _Read:
         for p, start in zip(pairs, starts, strict=True)
     ]
     first, last = torch.tensor(starts, device=device), torch.tensor(lasts, device=device)
-    bases = sorted({one.base for one in questions})
+    bases = sorted({one.base for one in requests})
     both = SuffixPass(parts, torch.tensor(rows, device=device), first, seq, before, keep=bases)
     which = (len(pairs), 2, seq)
-    recorded: dict[int, Recorded] = {}
+    recorded: dict[int, Activations] = {}
     with contextlib.ExitStack() as stack:
-        for base in sorted({one.base for one in questions if one.ablation == "resample"}):
-            keeping = recording(parts, question.where(), which, 1 - base)
+        for base in sorted({one.base for one in requests if one.ablation == "resample"}):
+            keeping = recording(parts, request.where(), which, 1 - base)
             recorded[1 - base] = stack.enter_context(keeping)
-        stack.enter_context(_last_tokens_only(question, 2, seq, last - first))
+        stack.enter_context(_last_tokens_only(request, 2, seq, last - first))
         final = both.run(last)
     ends = final[torch.arange(len(pairs), device=device), :, last - first]
-    for answers in asked:
-        logs = answers.baselines(numbers, ends)
+    for effects in asked:
+        logs = effects.baselines(numbers, ends)
     found = {base: [*before, both.stretch(stem, base)] for base in bases}
     if starts != [stem] * len(pairs):
         for stretches in found.values():
@@ -157,29 +157,29 @@ def _baselines(numbers: list[int], asked: Sequence[PatchEffects]) -> _Read:
 
 
 def _last_tokens_only(
-    question: PatchRequest, siblings: int, seq: int, ends: Int[Tensor, " pairs"]
+    request: PatchRequest, siblings: int, seq: int, ends: Int[Tensor, " pairs"]
 ) -> contextlib.AbstractContextManager[None]:
     """Let the last layer's feed-forward part run at each sibling's last token only.
 
     What units of that layer put out elsewhere reaches no last token.
     """
-    depth = question.parts.num_layers
-    if seq == 1 or ("neuron", depth - 1) in question.where():
+    depth = request.parts.num_layers
+    if seq == 1 or ("neuron", depth - 1) in request.where():
         return contextlib.nullcontext()
     rows = torch.arange(len(ends) * siblings, device=ends.device)
     at = rows * seq + ends.repeat_interleave(siblings)
-    return last_mlp_at(question.parts, at, question.weights)
+    return last_mlp_at(request.parts, at, request.weights)
 
 
 def _shared(
-    question: PatchRequest,
+    request: PatchRequest,
     prompts: Sequence[Sequence[int]],
     starts: Sequence[int],
     stops: Sequence[int],
     before: list[KVSegment],
 ) -> KVSegment:
     """Return keys and values of the prompts from `starts`, which are all one place, to `stops`."""
-    device = question.lm.device
+    device = request.lm.device
     seq = max(stops) - starts[0]
     rows = [
         _padded(ids[start:stop], seq)
@@ -187,10 +187,10 @@ def _shared(
     ]
     given = torch.tensor(rows, device=device)
     found = SuffixPass(
-        question.parts, given, torch.tensor(starts, device=device), seq, list(before), keep=(0,)
+        request.parts, given, torch.tensor(starts, device=device), seq, list(before), keep=(0,)
     )
     nothing = torch.zeros(0, dtype=torch.long, device=device)
-    with last_mlp_at(question.parts, nothing, question.weights):
+    with last_mlp_at(request.parts, nothing, request.weights):
         found.run(torch.tensor(stops, device=device) - 1)
     return found.stretch(starts[0])
 
@@ -219,29 +219,29 @@ def _padded(ids: Sequence[int], seq: int) -> list[int]:
     return [*ids, *([0] * (seq - len(ids)))]
 
 
-def _patch(answers: PatchEffects, read: _Read, site: int) -> None:
+def _patch(effects: PatchEffects, read: _Read, site: int) -> None:
     """Patch one site of the pairs read."""
-    question = answers.question
-    resampled = question.ablation == "resample"
+    request = effects.request
+    resampled = request.ablation == "resample"
     chosen: dict[int, list[int]] = {}
     for row, number in enumerate(read.numbers):
-        pair = question.pairs[number]
+        pair = request.pairs[number]
         # Before the prompts part both runs put out the same.
         parting = common(pair.clean, pair.corrupt) if resampled else 0
         if real := sorted({place for place in pair.sites[site] if place >= parting}):
             chosen[row] = real
         else:
-            answers.unchanged(number, site)
+            effects.unchanged(number, site)
     if not chosen:
         return
-    ends = {row: len(question.pairs[read.numbers[row]].clean) for row in chosen}
+    ends = {row: len(request.pairs[read.numbers[row]].clean) for row in chosen}
     seq = max(ends[row] - real[0] for row, real in chosen.items())
-    tokens = pass_tokens(question.parts, 0, seq, question.budget_bytes)
+    tokens = pass_tokens(request.parts, 0, seq, request.budget_bytes)
     rows = sorted(chosen, key=lambda row: ends[row] - chosen[row][0])
-    at_once = max(tokens // (seq * (1 + len(question.sets))), 1)
+    at_once = max(tokens // (seq * (1 + len(request.sets))), 1)
     for low in range(0, len(rows), at_once):
         some = {row: chosen[row] for row in rows[low : low + at_once]}
-        _Sweep(answers, read, site, some).run(tokens)
+        _Sweep(effects, read, site, some).run(tokens)
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,21 +251,21 @@ class _Sweep:
     `chosen` holds, by row of what was read, the places to patch.
     """
 
-    answers: PatchEffects
+    effects: PatchEffects
     read: _Read
     site: int
     chosen: dict[int, list[int]]
 
     @property
-    def question(self) -> PatchRequest:
+    def request(self) -> PatchRequest:
         """What is asked."""
-        return self.answers.question
+        return self.effects.request
 
     def run(self, tokens: int) -> None:
         """Patch set by set, those that differ from a lower layer on first, `tokens` at a time."""
-        question, device = self.question, self.question.lm.device
+        request, device = self.request, self.request.lm.device
         numbers = [self.read.numbers[row] for row in self.chosen]
-        pairs = [question.pairs[n] for n in numbers]
+        pairs = [request.pairs[n] for n in numbers]
         places = list(self.chosen.values())
         starts = [real[0] for real in places]
         lasts = [len(pair.clean) - 1 for pair in pairs]
@@ -273,38 +273,38 @@ class _Sweep:
         at = torch.zeros(len(pairs), seq, dtype=torch.bool)
         for row, (real, start) in enumerate(zip(places, starts, strict=True)):
             at[row, [place - start for place in real]] = True
-        base = [(p.clean, p.corrupt)[question.base] for p in pairs]
+        base = [(p.clean, p.corrupt)[request.base] for p in pairs]
         rows = [_padded(ids[start:], seq) for ids, start in zip(base, starts, strict=True)]
         ids = torch.tensor(rows, device=device)
         first, last = torch.tensor(starts, device=device), torch.tensor(lasts, device=device)
         before = [
-            self._of_chosen(each.until(max(starts))) for each in self.read.before[question.base]
+            self._of_chosen(each.until(max(starts))) for each in self.read.before[request.base]
         ]
         before = [each for each in before if each.num_places]
         recorded = self._aligned(first, seq)
         clean_logs = self.read.clean_logs[list(self.chosen)]
-        depth = question.parts.num_layers
-        layer_of = [min((u.layer for u in units), default=depth - 1) for units in question.sets]
-        order = sorted(range(len(question.sets)), key=layer_of.__getitem__)
+        depth = request.parts.num_layers
+        layer_of = [min((u.layer for u in units), default=depth - 1) for units in request.sets]
+        order = sorted(range(len(request.sets)), key=layer_of.__getitem__)
 
         def values(kind: UnitKind, layer: int) -> Float[Tensor, "..."]:
-            if question.ablation == "resample":
+            if request.ablation == "resample":
                 return recorded[kind, layer]
-            return question.constant(kind, layer, numbers[0], self.site)
+            return request.constant(kind, layer, numbers[0], self.site)
 
         most, what = tokens // (seq * len(pairs)) - 1, two_runs(len(pairs[0].clean))
         for chunk in halving(len(order), most, device, what):
             which = order[chunk.low : chunk.high]
-            sets = [(), *(question.sets[s] for s in which)]
+            sets = [(), *(request.sets[s] for s in which)]
             growth = [1 + sum(layer_of[s] <= layer for s in which) for layer in range(depth)]
             with chunk:
                 with (
-                    Replacement(question.parts, sets, at.to(device), values).installed(),
-                    _last_tokens_only(question, len(sets), seq, last - first),
+                    Patch(request.parts, sets, at.to(device), values).installed(),
+                    _last_tokens_only(request, len(sets), seq, last - first),
                 ):
-                    final = SuffixPass(question.parts, ids, first, seq, before, growth).run(last)
+                    final = SuffixPass(request.parts, ids, first, seq, before, growth).run(last)
                 ends = final[torch.arange(len(pairs), device=device), :, last - first]
-                self.answers.patched(numbers, self.site, which, ends, clean_logs)
+                self.effects.patched(numbers, self.site, which, ends, clean_logs)
 
     def _of_chosen(self, stretch: KVSegment) -> KVSegment:
         rows = list(self.chosen)
@@ -316,10 +316,10 @@ class _Sweep:
             stretch.start,
         )
 
-    def _aligned(self, first: Int[Tensor, " pairs"], seq: int) -> Recorded:
+    def _aligned(self, first: Int[Tensor, " pairs"], seq: int) -> Activations:
         """Return what the other runs' units put out from each pair's first patched place on."""
-        recorded = self.read.recorded.get(1 - self.question.base, {})
-        if not recorded or self.question.ablation != "resample":
+        recorded = self.read.recorded.get(1 - self.request.base, {})
+        if not recorded or self.request.ablation != "resample":
             return {}
         device = first.device
         chosen = torch.tensor(list(self.chosen), device=device)

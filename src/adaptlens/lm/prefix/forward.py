@@ -1,12 +1,12 @@
 """Forward passes over prefix trees: every shared token once, within a byte budget.
 
-`read` runs any number of token sequences through the model and hands out the states at the tokens
-asked for; `score` and `states` are made of it.
+`run_forward` runs any number of token sequences through the model and hands out the states at the
+tokens asked for; `score` and `states` are made of it.
 """
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -18,7 +18,7 @@ from transformers.cache_utils import DynamicLayer
 
 from adaptlens.errors import UserError
 from adaptlens.lm.architecture import Architecture
-from adaptlens.lm.hooks import Recorded, visiting
+from adaptlens.lm.hooks import Activations, hooked
 from adaptlens.lm.load import LM
 from adaptlens.lm.memory import attempt, default_budget, does_not_fit, pass_tokens
 from adaptlens.lm.prefix.attention import can_split, split
@@ -61,38 +61,49 @@ class ForwardStates:
     logits: Callable[[int, int], Float[Tensor, "nodes vocab"]]
     final: Float[Tensor, "nodes width"] | None = None
     residual: Float32[Tensor, "nodes layers_and_embedding width"] | None = None
-    outputs: Recorded = field(default_factory=dict)
+    outputs: Activations = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class ForwardRequest:
+    """Sequences to run, and which of their states are wanted.
+
+    Attributes:
+        sequences: token ids, each at least one.
+        first: per sequence, the first token whose state is wanted; those after it are, too.
+        variants: per sequence, the variant of the weights that it is read by; 0 unless given.
+        layers: also hand out every layer's residual stream.
+        units: kinds and layers of units whose outputs are handed out too.
+    """
+
+    sequences: Sequence[Sequence[int]]
+    first: Sequence[int]
+    variants: Sequence[int] = ()
+    layers: bool = False
+    units: Sequence[tuple[UnitKind, int]] = ()
 
 
 @torch.inference_mode()
-def read(
+def run_forward(
     lm: LM,
-    sequences: Sequence[Sequence[int]],
-    first: Sequence[int],
-    take: Callable[[ForwardStates], None],
+    request: ForwardRequest,
+    on_states: Callable[[ForwardStates], None],
     *,
-    variants: Sequence[int] | None = None,
     weights: Weights | None = None,
-    layers: bool = False,
-    units: Sequence[tuple[UnitKind, int]] = (),
     budget_bytes: int | None = None,
     progress: Progress | None = None,
     work: ForwardStats | None = None,
 ) -> ForwardStats:
-    """Run every sequence through the model and hand out the states of its tokens from `first` on.
+    """Run every sequence through the model and hand out the states that are wanted.
 
     A sequence whose prefix cannot be shared runs in a row of its own, through the model as Hugging
     Face calls it; `work.unshared` counts them.
 
     Args:
         lm: the model.
-        sequences: token ids, each at least one.
-        first: per sequence, the first token whose state is wanted.
-        take: called with the states found, pass by pass.
-        variants: per sequence, the variant of `weights` it is read by.
+        request: the sequences.
+        on_states: called with the states found, pass by pass.
         weights: weight changes; None reads everything by the base model.
-        layers: also hand out every layer's residual stream.
-        units: kinds and layers of units whose outputs are handed out too.
         budget_bytes: memory for the passes; None takes `default_budget`.
         progress: called with (sequences done, all sequences).
         work: counters to add to.
@@ -105,36 +116,32 @@ def read(
             layers or units were asked for where the model's inside is not known.
     """
     work = work if work is not None else ForwardStats()
-    check_lengths(lm, [len(s) for s in sequences])
-    if (layers or units) and lm.architecture is None:
+    lengths = [len(sequence) for sequence in request.sequences]
+    check_lengths(lm, lengths)
+    if (request.layers or request.units) and lm.architecture is None:
         raise UserError(
             f"the inside of '{lm.name}' is not known, so its hidden states cannot be read; use a "
             "model of a supported architecture, or measure behavior only."
         )
-    owners = list(variants) if weights is not None and variants is not None else [0] * len(first)
-    work.tokens_given += sum(map(len, sequences))
-    reader = _Reader(
-        lm, sequences, first, take, owners, weights, layers, units,
-        budget_bytes or default_budget(lm.device), progress, work,
-    )  # fmt: skip
-    together, alone = parted(lm, [len(s) for s in sequences], owners)
-    walk(lm, sequences, first, together, weights, work, reader.leaf, row_width(0))
-    reader.alone(alone)
+    if weights is None or not request.variants:
+        request = replace(request, variants=[0] * len(lengths))
+    work.tokens_given += sum(lengths)
+    budget = budget_bytes or default_budget(lm.device)
+    passes = _Passes(lm, request, on_states, weights, budget, progress, work)
+    together, alone = parted(lm, lengths, request.variants)
+    walk(lm, request.sequences, request.first, together, weights, work, passes.leaf, row_width(0))
+    passes.alone(alone)
     return work
 
 
 @dataclass
-class _Reader:
-    """One call of `read`: packs, runs, gathers; where memory runs out, again in halves."""
+class _Passes:
+    """The passes of one request: packs, runs, gathers; where memory runs out, again in halves."""
 
     lm: LM
-    sequences: Sequence[Sequence[int]]
-    first: Sequence[int]
-    take: Callable[[ForwardStates], None]
-    variants: list[int]
+    request: ForwardRequest
+    on_states: Callable[[ForwardStates], None]
     weights: Weights | None
-    layers: bool
-    units: Sequence[tuple[UnitKind, int]]
     budget_bytes: int
     progress: Progress | None
     work: ForwardStats
@@ -143,7 +150,7 @@ class _Reader:
     def leaf(self, numbers: list[int], layers: list[DynamicLayer], prefix: int) -> None:
         """Read sequences packed into rows after a cached prefix."""
         assert self.lm.architecture is not None
-        longest = max(len(self.sequences[n]) for n in numbers)
+        longest = max(len(self.request.sequences[n]) for n in numbers)
         split = bool(layers) and can_split(self.lm.architecture, longest)
         width = row_width(0 if split else prefix)
         widest = max(width, longest - prefix)
@@ -155,10 +162,10 @@ class _Reader:
     ) -> None:
         """Read batch by batch, each of at most `most` tokens."""
         for packed in pack(
-            self.sequences,
+            self.request.sequences,
             width,
             prefix=prefix,
-            variants=self.variants,
+            variants=self.request.variants,
             numbers=numbers,
             batch_tokens=most,
         ):
@@ -177,12 +184,12 @@ class _Reader:
         a_token = 12 * table.num_embeddings + 80 * table.embedding_dim
         most = min(self.budget_bytes // a_token, 2048)
         for variant in sorted(owners):
-            numbers = sorted(owners[variant], key=lambda n: len(self.sequences[n]))
+            numbers = sorted(owners[variant], key=lambda n: len(self.request.sequences[n]))
             self.work.unshared += len(numbers)
             with in_place(self.weights, variant):
                 while numbers:
-                    length = len(self.sequences[numbers[0]])
-                    same = sum(len(self.sequences[n]) == length for n in numbers)
+                    length = len(self.request.sequences[numbers[0]])
+                    same = sum(len(self.request.sequences[n]) == length for n in numbers)
                     some = numbers[: min(same, max(most // length, 1))]
                     found = self.attempt(partial(self.forward_alone, some), some)
                     if found is None:
@@ -203,34 +210,34 @@ class _Reader:
         if found is None:
             self.work.halvings += 1
             if len(numbers) == 1:
-                tokens = len(self.sequences[numbers[0]])
+                tokens = len(self.request.sequences[numbers[0]])
                 what = f"a single request of {tokens} tokens does not fit"
                 raise does_not_fit(what, self.lm.device)
         return found
 
     def hand_out(self, found: ForwardStates) -> None:
         """Give the states to the caller and tell how far it is."""
-        self.take(found)
+        self.on_states(found)
         self.done += len(found.nodes)
         if self.progress is not None:
-            self.progress(self.done, len(self.sequences))
+            self.progress(self.done, len(self.request.sequences))
 
     def forward(self, packed: Packed, layers: list[DynamicLayer]) -> ForwardStates:
         """Return the states of one batch of packed rows."""
         parts, device = self.lm.architecture, self.lm.device
         assert parts is not None
         packed = packed.to(device)
-        ends = {n: len(self.sequences[n]) for n in packed.sequences}
+        ends = {n: len(self.request.sequences[n]) for n in packed.sequences}
         flat, nodes = _distinct(
             packed.sequences,
             [
-                row * packed.ids.shape[1] + places[self.first[n] - ends[n] :]
+                row * packed.ids.shape[1] + places[self.request.first[n] - ends[n] :]
                 for n, row, places in zip(packed.sequences, packed.rows, packed.places, strict=True)
             ],
         )
         at = torch.from_numpy(flat).to(device)
         streams: list[Tensor] = []
-        outputs: Recorded = {}
+        outputs: Activations = {}
         with (
             routed(self.weights, packed.variants),
             self.gathering(parts, at, streams, outputs),
@@ -256,7 +263,7 @@ class _Reader:
         self, parts: Architecture, at: Int[Tensor, " nodes"]
     ) -> contextlib.AbstractContextManager[None]:
         """Let the last layer's feed-forward part run at the wanted tokens only, if it may."""
-        if ("neuron", parts.num_layers - 1) in self.units:
+        if ("neuron", parts.num_layers - 1) in self.request.units:
             return contextlib.nullcontext()
         return last_mlp_at(parts, at, self.weights)
 
@@ -282,17 +289,18 @@ class _Reader:
     def forward_alone(self, numbers: Sequence[int]) -> ForwardStates:
         """Return the states of whole sequences of one length, by the model's own forward."""
         device = self.lm.device
-        ids = torch.tensor([list(self.sequences[n]) for n in numbers], device=device)
+        ids = torch.tensor([list(self.request.sequences[n]) for n in numbers], device=device)
         seq = ids.shape[1]
         flat, nodes = _distinct(
-            numbers, [b * seq + np.arange(self.first[n], seq) for b, n in enumerate(numbers)]
+            numbers,
+            [b * seq + np.arange(self.request.first[n], seq) for b, n in enumerate(numbers)],
         )
         at = torch.from_numpy(flat).to(device)
         streams: list[Tensor] = []
         finals: list[Tensor] = []
-        outputs: Recorded = {}
+        outputs: Activations = {}
         with contextlib.ExitStack() as stack:
-            stack.enter_context(routed(self.weights, [self.variants[n] for n in numbers]))
+            stack.enter_context(routed(self.weights, [self.request.variants[n] for n in numbers]))
             if self.lm.architecture is not None:
                 stack.enter_context(self.gathering(self.lm.architecture, at, streams, outputs))
                 hook = self.lm.architecture.backbone.register_forward_hook(
@@ -318,7 +326,7 @@ class _Reader:
         parts: Architecture,
         at: Int[Tensor, " nodes"],
         streams: list[Tensor],
-        outputs: Recorded,
+        outputs: Activations,
     ) -> Iterator[None]:
         """Keep what was asked for at the wanted tokens.
 
@@ -338,12 +346,12 @@ class _Reader:
             outputs[kind, layer] = states.to(at.device).reshape(-1, states.shape[-1])[at]
 
         with contextlib.ExitStack() as stack:
-            if self.layers:
+            if self.request.layers:
                 first = parts.layers[0].register_forward_pre_hook(entering, with_kwargs=True)
                 stack.callback(first.remove)
                 for block in parts.layers:
                     stack.callback(block.register_forward_hook(leaving).remove)
-            stack.enter_context(visiting(parts, self.units, put_out))
+            stack.enter_context(hooked(parts, self.request.units, put_out))
             yield
 
 
