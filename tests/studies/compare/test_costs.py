@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from adaptlens.stats.intervals import Scores
 from adaptlens.studies.compare import across
-from adaptlens.studies.compare.costs import BreakEven, cost_row, from_on_queries
+from adaptlens.studies.compare.costs import break_even, cost_row, from_on_queries
 from adaptlens.studies.compare.verdict import verdict
 
 WAYS = ("bare", "asked")
@@ -62,7 +62,7 @@ def found(rows, **wanted):
 
 
 def test_break_even_of_one_run_by_hand():
-    rows = BreakEven([tuned(), prompted()], judged("tune")).rows
+    rows = break_even([tuned(), prompted()], judged("tune")).rows
     one = {"unit": "FLOP", "counted": "one run"}
     # 1350 on average, 900 and 1800 in single draws, over 90 saved a query.
     peft = found(rows, trainer="plain PEFT", serving="uncached", **one)
@@ -76,16 +76,16 @@ def test_break_even_of_one_run_by_hand():
 
 def test_everything_tried_counts_on_both_sides():
     searched = arm("best-prompt-4", (95, 95), (15, 15), searches=[{"flops": 4500.0}] * 2)
-    rows = BreakEven([tuned(), searched], judged("tune", "best-prompt-4")).rows
+    rows = break_even([tuned(), searched], judged("tune", "best-prompt-4")).rows
     wanted = {"unit": "FLOP", "serving": "uncached", "trainer": "plain PEFT"}
     assert found(rows, counted="everything tried", **wanted)[0] == 50.0  # (9000 - 4500) / 90
     assert found(rows, counted="one run", **wanted)[0] == 15.0
-    plain = BreakEven([tuned(), prompted()], judged("tune")).rows
+    plain = break_even([tuned(), prompted()], judged("tune")).rows
     assert found(plain, counted="everything tried", **wanted)[0] == 100.0
 
 
 def test_seconds_are_not_told_with_a_cached_prompt():
-    rows = BreakEven([tuned(), prompted()], judged("tune")).rows
+    rows = break_even([tuned(), prompted()], judged("tune")).rows
     assert [row["serving"] for row in rows if row["unit"] == "seconds"] == ["uncached"]
     assert found(rows, unit="seconds")[0] == 2.0  # 6 / (4 - 1)
 
@@ -93,7 +93,7 @@ def test_seconds_are_not_told_with_a_cached_prompt():
 def test_prompts_of_nearly_one_length_are_not_told_apart_by_seconds():
     short = prompted()
     short.condition.costs["query_tokens"][:] = 29.0
-    even = BreakEven([tuned(), short], judged("tune"))
+    even = break_even([tuned(), short], judged("tune"))
     assert "seconds" not in {row["unit"] for row in even.rows}
     assert "seconds" not in even.line
 
@@ -102,7 +102,7 @@ def test_money_by_hand():
     # A query of the tuned model reads 20 tokens, the prompt 30, and both write one.
     prices = {"gpu_hour": 3600.0, "input_million_tokens": 1e6, "cached_million_tokens": 1e5}
     prices["output_million_tokens"] = 1e6
-    rows = BreakEven([tuned(), prompted()], judged("tune"), prices).rows
+    rows = break_even([tuned(), prompted()], judged("tune"), prices).rows
     assert found(rows, unit="money", serving="uncached")[0] == pytest.approx(0.6)  # 6 / (31 - 21)
 
 
@@ -114,7 +114,7 @@ def test_money_by_hand():
     ],
 )
 def test_where_tuning_is_worse_a_sentence_says_that_there_is_none(state, said):
-    even = BreakEven([tuned(), prompted()], judged(state))
+    even = break_even([tuned(), prompted()], judged(state))
     assert even.rows == [] and even.line.startswith(said)
 
 
@@ -124,30 +124,30 @@ def test_tuning_that_is_not_shown_to_beat_a_baseline_has_none():
 
     pair = SimpleNamespace(left="it-4", right="icl-4", p_holm=0.5)
     tests = (pair, against("it-4", 0.2), against("icl-4", 0.01))
-    even = BreakEven([tuned(), prompted()], judged("undecided", tests=tests))
+    even = break_even([tuned(), prompted()], judged("undecided", tests=tests))
     assert even.rows == []
     assert even.line == "no break-even: it-4 is not shown to beat always answering 'a'"
     beaten = (pair, against("it-4", 0.01), against("icl-4", 0.2))
-    assert BreakEven([tuned(), prompted()], judged("undecided", tests=beaten)).rows
+    assert break_even([tuned(), prompted()], judged("undecided", tests=beaten)).rows
 
 
 def test_a_break_even_before_anything_is_shown_says_so():
-    said = BreakEven([tuned(), prompted()], judged("undecided")).line
+    said = break_even([tuned(), prompted()], judged("undecided")).line
     assert said.endswith("; it is not shown that tuning is as good")
     assert "from 15 queries on (10 to 20 in single draws)" in said
     for state in ("tune", "no difference"):
-        assert "not shown" not in BreakEven([tuned(), prompted()], judged(state)).line
+        assert "not shown" not in break_even([tuned(), prompted()], judged(state)).line
 
 
 @pytest.mark.parametrize(("prompt", "tune"), [("", "it-4"), ("icl-4", ""), ("", "")])
 def test_with_one_side_there_is_nothing_to_compare(prompt, tune):
-    even = BreakEven([tuned(), prompted()], judged("undecided", prompt, tune))
+    even = break_even([tuned(), prompted()], judged("undecided", prompt, tune))
     assert (even.rows, even.line) == ([], "no break-even: nothing to compare")
 
 
 def test_zero_shot_is_a_prompt_too_and_may_never_cost_more():
     zero = arm("zero-shot", (5,), (5,), draws=(-1,))
-    even = BreakEven([tuned(), zero], judged("no difference", "zero-shot"))
+    even = break_even([tuned(), zero], judged("no difference", "zero-shot"))
     assert found(even.rows, unit="FLOP", counted="one run", trainer="plain PEFT",
                  serving="uncached") == (math.inf, math.inf, math.inf)  # fmt: skip
     assert "one run of plain PEFT: never" in even.line
@@ -162,7 +162,7 @@ def test_a_chosen_template_costs_what_it_costs():
 def test_costs_that_were_not_measured_are_no_break_even():
     bare = tuned()
     bare.condition.runs = ()
-    assert "not in this run" in BreakEven([bare, prompted()], judged("tune")).line
+    assert "not in this run" in break_even([bare, prompted()], judged("tune")).line
 
 
 @pytest.mark.parametrize(

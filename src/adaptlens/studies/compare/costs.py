@@ -6,6 +6,7 @@ does not say that tuning is worse. Formulas: docs/methods.md, sections 9 and 10.
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -61,51 +62,77 @@ def by_draw(arm: Arm, name: str) -> np.ndarray:
     return values.mean(axis=1)
 
 
+@dataclass(frozen=True)
 class BreakEven:
     """From how many queries on the judged tuned arm has cost no more than the judged prompt.
 
     Attributes:
+        line: the same as one sentence, or why there is none.
         rows: one for each serving, unit, trainer and way of counting; none where there is no
             break-even.
-        line: the same as one sentence, or why there is none.
     """
 
-    def __init__(
-        self, arms: Sequence[Arm], found: Verdict, prices: Mapping[str, float | None] | None = None
-    ) -> None:
-        """Say who was judged, how, and what things cost."""
-        known = {arm.label: arm for arm in arms}
-        self.rows: list[Row] = []
-        self._prices = prices or {}
-        if not found.prompt or not found.tuned:
-            self.line = "no break-even: nothing to compare"
-            return
-        self._prompt, self._tuned = known[found.prompt], known[found.tuned]
-        pair = f"{found.tuned} and {found.prompt}"
-        if found.state == "prompt":
-            self.line = (
-                f"no break-even: {found.prompt} is better than {found.tuned}, which no saving on "
-                "queries makes up for"
-            )
-        elif found.state == "neither":
-            self.line = (
-                f"no break-even: of {pair}, neither is shown to beat an answer that costs nothing"
-            )
-        elif behind := [phrase(test.right) for test in _not_beaten(found, known)]:
-            self.line = f"no break-even: {found.tuned} is not shown to beat {' or '.join(behind)}"
-        elif not self._measured():
-            self.line = f"no break-even: the costs of {pair} are not in this run; run it again"
-        else:
-            self.rows = [*self._in_flops(), *self._in_seconds(), *self._in_money()]
-            self.line = self._said()
-            if found.state == "undecided":
-                self.line += "; it is not shown that tuning is as good"
+    line: str
+    rows: list[Row] = field(default_factory=list)
 
-    def _measured(self) -> bool:
-        both = (self._prompt.condition, self._tuned.condition)
-        return bool(self._tuned.condition.runs) and all("query_flops" in one.costs for one in both)
 
-    def _in_flops(self) -> list[Row]:
+def break_even(
+    arms: Sequence[Arm], found: Verdict, prices: Mapping[str, float | None] | None = None
+) -> BreakEven:
+    """Return the break-even of the pair that was judged.
+
+    Args:
+        arms: those of the comparison.
+        found: its verdict.
+        prices: of tokens and of the machine; none means none in money.
+    """
+    known = {arm.label: arm for arm in arms}
+    if not found.prompt or not found.tuned:
+        return BreakEven("no break-even: nothing to compare")
+    pair = _Pair(known[found.prompt], known[found.tuned], prices or {})
+    if reason := _without(found, known, pair):
+        return BreakEven(f"no break-even: {reason}")
+    rows = [*pair.in_flops(), *pair.in_seconds(), *pair.in_money()]
+    line = _said(pair, rows)
+    if found.state == "undecided":
+        line += "; it is not shown that tuning is as good"
+    return BreakEven(line, rows)
+
+
+def _without(found: Verdict, known: Collection[str], pair: "_Pair") -> str:
+    """Return why there is no break-even, or nothing where there is one."""
+    if found.state == "prompt":
+        return (
+            f"{found.prompt} is better than {found.tuned}, which no saving on queries makes up for"
+        )
+    both = f"{found.tuned} and {found.prompt}"
+    if found.state == "neither":
+        return f"of {both}, neither is shown to beat an answer that costs nothing"
+    if behind := [phrase(test.right) for test in _not_beaten(found, known)]:
+        return f"{found.tuned} is not shown to beat {' or '.join(behind)}"
+    return "" if pair.is_measured else f"the costs of {both} are not in this run; run it again"
+
+
+def _not_beaten(found: Verdict, arms: Collection[str]) -> list[Difference]:
+    """Return the tests of the judged tuned arm against baselines that it is not shown to beat."""
+    own = [test for test in found.tests if test.left == found.tuned and test.right not in arms]
+    return [test for test in own if test.p_holm > ALPHA]
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """What the two judged arms cost, and where these costs meet."""
+
+    prompt: Arm
+    tuned: Arm
+    prices: Mapping[str, float | None]
+
+    @property
+    def is_measured(self) -> bool:
+        both = (self.prompt.condition, self.tuned.condition)
+        return bool(self.tuned.condition.runs) and all("query_flops" in one.costs for one in both)
+
+    def in_flops(self) -> list[Row]:
         rows = []
         for counted in (ONE_RUN, TRIED):
             for trainer in (PEFT, HERE):
@@ -117,7 +144,7 @@ class BreakEven:
     def _flops(self, counted: str, trainer: str, serving: str) -> tuple[float, float, float]:
         """Return the break-even of mean costs, and the least and the most of single draws."""
         suffix = "_computed" if trainer == HERE else ""
-        tuned, prompt = self._tuned.condition, self._prompt.condition
+        tuned, prompt = self.tuned.condition, self.prompt.condition
         if counted == ONE_RUN:
             training = np.array([run[f"flops{suffix}"] for run in tuned.runs])
             once = np.zeros(len(prompt.draws))
@@ -125,10 +152,10 @@ class BreakEven:
             training = np.full(len(tuned.draws), tuned.numbers[f"training_tried_flops{suffix}"])
             once = np.array([search["flops"] for search in prompt.searches] or [0.0])
             once = np.broadcast_to(once, len(prompt.draws))
-        kept = [by_draw(arm, "query_flops") for arm in (self._prompt, self._tuned)]
+        kept = [by_draw(arm, "query_flops") for arm in (self.prompt, self.tuned)]
         asked, read = kept
         if serving == "cached":
-            asked, read = (by_draw(a, "query_flops_cached") for a in (self._prompt, self._tuned))
+            asked, read = (by_draw(a, "query_flops_cached") for a in (self.prompt, self.tuned))
             # Filling the cache is paid once on either side.
             once, training = once + kept[0] - asked, training + kept[1] - read
         queries = accuracy.break_even(
@@ -142,24 +169,24 @@ class BreakEven:
             return queries, math.nan, math.nan
         return queries, min(single), max(single)
 
-    def _in_seconds(self) -> list[Row]:
+    def in_seconds(self) -> list[Row]:
         """Return the break-even in seconds; none where timings differ by chance."""
-        read = [by_draw(arm, "query_tokens").mean() for arm in (self._prompt, self._tuned)]
+        read = [by_draw(arm, "query_tokens").mean() for arm in (self.prompt, self.tuned)]
         if read[0] < TELLING * read[1]:
             return []
-        prompt, tuned = self._prompt.condition.numbers, self._tuned.condition.numbers
+        prompt, tuned = self.prompt.condition.numbers, self.tuned.condition.numbers
         training = tuned["training_seconds_amortized"]
         queries = accuracy.break_even(training, prompt["query_seconds"], tuned["query_seconds"])
         return [self._row("uncached", "seconds", HERE, ONE_RUN, queries)]
 
-    def _in_money(self) -> list[Row]:
-        if not self._prices:
+    def in_money(self) -> list[Row]:
+        if not self.prices:
             return []
-        seconds = self._tuned.condition.numbers["training_seconds_amortized"]
-        training = accuracy.training_price(self._prices, seconds)
+        seconds = self.tuned.condition.numbers["training_seconds_amortized"]
+        training = accuracy.training_price(self.prices, seconds)
         rows = []
         for serving in ("uncached", "cached"):
-            prices = [self._price(arm, serving) for arm in (self._prompt, self._tuned)]
+            prices = [self._price(arm, serving) for arm in (self.prompt, self.tuned)]
             queries = accuracy.break_even(training, *prices)
             rows.append(self._row(serving, "money", HERE, ONE_RUN, queries))
         return rows
@@ -167,7 +194,7 @@ class BreakEven:
     def _price(self, arm: Arm, serving: str) -> float:
         kept = float(by_draw(arm, "cached_tokens").mean()) if serving == "cached" else 0.0
         return accuracy.query_price(
-            self._prices,
+            self.prices,
             input_tokens=float(by_draw(arm, "query_tokens").mean()) - kept,
             cached_tokens=kept,
             output_tokens=float(by_draw(arm, "answer_tokens").mean()),
@@ -184,8 +211,8 @@ class BreakEven:
         high: float = math.nan,
     ) -> Row:
         return {
-            "prompt_condition": self._prompt.label,
-            "tuned_condition": self._tuned.label,
+            "prompt_condition": self.prompt.label,
+            "tuned_condition": self.tuned.label,
             "serving": serving,
             "unit": unit,
             "trainer": trainer,
@@ -195,39 +222,33 @@ class BreakEven:
             "high": high,
         }
 
-    def _said(self) -> str:
-        found = {
-            (row["unit"], row["trainer"], row["counted"], row["serving"]): row for row in self.rows
-        }
 
-        def from_on(unit: str, trainer: str, counted: str, serving: str) -> str:
-            return from_on_queries(found[unit, trainer, counted, serving])
+def _said(pair: _Pair, rows: Sequence[Row]) -> str:
+    """Return the break-even as one sentence."""
+    found = {(row["unit"], row["trainer"], row["counted"], row["serving"]): row for row in rows}
 
-        said = [
-            f"break-even of {self._tuned.label} against {self._prompt.label}, FLOPs of one run of "
-            f"{PEFT}: {from_on('FLOP', PEFT, ONE_RUN, 'uncached')}, "
-            f"{from_on('FLOP', PEFT, ONE_RUN, 'cached')} with the prompt cached",
-            f"counting everything tried on both sides: "
-            f"{from_on('FLOP', PEFT, TRIED, 'uncached')}, "
-            f"{from_on('FLOP', PEFT, TRIED, 'cached')} cached",
-        ]
-        if ("seconds", HERE, ONE_RUN, "uncached") in found:
-            said.append(
-                "in seconds here, training shared among models trained together: "
-                f"{from_on('seconds', HERE, ONE_RUN, 'uncached')}"
-            )
-        if self._prices:
-            said.append(
-                f"in money: {from_on('money', HERE, ONE_RUN, 'uncached')}, "
-                f"{from_on('money', HERE, ONE_RUN, 'cached')} cached"
-            )
-        return "; ".join(said)
+    def from_on(unit: str, trainer: str, counted: str, serving: str) -> str:
+        return from_on_queries(found[unit, trainer, counted, serving])
 
-
-def _not_beaten(found: Verdict, arms: Collection[str]) -> list[Difference]:
-    """Return the tests of the judged tuned arm against baselines that it is not shown to beat."""
-    own = [test for test in found.tests if test.left == found.tuned and test.right not in arms]
-    return [test for test in own if test.p_holm > ALPHA]
+    said = [
+        f"break-even of {pair.tuned.label} against {pair.prompt.label}, FLOPs of one run of "
+        f"{PEFT}: {from_on('FLOP', PEFT, ONE_RUN, 'uncached')}, "
+        f"{from_on('FLOP', PEFT, ONE_RUN, 'cached')} with the prompt cached",
+        f"counting everything tried on both sides: "
+        f"{from_on('FLOP', PEFT, TRIED, 'uncached')}, "
+        f"{from_on('FLOP', PEFT, TRIED, 'cached')} cached",
+    ]
+    if ("seconds", HERE, ONE_RUN, "uncached") in found:
+        said.append(
+            "in seconds here, training shared among models trained together: "
+            f"{from_on('seconds', HERE, ONE_RUN, 'uncached')}"
+        )
+    if pair.prices:
+        said.append(
+            f"in money: {from_on('money', HERE, ONE_RUN, 'uncached')}, "
+            f"{from_on('money', HERE, ONE_RUN, 'cached')} cached"
+        )
+    return "; ".join(said)
 
 
 def from_on_queries(row: Mapping[str, Any]) -> str:
