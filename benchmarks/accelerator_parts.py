@@ -14,9 +14,9 @@ import bank
 import patching
 import states
 from adaptlens.adapt import loop
-from adaptlens.adapt.batches import Lesson
+from adaptlens.adapt.batches import TokenizedExample
 from adaptlens.adapt.best_prompt import BestPrompt
-from adaptlens.adapt.optimizer import Recipe
+from adaptlens.adapt.optimizer import TrainingConfig
 from adaptlens.lm import score
 from adaptlens.lm.adapters.bank import LoraBank
 from adaptlens.lm.flops import matrix_parameters
@@ -197,7 +197,7 @@ def lora_bank(bench: Bench) -> dict[str, Any]:
     rest = size.lesson - len(stem)
     lessons = [
         [
-            Lesson((*stem, *source.integers(10, vocab, rest).tolist()), size.lesson - 1)
+            TokenizedExample((*stem, *source.integers(10, vocab, rest).tolist()), size.lesson - 1)
             for _ in range(size.examples)
         ]
         for _ in range(size.adapters)
@@ -211,7 +211,7 @@ def lora_bank(bench: Bench) -> dict[str, Any]:
         nonlocal trained
         trained = start.pick(range(size.adapters))
         n = size.adapters
-        recipe = Recipe((bank.RATE,) * n, (steps,) * n, (0,) * n, batch=size.examples)
+        recipe = TrainingConfig((bank.RATE,) * n, (steps,) * n, (0,) * n, batch_size=size.examples)
         return loop.train(lm, trained, lessons, recipe)
 
     def theirs(steps: int = size.steps) -> None:

@@ -31,9 +31,9 @@ import transformers
 import models
 from adaptlens import tasks
 from adaptlens.adapt import loop
-from adaptlens.adapt.batches import Lesson
-from adaptlens.adapt.lessons import lessons_for
-from adaptlens.adapt.optimizer import Recipe
+from adaptlens.adapt.batches import TokenizedExample
+from adaptlens.adapt.optimizer import TrainingConfig
+from adaptlens.adapt.tokenizing import tokenized
 from adaptlens.lm.adapters.bank import LoraBank
 from adaptlens.lm.flops import matrix_parameters
 from adaptlens.lm.load import LM
@@ -67,22 +67,25 @@ class Peer:
         }
 
     def train(
-        self, start: dict[str, tuple[torch.Tensor, torch.Tensor]], lessons: list[Lesson], steps: int
+        self,
+        start: dict[str, tuple[torch.Tensor, torch.Tensor]],
+        examples: list[TokenizedExample],
+        steps: int,
     ) -> None:
         """Train one adapter from these matrices, which stay as they are."""
         with torch.no_grad():
             for name, pair in self.sites.items():
                 for own, given in zip(pair, start[name], strict=True):
                     own.copy_(given)
-        longest = max(len(lesson.ids) for lesson in lessons)
-        ids = torch.full((len(lessons), longest), self.pad_id, device=self.model.device)
+        longest = max(len(example.ids) for example in examples)
+        ids = torch.full((len(examples), longest), self.pad_id, device=self.model.device)
         seen = torch.zeros_like(ids)
         labels = torch.full_like(ids, -100)
-        for row, lesson in enumerate(lessons):
-            stop = len(lesson.ids)
-            ids[row, :stop] = torch.tensor(lesson.ids, device=ids.device)
+        for row, example in enumerate(examples):
+            stop = len(example.ids)
+            ids[row, :stop] = torch.tensor(example.ids, device=ids.device)
             seen[row, :stop] = 1
-            labels[row, lesson.prompt_tokens : stop] = ids[row, lesson.prompt_tokens : stop]
+            labels[row, example.prompt_tokens : stop] = ids[row, example.prompt_tokens : stop]
         trained = [weight for pair in self.sites.values() for weight in pair]
         optimizer = torch.optim.AdamW(trained, lr=RATE, weight_decay=0.0)
         self.model.train()
@@ -107,20 +110,22 @@ def compare(
     lm: LM, peer: Peer, adapters: int, k: int, steps: int, solo: int, repeats: int
 ) -> dict[str, Any]:
     task = tasks.load("sentiment-novel")
-    lessons = [
-        lessons_for(lm, task, selection.demonstrations(task, draw, k), instruction=True)
+    examples = [
+        tokenized(lm, task, selection.demonstrations(task, draw, k), instruction=True)
         for draw in range(adapters)
     ]
     solo = min(solo, adapters)
 
     def bank(adapters: int, steps: int) -> tuple[LoraBank, loop.History]:
         made = LoraBank(lm, num_variants=adapters, rank=RANK, alpha=ALPHA)
-        recipe = Recipe((RATE,) * adapters, (steps,) * adapters, (0,) * adapters, batch=k)
-        return made, loop.train(lm, made, lessons[:adapters], recipe)
+        config = TrainingConfig(
+            (RATE,) * adapters, (steps,) * adapters, (0,) * adapters, batch_size=k
+        )
+        return made, loop.train(lm, made, examples[:adapters], config)
 
     starts = LoraBank(lm, num_variants=adapters, rank=RANK, alpha=ALPHA)
     bank(1, 1)
-    peer.train(starts.matrices(0), lessons[0], 1)
+    peer.train(starts.matrices(0), examples[0], 1)
     ours, theirs, difference = [], [], 0.0
     for _ in range(repeats):
         begun = clock()
@@ -129,7 +134,7 @@ def compare(
         spent = 0.0
         for variant in range(solo):
             begun = clock()
-            peer.train(starts.matrices(variant), lessons[variant], steps)
+            peer.train(starts.matrices(variant), examples[variant], steps)
             spent += clock() - begun
             difference = max(difference, peer.difference(trained.matrices(variant)))
         theirs.append(spent * adapters / solo)

@@ -14,9 +14,9 @@ import numpy as np
 
 from adaptlens.metrics.answer_out import answers_projected_out, steered, within_answers
 from adaptlens.metrics.similarity import MEASURES
-from adaptlens.stats import layered, statements, trends
-from adaptlens.stats.layered import Likeness
-from adaptlens.stats.statements import Statement, implicit_tuning, judged
+from adaptlens.stats import hypotheses, layerwise, trends
+from adaptlens.stats.hypotheses import Hypothesis, implicit_tuning, judged
+from adaptlens.stats.layerwise import Similarity
 
 LAYERS, QUERIES, WIDTH, FLIPS, MARGIN = 5, 40, 64, 499, 0.05
 NOISE, BY_QUERY, CARRY = 0.1, 0.1, 0.8
@@ -70,7 +70,7 @@ def table(rng: np.random.Generator, draws: int, effect: float) -> np.ndarray:
     return by_query + by_draw + NOISE * along_layers(rng, (draws, QUERIES))
 
 
-def similarities(rng, means, draws: int, effect: float) -> list[Likeness]:
+def similarities(rng, means, draws: int, effect: float) -> list[Similarity]:
     """The five similarities of the claim, with the true means given."""
     common = table(rng, draws, effect)
     values = [m + (common + table(rng, draws, effect)) / np.sqrt(2) for m in means]
@@ -78,13 +78,13 @@ def similarities(rng, means, draws: int, effect: float) -> list[Likeness]:
     return [likeness(one, baseline) for one in values]
 
 
-def likeness(values: np.ndarray, baseline: np.ndarray) -> Likeness:
+def likeness(values: np.ndarray, baseline: np.ndarray) -> Similarity:
     """With a layer after the final norm, which no claim is about."""
     values, baseline = (np.concatenate([x, x[-1:]]) for x in (values, baseline))
-    return Likeness(values, baseline, tuple(range(values.shape[1])))
+    return Similarity(values, baseline, tuple(range(values.shape[1])))
 
 
-def states(rng: np.random.Generator, draws: int, kind: str) -> list[Likeness]:
+def states(rng: np.random.Generator, draws: int, kind: str) -> list[Similarity]:
     """The five similarities of simulated states, every state its anchor's plus what moved it."""
     shape, of_query = (LAYERS, draws, QUERIES, WIDTH), (LAYERS, 1, QUERIES, WIDTH)
     anchor = np.broadcast_to(rng.normal(size=of_query), shape)
@@ -143,7 +143,7 @@ def answering(rng, draws: int, alike: tuple[str, ...], share: float, graded: boo
     answers["steered"] = answers["it"]
     readout = {name: np.stack([axes] * len(given)) for name, given in answers.items()}
 
-    def compared(measure: str, pair: str) -> Likeness:
+    def compared(measure: str, pair: str) -> Similarity:
         a, b = pair.split("_")
         how = {
             "centered": MEASURES["centered"],
@@ -168,7 +168,7 @@ def answer_table(rng, runs: int) -> None:
         f"{'projected':>17}"
     )
     print(f"{'':39} {'supported':>9} {'supported refuted':>17} {'supported refuted':>17}")
-    draws = statements.MINIMUM_DRAWS  # With more, errors are known better.
+    draws = hypotheses.MINIMUM_DRAWS  # With more, errors are known better.
     for name, *truth in ANSWERS:
         found = {measure: [] for measure in ("centered", "within", "projected")}
         for run in range(runs):
@@ -244,7 +244,7 @@ def power_table(rng, runs: int) -> None:
 
 
 def statement_table(rng, runs: int) -> None:
-    print("\nTwelve statements at once: share of runs with any false verdict")
+    print("\nTwelve hypotheses at once: share of runs with any false verdict")
     print(f"{'truth':43} {'draws':>5} {'effects':>7} {'any false':>9} {'decided':>8}")
     truths = {
         "no effects, effects are claimed": (0.0, 1, "supported"),
@@ -258,7 +258,7 @@ def statement_table(rng, runs: int) -> None:
                 wrong = decided = 0.0
                 for _ in range(runs):
                     rows = [
-                        Statement(1, "", sign, layered.mean(
+                        Hypothesis(1, "", sign, layerwise.mean(
                             truth + table(rng, draws, EFFECTS[effects])[0], True))
                         for _ in range(12)
                     ]  # fmt: skip
@@ -287,15 +287,15 @@ def one_run(rng, draws: int, effect: float, seed: int) -> dict[str, float]:
     values = table(rng, draws, effect)
     # The null of a U that is easiest to mistake: its upper side rises, as much as a control's.
     rise = np.array([1.0, 0, 0, 0, 1.0])[:, None, None]
-    upper, control = (layered.outer_less_middle(one + rise)[1]
+    upper, control = (layerwise.outer_less_middle(one + rise)[1]
                       for one in (values, table(rng.spawn(1)[0], draws, effect)))  # fmt: skip
-    sides = [layered.mean(one, True).at_least() for one in (upper, upper - control)]
+    sides = [layerwise.mean(one, True).at_least() for one in (upper, upper - control)]
     y, x, other = (table(rng, draws, effect)[0] for _ in range(3))
     other = 0.6 * x + 0.8 * other
     alone, _ = trends.regression(y, {"x": x, "other": other})
     within, _ = trends.regression(y, {"x": x, "other": other}, within_queries=True)
-    mean = layered.mean(values[0], True)
-    runs = layered.clusters(values, True, flips=FLIPS, seed=seed)
+    mean = layerwise.mean(values[0], True)
+    runs = layerwise.clusters(values, True, flips=FLIPS, seed=seed)
     return {
         "clusters": min((one.p for one in runs), default=1.0) <= 0.05,
         "upper": max(sides) <= 0.05,
@@ -317,7 +317,7 @@ def main() -> None:
     given = parser.parse_args()
     print(f"{given.runs} runs a row (simulation error of a share of 5%: "
           f"{2 * np.sqrt(0.05 * 0.95 / given.runs):.3f}), {QUERIES} queries, {LAYERS} layers, "
-          f"at least {statements.MINIMUM_DRAWS} draws")  # fmt: skip
+          f"at least {hypotheses.MINIMUM_DRAWS} draws")  # fmt: skip
     if given.only != "answers":
         rng = np.random.default_rng(given.seed)
         for part in (test_table, claim_table, power_table, statement_table):

@@ -84,10 +84,10 @@ def one_choice(rng, draws: int, effect: float, accuracy: float) -> list[float]:
     """Mean difference, p <= 0.05 for ICL, and for tuning: by all draws, and as the study judges."""
     one = model(rng, draws, effect, accuracy, {SIZES[-1]: accuracy}, zero=0.3)
     before = difference(
-        one.found[PATTERN, ICL, one.chosen(ICL, PATTERN).overall, PATTERN],
-        one.found[PATTERN, "it", SIZES[-1], PATTERN],
+        one.test[PATTERN, ICL, one.chosen(ICL, PATTERN).overall, PATTERN],
+        one.test[PATTERN, "it", SIZES[-1], PATTERN],
     )
-    (now,) = (said.mean for said in one.statements() if BETTER in said.claim)
+    (now,) = (said.mean for said in one.hypotheses() if BETTER in said.claim)
     row = []
     for mean, points in ((before, 100.0), (now, 1.0)):
         is_there = mean.p <= 0.05

@@ -26,15 +26,15 @@ from typing import Any
 
 import pandas as pd
 
-TUNE = "--set tune.steps=[4] --set tune.rate_times=[1]"
+TUNE = "--set tune.max_steps=[4] --set tune.lr_multipliers=[1]"
 STUDIES = {
     "compare": "compare --model reference --task sentiment-novel --task translation --shots 0,2 "
     f"--tuning it,sl,full --draws 2 --queries 8 --set validation=8 {TUNE}",
     "compare-own": "compare --model ladder-neox-s --task own.csv --group film "
     "--choices 0=bad,1=good --template 'Review: {input}\\nSentiment: {target}' "
     "--template '{input} is {target}' --shots 0,8 --tuning full --draws 5 --queries 48 "
-    "--no-search --set prices.gpu_hour=1 --set validation=16 --set tune.steps=[10,20] "
-    "--set tune.rate_times=[1]",
+    "--no-search --set prices.gpu_hour=1 --set validation=16 --set tune.max_steps=[10,20] "
+    "--set tune.lr_multipliers=[1]",
     "compare-few": "compare --model ladder-qwen-s --task own.csv --shots 4 --tuning it --draws 2 "
     f"--queries 8 --true-few-shot --set num_templates=1 {TUNE}",
     "compare-chat": "compare --model chatting --chat --task topic-novel --shots 0,2 --tuning it "
@@ -48,7 +48,7 @@ STUDIES = {
     "implicit-own": "study implicit --quick --model reference --task topic-novel --draws 2 "
     f"--queries 8 --set circuits.items=8 {TUNE}",
     "limits": "study limits --quick --draws 1 --queries 4 --mixtures default,one-task "
-    "--set tune.steps=[4]",
+    "--set tune.max_steps=[4]",
 }
 """What is run, by the name of its folder."""
 

@@ -19,7 +19,7 @@ import numpy as np
 from adaptlens import tasks
 from adaptlens.adapt import loop
 from adaptlens.adapt.lora import LORA_RATE_TIMES_WIDTH, InstructionTuning
-from adaptlens.adapt.settings import width
+from adaptlens.adapt.settings import Candidate, width
 from adaptlens.lm import score
 from adaptlens.lm.load import load
 from adaptlens.metrics import accuracy
@@ -62,12 +62,16 @@ def main() -> None:
 
 def row(lm, task, given, targets, times, stops) -> None:
     tuning = InstructionTuning(
-        given.examples, batch=given.batch, targets=None if targets == "usual" else (targets,)
+        given.examples,
+        batch_size=given.batch,
+        target_modules=None if targets == "usual" else (targets,),
     )
     rates = [factor * LORA_RATE_TIMES_WIDTH / width(lm) for factor in times]
     draws = range(given.runs)
-    lessons = {draw: tuning.lessons(lm, task, tuning.drawn(task, draw)) for draw in draws}
-    variants = [((rate, stops[-1]), draw, lessons[draw]) for rate in rates for draw in draws]
+    examples = {draw: tuning.tokenized(lm, task, tuning.drawn(task, draw)) for draw in draws}
+    variants = [
+        (Candidate(rate, stops[-1]), draw, examples[draw]) for rate in rates for draw in draws
+    ]
     bank, _, kept = tuning.trained(lm, variants, None, stops)
     bank = bank.stacked(kept)
     losses, _ = loop.evaluate(lm, bank, tuning.held_out(lm, task), bank.num_variants)

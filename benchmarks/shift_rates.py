@@ -99,8 +99,8 @@ def equal_table(rng, runs: int) -> None:
             shift = distance(a, b)
             mean = interval(shift, bootstraps=BOOTSTRAPS, flips=0, seed=run)
             force = interval(strength(a, b), bootstraps=BOOTSTRAPS, flips=0, seed=run)
-            naive = 2 * np.square(a.profile - b.profile).sum()
-            naive /= np.square(a.profile).sum() + np.square(b.profile).sum()
+            naive = 2 * np.square(a.effect_profile - b.effect_profile).sum()
+            naive /= np.square(a.effect_profile).sum() + np.square(b.effect_profile).sum()
             curve = overlap_curve(a, b, shares=(0.15,), splits=20, seed=run)[0]
             units = unit_tests(a, b, flips=FLIPS, seed=run)
             drawless = (Patched(c.name, c.units, *(
@@ -134,7 +134,9 @@ def known_table(rng, runs: int) -> None:
                 shift = distance(pair["a"], pair["b"])
                 mean = interval(shift, bootstraps=BOOTSTRAPS, flips=0, seed=run)
                 plain = interval(shift, bootstraps=0, flips=0, seed=run)
-                weights = resamples(tuple(shift.parts), QUERIES, bootstraps=BOOTSTRAPS, seed=run)
+                weights = resamples(
+                    tuple(shift.influence), QUERIES, bootstraps=BOOTSTRAPS, seed=run
+                )
                 low, high = np.nanquantile(shift.resampled(weights), (0.025, 0.975))
                 out += (shift.value, not mean.low <= size <= mean.high, not low <= size <= high,
                         not plain.low <= size <= plain.high)  # fmt: skip
@@ -178,10 +180,10 @@ def claim_table(rng, runs: int) -> None:
                                         flips=FLIPS, seed=run)  # fmt: skip
                     quantity = (distance(found["zero-shot"], found["icl"])
                                 - distance(found["zero-shot"], found["it"]))  # fmt: skip
-                    weights = resamples(tuple(quantity.parts), QUERIES, bootstraps=BOOTSTRAPS,
+                    weights = resamples(tuple(quantity.influence), QUERIES, bootstraps=BOOTSTRAPS,
                                         seed=run)  # fmt: skip
                     low, high = np.nanquantile(quantity.resampled(weights), (0.025, 0.975))
-                    out += (claim.parts[0].statement.mean.p <= 0.05, not low <= 0 <= high,
+                    out += (claim.parts[0].hypothesis.mean.p <= 0.05, not low <= 0 <= high,
                             exchange_test(*found.values()) <= 0.05, claim.state == "supported",
                             claim.state == "refuted")  # fmt: skip
                 out /= runs

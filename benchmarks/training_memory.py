@@ -19,8 +19,8 @@ import torch
 
 import models
 from adaptlens.adapt import loop
-from adaptlens.adapt.batches import Lesson
-from adaptlens.adapt.optimizer import Recipe
+from adaptlens.adapt.batches import TokenizedExample
+from adaptlens.adapt.optimizer import TrainingConfig
 from adaptlens.lm.adapters.bank import LoraBank
 from machine import peak_bytes, reset_peak, seconds
 
@@ -36,18 +36,20 @@ def measure(way: str, given: argparse.Namespace) -> dict[str, Any]:
     vocab = lm.model.get_input_embeddings().num_embeddings
     lessons = [
         [
-            Lesson(tuple(source.integers(1, vocab, given.tokens).tolist()), given.tokens - 1)
+            TokenizedExample(
+                tuple(source.integers(1, vocab, given.tokens).tolist()), given.tokens - 1
+            )
             for _ in range(given.examples)
         ]
         for _ in range(given.adapters)
     ]
     each = (STEPS,) * given.adapters
     checkpointing, accumulation = WAYS[way]
-    recipe = Recipe(
+    recipe = TrainingConfig(
         (1e-4,) * given.adapters,
         each,
         each,
-        batch=given.examples,
+        batch_size=given.examples,
         gradient_checkpointing=checkpointing,
         gradient_accumulation_steps=given.parts if accumulation else 1,
     )

@@ -73,7 +73,9 @@ def test_a_tasks_digest_follows_its_content_and_not_its_description():
 
 
 def test_a_cell_read_back_from_json_is_the_cell():
-    lists = replace(cell(rate=(0.1, 0.2)), model=ModelSpec("m", "d", "bfloat16", True, "4bit"))
+    lists = replace(
+        cell(learning_rate=(0.1, 0.2)), model=ModelSpec("m", "d", "bfloat16", True, "4bit")
+    )
     for one in (cell(), lists):
         spec = json.loads(json.dumps(one.spec()))
         assert Cell.of(spec) == one

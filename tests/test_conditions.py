@@ -89,7 +89,7 @@ def test_numbers_are_means_over_draws_and_memory_is_the_most(run):
          "best-prompt-0"),
         ("it", {"examples": 8, "restart": 1},
          Shown("it-8-restart", "it-8-restart", "it", 8, "restart"), "IT restart"),
-        ("it_path", {"examples": 8, "doses": (0, 4), "times": 0.5},
+        ("it_trajectory", {"examples": 8, "doses": (0, 4), "times": 0.5},
          Shown("it-8-path-rate-x0.5", "it-8-path-rate-x0.5", "it", 8, "path"), "IT path"),
         ("full", {"examples": 8, "change": "shuffled"},
          Shown("full-8-shuffled", "full-8-shuffled", "full", 8, "shuffled"), "full shuffled"),

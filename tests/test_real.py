@@ -11,8 +11,8 @@ import transformers
 from click.testing import CliRunner
 
 from adaptlens.adapt import loop
-from adaptlens.adapt.batches import Lesson
-from adaptlens.adapt.optimizer import Recipe
+from adaptlens.adapt.batches import TokenizedExample
+from adaptlens.adapt.optimizer import TrainingConfig
 from adaptlens.cli.main import main
 from adaptlens.lm.adapters.bank import LoraBank
 from adaptlens.lm.load import load
@@ -108,17 +108,17 @@ def test_the_chat_template_comes_through():
     )
 
 
-def lessons(lm):
+def examples(lm):
     made = []
     for review, answer in (("dull and lifeless", " negative"), ("warm and funny", " positive")):
         prompt = lm.encode(f"Review: {review}\nSentiment:")
-        made.append(Lesson((*prompt, *lm.tokenizer(answer).input_ids), len(prompt)))
+        made.append(TokenizedExample((*prompt, *lm.tokenizer(answer).input_ids), len(prompt)))
     return made
 
 
 def test_a_step_of_the_bank_is_a_step_of_peft(lm, plain):
     """The gradient's direction, which the first step of AdamW takes, is the same everywhere."""
-    rate, taught = 1e-3, lessons(lm)
+    rate, taught = 1e-3, examples(lm)
     bank = LoraBank(lm, num_variants=2, rank=4, alpha=8, seeds=(5, 6))
     start = {name: [w.clone() for w in pair] for name, pair in bank.matrices(1).items()}
     model = peft.get_peft_model(
@@ -139,13 +139,15 @@ def test_a_step_of_the_bank_is_a_step_of_peft(lm, plain):
         for name, pair in start.items():
             for weight, value in zip(sites[name], pair, strict=True):
                 weight.copy_(value)
-    loop.train(lm, bank, [taught, taught], Recipe((rate,) * 2, (1,) * 2, (0, 1), weight_decay=0.0))
+    loop.train(
+        lm, bank, [taught, taught], TrainingConfig((rate,) * 2, (1,) * 2, (0, 1), weight_decay=0.0)
+    )
     loss = torch.zeros(())
-    tokens = sum(len(lesson.ids) - lesson.prompt_tokens for lesson in taught)
-    for lesson in taught:
-        ids = torch.tensor([lesson.ids])
+    tokens = sum(len(example.ids) - example.prompt_tokens for example in taught)
+    for example in taught:
+        ids = torch.tensor([example.ids])
         logits = model(input_ids=ids).logits[0].log_softmax(-1)
-        for at in range(lesson.prompt_tokens, len(lesson.ids)):
+        for at in range(example.prompt_tokens, len(example.ids)):
             loss = loss - logits[at - 1, ids[0, at]] / tokens
     weights = [weight for pair in sites.values() for weight in pair]
     loss.backward()

@@ -19,7 +19,7 @@ STUDY_FILE = "study.json"
 COMPONENTS = {"tasks": 2, "prompts": 3, "lm": 4, "adapt": 5, "measure": 5}
 """Raise a component's number when its results change: cells made before are then made anew."""
 
-ORDER = ("zero_shot", "icl", "best_prompt", "it", "sl", "it_path", "full")
+ORDER = ("zero_shot", "icl", "best_prompt", "it", "sl", "it_trajectory", "full")
 
 
 @dataclass(frozen=True)

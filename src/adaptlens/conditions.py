@@ -16,7 +16,7 @@ from adaptlens.types import NO_DRAWS
 
 Own = TypeVar("Own")
 
-SHOWN_AS = {"it_path": "it"}
+SHOWN_AS = {"it_trajectory": "it"}
 """The adaptations that tables and figures show as another: tuning stopped on its way is tuning."""
 
 KEPT_BYTES = 2**26
@@ -26,16 +26,16 @@ KEPT_BYTES = 2**26
 class Joined(Mapping[str, np.ndarray]):
     """The arrays of a condition by name, joined along `repeats` (see `axes`) when asked for.
 
-    Those of a condition with doses or templates are [repeats, doses or templates, ...].
+    Those of a condition with checkpoints or templates are [repeats, checkpoints or templates, ...].
     """
 
     def __init__(
         self, rows: Sequence[tuple[Record, int]], inner: int, *, in_turn: bool = False
     ) -> None:
-        """Say where each draw is, a record and the draw's place in it, and how many doses it has.
+        """Say where each draw is: a record, and the draw's place in it.
 
-        `inner` is the number of doses or templates, 0 for neither; `in_turn` says that these are
-        templates, which take turns over the validation split.
+        `inner` is the number of checkpoints or templates, 0 for neither; `in_turn` says that these
+        are templates, which take turns over the validation split.
         """
         self._rows, self._inner, self._in_turn = rows, inner, in_turn
         self._kept: dict[str, np.ndarray] = {}
@@ -54,7 +54,7 @@ class Joined(Mapping[str, np.ndarray]):
             return self._rows[0][0].arrays[name]
         loaded = {record.id: record.arrays[name] for record, _ in self._rows}
         if self._inner and not in_turn:
-            # Stored dose by dose, the draws of the record repeating.
+            # Stored checkpoint by checkpoint, the draws of the record repeating.
             loaded = {
                 id: array.reshape(
                     self._inner, len(array) // self._inner, *array.shape[1:]
@@ -124,10 +124,10 @@ class Condition:
         return int(self.arguments.get("examples", 0))
 
     @property
-    def change(self) -> str:
-        """What a control changed of the examples, "" where the condition is no control."""
-        change = str(self.arguments.get("change", NONE))
-        return "" if change == NONE else change
+    def control(self) -> str:
+        """What was changed of the examples, "" where the condition is no control."""
+        control = str(self.arguments.get("control", NONE))
+        return "" if control == NONE else control
 
     @property
     def wording(self) -> str:
@@ -140,16 +140,16 @@ class Condition:
         return int(self.arguments.get("restart", 0))
 
     @property
-    def doses(self) -> tuple[int, ...]:
+    def checkpoint_steps(self) -> tuple[int, ...]:
         """The numbers of steps after which tuning was read on its way, () where it was not."""
-        return tuple(self.arguments.get("doses", ()))
+        return tuple(self.arguments.get("checkpoint_steps", ()))
 
     @property
     def shown(self) -> Shown:
         """What tables and figures show it as, by its label."""
         again = "restart" if self.restart else ""
-        path = "path" if self.doses else ""
-        variant = " ".join(filter(None, [self.change, self.wording, again, path]))
+        trajectory = "trajectory" if self.checkpoint_steps else ""
+        variant = " ".join(filter(None, [self.control, self.wording, again, trajectory]))
         adaptation = SHOWN_AS.get(self.adaptation, self.adaptation)
         return Shown(self.label, self.label, adaptation, self.examples, variant.replace("-", " "))
 
@@ -194,7 +194,7 @@ def _join(spec: Mapping[str, Any], draws: Iterable[int], records: Sequence[Recor
     order = sorted(draw for draw in source if draw in own or draw in NO_DRAWS)
     used = list({source[draw][0].id: source[draw][0] for draw in order}.values())
     texts = {record.id: record.texts for record in used}
-    doses = len(spec["adaptation"]["arguments"].get("doses", ()))
+    checkpoints = len(spec["adaptation"]["arguments"].get("checkpoint_steps", ()))
     read = tuple(used[0].result.get("templates", ()))
     outputs = [
         texts[record.id]["outputs"][place] if "outputs" in texts[record.id] else []
@@ -208,7 +208,7 @@ def _join(spec: Mapping[str, Any], draws: Iterable[int], records: Sequence[Recor
         adaptation=spec["adaptation"]["name"],
         arguments=spec["adaptation"]["arguments"],
         draws=tuple(order),
-        arrays=Joined([source[d] for d in order], doses or len(read), in_turn=bool(read)),
+        arrays=Joined([source[d] for d in order], checkpoints or len(read), in_turn=bool(read)),
         numbers=_numbers(used, [source[d][0].id for d in order]),
         cells=tuple(source[d][0].id for d in order),
         outputs=outputs if any(outputs) else (),

@@ -233,11 +233,11 @@ class Adapted:
     `write(i, query)` returns the prompt of variant i for a query. Where `shares_prompts` is true
     it does not depend on i. `draws[i]` is the demonstration draw that variant i came from; an
     adaptation that draws no examples has `NO_DRAWS`. `examples[i]` are the training
-    examples variant i was shown or tuned on, in order. With `doses` the variants are
-    the draws after each of these numbers of training steps: dose by dose, `draws` repeating. With
-    `templates` they are the draws as each of these templates writes them, template by template;
-    prompts that are shared then depend on the template alone, and variant i has the weights number
-    i modulo `weights.num_variants`.
+    examples variant i was shown or tuned on, in order. With `checkpoint_steps` the
+    variants are the draws after each of these numbers of training steps, one number after the
+    other, `draws` repeating. With `templates` they are the draws as each of these templates writes
+    them, template by template; prompts that are shared then depend on the template alone, and
+    variant i has the weights number i modulo `weights.num_variants`.
     """
 
     adaptation: str
@@ -247,7 +247,7 @@ class Adapted:
     shares_prompts: bool = False
     training: Mapping[str, Any] = field(default_factory=dict)
     examples: tuple[tuple[Example, ...], ...] = ()
-    doses: tuple[int, ...] = ()
+    checkpoint_steps: tuple[int, ...] = ()
     templates: tuple[str, ...] = ()
 
 

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 import tiny
 from adaptlens.adapt import loop
-from adaptlens.adapt.account import training_flops
-from adaptlens.adapt.batches import Lesson
+from adaptlens.adapt.batches import TokenizedExample
 from adaptlens.adapt.full_tuning import FullTuning
-from adaptlens.adapt.lessons import lessons_for
 from adaptlens.adapt.lora import InstructionTuning, SupervisedTuning
-from adaptlens.adapt.optimizer import AdamW, Recipe, rate_factor
+from adaptlens.adapt.optimizer import AdamW, TrainingConfig, rate_factor
+from adaptlens.adapt.tokenizing import tokenized
+from adaptlens.adapt.training_cost import training_flops
 from adaptlens.errors import UserError
 from adaptlens.lm.adapters.bank import LoraBank
 from adaptlens.lm.adapters.full_weights import FullParameters, FullVariants
@@ -76,7 +76,9 @@ def test_a_stacked_step_is_torchs_adamw_on_each_row_alone() -> None:
     gradients = [torch.randn(3, 7, generator=generator) * s for s in (5.0, 0.01, 1.0, 0.3)]
     rates = (0.1, 0.01, 0.001)
     stacked = start.clone()
-    ours = AdamW(stacked, Recipe(rates, (4,) * 3, (0,) * 3, weight_decay=0.1, clip=1.0))
+    ours = AdamW(
+        stacked, TrainingConfig(rates, (4,) * 3, (0,) * 3, weight_decay=0.1, max_grad_norm=1.0)
+    )
     for step, gradient in enumerate(gradients):
         ours.gradients.copy_(gradient)
         ours.step(step, 3)
@@ -103,54 +105,57 @@ def test_every_pass_uses_every_example_once(count: int, batch: int, seed: int) -
 
 def test_the_loss_is_on_the_answer_alone() -> None:
     lm, parity = tiny.tiny_lm("llama"), task()
-    taught = lessons_for(lm, parity, parity.train[:2], instruction=True)
-    for lesson, item in zip(taught, parity.train, strict=False):
+    taught = tokenized(lm, parity, parity.train[:2], instruction=True)
+    for example, item in zip(taught, parity.train, strict=False):
         text = f"Is it odd?\n\nInput: {item.input}\nOutput:"
-        assert list(lesson.ids[: lesson.prompt_tokens]) == lm.encode(text)
-        assert lm.tokenizer.decode(lesson.ids[lesson.prompt_tokens :]) == f" {item.target}"
+        assert list(example.ids[: example.prompt_tokens]) == lm.encode(text)
+        assert lm.tokenizer.decode(example.ids[example.prompt_tokens :]) == f" {item.target}"
 
 
 def test_plain_supervised_tuning_never_sees_the_instruction() -> None:
     lm, parity = tiny.tiny_lm("llama"), task()
-    adapted = SupervisedTuning(2, steps=1).adapt(lm, parity, (0,))
+    adapted = SupervisedTuning(2, max_steps=1).adapt(lm, parity, (0,))
     assert "odd" not in adapted.write(0, parity.test[0]).text
     bare = replace(parity, instruction="")
-    other = SupervisedTuning(2, steps=1).adapt(lm, bare, (0,))
+    other = SupervisedTuning(2, max_steps=1).adapt(lm, bare, (0,))
     assert adapted.training["losses"] == other.training["losses"]
     assert (
-        "odd" in InstructionTuning(2, steps=1).adapt(lm, parity, (0,)).write(0, parity.test[0]).text
+        "odd"
+        in InstructionTuning(2, max_steps=1).adapt(lm, parity, (0,)).write(0, parity.test[0]).text
     )
 
 
 def test_generated_answers_are_taught_to_stop() -> None:
     lm, parity = tiny.tiny_lm("llama"), task("generation")
-    lesson = lessons_for(lm, parity, parity.train[:1], instruction=True)[0]
-    assert lm.tokenizer.decode(lesson.ids[lesson.prompt_tokens :]) == " neg\n\n"
+    example = tokenized(lm, parity, parity.train[:1], instruction=True)[0]
+    assert lm.tokenizer.decode(example.ids[example.prompt_tokens :]) == " neg\n\n"
     lm = tiny.tiny_lm("llama", chat=True)
-    lesson = lessons_for(lm, parity, parity.train[:1], instruction=True)[0]
-    assert lm.tokenizer.decode(lesson.ids[lesson.prompt_tokens :]) == "neg</s>"
+    example = tokenized(lm, parity, parity.train[:1], instruction=True)[0]
+    assert lm.tokenizer.decode(example.ids[example.prompt_tokens :]) == "neg</s>"
 
 
 def test_adapters_come_from_the_draws_that_prompting_shows() -> None:
     lm, parity = tiny.tiny_lm("llama"), task()
-    both = InstructionTuning(3, steps=3).adapt(lm, parity, (0, 4))
+    both = InstructionTuning(3, max_steps=3).adapt(lm, parity, (0, 4))
     assert both.adaptation == "it-3" and both.draws == (0, 4) and both.shares_prompts
-    alone = InstructionTuning(3, steps=3).adapt(lm, parity, (4,))
-    torch.testing.assert_close(both.weights.masters[1], alone.weights.masters[0], atol=1e-5, rtol=0)
-    shown = lessons_for(lm, parity, selection.demonstrations(parity, 4, 3), instruction=True)
+    alone = InstructionTuning(3, max_steps=3).adapt(lm, parity, (4,))
+    torch.testing.assert_close(
+        both.weights.master_weights[1], alone.weights.master_weights[0], atol=1e-5, rtol=0
+    )
+    shown = tokenized(lm, parity, selection.demonstrations(parity, 4, 3), instruction=True)
     by_hand = LoraBank(lm, num_variants=1, seeds=both.weights.seeds[1:])
-    loop.train(lm, by_hand, [shown], Recipe((0.64 / 32,), (3,), (0,)))
-    assert torch.equal(by_hand.masters, alone.weights.masters)
+    loop.train(lm, by_hand, [shown], TrainingConfig((0.64 / 32,), (3,), (0,)))
+    assert torch.equal(by_hand.master_weights, alone.weights.master_weights)
 
 
 def test_full_tuning_is_a_plain_torch_loop_and_puts_the_base_back() -> None:
     lm, parity = tiny.tiny_lm("llama"), task()
     before = weights_of(lm)
-    full = FullTuning(4, rate=1e-3, steps=5, weight_decay=0.1)
+    full = FullTuning(4, learning_rate=1e-3, max_steps=5, weight_decay=0.1)
     adapted = full.adapt(lm, parity, (2,))
     assert is_same(lm, before)
     model = tiny.tiny_model("llama").requires_grad_(True)
-    taught = lessons_for(lm, parity, selection.demonstrations(parity, 2, 4), instruction=True)
+    taught = tokenized(lm, parity, selection.demonstrations(parity, 2, 4), instruction=True)
     longest = max(len(x.ids) for x in taught)
     ids = torch.tensor([[*x.ids, *[0] * (longest - len(x.ids))] for x in taught])
     labels = torch.full_like(ids, -100)
@@ -174,8 +179,8 @@ def test_full_tuning_is_a_plain_torch_loop_and_puts_the_base_back() -> None:
 def test_the_base_is_put_back_when_full_tuning_fails() -> None:
     lm, parity = tiny.tiny_lm("gpt2"), task()
     before = weights_of(lm)
-    with pytest.raises(UserError, match=r"full-4, draw 1 \(rate 1e\+30.* lower its rate"):
-        FullTuning(4, rate=1e30, steps=9, clip=None).adapt(lm, parity, (1,))
+    with pytest.raises(UserError, match=r"full-4, draw 1 \(learning rate 1e\+30.* lower its"):
+        FullTuning(4, learning_rate=1e30, max_steps=9, max_grad_norm=None).adapt(lm, parity, (1,))
     assert is_same(lm, before)
 
 
@@ -183,16 +188,16 @@ def test_half_precision_models_are_tuned_in_float32_and_put_back() -> None:
     lm = tiny.tiny_lm("llama")
     lm.model.to(torch.bfloat16)
     before = weights_of(lm)
-    taught = [[Lesson((1, 50, 60, 70, 80), 3), Lesson((1, 50, 61, 71), 3)]]
+    taught = [[TokenizedExample((1, 50, 60, 70, 80), 3), TokenizedExample((1, 50, 61, 71), 3)]]
     parameters = FullParameters(lm)
     # A step of 1e-4 is lost in bfloat16 weights near 0.25 (spacing 1e-3); ten add up in float32.
     with parameters.opened():
-        loop.train(lm, parameters, taught, Recipe((1e-4,), (20,), (0,)))
+        loop.train(lm, parameters, taught, TrainingConfig((1e-4,), (20,), (0,)))
         changed = [
             not torch.equal(value, before[name]) for name, value in lm.model.state_dict().items()
         ]
     assert all(changed)
-    assert parameters.masters.dtype == torch.float32
+    assert parameters.master_weights.dtype == torch.float32
     assert is_same(lm, before)
 
 
@@ -200,7 +205,7 @@ def test_kept_weights_are_a_model_folder(tmp_path: Path) -> None:
     lm, parity = tiny.tiny_lm("llama"), task()
     ids = torch.arange(3, 12)[None]
     for keep in (False, True):
-        adapted = FullTuning(2, steps=2, keep=keep).adapt(lm, parity, (0,))
+        adapted = FullTuning(2, max_steps=2, keep=keep).adapt(lm, parity, (0,))
         assert isinstance(adapted.weights, FullVariants)
         adapted.weights.save(tmp_path / str(keep), ["draw=0"])
     assert not (tmp_path / "False").exists()
@@ -214,10 +219,10 @@ def test_rates_and_steps_are_chosen_on_validation_and_never_see_test(kind: Any) 
     lm = tiny.tiny_lm("llama")
     # The validation split is wider than the examples, so the least training loss need not win.
     untested = replace(task(), test=())
-    tuning = kind(4, rate=[1e-5, 5e-3], steps=[2, 8])
+    tuning = kind(4, learning_rate=[1e-5, 5e-3], max_steps=[2, 8])
     adapted = tuning.adapt(lm, untested, (0, 1))
     tried = adapted.training["candidates"]
-    assert {(c["rate"], c["steps"]) for c in tried} == {
+    assert {(c["learning_rate"], c["max_steps"]) for c in tried} == {
         (rate, steps) for rate in (1e-5, 5e-3) for steps in (2, 8)
     }
     losses = np.array(adapted.training["validation_losses"])
@@ -225,8 +230,10 @@ def test_rates_and_steps_are_chosen_on_validation_and_never_see_test(kind: Any) 
     assert adapted.training["chosen"] == losses.argmin(1).tolist()
     for place, draw in enumerate((0, 1)):
         best = tried[adapted.training["chosen"][place]]
-        alone = kind(4, rate=best["rate"], steps=best["steps"]).adapt(lm, untested, (draw,))
-        assert len(adapted.training["losses"][place]) == best["steps"]
+        alone = kind(4, learning_rate=best["learning_rate"], max_steps=best["max_steps"]).adapt(
+            lm, untested, (draw,)
+        )
+        assert len(adapted.training["losses"][place]) == best["max_steps"]
         ids = torch.arange(3, 12)[None]
         with torch.no_grad():
             with adapted.weights.routed([place]):
@@ -237,18 +244,18 @@ def test_rates_and_steps_are_chosen_on_validation_and_never_see_test(kind: Any) 
 
 def test_validation_loss_is_the_mean_over_answer_tokens() -> None:
     lm, parity = tiny.tiny_lm("llama"), task()
-    taught = lessons_for(lm, parity, parity.validation, instruction=True)
+    taught = tokenized(lm, parity, parity.validation, instruction=True)
     total = count = 0.0
-    for lesson in taught:
-        ids = torch.tensor([lesson.ids])
+    for example in taught:
+        ids = torch.tensor([example.ids])
         with torch.no_grad():
             logprob = lm.model(ids).logits[0].log_softmax(-1)
-        for place in range(lesson.prompt_tokens, len(lesson.ids)):
-            total -= float(logprob[place - 1, lesson.ids[place]])
+        for place in range(example.prompt_tokens, len(example.ids)):
+            total -= float(logprob[place - 1, example.ids[place]])
             count += 1
     losses, counts = loop.evaluate(lm, None, taught, 1)
     assert losses[0] == pytest.approx(total / count, abs=1e-5)
-    assert counts.tokens_given == sum(len(lesson.ids) for lesson in taught)
+    assert counts.tokens_given == sum(len(example.ids) for example in taught)
     assert counts.labels == count
 
 
@@ -267,16 +274,16 @@ def test_operations_are_counted_as_the_formula_says() -> None:
 def test_one_run_is_counted_as_the_texts_that_a_plain_trainer_would_read(kind: Any) -> None:
     lm, parity = tiny.tiny_lm("llama"), task()
     draws = (0, 1)
-    made = kind(4, steps=(2, 3), rate=(1e-3, 1e-2), batch=4)
+    made = kind(4, max_steps=(2, 3), learning_rate=(1e-3, 1e-2), batch_size=4)
     training = made.adapt(lm, parity, draws).training
     adapter = 0 if kind is FullTuning else training["trained_parameters"]
     for place, draw in enumerate(draws):
         # Four examples a batch of four: every step reads each of them whole.
-        sizes = [len(one.ids) for one in made.lessons(lm, parity, made.drawn(parity, draw))]
+        sizes = [len(one.ids) for one in made.tokenized(lm, parity, made.drawn(parity, draw))]
         run = training["runs"][place]
-        assert run["steps"] == training["candidates"][training["chosen"][place]]["steps"]
-        assert run["tokens_given"] == run["steps"] * sum(sizes)
-        pairs = run["steps"] * sum(n * (n + 1) / 2 for n in sizes)
+        assert run["max_steps"] == training["candidates"][training["chosen"][place]]["max_steps"]
+        assert run["tokens_given"] == run["max_steps"] * sum(sizes)
+        pairs = run["max_steps"] * sum(n * (n + 1) / 2 for n in sizes)
         read = run["tokens_given"]
         assert run["flops"] == pytest.approx(training_flops(lm, read, pairs, read, adapter))
     assert training["flops"] == pytest.approx(np.mean([run["flops"] for run in training["runs"]]))
@@ -285,7 +292,8 @@ def test_one_run_is_counted_as_the_texts_that_a_plain_trainer_would_read(kind: A
     trained = 6 if kind is InstructionTuning else 10
     held_out = sum(len(one.ids) for one in made.held_out(lm, parity))
     tokens = [
-        sum(len(one.ids) for one in made.lessons(lm, parity, made.drawn(parity, d))) for d in draws
+        sum(len(one.ids) for one in made.tokenized(lm, parity, made.drawn(parity, d)))
+        for d in draws
     ]
     assert training["tried_tokens_given"] == trained * np.mean(tokens) + 4 * held_out
     assert training["tried_flops"] > 2 * training["flops"]
@@ -293,7 +301,7 @@ def test_one_run_is_counted_as_the_texts_that_a_plain_trainer_would_read(kind: A
 
 def test_a_run_costs_the_same_whatever_was_trained_beside_it() -> None:
     lm, parity = tiny.tiny_lm("llama"), task()
-    kind = InstructionTuning(4, steps=3)
+    kind = InstructionTuning(4, max_steps=3)
     alone = kind.adapt(lm, parity, (1,)).training["runs"][0]
     beside = kind.adapt(lm, parity, (0, 1, 2)).training["runs"][1]
     assert (alone["flops"], alone["tokens_given"]) == (beside["flops"], beside["tokens_given"])
@@ -303,14 +311,14 @@ def test_a_run_costs_the_same_whatever_was_trained_beside_it() -> None:
     ("wrong", "said"),
     [
         ({"examples": 0}, "examples 0 was given; it must be at least 1"),
-        ({"rate": -1.0}, "rate -1.0 was given; it must be above 0"),
-        ({"rate": (1e-3, 0.0)}, "above 0"),
-        ({"steps": 0}, "steps 0 was given"),
-        ({"batch": 0}, "batch 0 was given"),
-        ({"steps": 5, "warmup_steps": 5}, "fewer than the steps"),
-        ({"schedule": "cosin"}, "unknown schedule 'cosin'; did you mean 'cosine'"),
+        ({"learning_rate": -1.0}, "learning_rate -1.0 was given; it must be above 0"),
+        ({"learning_rate": (1e-3, 0.0)}, "above 0"),
+        ({"max_steps": 0}, "max_steps 0 was given"),
+        ({"batch_size": 0}, "batch_size 0 was given"),
+        ({"max_steps": 5, "warmup_steps": 5}, "fewer than the steps"),
+        ({"lr_scheduler": "cosin"}, "unknown lr_scheduler 'cosin'; did you mean 'cosine'"),
         ({"selection": "similar"}, "unknown selection 'similar'"),
-        ({"clip": 0.0}, "clip 0.0 was given"),
+        ({"max_grad_norm": 0.0}, "max_grad_norm 0.0 was given"),
     ],
 )
 @pytest.mark.parametrize("kind", [InstructionTuning, FullTuning])
@@ -326,7 +334,7 @@ def test_what_cannot_be_trained_on_is_named() -> None:
     with pytest.raises(UserError, match="training split of task 'parity'"):
         InstructionTuning(21).adapt(lm, parity, (0,))
     with pytest.raises(UserError, match="no validation split"):
-        InstructionTuning(2, steps=1, rate=(1e-3, 1e-2)).adapt(
+        InstructionTuning(2, max_steps=1, learning_rate=(1e-3, 1e-2)).adapt(
             lm, replace(parity, validation=()), (0,)
         )
     long = replace(parity, train=(replace(example(1), input="xyz " * 100),))
@@ -334,4 +342,4 @@ def test_what_cannot_be_trained_on_is_named() -> None:
     with pytest.raises(UserError, match=rf"e1 .* is {excess} tokens longer"):
         InstructionTuning(1).adapt(lm, long, (0,))
     with pytest.raises(UserError, match=r"it-2, draw 7 .*step . of 9"):
-        InstructionTuning(2, rate=1e30, steps=9).adapt(lm, parity, (7,))
+        InstructionTuning(2, learning_rate=1e30, max_steps=9).adapt(lm, parity, (7,))

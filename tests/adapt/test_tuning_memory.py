@@ -10,9 +10,9 @@ import torch
 import tiny
 from adaptlens.adapt import loop
 from adaptlens.adapt.full_tuning import FullTuning
-from adaptlens.adapt.lessons import lessons_for
 from adaptlens.adapt.lora import InstructionTuning
-from adaptlens.adapt.optimizer import Recipe
+from adaptlens.adapt.optimizer import TrainingConfig
+from adaptlens.adapt.tokenizing import tokenized
 from adaptlens.errors import UserError
 from adaptlens.lm.adapters.bank import LoraBank
 from adaptlens.lm.adapters.full_weights import FullParameters
@@ -33,20 +33,20 @@ def trained(kind: Any, arch: str, *, dropout: float = 0.0, **less: Any) -> tuple
     lm = tiny.tiny_lm(arch)
     num_variants = 2 if kind is LoraBank else 1
     own = [
-        lessons_for(lm, TASK, selection.demonstrations(TASK, draw, 6), instruction=True)
+        tokenized(lm, TASK, selection.demonstrations(TASK, draw, 6), instruction=True)
         for draw in range(num_variants)
     ]
     each = (3,) * num_variants
     # With the usual epsilon Adam makes full steps of gradients that are rounding alone.
-    recipe = Recipe((1e-3,) * num_variants, each, each, epsilon=1e-2, **less)
+    recipe = TrainingConfig((1e-3,) * num_variants, each, each, epsilon=1e-2, **less)
     if kind is LoraBank:
         bank = LoraBank(lm, num_variants=2, rank=4, dropout=dropout)
         history = loop.train(lm, bank, own, recipe)
-        return bank.masters, history
+        return bank.master_weights, history
     parameters = FullParameters(lm)
     with parameters.opened():
         history = loop.train(lm, parameters, own, recipe)
-        return parameters.masters.clone(), history
+        return parameters.master_weights.clone(), history
 
 
 @pytest.mark.parametrize("less", LESS)
@@ -80,7 +80,7 @@ def test_a_layer_runs_as_often_as_that_takes(less: dict[str, Any], least: int, m
         runs += 1
 
     lm.model.model.layers[1].mlp.register_forward_pre_hook(count)
-    InstructionTuning(6, rate=1e-3, steps=3, **less).adapt(lm, TASK, (0,))
+    InstructionTuning(6, learning_rate=1e-3, max_steps=3, **less).adapt(lm, TASK, (0,))
     assert least <= runs <= most
 
 
@@ -104,7 +104,7 @@ def test_checkpointed_layers_keep_less() -> None:
 
 def test_layers_that_are_not_known_cannot_be_checkpointed() -> None:
     lm = replace(tiny.tiny_lm("llama"), architecture=None)
-    how = InstructionTuning(4, steps=1, targets=("q_proj",), gradient_checkpointing=True)
+    how = InstructionTuning(4, max_steps=1, target_modules=("q_proj",), gradient_checkpointing=True)
     with pytest.raises(UserError, match=r"layers of 'tiny-llama' are not known; leave out"):
         how.adapt(lm, TASK, (0,))
 

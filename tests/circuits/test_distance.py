@@ -25,7 +25,7 @@ from adaptlens.circuits.overlap import (
 )
 from adaptlens.circuits.transfer import chosen, halves, matched_sets, transfer
 from adaptlens.errors import UserError
-from adaptlens.stats import layered
+from adaptlens.stats import layerwise
 from adaptlens.stats.resampling import Quantity, Weights, interval, resamples
 from tests.circuits.test_profiles import noisy, patched
 
@@ -35,7 +35,7 @@ ELSEWHERE = np.roll(TRUTH, 8)
 
 
 def test_a_distance_by_hand():
-    # a has units (1, 0.5) and (1, -0.5) on its two queries: powers 1 and -0.25. b has (1, 0) on
+    # a has units (1, 0.5) and (1, -0.5) on its two queries: squares 1 and -0.25. b has (1, 0) on
     # both: power 1. The product of the two is 1, so D = 2 (0.75 + 1 - 2) / 1.75.
     a = patched([[[1.0, 0.5], [1.0, -0.5]]], name="a")
     b = patched([[[1.0, 0.0], [1.0, 0.0]]], name="b")
@@ -76,16 +76,16 @@ def test_what_cells_contribute_is_the_derivative_by_their_weight():
     step = 1e-6
     for make in (distance, correlation_quantity, strength, spread):
         found = make(a, b)
-        rows = {draws: np.ones((1, 5)) for draws in found.parts}
+        rows = {draws: np.ones((1, 5)) for draws in found.influence}
         queries = np.ones((1, 12))
         queries[0, 3] += step
         moved = (found.resampled(Weights(rows, queries))[0] - found.value) / step
         assert moved == pytest.approx(
-            sum(t[:, 3].mean() for t in found.parts.values()) / 12, rel=1e-3
+            sum(t[:, 3].mean() for t in found.influence.values()) / 12, rel=1e-3
         )
         rows[OWN] = rows[OWN] + step * np.eye(5)[[2]]
         moved = (found.resampled(Weights(rows, np.ones((1, 12))))[0] - found.value) / step
-        assert moved == pytest.approx(found.parts[OWN][2].mean() / 5, rel=1e-3)
+        assert moved == pytest.approx(found.influence[OWN][2].mean() / 5, rel=1e-3)
 
 
 @pytest.mark.parametrize("by_draw", [0.0, 0.2])
@@ -167,8 +167,8 @@ def test_a_mean_has_the_interval_that_means_have():
     values = np.random.default_rng(0).normal(size=(5, 12)) + 0.5
     quantity = Quantity(values.mean(), {tuple(range(5)): values - values.mean()},
                         lambda weights: np.full(len(weights.queries), values.mean()))  # fmt: skip
-    found, mean = interval(quantity, bootstraps=0, flips=0), layered.mean(values, True)
-    for name in ("value", "low", "high", "p", "error", "df"):
+    found, mean = interval(quantity, bootstraps=0, flips=0), layerwise.mean(values, True)
+    for name in ("value", "low", "high", "p", "stderr", "df"):
         assert getattr(found, name) == pytest.approx(getattr(mean, name))
 
 
@@ -177,7 +177,7 @@ def test_what_two_numbers_have_in_common_cancels_in_their_difference():
     base = patched(TRUTH + 0.5 * rng.normal(size=(1, 40, 20)), name="zero-shot")
     a = noisy(rng, ELSEWHERE)
     found = interval(distance(base, a) - distance(base, a), bootstraps=50, flips=0)
-    assert (found.value, found.error, found.p) == (0, 0, 1)
+    assert (found.value, found.stderr, found.p) == (0, 0, 1)
 
 
 def test_conditions_with_equal_draws_are_resampled_alike_and_never_with_one_draw_alone():

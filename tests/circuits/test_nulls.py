@@ -24,9 +24,9 @@ from adaptlens.circuits.shift_claims import (
 )
 from adaptlens.errors import UserError
 from adaptlens.stats.crossed import Crossed
+from adaptlens.stats.hypotheses import State
 from adaptlens.stats.resampling import interval
 from adaptlens.stats.specification_curve import specification_curve, variance_shares
-from adaptlens.stats.statements import State
 from tests.circuits.test_profiles import noisy, patched
 
 OWN = tuple(range(10, 15))
@@ -108,7 +108,7 @@ def test_errors_of_units_are_those_of_one_table_at_a_time():
     error, df = crossed_errors(blocks)
     for unit in range(3):
         one = Crossed([block[..., unit] for block in blocks], True, seed=0, flips=0)
-        assert error[unit] == pytest.approx(one.error)
+        assert error[unit] == pytest.approx(one.stderr)
         assert df[unit] == pytest.approx(one.df)
 
 

@@ -14,14 +14,14 @@ from adaptlens.circuits.profiles import (
     Circuit,
     Patched,
     circuit,
+    cross_validated_products,
     gate,
     kind_of,
     layer_of,
     named,
     num_effective,
-    powers,
-    products,
     reliability,
+    squared_effects,
 )
 from adaptlens.errors import UserError
 from adaptlens.lm.units import Unit
@@ -70,13 +70,13 @@ def test_changes_below_the_floor_are_none():
 def test_a_profile_is_the_ratio_of_means_and_not_the_mean_of_ratios():
     # Changes 1 and 3 over gaps 1 and 7: 4 / 8, where the mean of ratios is 5 / 7.
     one = patched([[[1.0], [3.0]]], gap=[[1.0, 7.0]])
-    assert one.profile == pytest.approx([0.5])
+    assert one.effect_profile == pytest.approx([0.5])
 
 
 def test_the_shares_of_some_queries_are_their_profile_where_gaps_are_equal():
     effects = np.random.default_rng(0).normal(size=(2, 6, 3))
     one = patched(effects, draws=(0, 1), gap=2.0)
-    assert one.shares[:, :3].mean((0, 1)) == pytest.approx(one.on([0, 1, 2]).profile)
+    assert one.shares[:, :3].mean((0, 1)) == pytest.approx(one.on([0, 1, 2]).effect_profile)
 
 
 def test_shares_follow_the_ratio_to_first_order():
@@ -84,7 +84,10 @@ def test_shares_follow_the_ratio_to_first_order():
     effects, gap = 1 + 0.01 * rng.normal(size=(1, 50, 2)), 2 + 0.01 * rng.normal(size=(1, 50))
     one = patched(effects, gap=gap)
     half = one.on(range(25))
-    moved, exact = one.shares[:, :25].mean((0, 1)) - one.profile, half.profile - one.profile
+    moved, exact = (
+        one.shares[:, :25].mean((0, 1)) - one.effect_profile,
+        half.effect_profile - one.effect_profile,
+    )
     assert moved == pytest.approx(exact, rel=0.01, abs=1e-6)
 
 
@@ -96,7 +99,7 @@ def test_units_have_the_names_that_the_engine_gives_them(unchecked):
     assert layer_of("L12.H3") == 12
     one = patched(np.ones((1, 2, 2)), units=(Unit("head", 0, 1), ("mlp", 0, 0)))
     assert one.units == ("L0.H1", "L0.MLP")
-    assert one.only("mlp").profile == pytest.approx([1.0])
+    assert one.only("mlp").effect_profile == pytest.approx([1.0])
 
 
 @pytest.mark.parametrize(
@@ -147,7 +150,7 @@ def test_a_gap_that_draws_do_not_agree_on_is_no_gap():
 
 def test_two_queries_are_multiplied_with_each_other_and_not_with_themselves():
     one = patched([[[1.0, 0.5], [1.0, -0.5]]])
-    assert powers(one).tolist() == [1.0, -0.25]
+    assert squared_effects(one).tolist() == [1.0, -0.25]
 
 
 @settings(max_examples=25, deadline=None)
@@ -165,7 +168,9 @@ def test_products_leave_out_pairs_with_a_common_query_or_draw(seed, repeats, que
         for i in range(queries) for j in range(queries)
         if i != j and (a.draws[r] != b.draws[s] or repeats == 1)
     ]  # fmt: skip
-    assert products(a.shares, b.shares, a=a, b=b) == pytest.approx(np.mean(pairs, axis=0))
+    assert cross_validated_products(a.shares, b.shares, a=a, b=b) == pytest.approx(
+        np.mean(pairs, axis=0)
+    )
 
 
 def halvings(count):
@@ -175,14 +180,14 @@ def halvings(count):
 
 def test_products_are_the_mean_over_all_splits_into_halves():
     one = patched(np.random.default_rng(0).normal(size=(1, 8, 3)))
-    by_split = [one.on(x).profile * one.on(y).profile for x, y in halvings(8)]
-    assert powers(one) == pytest.approx(np.mean(by_split, axis=0))
+    by_split = [one.on(x).effect_profile * one.on(y).effect_profile for x, y in halvings(8)]
+    assert squared_effects(one) == pytest.approx(np.mean(by_split, axis=0))
 
 
 def test_reliability_is_spearman_and_brown_over_all_splits():
     rng = np.random.default_rng(0)
     one = patched(rng.normal(size=10) + rng.normal(size=(1, 8, 10)))
-    parts = [(one.on(x).profile, one.on(y).profile) for x, y in halvings(8)]
+    parts = [(one.on(x).effect_profile, one.on(y).effect_profile) for x, y in halvings(8)]
     covariance = np.mean([np.cov(x, y)[0, 1] for x, y in parts])
     variance = np.mean([x.var(ddof=1) for x, _ in parts])
     r = covariance / variance
@@ -208,7 +213,7 @@ def test_noise_in_many_units_is_no_effect():
     truth = np.zeros(1000)
     truth[:10] = 1
     one = noisy(rng, truth, noise=2.0)
-    plain = np.square(one.profile)
+    plain = np.square(one.effect_profile)
     assert plain.sum() ** 2 / np.square(plain).sum() > 20
     assert num_effective(one) == pytest.approx(10, rel=0.2)
 

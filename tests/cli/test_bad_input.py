@@ -116,7 +116,11 @@ STUDY_WORDS = [
     ("unknown factor", ["--factors", "pairs,layer"], ["'layer'", "'layers'"]),
     ("unknown unrelated task", ["--unrelated", "topik"], ["topik", "'topic'"]),
     ("draws of factors", ["--draws", "4", "--set", "factor_draws=5"], ["factor_draws", "5", "4"]),
-    ("doses that fall", ["--set", "doses=8,4"], ["doses", "[8, 4]", "larger than the one before"]),
+    (
+        "checkpoint_steps that fall",
+        ["--set", "checkpoint_steps=8,4"],
+        ["checkpoint_steps", "[8, 4]", "larger than the one before"],
+    ),
     ("unknown claim", ["--set", "claim.measur=cosine"], ["claim.measur", "'claim.measure'"]),
     ("unknown placeholder", ["--set", "wordings.a={text}"], ["wordings.a", "{text}", "{choices}"]),
     ("few bits", ["--set", "quantize=4bit"], ["quantize", "untrained", "leave out quantize"]),

@@ -10,8 +10,8 @@ import torch
 
 import tiny
 from adaptlens.adapt import loop
-from adaptlens.adapt.batches import Lesson
-from adaptlens.adapt.optimizer import Recipe
+from adaptlens.adapt.batches import TokenizedExample
+from adaptlens.adapt.optimizer import TrainingConfig
 from adaptlens.errors import UserError
 from adaptlens.lm import score
 from adaptlens.lm.adapters.bank import LoraBank
@@ -25,7 +25,7 @@ from adaptlens.lm.units import Pair
 
 STEM = tuple(range(10, 130))
 REQUESTS = [Request((*STEM, 200 + n, 9 + n), ((7,), (8, 9))) for n in range(6)]
-LESSONS = [[Lesson((5, 6, 7, 20 + n, 30 + v), 3) for n in range(4)] for v in range(2)]
+LESSONS = [[TokenizedExample((5, 6, 7, 20 + n, 30 + v), 3) for n in range(4)] for v in range(2)]
 
 
 @pytest.fixture(scope="module")
@@ -75,12 +75,12 @@ def test_adapters_are_trained_and_read_the_same(whole: LM, spread: LM, checkpoin
     found = []
     for lm in (spread, whole):
         bank = LoraBank(lm, num_variants=2, rank=4)
-        recipe = Recipe(
+        recipe = TrainingConfig(
             (1e-2,) * 2, (3,) * 2, (0,) * 2, epsilon=1e-2, gradient_checkpointing=checkpointing
         )
         history = loop.train(lm, bank, LESSONS, recipe)
         asked = [Request(r.prompt_ids, r.answers_ids, n % 2) for n, r in enumerate(REQUESTS)]
-        found.append((bank.masters, history.losses, score.score(lm, asked, bank)))
+        found.append((bank.master_weights, history.losses, score.score(lm, asked, bank)))
     (numbers, losses, said), (own, wanted, same) = found
     assert wanted[-1].max() < wanted[0].max()
     torch.testing.assert_close(numbers, own, atol=1e-6, rtol=0)

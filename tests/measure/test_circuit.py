@@ -6,7 +6,7 @@ import torch
 
 import tiny
 from adaptlens import tasks
-from adaptlens.adapt.lora import InstructionTuning, TuningPath
+from adaptlens.adapt.lora import InstructionTuning, TuningTrajectory
 from adaptlens.adapt.prompting import InContext, ZeroShot
 from adaptlens.circuits import distance, profiles, transfer
 from adaptlens.errors import UserError
@@ -24,7 +24,7 @@ from planted import planted_lm
 CONDITIONS = {
     "zero-shot": (ZeroShot(), (-1,)),
     "icl": (InContext(2), (0, 1)),
-    "it": (InstructionTuning(4, steps=3), (0, 1)),
+    "it": (InstructionTuning(4, max_steps=3), (0, 1)),
 }
 
 
@@ -102,7 +102,7 @@ def test_places_are_the_last_token_the_cue_the_query_or_all_that_differ(lm: LM, 
 
 def test_an_untrained_adapter_has_the_circuit_of_the_base() -> None:
     reference, sentiment = load("reference"), tasks.load("sentiment", limit_test=60)
-    untouched = TuningPath(4, doses=(0, 1)).adapt(reference, sentiment, (0,))
+    untouched = TuningTrajectory(4, checkpoint_steps=(0, 1)).adapt(reference, sentiment, (0,))
     base = ZeroShot().adapt(reference, sentiment, (-1,))
     measure = Circuits(items=24, methods=("denoise",))
     tuned, own = (measure.measure(reference, sentiment, a) for a in (untouched, base))

@@ -129,7 +129,7 @@ def test_the_readout_is_what_tells_logits_apart_through_the_final_norm(arch):
 
 def test_a_fully_tuned_model_is_read_through_its_own_head():
     lm = tiny.tiny_lm("llama")
-    tuned = FullTuning(2, steps=2, rate=0.05).adapt(lm, task(), (0, 1))
+    tuned = FullTuning(2, max_steps=2, learning_rate=0.05).adapt(lm, task(), (0, 1))
     found = Hidden().measure(lm, task(), tuned).arrays
     with tuned.weights.routed([1]):
         tokens = _lens_tokens(lm, task())
@@ -151,7 +151,7 @@ def test_a_lens_in_chunks_is_the_same_lens():
 def test_an_untrained_adapter_leaves_every_state_as_it_was():
     lm = tiny.tiny_lm("llama")
     base = Hidden().measure(lm, task(), ZeroShot().adapt(lm, task(), ())).arrays
-    tuned = InstructionTuning(2, steps=1).adapt(lm, task(), (0, 1))
+    tuned = InstructionTuning(2, max_steps=1).adapt(lm, task(), (0, 1))
     for _, b in tuned.weights.matrices(0).values():
         b.zero_()
     same = Hidden().measure(lm, task(), tuned).arrays

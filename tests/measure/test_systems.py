@@ -143,7 +143,7 @@ def test_samplegen_is_judged_by_what_follows_its_marker_and_the_pipeline_by_the_
         return "in" if tuned else "on"
 
     sent = scripted(monkeypatch, lm, replies, liked)
-    adapted = mixed.SampleGenTuned(steps=1, rank=2).adapt(lm, MIXTURE, (3,))
+    adapted = mixed.SampleGenTuned(max_steps=1, lora_rank=2).adapt(lm, MIXTURE, (3,))
     found = Systems(tasks=("pick",)).measure(lm, MIXTURE, adapted).arrays
     assert sent[0] == (
         "Write two examples like the question, then the solution.\n\np0?\n",
@@ -219,60 +219,64 @@ def test_without_the_extra_the_match_by_meaning_says_how_to_get_it(monkeypatch):
         grading.similarity_of("all-MiniLM-L6-v2")
 
 
-def text_of(lm, lesson):
-    return lm.tokenizer.decode(lesson.ids[1:])
+def text_of(lm, example):
+    return lm.tokenizer.decode(example.ids[1:])
 
 
 def test_regular_trains_on_the_answer_after_the_marker_alone(lm):
-    lesson = mixed.RegularTuned().lessons(lm, MIXTURE)[0]
+    example = mixed.RegularTuned().tokenized(lm, MIXTURE)[0]
     row = MIXTURE.train[0]
-    assert text_of(lm, lesson) == (
+    assert text_of(lm, example) == (
         f"Answer the question.\n\n{row.input}?\nAnswer Solution: {row.target}</s>"
     )
-    learned = lm.tokenizer.decode(lesson.ids[lesson.prompt_tokens :])
+    learned = lm.tokenizer.decode(example.ids[example.prompt_tokens :])
     assert learned == f" {row.target}</s>"
 
 
 def test_samplegen_trains_on_all_it_has_to_write_with_examples_of_its_own_task(lm):
-    lessons = mixed.SampleGenTuned().lessons(lm, MIXTURE)
+    examples = mixed.SampleGenTuned().tokenized(lm, MIXTURE)
     held = {(e.group, e.input) for e in MIXTURE.pool}
-    for row, lesson in zip(MIXTURE.train, lessons, strict=True):
-        learned = lm.tokenizer.decode(lesson.ids[lesson.prompt_tokens :])
+    for row, example in zip(MIXTURE.train, examples, strict=True):
+        learned = lm.tokenizer.decode(example.ids[example.prompt_tokens :])
         assert learned.startswith("Example 1:\nInput 1: ")
         assert learned.endswith(f"Answer Solution: {row.target}\nEND_EXAMPLES</s>")
         assert (row.group, learned.splitlines()[1].removeprefix("Input 1: ")) in held
 
 
 def test_the_whole_text_can_be_learned_as_in_the_paper(lm):
-    (lesson, *_) = mixed.RegularTuned(loss="text").lessons(lm, MIXTURE)
-    assert lesson.prompt_tokens == 1
+    (example, *_) = mixed.RegularTuned(loss="text").tokenized(lm, MIXTURE)
+    assert example.prompt_tokens == 1
 
 
 def test_training_texts_can_be_varied_with_examples_of_another_cluster(lm):
     pairs = mixtures.clusters_of(MEMBERS)
     tuned = mixed.SampleGenTuned(variation="irrelevant", clusters=pairs)
     assert tuned.label == "samplegen-irrelevant"
-    for row, lesson in zip(MIXTURE.train, tuned.lessons(lm, MIXTURE), strict=True):
-        shown = text_of(lm, lesson).partition("Input 1: ")[2][0]
+    for row, example in zip(MIXTURE.train, tuned.tokenized(lm, MIXTURE), strict=True):
+        shown = text_of(lm, example).partition("Input 1: ")[2][0]
         assert shown == ("s" if row.group == "pick" else "p")
 
 
 @pytest.mark.parametrize("block_tokens", [4096, 100])
 def test_every_seed_is_the_adapter_that_it_is_alone(lm, monkeypatch, block_tokens):
     monkeypatch.setattr(mixed, "_block_tokens", lambda _: block_tokens)
-    together = mixed.RegularTuned(steps=4, rank=2, batch=4).adapt(lm, MIXTURE, (5, 6))
-    alone = mixed.RegularTuned(steps=4, rank=2, batch=4).adapt(lm, MIXTURE, (6,))
+    together = mixed.RegularTuned(max_steps=4, lora_rank=2, batch_size=4).adapt(lm, MIXTURE, (5, 6))
+    alone = mixed.RegularTuned(max_steps=4, lora_rank=2, batch_size=4).adapt(lm, MIXTURE, (6,))
     torch.testing.assert_close(
-        together.weights.masters[1], alone.weights.masters[0], rtol=1e-4, atol=1e-6
+        together.weights.master_weights[1], alone.weights.master_weights[0], rtol=1e-4, atol=1e-6
     )
-    assert not torch.allclose(together.weights.masters[0], together.weights.masters[1])
+    assert not torch.allclose(
+        together.weights.master_weights[0], together.weights.master_weights[1]
+    )
 
 
 def test_a_tuned_model_learns_what_its_mixture_says(lm):
     """Trained long enough on two rows a random model writes their answers."""
     rows = (replace(MIXTURE.train[0], target="on"),)
     mixture = replace(MIXTURE, train=rows, test=rows)
-    tuned = mixed.RegularTuned(steps=40, rank=8, rate=2e-2, dropout=0.0).adapt(lm, mixture, (0,))
+    tuned = mixed.RegularTuned(
+        max_steps=40, lora_rank=8, learning_rate=2e-2, lora_dropout=0.0
+    ).adapt(lm, mixture, (0,))
     found = Systems(max_new_tokens=4).measure(lm, mixture, tuned).arrays
     assert found["correct_exact"].tolist() == [[1.0]]
     assert found["correct_choice"].tolist() == [[1.0]]
@@ -303,8 +307,8 @@ def test_a_model_read_in_chat_is_tuned_in_chat_and_its_base_read_plainly_after_b
         chat=True,
     )
     row = MIXTURE.train[0]
-    lesson = mixed.RegularTuned().lessons(chatting, MIXTURE)[0]
-    assert chatting.tokenizer.decode(lesson.ids) == (
+    example = mixed.RegularTuned().tokenized(chatting, MIXTURE)[0]
+    assert chatting.tokenizer.decode(example.ids) == (
         f"<s>[user] Answer the question.\n\n{row.input}?\n[assistant]"
         f"Answer Solution: {row.target}</s>"
     )

@@ -100,7 +100,7 @@ def test_a_task_with_one_template_alone_is_the_task_written_so(lm: LM) -> None:
             validation=tuple(map(own.example, films.validation)),
             test=tuple(map(own.example, films.test)),
         )  # fmt: skip
-        for how in (InContext(2), InstructionTuning(3, rate=0.01, steps=2)):
+        for how in (InContext(2), InstructionTuning(3, learning_rate=0.01, max_steps=2)):
             left = measured(lm, alone, how.adapt(lm, alone, (0,))).arrays["loglik"]
             right = measured(lm, same, how.adapt(lm, same, (0,))).arrays["loglik"]
             np.testing.assert_allclose(left, right, atol=1e-5)
@@ -123,9 +123,9 @@ def logliks(lm: LM, prompt: Prompt) -> list[float]:
 @pytest.mark.parametrize(
     "how",
     [
-        InstructionTuning(3, rate=0.02, steps=3),
-        SupervisedTuning(3, rate=0.02, steps=3),
-        FullTuning(3, rate=1e-3, steps=2),
+        InstructionTuning(3, learning_rate=0.02, max_steps=3),
+        SupervisedTuning(3, learning_rate=0.02, max_steps=3),
+        FullTuning(3, learning_rate=1e-3, max_steps=2),
     ],
 )
 def test_a_tuned_model_is_read_under_each_template_by_its_own_weights(

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tiny
-from adaptlens.adapt.lora import InstructionTuning, TuningPath
+from adaptlens.adapt.lora import InstructionTuning, TuningTrajectory
 from adaptlens.adapt.prompting import InContext, ZeroShot
 from adaptlens.errors import UserError
 from adaptlens.prompts import controls, selection
@@ -33,12 +33,12 @@ def task(**changes) -> Task:
     return Task("colors", "choice", **{**given, **changes})
 
 
-def drawn(change: str, size: int = 8, draw: int = 0):
-    return controls.drawn(task(), draw, size, selection="random", seed=0, change=change)
+def drawn(control: str, size: int = 8, draw: int = 0):
+    return controls.drawn(task(), draw, size, selection="random", seed=0, control=control)
 
 
 @given(st.integers(0, 20), st.integers(1, 12))
-def test_no_change_is_the_draw_itself(draw: int, size: int):
+def test_no_control_is_the_draw_itself(draw: int, size: int):
     assert drawn("none", size, draw) == selection.demonstrations(task(), draw, size)
 
 
@@ -89,23 +89,23 @@ def test_neutral_examples_are_as_long_and_say_nothing_of_the_task():
         assert set(f"{other.input} {other.target}".split()) <= words
 
 
-@pytest.mark.parametrize("change", ["wrong", "wrong-101", "wrong--5", "shuffle"])
-def test_an_unknown_change_is_named(change: str):
-    with pytest.raises(UserError, match="unknown change of demonstrations"):
-        drawn(change)
+@pytest.mark.parametrize("control", ["wrong", "wrong-101", "wrong--5", "shuffle"])
+def test_an_unknown_control_is_named(control: str):
+    with pytest.raises(UserError, match="unknown control"):
+        drawn(control)
 
 
 def test_wrong_labels_need_a_second_answer():
     one = task(train=tuple(Example(f"e{i}", f"{i}", "red") for i in range(4)), choices=("red",),
                test=(Example("q", "q", "red"),))  # fmt: skip
     with pytest.raises(UserError, match="need at least two answers"):
-        controls.drawn(one, 0, 2, selection="random", seed=0, change="wrong-100")
+        controls.drawn(one, 0, 2, selection="random", seed=0, control="wrong-100")
 
 
 def test_a_neutral_prefix_has_the_tokens_of_the_demonstrations_to_within_one_word():
     lm = tiny.tiny_lm("llama")
     whole = InContext(6).adapt(lm, task(), (0, 1))
-    neutral = InContext(6, change="neutral").adapt(lm, task(), (0, 1))
+    neutral = InContext(6, control="neutral").adapt(lm, task(), (0, 1))
     bare = ZeroShot().adapt(lm, task(), ())
     word = max(len(lm.encode(f" {w}")) for e in task().unrelated for w in e.input.split())
     for variant in (0, 1):
@@ -141,20 +141,26 @@ def test_a_wording_of_ones_own_may_use_the_three_words_and_no_other():
 
 def test_a_path_after_n_steps_is_a_training_of_n_steps():
     lm, draws = tiny.tiny_lm("llama"), (0, 3)
-    path = TuningPath(4, doses=(0, 2, 5), rate=1e-2).adapt(lm, task(), draws)
-    assert path.doses == (0, 2, 5) and path.draws == (0, 3) * 3
-    masters = path.weights.masters.reshape(3, 2, -1)
+    path = TuningTrajectory(4, checkpoint_steps=(0, 2, 5), learning_rate=1e-2).adapt(
+        lm, task(), draws
+    )
+    assert path.checkpoint_steps == (0, 2, 5) and path.draws == (0, 3) * 3
+    master_weights = path.weights.master_weights.reshape(3, 2, -1)
     for place, steps in ((1, 2), (2, 5)):
-        solo = InstructionTuning(4, steps=steps, rate=1e-2).adapt(lm, task(), draws)
-        np.testing.assert_array_equal(masters[place].numpy(), solo.weights.masters.numpy())
+        solo = InstructionTuning(4, max_steps=steps, learning_rate=1e-2).adapt(lm, task(), draws)
+        np.testing.assert_array_equal(
+            master_weights[place].numpy(), solo.weights.master_weights.numpy()
+        )
     b_of_start = [b for _, b in path.weights.matrices(0).values()]
     assert all((b == 0).all() for b in b_of_start)
 
 
 def test_a_restart_changes_the_start_and_not_the_draw():
     lm = tiny.tiny_lm("llama")
-    first = InstructionTuning(4, steps=3).adapt(lm, task(), (0,))
-    again = InstructionTuning(4, steps=3, restart=1).adapt(lm, task(), (0,))
+    first = InstructionTuning(4, max_steps=3).adapt(lm, task(), (0,))
+    again = InstructionTuning(4, max_steps=3, restart=1).adapt(lm, task(), (0,))
     assert first.examples == again.examples
-    assert not np.allclose(first.weights.masters.numpy(), again.weights.masters.numpy())
+    assert not np.allclose(
+        first.weights.master_weights.numpy(), again.weights.master_weights.numpy()
+    )
     assert InstructionTuning(4, restart=1).label == "it-4-restart"

@@ -31,7 +31,7 @@ def test_unequal_clusters_give_the_cluster_robust_variance():
     sums = [(values[0, groups == g] - values.mean()).sum() for g in range(7)]
     variance = 7 / 6 * sum(s**2 for s in sums) / groups.size**2
     assert found.mean == pytest.approx(values.mean())
-    assert found.error**2 == pytest.approx(variance)
+    assert found.stderr**2 == pytest.approx(variance)
     assert found.df == 6
 
 

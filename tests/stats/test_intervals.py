@@ -90,7 +90,7 @@ def test_the_error_and_every_flip_equal_a_loop_over_crossed_effects():
     blocks = [rng.random((3, 8)), -0.9 * rng.random((4, 8))]
     found = Crossed(blocks, drawn=True, seed=0, flips=10)
     mean, error = crossed_error(blocks)
-    assert (found.mean, found.error) == pytest.approx((mean, error))
+    assert (found.mean, found.stderr) == pytest.approx((mean, error))
     signs = rng.choice([-1.0, 1.0], (20, 8 + 3 + 4))
     for row, studentized in zip(signs, found._studentized(signs), strict=True):
         mean, error = crossed_error(flipped_blocks(blocks, row[:8], [row[8:11], row[11:]]))

@@ -50,7 +50,7 @@ def test_the_error_is_that_of_all_mean_squares_of_three_factors():
     draws = tuple(range(6))
     found = tables_of(Scores(table, draws, templates=NAMES)).crossed(seed=0, flips=0)
     variance, _ = three_way(table)
-    assert found.error**2 == pytest.approx(variance, rel=1e-9)
+    assert found.stderr**2 == pytest.approx(variance, rel=1e-9)
 
 
 def test_without_draws_templates_and_queries_are_the_two_factors():
@@ -58,7 +58,7 @@ def test_without_draws_templates_and_queries_are_the_two_factors():
     table = with_effects(np.random.default_rng(1), 4, 1, 30)[:, 0]
     as_draws = tables_of(Scores(table, (0, 1, 2, 3))).crossed(seed=0, flips=0)
     as_templates = tables_of(Scores(table[:, None], templates=NAMES)).crossed(seed=0, flips=0)
-    assert as_templates.error == pytest.approx(as_draws.error)
+    assert as_templates.stderr == pytest.approx(as_draws.stderr)
 
 
 def test_templates_are_paired_by_name_and_shared_effects_cancel():
@@ -71,7 +71,7 @@ def test_templates_are_paired_by_name_and_shared_effects_cancel():
     shuffled = Scores(shifted[order], draws, templates=tuple(NAMES[i] for i in order))
     other = Scores(shifted, draws, templates=("a", "b", "c", "d"))
     assert difference(left, shuffled) == difference(left, same)
-    error = [tables_between(left, right).crossed(seed=0, flips=0).error for right in (same, other)]
+    error = [tables_between(left, right).crossed(seed=0, flips=0).stderr for right in (same, other)]
     # Independent templates: two sets of four, each with the spread of one side.
     between = 2 * table.mean((1, 2)).var(ddof=1) / 4
     assert error[0] < 0.01
@@ -98,7 +98,7 @@ def test_draws_that_differ_leave_templates_paired():
     assert len(tables.templates) == 1
     found = tables.crossed(seed=0, flips=0)
     draws = 2 * table.mean((0, 2)).var(ddof=1) / 6
-    assert found.error**2 == pytest.approx(draws, rel=0.1)
+    assert found.stderr**2 == pytest.approx(draws, rel=0.1)
 
 
 def test_templates_that_repeat_are_refused():

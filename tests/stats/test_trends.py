@@ -52,12 +52,12 @@ def test_neither_a_constant_nor_the_order_of_draws_changes_a_trend(seed, constan
     one = trends.slope(levels, [0, 1, 3])
     # What a draw and query has at all levels is no trend.
     other = trends.slope(levels[:, order] + constant + table(rng, 5, 12), [5, 6, 8])
-    assert (other.value, other.error) == pytest.approx((one.value, one.error), abs=1e-9)
+    assert (other.value, other.stderr) == pytest.approx((one.value, one.stderr), abs=1e-9)
     y, x = levels[:2]
     (one,) = trends.regression(y, {"x": x})
     (other,) = trends.regression(y[order] + constant, {"x": 2 * x[order] - constant})
-    assert (other.alone.value, other.alone.error) == pytest.approx(
-        (one.alone.value, one.alone.error)
+    assert (other.alone.value, other.alone.stderr) == pytest.approx(
+        (one.alone.value, one.alone.stderr)
     )
     (turned,) = trends.regression(-y, {"x": x})
     assert (turned.alone.low, turned.alone.p) == pytest.approx((-one.alone.high, one.alone.p))
@@ -164,7 +164,7 @@ def test_errors_are_those_of_leaving_out_each_draw_and_each_query():
     by_cell = np.square(x * residual).sum() / np.square(x).sum() ** 2
     (found,) = trends.regression(y, {"x": x})
     wanted = max(sum(variance) - by_cell, *variance)
-    assert found.alone.error == pytest.approx(math.sqrt(wanted))
+    assert found.alone.stderr == pytest.approx(math.sqrt(wanted))
     assert found.alone.df == 4
 
 

@@ -21,12 +21,18 @@ READ = (("behavior", {}),)
     [
         ("zero_shot", {}),
         ("icl", {"seed": 3, "on_overflow": "error"}),
-        ("it", {"seed": 3, "rank": 4, "batch": 8}),
-        ("full", {"seed": 3, "batch": 8}),
+        ("it", {"seed": 3, "lora_rank": 4, "batch_size": 8}),
+        ("full", {"seed": 3, "batch_size": 8}),
     ],
 )
 def test_a_way_of_adapting_takes_the_settings_that_it_has(adaptation, taken):
-    given = {"seed": 3, "on_overflow": "error", "rank": 4, "batch": 8, "rate": None}
+    given = {
+        "seed": 3,
+        "on_overflow": "error",
+        "lora_rank": 4,
+        "batch_size": 8,
+        "learning_rate": None,
+    }
     assert those_taken(adaptation, given) == taken
 
 

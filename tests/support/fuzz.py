@@ -84,7 +84,7 @@ SETTINGS = {
         "sentiment",
     ],
     "shots": [0, 4, 16],
-    "tune": {"lora_rank": 8, "learning_rate": [0.001, 1e-3], "dropout": 0.1},
+    "tune": {"lora_rank": 8, "learning_rate": [0.001, 1e-3], "lora_dropout": 0.1},
     "prices": {"gpu_hour": 2.5},
     "budget": "4GiB",
     "engine": {"workers": 2},
@@ -93,7 +93,8 @@ SETTINGS = {
     "margin": 2.5,
 }
 STUDIES = {
-    "convergence": {"claim": {"measure": "within", "routes": ["sl"]}, "doses": [0, 4], "wrong": 0.5,
+    "convergence": {"claim": {"measure": "within", "routes": ["sl"]}, "wrong": 0.5,
+                    "checkpoint_steps": [0, 4],
                     "wordings": {"mine": "{instruction} {choices}"}, "unrelated": "topic"},
     "implicit": {"families": ["code"], "circuits": {"shots": 4, "methods": ["denoise"]}},
     "limits": {"tasks": [{"path": "a.csv", "cluster": "nli"}], "claims": {}, "mixtures": "default"},
@@ -102,7 +103,8 @@ OVERRIDES = [
     "tune.lora_rank=16", "shots=0,4,16", "tasks.0.choices={0: bad, 1: good}", "prices.gpu_hour=2.5",
     "budget=4GiB", "engine.name=ray", "models=[reference, other]", "tune.learning_rate=[0.1, 1e-3]",
     "tasks.0.templates=[\"Review: {input} {target}\"]", "wordings.mine={instruction}", "seed=7",
-    "claim.margin=0.05", "circuits.methods=[denoise]", "tasks=a.csv", "doses=0,4,8", "chat=true",
+    "claim.margin=0.05", "circuits.methods=[denoise]", "tasks=a.csv", "checkpoint_steps=0,4,8",
+    "chat=true",
 ]  # fmt: skip
 TEMPLATES = [
     "Review: {input}\\nSentiment: {target}", "{{ input }} and {{ text|upper }} {{ target }}",

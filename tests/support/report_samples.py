@@ -293,7 +293,7 @@ def sample(rows: int = 400) -> Report:
         settings={
             "command": "adaptlens compare --model reference --task sentiment-novel",
             "shots": [0, 1, 4, 16], "draws": 10, "seed": 0,
-            "lora": {"rank": 8, "alpha": 16, "targets": ["q_proj", "v_proj"], "steps": 30},
+            "tune": {"lora_rank": 8, "lora_alpha": 16, "target_modules": ["q_proj"]},
         },
         versions={"adaptlens": "0.1.0", "torch": "2.13.0", "transformers": "5.23.0"},
         notes=[

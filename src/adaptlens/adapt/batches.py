@@ -1,8 +1,8 @@
-"""Training batches: the lessons of many variants laid out as few, even blocks of token rows.
+"""Training batches: the examples of many variants laid out as few, even blocks of token rows.
 
-A block is a rectangle in which every variant has equally many rows. Lessons of one variant that
+A block is a rectangle in which every variant has equally many rows. Examples of one variant that
 begin alike (with the same instruction) lie in a tree and share those tokens, through which
-gradients flow as if each lesson had been run alone.
+gradients flow as if each example had been run alone.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from adaptlens.lm.prefix.walk import last_mlp_at
 from adaptlens.lm.unembedding import TellsApart, by_owner
 
 PLAIN = 1
-"""The row width that puts one lesson in each row, whatever its length."""
+"""The row width that puts one example in each row, whatever its length."""
 
 _WIDTHS = (64, 96, 128, 192, 256, 384, 512, 1024, 2048)
 
@@ -35,7 +35,7 @@ _KEPT_MASK_BYTES = 2**26
 
 
 @dataclass(frozen=True, slots=True)
-class Lesson:
+class TokenizedExample:
     """A text to train on, in tokens: the loss is taken from number `prompt_tokens` (>= 1) on."""
 
     ids: tuple[int, ...]
@@ -51,7 +51,7 @@ class Counts(NamedTuple):
     """How much was read in training, for operations to be counted from.
 
     Attributes:
-        tokens_given: tokens of the lessons, each read by itself and whole, without padding.
+        tokens_given: tokens of the examples, each read by itself and whole, without padding.
         pairs_given: query-key pairs that see each other in these.
         tokens_computed: tokens run, shared ones once, padding included.
         pairs_computed: query-key pairs that see each other, as run.
@@ -66,20 +66,20 @@ class Counts(NamedTuple):
 
 
 def counts_of(
-    batches: Sequence[Sequence[Lesson]], blocks: Sequence["Block"]
+    batches: Sequence[Sequence[TokenizedExample]], blocks: Sequence["Block"]
 ) -> Float64[np.ndarray, "variants counts"]:
     """Return the `Counts` of each variant; a block's variants share it evenly.
 
     Args:
-        batches: the lessons, one batch per variant.
+        batches: the examples, one batch per variant.
         blocks: as they were laid out.
     """
     found = np.zeros((len(batches), len(Counts._fields)))
     for own, batch in zip(found, batches, strict=True):
-        sizes = [len(lesson.ids) for lesson in batch]
+        sizes = [len(example.ids) for example in batch]
         own[0] = sum(sizes)
         own[1] = sum(size * (size + 1) // 2 for size in sizes)
-        own[4] = sum(lesson.num_labels for lesson in batch)
+        own[4] = sum(example.num_labels for example in batch)
     for block in blocks:
         rows = found[block.first : block.last]
         rows[:, 2] += block.tokens_computed / len(rows)
@@ -93,7 +93,7 @@ class Block:
 
     Attributes:
         ids: the tokens.
-        positions: place of each token in its lesson.
+        positions: place of each token in its example.
         ends: as in `trie.Packed`; None where no row branches, so that ordinary
             causal attention is the same.
         places: index into batch x seq of the token that predicts each label.
@@ -167,7 +167,7 @@ class Block:
         return mask
 
 
-def choose_width(lm: LM, batches: Sequence[Sequence[Lesson]]) -> int:
+def choose_width(lm: LM, batches: Sequence[Sequence[TokenizedExample]]) -> int:
     """Return the row width that costs least for batches like these (one batch per variant).
 
     The cost of a layout is that of its tokens, padding included, plus that of attention, which
@@ -176,7 +176,7 @@ def choose_width(lm: LM, batches: Sequence[Sequence[Lesson]]) -> int:
     parts = lm.architecture
     if parts is None or not lm.shares_prefix:
         return PLAIN
-    sample = [trie.sort([lesson.ids[:-1] for lesson in batch]) for batch in batches[:4]]
+    sample = [trie.sort([example.ids[:-1] for example in batch]) for batch in batches[:4]]
     longest = max(int(order.lengths.max()) for order in sample) + 1
     total = max(int(order.lengths.sum()) for order in sample)
     per_token = sum(p.numel() for layer in parts.layers for p in layer.parameters())
@@ -195,7 +195,7 @@ def choose_width(lm: LM, batches: Sequence[Sequence[Lesson]]) -> int:
 
 
 def lay_out(
-    batches: Sequence[Sequence[Lesson]],
+    batches: Sequence[Sequence[TokenizedExample]],
     width: int,
     *,
     block_tokens: int,
@@ -204,10 +204,10 @@ def lay_out(
     """Return one batch per variant as blocks of about `block_tokens` tokens, padding included.
 
     Variants stay together as far as a block holds them; one too large for a block is spread over
-    several, by rows. Rows are `width` wide, or as long as the longest lesson.
+    several, by rows. Rows are `width` wide, or as long as the longest example.
     """
     packed = {
-        id(batch): trie.pack([lesson.ids[:-1] for lesson in batch], width)[0] for batch in batches
+        id(batch): trie.pack([example.ids[:-1] for example in batch], width)[0] for batch in batches
     }
     laid = [packed[id(batch)] for batch in batches]
     blocks, first = [], 0
@@ -228,7 +228,7 @@ def lay_out(
 
 
 def _block(
-    batches: Sequence[Sequence[Lesson]],
+    batches: Sequence[Sequence[TokenizedExample]],
     laid: Sequence[trie.Packed],
     first: int,
     low: int,
@@ -249,16 +249,16 @@ def _block(
         ids[v, :own_rows, :own_seq] = packed.ids[low:high, :seq]
         positions[v, :own_rows, :own_seq] = packed.positions[low:high, :seq]
         ends[v, :own_rows, :own_seq] = packed.ends[low:high, :seq]
-        num_labels = sum(lesson.num_labels for lesson in batch)
+        num_labels = sum(example.num_labels for example in batch)
         for number, row, path in zip(packed.sequences, packed.rows, packed.places, strict=True):
             if not low <= row < high:
                 continue
-            lesson = batch[number]
+            example = batch[number]
             start = (v * rows + row - low) * seq
-            places.append(start + path[lesson.prompt_tokens - 1 :])
-            targets.append(lesson.ids[lesson.prompt_tokens :])
-            owners.append(np.full(lesson.num_labels, v))
-            weights.append(np.full(lesson.num_labels, 1 / num_labels, np.float32))
+            places.append(start + path[example.prompt_tokens - 1 :])
+            targets.append(example.ids[example.prompt_tokens :])
+            owners.append(np.full(example.num_labels, v))
+            weights.append(np.full(example.num_labels, 1 / num_labels, np.float32))
     chain = all(packed.is_chain for packed in laid)
     return Block(
         first=first,

@@ -1,6 +1,6 @@
 """How much work an adaptation is, before it is done: tokens to train on and to read, bytes to keep.
 
-Right to within a third where lessons are counted in their own model's tokens; torch-free.
+Right to within a third where training texts are counted in their own model's tokens; torch-free.
 """
 
 import math
@@ -17,39 +17,39 @@ from adaptlens.types import CostEstimate, Example
 TEMPLATES, ORDERED = 64, 24
 """A search for a prompt tries about so many templates, and so many ways with examples."""
 
-Lesson = Callable[[Written, Example], str]
+TrainingText = Callable[[Written, Example], str]
 
 
-def of_tuning(how: Any, sizes: PromptSizes, lesson: Lesson, *, full: bool) -> CostEstimate:
+def of_tuning(how: Any, sizes: PromptSizes, write: TrainingText, *, full: bool) -> CostEstimate:
     """Return the work of tuning on a draw's examples.
 
     Args:
         how: the arguments, `adapt.settings.Tuning`.
-        sizes: of the prompts; its ways are those that lessons are written in.
-        lesson: writes the training text of an example.
+        sizes: of the prompts; its ways are those that training texts are written in.
+        write: writes the training text of an example.
         full: whether all weights are trained.
     """
     rows = how.examples
-    doses = getattr(how, "doses", ())
-    steps = [doses[-1]] if doses else _several(how.steps)
-    steps = steps or [usual_steps(rows, how.batch)]
-    rates = len(_several(how.rate)) or len(_several(how.rate_times)) or 1
+    checkpoints = getattr(how, "checkpoint_steps", ())
+    steps = [checkpoints[-1]] if checkpoints else _several(how.max_steps)
+    steps = steps or [usual_steps(rows, how.batch_size)]
+    rates = len(_several(how.learning_rate)) or len(_several(how.lr_multipliers)) or 1
     all_steps, read = _steps(how, rates, steps, sizes.family, full=full)
-    mean, shared = _lesson_tokens(sizes, lesson)
+    mean, shared = _mean_tokens(sizes, write)
     found = _trained(how, sizes, rows, all_steps, mean, shared, full=full)
     judging = _judging(how, sizes)
     return replace(
         found,
         read_tokens=sizes.num_draws * read * judging * mean,
-        disk_bytes=found.disk_bytes * max(1, len(doses)),
+        disk_bytes=found.disk_bytes * max(1, len(checkpoints)),
     )
 
 
-def of_mixture(how: Any, sizes: PromptSizes, lesson: Lesson) -> CostEstimate:
+def of_mixture(how: Any, sizes: PromptSizes, write: TrainingText) -> CostEstimate:
     """Return the work of tuning on a mixture's rows, all of them; see `adapt.mixture`."""
     rows = len(sizes.task.train)
-    steps = how.steps or max(1, math.ceil(how.epochs * rows / how.batch))
-    mean, shared = _lesson_tokens(sizes, lesson)
+    steps = how.max_steps or max(1, math.ceil(how.num_train_epochs * rows / how.batch_size))
+    mean, shared = _mean_tokens(sizes, write)
     return _trained(how, sizes, rows, steps, mean, shared, full=False)
 
 
@@ -63,15 +63,15 @@ def _trained(
     *,
     full: bool,
 ) -> CostEstimate:
-    """Return the work of so many steps a draw, on lessons of a mean size that share a beginning."""
-    batch = min(how.batch, rows)
+    """Return the work of so many steps a draw, on texts of a mean size that share a beginning."""
+    batch = min(how.batch_size, rows)
     # A pass ends with a smaller batch where the rows do not divide.
     batch = rows / math.ceil(rows / batch)
-    # Lessons of one template share a beginning; so many templates are in a batch, on average.
+    # Texts of one template share a beginning; so many templates are in a batch, on average.
     ways = len(sizes.ways)
     beginnings = ways * (1 - (1 - 1 / ways) ** batch)
     tokens = batch * (mean - shared) + beginnings * shared if shared < mean else batch * mean
-    numbers = 0 if full else shape.lora_numbers(sizes.model, how.rank, how.targets)
+    numbers = 0 if full else shape.lora_numbers(sizes.model, how.lora_rank, how.target_modules)
     return CostEstimate(
         prompts=float(rows * sizes.num_draws * ways),
         trained_tokens=sizes.num_draws * steps * tokens,
@@ -81,10 +81,10 @@ def _trained(
     )
 
 
-def _lesson_tokens(sizes: PromptSizes, lesson: Lesson) -> tuple[float, float]:
-    """Return the mean size of lessons, and that of what those of a template begin with."""
+def _mean_tokens(sizes: PromptSizes, write: TrainingText) -> tuple[float, float]:
+    """Return the mean size of training texts, and that of what those of a template begin with."""
     rows = spread(sizes.task.train, GROUPS)
-    texts = [[lesson(way, row) for row in rows] for way in sizes.ways]
+    texts = [[write(way, row) for row in rows] for way in sizes.ways]
     flat = [text for own in texts for text in own]
     counted = shape.token_counts(sizes.model, [*flat, *map(common, texts)])
     return sum(counted[: len(flat)]) / len(flat), sum(counted[len(flat) :]) / len(sizes.ways)
@@ -98,7 +98,7 @@ def _steps(
     if candidates == 1:
         return sum(steps), 0
     # Fewer steps are a stop on the way of more.
-    path = not full and how.keeps_path and len(steps) > 1
+    path = not full and how.nests_steps and len(steps) > 1
     each = max(steps) if path else sum(steps)
     if how.true_few_shot:
         folds = min(FOLDS, how.examples)

@@ -11,7 +11,7 @@ FAMILY: Mapping[str, Family] = {
     "best_prompt": "prompt",
     "it": "tune",
     "sl": "tune",
-    "it_path": "tune",
+    "it_trajectory": "tune",
     "full": "tune",
     "base": "none",
     "gold": "prompt",

@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from adaptlens.adapt import Progress, loop
-from adaptlens.adapt.account import Chosen, account
-from adaptlens.adapt.batches import Counts, Lesson
+from adaptlens.adapt.batches import Counts, TokenizedExample
 from adaptlens.adapt.lora import LORA_RATE_TIMES_WIDTH
 from adaptlens.adapt.prompting import names_of
-from adaptlens.adapt.settings import Candidate, Tuning, choice_made, parts, width, writer
+from adaptlens.adapt.settings import Candidate, Fold, Tuning, choice_made, parts, width, writer
+from adaptlens.adapt.training_cost import Chosen, training_cost
 from adaptlens.lm.adapters.full_weights import FullParameters, FullVariants
 from adaptlens.lm.load import LM
 from adaptlens.types import Adapted, Task
@@ -42,12 +42,12 @@ class FullTuning(Tuning):
         folded = self.true_few_shot and len(candidates) > 1
         held_out = self.held_out(lm, task) if len(candidates) > 1 and not folded else []
         rounds = len(set(parts(self.examples))) + 1 if folded else 1
-        total = len(draws) * rounds * sum(steps for _, steps in candidates)
+        total = len(draws) * rounds * sum(candidate.max_steps for candidate in candidates)
         trainer = _Trainer(self, lm, progress, total)
         variants, runs, chosen = [], [], []
         validation = np.zeros((len(draws), len(candidates)))
         for d, draw in enumerate(draws):
-            lessons = self.lessons(lm, task, self.drawn(task, draw))
+            examples = self.tokenized(lm, task, self.drawn(task, draw))
             tried = list(enumerate(candidates))
             if folded:
                 folds = self.folds(lm, task, draw)
@@ -55,7 +55,7 @@ class FullTuning(Tuning):
                 tried = [tried[int(validation[d].argmin())]]
             best: tuple[float, int, Any, loop.History] | None = None
             for c, candidate in tried:
-                with trainer.trained(draw, candidate, lessons) as parameters:
+                with trainer.trained(draw, candidate, examples) as parameters:
                     if held_out:
                         validation[d, c] = trainer.judged(held_out)
                     if best is None or validation[d, c] < best[0]:
@@ -63,12 +63,12 @@ class FullTuning(Tuning):
             assert best is not None
             chosen.append(best[1])
             variants.append(best[2])
-            runs.append(Chosen(best[3], 0, candidates[best[1]][1]))
+            runs.append(Chosen(best[3], 0, candidates[best[1]].max_steps))
         losses = np.full((max(run.steps for run in runs), len(draws)), np.nan, np.float32)
         for d, run in enumerate(runs):
             losses[: run.steps, d] = run.history.losses[:, 0]
-        size = parameters.masters.shape[1]
-        training = account(
+        size = parameters.master_weights.shape[1]
+        training = training_cost(
             lm, trainer.histories, losses, size, runs, full=True, choosing=trainer.choosing
         )
         if len(candidates) > 1:
@@ -103,7 +103,7 @@ class _Trainer:
 
     @contextmanager
     def trained(
-        self, draw: int, candidate: Candidate, lessons: Sequence[Lesson]
+        self, draw: int, candidate: Candidate, examples: Sequence[TokenizedExample]
     ) -> Iterator[FullParameters]:
         """Run the model with weights trained so inside this context."""
 
@@ -116,32 +116,27 @@ class _Trainer:
             history = loop.train(
                 self._lm,
                 parameters,
-                [lessons],
-                self._how.recipe([candidate], [draw]),
+                [examples],
+                self._how.training_config([candidate], [draw]),
                 names=[self._how.told(draw, candidate)],
                 progress=report,
             )
-            self._done += candidate[1]
+            self._done += candidate.max_steps
             self.histories.append(history)
             yield parameters
 
-    def left_out(
-        self,
-        draw: int,
-        candidate: Candidate,
-        folds: Sequence[tuple[Sequence[Lesson], Sequence[Lesson]]],
-    ) -> float:
-        """Return the loss per label token on lessons that were left out of training."""
+    def left_out(self, draw: int, candidate: Candidate, folds: Sequence[Fold]) -> float:
+        """Return the loss per label token on examples that were left out of training."""
         losses, labels = 0.0, 0
-        for taught, judged in folds:
-            size = sum(lesson.num_labels for lesson in judged)
-            with self.trained(draw, candidate, taught):
-                losses += size * self.judged(judged)
+        for train, held_out in folds:
+            size = sum(example.num_labels for example in held_out)
+            with self.trained(draw, candidate, train):
+                losses += size * self.judged(held_out)
             labels += size
         return losses / labels
 
-    def judged(self, lessons: Sequence[Lesson]) -> float:
+    def judged(self, examples: Sequence[TokenizedExample]) -> float:
         """Return the loss per label token of the weights that are in place."""
-        losses, counts = loop.evaluate(self._lm, None, lessons, 1)
+        losses, counts = loop.evaluate(self._lm, None, examples, 1)
         self.choosing = Counts(*np.add(self.choosing, counts))
         return float(losses[0])

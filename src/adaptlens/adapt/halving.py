@@ -65,7 +65,7 @@ class Tried:
             rules: the preferred first.
         """
         arrays = self._arrays(golds)
-        found = []
+        qualities = []
         for rule in rules:
             if rule == "calibrated" and len(golds) < LEAST_CALIBRATED:
                 continue
@@ -74,8 +74,8 @@ class Tried:
             scores = choice_scores(arrays, rule)
             right = float(correct(arrays, rule).mean())
             sure = round(float(choice_loglik(scores, golds).mean()), _DIGITS)
-            found.append(Found(right, sure, rule, len(golds)))
-        return found
+            qualities.append(Found(right, sure, rule, len(golds)))
+        return qualities
 
     def _arrays(self, golds: Int[np.ndarray, " queries"]) -> dict[str, np.ndarray]:
         reads = self.reads[: len(golds)]
@@ -109,7 +109,7 @@ class Found:
         return math.sqrt(self.accuracy * (1 - self.accuracy) / self.items)
 
 
-def ranked(found: Sequence[Sequence[Found]]) -> list[tuple[int, Found]]:
+def ranked(qualities: Sequence[Sequence[Found]]) -> list[tuple[int, Found]]:
     """Return candidates, best first, each with the best rule for it.
 
     Accuracies within a standard error of the best one tell nothing: those candidates, and rules,
@@ -117,17 +117,20 @@ def ranked(found: Sequence[Sequence[Found]]) -> list[tuple[int, Found]]:
     The first of equals. Source: the one-standard-error rule of Breiman et al. 1984.
 
     Args:
-        found: of each candidate, what `Tried.qualities` says.
+        qualities: of each candidate, what `Tried.qualities` says.
     """
-    best = max((one for own in found for one in own), key=lambda one: one.accuracy)
+    best = max(
+        (quality for of_rules in qualities for quality in of_rules),
+        key=lambda quality: quality.accuracy,
+    )
     least = best.accuracy - best.error
 
-    def key(one: Found) -> tuple[bool, float, float]:
-        good = one.accuracy >= least
-        return good, one.loglik if good else one.accuracy, one.loglik
+    def key(quality: Found) -> tuple[bool, float, float]:
+        good = quality.accuracy >= least
+        return good, quality.loglik if good else quality.accuracy, quality.loglik
 
-    chosen = [max(own, key=key) for own in found]
-    order = sorted(range(len(found)), key=lambda i: key(chosen[i]), reverse=True)
+    chosen = [max(of_rules, key=key) for of_rules in qualities]
+    order = sorted(range(len(qualities)), key=lambda i: key(chosen[i]), reverse=True)
     return [(i, chosen[i]) for i in order]
 
 
@@ -179,7 +182,7 @@ class Search:
             sizes.append(max(keep, -(-sizes[-1] // KEPT)))
         rounds, spent = max(1, len(sizes) - 1), 0
         for number in range(rounds):
-            tried = [one for _, one in left]
+            tried = [candidate for _, candidate in left]
             level, cost = self._level(tried, (budget - spent) // (rounds - number))
             self._read(tried, level)
             spent += cost
@@ -188,19 +191,19 @@ class Search:
             # In the order they were given, so that the first of equals is always the same.
             left.sort(key=lambda numbered: numbered[0])
             golds = self._golds[:level]
-            order = ranked([one.qualities(golds, self._rules) for _, one in left])
+            order = ranked([candidate.qualities(golds, self._rules) for _, candidate in left])
             left = [left[i] for i, _ in order[: sizes[min(number + 1, len(sizes) - 1)]]]
-        return [one for _, one in left]
+        return [candidate for _, candidate in left]
 
-    def found(self, one: Tried) -> Found:
+    def found(self, candidate: Tried) -> Found:
         """Return how good a candidate is under the best rule for it, on all it was read on."""
-        return ranked([one.qualities(self._golds[: len(one.reads)], self._rules)])[0][1]
+        return ranked([candidate.qualities(self._golds[: len(candidate.reads)], self._rules)])[0][1]
 
     def _level(self, candidates: Sequence[Tried], budget: int) -> tuple[int, int]:
         """Return on how many items all can have been read for a budget, and what it takes."""
 
         def cost(level: int) -> int:
-            return sum(max(0, level - len(one.reads)) for one in candidates)
+            return sum(max(0, level - len(candidate.reads)) for candidate in candidates)
 
         level = 1
         while level < len(self.items) and cost(level + 1) <= budget:
@@ -212,35 +215,35 @@ class Search:
         prompts: list[Prompt] = []
         places: dict[tuple[int, str, tuple[str, ...]], int] = {}
 
-        def place(one: Tried, prompt: Prompt) -> int:
-            key = (id(one), prompt.text, prompt.answers)
+        def place(candidate: Tried, prompt: Prompt) -> int:
+            key = (id(candidate), prompt.text, prompt.answers)
             if key not in places:
                 places[key] = len(prompts)
                 prompts.append(prompt)
             return places[key]
 
         wanted: list[tuple[Tried, int, Prompt | None]] = []
-        for one in candidates:
-            for item in self.items[len(one.reads) : level]:
+        for candidate in candidates:
+            for item in self.items[len(candidate.reads) : level]:
                 free = None
-                if one.free is not None and "corrected" in self._rules:
-                    free = one.free(item)
-                    if (free.text, free.answers) not in one.priors:
-                        place(one, free)
-                wanted.append((one, place(one, one.write(item)), free))
+                if candidate.free is not None and "corrected" in self._rules:
+                    free = candidate.free(item)
+                    if (free.text, free.answers) not in candidate.priors:
+                        place(candidate, free)
+                wanted.append((candidate, place(candidate, candidate.write(item)), free))
         if not wanted:
             return
         work = ForwardStats()
         logliks = score.score(self._lm, score.encode(self._lm, prompts), work=work)
         sizes = self._sizes(prompts)
-        for one, number, free in wanted:
+        for candidate, number, free in wanted:
             prior = None
             if free is not None:
                 key = (free.text, free.answers)
-                if key not in one.priors:
-                    one.priors[key] = logliks[places[id(one), *key]]
-                prior = one.priors[key]
-            one.reads.append(Read(logliks[number], prior, sizes[number]))
+                if key not in candidate.priors:
+                    candidate.priors[key] = logliks[places[id(candidate), *key]]
+                prior = candidate.priors[key]
+            candidate.reads.append(Read(logliks[number], prior, sizes[number]))
         self.reads += len(prompts)
         self.tokens += work.tokens_computed
 

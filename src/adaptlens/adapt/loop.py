@@ -21,8 +21,16 @@ from jaxtyping import Bool, Float32, Float64
 from torch import Tensor
 
 from adaptlens.adapt import Progress
-from adaptlens.adapt.batches import PLAIN, Block, Counts, Lesson, choose_width, counts_of, lay_out
-from adaptlens.adapt.optimizer import AdamW, Recipe
+from adaptlens.adapt.batches import (
+    PLAIN,
+    Block,
+    Counts,
+    TokenizedExample,
+    choose_width,
+    counts_of,
+    lay_out,
+)
+from adaptlens.adapt.optimizer import AdamW, TrainingConfig
 from adaptlens.errors import UserError
 from adaptlens.lm.checkpointing import checkpointed
 from adaptlens.lm.load import LM
@@ -37,7 +45,7 @@ _MOST_KEPT_BYTES = 2**30
 class Trainable(Protocol):
     """Numbers to train, one row per variant, and the way the model runs with them."""
 
-    masters: Float32[Tensor, "variants parameters"]
+    master_weights: Float32[Tensor, "variants parameters"]
     dropout: float
 
     def training(
@@ -55,8 +63,8 @@ class Trainable(Protocol):
         """
         ...
 
-    def publish(self) -> None:
-        """Make the model see what `masters` now hold."""
+    def sync(self) -> None:
+        """Make the model see what `master_weights` now hold."""
         ...
 
     def adapts(self, module: Any) -> bool:
@@ -91,70 +99,70 @@ class History:
         return Counts(*self.counts[:steps, variant].sum(0))
 
 
-def batches_of(count: int, batch: int, seed: int) -> Iterator[tuple[int, ...]]:
+def batches_of(count: int, batch_size: int, seed: int) -> Iterator[tuple[int, ...]]:
     """Yield for ever the numbers of the examples of each step.
 
     All of them, in order, where a batch holds them; else passes in a fresh seeded order.
     """
     generator = np.random.default_rng(seed)
     while True:
-        order = range(count) if count <= batch else generator.permutation(count).tolist()
-        for low in range(0, count, batch):
-            yield tuple(order[low : low + batch])
+        order = range(count) if count <= batch_size else generator.permutation(count).tolist()
+        for low in range(0, count, batch_size):
+            yield tuple(order[low : low + batch_size])
 
 
 def train(
     lm: LM,
     trainable: Trainable,
-    lessons: Sequence[Sequence[Lesson]],
-    recipe: Recipe,
+    examples: Sequence[Sequence[TokenizedExample]],
+    config: TrainingConfig,
     *,
     names: Sequence[str] = (),
     progress: Progress | None = None,
     block_tokens: int | None = None,
     width: int | None = None,
 ) -> History:
-    """Train every variant on its lessons, in place, and return what happened.
+    """Train every variant on its examples, in place, and return what happened.
 
     Args:
         lm: the model the variants belong to; its own dropout, if any, is off.
         trainable: holds the numbers; afterwards, the trained ones.
-        lessons: one list per variant.
-        recipe: how to train.
+        examples: one list per variant.
+        config: how to train.
         names: what to call the variants in errors; their numbers if empty.
         progress: called after every step.
         block_tokens: the most tokens, padding included, in one forward pass; None for what
             memory allows. When memory runs out it is halved and the step is done again.
-        width: tokens a row, `batches.PLAIN` for one lesson a row; None for what costs least.
+        width: tokens a row, `batches.PLAIN` for one example a row; None for what costs least.
 
     Raises:
         UserError: the loss of a variant is not a finite number; the message names it, the step,
             and what to lower.
     """
     started = time.perf_counter()
-    num_variants, num_steps = len(lessons), max(recipe.steps)
+    num_variants, num_steps = len(examples), max(config.max_steps)
     names = names or [f"adapter {variant}" for variant in range(num_variants)]
     block_tokens = block_tokens or default_block_tokens(lm)
     orders = [
-        batches_of(len(own), recipe.batch, seed)
-        for own, seed in zip(lessons, recipe.order_seeds, strict=True)
+        batches_of(len(own), config.batch_size, seed)
+        for own, seed in zip(examples, config.order_seeds, strict=True)
     ]
-    optimizer = AdamW(trainable.masters, recipe)
+    optimizer = AdamW(trainable.master_weights, config)
     curve = np.full((num_steps, num_variants), np.nan, np.float32)
     counts = np.zeros((num_steps, num_variants, len(Counts._fields)))
     peak_bytes, row_width = 0, width or PLAIN
     chosen: list[tuple[int, ...]] = []
     blocks: list[Block] = []
     for step in range(num_steps):
-        active = sum(steps > step for steps in recipe.steps)
+        active = sum(steps > step for steps in config.max_steps)
         before, chosen = chosen, [next(order) for order in orders[:active]]
-        batches = [[own[i] for i in c] for own, c in zip(lessons, chosen, strict=False)]
+        batches = [[own[i] for i in c] for own, c in zip(examples, chosen, strict=False)]
         if chosen != before and width is None:
             row_width = PLAIN if trainable.dropout else choose_width(lm, batches)
-        lay = partial(_laid_out, lm, batches, row_width, recipe.gradient_accumulation_steps)
+        lay = partial(_laid_out, lm, batches, row_width, config.gradient_accumulation_steps)
         if chosen != before:
             blocks = lay(block_tokens)
-        run = partial(_backward, lm, trainable, recipe, gradients=optimizer.gradients, step=step)
+        run = partial(_backward, lm, trainable, config, gradients=optimizer.gradients, step=step)
         while (done := attempt(partial(run, blocks), lm.device)) is None:
             if block_tokens < 2:
                 raise does_not_fit("training on one row at a time does not fit", lm.device)
@@ -162,23 +170,23 @@ def train(
             blocks = lay(block_tokens)
         losses, held_bytes = done
         curve[step, :active] = losses.cpu().numpy()
-        _check_finite(np.isfinite(curve[step, :active]), step, names, recipe)
+        _check_finite(np.isfinite(curve[step, :active]), step, names, config)
         optimizer.step(step, active)
-        trainable.publish()
+        trainable.sync()
         peak_bytes = max(peak_bytes, held_bytes)
         counts[step, :active] = counts_of(batches, blocks)
         if progress:
             progress(step + 1, num_steps)
-    finite = trainable.masters.isfinite().all(1).cpu().numpy()
-    _check_finite(finite, num_steps - 1, names, recipe)
+    finite = trainable.master_weights.isfinite().all(1).cpu().numpy()
+    _check_finite(finite, num_steps - 1, names, config)
     seconds = time.perf_counter() - started
     return History(curve, seconds, counts, peak_bytes)
 
 
 def _laid_out(
-    lm: LM, batches: Sequence[Sequence[Lesson]], width: int, parts: int, block_tokens: int
+    lm: LM, batches: Sequence[Sequence[TokenizedExample]], width: int, parts: int, block_tokens: int
 ) -> list[Block]:
-    """Return a step's blocks: at least `parts` of them, where there are so many lessons.
+    """Return a step's blocks: at least `parts` of them, where there are so many examples.
 
     For that rows are narrower than `width`, if need be, until they can be told apart.
     """
@@ -196,7 +204,7 @@ def _laid_out(
 def _backward(
     lm: LM,
     trainable: Trainable,
-    recipe: Recipe,
+    config: TrainingConfig,
     blocks: Sequence[Block],
     gradients: Float32[Tensor, "variants parameters"],
     step: int,
@@ -212,7 +220,7 @@ def _backward(
         parts[block.first] += 1
         with (
             torch.enable_grad(),
-            checkpointed(lm) if recipe.gradient_checkpointing else nullcontext(),
+            checkpointed(lm) if config.gradient_checkpointing else nullcontext(),
             trainable.training(block.first, block.last, gradients, step, part),
         ):
             losses = block.losses(lm, trainable)
@@ -235,39 +243,41 @@ def _held_bytes(device: torch.device) -> int:
 
 
 def _check_finite(
-    finite: Bool[np.ndarray, " active"], step: int, names: Sequence[str], recipe: Recipe
+    finite: Bool[np.ndarray, " active"], step: int, names: Sequence[str], config: TrainingConfig
 ) -> None:
     if finite.all():
         return
     variant = int(np.argmin(finite))
     raise UserError(
-        f"training of {names[variant]} diverged at step {step + 1} of {recipe.steps[variant]}: its "
-        f"loss is no longer a finite number; lower its rate ({recipe.rates[variant]:g}), or add "
-        "warm-up steps."
+        f"training of {names[variant]} diverged at step {step + 1} of {config.max_steps[variant]}: "
+        "its loss is no longer a finite number; lower its learning rate "
+        f"({config.learning_rates[variant]:g}), or add warm-up steps."
     )
 
 
 def evaluate(
     lm: LM,
     weights: Weights | None,
-    lessons: Sequence[Lesson],
+    examples: Sequence[TokenizedExample],
     num_variants: int,
     *,
     block_tokens: int | None = None,
 ) -> tuple[Float64[np.ndarray, " {num_variants}"], Counts]:
-    """Return the mean loss per label token of each variant on the same lessons.
+    """Return the mean loss per label token of each variant on the same examples.
 
     And what all of them read.
     """
     block_tokens = block_tokens or default_block_tokens(lm)
-    width = choose_width(lm, [lessons])
+    width = choose_width(lm, [examples])
     mixes = weights is None or weights.mixes_rows
     groups = [range(num_variants)] if mixes else [range(v, v + 1) for v in range(num_variants)]
     found = np.zeros(num_variants)
     counts = np.zeros(len(Counts._fields))
     for group in groups:
-        blocks = lay_out([lessons] * len(group), width, block_tokens=block_tokens, device=lm.device)
-        counts += counts_of([lessons] * len(group), blocks).sum(0)
+        blocks = lay_out(
+            [examples] * len(group), width, block_tokens=block_tokens, device=lm.device
+        )
+        counts += counts_of([examples] * len(group), blocks).sum(0)
         for block in blocks:
             each = len(block.ids) // (block.last - block.first)
             rows = [group[v] for v in range(block.first, block.last) for _ in range(each)]

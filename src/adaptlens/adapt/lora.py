@@ -1,9 +1,10 @@
-"""Adaptations that train LoRA: instruction tuning, plain supervised tuning, and its path.
+"""Adaptations that train LoRA: instruction tuning, plain supervised tuning, and its trajectory.
 
-They train on the same draws of examples that in-context learning shows, as `lessons` lays them
-down: prompts without demonstrations, each followed by its answer.
+They train on the same draws of examples that in-context learning shows, as `tokenizing` writes
+them: prompts without demonstrations, each followed by its answer.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -12,10 +13,10 @@ import numpy as np
 from jaxtyping import Float32
 
 from adaptlens.adapt import Progress, loop
-from adaptlens.adapt.account import NOTHING, Chosen, account
-from adaptlens.adapt.batches import Counts, Lesson
+from adaptlens.adapt.batches import Counts, TokenizedExample
 from adaptlens.adapt.prompting import check_one_way, names_of
 from adaptlens.adapt.settings import START, Candidate, Tuning, choice_made, width, writer
+from adaptlens.adapt.training_cost import NOTHING, Chosen, training_cost
 from adaptlens.errors import UserError
 from adaptlens.lm.adapters.bank import LoraBank
 from adaptlens.lm.load import LM
@@ -34,36 +35,36 @@ class InstructionTuning(Tuning):
     """LoRA on instruction, input and answer; read with the instruction, without demonstrations.
 
     Attributes:
-        rank: of the adapters.
-        alpha: their output is scaled by alpha / rank.
-        targets: module names, or last parts of them, to adapt; None for queries and values.
-        dropout: share of the adapters' inputs dropped while training.
+        lora_rank: of the adapters.
+        lora_alpha: their output is scaled by alpha / rank.
+        target_modules: names, or last parts of them, to adapt; None for queries and values.
+        lora_dropout: share of the adapters' inputs dropped while training.
     """
 
-    rank: int = 8
-    alpha: float = 16.0
-    targets: tuple[str, ...] | None = None
-    dropout: float = 0.0
+    lora_rank: int = 8
+    lora_alpha: float = 16.0
+    target_modules: tuple[str, ...] | None = None
+    lora_dropout: float = 0.0
 
     name: ClassVar[str] = "it"
 
     def __post_init__(self) -> None:
         """Check the arguments."""
         super().__post_init__()
-        if self.targets is not None:
-            object.__setattr__(self, "targets", tuple(self.targets))
+        if self.target_modules is not None:
+            object.__setattr__(self, "target_modules", tuple(self.target_modules))
 
     def adapt(
         self, lm: LM, task: Task, draws: Sequence[int], *, progress: Progress | None = None
     ) -> Adapted:
         """Return one adapter per draw, all trained in one pass, candidates of a search too."""
         candidates = self.candidates(LORA_RATE_TIMES_WIDTH / width(lm))
-        lessons = [self.lessons(lm, task, self.drawn(task, draw)) for draw in draws]
+        examples = [self.tokenized(lm, task, self.drawn(task, draw)) for draw in draws]
         choose = self._chosen
         if len(candidates) > 1 and self.true_few_shot:
             choose = self._chosen_by_folds
-        found = choose(lm, task, draws, lessons, candidates, progress)
-        training = account(
+        found = choose(lm, task, draws, examples, candidates, progress)
+        training = training_cost(
             lm,
             found.histories,
             found.losses,
@@ -89,25 +90,25 @@ class InstructionTuning(Tuning):
         lm: LM,
         task: Task,
         draws: Sequence[int],
-        lessons: Sequence[Sequence[Lesson]],
+        examples: Sequence[Sequence[TokenizedExample]],
         candidates: Sequence[Candidate],
         progress: Progress | None,
     ) -> "_Found":
         """Return each draw's adapter, the validation split having chosen if there is a choice."""
         held_out = self.held_out(lm, task) if len(candidates) > 1 else []
-        parts = list(zip(draws, lessons, strict=True))
+        parts = list(zip(draws, examples, strict=True))
         bank, candidates, history = self._tried(lm, parts, candidates, progress)
         if not held_out:
-            runs = [Chosen(history, d, candidates[0][1]) for d in range(len(draws))]
+            runs = [Chosen(history, d, candidates[0].max_steps) for d in range(len(draws))]
             return _Found(bank, [history], runs)
         validation, choosing = loop.evaluate(lm, bank, held_out, bank.num_variants)
         by_draw = validation.reshape(len(candidates), len(draws)).T
         chosen = by_draw.argmin(1).tolist()
         picked = [c * len(draws) + d for d, c in enumerate(chosen)]
-        # Stops on the way come dose by dose, over the same trained variants.
+        # Stops on the way come one number of steps after the other, over the same trained variants.
         trained = history.losses.shape[1]
         runs = [
-            Chosen(history, place % trained, candidates[c][1])
+            Chosen(history, place % trained, candidates[c].max_steps)
             for place, c in zip(picked, chosen, strict=True)
         ]
         record = choice_made(candidates, by_draw, chosen)
@@ -118,7 +119,7 @@ class InstructionTuning(Tuning):
         lm: LM,
         task: Task,
         draws: Sequence[int],
-        lessons: Sequence[Sequence[Lesson]],
+        examples: Sequence[Sequence[TokenizedExample]],
         candidates: Sequence[Candidate],
         progress: Progress | None,
     ) -> "_Found":
@@ -128,25 +129,26 @@ class InstructionTuning(Tuning):
             for place, draw in enumerate(draws)
             for fold in self.folds(lm, task, draw)
         ]
-        parts = [(draws[place], taught) for place, taught, _ in folds]
+        parts = [(draws[place], train) for place, train, _ in folds]
         bank, candidates, tried = self._tried(lm, parts, candidates, progress)
         summed, labels = np.zeros((len(draws), len(candidates))), np.zeros((len(draws), 1))
         choosing = Counts()
         for number, (place, _, held_out) in enumerate(folds):
             own = bank.pick([c * len(parts) + number for c in range(len(candidates))])
-            size = sum(lesson.num_labels for lesson in held_out)
+            size = sum(example.num_labels for example in held_out)
             losses, counts = loop.evaluate(lm, own, held_out, len(candidates))
             summed[place] += size * losses
             choosing = Counts(*np.add(choosing, counts))
             labels[place] += size
         chosen = (summed / labels).argmin(1).tolist()
         # The training loop wants those with the most steps first.
-        order = sorted(range(len(draws)), key=lambda place: -candidates[chosen[place]][1])
-        variants = [(candidates[chosen[p]], draws[p], lessons[p]) for p in order]
+        order = sorted(range(len(draws)), key=lambda place: -candidates[chosen[place]].max_steps)
+        variants = [(candidates[chosen[p]], draws[p], examples[p]) for p in order]
         trained, history, _ = self.trained(lm, variants, progress)
         back = np.argsort(order).tolist()
         runs = [
-            Chosen(history, place, candidates[c][1]) for place, c in zip(back, chosen, strict=True)
+            Chosen(history, place, candidates[c].max_steps)
+            for place, c in zip(back, chosen, strict=True)
         ]
         record = choice_made(candidates, summed / labels, chosen)
         return _Found(trained.pick(back), [tried, history], runs, record, choosing)
@@ -154,64 +156,64 @@ class InstructionTuning(Tuning):
     def _tried(
         self,
         lm: LM,
-        parts: Sequence[tuple[int, Sequence[Lesson]]],
+        parts: Sequence[tuple[int, Sequence[TokenizedExample]]],
         candidates: Sequence[Candidate],
         progress: Progress | None,
     ) -> tuple[LoraBank, list[Candidate], loop.History]:
-        """Return adapters, candidate by candidate, for each draw and its lessons.
+        """Return adapters, candidate by candidate, for each draw and its examples.
 
         With a constant rate, fewer steps are a stop on the way of more, and the candidates come
         fewest steps first; the history is that of the trainings with the most.
         """
-        steps = sorted({steps for _, steps in candidates})
-        candidates, doses = list(candidates), tuple[int, ...]()
+        steps = sorted({one.max_steps for one in candidates})
+        candidates, checkpoints = list(candidates), tuple[int, ...]()
         longest = candidates
-        if len(steps) > 1 and self.keeps_path:
-            longest = [candidate for candidate in candidates if candidate[1] == steps[-1]]
-            candidates = [(rate, stop) for stop in steps for rate, _ in longest]
-            doses = tuple(steps)
+        if len(steps) > 1 and self.nests_steps:
+            longest = [candidate for candidate in candidates if candidate.max_steps == steps[-1]]
+            candidates = [Candidate(rate, stop) for stop in steps for rate, _ in longest]
+            checkpoints = tuple(steps)
         variants = [(candidate, *part) for candidate in longest for part in parts]
-        bank, history, kept = self.trained(lm, variants, progress, doses)
-        return bank.stacked(kept) if doses else bank, candidates, history
+        bank, history, kept = self.trained(lm, variants, progress, checkpoints)
+        return bank.stacked(kept) if checkpoints else bank, candidates, history
 
     def trained(
         self,
         lm: LM,
-        variants: Sequence[tuple[Candidate, int, Sequence[Lesson]]],
+        variants: Sequence[tuple[Candidate, int, Sequence[TokenizedExample]]],
         progress: Progress | None,
-        doses: Sequence[int] = (),
+        checkpoint_steps: Sequence[int] = (),
     ) -> tuple[LoraBank, loop.History, list[Any]]:
-        """Return a bank trained side by side, and its numbers at each dose.
+        """Return a bank trained side by side, and its numbers at each checkpoint.
 
         Args:
             lm: the model.
             variants: how to train each, of which draw, and on what; the most steps first.
             progress: told of the steps.
-            doses: numbers of steps after which copies are kept.
+            checkpoint_steps: numbers of steps after which copies are kept.
         """
         draws = [draw for _, draw, _ in variants]
         bank = LoraBank(
             lm,
             num_variants=len(variants),
-            rank=self.rank,
-            alpha=self.alpha,
-            targets=self.targets,
-            dropout=self.dropout,
+            rank=self.lora_rank,
+            alpha=self.lora_alpha,
+            target_modules=self.target_modules,
+            dropout=self.lora_dropout,
             seeds=[self.seed_for(draw, START) for draw in draws],
         )
-        kept: list[Any] = [bank.masters.clone()] if 0 in doses else []
+        kept: list[Any] = [bank.master_weights.clone()] if 0 in checkpoint_steps else []
 
         def after(step: int, steps: int) -> None:
-            if step in doses:
-                kept.append(bank.masters.clone())
+            if step in checkpoint_steps:
+                kept.append(bank.master_weights.clone())
             if progress:
                 progress(step, steps)
 
         history = loop.train(
             lm,
             bank,
-            [lessons for *_, lessons in variants],
-            self.recipe([candidate for candidate, *_ in variants], draws),
+            [examples for *_, examples in variants],
+            self.training_config([candidate for candidate, *_ in variants], draws),
             names=[self.told(draw, candidate) for candidate, draw, _ in variants],
             progress=after,
         )
@@ -254,66 +256,68 @@ class SupervisedTuning(InstructionTuning):
 
 
 @dataclass(frozen=True)
-class TuningPath(InstructionTuning):
+class TuningTrajectory(InstructionTuning):
     """Instruction tuning read at several numbers of steps on the way; 0 is the untouched base.
 
-    Training runs to the last of `doses`, at a constant rate, so that its state after n steps is
-    that of a training of n steps. The default rate is multiplied by `times`.
+    Training runs to the last of `checkpoint_steps`, at one constant learning rate, so that its
+    state after n steps is that of a training of n steps.
     """
 
-    doses: tuple[int, ...] = (0, 1, 2, 4, 8, 16, 30)
-    times: float = 1.0
+    checkpoint_steps: tuple[int, ...] = (0, 1, 2, 4, 8, 16, 30)
 
-    name: ClassVar[str] = "it_path"
+    name: ClassVar[str] = "it_trajectory"
     every_template: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Check the arguments."""
         super().__post_init__()
-        object.__setattr__(self, "doses", tuple(self.doses))
-        rising = all(a < b for a, b in zip(self.doses, self.doses[1:], strict=False))
-        if not self.doses or self.doses[0] < 0 or self.doses[-1] < 1 or not rising:
+        steps = tuple(self.checkpoint_steps)
+        object.__setattr__(self, "checkpoint_steps", steps)
+        rising = all(a < b for a, b in itertools.pairwise(steps))
+        if not steps or steps[0] < 0 or steps[-1] < 1 or not rising:
             raise UserError(
-                f"it_path: doses {list(self.doses)} were given; they must be numbers of steps from "
-                "0 upwards, each larger than the one before, such as 0,1,2,4,8,16,30."
+                f"it_trajectory: checkpoint_steps {list(steps)} were given; they must be numbers "
+                "of steps from 0 upwards, each larger than the one before, such as "
+                "0,1,2,4,8,16,30."
             )
-        if self.schedule != "constant" or self.steps is not None or isinstance(self.rate, tuple):
+        several = any(isinstance(x, tuple) for x in (self.learning_rate, self.lr_multipliers))
+        if self.lr_scheduler != "constant" or self.max_steps is not None or several:
             raise UserError(
-                "it_path: a schedule, steps or several rates were given; a path has one constant "
-                "rate, and its steps are the doses."
+                "it_trajectory: lr_scheduler, max_steps or several learning rates were given; a "
+                "trajectory has one constant learning rate, and ends at its last checkpoint."
             )
-        if not self.times > 0:
-            raise UserError(f"it_path: times {self.times} was given; it must be above 0.")
 
     @property
     def label(self) -> str:
         """The condition's name in tables."""
-        at = "" if self.times == 1 else f"-rate-x{self.times:g}"
-        at = at if self.rate is None else f"-rate-{self.rate:g}"
-        return f"it-{self.examples}-path{at}"
+        at = "" if self.lr_multipliers == 1 else f"-rate-x{self.lr_multipliers:g}"
+        at = at if self.learning_rate is None else f"-rate-{self.learning_rate:g}"
+        return f"it-{self.examples}-trajectory{at}"
 
     def adapt(
         self, lm: LM, task: Task, draws: Sequence[int], *, progress: Progress | None = None
     ) -> Adapted:
-        """Return the adapters of every draw after each dose, dose by dose."""
+        """Return the adapters of every draw after each number of steps, one after the other."""
         check_one_way(task, self.label)
-        rate = self.rate or self.times * LORA_RATE_TIMES_WIDTH / width(lm)
-        assert not isinstance(rate, tuple)
+        (rate, _), *_ = self.candidates(LORA_RATE_TIMES_WIDTH / width(lm))
+        steps = self.checkpoint_steps
         variants = [
-            ((rate, self.doses[-1]), draw, self.lessons(lm, task, self.drawn(task, draw)))
+            (Candidate(rate, steps[-1]), draw, self.tokenized(lm, task, self.drawn(task, draw)))
             for draw in draws
         ]
-        bank, history, kept = self.trained(lm, variants, progress, self.doses)
-        runs = [Chosen(history, d, self.doses[-1]) for d in range(len(draws))]
-        training = account(lm, [history], history.losses, bank.num_parameters, runs, full=False)
+        bank, history, kept = self.trained(lm, variants, progress, steps)
+        runs = [Chosen(history, d, steps[-1]) for d in range(len(draws))]
+        training = training_cost(
+            lm, [history], history.losses, bank.num_parameters, runs, full=False
+        )
         examples = tuple(self.drawn(task, draw) for draw in draws)
         return Adapted(
             self.label,
-            tuple(draws) * len(self.doses),
+            tuple(draws) * len(steps),
             writer(lm, task, self.instruction, len(draws)),
             weights=bank.stacked(kept),
             shares_prompts=True,
             training=training,
-            examples=examples * len(self.doses),
-            doses=self.doses,
+            examples=examples * len(steps),
+            checkpoint_steps=steps,
         )

@@ -12,11 +12,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from adaptlens.adapt import Progress, estimates, loop
-from adaptlens.adapt.account import Chosen, account
-from adaptlens.adapt.batches import PLAIN, Lesson, choose_width
+from adaptlens.adapt.batches import PLAIN, TokenizedExample, choose_width
 from adaptlens.adapt.lora import LORA_RATE_TIMES_WIDTH
-from adaptlens.adapt.optimizer import SCHEDULES, Recipe, Schedule
+from adaptlens.adapt.optimizer import SCHEDULES, Schedule, TrainingConfig
 from adaptlens.adapt.settings import ORDER, START, width
+from adaptlens.adapt.training_cost import Chosen, training_cost
 from adaptlens.errors import UserError, unknown
 from adaptlens.lm.adapters.bank import LoraBank
 from adaptlens.lm.load import LM
@@ -35,21 +35,23 @@ LOSSES = ("answer", "text")
 
 @dataclass(frozen=True)
 class MixtureTuning:
-    """The arguments of tuning on a mixture; defaults as in the paper, but rate, batch and loss.
+    """The arguments of tuning on a mixture.
+
+    Defaults are the paper's, but for learning rate, batch size and loss.
 
     Attributes:
-        rank: of the adapters.
-        alpha: their output is scaled by alpha / rank.
-        dropout: share of the adapters' inputs dropped while training.
-        targets: module names, or last parts of them; None for queries and values.
-        rate: the highest learning rate; None for 0.64 / width (the paper: 5e-5).
-        epochs: passes over the mixture's rows.
-        steps: optimizer steps instead of `epochs`.
-        batch: rows a step (the paper: 2).
-        schedule: of the rate: "constant", "linear" or "cosine".
-        warmup: share of the steps over which the rate rises from 0.
+        lora_rank: of the adapters.
+        lora_alpha: their output is scaled by alpha / rank.
+        lora_dropout: share of the adapters' inputs dropped while training.
+        target_modules: names, or last parts of them; None for queries and values.
+        learning_rate: the highest; None for 0.64 / width (the paper: 5e-5).
+        num_train_epochs: passes over the mixture's rows.
+        max_steps: optimizer steps instead of `num_train_epochs`.
+        batch_size: rows a step (the paper: 2).
+        lr_scheduler: "constant", "linear" or "cosine".
+        warmup_ratio: share of the steps over which the learning rate rises from 0.
         weight_decay: AdamW's.
-        clip: largest gradient norm of an adapter; None for no limit.
+        max_grad_norm: largest gradient norm of an adapter; None for no limit.
         gradient_checkpointing: as of `settings.Tuning`.
         gradient_accumulation_steps: as of `settings.Tuning`.
         loss: "answer" for what the model has to write, "text" for the whole text (the paper).
@@ -58,18 +60,18 @@ class MixtureTuning:
         seed: of the examples drawn for each row; a draw is the seed of start and order.
     """
 
-    rank: int = 64
-    alpha: float = 16.0
-    dropout: float = 0.1
-    targets: tuple[str, ...] | None = None
-    rate: float | None = None
-    epochs: float = 1.0
-    steps: int | None = None
-    batch: int = 16
-    schedule: Schedule = "linear"
-    warmup: float = 0.03
+    lora_rank: int = 64
+    lora_alpha: float = 16.0
+    lora_dropout: float = 0.1
+    target_modules: tuple[str, ...] | None = None
+    learning_rate: float | None = None
+    num_train_epochs: float = 1.0
+    max_steps: int | None = None
+    batch_size: int = 16
+    lr_scheduler: Schedule = "linear"
+    warmup_ratio: float = 0.03
     weight_decay: float = 0.0
-    clip: float | None = 1.0
+    max_grad_norm: float | None = 1.0
     gradient_checkpointing: bool = False
     gradient_accumulation_steps: int = 1
     loss: str = "answer"
@@ -84,28 +86,29 @@ class MixtureTuning:
 
     def __post_init__(self) -> None:
         """Check the arguments."""
-        _freeze(self, "targets", "clusters")
+        _freeze(self, "target_modules", "clusters")
+        rate, steps, norm = self.learning_rate, self.max_steps, self.max_grad_norm
         rules = [
-            ("rate", self.rate is None or self.rate > 0, "above 0"),
-            ("epochs", self.epochs > 0, "above 0"),
-            ("steps", self.steps is None or self.steps >= 1, "at least 1"),
-            ("batch", self.batch >= 1, "at least 1"),
+            ("learning_rate", rate is None or rate > 0, "above 0"),
+            ("num_train_epochs", self.num_train_epochs > 0, "above 0"),
+            ("max_steps", steps is None or steps >= 1, "at least 1"),
+            ("batch_size", self.batch_size >= 1, "at least 1"),
             (
                 "gradient_accumulation_steps",
                 self.gradient_accumulation_steps >= 1,
                 "at least 1",
             ),
-            ("warmup", 0 <= self.warmup < 1, "at least 0, below 1"),
+            ("warmup_ratio", 0 <= self.warmup_ratio < 1, "at least 0, below 1"),
             ("weight_decay", self.weight_decay >= 0, "at least 0"),
-            ("clip", self.clip is None or self.clip > 0, "above 0, or none"),
+            ("max_grad_norm", norm is None or norm > 0, "above 0, or none"),
         ]
         for name, holds, expected in rules:
             if not holds:
                 raise UserError(
                     f"{self.name}: {name} {getattr(self, name)} was given; it must be {expected}."
                 )
-        if self.schedule not in SCHEDULES:
-            raise unknown("schedule", self.schedule, SCHEDULES)
+        if self.lr_scheduler not in SCHEDULES:
+            raise unknown("lr_scheduler", self.lr_scheduler, SCHEDULES)
         if self.loss not in LOSSES:
             raise unknown("loss", self.loss, LOSSES)
         variations.check(self.variation, self.system, TRAINED)
@@ -119,11 +122,11 @@ class MixtureTuning:
         """Return the work of tuning, see `adapt.estimates`."""
         pool, clusters = system_prompts.by_group(sizes.task.pool), dict(self.clusters)
 
-        def lesson(way: Written, row: Example) -> str:
+        def training_text(way: Written, row: Example) -> str:
             prompt, answer = self.text(row, None, pool, clusters)
             return prompt.text + answer
 
-        return estimates.of_mixture(self, sizes, lesson)
+        return estimates.of_mixture(self, sizes, training_text)
 
     def adapt(
         self, lm: LM, task: Task, draws: Sequence[int], *, progress: Progress | None = None
@@ -133,42 +136,45 @@ class MixtureTuning:
         Raises:
             UserError: the task is no mixture, or a text is longer than the context.
         """
-        lessons = self.lessons(lm, task)
-        steps = self.steps or max(1, math.ceil(self.epochs * len(lessons) / self.batch))
-        rate = self.rate or LORA_RATE_TIMES_WIDTH / width(lm)
+        examples = self.tokenized(lm, task)
+        epoch = len(examples) / self.batch_size
+        steps = self.max_steps or max(1, math.ceil(self.num_train_epochs * epoch))
+        rate = self.learning_rate or LORA_RATE_TIMES_WIDTH / width(lm)
         bank = LoraBank(
             lm,
             num_variants=len(draws),
-            rank=self.rank,
-            alpha=self.alpha,
-            targets=self.targets,
-            dropout=self.dropout,
+            rank=self.lora_rank,
+            alpha=self.lora_alpha,
+            target_modules=self.target_modules,
+            dropout=self.lora_dropout,
             seeds=[_seed(draw, START) for draw in draws],
         )
-        recipe = Recipe(
-            rates=(rate,) * len(draws),
-            steps=(steps,) * len(draws),
+        config = TrainingConfig(
+            learning_rates=(rate,) * len(draws),
+            max_steps=(steps,) * len(draws),
             order_seeds=tuple(_seed(draw, ORDER) for draw in draws),
-            batch=self.batch,
-            schedule=self.schedule,
-            warmup_steps=min(int(self.warmup * steps), steps - 1),
+            batch_size=self.batch_size,
+            lr_scheduler=self.lr_scheduler,
+            warmup_steps=min(int(self.warmup_ratio * steps), steps - 1),
             weight_decay=self.weight_decay,
-            clip=self.clip,
+            max_grad_norm=self.max_grad_norm,
             gradient_checkpointing=self.gradient_checkpointing,
             gradient_accumulation_steps=self.gradient_accumulation_steps,
         )
         history = loop.train(
             lm,
             bank,
-            [lessons] * len(draws),
-            recipe,
+            [examples] * len(draws),
+            config,
             names=[f"{self.label} on {task.name}, seed {draw}" for draw in draws],
             progress=progress,
             block_tokens=_block_tokens(lm),
-            width=row_width(lm, lessons, self.batch),
+            width=row_width(lm, examples, self.batch_size),
         )
         runs = [Chosen(history, d, steps) for d in range(len(draws))]
-        training = account(lm, [history], history.losses, bank.num_parameters, runs, full=False)
+        training = training_cost(
+            lm, [history], history.losses, bank.num_parameters, runs, full=False
+        )
         read = self.variation if self.variation in READ[self.system] else ""
         return Adapted(
             self.label,
@@ -180,7 +186,7 @@ class MixtureTuning:
             examples=(task.train,) * len(draws),
         )
 
-    def lessons(self, lm: LM, task: Task) -> list[Lesson]:
+    def tokenized(self, lm: LM, task: Task) -> list[TokenizedExample]:
         """Return the rows of a mixture as training texts."""
         _check_mixture(self.name, task)
         asked, answers = [], []
@@ -191,7 +197,7 @@ class MixtureTuning:
             prompt, answer = self.text(row, chat, pool, clusters)
             asked.append(prompt.text)
             answers.append(answer + ending)
-        return _lessons(lm, task, asked, answers, whole=self.loss == "text")
+        return _tokenized(lm, task, asked, answers, whole=self.loss == "text")
 
     def text(
         self,
@@ -359,19 +365,19 @@ def _block_tokens(lm: LM) -> int | None:
     return min(1024, loop.default_block_tokens(lm)) if lm.device.type == "cpu" else None
 
 
-def row_width(lm: LM, lessons: Sequence[Lesson], batch: int) -> int:
-    """Return the row width that costs least for batches of these lessons."""
+def row_width(lm: LM, examples: Sequence[TokenizedExample], batch_size: int) -> int:
+    """Return the row width that costs least for batches of these examples."""
     if not lm.shares_prefix:
         return PLAIN
-    return choose_width(lm, [lessons[:batch]])
+    return choose_width(lm, [examples[:batch_size]])
 
 
-def _lessons(
+def _tokenized(
     lm: LM, task: Task, asked: Sequence[str], answers: Sequence[str], *, whole: bool
-) -> list[Lesson]:
+) -> list[TokenizedExample]:
     """Return training texts in tokens; with `whole` the loss is taken on all but the first."""
     texts = lm.encode_all([a + b for a, b in zip(asked, answers, strict=True)])
-    lessons = []
+    examples = []
     for row, prompt_ids, ids in zip(task.train, lm.encode_all(asked), texts, strict=True):
         excess = len(ids) - lm.context_tokens
         if excess > 0:
@@ -380,8 +386,10 @@ def _lessons(
                 f"than the context of {lm.context_tokens} tokens; leave out its task, or use a "
                 "model with a longer context."
             )
-        lessons.append(Lesson(tuple(ids), 1 if whole else max(common(prompt_ids, ids), 1)))
-    return lessons
+        examples.append(
+            TokenizedExample(tuple(ids), 1 if whole else max(common(prompt_ids, ids), 1))
+        )
+    return examples
 
 
 def _check_mixture(name: str, task: Task) -> None:

@@ -1,4 +1,4 @@
-"""How to move the trained numbers: recipe, schedule, and AdamW on stacked rows."""
+"""How to move the trained numbers: configuration, schedule, and AdamW on stacked rows."""
 
 import math
 from dataclasses import dataclass
@@ -13,32 +13,32 @@ SCHEDULES = ("constant", "linear", "cosine")
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class TrainingConfig:
     """How to train, with one entry per variant where a tuple is wanted.
 
     Attributes:
-        rates: the highest learning rate of each variant.
-        steps: optimizer steps of each variant, never increasing along the variants.
+        learning_rates: the highest of each variant.
+        max_steps: optimizer steps of each variant, never increasing along the variants.
         order_seeds: fix the order of each variant's examples (and its dropout masks). The order
             matters only where a variant has more examples than a batch.
-        batch: examples a step; fewer examples than that are all used in every step. A pass over
-            the examples ends with a smaller batch where they do not divide.
-        schedule: of the rate, over the variant's steps, after the warm-up.
+        batch_size: examples a step; fewer examples than that are all used in every step. A pass
+            over the examples ends with a smaller batch where they do not divide.
+        lr_scheduler: of the learning rate, over the variant's steps, after the warm-up.
         warmup_steps: over which the rate rises linearly from 0.
         weight_decay: decoupled, times the rate.
-        clip: the most a variant's gradient norm may be; None for no limit.
+        max_grad_norm: the most a variant's gradient norm may be; None for no limit.
         gradient_checkpointing: compute layers again in the backward pass.
         gradient_accumulation_steps: parts in which a step's examples are run, one after another.
     """
 
-    rates: tuple[float, ...]
-    steps: tuple[int, ...]
+    learning_rates: tuple[float, ...]
+    max_steps: tuple[int, ...]
     order_seeds: tuple[int, ...]
-    batch: int = 32
-    schedule: Schedule = "constant"
+    batch_size: int = 32
+    lr_scheduler: Schedule = "constant"
     warmup_steps: int = 0
     weight_decay: float = 0.0
-    clip: float | None = 1.0
+    max_grad_norm: float | None = 1.0
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
@@ -68,32 +68,32 @@ class AdamW:
     The same as `torch.optim.AdamW` run for each row alone, after `clip_grad_norm_` on that row.
     """
 
-    def __init__(self, numbers: Float32[Tensor, "variants parameters"], recipe: Recipe):
-        self.numbers, self.recipe = numbers, recipe
+    def __init__(self, numbers: Float32[Tensor, "variants parameters"], config: TrainingConfig):
+        self.numbers, self.config = numbers, config
         self.gradients, self.first_moment, self.second_moment = (
             torch.zeros_like(numbers) for _ in range(3)
         )
         factors = [
             [
-                rate * rate_factor(recipe.schedule, step, steps, recipe.warmup_steps)
-                for rate, steps in zip(recipe.rates, recipe.steps, strict=True)
+                rate * rate_factor(config.lr_scheduler, step, steps, config.warmup_steps)
+                for rate, steps in zip(config.learning_rates, config.max_steps, strict=True)
             ]
-            for step in range(max(recipe.steps))
+            for step in range(max(config.max_steps))
         ]
         self.rates = torch.tensor(factors, device=numbers.device)[:, :, None]
 
     def step(self, step: int, active: int) -> None:
         """Move the first `active` rows by their gradients; `step` counts from 0."""
-        recipe, rates = self.recipe, self.rates[step, :active]
+        config, rates = self.config, self.rates[step, :active]
         numbers, gradients = self.numbers[:active], self.gradients[:active]
         first, second = self.first_moment[:active], self.second_moment[:active]
-        if recipe.clip is not None:
+        if config.max_grad_norm is not None:
             norms = gradients.norm(dim=1, keepdim=True)
-            gradients.mul_((recipe.clip / (norms + 1e-6)).clamp_(max=1.0))
-        if recipe.weight_decay:
-            numbers.mul_(1 - rates * recipe.weight_decay)
-        first.lerp_(gradients, 1 - recipe.beta1)
-        second.mul_(recipe.beta2).addcmul_(gradients, gradients, value=1 - recipe.beta2)
-        scale = second.sqrt().div_(math.sqrt(1 - recipe.beta2 ** (step + 1))).add_(recipe.epsilon)
+            gradients.mul_((config.max_grad_norm / (norms + 1e-6)).clamp_(max=1.0))
+        if config.weight_decay:
+            numbers.mul_(1 - rates * config.weight_decay)
+        first.lerp_(gradients, 1 - config.beta1)
+        second.mul_(config.beta2).addcmul_(gradients, gradients, value=1 - config.beta2)
+        scale = second.sqrt().div_(math.sqrt(1 - config.beta2 ** (step + 1))).add_(config.epsilon)
         update = torch.div(first, scale, out=scale)
-        numbers.sub_(update.mul_(rates / (1 - recipe.beta1 ** (step + 1))))
+        numbers.sub_(update.mul_(rates / (1 - config.beta1 ** (step + 1))))

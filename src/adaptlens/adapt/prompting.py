@@ -83,7 +83,7 @@ class InContext:
 
     `selection` is "random" or "balanced"; or "similar" (BM25) or "embedding" (cosine of sentence
     embeddings by `encoder`): then the demonstrations depend on the query instead of the draw, so
-    there is a single variant. `change` says what is changed about them (see
+    there is a single variant. `control` says what is changed about them (see
     `prompts.controls.drawn`); "neutral" puts words without order or answers in their place, as many
     tokens of them. `on_overflow` says what happens to a prompt longer than the model's context:
     "error", or "drop-demos" from the front, counted.
@@ -94,7 +94,7 @@ class InContext:
     seed: int = 0
     on_overflow: str = "error"
     encoder: str = DEFAULT_ENCODER
-    change: str = controls.NONE
+    control: str = controls.NONE
 
     name: ClassVar[str] = "icl"
     family: ClassVar[Family] = "prompt"
@@ -107,11 +107,11 @@ class InContext:
             raise unknown("selection", self.selection, SELECTIONS)
         if self.on_overflow not in OVERFLOW:
             raise unknown("overflow rule", self.on_overflow, OVERFLOW)
-        controls.check_change(self.change)
-        if self.change != controls.NONE and self.selection in RETRIEVED:
+        controls.check_control(self.control)
+        if self.control != controls.NONE and self.selection in RETRIEVED:
             raise UserError(
-                f"icl: change '{self.change}' was given with selection '{self.selection}'; changed "
-                f"demonstrations are drawn: use one of {', '.join(DRAWN)}."
+                f"icl: control '{self.control}' was given with selection '{self.selection}'; "
+                f"changed demonstrations are drawn: use one of {', '.join(DRAWN)}."
             )
         if self.examples < 1:
             raise UserError(
@@ -122,7 +122,7 @@ class InContext:
     @property
     def label(self) -> str:
         """The condition's name in tables."""
-        return f"icl-{self.examples}{controls.suffix(self.change)}"
+        return f"icl-{self.examples}{controls.suffix(self.control)}"
 
     def sketch(self, task: Task, query: Example, way: Written) -> str:
         """Return a prompt of about the length of those that will be read."""
@@ -154,14 +154,14 @@ class InContext:
                 templates=names_of(task),
             )
 
-        own = controls.NONE if self.change == controls.NEUTRAL else self.change
+        own = controls.NONE if self.control == controls.NEUTRAL else self.control
         drawn = tuple(
             controls.drawn(
-                task, draw, self.examples, selection=self.selection, seed=self.seed, change=own
+                task, draw, self.examples, selection=self.selection, seed=self.seed, control=own
             )
             for draw in draws
         )
-        if self.change == controls.NEUTRAL:
+        if self.control == controls.NEUTRAL:
             check_one_way(task, self.label)
             fillers = [
                 _filler(lm, task, demos, draw, self.seed)

@@ -3,17 +3,17 @@
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from adaptlens.adapt import estimates
-from adaptlens.adapt.batches import Lesson
-from adaptlens.adapt.lessons import lessons_for
-from adaptlens.adapt.optimizer import SCHEDULES, Recipe, Schedule
+from adaptlens.adapt.batches import TokenizedExample
+from adaptlens.adapt.optimizer import SCHEDULES, Schedule, TrainingConfig
 from adaptlens.adapt.prompting import fit
 from adaptlens.adapt.steps import FOLDS, LEAST_STEPS, usual_steps
+from adaptlens.adapt.tokenizing import tokenized
 from adaptlens.errors import UserError, unknown
 from adaptlens.lm.load import LM
 from adaptlens.prompts import controls, render
@@ -27,8 +27,19 @@ from adaptlens.types import CostEstimate, Example, Prompt, Task
 START, ORDER = 1, 2
 """What a seed is drawn for: an adapter's start, or the order of its examples."""
 
-Candidate = tuple[float, int]
-"""A rate and a number of steps."""
+
+class Candidate(NamedTuple):
+    """What the validation split chooses among."""
+
+    learning_rate: float
+    max_steps: int
+
+
+class Fold(NamedTuple):
+    """A draw's examples without one part, and that part."""
+
+    train: Sequence[TokenizedExample]
+    held_out: Sequence[TokenizedExample]
 
 
 @dataclass(frozen=True)
@@ -38,22 +49,22 @@ class Tuning:
     Attributes:
         examples: how many of the draw's examples to train on.
         selection: how the draw's examples are chosen: "random" or "balanced".
-        change: what is changed about the examples, see `prompts.controls.drawn`.
-        rate: learning rate; several are tried, and the validation split chooses, draw by draw;
-            None for the default of the way of tuning.
-        rate_times: multiples of that default to try, where no rate is given.
-        steps: optimizer steps; several are tried likewise; None for as many as make 3 passes over
-            the examples, and at least 30.
-        batch: examples a step.
-        schedule: of the rate: "constant", "linear" or "cosine", as Hugging Face defines them.
-        warmup_steps: over which the rate rises from 0.
+        control: what is changed about the examples, see `prompts.controls.drawn`.
+        learning_rate: several are tried, and the validation split chooses, draw by draw; None for
+            the default of the way of tuning.
+        lr_multipliers: multiples of that default to try, where no learning rate is given.
+        max_steps: optimizer steps; several are tried likewise; None for as many as make 3 passes
+            over the examples, and at least 30.
+        batch_size: examples a step.
+        lr_scheduler: "constant", "linear" or "cosine", as Hugging Face defines them.
+        warmup_steps: over which the learning rate rises from 0.
         weight_decay: AdamW's.
-        clip: largest gradient norm of a variant; None for no limit.
+        max_grad_norm: largest gradient norm of a variant; None for no limit.
         gradient_checkpointing: compute layers again in the backward pass instead of keeping what
             they put out: the same result in less memory and more time.
         gradient_accumulation_steps: parts in which a step's examples are run, one after another:
-            the same result in less memory. `batch` counts the examples of all parts; dropout draws
-            other masks.
+            the same result in less memory. `batch_size` counts the examples of all parts; dropout
+            draws other masks.
         validation_examples: of the items that choose, see `choosing`, the first this many do.
         true_few_shot: use no validation split: rates and steps are chosen draw by draw by the loss
             on the draw's own examples, each left out of training in one of `steps.FOLDS` parts
@@ -64,15 +75,15 @@ class Tuning:
 
     examples: int
     selection: str = "random"
-    change: str = controls.NONE
-    rate: float | tuple[float, ...] | None = None
-    rate_times: float | tuple[float, ...] = 1.0
-    steps: int | tuple[int, ...] | None = None
-    batch: int = 32
-    schedule: Schedule = "constant"
+    control: str = controls.NONE
+    learning_rate: float | tuple[float, ...] | None = None
+    lr_multipliers: float | tuple[float, ...] = 1.0
+    max_steps: int | tuple[int, ...] | None = None
+    batch_size: int = 32
+    lr_scheduler: Schedule = "constant"
     warmup_steps: int = 0
     weight_decay: float = 0.0
-    clip: float | None = 1.0
+    max_grad_norm: float | None = 1.0
     gradient_checkpointing: bool = False
     gradient_accumulation_steps: int = 1
     validation_examples: int = 64
@@ -88,20 +99,21 @@ class Tuning:
 
     def __post_init__(self) -> None:
         """Check the arguments."""
-        for name in ("rate", "rate_times", "steps"):
+        for name in ("learning_rate", "lr_multipliers", "max_steps"):
             given = getattr(self, name)
             if isinstance(given, list):
                 object.__setattr__(self, name, tuple(given))
-        rates, steps = _several(self.rate), _several(self.steps)
+        rates, steps = _several(self.learning_rate), _several(self.max_steps)
+        multipliers, norm = _several(self.lr_multipliers), self.max_grad_norm
         warmup = range(min(steps or (LEAST_STEPS,)))
         rules = [
             ("examples", self.examples >= 1, "at least 1"),
-            ("rate", all(rate > 0 for rate in rates), "above 0"),
-            ("rate_times", all(times > 0 for times in _several(self.rate_times)), "above 0"),
-            ("steps", all(step >= 1 for step in steps), "at least 1"),
-            ("batch", self.batch >= 1, "at least 1"),
+            ("learning_rate", all(rate > 0 for rate in rates), "above 0"),
+            ("lr_multipliers", all(factor > 0 for factor in multipliers), "above 0"),
+            ("max_steps", all(step >= 1 for step in steps), "at least 1"),
+            ("batch_size", self.batch_size >= 1, "at least 1"),
             ("weight_decay", self.weight_decay >= 0, "at least 0"),
-            ("clip", self.clip is None or self.clip > 0, "above 0, or none"),
+            ("max_grad_norm", norm is None or norm > 0, "above 0, or none"),
             (
                 "gradient_accumulation_steps",
                 self.gradient_accumulation_steps >= 1,
@@ -116,23 +128,23 @@ class Tuning:
                 raise UserError(
                     f"{self.name}: {name} {getattr(self, name)} was given; it must be {expected}."
                 )
-        several = max(len(rates), len(_several(self.rate_times)), len(steps)) > 1
+        several = max(len(rates), len(multipliers), len(steps)) > 1
         if self.true_few_shot and several and self.examples < 2:
             raise UserError(
                 f"{self.name}: {self.examples} examples were given with true_few_shot, which "
                 "chooses among rates and steps on them; it needs at least 2, or one of each."
             )
-        if self.schedule not in SCHEDULES:
-            raise unknown("schedule", self.schedule, SCHEDULES)
+        if self.lr_scheduler not in SCHEDULES:
+            raise unknown("lr_scheduler", self.lr_scheduler, SCHEDULES)
         if self.selection not in DRAWN:
             raise unknown("selection", self.selection, DRAWN)
-        controls.check_change(self.change)
+        controls.check_control(self.control)
 
     @property
     def label(self) -> str:
         """The condition's name in tables."""
         again = "-restart" if self.restart else ""
-        return f"{self.name}-{self.examples}{controls.suffix(self.change)}{again}"
+        return f"{self.name}-{self.examples}{controls.suffix(self.control)}{again}"
 
     def sketch(self, task: Task, query: Example, way: Written) -> str:
         """Return a prompt as it will be read."""
@@ -141,24 +153,29 @@ class Tuning:
     def cost_estimate(self, sizes: PromptSizes) -> CostEstimate:
         """Return the work of tuning, see `adapt.estimates`."""
 
-        def lesson(way: Written, row: Example) -> str:
+        def training_text(way: Written, row: Example) -> str:
             own = way.example(row)
             return self.sketch(way.task, row, way) + render.answer(way.task, own.target)
 
-        return estimates.of_tuning(self, sizes, lesson, full=self.draws_per_cell == 1)
+        return estimates.of_tuning(self, sizes, training_text, full=self.draws_per_cell == 1)
 
     def drawn(self, task: Task, draw: int) -> tuple[Example, ...]:
         """Return the examples a draw is tuned on."""
         return controls.drawn(
-            task, draw, self.examples, selection=self.selection, seed=self.seed, change=self.change
+            task,
+            draw,
+            self.examples,
+            selection=self.selection,
+            seed=self.seed,
+            control=self.control,
         )
 
-    def lessons(self, lm: LM, task: Task, examples: Sequence[Example]) -> list[Lesson]:
-        """Return the examples as training texts."""
-        return lessons_for(lm, task, examples, instruction=self.instruction)
+    def tokenized(self, lm: LM, task: Task, examples: Sequence[Example]) -> list[TokenizedExample]:
+        """Return the examples as training texts in tokens, under every template."""
+        return tokenized(lm, task, examples, instruction=self.instruction)
 
-    def held_out(self, lm: LM, task: Task) -> list[Lesson]:
-        """Return the lessons that choose among candidates, the templates taking turns.
+    def held_out(self, lm: LM, task: Task) -> list[TokenizedExample]:
+        """Return the examples that choose among candidates, the templates taking turns.
 
         Raises:
             UserError: the task has no validation split.
@@ -173,14 +190,11 @@ class Tuning:
         found = []
         for place, way in enumerate(ways):
             own = replace(task, templates=(way,))
-            found += self.lessons(lm, own, items[place :: len(ways)])
+            found += self.tokenized(lm, own, items[place :: len(ways)])
         return found
 
-    def folds(self, lm: LM, task: Task, draw: int) -> list[tuple[list[Lesson], list[Lesson]]]:
-        """Return the draw's lessons in as many ways as it has parts: all but a part, and the part.
-
-        Under every template, both.
-        """
+    def folds(self, lm: LM, task: Task, draw: int) -> list[Fold]:
+        """Return the draw's examples in as many folds as it has parts, under every template."""
         examples = self.drawn(task, draw)
         part = parts(len(examples))
         found = []
@@ -189,33 +203,37 @@ class Tuning:
                 [e for e, own in zip(examples, part, strict=True) if (own == held) == is_held]
                 for is_held in (False, True)
             ]
-            taught, judged = (self.lessons(lm, task, side) for side in sides)
-            found.append((taught, judged))
+            found.append(Fold(*(self.tokenized(lm, task, side) for side in sides)))
         return found
 
     @property
-    def keeps_path(self) -> bool:
-        """Whether fewer steps are the beginning of more: with a constant rate they are."""
-        return self.schedule == "constant"
+    def nests_steps(self) -> bool:
+        """Whether fewer steps are the beginning of more: at a constant learning rate they are."""
+        return self.lr_scheduler == "constant"
 
     def candidates(self, usual_rate: float) -> list[Candidate]:
-        """Return the rates and steps to try, most steps first, as the training loop wants them."""
-        rates = _several(self.rate) or tuple(usual_rate * t for t in _several(self.rate_times))
-        steps = _several(self.steps) or (usual_steps(self.examples, self.batch),)
-        found = list(dict.fromkeys(itertools.product(rates, steps)))
-        return sorted(found, key=lambda candidate: -candidate[1])
+        """Return what to try, most steps first, as the training loop wants them."""
+        multiples = tuple(usual_rate * factor for factor in _several(self.lr_multipliers))
+        rates = _several(self.learning_rate) or multiples
+        steps = _several(self.max_steps) or (usual_steps(self.examples, self.batch_size),)
+        pairs = dict.fromkeys(itertools.product(rates, steps))
+        return sorted(
+            (Candidate(*pair) for pair in pairs), key=lambda candidate: -candidate.max_steps
+        )
 
-    def recipe(self, candidates: Sequence[Candidate], draws: Sequence[int]) -> Recipe:
+    def training_config(
+        self, candidates: Sequence[Candidate], draws: Sequence[int]
+    ) -> TrainingConfig:
         """Return how to train one variant per candidate and draw given side by side."""
-        return Recipe(
-            rates=tuple(rate for rate, _ in candidates),
-            steps=tuple(steps for _, steps in candidates),
+        return TrainingConfig(
+            learning_rates=tuple(one.learning_rate for one in candidates),
+            max_steps=tuple(one.max_steps for one in candidates),
             order_seeds=tuple(self.seed_for(draw, ORDER) for draw in draws),
-            batch=min(self.batch, self.examples),
-            schedule=self.schedule,
+            batch_size=min(self.batch_size, self.examples),
+            lr_scheduler=self.lr_scheduler,
             warmup_steps=self.warmup_steps,
             weight_decay=self.weight_decay,
-            clip=self.clip,
+            max_grad_norm=self.max_grad_norm,
             gradient_checkpointing=self.gradient_checkpointing,
             gradient_accumulation_steps=self.gradient_accumulation_steps,
         )
@@ -228,7 +246,8 @@ class Tuning:
 
     def told(self, draw: int, candidate: Candidate) -> str:
         """Return what to call a variant in an error."""
-        return f"{self.label}, draw {draw} (rate {candidate[0]:g}, {candidate[1]} steps)"
+        rate, steps = candidate
+        return f"{self.label}, draw {draw} (learning rate {rate:g}, {steps} steps)"
 
 
 def writer(
@@ -270,7 +289,7 @@ def choice_made(
 ) -> dict[str, Any]:
     """Return what the search tried and chose, for the record."""
     return {
-        "candidates": [{"rate": rate, "steps": steps} for rate, steps in candidates],
+        "candidates": [one._asdict() for one in candidates],
         "validation_losses": validation.tolist(),
         "chosen": list(chosen),
     }

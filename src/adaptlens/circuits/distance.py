@@ -13,7 +13,7 @@ import numpy as np
 import scipy
 from jaxtyping import Float
 
-from adaptlens.circuits.profiles import Patched, apart, num_effective, powers, reliability
+from adaptlens.circuits.profiles import Patched, apart, num_effective, reliability, squared_effects
 from adaptlens.errors import UserError
 from adaptlens.formatting import fixed
 from adaptlens.stats.resampling import Draws, Quantity, Weights
@@ -28,7 +28,7 @@ class Product:
 
     Attributes:
         value: the sum.
-        parts: as in `stats.resampling.Quantity`.
+        influence: as in `stats.resampling.Quantity`.
     """
 
     def __init__(
@@ -54,12 +54,12 @@ class Product:
         self._products = (left * (1.0 if weights is None else weights)) @ right.T * keep
         self.value = float(self._products.sum() / keep.sum())
         shapes = [(len(one.draws), len(one.queries)) for one in (a, b)]
-        self.parts: dict[Draws, np.ndarray] = {}
+        self.influence: dict[Draws, np.ndarray] = {}
         for one, axis, shape in zip((a, b), (1, 0), shapes, strict=True):
             counts = np.maximum(keep.sum(axis), 1)
             by_cell = (self._products.sum(axis) / counts).reshape(shape)
             by_cell = by_cell - by_cell.mean()
-            self.parts[one.draws] = self.parts.get(one.draws, 0.0) + by_cell
+            self.influence[one.draws] = self.influence.get(one.draws, 0.0) + by_cell
 
     def resampled(self, weights: Weights) -> Float[np.ndarray, " resamples"]:
         """Return the sum in each resample; NaN where it has no two draws that differ."""
@@ -140,15 +140,15 @@ def spread(a: Patched, b: Patched) -> Quantity:
     Of `circuits.profiles.num_effective`; resampled to first order. NaN where either is.
     """
     comparable(a, b)
-    parts: dict[Draws, np.ndarray] = {}
+    influence: dict[Draws, np.ndarray] = {}
     totals: list[tuple[float, Product]] = []
     value = math.log(num_effective(b) / num_effective(a))
     for one, sign in ((a, -1.0), (b, 1.0)):
-        squares = powers(one)
+        squares = squared_effects(one)
         slopes = 2 / squares.sum() - 2 * squares / np.square(squares).sum()
         product = Product(one, one, weights=sign * slopes)
         totals.append((product.value, product))
-        parts[one.draws] = parts.get(one.draws, 0.0) + product.parts[one.draws]
+        influence[one.draws] = influence.get(one.draws, 0.0) + product.influence[one.draws]
 
     def resampled(weights: Weights) -> np.ndarray:
         found = np.full(len(weights.queries), value)
@@ -156,7 +156,7 @@ def spread(a: Patched, b: Patched) -> Quantity:
             found = found + product.resampled(weights) - total
         return found
 
-    return Quantity(value, parts, resampled)
+    return Quantity(value, influence, resampled)
 
 
 @dataclass(frozen=True)
@@ -197,8 +197,12 @@ def correlation(a: Patched, b: Patched) -> Correlation:
     found = (reliability(a), reliability(b))
     reason = _unreliable((a, b), found)
     corrected = correlation_quantity(a, b).value if not reason else math.nan
-    is_varied = np.ptp(a.profile) > 0 and np.ptp(b.profile) > 0
-    raw = float(scipy.stats.pearsonr(a.profile, b.profile).statistic) if is_varied else math.nan
+    is_varied = np.ptp(a.effect_profile) > 0 and np.ptp(b.effect_profile) > 0
+    raw = (
+        float(scipy.stats.pearsonr(a.effect_profile, b.effect_profile).statistic)
+        if is_varied
+        else math.nan
+    )
     return Correlation(corrected, raw, found, reason, len(a.units))
 
 
@@ -244,17 +248,17 @@ def _made_of(
             float(np.imag(f(*(values + 1j * step * unit[:, None])))[0]) / step
             for unit in np.eye(len(values))
         ]
-    parts: dict[Draws, np.ndarray] = {}
+    influence: dict[Draws, np.ndarray] = {}
     for slope, one in zip(slopes, found, strict=True):
-        for draws, table in one.parts.items():
-            parts[draws] = parts.get(draws, 0.0) + slope * table
+        for draws, table in one.influence.items():
+            influence[draws] = influence.get(draws, 0.0) + slope * table
 
     def resampled(weights: Weights) -> np.ndarray:
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.real(f(*(one.resampled(weights) for one in found)))
 
     with np.errstate(invalid="ignore", divide="ignore"):
-        return Quantity(float(np.real(f(*values))[0]), parts, resampled, is_distance)
+        return Quantity(float(np.real(f(*values))[0]), influence, resampled, is_distance)
 
 
 def _nonnegative(power: np.ndarray) -> np.ndarray:

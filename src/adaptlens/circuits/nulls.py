@@ -17,7 +17,7 @@ from jaxtyping import Float
 from adaptlens.circuits.distance import Product, comparable, repeat_products
 from adaptlens.circuits.profiles import Patched, apart
 from adaptlens.stats.intervals import holm
-from adaptlens.stats.layered import FLIPS
+from adaptlens.stats.layerwise import FLIPS
 
 PERMUTATIONS = 5000
 FLOOR_SPLITS = 400

@@ -133,8 +133,8 @@ def overlap_curve(
     def chance(k: int) -> float:
         counts, signs = [], []
         for one in (a, b):
-            top = np.argsort(-np.abs(one.profile), kind="stable")[:k]
-            kept = one.profile[top][one.profile[top] != 0]
+            top = np.argsort(-np.abs(one.effect_profile), kind="stable")[:k]
+            kept = one.effect_profile[top][one.effect_profile[top] != 0]
             counts.append(len(kept))
             signs.append(float((kept > 0).mean()) if len(kept) else 0.0)
         same = signs[0] * signs[1] + (1 - signs[0]) * (1 - signs[1])
@@ -161,8 +161,8 @@ def ranked_overlap(
     Chance is the mean over random orders of b's units, which keep their effects and so their signs.
     """
     rng = np.random.default_rng(seed)
-    shuffled = np.stack([rng.permutation(b.profile) for _ in range(splits)])
-    same = np.broadcast_to(a.profile, shuffled.shape)
+    shuffled = np.stack([rng.permutation(b.effect_profile) for _ in range(splits)])
+    same = np.broadcast_to(a.effect_profile, shuffled.shape)
     chance = float(np.nanmean(rank_biased_overlap(same, shuffled, persistence)))
 
     def overlaps(left: Rows, right: Rows) -> np.ndarray:

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 
 from adaptlens.errors import UserError, unknown
 from adaptlens.formatting import in_sentence, percent
-from adaptlens.stats import intervals, layered
+from adaptlens.stats import intervals, layerwise
 from adaptlens.types import NO_DRAWS
 
 Direction = Literal["denoise", "noise"]
@@ -105,12 +105,12 @@ class Patched:
         return np.where(np.abs(found) < self.floor[..., None], 0.0, found)
 
     @property
-    def gap(self) -> Float[np.ndarray, "repeats queries"]:
+    def clean_corrupt_gap(self) -> Float[np.ndarray, "repeats queries"]:
         """How much better the clean prompt is answered than the corrupt one."""
         return self.clean - self.corrupt
 
     @cached_property
-    def profile(self) -> Float[np.ndarray, " units"]:
+    def effect_profile(self) -> Float[np.ndarray, " units"]:
         """The share of the gap that each unit carries: mean change over mean gap."""
         return self.shares.mean((0, 1))
 
@@ -121,12 +121,12 @@ class Patched:
         The ratio of means, linearized: profile + (change - profile * gap) / mean gap. A mean of
         shares over some draws and queries is the profile of these, to first order.
         """
-        total = float(self.gap.mean())
+        total = float(self.clean_corrupt_gap.mean())
         if total == 0:
             raise UserError(f"{self.name} answers the clean and the corrupt prompts equally well; "
                             "without a gap there is no profile: ask `gate` first.")  # fmt: skip
         profile = self.changes.mean((0, 1)) / total
-        return profile + (self.changes - profile * self.gap[..., None]) / total
+        return profile + (self.changes - profile * self.clean_corrupt_gap[..., None]) / total
 
     def only(self, *kinds: str) -> "Patched":
         """Return the condition with the units of some kinds ("head", "mlp") and no others.
@@ -197,7 +197,9 @@ def gate(
         chance: the accuracy of guessing.
         level: of both intervals.
     """
-    gap = layered.mean(condition.gap, condition.drawn and len(condition.draws) > 1, level=level)
+    gap = layerwise.mean(
+        condition.clean_corrupt_gap, condition.drawn and len(condition.draws) > 1, level=level
+    )
     said = in_sentence(gap.value, gap.low, gap.high)
     if not gap.low > 0:
         how = "answers the corrupt prompts better" if gap.high < 0 else "does not tell them apart"
@@ -212,7 +214,7 @@ def gate(
     return ""
 
 
-def products(
+def cross_validated_products(
     left: Float[np.ndarray, "left_repeats left_queries units"],
     right: Float[np.ndarray, "right_repeats right_queries units"],
     *,
@@ -254,9 +256,9 @@ def apart(left: Sequence[int], right: Sequence[int]) -> Bool[np.ndarray, "left r
     return found if found.any() else np.ones_like(found)
 
 
-def powers(condition: Patched) -> Float[np.ndarray, " units"]:
+def squared_effects(condition: Patched) -> Float[np.ndarray, " units"]:
     """Return the square of the true share of each unit, without bias; may be negative."""
-    return products(condition.shares, condition.shares, a=condition, b=condition)
+    return cross_validated_products(condition.shares, condition.shares, a=condition, b=condition)
 
 
 def reliability(condition: Patched) -> float:
@@ -273,7 +275,9 @@ def reliability(condition: Patched) -> float:
     spread = float(np.square(centered.mean((0, 1))).sum())
     if spread == 0:
         return math.nan
-    return float(products(centered, centered, a=condition, b=condition).sum()) / spread
+    return (
+        float(cross_validated_products(centered, centered, a=condition, b=condition).sum()) / spread
+    )
 
 
 def num_effective(condition: Patched) -> float:
@@ -283,7 +287,7 @@ def num_effective(condition: Patched) -> float:
     since noise in a thousand units looks like a thousand small effects. NaN where their sum is not
     above 0.
     """
-    squares = powers(condition)
+    squares = squared_effects(condition)
     if squares.sum() <= 0:
         return math.nan
     return float(squares.sum() ** 2 / np.square(squares).sum())
@@ -318,9 +322,9 @@ def circuit(condition: Patched, k: int) -> Circuit:
     if not 1 <= k <= len(condition.units):
         raise UserError(f"a circuit of {k} units was asked for, of {len(condition.units)} in all; "
                         "expected at least 1 and at most all.")  # fmt: skip
-    order = np.argsort(-np.abs(condition.profile), kind="stable")[:k]
+    order = np.argsort(-np.abs(condition.effect_profile), kind="stable")[:k]
     return Circuit(
         condition.name,
-        {condition.units[i]: float(condition.profile[i])
-         for i in order if condition.profile[i] != 0},
+        {condition.units[i]: float(condition.effect_profile[i])
+         for i in order if condition.effect_profile[i] != 0},
     )  # fmt: skip

@@ -11,9 +11,9 @@ from adaptlens.circuits.distance import distance
 from adaptlens.circuits.nulls import exchange_test
 from adaptlens.circuits.profiles import Patched
 from adaptlens.formatting import in_sentence
-from adaptlens.stats.layered import FLIPS, Mean
+from adaptlens.stats.hypotheses import MINIMUM_DRAWS, Hypothesis, Judged, State, judged
+from adaptlens.stats.layerwise import FLIPS, Mean
 from adaptlens.stats.resampling import BOOTSTRAPS, interval
-from adaptlens.stats.statements import MINIMUM_DRAWS, Judged, State, Statement, judged
 
 
 def shifted(
@@ -76,7 +76,7 @@ def no_shift(
     - refuted: it is above 0, and not shown to lie within the margin;
     - not decided: else. Also without looking: fewer than 5 draws; a condition without a circuit.
 
-    The chance of any false answer is at most alpha (`stats.statements.judged`).
+    The chance of any false answer is at most alpha (`stats.hypotheses.judged`).
 
     Args:
         reference: zero-shot, or what stands in for it.
@@ -95,20 +95,20 @@ def no_shift(
         claim: "; ".join(dict.fromkeys(why[c.name] for c in (reference, one) if why.get(c.name)))
         for claim, one in adapted.items()
     }
-    statements = [
-        Statement(factor, claim, 0, _undefined(one, len(one.draws)) if undefined[claim]
+    hypotheses = [
+        Hypothesis(factor, claim, 0, _undefined(one, len(one.draws)) if undefined[claim]
                   else shifted(reference, one, level=1 - alpha, **settings))
         for claim, one in adapted.items()
     ]  # fmt: skip
     wanted = draws_needed(margin, alpha / max(1, len(adapted)))
     return [
-        _stays(one, adapted[one.statement.claim], undefined[one.statement.claim], wanted, margin)
-        for one in judged(statements, margin=margin, alpha=alpha)
+        _stays(one, adapted[one.hypothesis.claim], undefined[one.hypothesis.claim], wanted, margin)
+        for one in judged(hypotheses, margin=margin, alpha=alpha)
     ]
 
 
 def _stays(one: Judged, condition: Patched, undefined: str, wanted: int, margin: float) -> Judged:
-    """Return a judged statement of no shift with what draws not seen do to it."""
+    """Return a judged hypothesis of no shift with what draws not seen do to it."""
     if undefined:
         return replace(one, state="not decided", line=f"undefined: {undefined}")
     line = f"distance (margin {margin:g}) {one.line}"
@@ -212,7 +212,7 @@ def shift_claim(
             line += f"; {between}, beyond what draws and seeds are among themselves"
         return ShiftClaim("not decided", line, (), apart, descriptive)
     rows = [
-        Statement(factor, f"the circuit shifts more under {icl.name} than under {name}", 1,
+        Hypothesis(factor, f"the circuit shifts more under {icl.name} than under {name}", 1,
                   shifted_more(reference, icl, one, level=1 - alpha, **settings))
         for name, one in others.items()
     ]  # fmt: skip

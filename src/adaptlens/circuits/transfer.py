@@ -14,8 +14,8 @@ from jaxtyping import Float, Int
 from adaptlens.circuits.profiles import Circuit, Patched, circuit, kind_of, layer_of
 from adaptlens.errors import UserError
 from adaptlens.formatting import in_sentence
-from adaptlens.stats import layered
-from adaptlens.stats.layered import Mean
+from adaptlens.stats import layerwise
+from adaptlens.stats.layerwise import Mean
 from adaptlens.stats.resampling import BOOTSTRAPS, Draws, Quantity, Weights, interval
 from adaptlens.types import NO_DRAWS
 
@@ -75,7 +75,7 @@ def transfer(
     chance = random.mean(0)
     above, below = other - chance, own - chance
     nan, queries, repeats = math.nan, other.shape[1], len(other)
-    base = layered.mean(below, repeats > 1, level=level)
+    base = layerwise.mean(below, repeats > 1, level=level)
     if not base.low > 0:
         own_effect = in_sentence(base.value, base.low, base.high)
         reason = f"its own circuit does not do more than random ones: {own_effect}"

@@ -35,8 +35,7 @@ class About:
         null: what null stands for, as in "null for all".
         option: whether commands have an option of its name; or the names of that option.
         whole: a text given for a list is one item, whatever commas it holds.
-        formerly: its former name, which is understood for one release, with a note. What tunes
-            has an argument of that name where there is one, see `fields.tuning_arguments`.
+        formerly: its former name, which is understood for one release, with a note.
     """
 
     description: str = ""

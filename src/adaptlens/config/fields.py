@@ -1,13 +1,12 @@
 """The settings that studies share: each one's type, what it is and an example of it, once."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal, Required
 
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from typing_extensions import TypedDict
 
-from adaptlens.config.described import About, Word, about, keys_of
+from adaptlens.config.described import About, Word
 
 STRICT = {"extra": "forbid", "strict": True}
 
@@ -110,7 +109,7 @@ class TaskSource(TypedDict, total=False):
 
 
 class Tune(TypedDict, total=False):
-    """How to tune; only the keys that were given, the rest are the tuning's own defaults."""
+    """The arguments of tuning that were given; the rest are the ways of tuning's own defaults."""
 
     __pydantic_config__ = STRICT  # type: ignore[misc]
 
@@ -166,16 +165,6 @@ class Tune(TypedDict, total=False):
               "less memory; batch_size counts the examples of all parts.", 4),
     ]
 # fmt: on
-
-
-ARGUMENTS = {name: about(hint).formerly or name for name, hint in keys_of(Tune).items()}
-"""What the ways of tuning call each setting of `Tune`: cells are known by these names."""
-
-
-def tuning_arguments(tune: Tune) -> dict[str, Any]:
-    """Return the settings of tuning as the arguments of a way of tuning."""
-    given: Mapping[str, Any] = tune
-    return {ARGUMENTS[name]: value for name, value in given.items() if value is not None}
 
 
 # fmt: off

@@ -87,9 +87,10 @@ def _run(cell: Cell, task: Task, lm: LM, claim: Claim, progress: Progress) -> No
 
 
 def _names(adapted: Adapted) -> list[str]:
-    """Return what to call each set of weights: the draw's number, and the dose where it has one."""
+    """Return what to call each set of weights: the draw, and the step where there are several."""
     names = [f"draw={draw}" for draw in adapted.draws]
-    if not adapted.doses:
+    if not adapted.checkpoint_steps:
         return list(dict.fromkeys(names))
-    each = len(names) // len(adapted.doses)
-    return [f"{name},dose={adapted.doses[i // each]}" for i, name in enumerate(names)]
+    each = len(names) // len(adapted.checkpoint_steps)
+    steps = [steps for steps in adapted.checkpoint_steps for _ in range(each)]
+    return [f"{name},step={step}" for name, step in zip(names, steps, strict=True)]

@@ -87,7 +87,7 @@ def _kind(cell: Cell, work: CostEstimate) -> list[Any]:
     given = cell.adaptation.arguments
     trained = work.trained_tokens / work.steps if work.steps else 0.0
     return [
-        [given.get("rank"), given.get("targets")] if work.steps else None,
+        [given.get("lora_rank"), given.get("target_modules")] if work.steps else None,
         work.full,
         work.written_tokens > 0,
         _power(trained),

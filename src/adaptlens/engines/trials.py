@@ -100,15 +100,15 @@ def _step_seconds(lm: LM, cell: Cell, task: Task) -> tuple[float, Weights | None
     a draw's batch keeps the device as busy as many do.
     """
     arguments = dict(cell.adaptation.arguments)
-    for name in ("rate", "rate_times"):
+    for name in ("learning_rate", "lr_multipliers"):
         given = arguments.get(name)
         if isinstance(given, tuple | list):
             arguments[name] = given[0]
 
     def train(draws: Sequence[int], steps: int) -> tuple[float, Weights | None]:
-        short: dict[str, Any] = {"steps": steps}
-        if "doses" in arguments:
-            short = {"doses": (steps,)}
+        short: dict[str, Any] = {"max_steps": steps}
+        if "checkpoint_steps" in arguments:
+            short = {"checkpoint_steps": (steps,)}
         short |= {"warmup_steps": 0} if "warmup_steps" in arguments else {}
         made = replace(cell.adaptation, arguments={**arguments, **short}).make("adaptation")
         start = time.perf_counter()

@@ -23,15 +23,15 @@ def of_cell(cell: Cell, task: Task, model: str, *, searched: bool = False) -> Co
     sizes = prompt_sizes(made, task, model, num_draws=len(cell.draws), templates_known=searched)
     found = made.cost_estimate(sizes)
     found = replace(found, disk_bytes=found.disk_bytes + CELL_BYTES)
-    doses = len(getattr(made, "doses", (0,)))
+    checkpoints = len(getattr(made, "checkpoint_steps", (0,)))
     for component in cell.measurements:
         more = component.make("measurement").cost_estimate(sizes)
         found = replace(
             found,
-            prompts=found.prompts + doses * more.prompts,
-            read_tokens=found.read_tokens + doses * more.read_tokens,
+            prompts=found.prompts + checkpoints * more.prompts,
+            read_tokens=found.read_tokens + checkpoints * more.read_tokens,
             single_tokens=found.single_tokens + more.single_tokens,
-            written_tokens=found.written_tokens + doses * more.written_tokens,
-            disk_bytes=found.disk_bytes + doses * more.disk_bytes,
+            written_tokens=found.written_tokens + checkpoints * more.written_tokens,
+            disk_bytes=found.disk_bytes + checkpoints * more.disk_bytes,
         )
     return found

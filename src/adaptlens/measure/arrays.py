@@ -1,8 +1,8 @@
 """What each measurement stored of a condition, by its own names and axes; needs no torch.
 
 A condition has the arrays of all its measurements under MEASUREMENT.NAME; `axes.AXES` states their
-axes. Here alone such names are put together and taken apart. Where draws are joined under doses or
-templates, these are the second axis (`conditions.Joined`).
+axes. Here alone such names are put together and taken apart. Where draws are joined under
+checkpoints or templates, these are the second axis (`conditions.Joined`).
 """
 
 from collections.abc import Iterator, Mapping

@@ -12,7 +12,7 @@ import numpy as np
 from adaptlens import registry
 
 REPEATS = "repeats"
-"""One row a variant: a draw, or a draw under one dose or template."""
+"""One row a variant: a draw, or a draw under one checkpoint or template."""
 TURNS = "turns"
 """One row a draw where variants are templates, which take turns over the queries; else as
 `repeats`."""
@@ -99,7 +99,7 @@ def is_shared(name: str) -> bool:
 
 
 def by_variant(name: str) -> bool:
-    """Return whether an array has one row for each variant, templates and doses included."""
+    """Return whether an array has one row for each variant, templates and checkpoints included."""
     return REPEATS in axes_of(name)
 
 

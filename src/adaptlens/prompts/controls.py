@@ -17,7 +17,7 @@ from adaptlens.prompts.selection import demonstrations
 from adaptlens.types import Example, Task
 
 NONE, SHUFFLED, UNRELATED, NEUTRAL = "none", "shuffled", "unrelated", "neutral"
-CHANGES = (NONE, SHUFFLED, UNRELATED, NEUTRAL, "wrong-25", "wrong-50", "wrong-75", "wrong-100")
+CONTROLS = (NONE, SHUFFLED, UNRELATED, NEUTRAL, "wrong-25", "wrong-50", "wrong-75", "wrong-100")
 _WRONG = re.compile(r"wrong-(100|[1-9]?[0-9])")
 
 WORDINGS: dict[str, str] = {
@@ -33,25 +33,25 @@ ends in the same tokens."""
 _LABEL_STREAM, _WRONG_STREAM, _WORD_STREAM = 1, 2, 3
 
 
-def check_change(change: str) -> None:
-    """Raise where a change of the demonstrations has no meaning.
+def check_control(control: str) -> None:
+    """Raise where there is no such control.
 
     Raises:
-        UserError: it is none of `CHANGES`, nor "wrong-P" with P from 0 to 100.
+        UserError: it is none of `CONTROLS`, nor "wrong-P" with P from 0 to 100.
     """
-    if change not in CHANGES and not _WRONG.fullmatch(change):
-        raise unknown("change of demonstrations", change, CHANGES)
+    if control not in CONTROLS and not _WRONG.fullmatch(control):
+        raise unknown("control", control, CONTROLS)
 
 
-def suffix(change: str) -> str:
-    """Return what a change adds to a condition's label."""
-    return "" if change == NONE else f"-{change}"
+def suffix(control: str) -> str:
+    """Return what a control adds to a condition's label."""
+    return "" if control == NONE else f"-{control}"
 
 
 def drawn(
-    task: Task, draw: int, size: int, *, selection: str, seed: int, change: str = NONE
+    task: Task, draw: int, size: int, *, selection: str, seed: int, control: str = NONE
 ) -> tuple[Example, ...]:
-    """Return the first `size` training examples of a draw, changed as asked.
+    """Return the first `size` training examples of a draw, changed as a control says.
 
     none: `prompts.selection.demonstrations`.
     shuffled: each example gets the target of another one; targets of the whole training split are
@@ -63,22 +63,22 @@ def drawn(
     `task.unrelated` in random order.
 
     Raises:
-        UserError: unknown change; too few examples; no unrelated ones; no other answer to give.
+        UserError: unknown control; too few examples; no unrelated ones; no other answer to give.
     """
-    check_change(change)
-    if change == UNRELATED:
+    check_control(control)
+    if control == UNRELATED:
         return _unrelated(task, draw, size, seed)
     own = demonstrations(task, draw, size, selection=selection, seed=seed)
-    if change == SHUFFLED:
+    if control == SHUFFLED:
         order = np.random.default_rng([seed, draw, _LABEL_STREAM]).permutation(len(task.train))
         place = {example.id: i for i, example in enumerate(task.train)}
         return tuple(_answered(e, task.train[order[place[e.id]]]) for e in own)
-    if change == NEUTRAL:
+    if control == NEUTRAL:
         words = filler_words(task, draw, seed)
         return tuple(
             Example(e.id, _as_many(words, e.input), _as_many(words, e.target)) for e in own
         )
-    if found := _WRONG.fullmatch(change):
+    if found := _WRONG.fullmatch(control):
         return _wrong(
             task, own, int(found[1]) / 100, np.random.default_rng([seed, draw, _WRONG_STREAM])
         )

@@ -28,7 +28,8 @@ class PromptSizes:
         task: the task.
         model: the name that the base model is found by.
         num_draws: draws of the cell.
-        ways: the task as each template writes it that prompts are read, and lessons made, under.
+        ways: the task as each template writes it that prompts are read, and training texts made,
+            under.
         family: of the adaptation: "none", "prompt" or "tune".
         templates_known: whether a cell before it has searched the templates of model and task.
         shared: of what the prompts of a group begin with.

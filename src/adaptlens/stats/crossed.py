@@ -105,8 +105,8 @@ class Crossed:
         )
         scale = max(1e-300, float(np.square(columns).mean()), *(b.max() ** 2 for b in blocks))
         variance = self.squares.variance
-        self.error = math.sqrt(variance) if variance > 1e-24 * scale else 0.0
-        self.df = self.squares.df if self.error > 0 else float(self.queries - 1)
+        self.stderr = math.sqrt(variance) if variance > 1e-24 * scale else 0.0
+        self.df = self.squares.df if self.stderr > 0 else float(self.queries - 1)
         self._flip(seed, flips)
 
     def _flip(self, seed: int, flips: int) -> None:

@@ -49,7 +49,7 @@ class DifferenceTest:
 
     def interval(self) -> tuple[float, float]:
         """Return the interval at level 1 - alpha; it excludes 0 just where p is at most alpha."""
-        mean, error = self.mean, self.crossed.error
+        mean, error = self.mean, self.crossed.stderr
         if error == 0:
             below, above = unseen_queries(mean, self.crossed.queries, self.alpha, -1.0)
             below, above = mean - below, above - mean
@@ -87,7 +87,7 @@ class DifferenceTest:
         if math.isinf(claim):
             return 1.0
         found = max(
-            self._found(side, ahead, claim * self.crossed.error, power * self.crossed.error)
+            self._found(side, ahead, claim * self.crossed.stderr, power * self.crossed.stderr)
             for side, ahead in ((self.left, self.mean), (self.right, -self.mean))
         )
         if self.binary:
@@ -104,13 +104,13 @@ class DifferenceTest:
 
     def _two_sided(self, distance: float) -> float:
         """Return the p-value of a mean this far from the tested one, by sampling alone."""
-        if self.crossed.error > 0:
-            return min(1.0, 2 * self.crossed.tail(distance / self.crossed.error))
+        if self.crossed.stderr > 0:
+            return min(1.0, 2 * self.crossed.tail(distance / self.crossed.stderr))
         unseen = (1 - distance / (1 + abs(self.mean))) ** self.crossed.queries
         return min(1.0, 2 * max(self.crossed.tail(math.inf), unseen))
 
     def _one_sided(self, distance: float) -> float:
-        error = self.crossed.error
+        error = self.crossed.stderr
         if error > 0:
             error = max(error, least_error(self.margin, self.crossed.queries) * self.binary)
             return self.crossed.tail(distance / error, cautious=True)

@@ -103,10 +103,10 @@ def estimate(scores: Scores, *, level: float = 0.95, seed: int = 0, flips: int =
     """
     found = tables_of(scores).crossed(seed=seed, flips=flips, center=True)
     unseen, mean = unseen_draws(scores), found.mean
-    if found.error == 0:
+    if found.stderr == 0:
         low, high = unseen_queries(mean, found.queries, 1 - level, 0.0)
     else:
-        low, high = _wilson(mean, found.error, found.critical(1 - level, cautious=True))
+        low, high = _wilson(mean, found.stderr, found.critical(1 - level, cautious=True))
     low = max(0.0, mean - math.hypot(mean - low, unseen.fall((1 - level) / 2)))
     by_draw = scores.by_draw if scores.is_drawn else None
     by_template = scores.by_template

@@ -20,7 +20,7 @@ class Fixed:
 
     name: str
     value: float
-    error: float
+    stderr: float
     low: float
     high: float
     p: float

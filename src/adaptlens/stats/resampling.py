@@ -14,7 +14,7 @@ import scipy
 from jaxtyping import Float
 
 from adaptlens.stats.crossed import Crossed
-from adaptlens.stats.layered import FLIPS, Mean
+from adaptlens.stats.layerwise import FLIPS, Mean
 from adaptlens.types import NO_DRAWS
 
 BOOTSTRAPS = 2000
@@ -75,7 +75,7 @@ class Quantity:
 
     Attributes:
         value: the number.
-        parts: for each set of draws, of mean 0: how much larger the number would be, to first
+        influence: for each set of draws, of mean 0: how much larger the number would be, to first
             order, if all cells of its conditions were like this one.
         resampled: the number in each resample.
         is_distance: its true value is never below 0, though an unbiased estimate may be.
@@ -83,19 +83,19 @@ class Quantity:
     """
 
     value: float
-    parts: Mapping[Draws, Float[np.ndarray, "_repeats queries"]]
+    influence: Mapping[Draws, Float[np.ndarray, "_repeats queries"]]
     resampled: Callable[[Weights], Float[np.ndarray, " resamples"]]
     is_distance: bool = False
     further_variance: float = 0.0
 
     def __sub__(self, other: "Quantity") -> "Quantity":
         """Return the difference; what the two have in common cancels in its error."""
-        parts = dict(self.parts)
-        for draws, table in other.parts.items():
-            parts[draws] = parts[draws] - table if draws in parts else -table
+        influence = dict(self.influence)
+        for draws, table in other.influence.items():
+            influence[draws] = influence[draws] - table if draws in influence else -table
         return Quantity(
             self.value - other.value,
-            parts,
+            influence,
             lambda weights: self.resampled(weights) - other.resampled(weights),
             further_variance=self.further_variance + other.further_variance,
         )
@@ -123,9 +123,9 @@ def interval(
         flips: sign flips behind interval and p; 0 for Student's t alone.
         seed: of both.
     """
-    blocks = list(quantity.parts.values())
+    blocks = list(quantity.influence.values())
     queries = blocks[0].shape[1]
-    draws = min((len(one) for one in quantity.parts if one != NO_DRAWS), default=1)
+    draws = min((len(one) for one in quantity.influence if one != NO_DRAWS), default=1)
     value = quantity.value
     if not math.isfinite(value):
         nan = math.nan
@@ -133,10 +133,10 @@ def interval(
     blocks[0] = blocks[0] + value
     drawn = any(len(block) > 1 for block in blocks)
     found = Crossed(blocks, drawn, seed=seed, flips=flips, center=True)
-    error = math.hypot(found.error, math.sqrt(quantity.further_variance))
+    error = math.hypot(found.stderr, math.sqrt(quantity.further_variance))
     again = np.zeros(0)
     if bootstraps:
-        weights = resamples(tuple(quantity.parts), queries, bootstraps=bootstraps, seed=seed)
+        weights = resamples(tuple(quantity.influence), queries, bootstraps=bootstraps, seed=seed)
         again = quantity.resampled(weights)
         again = again[np.isfinite(again)]
     if error <= 1e-12 * max(1.0, abs(value)):

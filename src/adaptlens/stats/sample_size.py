@@ -50,7 +50,7 @@ class SampleSize:
         seen, mean = self.test, self.test.mean
         squares = resized(seen.crossed.squares, draws, queries, self.pool_share)
         left, right = (_resized_draws(side, draws) for side in (seen.left, seen.right))
-        error = math.sqrt(squares.variance) if seen.crossed.error > 0 else 0.0
+        error = math.sqrt(squares.variance) if seen.crossed.stderr > 0 else 0.0
         if abs(mean) >= seen.margin:
             against = left if mean > 0 else right
             fall = against.fall(seen.alpha / 2, MOST_COLLAPSING)

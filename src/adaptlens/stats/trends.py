@@ -9,9 +9,9 @@ import numpy as np
 import scipy
 from jaxtyping import Real
 
-from adaptlens.stats import layered
+from adaptlens.stats import layerwise
 from adaptlens.stats.intervals import holm
-from adaptlens.stats.layered import Mean
+from adaptlens.stats.layerwise import Mean
 
 
 def slope(
@@ -31,7 +31,7 @@ def slope(
     """
     centered = _spread(x) - np.mean(x)
     slopes = np.tensordot(centered, np.asarray(values, float), axes=1) / np.square(centered).sum()
-    return layered.mean(slopes, drawn=len(slopes) > 1, flips=flips, seed=seed)
+    return layerwise.mean(slopes, drawn=len(slopes) > 1, flips=flips, seed=seed)
 
 
 def _spread(x: Sequence[float] | np.ndarray) -> np.ndarray:
@@ -99,7 +99,7 @@ class Coefficient:
     low: float
     high: float
     p: float
-    error: float
+    stderr: float
     df: float
 
 
@@ -114,7 +114,7 @@ class Predictor:
         name: of the predictor.
         alone: its coefficient when it is the only one.
         together: its coefficient beside all others.
-        mean: `alone` as a mean, for statements.
+        mean: `alone` as a mean, for hypotheses.
         partial_r2: share of what the others leave unexplained that it explains.
         vif: how much the others inflate the variance of `together`.
     """
@@ -172,7 +172,7 @@ def regression(
                 alone,
                 UNDEFINED if determined else together[name],
                 Mean(alone.value, alone.low, alone.high, alone.p, queries, repeats,
-                     alone.error, alone.df),
+                     alone.stderr, alone.df),
                 math.nan if determined or unexplained == 0 else shared / unexplained,
                 math.inf if determined else float(np.square(x).mean() / np.square(own).mean()),
             )

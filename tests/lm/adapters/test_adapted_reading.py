@@ -62,8 +62,10 @@ def linear_maps(model: Any) -> list[str]:
 
 
 def random_bank(lm: LM, targets: Sequence[str]) -> LoraBank:
-    bank = LoraBank(lm, num_variants=NUM_VARIANTS, rank=2, alpha=4, targets=targets)
-    bank.masters += 0.3 * torch.randn(bank.masters.shape, generator=torch.manual_seed(0))
+    bank = LoraBank(lm, num_variants=NUM_VARIANTS, rank=2, alpha=4, target_modules=targets)
+    bank.master_weights += 0.3 * torch.randn(
+        bank.master_weights.shape, generator=torch.manual_seed(0)
+    )
     return bank
 
 
@@ -198,13 +200,13 @@ def test_full_tuning_is_read_with_its_own_norm_and_head(arch: str, tied: bool) -
 @pytest.mark.parametrize("tied", [True, False])
 def test_lora_on_the_embeddings_is_refused_by_name(tied: bool) -> None:
     with pytest.raises(UserError, match=r"embed_tokens.*Embedding") as caught:
-        LoraBank(language_model("llama", tied), num_variants=1, targets=["embed_tokens"])
+        LoraBank(language_model("llama", tied), num_variants=1, target_modules=["embed_tokens"])
     assert "\n" not in str(caught.value)
 
 
 def test_a_map_whose_weight_is_used_without_its_module_is_refused_by_name() -> None:
     with pytest.raises(UserError, match=r"dt_proj of 'mamba' does not run on every token"):
-        LoraBank(language_model("mamba", True), num_variants=1, targets=["dt_proj"])
+        LoraBank(language_model("mamba", True), num_variants=1, target_modules=["dt_proj"])
 
 
 def test_without_known_projections_the_modules_that_can_be_tuned_are_named() -> None:

@@ -10,8 +10,8 @@ import torch
 
 import tiny
 from adaptlens.adapt import batches, loop
-from adaptlens.adapt.batches import PLAIN, Lesson
-from adaptlens.adapt.optimizer import Recipe
+from adaptlens.adapt.batches import PLAIN, TokenizedExample
+from adaptlens.adapt.optimizer import TrainingConfig
 from adaptlens.errors import UserError
 from adaptlens.lm.adapters.bank import LoraBank
 from adaptlens.lm.load import LM
@@ -19,8 +19,8 @@ from adaptlens.lm.load import LM
 RATE, DECAY, STEPS = 5e-3, 0.01, 30
 
 
-def lessons(num_variants: int, k: int = 4, seed: int = 0) -> list[list[Lesson]]:
-    """Return random lessons under one six-token instruction, answers of one or two tokens."""
+def examples(num_variants: int, k: int = 4, seed: int = 0) -> list[list[TokenizedExample]]:
+    """Return random examples under one six-token instruction, answers of one or two tokens."""
     generator = np.random.default_rng(seed)
     instruction = generator.integers(3, 300, 6).tolist()
     found = []
@@ -28,13 +28,17 @@ def lessons(num_variants: int, k: int = 4, seed: int = 0) -> list[list[Lesson]]:
         own = []
         for i in range(k):
             rest = generator.integers(3, 300, int(generator.integers(4, 14))).tolist()
-            own.append(Lesson((*instruction, *rest), len(instruction) + len(rest) - 1 - i % 2))
+            own.append(
+                TokenizedExample((*instruction, *rest), len(instruction) + len(rest) - 1 - i % 2)
+            )
         found.append(own)
     return found
 
 
-def recipe(num_variants: int, steps: int = STEPS, rate: float = RATE, **settings: Any) -> Recipe:
-    return Recipe(
+def recipe(
+    num_variants: int, steps: int = STEPS, rate: float = RATE, **settings: Any
+) -> TrainingConfig:
+    return TrainingConfig(
         (rate,) * num_variants,
         (steps,) * num_variants,
         tuple(range(num_variants)),
@@ -46,7 +50,9 @@ def recipe(num_variants: int, steps: int = STEPS, rate: float = RATE, **settings
 def random_bank(lm: LM, num_variants: int, **settings: Any) -> LoraBank:
     """Return a bank whose B is not zero, so that every adapter changes the output."""
     bank = LoraBank(lm, num_variants=num_variants, rank=4, alpha=8, **settings)
-    bank.masters += 0.1 * torch.randn(bank.masters.shape, generator=torch.manual_seed(0))
+    bank.master_weights += 0.1 * torch.randn(
+        bank.master_weights.shape, generator=torch.manual_seed(0)
+    )
     return bank
 
 
@@ -59,7 +65,7 @@ Matrices = dict[str, tuple[torch.Tensor, torch.Tensor]]
 
 
 def train_with_peft(
-    arch: str, bank: LoraBank, variant: int, own: list[Lesson], dtype: torch.dtype
+    arch: str, bank: LoraBank, variant: int, own: list[TokenizedExample], dtype: torch.dtype
 ) -> Matrices:
     """Train one adapter from the bank's start as PEFT's users do: a padded batch with labels."""
     model = peft.get_peft_model(
@@ -67,7 +73,7 @@ def train_with_peft(
         peft.LoraConfig(
             r=4,
             lora_alpha=8,
-            target_modules=list(bank.targets),
+            target_modules=list(bank.target_modules),
             task_type="CAUSAL_LM",
             fan_in_fan_out=bank.sites[0].transposed,
         ),
@@ -82,13 +88,13 @@ def train_with_peft(
         for name, start in bank.matrices(variant).items():
             for weight, value in zip(sites[name], start, strict=True):
                 weight.copy_(value)
-    longest = max(len(lesson.ids) for lesson in own)
+    longest = max(len(example.ids) for example in own)
     ids = torch.zeros(len(own), longest, dtype=torch.long)
     seen, labels = torch.zeros_like(ids), torch.full_like(ids, -100)
-    for row, lesson in enumerate(own):
-        stop = len(lesson.ids)
-        ids[row, :stop], seen[row, :stop] = torch.tensor(lesson.ids), 1
-        labels[row, lesson.prompt_tokens : stop] = ids[row, lesson.prompt_tokens : stop]
+    for row, example in enumerate(own):
+        stop = len(example.ids)
+        ids[row, :stop], seen[row, :stop] = torch.tensor(example.ids), 1
+        labels[row, example.prompt_tokens : stop] = ids[row, example.prompt_tokens : stop]
     weights = [weight for pair in sites.values() for weight in pair]
     optimizer = torch.optim.AdamW(weights, lr=RATE, weight_decay=DECAY)
     for _ in range(STEPS):
@@ -101,10 +107,10 @@ def train_with_peft(
 
 @pytest.mark.filterwarnings("ignore")
 def test_adapters_on_the_output_head_trained_together_equal_those_trained_alone_by_peft() -> None:
-    lm, taught = tiny.tiny_lm("llama"), lessons(3)
+    lm, taught = tiny.tiny_lm("llama"), examples(3)
     taught[1] = taught[1][:1]
     bank = LoraBank(
-        lm, num_variants=3, rank=4, alpha=8, seeds=(5, 6, 7), targets=("lm_head", "q_proj")
+        lm, num_variants=3, rank=4, alpha=8, seeds=(5, 6, 7), target_modules=("lm_head", "q_proj")
     )
     truth = [train_with_peft("llama", bank, n, taught[n], torch.float64) for n in range(3)]
     history = loop.train(lm, bank, taught, recipe(3))
@@ -121,7 +127,7 @@ def test_adapters_on_the_output_head_trained_together_equal_those_trained_alone_
 @pytest.mark.parametrize("arch", tiny.ARCHITECTURES)
 def test_adapters_trained_together_equal_adapters_trained_alone_by_peft(arch: str) -> None:
     """PEFT in float64 is the truth; where Adam blows rounding up, PEFT in float32 sets the bar."""
-    lm, taught = tiny.tiny_lm(arch), lessons(3)
+    lm, taught = tiny.tiny_lm(arch), examples(3)
     bank = LoraBank(lm, num_variants=3, rank=4, alpha=8, seeds=(5, 6, 7))
     # Gemma 2's eager attention gives NaN for padded rows in float64.
     truth = torch.float32 if arch == "gemma2" else torch.float64
@@ -129,9 +135,9 @@ def test_adapters_trained_together_equal_adapters_trained_alone_by_peft(arch: st
         [train_with_peft(arch, bank, variant, taught[variant], dtype) for variant in range(3)]
         for dtype in (truth, torch.float32)
     )
-    start = bank.masters.clone()
+    start = bank.master_weights.clone()
     loop.train(lm, bank, taught, recipe(3))
-    assert (bank.masters - start).abs().max() > 0.05
+    assert (bank.master_weights - start).abs().max() > 0.05
     for variant in range(3):
         own = bank.matrices(variant)
         ours = farthest(own, exact[variant])
@@ -151,7 +157,7 @@ def test_adapters_start_as_peft_starts_them() -> None:
     assert not b.any()
     # Kaiming uniform with a = sqrt(5): the bound is sqrt(6 / ((1 + 5) * width)), width 32.
     assert 0.15 < a.abs().max() <= 32**-0.5
-    assert torch.equal(bank.masters[0], bank.masters[1])
+    assert torch.equal(bank.master_weights[0], bank.master_weights[1])
 
 
 def test_the_base_is_untouched_outside_the_bank() -> None:
@@ -160,7 +166,7 @@ def test_the_base_is_untouched_outside_the_bank() -> None:
     bank = random_bank(lm, 2)
     with bank.routed([0, 1]):
         assert not torch.allclose(logits(lm, ids), before, atol=1e-2)
-    loop.train(lm, bank, lessons(2), recipe(2, steps=2))
+    loop.train(lm, bank, examples(2), recipe(2, steps=2))
     assert torch.equal(logits(lm, ids), before)
     assert not any(p.requires_grad or p.grad is not None for p in lm.model.parameters())
 
@@ -191,7 +197,7 @@ def test_peft_reads_what_was_saved_and_gives_the_same_outputs(arch: str, tmp_pat
     with torch.no_grad():
         torch.testing.assert_close(model(ids).logits, expected, atol=1e-5, rtol=1e-5)
     again = LoraBank.load(lm, [tmp_path / "draw=0", tmp_path / "draw=1"])
-    assert torch.equal(again.masters, bank.masters)
+    assert torch.equal(again.master_weights, bank.master_weights)
     assert (again.rank, again.alpha) == (bank.rank, bank.alpha)
 
 
@@ -209,39 +215,50 @@ def test_an_adapter_saved_by_peft_can_be_loaded(tmp_path: Path) -> None:
 
 
 def test_what_one_adapter_learns_cannot_reach_another() -> None:
-    lm, taught = tiny.tiny_lm("llama"), lessons(4)
-    changed = [*taught[:3], [Lesson(tuple(reversed(x.ids)), x.prompt_tokens) for x in taught[3]]]
+    lm, taught = tiny.tiny_lm("llama"), examples(4)
+    changed = [
+        *taught[:3],
+        [TokenizedExample(tuple(reversed(x.ids)), x.prompt_tokens) for x in taught[3]],
+    ]
     banks = [LoraBank(lm, num_variants=4, rank=4) for _ in range(2)]
     for bank, given in zip(banks, (taught, changed), strict=True):
         loop.train(lm, bank, given, recipe(4, steps=5), width=PLAIN)
-    assert torch.equal(banks[0].masters[:3], banks[1].masters[:3])
-    assert not torch.equal(banks[0].masters[3], banks[1].masters[3])
+    assert torch.equal(banks[0].master_weights[:3], banks[1].master_weights[:3])
+    assert not torch.equal(banks[0].master_weights[3], banks[1].master_weights[3])
 
 
 def test_each_adapter_has_its_own_rate_and_number_of_steps() -> None:
-    lm, taught = tiny.tiny_lm("llama"), lessons(1)
+    lm, taught = tiny.tiny_lm("llama"), examples(1)
     settings = ((5e-3, 6), (1e-3, 6), (5e-3, 2))
     rates, steps = zip(*settings, strict=True)
     bank = LoraBank(lm, num_variants=3, rank=4, seeds=(0, 0, 0))
     history = loop.train(
-        lm, bank, taught * 3, Recipe(rates, steps, (0, 0, 0), schedule="linear", warmup_steps=1)
+        lm,
+        bank,
+        taught * 3,
+        TrainingConfig(rates, steps, (0, 0, 0), lr_scheduler="linear", warmup_steps=1),
     )
     assert np.isfinite(history.losses).sum(0).tolist() == [6, 6, 2]
     for variant, (rate, count) in enumerate(settings):
         alone = LoraBank(lm, num_variants=1, rank=4)
         loop.train(
-            lm, alone, taught, Recipe((rate,), (count,), (0,), schedule="linear", warmup_steps=1)
+            lm,
+            alone,
+            taught,
+            TrainingConfig((rate,), (count,), (0,), lr_scheduler="linear", warmup_steps=1),
         )
-        torch.testing.assert_close(alone.masters[0], bank.masters[variant], atol=1e-5, rtol=0)
+        torch.testing.assert_close(
+            alone.master_weights[0], bank.master_weights[variant], atol=1e-5, rtol=0
+        )
 
 
 @pytest.mark.parametrize("arch", tiny.ARCHITECTURES)
 def test_sharing_the_instruction_changes_neither_loss_nor_gradient(arch: str) -> None:
-    lm, taught = tiny.tiny_lm(arch), lessons(2)
+    lm, taught = tiny.tiny_lm(arch), examples(2)
     bank = random_bank(lm, 2)
     found, computed = [], []
     for width in (PLAIN, 64):
-        gradients = torch.zeros_like(bank.masters)
+        gradients = torch.zeros_like(bank.master_weights)
         losses = torch.zeros(2)
         for block in batches.lay_out(taught, width, block_tokens=10_000):
             with bank.training(block.first, block.last, gradients):
@@ -257,17 +274,17 @@ def test_sharing_the_instruction_changes_neither_loss_nor_gradient(arch: str) ->
 
 @pytest.mark.parametrize("block_tokens", [1, 40, 130])
 def test_smaller_blocks_give_the_same_adapters(block_tokens: int) -> None:
-    lm, taught = tiny.tiny_lm("llama"), lessons(3)
+    lm, taught = tiny.tiny_lm("llama"), examples(3)
     banks = [LoraBank(lm, num_variants=3, rank=4) for _ in range(2)]
     for bank, tokens in zip(banks, (10_000, block_tokens), strict=True):
         loop.train(lm, bank, taught, recipe(3, steps=4), width=32, block_tokens=tokens)
-    torch.testing.assert_close(banks[0].masters, banks[1].masters, atol=1e-5, rtol=0)
+    torch.testing.assert_close(banks[0].master_weights, banks[1].master_weights, atol=1e-5, rtol=0)
 
 
 def test_running_out_of_memory_halves_the_block_and_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    lm, taught = tiny.tiny_lm("llama"), lessons(3)
+    lm, taught = tiny.tiny_lm("llama"), examples(3)
     expected = LoraBank(lm, num_variants=3, rank=4)
     loop.train(lm, expected, taught, recipe(3, steps=3), width=PLAIN)
     real = batches.Block.losses
@@ -283,24 +300,26 @@ def test_running_out_of_memory_halves_the_block_and_goes_on(
     bank = LoraBank(lm, num_variants=3, rank=4)
     loop.train(lm, bank, taught, recipe(3, steps=3), width=PLAIN, block_tokens=400)
     assert len(refused) == 3
-    torch.testing.assert_close(bank.masters, expected.masters, atol=1e-5, rtol=0)
+    torch.testing.assert_close(bank.master_weights, expected.master_weights, atol=1e-5, rtol=0)
 
 
 def test_dropout_of_one_adapter_does_not_depend_on_the_others() -> None:
-    lm, taught = tiny.tiny_lm("llama"), lessons(3)
-    longer = [Lesson((7, 8, 9, *x.ids), x.prompt_tokens + 3) for x in taught[2]]
+    lm, taught = tiny.tiny_lm("llama"), examples(3)
+    longer = [TokenizedExample((7, 8, 9, *x.ids), x.prompt_tokens + 3) for x in taught[2]]
     banks = [LoraBank(lm, num_variants=3, rank=4, dropout=0.3) for _ in range(2)]
     for bank, given in zip(banks, (taught, [*taught[:2], longer]), strict=True):
         loop.train(lm, bank, given, recipe(3, steps=3))
-    torch.testing.assert_close(banks[0].masters[:2], banks[1].masters[:2], atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        banks[0].master_weights[:2], banks[1].master_weights[:2], atol=1e-5, rtol=0
+    )
     without = LoraBank(lm, num_variants=3, rank=4)
     loop.train(lm, without, taught, recipe(3, steps=3))
-    assert not torch.allclose(without.masters[0], banks[0].masters[0], atol=1e-4)
+    assert not torch.allclose(without.master_weights[0], banks[0].master_weights[0], atol=1e-4)
 
 
 def test_dropout_drops_its_share_of_inputs_and_scales_up_the_rest() -> None:
     lm = tiny.tiny_lm("llama")
-    bank = random_bank(lm, 1, dropout=0.25, targets=["layers.0.self_attn.q_proj"])
+    bank = random_bank(lm, 1, dropout=0.25, target_modules=["layers.0.self_attn.q_proj"])
     seen = []
     site = bank.sites[0]
     a, b = bank.matrices(0)[site.name]
@@ -308,7 +327,7 @@ def test_dropout_drops_its_share_of_inputs_and_scales_up_the_rest() -> None:
         a.zero_()[0, 0] = 1
         b.zero_()[0, 0] = 1
     before = lm.model.get_submodule(site.name)
-    with bank.training(0, 1, torch.zeros_like(bank.masters)):
+    with bank.training(0, 1, torch.zeros_like(bank.master_weights)):
         handle = before.register_forward_hook(lambda m, x, y: seen.append((x[0], y)))
         lm.model(input_ids=torch.arange(300)[None, :250])
         handle.remove()
@@ -325,8 +344,8 @@ def test_dropout_drops_its_share_of_inputs_and_scales_up_the_rest() -> None:
     [
         ({"rank": 0}, "rank 0"),
         ({"dropout": 1.0}, "dropout 1.0"),
-        ({"targets": ["q_prj"]}, "did you mean 'q_proj'"),
-        ({"targets": ["self_attn"]}, "expected a linear module"),
+        ({"target_modules": ["q_prj"]}, "did you mean 'q_proj'"),
+        ({"target_modules": ["self_attn"]}, "expected a linear module"),
     ],
 )
 def test_a_bank_that_cannot_be_made_says_why(settings: dict[str, Any], said: str) -> None:

@@ -121,7 +121,7 @@ def test_a_setting_of_another_version_that_is_off_is_passed_over(
 ) -> None:
     lm = tiny.tiny_lm("llama")
     found = LoraBank.load(lm, [altered(plain, tmp_path, use_novelty=off)])
-    assert torch.equal(found.masters, LoraBank.load(lm, [plain]).masters)
+    assert torch.equal(found.master_weights, LoraBank.load(lm, [plain]).master_weights)
 
 
 @pytest.mark.parametrize("on", [True, 0, 1, "yes", [1], {"a": 1}, 0.0])

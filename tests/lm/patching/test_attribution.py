@@ -154,9 +154,9 @@ def test_integrated_gradients_are_the_mean_over_midpoints_of_the_embeddings(fami
 
 def random_bank(lm, variants=2):
     targets = [n for n, m in lm.model.named_modules() if n.endswith(("_proj", "c_attn", "c_proj"))]
-    bank = LoraBank(lm, num_variants=variants, rank=2, targets=targets)
+    bank = LoraBank(lm, num_variants=variants, rank=2, target_modules=targets)
     generator = torch.Generator().manual_seed(5)
-    bank.masters.copy_(0.1 * torch.randn(bank.masters.shape, generator=generator))
+    bank.master_weights.copy_(0.1 * torch.randn(bank.master_weights.shape, generator=generator))
     return bank
 
 

@@ -147,8 +147,8 @@ def test_a_head_nothing_reads_has_no_effect_and_the_others_do():
 
 
 def banks(lm, targets, variants=3):
-    bank = LoraBank(lm, num_variants=variants, rank=2, targets=targets)
-    bank.masters.normal_(0, 0.3, generator=torch.Generator().manual_seed(0))
+    bank = LoraBank(lm, num_variants=variants, rank=2, target_modules=targets)
+    bank.master_weights.normal_(0, 0.3, generator=torch.Generator().manual_seed(0))
     return bank
 
 

@@ -21,14 +21,15 @@ def condition(label: str, adaptation: str, **more) -> Condition:
 
 def test_what_each_side_was_allowed_by_hand():
     found = {"reads": 900, "items": 11}
-    tried = [{"rate": rate, "steps": 30} for rate in (0.001, 0.004)]
+    tried = [{"learning_rate": rate, "max_steps": 30} for rate in (0.001, 0.004)]
     members = [
         condition("zero-shot", "zero_shot", draws=(-1,), templates=("plain", "bare")),
         condition("icl-4", "icl", arguments={"examples": 4}, templates=("plain", "bare")),
         condition("best-prompt-4", "best_prompt", arguments={"examples": 4},
                   searches=(found, {**found, "reads": 1200})),
-        condition("it-4", "it", arguments={"examples": 4, "rank": 8}, templates=("plain", "bare"),
-                  training={"candidates": tried}, chosen=(tried[1], tried[1])),
+        condition("it-4", "it", arguments={"examples": 4, "lora_rank": 8},
+                  templates=("plain", "bare"), training={"candidates": tried},
+                  chosen=(tried[1], tried[1])),
     ]  # fmt: skip
     assert allowed(members, TASK, compare_config()) == (
         "Both sides: the same 2 draws of 4 labeled examples of 64; 21 validation items (the first "
@@ -43,7 +44,7 @@ def test_what_each_side_was_allowed_by_hand():
 
 
 def test_without_a_search_the_given_rate_and_steps_are_said():
-    arguments = {"examples": 4, "rate": [0.002], "steps": None}
+    arguments = {"examples": 4, "learning_rate": [0.002], "max_steps": None}
     said = allowed(
         [condition("full-4", "full", arguments=arguments)],
         replace(TASK, validation=(ITEM,) * 3),

@@ -28,7 +28,7 @@ SMALL = {
     "counts": [1, 2],
     "draws": 2,
     "queries": 6,
-    "doses": [0, 1, 3],
+    "checkpoint_steps": [0, 1, 3],
     "wrong": [1.0],
     "tune": {"max_steps": [3]},
 }
@@ -64,8 +64,8 @@ def test_every_factor_has_its_conditions(llama: Path):
         "zero-shot", "icl-2", "it-2", "sl-2", "full-2", "icl-2-shuffled", "it-2-shuffled",
         "icl-2-unrelated", "it-2-unrelated", "icl-2-neutral", "it-2-neutral", "it-2-restart",
         "icl-1", "it-1", "icl-2-wrong-100", "it-2-wrong-100", "zero-shot-description",
-        "zero-shot-format", "zero-shot-options", "zero-shot-chain", "it-2-path",
-        "it-2-path-rate-x0.5", "it-2-path-rate-x2",
+        "zero-shot-format", "zero-shot-options", "zero-shot-chain", "it-2-trajectory",
+        "it-2-trajectory-rate-x0.5", "it-2-trajectory-rate-x2",
     } == labels  # fmt: skip
     named = {(cell.model.name, cell.task.name) for cell in study.cells}
     assert named == {
@@ -161,11 +161,11 @@ def test_answers_are_the_texts_chosen_and_out_of_the_states(finished: Run):
     np.testing.assert_array_equal(y[0], inside.states(it, "02")[1])
     own, others = (inside.answers(side) for side in (icl, it))
     wanted = within_answers(x, y, own, others[::-1]).matched
-    values = inside.likeness(icl, it.other, "within").values[2]
+    values = inside.pair_similarity(icl, it.other, "within").values[2]
     np.testing.assert_array_equal(values, wanted)
     read = members[0].arrays["hidden.readout"]
     wanted = answers_projected_out(x, y, read.repeat(2, 0), read.repeat(2, 0)).matched
-    values = inside.likeness(icl, it.other, "projected").values[2]
+    values = inside.pair_similarity(icl, it.other, "projected").values[2]
     np.testing.assert_allclose(values, wanted, rtol=0, atol=1e-12)
 
 
@@ -227,7 +227,9 @@ def test_every_label_in_the_tables_stands_for_something(finished: Run):
     assert own["icl-2"] == Shown("icl-2", "icl-2", "icl", 2)
     assert own["it-2 other draw"] == Shown("it-2 other draw", "it-2", "it", 2, "other draw")
     assert own["icl-2 @labels"] == Shown("icl-2 @labels", "icl-2", "icl", 2, "@labels")
-    assert own["it-2-path@3"] == Shown("it-2-path@3", "it-2-path", "it", 2, "path")
+    assert own["it-2-trajectory@3"] == Shown(
+        "it-2-trajectory@3", "it-2-trajectory", "it", 2, "trajectory"
+    )
     steered = own["zero-shot steered"]
     assert (steered.condition, steered.adaptation, steered.short) == (
         "zero-shot", "zero_shot", "anchor steered",
@@ -304,7 +306,7 @@ PARTS = {
     "anchor and in-context learning": ("zero_shot", "icl"),
     "tuning": ("it", "sl", "full"),
     "anchor and tuning": ("zero_shot", "it"),
-    "a path of tuning": ("it_path",),
+    "a trajectory of tuning": ("it_trajectory",),
     "no path": ("zero_shot", "icl", "it", "sl", "full"),
 }
 

@@ -59,7 +59,7 @@ def test_a_file_gives_every_kind_of_setting(load):
         unrelated: {path: other.csv, input: 0}
         factors: pairs,dose
         wrong: [0, 0.5, 1]
-        doses: [0, 30]
+        checkpoint_steps: [0, 30]
         rates: 1e-3
         positions: [labels, last]
         wordings: {mine: "{instruction} One of {choices}, after {cue}."}
@@ -78,7 +78,7 @@ def test_a_file_gives_every_kind_of_setting(load):
         unrelated={"path": "other.csv", "input": "0"},
         factors=("pairs", "dose"),
         wrong=(0.0, 0.5, 1.0),
-        doses=(0, 30),
+        checkpoint_steps=(0, 30),
         rates=(0.001,),
         positions=("labels", "last"),
         wordings={"mine": "{instruction} One of {choices}, after {cue}."},
@@ -133,11 +133,23 @@ WRONG = {
         "draws: 5\nfactor_draws: 6",
         "study.yaml:2: factor_draws: given 6, but draws is 5; ",
     ),
-    "doses that fall": ("doses: [0, 8, 4]", "study.yaml:1: doses: given [0, 8, 4]; expected"),
-    "no dose but none": ("doses: [0]", "doses: given [0]; expected numbers of steps"),
-    "a dose twice": ("doses: [0, 4, 4]", "doses: '4' is given twice"),
-    "a negative dose": ("doses: [-1, 4]", "doses.0: given -1; expected whole numbers of at least"),
-    "no doses": ("doses: []", "doses: given an empty list; expected"),
+    "checkpoint_steps that fall": (
+        "checkpoint_steps: [0, 8, 4]",
+        "study.yaml:1: checkpoint_steps: given [0, 8, 4]; expected",
+    ),
+    "no dose but none": (
+        "checkpoint_steps: [0]",
+        "checkpoint_steps: given [0]; expected numbers of steps",
+    ),
+    "a dose twice": ("checkpoint_steps: [0, 4, 4]", "checkpoint_steps: '4' is given twice"),
+    "a negative dose": (
+        "checkpoint_steps: [-1, 4]",
+        "checkpoint_steps.0: given -1; expected whole numbers of at least",
+    ),
+    "no checkpoint_steps": (
+        "checkpoint_steps: []",
+        "checkpoint_steps: given an empty list; expected",
+    ),
     "a share above one": ("wrong: [25]", "wrong.0: given 25; expected shares from 0 to 1"),
     "half a percent": ("wrong: [0.125]", "wrong: given 0.125; expected shares in whole percents"),
     "an unknown factor": ("factors: [layer]", "unknown factor 'layer'; did you mean 'layers'?"),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from adaptlens.conditions import Condition
-from adaptlens.stats import statements as claims
+from adaptlens.stats import hypotheses as claims
 from adaptlens.studies.convergence.condition_pairs import Compared
 from adaptlens.studies.convergence.config import convergence_config
 from adaptlens.studies.convergence.criterion import against_untrained, alone, implicit_tuning
@@ -128,11 +128,11 @@ def test_a_u_is_judged_by_its_upper_side_against_controls(lower, upper, control,
 
     alike = dict.fromkeys(("icl-4", "it-4"), shape(lower, upper))
     alike |= dict.fromkeys(("it-4-unrelated", "it-4-shuffled"), shape(lower, control))
-    rows, statements = thirds(Factors(compared(alike), "within"))
-    (found,) = claims.judged(statements, margin=0.05)
+    rows, hypotheses = thirds(Factors(compared(alike), "within"))
+    (found,) = claims.judged(hypotheses, margin=0.05)
     assert (found.state == "supported") == supported
     own = next(r for r in rows if r["pair"] == "icl-4 ~ it-4" and r["measure"] == "within")
-    assert own["p"] == statements[0].mean.at_least()
+    assert own["p"] == hypotheses[0].mean.at_least()
     if control:
         assert own["excess_over"] in ("icl ~ it-4-unrelated", "icl ~ it-4-shuffled")
 
@@ -158,7 +158,7 @@ def test_an_untrained_copy_is_compared_with_directly():
     found = against_untrained(trained, compared({}, model="untrained:m"))
     assert found.state == "supported"
     # The likeness itself, not what it exceeds something by: 0.8 of what does not differ by draw.
-    assert found.statement.mean.value == pytest.approx(0.8 / 1.09, abs=0.1)
+    assert found.hypothesis.mean.value == pytest.approx(0.8 / 1.09, abs=0.1)
     assert against_untrained(trained, trained).state == "refuted"
 
 

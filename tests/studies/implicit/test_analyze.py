@@ -11,7 +11,7 @@ import tiny
 from adaptlens import columns
 from adaptlens.errors import UserError
 from adaptlens.report.labels import Shown
-from adaptlens.stats.statements import MINIMUM_DRAWS
+from adaptlens.stats.hypotheses import MINIMUM_DRAWS
 from adaptlens.store import Run
 from adaptlens.studies.driver import Silent, execute, write_plan
 from adaptlens.studies.implicit import plan

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import implicit_rates
-from adaptlens.stats.layered import Mean
+from adaptlens.stats.layerwise import Mean
 from adaptlens.studies.implicit.samples_chosen import Chosen, assembled, chosen, over_views
 from adaptlens.studies.implicit.samples_needed import Answered, difference
 from adaptlens.studies.implicit.shortcut_use import ICL, ZERO, Behaved
@@ -82,7 +82,7 @@ def studied(seed: int) -> dict[tuple[str, str, int, str], Answered]:
 
 def said(one: Behaved):
     """Everything claimed and tabulated, in an order of its own."""
-    claims = {row.claim: row.mean for row in one.statements()}
+    claims = {row.claim: row.mean for row in one.hypotheses()}
     rows = sorted(map(repr, (*one.curves(), *one.shortcut(), *one.needed(), *one.frugality(10))))
     return claims, rows
 
@@ -117,10 +117,10 @@ def test_a_lucky_draw_does_not_make_its_own_number_look_good():
     for _ in range(runs):
         one = implicit_rates.model(rng, 6, 1.0, 0.5, {1024: 0.5}, zero=0.3)
         shots = one.chosen(ICL, PATTERN)
-        tuned = one.found[PATTERN, "it", 1024, PATTERN]
+        tuned = one.test[PATTERN, "it", 1024, PATTERN]
         first = one.answered(PATTERN, ICL, shots.views[0], PATTERN)
         bias.append([100 * (own.values.mean() - tuned.values.mean()) for own in
-                     (first, one.found[PATTERN, ICL, shots.overall, PATTERN])])  # fmt: skip
+                     (first, one.test[PATTERN, ICL, shots.overall, PATTERN])])  # fmt: skip
     crossed, same = np.mean(bias, 0)
     error = np.std(bias, 0)[0] / math.sqrt(runs)
     assert abs(crossed) < 3 * error
@@ -141,7 +141,7 @@ def test_the_claim_is_made_of_the_cross_fitted_difference():
         validated[PATTERN, ICL, size, PATTERN] = scored(*rows)
     one = Behaved("m", "code", found, validated, 0)
     assert one.chosen(ICL, PATTERN).by_draw == {0: 4, 2: 4, 4: 4, 1: 1, 3: 1, 5: 1}
-    (claim,) = (s for s in one.statements() if "better than LoRA tuning on 32" in s.claim)
+    (claim,) = (s for s in one.hypotheses() if "better than LoRA tuning on 32" in s.claim)
     few, many, tuned = (
         found[PATTERN, method, size, PATTERN].values
         for method, size in ((ICL, 1), (ICL, 4), ("it", 32))

@@ -76,13 +76,11 @@ def test_noise_in_the_smallest_size_does_not_make_a_bound():
     source = np.random.default_rng(0)
     one = model(0.6, {32: 0.6, 128: 0.9})
     for key in ((PATTERN, ICL, 2, PATTERN), (PATTERN, "it", 32, PATTERN)):
-        one.found[key] = Answered(
+        one.test[key] = Answered(
             (source.random((DRAWS, 40)) < 0.6).astype(float), tuple(range(DRAWS))
         )
-    one.found[PATTERN, ZERO, 0, PATTERN] = Answered((source.random((1, 40)) < 0.2) * 1.0, (-1,))
-    one.found[PATTERN, "it", 128, PATTERN] = Answered(
-        np.full((DRAWS, 40), 0.9), tuple(range(DRAWS))
-    )
+    one.test[PATTERN, ZERO, 0, PATTERN] = Answered((source.random((1, 40)) < 0.2) * 1.0, (-1,))
+    one.test[PATTERN, "it", 128, PATTERN] = Answered(np.full((DRAWS, 40), 0.9), tuple(range(DRAWS)))
     (row,) = one.needed()
     assert row["low"] < 32 < row["high"]
 
@@ -90,7 +88,7 @@ def test_noise_in_the_smallest_size_does_not_make_a_bound():
 def test_draws_that_one_of_them_lacks_are_left_out():
     one = model(0.6, {3: 0.4, 15: 0.8})
     values = np.full((2, QUERIES), 0.4)
-    one.found[PATTERN, "it", 3, PATTERN] = Answered(values, (1, 3))
+    one.test[PATTERN, "it", 3, PATTERN] = Answered(values, (1, 3))
     (row,) = one.needed()
     assert (row["low"], row["samples"], row["high"]) == pytest.approx((7, 7, 7))
     assert row["draws"] == 2
@@ -98,7 +96,7 @@ def test_draws_that_one_of_them_lacks_are_left_out():
 
 def test_few_draws_decide_nothing():
     one = model(0.9, {3: 0.4, 15: 0.8}, shots=1)
-    one.found[PATTERN, "it", 3, PATTERN] = Answered(np.full((4, QUERIES), 0.4), (0, 1, 2, 3))
+    one.test[PATTERN, "it", 3, PATTERN] = Answered(np.full((4, QUERIES), 0.4), (0, 1, 2, 3))
     (claim,) = one.frugality(10)
     assert claim["state"] == "not decided"
     assert claim["line"].endswith("; fewer than 5 draws decide nothing")
@@ -106,5 +104,5 @@ def test_few_draws_decide_nothing():
 
 def test_no_draw_in_common_is_not_measured_yet():
     one = model(0.9, {3: 0.4, 15: 0.8})
-    one.found[PATTERN, "it", 3, PATTERN] = Answered(np.full((1, QUERIES), 0.4), (7,))
+    one.test[PATTERN, "it", 3, PATTERN] = Answered(np.full((1, QUERIES), 0.4), (7,))
     assert one.needed() == []

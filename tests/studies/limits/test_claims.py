@@ -71,7 +71,7 @@ def test_the_mean_over_bases_and_tasks_by_hand():
     })  # fmt: skip
     found = mean_over(table)
     # Over bases 0.02 / 2, over tasks nothing: the larger.
-    assert (found.value, found.error) == (pytest.approx(0.2), pytest.approx(0.1))
+    assert (found.value, found.stderr) == (pytest.approx(0.2), pytest.approx(0.1))
     assert (found.queries, found.draws, found.df) == (2, 2, 1.0)
 
 

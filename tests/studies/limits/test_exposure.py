@@ -57,14 +57,14 @@ def test_the_difference_in_differences_by_hand():
                                  ("exposed", "unexposed", "exposed - unexposed"))  # fmt: skip
     assert (exposed.value, unexposed.value, apart.value) == pytest.approx((0.6, 0.2, 0.4))
     # Variance over tasks of each side: 0.02 / 2; both sides have one degree of freedom.
-    assert exposed.error == pytest.approx(0.1) and exposed.df == pytest.approx(1)
-    assert apart.error == pytest.approx(math.sqrt(0.02)) and apart.df == pytest.approx(2)
+    assert exposed.stderr == pytest.approx(0.1) and exposed.df == pytest.approx(1)
+    assert apart.stderr == pytest.approx(math.sqrt(0.02)) and apart.df == pytest.approx(2)
 
 
 def test_repeats_of_tuning_add_their_variance():
     # Rows differ by 0.2 from each other on all tasks: 0.02 / 2 beside nothing over tasks.
     found = effect(group_of(2, 2), both([[0.3, 0.3], [0.5, 0.5]]), "exposed")
-    assert (found.value, found.error) == (pytest.approx(0.4), pytest.approx(0.1))
+    assert (found.value, found.stderr) == (pytest.approx(0.4), pytest.approx(0.1))
     assert (found.queries, found.draws) == (2, 2)
 
 
@@ -72,18 +72,18 @@ def test_of_these_tasks_the_error_is_that_of_the_queries():
     steps = np.array([[[0.3, 0.5]], [[0.2, 0.5]], [[0.4, 0.5]]])
     found = effect(group_of(2, 2), steps, "exposed", of_these=True)
     # Halves differ by 0.2 and 0: 0.04 / 4 / 2 squared.
-    assert found.error == pytest.approx(0.05) and found.df == pytest.approx(2)
+    assert found.stderr == pytest.approx(0.05) and found.df == pytest.approx(2)
 
 
 def test_where_all_queries_agree_the_unseen_ones_still_may_not():
     found = effect(group_of(4, 4, queries=25.0), both(np.zeros((1, 4))), "exposed")
-    assert (found.value, found.error) == (0.0, 0.01)
+    assert (found.value, found.stderr) == (0.0, 0.01)
     assert found.high > 0.03
 
 
 def test_one_task_has_no_error_over_tasks():
     found = effect(group_of(3, 1), both([[0.4, 0.1, 0.1]]), "exposed")
-    assert found.value == pytest.approx(0.4) and math.isnan(found.error)
+    assert found.value == pytest.approx(0.4) and math.isnan(found.stderr)
 
 
 def test_groups_are_models_of_one_family_and_size_that_differ_in_exposure():

@@ -129,7 +129,7 @@ def test_a_fixed_effect_beside_blocks_has_the_numbers_of_lme4():
                                           for place, name in enumerate("BCD")}  # fmt: skip
     found = mixed(np.array(y, float), fixed, {"blend": blend}, df={"C": 12})
     assert [one.value for one in found.fixed] == pytest.approx([84, 1, 5, 2])
-    assert [one.error for one in found.fixed] == pytest.approx([2.48, 2.75, 2.75, 2.75], abs=0.006)
+    assert [one.stderr for one in found.fixed] == pytest.approx([2.48, 2.75, 2.75, 2.75], abs=0.006)
     assert (round(found.spreads["blend"], 2), round(found.spreads["rest"], 2)) == (3.43, 4.34)
     assert round(found.criterion, 1) == 103.8
 

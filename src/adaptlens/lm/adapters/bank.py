@@ -47,19 +47,19 @@ ALL_LINEAR = "all-linear"
 class LoraBank:
     """R LoRA adapters over one base model, which is untouched outside `routed`.
 
-    All numbers of the adapters lie in `masters`, float32 [variants, parameters], so that whatever
-    is elementwise (an optimizer, a norm per adapter) takes one operation for all of them. A starts
-    as PEFT's does (Kaiming uniform with a = sqrt(5), from each variant's own generator) and B at
-    zero, so that every variant starts out equal to the base.
+    All numbers of the adapters lie in `master_weights`, float32 [variants, parameters], so that
+    whatever is elementwise (an optimizer, a norm per adapter) takes one operation for all of them.
+    A starts as PEFT's does (Kaiming uniform with a = sqrt(5), from each variant's own generator)
+    and B at zero, so that every variant starts out equal to the base.
 
     Args:
         lm: the base model.
         num_variants: how many adapters.
         rank: width of the adapters' bottleneck.
         alpha: the update is scaled by alpha / rank.
-        targets: names, or last parts of names, of the modules to adapt, as in PEFT; "all-linear"
-            alone for every linear map but the output head; None for the family's query and value
-            projections (or its fused projection).
+        target_modules: names, or last parts of names, of the modules to adapt, as in PEFT;
+            "all-linear" alone for every linear map but the output head; None for the family's query
+            and value projections (or its fused projection).
         dropout: share of each target's inputs dropped on the adapter's way while training.
         seeds: one seed per variant for the start of A; None for 0, 1, 2, ...
 
@@ -77,7 +77,7 @@ class LoraBank:
         num_variants: int,
         rank: int = 8,
         alpha: float = 16,
-        targets: Sequence[str] | None = None,
+        target_modules: Sequence[str] | None = None,
         dropout: float = 0.0,
         seeds: Sequence[int] | None = None,
     ):
@@ -88,25 +88,25 @@ class LoraBank:
         self.num_variants, self.rank, self.alpha, self.dropout = num_variants, rank, alpha, dropout
         self.scale = alpha / rank
         self.base_name = lm.name
-        self.targets = _named_targets(lm, targets)
-        self.sites = _find_sites(lm.model, self.targets, rank)
+        self.target_modules = _named_targets(lm, target_modules)
+        self.sites = _find_sites(lm.model, self.target_modules, rank)
         if lm.architecture is None:
             _check_reached(lm, self.sites)
         size = self.sites[-1].b_start + self.sites[-1].out_width * rank
-        self.masters = torch.zeros(num_variants, size, device=lm.device)
+        self.master_weights = torch.zeros(num_variants, size, device=lm.device)
         self.seeds = tuple(range(num_variants) if seeds is None else seeds)
         for variant, seed in zip(range(num_variants), self.seeds, strict=True):
             generator = torch.Generator().manual_seed(seed)
             for site in self.sites:
                 start = torch.empty(rank, site.in_width)
                 nn.init.kaiming_uniform_(start, a=math.sqrt(5), generator=generator)
-                self._a(site, self.masters)[variant].copy_(start)
+                self._a(site, self.master_weights)[variant].copy_(start)
         self._active = False
 
     @property
     def num_parameters(self) -> int:
         """How many numbers one adapter has."""
-        return self.masters.shape[1]
+        return self.master_weights.shape[1]
 
     def _a(
         self, site: Site, numbers: Float[Tensor, "variants parameters"]
@@ -122,7 +122,7 @@ class LoraBank:
 
     def matrices(self, variant: int) -> peft_files.Matrices:
         """Return A and B of one adapter by module name, as views."""
-        own = self.masters[variant : variant + 1]
+        own = self.master_weights[variant : variant + 1]
         return {site.name: (self._a(site, own)[0], self._b(site, own)[0]) for site in self.sites}
 
     def adapts(self, module: nn.Module) -> bool:
@@ -132,19 +132,20 @@ class LoraBank:
     def pick(self, variants: Sequence[int]) -> "LoraBank":
         """Return a bank of copies of these variants, in this order."""
         return self._holding(
-            self.masters[list(variants)], tuple(self.seeds[variant] for variant in variants)
+            self.master_weights[list(variants)], tuple(self.seeds[variant] for variant in variants)
         )
 
-    def stacked(self, masters: Sequence[Float[Tensor, "variants parameters"]]) -> "LoraBank":
-        """Return a bank of the adapters in these copies of `masters`, one after another."""
-        return self._holding(torch.cat(list(masters)), self.seeds * len(masters))
+    def stacked(self, master_weights: Sequence[Float[Tensor, "variants parameters"]]) -> "LoraBank":
+        """Return a bank of the adapters in these copies of `master_weights`, one after another."""
+        return self._holding(torch.cat(list(master_weights)), self.seeds * len(master_weights))
 
     def _holding(
-        self, masters: Float[Tensor, "variants parameters"], seeds: tuple[int, ...]
+        self, master_weights: Float[Tensor, "variants parameters"], seeds: tuple[int, ...]
     ) -> "LoraBank":
         held = object.__new__(LoraBank)
         held.__dict__.update(self.__dict__)
-        held.masters, held.num_variants, held.seeds = masters, len(masters), seeds
+        held.master_weights, held.seeds = master_weights, seeds
+        held.num_variants = len(master_weights)
         held._active = False
         return held
 
@@ -157,10 +158,10 @@ class LoraBank:
         """
         run = _even_run(variants)
         if run is not None:
-            stacked = self.masters[run.start : run.stop]
+            stacked = self.master_weights[run.start : run.stop]
             groups = len(run)
         else:
-            stacked = self.masters[list(variants)]
+            stacked = self.master_weights[list(variants)]
             groups = len(variants)
         pairs = [(self._a(site, stacked), self._b(site, stacked)) for site in self.sites]
         with self._installed(pairs, groups):
@@ -181,7 +182,7 @@ class LoraBank:
         Dropout masks are drawn row by row from each variant's seed, `step` and `block`, so that
         they do not depend on the variants beside it.
         """
-        numbers, sums = self.masters[first:last], gradients[first:last]
+        numbers, sums = self.master_weights[first:last], gradients[first:last]
         pairs = [
             (self._a(site, numbers).detach(), self._b(site, numbers).detach())
             for site in self.sites
@@ -199,8 +200,8 @@ class LoraBank:
                 self._a(site, sums).add_(a.grad)
                 self._b(site, sums).add_(b.grad)
 
-    def publish(self) -> None:
-        """Do nothing: `routed` reads `masters` themselves."""
+    def sync(self) -> None:
+        """Do nothing: `routed` reads `master_weights` themselves."""
 
     @contextmanager
     def _installed(
@@ -230,7 +231,7 @@ class LoraBank:
                 rank=self.rank,
                 alpha=self.alpha,
                 dropout=self.dropout,
-                targets=self.targets,
+                target_modules=self.target_modules,
                 transposed=self.sites[0].transposed,
             )
 
@@ -240,7 +241,7 @@ class LoraBank:
 
         Raises:
             UserError: a folder holds no LoRA adapter, one of a kind not supported here, one made
-                for other modules or widths, or the adapters differ in rank, alpha or targets.
+                for other modules or widths, or the adapters differ in rank, alpha or modules.
         """
         saved = [peft_files.read(Path(folder)) for folder in folders]
         first = saved[0]
@@ -255,7 +256,7 @@ class LoraBank:
             num_variants=len(saved),
             rank=first.rank,
             alpha=first.alpha,
-            targets=first.targets,
+            target_modules=first.target_modules,
             dropout=first.dropout,
         )
         for variant, adapter in enumerate(saved):
@@ -274,12 +275,12 @@ class LoraBank:
         return bank
 
 
-def _named_targets(lm: LM, targets: Sequence[str] | None) -> tuple[str, ...]:
+def _named_targets(lm: LM, target_modules: Sequence[str] | None) -> tuple[str, ...]:
     """Return the names of the modules to adapt, "all-linear" written out."""
-    if targets is None:
+    if target_modules is None:
         return _usual_targets(lm)
-    if tuple(targets) != (ALL_LINEAR,):
-        return tuple(targets)
+    if tuple(target_modules) != (ALL_LINEAR,):
+        return tuple(target_modules)
     return tuple(sorted({name.rpartition(".")[2] for name in _linear_maps(lm)}))
 
 
@@ -311,13 +312,13 @@ def _linear_maps(lm: LM) -> dict[str, nn.Module]:
     }
 
 
-def _find_sites(model: nn.Module, targets: Sequence[str], rank: int) -> list[Site]:
-    """Return the modules named by `targets`, each with its place in an adapter's numbers."""
+def _find_sites(model: nn.Module, target_modules: Sequence[str], rank: int) -> list[Site]:
+    """Return the modules named by `target_modules`, each with its place in an adapter's numbers."""
     sites: list[Site] = []
     start = 0
     found = set()
     for name, module in model.named_modules():
-        matching = [t for t in targets if name == t or name.endswith("." + t)]
+        matching = [t for t in target_modules if name == t or name.endswith("." + t)]
         if not matching:
             continue
         found.update(matching)
@@ -333,7 +334,7 @@ def _find_sites(model: nn.Module, targets: Sequence[str], rank: int) -> list[Sit
         transposed = not isinstance(module, nn.Linear)
         sites.append(Site(name, module, in_width, out_width, transposed, start, b_start))
         start = b_start + rank * out_width
-    missing = [target for target in targets if target not in found]
+    missing = [target for target in target_modules if target not in found]
     if missing or not sites:
         linear = {n.rsplit(".", 1)[-1] for n, m in model.named_modules() if _widths(m)}
         raise unknown("LoRA target", missing[0] if missing else "", linear)
@@ -354,8 +355,8 @@ def _check_reached(lm: LM, sites: Sequence[Site]) -> None:
     if missed:
         raise UserError(
             f"LoRA target {missed[0]} of '{lm.name}' does not run on every token as a module of "
-            "its own, so an adapter on it would not be what is read; leave it out of targets, or "
-            "use full tuning."
+            "its own, so an adapter on it would not be what is read; leave it out of "
+            "target_modules, or use full tuning."
         )
 
 

@@ -16,8 +16,8 @@ from adaptlens.lm.spread import check_whole
 class FullParameters:
     """The model's own parameters, ready to train; the model is as before when `opened` ends.
 
-    They are trained in float32 whatever the model's format: `masters`, float32 [1, parameters],
-    are what the optimizer moves, and the model runs on them rounded to its format.
+    They are trained in float32 whatever the model's format: `master_weights`, float32
+    [1, parameters], are what the optimizer moves, and the model runs on them rounded to its format.
 
     Raises:
         UserError: the weights are quantized, or float16 (whose gradients vanish).
@@ -28,13 +28,13 @@ class FullParameters:
     def __init__(self, lm: LM):
         self.parameters = trainable_parameters(lm)
         numbers = [p.detach().float().flatten() for p in self.parameters]
-        self.masters = torch.cat(numbers)[None]
+        self.master_weights = torch.cat(numbers)[None]
         self.exact = all(p.dtype == torch.float32 for p in self.parameters)
 
     @contextmanager
     def opened(self) -> Iterator["FullParameters"]:
-        """Let the model run on `masters` inside this context."""
-        own = self.split(self.masters[0])
+        """Let the model run on `master_weights` inside this context."""
+        own = self.split(self.master_weights[0])
         if not self.exact:
             pairs = zip(own, self.parameters, strict=True)
             own = [numbers.to(p.dtype, copy=True) for numbers, p in pairs]
@@ -71,10 +71,12 @@ class FullParameters:
         """Return False: one variant is trained at a time."""
         return False
 
-    def publish(self) -> None:
-        """Round `masters` into the model, where they are not what it runs on already."""
+    def sync(self) -> None:
+        """Round `master_weights` into the model, where they are not what it runs on already."""
         if not self.exact:
-            for parameter, own in zip(self.parameters, self.split(self.masters[0]), strict=True):
+            for parameter, own in zip(
+                self.parameters, self.split(self.master_weights[0]), strict=True
+            ):
                 parameter.data.copy_(own)
 
     def trained(self) -> list[Float[Tensor, "..."]]:

@@ -74,14 +74,14 @@ class Saved:
     rank: int
     alpha: float
     dropout: float
-    targets: tuple[str, ...]
+    target_modules: tuple[str, ...]
     matrices: Matrices
     base: Mapping[str, Float[Tensor, "..."]]
 
     @property
     def shape(self) -> tuple[int, float, tuple[str, ...]]:
         """What adapters of one bank must have in common."""
-        return self.rank, self.alpha, tuple(sorted(self.targets))
+        return self.rank, self.alpha, tuple(sorted(self.target_modules))
 
     def check_names(self, expected: Iterable[str]) -> None:
         """Check that it adapts exactly these modules."""
@@ -120,7 +120,7 @@ def write(
     rank: int,
     alpha: float,
     dropout: float,
-    targets: Sequence[str],
+    target_modules: Sequence[str],
     transposed: bool,
 ) -> None:
     """Write one adapter so that `peft.PeftModel.from_pretrained(model, folder)` gives it back."""
@@ -131,7 +131,7 @@ def write(
         "r": rank,
         "lora_alpha": alpha,
         "lora_dropout": dropout,
-        "target_modules": sorted(targets),
+        "target_modules": sorted(target_modules),
         "bias": "none",
         "fan_in_fan_out": transposed,
         "inference_mode": True,
@@ -192,10 +192,10 @@ def _check_settings(folder: Path, config: Mapping[str, Any]) -> None:
             f"adapter {folder} is of type {str(config.get('peft_type'))[:40]}; only LORA can be "
             "loaded; retrain it as LoRA."
         )
-    targets = config.get("target_modules")
-    if not isinstance(targets, list) or not targets or not all(isinstance(t, str) for t in targets):
+    names = config.get("target_modules")
+    if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
         raise UserError(
-            f"adapter {folder} has the target modules {str(targets)[:60]!r}; a list of their names "
+            f"adapter {folder} has the target modules {str(names)[:60]!r}; a list of their names "
             "is needed, no pattern; retrain it as plain LoRA."
         )
     for key, value in config.items():

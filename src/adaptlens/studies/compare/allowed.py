@@ -12,6 +12,9 @@ from adaptlens.studies.compare.arms import Reading
 from adaptlens.studies.compare.config import CompareConfig
 from adaptlens.types import Task
 
+NOUNS = {"learning_rate": "rate", "max_steps": "step"}
+"""What a search chooses among, as a sentence calls it."""
+
 
 def allowed(members: Sequence[Condition], task: Task, config: CompareConfig) -> str:
     """Return a few sentences: what both sides had, then what prompting and what tuning could try.
@@ -80,19 +83,20 @@ def _tuning(members: Sequence[Condition]) -> str:
     """Return the ways of tuning with their rates and steps, and how often each rate was chosen."""
     named = dict.fromkeys(one.adaptation for one in members)
     return "; ".join(
-        f"{name}, {_recipe([one for one in members if one.adaptation == name])}" for name in named
+        f"{name}, {_search_space([one for one in members if one.adaptation == name])}"
+        for name in named
     )
 
 
-def _recipe(members: Sequence[Condition]) -> str:
+def _search_space(members: Sequence[Condition]) -> str:
     arguments = members[0].arguments
-    kind = f"LoRA of rank {arguments['rank']}" if "rank" in arguments else "all weights"
+    kind = f"LoRA of rank {arguments['lora_rank']}" if "lora_rank" in arguments else "all weights"
     tried = [c for one in members for c in one.training.get("candidates", ())]
     chosen = [c for one in members for c in one.chosen]
     if tried:
-        both = (_counts(name, tried, chosen) for name in ("rate", "steps"))
+        both = (_counts(name, tried, chosen) for name in NOUNS)
     else:
-        both = (_given(name, arguments.get(name)) for name in ("rate", "steps"))
+        both = (_given(name, arguments.get(name)) for name in NOUNS)
     return ", ".join([kind, *both])
 
 
@@ -102,15 +106,18 @@ def _counts(
     """Return the values that were tried, each with the number of draws that chose it."""
     values = sorted({one[name] for one in tried})
     if len(values) == 1:
-        return f"{values[0]:g} steps" if name == "steps" else f"rate {values[0]:.3g}"
+        return _single(name, values[0])
     taken = Counter(one[name] for one in chosen)
     written = [f"{value:.3g} (chosen {taken[value]}×)" for value in values]
-    return f"{'steps' if name == 'steps' else 'rates'} {listed(written, 'or')}"
+    return f"{NOUNS[name]}s {listed(written, 'or')}"
 
 
 def _given(name: str, value: Any) -> str:
     """Return the one value there was, or that it was the usual one."""
     if value is None:
-        return f"the usual {name}"
-    one = value[0] if isinstance(value, list) else value
-    return f"{one:g} steps" if name == "steps" else f"rate {one:.3g}"
+        return f"the usual {NOUNS[name]}{'s' if name == 'max_steps' else ''}"
+    return _single(name, value[0] if isinstance(value, list) else value)
+
+
+def _single(name: str, value: float) -> str:
+    return f"{value:g} steps" if name == "max_steps" else f"{NOUNS[name]} {value:.3g}"

@@ -18,7 +18,7 @@ from adaptlens.studies.compare import across, searches
 from adaptlens.studies.compare.allowed import allowed
 from adaptlens.studies.compare.arms import Arm, Reading, arms
 from adaptlens.studies.compare.config import CompareConfig
-from adaptlens.studies.compare.costs import BreakEven, cost_row
+from adaptlens.studies.compare.costs import break_even, cost_row
 from adaptlens.studies.compare.verdict import Verdict, verdict
 from adaptlens.studies.stored import Stored, read
 from adaptlens.types import Task
@@ -67,7 +67,8 @@ def analyze(run: Run) -> tuple["Report", "pd.DataFrame"]:
     verdicts, prompts, answers = [], [], []
     labels: dict[str, Shown] = {}
     notes = [*study.notes]
-    for (model, name, digest), members in study.by_task().items():
+    groups = study.by_task()
+    for (model, name, digest), members in groups.items():
         judged = Judged(model, name, study.tasks[digest], members, study.config)
         for table, rows in judged.tables().items():
             tables[table] += rows
@@ -87,7 +88,7 @@ def analyze(run: Run) -> tuple["Report", "pd.DataFrame"]:
     framed = columns.framed("compare", {**tables, "answers": answers})
     every_answer = framed.pop("answers")
     report = Report(
-        title="Prompt or tune? " + ", ".join(dict.fromkeys(one.task for one in study.found)),
+        title="Prompt or tune? " + ", ".join(dict.fromkeys(name for _, name, _ in groups)),
         verdicts=verdicts,
         tables=framed,
         prompts=prompts,
@@ -114,7 +115,7 @@ class Judged:
         self.members = list(members)
         self.is_choice = task.kind == "choice"
         self.metric = JUDGED if self.is_choice else "chrf"
-        self.readings = {one.label: Reading(one, task) for one in self.members}
+        self.readings = {condition.label: Reading(condition, task) for condition in self.members}
         self.arms = arms(self.members, task, config, "chrf")
         self.scores = {arm.label: arm.scores for arm in self.arms}
         self.baselines = self._baselines()
@@ -126,10 +127,10 @@ class Judged:
             seed=config.seed,
         )
         prices: dict[str, Any] = {**config.prices}
-        self.break_even = BreakEven(self.arms, self.verdict, prices)
+        self.break_even = break_even(self.arms, self.verdict, prices)
 
-    def _arrays(self, one: Condition) -> dict[str, np.ndarray]:
-        return self.readings[one.label].arrays()
+    def _arrays(self, condition: Condition) -> dict[str, np.ndarray]:
+        return self.readings[condition.label].arrays()
 
     def _baselines(self) -> dict[str, np.ndarray]:
         """Return what answering without reading, or without changing the text, scores."""
@@ -147,7 +148,7 @@ class Judged:
 
     def tables(self) -> dict[str, Rows]:
         """Return the rows of this model and task for every table of the report."""
-        found = {
+        tables = {
             "accuracy": self._accuracy(),
             "templates": self._templates(),
             "searches": self._searches(),
@@ -173,33 +174,33 @@ class Judged:
             "measured": self._measured(),
         }
         if self.is_choice:
-            for one in self.members:
-                row, bins = self._calibration(one)
-                found["calibration"].append(row)
-                found["reliability"] += bins
-        return found
+            for condition in self.members:
+                row, bins = self._calibration(condition)
+                tables["calibration"].append(row)
+                tables["reliability"] += bins
+        return tables
 
     def _measured(self) -> Rows:
         """Return the means of what was measured besides answers and cost, over all but draws."""
         rows = []
-        for one, measurement in itertools.product(self.members, self.config.measurements):
-            for name, array in stored_by(measurement, one.arrays).items():
-                by_draw = array.reshape(len(one.draws), -1).mean(1)
+        for condition, measurement in itertools.product(self.members, self.config.measurements):
+            for name, array in stored_by(measurement, condition.arrays).items():
+                by_draw = array.reshape(len(condition.draws), -1).mean(1)
                 rows.append(
                     {
-                        **self._about(one),
+                        **self._about(condition),
                         "measurement": measurement,
                         "array": name,
                         "mean": float(by_draw.mean()),
                         "lowest": float(by_draw.min()),
                         "highest": float(by_draw.max()),
-                        "draws": len(one.draws),
+                        "draws": len(condition.draws),
                     }
                 )
         return rows
 
-    def _about(self, one: Condition) -> dict[str, Any]:
-        return {"task": self.name, "model": self.model, "condition": one.label}
+    def _about(self, condition: Condition) -> dict[str, Any]:
+        return {"task": self.name, "model": self.model, "condition": condition.label}
 
     @staticmethod
     def _scale(metric: str) -> float:
@@ -210,7 +211,7 @@ class Judged:
 
     def _scored(self, arm: Arm) -> Rows:
         """Return an arm's score by the rule that judges it, and by every other rule."""
-        one, reading = arm.condition, self.readings[arm.condition.label]
+        condition, reading = arm.condition, self.readings[arm.condition.label]
         by_metric = {self.metric: arm.scores}
         if self.is_choice and not arm.templates:
             rules = reading.rules()
@@ -221,26 +222,26 @@ class Judged:
             by_metric["exact"] = replace(arm.scores, values=reading.shaped("exact"))
         rows = []
         for metric, scores in by_metric.items():
-            found = estimate(scores, seed=self.config.seed)
-            scale, worst = self._scale(metric), found.worst_draw
+            score = estimate(scores, seed=self.config.seed)
+            scale, worst = self._scale(metric), score.worst_draw
             rows.append(
                 {
-                    **self._about(one),
+                    **self._about(condition),
                     "condition": arm.label,
                     "adaptation": arm.shown.look,
-                    "examples": one.examples,
+                    "examples": condition.examples,
                     "metric": metric,
-                    "value": found.value * scale,
-                    "low": found.low * scale,
-                    "high": found.high * scale,
+                    "value": score.value * scale,
+                    "low": score.low * scale,
+                    "high": score.high * scale,
                     "rule": arm.rule if metric == self.metric else CHOICE_METRICS.get(metric, ""),
-                    "queries": found.queries,
-                    "draws": found.draws,
+                    "queries": score.queries,
+                    "draws": score.draws,
                     "templates": len(scores.templates) or 1,
                     "template": ", ".join(dict.fromkeys(arm.templates)),
                     "worst_draw": np.nan if worst is None else worst * scale,
-                    "collapsed": found.collapsed,
-                    "cell": " ".join(dict.fromkeys(one.cells)),
+                    "collapsed": score.collapsed,
+                    "cell": " ".join(dict.fromkeys(condition.cells)),
                 }
             )
         return rows
@@ -251,7 +252,7 @@ class Judged:
         for arm in self.arms:
             for place, name in enumerate(arm.scores.templates):
                 alone = replace(arm.scores, values=arm.scores.values[place], templates=())
-                found = estimate(alone, seed=self.config.seed)
+                score = estimate(alone, seed=self.config.seed)
                 scale = self._scale(self.metric)
                 rows.append(
                     {
@@ -259,11 +260,11 @@ class Judged:
                         "template": name,
                         "metric": self.metric,
                         "rule": arm.rule,
-                        "value": found.value * scale,
-                        "low": found.low * scale,
-                        "high": found.high * scale,
-                        "draws": found.draws,
-                        "queries": found.queries,
+                        "value": score.value * scale,
+                        "low": score.low * scale,
+                        "high": score.high * scale,
+                        "draws": score.draws,
+                        "queries": score.queries,
                     }
                 )
         return rows
@@ -271,14 +272,14 @@ class Judged:
     def _searches(self) -> Rows:
         """Return what each search for a prompt chose, and what it cost."""
         return [
-            {**self._about(one), **row}
-            for one in self.members
-            for row in searches.rows(one, self.task, self.config)
+            {**self._about(condition), **row}
+            for condition in self.members
+            for row in searches.rows(condition, self.task, self.config)
         ]
 
     def _differences(self) -> Rows:
         config = self.config
-        found = comparisons(self.scores, margin=config.margin, seed=config.seed)
+        differences = comparisons(self.scores, margin=config.margin, seed=config.seed)
         scale = self._scale(self.metric)
         scaled = ("difference", "low", "high", "detectable", "margin")
         return [
@@ -288,27 +289,27 @@ class Judged:
                 "metric": self.metric,
                 **{
                     name: value * scale if name in scaled else value
-                    for name, value in asdict(one).items()
+                    for name, value in asdict(difference).items()
                     if name != "warnings"
                 },
             }
-            for one in found
+            for difference in differences
         ]
 
-    def _calibration(self, one: Condition) -> tuple[dict[str, Any], Rows]:
-        arrays = self._arrays(one)
+    def _calibration(self, condition: Condition) -> tuple[dict[str, Any], Rows]:
+        arrays = self._arrays(condition)
         loglik, gold = arrays["loglik"], arrays["gold"]
         stated, right = accuracy.confidence(loglik), accuracy.correct(arrays)
-        found = accuracy.calibration(stated, right, seed=self.config.seed)
+        calibration = accuracy.calibration(stated, right, seed=self.config.seed)
         row = {
-            **self._about(one),
+            **self._about(condition),
             "brier": float(accuracy.brier(loglik, gold).mean()),
-            "ece": found.ece,
-            "ece_if_calibrated": found.ece_if_calibrated,
-            "ece_p": found.ece_p,
+            "ece": calibration.ece,
+            "ece_if_calibrated": calibration.ece_if_calibrated,
+            "ece_p": calibration.ece_p,
             "answer_loglik": float(accuracy.answer_loglik(loglik, gold).mean()),
         }
-        bins = [{**self._about(one), **b} for b in accuracy.reliability(stated, right)]
+        bins = [{**self._about(condition), **b} for b in accuracy.reliability(stated, right)]
         return row, bins
 
     def verdict_row(self) -> dict[str, Any]:
@@ -328,40 +329,47 @@ class Judged:
         """Return what a reader must know, each sentence naming the task."""
         warned = [text for text in self.verdict.warnings if text not in self.verdict.line]
         said = [f"{self.name}: {note}" for note in (*self.task.notes, *warned)]
-        for one in self.members:
-            said += [f"{self.model}: {note}" for note in one.notes]
-            if dropped := one.numbers.get("dropped_demos", 0):
+        for condition in self.members:
+            about = f"{self.name}, {condition.label}"
+            said += [f"{self.model}: {note}" for note in condition.notes]
+            if dropped := condition.numbers.get("dropped_demos", 0):
                 said.append(
-                    f"{self.name}, {one.label}: {dropped:.0f} demonstrations were left out of "
+                    f"{about}: {dropped:.0f} demonstrations were left out of "
                     "prompts that would not fit the context (drop-demos)"
                 )
-            if unshared := one.numbers.get("unshared_sequences", 0):
+            if unshared := condition.numbers.get("unshared_sequences", 0):
                 said.append(
-                    f"{self.name}, {one.label}: {unshared:.0f} texts were read on their own, since "
+                    f"{about}: {unshared:.0f} texts were read on their own, since "
                     f"prefixes cannot be shared exactly in '{self.model}'"
                 )
-            if moved := one.numbers.get("seams_moved", 0):
+            if moved := condition.numbers.get("seams_moved", 0):
                 said.append(
-                    f"{self.name}, {one.label}: in {moved:.0f} prompts the last token changes once "
+                    f"{about}: in {moved:.0f} prompts the last token changes once "
                     "an answer follows; they are scored from the first token that differs"
                 )
         return said
 
     def prompts(self) -> Rows:
         """Return the first prompts of every condition as sent."""
-        return [{**self._about(one), **prompt} for one in self.members for prompt in one.prompts]
+        return [
+            {**self._about(condition), **prompt}
+            for condition in self.members
+            for prompt in condition.prompts
+        ]
 
     def answers(self) -> Rows:
         """Return one row per condition, template, draw and query."""
         rows = []
-        for one in self.members:
-            given = list(self._choices(one) if self.is_choice else self._texts(one))
-            read = [(name, draw) for name in one.templates or ("",) for draw in one.draws]
+        for condition in self.members:
+            given = list(self._choices(condition) if self.is_choice else self._texts(condition))
+            read = [
+                (name, draw) for name in condition.templates or ("",) for draw in condition.draws
+            ]
             for (template, draw), answers in zip(read, given, strict=False):
                 for example, (answer, right, margin) in zip(self.task.test, answers, strict=True):
                     rows.append(
                         {
-                            **self._about(one),
+                            **self._about(condition),
                             "template": template,
                             "draw": draw,
                             "query": example.id,
@@ -374,9 +382,9 @@ class Judged:
                     )
         return rows
 
-    def _choices(self, one: Condition) -> Iterable[list[tuple[str, bool, float]]]:
+    def _choices(self, condition: Condition) -> Iterable[list[tuple[str, bool, float]]]:
         """Yield what was answered by log-likelihood as it is, template by template."""
-        arrays = self._arrays(one)
+        arrays = self._arrays(condition)
         options = [example.choices or self.task.choices for example in self.task.test]
         chosen, margin = accuracy.predictions(arrays), accuracy.margins(arrays)
         for row, gaps in zip(chosen, margin, strict=True):
@@ -385,10 +393,12 @@ class Judged:
                 for i, (c, g) in enumerate(zip(row, gaps, strict=True))
             ]
 
-    def _texts(self, one: Condition) -> Iterable[list[tuple[str, bool, float]]]:
+    def _texts(self, condition: Condition) -> Iterable[list[tuple[str, bool, float]]]:
         """Yield what was written under the first template."""
-        arrays = self._arrays(one)
-        for outputs, exact, chrf in zip(one.outputs, arrays["exact"], arrays["chrf"], strict=False):
+        arrays = self._arrays(condition)
+        for outputs, exact, chrf in zip(
+            condition.outputs, arrays["exact"], arrays["chrf"], strict=False
+        ):
             yield [
                 (text, bool(e), round(float(c), 2))
                 for text, e, c in zip(outputs, exact, chrf, strict=True)

@@ -73,25 +73,25 @@ class Reading:
 
         Templates lie in `repeats`, template by template.
         """
-        one = self.condition
-        stored = one.behavior.validation if validation else one.behavior
-        found = {}
+        condition = self.condition
+        stored = condition.behavior.validation if validation else condition.behavior
+        arrays = {}
         for name, array in stored.items():
-            if one.templates and axes.by_variant(stored.key(name)):
+            if condition.templates and axes.by_variant(stored.key(name)):
                 array = np.moveaxis(array, 1, 0).reshape(-1, *array.shape[2:])
-            found[name] = array
-        return found
+            arrays[name] = array
+        return arrays
 
     def values(self, metric: str, rule: Rule = "raw", *, validation: bool = False) -> np.ndarray:
         """Return scores from 0 to 1; `metric` is for generation."""
         arrays = self.arrays(validation=validation)
         if self.is_choice:
-            found = accuracy.correct(arrays, rule)
+            scores = accuracy.correct(arrays, rule)
         else:
-            found = arrays[metric] / (100 if metric == "chrf" else 1)
+            scores = arrays[metric] / (100 if metric == "chrf" else 1)
         if validation:
-            return found
-        return found.reshape(len(self.condition.templates) or 1, -1, found.shape[-1])
+            return scores
+        return scores.reshape(len(self.condition.templates) or 1, -1, scores.shape[-1])
 
     def template_of(self, draw: int) -> np.ndarray:
         """Return the template [validation queries] under which a draw read each query."""
@@ -135,17 +135,17 @@ def arms(members: Sequence[Condition], task: Task, config: CompareConfig, metric
         config: the settings of the comparison.
         metric: of generation tasks: "chrf" or "exact".
     """
-    found = []
+    made = []
     # A prompt that was searched is prompting at its best template; without one, prompts choose
     # theirs as tuned models do.
-    searched = any(one.adaptation == "best_prompt" for one in members)
-    for one in members:
-        reading = Reading(one, task)
-        found.append(_as_measured(reading, config, metric))
-        chooses = not searched or family_of(one.adaptation) == "tune"
-        if chooses and len(one.templates) > 1 and reading.can_choose:
-            found.append(_at_best_template(reading, config, metric))
-    return found
+    searched = any(condition.adaptation == "best_prompt" for condition in members)
+    for condition in members:
+        reading = Reading(condition, task)
+        made.append(_as_measured(reading, config, metric))
+        chooses = not searched or family_of(condition.adaptation) == "tune"
+        if chooses and len(condition.templates) > 1 and reading.can_choose:
+            made.append(_at_best_template(reading, config, metric))
+    return made
 
 
 def _rules(reading: Reading, config: CompareConfig) -> tuple[Rule, ...]:
@@ -156,7 +156,7 @@ def _rules(reading: Reading, config: CompareConfig) -> tuple[Rule, ...]:
     asked = config.scoring
     rule: Rule = next((known for known in reading.rules() if known == asked), "raw")
     if asked == "validation" and reading.condition.searches:
-        return tuple(found["rule"] for found in reading.condition.searches)
+        return tuple(search["rule"] for search in reading.condition.searches)
     if asked == "validation" and reading.can_choose and not config.true_few_shot:
         rule = reading.chosen_rule()
     return (rule,) * len(draws)
@@ -176,14 +176,14 @@ def _by_draw(
 
 
 def _as_measured(reading: Reading, config: CompareConfig, metric: str) -> Arm:
-    one = reading.condition
+    condition = reading.condition
     rules = _rules(reading, config)
     values = _by_draw(reading, rules, metric)
     held_out = None
     if reading.num_validation >= LEAST_CHOOSING:
         held_out = _by_draw(reading, rules, metric, validation=True)[:, reading.half :]
-    scores = _scores(reading, config, values, held_out, one.templates)
-    return Arm(one.label, one, scores, rules)
+    scores = _scores(reading, config, values, held_out, condition.templates)
+    return Arm(condition.label, condition, scores, rules)
 
 
 def _at_best_template(reading: Reading, config: CompareConfig, metric: str) -> Arm:
@@ -192,15 +192,16 @@ def _at_best_template(reading: Reading, config: CompareConfig, metric: str) -> A
     One template for all draws, since each draw read each validation query under one of them; the
     first of equals.
     """
-    one, half = reading.condition, reading.half
+    condition, half = reading.condition, reading.half
     rules = _rules(reading, config)
     held_out = _by_draw(reading, rules, metric, validation=True)
-    read = np.stack([reading.template_of(draw) for draw in one.draws])[:, :half]
-    seen = [held_out[:, :half][read == place] for place in range(len(one.templates))]
-    best = int(np.argmax([round(own.mean(), 9) if own.size else -1.0 for own in seen]))
+    read = np.stack([reading.template_of(draw) for draw in condition.draws])[:, :half]
+    seen = [held_out[:, :half][read == place] for place in range(len(condition.templates))]
+    best = int(np.argmax([round(part.mean(), 9) if part.size else -1.0 for part in seen]))
     values = _by_draw(reading, rules, metric)[best]
     scores = _scores(reading, config, values[None], held_out[:, half:], ())
-    return Arm(f"best-{one.label}", one, scores, rules, (one.templates[best],) * len(one.draws))
+    templates = (condition.templates[best],) * len(condition.draws)
+    return Arm(f"best-{condition.label}", condition, scores, rules, templates)
 
 
 def _scores(
@@ -210,25 +211,25 @@ def _scores(
     held_out: np.ndarray | None,
     named: Sequence[str],
 ) -> Scores:
-    one, task = reading.condition, reading.task
+    condition, task = reading.condition, reading.task
     groups = None
     if task.clustered_by:
         names = {name: number for number, name in enumerate(
             dict.fromkeys(example.group for example in task.test)
         )}  # fmt: skip
         groups = np.array([names[example.group] for example in task.test])
-    retrieved = one.draws == NO_DRAWS and one.examples > 0
+    retrieved = condition.draws == NO_DRAWS and condition.examples > 0
     return Scores(
         values if named else values[0],
-        one.draws,
-        family_of(one.adaptation),
+        condition.draws,
+        family_of(condition.adaptation),
         held_out,
         templates=tuple(named),
-        cost=float(one.numbers.get("query_flops", 0.0)),
+        cost=float(condition.numbers.get("query_flops", 0.0)),
         floor=_floor(reading),
         groups=groups,
-        examples=0 if retrieved else one.examples,
-        pool=None if retrieved or not one.examples else len(task.train),
+        examples=0 if retrieved else condition.examples,
+        pool=None if retrieved or not condition.examples else len(task.train),
     )
 
 

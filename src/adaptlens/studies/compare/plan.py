@@ -9,7 +9,6 @@ from adaptlens import registry
 from adaptlens.adapt.families import family_of
 from adaptlens.adapt.steps import usual_steps
 from adaptlens.cells import Cell, Study
-from adaptlens.config.fields import tuning_arguments
 from adaptlens.engines import Outcome, Reporter
 from adaptlens.errors import UserError, unknown
 from adaptlens.models.identity import has_chat_template
@@ -45,7 +44,7 @@ UNTUNED = (
     "nothing is tuned: no number of shots is above 0, and tuning takes as many examples as there "
     "are shots unless --sizes says how many"
 )
-RATE_TIMES = (0.25, 1.0, 4.0)
+LR_MULTIPLIERS = (0.25, 1.0, 4.0)
 """How tuning is done where the settings do not say: see docs/methods.md, section 9."""
 
 
@@ -160,9 +159,9 @@ def _wanted(config: CompareConfig, task: Task) -> Iterator[Wanted]:
             )
     for name in config.tuning:
         for size in config.tuning_sizes:
-            given = _recipe(name, size, config, task)
+            given = _how_to_tune(name, size, config, task)
             yield one(name, examples=size, selection=drawn, seed=config.seed, **given)
-    settings = {**common, "selection": drawn, **tuning_arguments(config.tune)}
+    settings = {**common, "selection": drawn, **config.tune}
     for other in config.adaptations:
         given = those_taken(other, settings)
         for size in _sizes(other, config):
@@ -184,7 +183,7 @@ def _sizes(name: str, config: CompareConfig) -> tuple[int, ...]:
     return config.tuning_sizes if family_of(name) == "tune" else shown
 
 
-def _recipe(name: str, size: int, config: CompareConfig, task: Task) -> dict[str, Any]:
+def _how_to_tune(name: str, size: int, config: CompareConfig, task: Task) -> dict[str, Any]:
     """Return how to tune in one way on so many examples, what the settings do not say filled in.
 
     Where there is a validation split, rates and steps are chosen on it; in a true few-shot setting,
@@ -192,13 +191,13 @@ def _recipe(name: str, size: int, config: CompareConfig, task: Task) -> dict[str
     way of more.
     """
     chooses = size >= 2 if config.true_few_shot else bool(task.validation)
-    usual: dict[str, Any] = {"batch": BATCH, "true_few_shot": config.true_few_shot}
+    usual: dict[str, Any] = {"batch_size": BATCH, "true_few_shot": config.true_few_shot}
     if chooses:
-        usual["rate_times"] = RATE_TIMES
+        usual["lr_multipliers"] = LR_MULTIPLIERS
     if chooses and name != "full":
         most = usual_steps(size, config.tune.get("batch_size", BATCH))
-        usual["steps"] = (most // 3, most)
-    return those_taken(name, {**usual, **tuning_arguments(config.tune)})
+        usual["max_steps"] = (most // 3, most)
+    return those_taken(name, {**usual, **config.tune})
 
 
 def _searches(config: CompareConfig, task: Task) -> bool:

@@ -51,7 +51,7 @@ class Finding:
 
     Attributes:
         state: what is claimed.
-        own: the named pair's own difference.
+        pair: the named pair's own difference.
         p: of the claim, corrected for all that was tested with it.
         equivalence_p: of no difference, likewise.
         procedure: the difference where each half of the draws is judged by what the other half
@@ -62,7 +62,7 @@ class Finding:
     """
 
     state: str
-    own: Difference
+    pair: Difference
     p: float
     equivalence_p: float
     procedure: Difference | None
@@ -71,7 +71,7 @@ class Finding:
     kind: str
 
 
-def line(found: Finding) -> str:
+def line(finding: Finding) -> str:
     """Return the verdict in one sentence."""
     said = {
         "tune": _claimed,
@@ -79,88 +79,89 @@ def line(found: Finding) -> str:
         "no difference": _equivalent,
         "neither": _neither,
         "undecided": _undecided,
-    }[found.state](found)
-    return f"{found.state}{said}"
+    }[finding.state](finding)
+    return f"{finding.state}{said}"
 
 
-def _claimed(found: Finding) -> str:
-    own, unit = found.own, UNITS[found.kind]
-    sign = 1 if found.state == "tune" else -1
-    winner, loser = (own.left, own.right)[::sign]
-    gap = f"{fixed(100 * abs(own.difference))} {unit} {interval(own, sign)}"
-    worst = worst_case(found.scores[winner], found.scores[loser])
-    parts = [f": {winner} beats {loser} by {gap}, p(claim) {equals(found.p)}, {size(found)}"]
-    parts += _of_procedure(found, sign)
+def _claimed(finding: Finding) -> str:
+    pair, unit = finding.pair, UNITS[finding.kind]
+    sign = 1 if finding.state == "tune" else -1
+    winner, loser = (pair.left, pair.right)[::sign]
+    gap = f"{fixed(100 * abs(pair.difference))} {unit} {interval(pair, sign)}"
+    worst = worst_case(finding.scores[winner], finding.scores[loser])
+    parts = [f": {winner} beats {loser} by {gap}, p(claim) {equals(finding.p)}, {size(finding)}"]
+    parts += _of_procedure(finding, sign)
     if worst.template:
         parts.append(f"in its worst template, '{worst.template[0]}', {_ahead(worst.template[1])}")
     if worst.draw:
         parts.append(f"in its worst draw {_ahead(worst.draw[1])}")
-    return "; ".join([*parts, *_failed(found)])
+    return "; ".join([*parts, *_failed(finding)])
 
 
-def _equivalent(found: Finding) -> str:
-    own, unit = found.own, UNITS[found.kind]
-    gap = f"{_signed(own.difference)} {unit} {interval(own)}"
+def _equivalent(finding: Finding) -> str:
+    pair, unit = finding.pair, UNITS[finding.kind]
+    gap = f"{_signed(pair.difference)} {unit} {interval(pair)}"
     said = (
-        f": {own.left} and {own.right} are equivalent within {100 * own.margin:g} {unit} ({gap}), "
-        f"p(claim) {equals(found.equivalence_p)}, {size(found)}"
+        f": {pair.left} and {pair.right} are equivalent within {100 * pair.margin:g} {unit} "
+        f"({gap}), p(claim) {equals(finding.equivalence_p)}, {size(finding)}"
     )
-    return "; ".join([said, *_of_procedure(found), *_failed(found)])
+    return "; ".join([said, *_of_procedure(finding), *_failed(finding)])
 
 
-def _neither(found: Finding) -> str:
-    unit = UNITS[found.kind]
-    names = " or ".join(dict.fromkeys(phrase(test.right) for test in found.against))
+def _neither(finding: Finding) -> str:
+    unit = UNITS[finding.kind]
+    names = " or ".join(dict.fromkeys(phrase(test.right) for test in finding.against))
     gaps = ", ".join(
-        f"{test.left} {_signed(test.difference)} {unit} {interval(test)}" for test in found.against
+        f"{test.left} {_signed(test.difference)} {unit} {interval(test)}"
+        for test in finding.against
     )
-    most = 100 * max(test.detectable for test in found.against)
+    most = 100 * max(test.detectable for test in finding.against)
     least = f"smallest detectable difference {fixed(most)} {unit}"
-    return f" beats {names}: {gaps}; {least}, {size(found)}"
+    return f" beats {names}: {gaps}; {least}, {size(finding)}"
 
 
-def _undecided(found: Finding) -> str:
-    own, unit = found.own, UNITS[found.kind]
-    gap = f"{own.left} against {own.right} {_signed(own.difference)} {unit} {interval(own)}"
-    if not own.supports_claims:
-        return f": {own.warnings[0]}; {gap}, {size(found)}"
-    said = f": {gap}, p(claim) {equals(found.p)}, {size(found)}"
-    return "; ".join([said, *_of_procedure(found), *_failed(found), would_decide(own)])
+def _undecided(finding: Finding) -> str:
+    pair, unit = finding.pair, UNITS[finding.kind]
+    gap = f"{pair.left} against {pair.right} {_signed(pair.difference)} {unit} {interval(pair)}"
+    if not pair.supports_claims:
+        return f": {pair.warnings[0]}; {gap}, {size(finding)}"
+    said = f": {gap}, p(claim) {equals(finding.p)}, {size(finding)}"
+    return "; ".join([said, *_of_procedure(finding), *_failed(finding), would_decide(pair)])
 
 
-def _of_procedure(found: Finding, sign: int = 1) -> list[str]:
+def _of_procedure(finding: Finding, sign: int = 1) -> list[str]:
     """Return what the procedure of choosing arms gives, where that is not the pair's own."""
-    if found.procedure is None:
+    if finding.procedure is None:
         return []
-    gap = _signed(sign * found.procedure.difference)
-    return [f"chosen on other draws, arms differ by {gap} {interval(found.procedure, sign)}"]
+    gap = _signed(sign * finding.procedure.difference)
+    return [f"chosen on other draws, arms differ by {gap} {interval(finding.procedure, sign)}"]
 
 
-def would_decide(own: Difference) -> str:
+def would_decide(pair: Difference) -> str:
     """Return how many draws, or queries, would decide a difference like the one seen."""
     enough = []
-    if own.needed_draws is not None and own.needed_draws > own.draws:
-        enough.append(f"{own.needed_draws:,} draws")
-    if own.needed_queries is not None and own.needed_queries > own.queries:
-        enough.append(f"{own.needed_queries:,} queries")
+    if pair.needed_draws is not None and pair.needed_draws > pair.draws:
+        enough.append(f"{pair.needed_draws:,} draws")
+    if pair.needed_queries is not None and pair.needed_queries > pair.queries:
+        enough.append(f"{pair.needed_queries:,} queries")
     if not enough:
         return "no number of draws alone, or of queries alone, would decide a difference like this"
     return f"{' or '.join(enough)} would decide a difference like this"
 
 
-def _failed(found: Finding) -> list[str]:
+def _failed(finding: Finding) -> list[str]:
     """Return a phrase for each arm of which draws fell to about chance."""
     parts = []
-    for label in (found.own.left, found.own.right):
-        unseen = unseen_draws(found.scores[label])
+    for label in (finding.pair.left, finding.pair.right):
+        unseen = unseen_draws(finding.scores[label])
         if unseen.collapsed:
             parts.append(f"{unseen.collapsed:g} of {unseen.draws} draws of {label} failed")
     return parts
 
 
-def size(found: Finding) -> str:
+def size(finding: Finding) -> str:
     """Return the size of the design: "6 templates x 10 draws x 200 queries"."""
-    sides = list(found.scores.values())
+    sides = list(finding.scores.values())
     counts = []
     for what, numbers in (
         ("template", [len(s.templates) for s in sides if len(s.templates) > 1]),

@@ -6,7 +6,7 @@ import numpy as np
 
 from adaptlens.conditions import Condition
 from adaptlens.metrics import accuracy, similarity
-from adaptlens.stats import layered
+from adaptlens.stats import layerwise
 from adaptlens.stats.intervals import Scores, estimate
 from adaptlens.studies.convergence.condition_pairs import Compared, Pair, Rows
 from adaptlens.studies.convergence.stored_states import ANCHOR, ANSWER_OUT, FINAL, STEERED
@@ -24,7 +24,7 @@ class Behaving:
         """Return the score of every condition: accuracy in points, or chrF."""
         rows: Rows = []
         for one in self.compared.inside.members:
-            if not self._behaves(one) or one.doses or one.label == STEERED.label:
+            if not self._behaves(one) or one.checkpoint_steps or one.label == STEERED.label:
                 continue
             values = self._values(one)
             floor = accuracy.chance(one.behavior.loglik).mean() if self.is_choice else 0.0
@@ -95,8 +95,8 @@ class Behaving:
         found = {}
         named = {"similarity": "cosine", "centered": "centered"} | {one: one for one in ANSWER_OUT}
         for name, measure in named.items():
-            likeness = self.compared.inside.likeness(pair.left, pair.right, measure)
-            found[name] = float(np.mean(likeness.values[-2]))
+            similarities = self.compared.inside.pair_similarity(pair.left, pair.right, measure)
+            found[name] = float(np.mean(similarities.values[-2]))
         return found
 
     def _kl(self, pair: Pair) -> tuple[np.ndarray, tuple[int, ...]] | None:
@@ -122,7 +122,7 @@ class Behaving:
             if found is None:
                 continue
             for layer, values in enumerate(found[0]):
-                mean = layered.mean(values, drawn=found[1] != NO_DRAWS)
+                mean = layerwise.mean(values, drawn=found[1] != NO_DRAWS)
                 rows.append(
                     {
                         **self.compared.about,

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from adaptlens import columns
 from adaptlens.report.labels import Labels, Shown
-from adaptlens.stats import statements as claims
-from adaptlens.stats.statements import Judged, Statement
+from adaptlens.stats import hypotheses as claims
+from adaptlens.stats.hypotheses import Hypothesis, Judged
 from adaptlens.store import Run
 from adaptlens.studies.convergence import thirds
 from adaptlens.studies.convergence.agreement import Behaving
@@ -110,26 +110,26 @@ class OneTask:
         factors = Factors(compared, config.claim["measure"])
         main, beside = implicit_tuning(compared)
         tables: dict[str, Rows] = {"implicit": beside, "pairs": compared.table(), "factors": []}
-        statements: list[Statement] = list(factors.pairs()) if "pairs" in wanted else []
+        hypotheses: list[Hypothesis] = list(factors.pairs()) if "pairs" in wanted else []
         if "layers" in wanted:
             tables["u_shape"], more = thirds.thirds(factors)
-            statements += more
+            hypotheses += more
         if "resemblance" in wanted:
             bins, tables["regression"], more = factors.resemblance()
             tables["factors"] += bins
-            statements += more
+            hypotheses += more
         for factor in ("demonstrations", "labels", "task", "generation", "prompt", "position",
                        "dose"):  # fmt: skip
             asked = factor in wanted and (factor != "generation" or self.task.kind != "choice")
             if asked:
                 rows, more = getattr(factors, factor)()
                 tables["factors"] += rows
-                statements += more
+                hypotheses += more
         tables["behavior"] = self.behaving.scores()
         tables["pair_behavior"] = self.behaving.pairs()
         tables["lens"] = self.behaving.lens()
         margin = config.claim["margin"]
-        defined = [one for one in statements if math.isfinite(one.mean.value)]
+        defined = [one for one in hypotheses if math.isfinite(one.mean.value)]
         self.claims = [*main, *self.judged(claims.judged(defined, margin=margin))]
         return tables
 
@@ -138,11 +138,11 @@ class OneTask:
         return self.behaving.map(self.task)
 
     def judged(self, judged: Sequence[Judged]) -> Rows:
-        """Return the rows of judged statements about this model and task."""
+        """Return the rows of judged hypotheses about this model and task."""
         asked = ASKED.get(self.compared.config.claim["measure"], "")
         rows: Rows = []
         for one in judged:
-            row = one.row(TESTS.get(one.statement.factor, "crossed sign flips"))
+            row = one.row(TESTS.get(one.hypothesis.factor, "crossed sign flips"))
             rows.append({**self.compared.about, **row, "claim": row["claim"] + asked})
         return rows
 

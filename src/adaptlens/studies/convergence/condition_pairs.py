@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from adaptlens.metrics import shapes, similarity
-from adaptlens.stats import layered
-from adaptlens.stats.layered import Mean
+from adaptlens.stats import layerwise
+from adaptlens.stats.layerwise import Mean
 from adaptlens.studies.convergence.config import ConvergenceConfig
 from adaptlens.studies.convergence.stored_states import (
     ANCHOR,
@@ -133,17 +133,17 @@ class Compared:
         }
 
     def _fixed_rows(self, pair: Pair, measure: str) -> Rows:
-        likeness = self.inside.likeness(pair.left, pair.right, measure)
+        similarities = self.inside.pair_similarity(pair.left, pair.right, measure)
         layers, rows = self.inside.layers(), []
         for place in range(len(layers)):
-            values, baseline = likeness.values[place], likeness.baseline[place]
+            values, baseline = similarities.values[place], similarities.baseline[place]
             if not np.isfinite(values).all() or not np.isfinite(baseline).all():
                 continue
             rows.append(
                 {
                     **self._about(pair, "last", place, layers),
                     "measure": measure,
-                    **_fixed_row(values, baseline, likeness.drawn),
+                    **_fixed_row(values, baseline, similarities.drawn),
                     "floor": self.floor(pair, measure, place),
                 }
             )
@@ -185,7 +185,7 @@ class Compared:
         if pair.role == "floor":
             return float("nan")
         found = [
-            float(self.inside.likeness(side, side.other, measure).values[place].mean())
+            float(self.inside.pair_similarity(side, side.other, measure).values[place].mean())
             for side in (pair.left, pair.right)
             if len(self.inside.draws(side)) > 1
         ]
@@ -223,7 +223,7 @@ class Compared:
         values = measure.between(x, y)
         if not np.isfinite(values).all() or not np.isfinite(left_out).all():
             return None
-        found = layered.of_draws(values, left_out)
+        found = layerwise.of_draws(values, left_out)
         return {
             **interval(found),
             "baseline": 0.0,
@@ -237,7 +237,7 @@ class Compared:
 
 
 def _fixed_row(values: np.ndarray, baseline: np.ndarray, drawn: bool) -> dict[str, Any]:
-    found, above = layered.mean(values, drawn), layered.mean(values - baseline, drawn)
+    found, above = layerwise.mean(values, drawn), layerwise.mean(values - baseline, drawn)
     return {
         **interval(found),
         "baseline": float(baseline.mean()),

@@ -1,5 +1,6 @@
 """The settings of the convergence study."""
 
+import itertools
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -122,12 +123,13 @@ class ConvergenceConfig(Shared):
     wrong: Annotated[tuple[Share, ...], MinLen(1), About(
         "Shares of wrong labels; whole percents.", [0.25, 1], "shares from 0 to 1",
     )] = (0.25, 0.5, 0.75, 1.0)
-    doses: Annotated[tuple[Annotated[int, Ge(0)], ...], MinLen(1), About(
+    checkpoint_steps: Annotated[tuple[Annotated[int, Ge(0)], ...], MinLen(1), About(
         "Numbers of training steps at which tuning is read on its way.", [0, 4, 15, 30],
+        formerly="doses",
     )] = (0, 1, 2, 4, 8, 15, 30)
-    rates: Annotated[tuple[Positive, ...], About(
-        "Further learning rates to read at these doses; none means half and double.",
-        [0.001, 0.01],
+    learning_rates: Annotated[tuple[Positive, ...], About(
+        "Further learning rates to read at these steps; none means half and double.",
+        [0.001, 0.01], formerly="rates",
     )] = ()
     positions: Annotated[tuple[Position, ...], MinLen(1), About(
         "Positions in the prompt at which states are read.", ["last", "labels"],
@@ -178,11 +180,11 @@ def _conflict(config: ConvergenceConfig) -> Conflict | None:
             return ("wrong",), (
                 f"given {share}; expected shares in whole percents, for example `wrong: [0.25, 1]`."
             )
-    rising = all(a < b for a, b in zip(config.doses, config.doses[1:], strict=False))
-    if not rising or config.doses[-1] == 0:
-        return ("doses",), (
-            f"given {list(config.doses)}; expected numbers of steps, each larger than the one "
-            "before and the last above 0, for example `doses: [0, 4, 15, 30]`."
+    steps = config.checkpoint_steps
+    if steps[-1] == 0 or any(a >= b for a, b in itertools.pairwise(steps)):
+        return ("checkpoint_steps",), (
+            f"given {list(steps)}; expected numbers of steps, each larger than the one "
+            "before and the last above 0, for example `checkpoint_steps: [0, 4, 15, 30]`."
         )
     if "last" not in config.positions:
         return ("positions",), (

@@ -6,8 +6,8 @@ import numpy as np
 
 from adaptlens.formatting import fixed, percent
 from adaptlens.metrics.answer_out import MOST_ALONE, is_alone
-from adaptlens.stats import layered, statements
-from adaptlens.stats.statements import Claim, Statement
+from adaptlens.stats import hypotheses, layerwise
+from adaptlens.stats.hypotheses import Claim, Hypothesis
 from adaptlens.studies.convergence.condition_pairs import Compared, Rows
 from adaptlens.studies.convergence.stored_states import ANCHOR, PROJECTED, STEERED, WITHIN, Side
 
@@ -46,7 +46,7 @@ def implicit_tuning(compared: Compared) -> tuple[Rows, Rows]:
         is_judge = measure == rule["measure"]
         if is_judge:
             judged.append(_row(compared, found))
-        alike = float(compared.inside.likeness(icl, it, measure).values[LAST].mean())
+        alike = float(compared.inside.pair_similarity(icl, it, measure).values[LAST].mean())
         about = {**compared.about, "measure": measure, "judges": "yes" if is_judge else "no",
                  "state": found.state, "icl_it": alike}  # fmt: skip
         for one in found.excesses:
@@ -71,10 +71,10 @@ def routes_of(compared: Compared) -> dict[Side, str]:
 def _beside(compared: Compared, side: Side, measure: str) -> dict[str, Any]:
     """Return the excess of ICL ~ IT over ICL and a condition that the claim does not count."""
     icl, it = (compared.side(name) for name in ("icl", "it"))
-    both, other = (compared.inside.likeness(icl, one, measure) for one in (it, side))
+    both, other = (compared.inside.pair_similarity(icl, one, measure) for one in (it, side))
     draws = [d for d in both.draws if d in other.draws]
     own, theirs = ([one.draws.index(d) for d in draws] for one in (both, other))
-    mean = layered.mean(both.values[LAST][own] - other.values[LAST][theirs], len(draws) > 1)
+    mean = layerwise.mean(both.values[LAST][own] - other.values[LAST][theirs], len(draws) > 1)
     return {
         "over": f"ICL ~ {ROUTES['full']}", "excess": mean.value, "low": mean.low,
         "high": mean.high, "p_holm": float("nan"), "queries": mean.queries, "draws": mean.draws,
@@ -86,12 +86,12 @@ def _judged(compared: Compared, measure: str) -> Claim:
     rule = compared.config.claim
     control = compared.side("it", rule["control"])
     pairs = [(icl, it), (ANCHOR, icl), (ANCHOR, it), (icl, control), (ANCHOR, control)]
-    likeness = [compared.inside.likeness(a, b, measure) for a, b in pairs]
+    similarities = [compared.inside.pair_similarity(a, b, measure) for a, b in pairs]
     routes = {
-        name: compared.inside.likeness(icl, side, measure)
+        name: compared.inside.pair_similarity(icl, side, measure)
         for side, name in routes_of(compared).items()
     }
-    return statements.implicit_tuning(*likeness, routes=routes, margin=rule["margin"])
+    return hypotheses.implicit_tuning(*similarities, routes=routes, margin=rule["margin"])
 
 
 def _row(compared: Compared, found: Claim) -> dict[str, Any]:
@@ -135,7 +135,7 @@ def headline(compared: Compared, found: Claim) -> str:
     whose = f"those of {pair}"
     if found.state == "supported":
         whose = f"those of every pair they are held against, the nearest being {pair}"
-    excess = statements.interval(found.decides)
+    excess = hypotheses.interval(found.decides)
     return f"{said}; {where} their states {SAID[found.state]} {whose}: {excess}"
 
 
@@ -175,20 +175,20 @@ def alone(compared: Compared) -> str:
     )
 
 
-def against_untrained(own: Compared, copy: Compared) -> statements.Judged | None:
+def against_untrained(own: Compared, copy: Compared) -> hypotheses.Judged | None:
     """Return whether ICL and IT are more alike than they are in an untrained copy of the model.
 
     In the last layer before the final norm, by the measure of the main claim. Not decided where in
     either model prompting or tuning is not shown to have changed the states: they are alike then
     for having done nothing. None where a condition is missing, or the
-    likeness undefined.
+    similarity undefined.
     """
     rule = own.config.claim
     icl, it = (own.side(name) for name in ("icl", "it"))
     if not all(one.inside.has(ANCHOR, icl, it) for one in (own, copy)):
         return None
     found = [
-        [one.inside.likeness(a, b, rule["measure"]) for a, b in
+        [one.inside.pair_similarity(a, b, rule["measure"]) for a, b in
          ((icl, it), (ANCHOR, icl), (ANCHOR, it))]
         for one in (own, copy)
     ]  # fmt: skip
@@ -198,12 +198,12 @@ def against_untrained(own: Compared, copy: Compared) -> statements.Judged | None
     )
     if not np.isfinite(trained - untrained).all():
         return None
-    mean = layered.mean(trained - untrained, drawn=True, flips=layered.FLIPS)
+    mean = layerwise.mean(trained - untrained, drawn=True, flips=layerwise.FLIPS)
     claim = "ICL and IT are more alike than in an untrained copy of the model"
-    judged = statements.judged([Statement(8, claim, 1, mean)], margin=rule["margin"])[0]
+    judged = hypotheses.judged([Hypothesis(8, claim, 1, mean)], margin=rule["margin"])[0]
     reasons = [
         f"{one.inside.model}: {reason}"
         for one, (_, icl_moved, it_moved) in zip((own, copy), found, strict=True)
-        if (reason := statements.no_effect(icl_moved, it_moved, rule["margin"]))
+        if (reason := hypotheses.no_effect(icl_moved, it_moved, rule["margin"]))
     ]
     return judged.undecided("; ".join(reasons))

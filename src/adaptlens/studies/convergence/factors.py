@@ -1,4 +1,4 @@
-"""What varies with the factors of the study: one table, and a statement to test per claim."""
+"""What varies with the factors of the study: one table, and a hypothesis to test per claim."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -8,9 +8,9 @@ import numpy as np
 
 from adaptlens.conditions import Condition
 from adaptlens.formatting import percent
-from adaptlens.stats import layered, trends
-from adaptlens.stats.layered import Likeness
-from adaptlens.stats.statements import Statement
+from adaptlens.stats import layerwise, trends
+from adaptlens.stats.hypotheses import Hypothesis
+from adaptlens.stats.layerwise import Similarity
 from adaptlens.studies.convergence.columns import ways
 from adaptlens.studies.convergence.condition_pairs import Compared, Rows, interval
 from adaptlens.studies.convergence.stored_states import (
@@ -43,13 +43,13 @@ class Factors:
         """The layer most is said of: the last one, before the final norm."""
         return -2
 
-    def likeness(self, left: Side, right: Side, position: str = "last") -> Likeness:
+    def pair_similarity(self, left: Side, right: Side, position: str = "last") -> Similarity:
         """Return the similarity of two conditions by the measure the claims are judged by."""
-        return self.compared.inside.likeness(left, right, self.measure, position)
+        return self.compared.inside.pair_similarity(left, right, self.measure, position)
 
     def at_last(self, left: Side, right: Side, position: str = "last") -> np.ndarray:
         """Return their similarity [repeats, queries] in the last layer."""
-        return self.likeness(left, right, position).values[self.last]
+        return self.pair_similarity(left, right, position).values[self.last]
 
     def has(self, *sides: Side, position: str = "last") -> bool:
         """Whether these conditions were measured."""
@@ -61,11 +61,11 @@ class Factors:
         """Return the rows of one level of a factor: one per measure, in the last layer."""
         inside, found = self.compared.inside, []
         for measure in self.compared.fixed:
-            likeness = inside.likeness(left, right, measure, position)
-            values, baseline = likeness.values[self.last], likeness.baseline[self.last]
+            similarities = inside.pair_similarity(left, right, measure, position)
+            values, baseline = similarities.values[self.last], similarities.baseline[self.last]
             if not np.isfinite(values).all():
                 continue
-            mean = layered.mean(values, likeness.drawn)
+            mean = layerwise.mean(values, similarities.drawn)
             found.append(
                 {
                     **self.compared.about,
@@ -76,7 +76,7 @@ class Factors:
                     "left": left.label,
                     "right": right.label,
                     "measure": measure,
-                    "layer": len(likeness.values) - 2,
+                    "layer": len(similarities.values) - 2,
                     **interval(mean),
                     "baseline": float(baseline.mean()),
                     "floor": self._floor(left, right, measure, position),
@@ -90,14 +90,14 @@ class Factors:
     def _floor(self, left: Side, right: Side, measure: str, position: str) -> float:
         inside, found = self.compared.inside, []
         for side in (left, right):
-            is_plain = side.dose is None and not side.position
+            is_plain = side.step is None and not side.position
             if is_plain and len(inside.draws(side, position)) > 1:
-                likeness = inside.likeness(side, side.other, measure, position)
+                likeness = inside.pair_similarity(side, side.other, measure, position)
                 found.append(float(likeness.values[self.last].mean()))
         worst = max if is_distance(measure) else min
         return worst(found, default=float("nan"))
 
-    def pairs(self) -> Iterator[Statement]:
+    def pairs(self) -> Iterator[Hypothesis]:
         """Yield the paper's main claims, at the last layer, and ICL ~ IT against other routes."""
         icl, it, sl, full = (self.compared.side(name) for name in ("icl", "it", "sl", "full"))
         if not self.has(ANCHOR, icl, it):
@@ -112,9 +112,9 @@ class Factors:
         for claim, other in claims.items():
             if self.has(*other):
                 levels = self._common([(icl, it), other])
-                yield self.statement(1, claim, 1, levels[0] - levels[1])
+                yield self.hypothesis(1, claim, 1, levels[0] - levels[1])
 
-    def demonstrations(self) -> tuple[Rows, list[Statement]]:
+    def demonstrations(self) -> tuple[Rows, list[Hypothesis]]:
         """Return similarity by number of demonstrations, and whether it rises."""
         counts = sorted({*self.compared.config.counts, self.compared.config.shots})
         both = {k: (self.compared.side("icl", shots=k), self.compared.side("it", shots=k))
@@ -128,28 +128,28 @@ class Factors:
             for left, right in ((icl, it), (ANCHOR, icl), (ANCHOR, it)):
                 rows += self.rows("demonstrations", str(k), float(k), left, right)
         levels = self._common([both[k] for k in counts])
-        slope = trends.slope(levels, _from_0_to_1(np.log2(counts)), flips=layered.FLIPS)
+        slope = trends.slope(levels, _from_0_to_1(np.log2(counts)), flips=layerwise.FLIPS)
         claim = (
             "ICL and IT grow more alike with more demonstrations (change from "
             f"{counts[0]} to {counts[-1]} along a trend per doubling)"
         )
-        return rows, [Statement(3, claim, 1, slope)]
+        return rows, [Hypothesis(3, claim, 1, slope)]
 
     def _common(self, pairs: Sequence[tuple[Side, Side]], position: str = "last") -> np.ndarray:
         """Return the similarity of each pair in the last layer over the draws all have."""
-        found = [self.likeness(left, right, position) for left, right in pairs]
+        found = [self.pair_similarity(left, right, position) for left, right in pairs]
         draws = set.intersection(*(set(one.draws) for one in found if one.drawn))
         return np.stack([one.values[self.last][[d in draws for d in one.draws]] for one in found])
 
-    def resemblance(self) -> tuple[Rows, Rows, list[Statement]]:
+    def resemblance(self) -> tuple[Rows, Rows, list[Hypothesis]]:
         """Return similarity by likeness of demonstrations and query: bins, regression, claims."""
         icl, it = self.compared.side("icl"), self.compared.side("it")
         source = self._resembling(icl)
         if source is None or not self.has(icl, it):
             return [], [], []
-        likeness = self.likeness(icl, it)
-        own = [likeness.draws.index(d) for d in source.draws]
-        y = likeness.values[self.last][own]
+        similarities = self.pair_similarity(icl, it)
+        own = [similarities.draws.index(d) for d in source.draws]
+        y = similarities.values[self.last][own]
         if not np.isfinite(y).all():
             return [], [], []
         predictors = {
@@ -168,17 +168,17 @@ class Factors:
                         "left": icl.label,
                         "right": it.label,
                         "measure": self.measure,
-                        "layer": len(likeness.values) - 2,
+                        "layer": len(similarities.values) - 2,
                         "value": found.y,
                         "low": found.low,
                         "high": found.high,
-                        "baseline": float(likeness.baseline[self.last].mean()),
+                        "baseline": float(similarities.baseline[self.last].mean()),
                         "floor": self._floor(icl, it, self.measure, "last"),
                         "queries": y.shape[1],
                         "draws": len(y),
                     }
                 )
-        fitted, statements = [], []
+        fitted, hypotheses = [], []
         found_rows = trends.regression(y, predictors)
         carrying = trends.carriers(found_rows)
         for row in found_rows:
@@ -198,14 +198,14 @@ class Factors:
                 "ICL and IT are more alike where query and demonstrations resemble each other, by "
                 f"{RESEMBLANCE[row.name]} (per standard deviation)"
             )
-            statements.append(Statement(4, claim, 1, row.mean))
-        return rows, fitted, statements
+            hypotheses.append(Hypothesis(4, claim, 1, row.mean))
+        return rows, fitted, hypotheses
 
     def _resembling(self, side: Side) -> Condition | None:
         members = self.compared.inside.members
         return next((c for c in members if c.label == side.label and c.resemblance), None)
 
-    def labels(self) -> tuple[Rows, list[Statement]]:
+    def labels(self) -> tuple[Rows, list[Hypothesis]]:
         """Return similarity by share of wrong labels; the paper says it barely changes.
 
         With the answers left in, it follows how often prompt and tuning still answer alike, which
@@ -225,8 +225,8 @@ class Factors:
             for left, right in ((icl, it), (ANCHOR, icl), (ANCHOR, it)):
                 rows += self.rows("wrong labels", percent(share, 0), share, left, right)
         levels = self._common([(icl, it) for _, icl, it in known])
-        statements = [
-            self.statement(
+        hypotheses = [
+            self.hypothesis(
                 5,
                 f"{percent(share, 0)} wrong labels leave ICL ~ IT as it is",
                 0,
@@ -235,9 +235,9 @@ class Factors:
             for i, (share, _, _) in enumerate(known)
             if share
         ]
-        return rows, statements
+        return rows, hypotheses
 
-    def task(self) -> tuple[Rows, list[Statement]]:
+    def task(self) -> tuple[Rows, list[Hypothesis]]:
         """Return similarity under demonstrations of another task; the paper says all rise."""
         icl, it = self.compared.side("icl"), self.compared.side("it")
         other_icl = self.compared.side("icl", "unrelated")
@@ -253,18 +253,18 @@ class Factors:
             ("anchor ~ ICL", (ANCHOR, other_icl), (ANCHOR, icl)),
             ("anchor ~ IT", (ANCHOR, other_it), (ANCHOR, it)),
         )
-        statements = []
+        hypotheses = []
         for name, other, own in claims:
             levels = self._common([own, other])
             claim = f"demonstrations of another task raise {name}"
-            statements.append(self.statement(6, claim, 1, levels[1] - levels[0]))
-        return rows, statements
+            hypotheses.append(self.hypothesis(6, claim, 1, levels[1] - levels[0]))
+        return rows, hypotheses
 
-    def generation(self) -> tuple[Rows, list[Statement]]:
+    def generation(self) -> tuple[Rows, list[Hypothesis]]:
         """Return the main pairs at the tokens of a generated answer, teacher-forced."""
         icl, it, sl = (self.compared.side(name) for name in ("icl", "it", "sl"))
         rows: Rows = []
-        statements: list[Statement] = []
+        hypotheses: list[Hypothesis] = []
         for position in ("last", "answer_first", "answer_mean"):
             if not self.has(ANCHOR, icl, it, position=position):
                 continue
@@ -273,8 +273,8 @@ class Factors:
                     rows += self.rows("generation", position, float("nan"), left, right, position)
             both = self.at_last(icl, it, position)
             if np.isfinite(both).all():
-                statements += [
-                    self.statement(
+                hypotheses += [
+                    self.hypothesis(
                         7,
                         f"in generation ({position.replace('_', ' ')}), ICL and IT are more alike "
                         f"than {name}",
@@ -283,9 +283,9 @@ class Factors:
                     )
                     for other, name in ((icl, "the anchor and ICL"), (it, "the anchor and IT"))
                 ]
-        return rows, statements
+        return rows, hypotheses
 
-    def prompt(self) -> tuple[Rows, list[Statement]]:
+    def prompt(self) -> tuple[Rows, list[Hypothesis]]:
         """Return how near better prompts alone bring the anchor to ICL and IT."""
         icl, it = self.compared.side("icl"), self.compared.side("it")
         worded = {Side(c.label): c.wording for c in self.compared.inside.members if c.wording}
@@ -301,13 +301,13 @@ class Factors:
             f"no better prompt alone comes as near to ICL as IT does (nearest: {worded[nearest]})"
         )
         effect = self.at_last(icl, it) - self.at_last(nearest, icl)
-        return rows, [self.statement(9, claim, 1, effect, among=len(worded))]
+        return rows, [self.hypothesis(9, claim, 1, effect, num_selected_from=len(worded))]
 
-    def position(self) -> tuple[Rows, list[Statement]]:
+    def position(self) -> tuple[Rows, list[Hypothesis]]:
         """Return the pairs at other tokens, and how the answers in a prompt relate to its end."""
         icl, it, sl = (self.compared.side(name) for name in ("icl", "it", "sl"))
         rows: Rows = []
-        statements: list[Statement] = []
+        hypotheses: list[Hypothesis] = []
         for position in ("last", "separator", "instruction"):
             if not self.has(ANCHOR, icl, it, position=position):
                 continue
@@ -318,66 +318,69 @@ class Factors:
             if position != "last" and np.isfinite(both).all():
                 effect = both - self.at_last(ANCHOR, it, position)
                 claim = f"at the {position}, ICL and IT are more alike than the anchor and IT"
-                statements.append(self.statement(10, claim, 1, effect))
+                hypotheses.append(self.hypothesis(10, claim, 1, effect))
         if self.has(icl, position=LABELS):
             answers = replace(icl, position=LABELS)
             for right in filter(self.has, (icl, it, ANCHOR)):
                 rows += self.rows("position", "labels ~ last", float("nan"), answers, right)
-        return rows, statements
+        return rows, hypotheses
 
-    def dose(self) -> tuple[Rows, list[Statement]]:
+    def dose(self) -> tuple[Rows, list[Hypothesis]]:
         """Return how near tuning is to ICL after each number of steps, at each rate."""
         icl = self.compared.side("icl")
-        paths = [c for c in self.compared.inside.members if c.adaptation == "it_path"]
+        trajectories = [
+            one for one in self.compared.inside.members if one.adaptation == "it_trajectory"
+        ]
         rows: Rows = []
-        statements: list[Statement] = []
-        for path in paths:
-            sides = [Side(path.label, dose) for dose in path.doses]
-            name = _rate(path)
-            for dose, one in zip(path.doses, sides, strict=True):
+        hypotheses: list[Hypothesis] = []
+        for trajectory in trajectories:
+            steps, rate = trajectory.checkpoint_steps, _rate(trajectory)
+            sides = [Side(trajectory.label, step) for step in steps]
+            for step, side in zip(steps, sides, strict=True):
                 for left in filter(self.has, (icl, ANCHOR)):
-                    rows += self.rows(f"dose: {name}", str(dose), float(dose), left, one)
-            if name == DEFAULT_RATE and len(sides) > 2 and self.has(icl):
-                statements += self._dose_statements(icl, path.doses, sides)
-        return rows, statements
+                    rows += self.rows(f"dose: {rate}", str(step), float(step), left, side)
+            if rate == DEFAULT_RATE and len(sides) > 2 and self.has(icl):
+                hypotheses += self._dose_hypotheses(icl, steps, sides)
+        return rows, hypotheses
 
-    def _dose_statements(
-        self, icl: Side, doses: Sequence[int], sides: Sequence[Side]
-    ) -> list[Statement]:
+    def _dose_hypotheses(
+        self, icl: Side, steps: Sequence[int], sides: Sequence[Side]
+    ) -> list[Hypothesis]:
         levels = self._common([(icl, side) for side in sides])
-        steps = _from_0_to_1(np.log2(1 + np.array(doses, float)))
-        slope = trends.slope(levels, steps, flips=layered.FLIPS)
+        doublings = _from_0_to_1(np.log2(1 + np.array(steps, float)))
+        slope = trends.slope(levels, doublings, flips=layerwise.FLIPS)
         means = levels.mean((1, 2))
         best = int(means.argmax())
-        passed = layered.mean(levels[best] - levels[-1], drawn=True, flips=layered.FLIPS)
+        passed = layerwise.mean(levels[best] - levels[-1], drawn=True, flips=layerwise.FLIPS)
         return [
-            Statement(
+            Hypothesis(
                 11,
-                f"tuning moves towards ICL (change over {doses[-1]} steps along a trend per "
+                f"tuning moves towards ICL (change over {steps[-1]} steps along a trend per "
                 "doubling)",
                 1,
                 slope,
             ),
-            Statement(
+            Hypothesis(
                 11,
-                f"tuning passes by ICL: it is nearest after {doses[best]} of {doses[-1]} steps (p "
+                f"tuning passes by ICL: it is nearest after {steps[best]} of {steps[-1]} steps (p "
                 "corrected for the choice of the nearest)",
                 1,
-                replace(passed, p=min(1.0, len(doses) * passed.p)),
+                replace(passed, p=min(1.0, len(steps) * passed.p)),
             ),
         ]
 
-    def statement(
-        self, factor: int, claim: str, sign: int, effect: np.ndarray, among: int = 1
-    ) -> Statement:
-        """Return a claim about an effect [repeats, queries], the weakest `among` several."""
-        mean = layered.mean(effect, drawn=len(effect) > 1, flips=layered.FLIPS)
-        return Statement(factor, claim, sign, mean, among)
+    def hypothesis(
+        self, factor: int, claim: str, sign: int, effect: np.ndarray, num_selected_from: int = 1
+    ) -> Hypothesis:
+        """Return a claim about an effect [repeats, queries], the weakest of `num_selected_from`."""
+        mean = layerwise.mean(effect, drawn=len(effect) > 1, flips=layerwise.FLIPS)
+        return Hypothesis(factor, claim, sign, mean, num_selected_from)
 
 
-def _rate(path: Condition) -> str:
-    """Return what a level calls the learning rate of a path: as it is, or times the usual one."""
-    rate, times = path.arguments.get("rate"), path.arguments.get("times", 1)
+def _rate(trajectory: Condition) -> str:
+    """Return what a level calls the learning rate: as it is, or times the usual one."""
+    rate = trajectory.arguments.get("learning_rate")
+    times = trajectory.arguments.get("lr_multipliers", 1)
     if rate is not None:
         return f"{rate:g}"
     return DEFAULT_RATE if times == 1 else f"x{times:g}"

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from adaptlens import tasks
 from adaptlens.cells import Cell, Study
-from adaptlens.config.fields import tuning_arguments
 from adaptlens.engines import Reporter
 from adaptlens.errors import UserError
 from adaptlens.models import identity, shape
@@ -48,8 +47,8 @@ UNRELATED = {"choice": "translation", "generation": "sentiment"}
 
 BEHAVIOR: Measurement = ("behavior", {})
 
-PATH_SETS = ("steps", "rate", "schedule")
-"""Settings of tuning that a path of tuning sets by itself."""
+TRAJECTORY_SETS = ("max_steps", "learning_rate", "lr_multipliers", "lr_scheduler")
+"""Settings of tuning that a trajectory sets by itself."""
 
 
 class Convergence(Studied):
@@ -202,7 +201,7 @@ class _Conditions:
         """Return a condition with the arguments that all of an adaptation share, but some."""
         config = self.config
         shared = {"selection": config.selection, "seed": config.seed,
-                  "on_overflow": config.on_overflow, **tuning_arguments(config.tune)}  # fmt: skip
+                  "on_overflow": config.on_overflow, **config.tune}  # fmt: skip
         shared = {name: value for name, value in shared.items() if name not in without}
         arguments = {**those_taken(name, shared), **own}
         return Wanted(self.task, name, arguments, tuple(range(draws)) or NO_DRAWS, measured)
@@ -232,11 +231,13 @@ class _Conditions:
         """Return what the main conditions are held against; the claim's control has all draws."""
         config, found = self.config, []
         measured = (BEHAVIOR, self.hidden(["last"]))
-        for change in (controls.SHUFFLED, controls.UNRELATED, controls.NEUTRAL):
+        for control in (controls.SHUFFLED, controls.UNRELATED, controls.NEUTRAL):
             for name in ("icl", "it"):
-                whole = change == config.claim["control"] and name == "it"
+                whole = control == config.claim["control"] and name == "it"
                 draws = config.draws if whole else config.factor_draws
-                found.append(self.want(name, measured, draws, examples=config.shots, change=change))
+                found.append(
+                    self.want(name, measured, draws, examples=config.shots, control=control)
+                )
         again = self.want("it", measured, config.factor_draws, examples=config.shots, restart=1)
         return [*found, again]
 
@@ -254,8 +255,8 @@ class _Conditions:
         if "labels" in config.factors:
             for share in config.wrong:
                 for name in ("icl", "it"):
-                    change = f"wrong-{round(100 * share)}"
-                    yield self.want(name, both, draws, examples=shots, change=change)
+                    control = f"wrong-{round(100 * share)}"
+                    yield self.want(name, both, draws, examples=shots, control=control)
         if "prompt" in config.factors:
             for wording, text in (config.wordings or controls.WORDINGS).items():
                 if "{choices}" not in text or self.task.choices:
@@ -267,10 +268,14 @@ class _Conditions:
             for name in ("icl", "it", "sl"):
                 yield self.want(name, measured, draws, examples=shots)
         if "dose" in config.factors:
-            rates = [{"rate": r} for r in config.rates] or [{"times": 0.5}, {"times": 2.0}]
-            for rate in ({}, *rates):
-                own: dict[str, Any] = {"examples": shots, "doses": config.doses, **rate}
-                yield self.want("it_path", both, draws, without=PATH_SETS, **own)
+            given = [{"learning_rate": rate} for rate in config.learning_rates]
+            for rate in ({}, *(given or [{"lr_multipliers": 0.5}, {"lr_multipliers": 2.0}])):
+                own: dict[str, Any] = {
+                    "examples": shots,
+                    "checkpoint_steps": config.checkpoint_steps,
+                    **rate,
+                }
+                yield self.want("it_trajectory", both, draws, without=TRAJECTORY_SETS, **own)
 
 
 def planned_work(study: Study, out: str | Path | None) -> list[dict[str, Any]]:
@@ -289,7 +294,7 @@ def planned_work(study: Study, out: str | Path | None) -> list[dict[str, Any]]:
 
 def _state_bytes(cell: Cell, numbers_per_prompt: int) -> int:
     """Return the bytes of the states a cell stores; an upper bound where queries share tokens."""
-    variants = len(cell.draws) * len(cell.adaptation.arguments.get("doses", (0,)))
+    variants = len(cell.draws) * len(cell.adaptation.arguments.get("checkpoint_steps", (0,)))
     total = 0
     for measured in cell.measurements:
         if measured.name == "hidden":

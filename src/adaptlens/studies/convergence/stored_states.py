@@ -12,7 +12,7 @@ from adaptlens.measure.arrays import Answers, Arrays, States
 from adaptlens.metrics import accuracy, answer_out, similarity
 from adaptlens.metrics.answer_out import answers_projected_out, within_answers
 from adaptlens.report.labels import Labels, Shown
-from adaptlens.stats.layered import Likeness
+from adaptlens.stats.layerwise import Similarity
 from adaptlens.types import NO_DRAWS
 
 
@@ -22,22 +22,22 @@ class Side:
 
     Attributes:
         condition: its label.
-        dose: the number of steps after which tuning is read on its way; None at its end.
+        step: the number of steps after which tuning is read on its way; None at its end.
         position: where the states are read; empty where those of the pair are.
         other_draw: whether each draw stands with the next one's states.
     """
 
     condition: str
-    dose: int | None = None
+    step: int | None = None
     position: str = ""
     other_draw: bool = False
 
     @property
     def label(self) -> str:
         """What tables call it: "icl-16 other draw"."""
-        dose = "" if self.dose is None else f"@{self.dose}"
+        step = "" if self.step is None else f"@{self.step}"
         at = f" @{self.position}" if self.position else ""
-        return f"{self.condition}{dose}{at}{' other draw' if self.other_draw else ''}"
+        return f"{self.condition}{step}{at}{' other draw' if self.other_draw else ''}"
 
     @property
     def other(self) -> "Side":
@@ -78,17 +78,17 @@ class Inside:
     task: str
     members: Sequence[Condition]
     options: Sequence[Sequence[str]] = ()
-    _known: dict[tuple[Side, Side, str, str], Likeness] = field(default_factory=dict)
+    _known: dict[tuple[Side, Side, str, str], Similarity] = field(default_factory=dict)
 
     def find(self, side: Side, position: str = "last") -> Condition | None:
         """Return the condition of a side with states at a position, or None."""
         own = (c for c in self.members if c.label == side.condition and c.hidden.has(position))
-        return _at_dose(next(own, None), side)
+        return _at_step(next(own, None), side)
 
     def behaving(self, side: Side) -> Condition | None:
         """Return the condition of a side whose behavior was measured, or None."""
         own = (c for c in self.members if c.label == side.condition and c.behavior)
-        return _at_dose(next(own, None), side)
+        return _at_step(next(own, None), side)
 
     def has(self, *sides: Side, position: str = "last") -> bool:
         """Whether the conditions of all these sides have states at a position."""
@@ -105,26 +105,28 @@ class Inside:
 
     def labels(self) -> Labels:
         """Return what the label of every side that there can be stands for."""
-        sides = [Side(one.label, dose) for one in self.members for dose in (None, *one.doses)]
+        sides = [
+            Side(one.label, step) for one in self.members for step in (None, *one.checkpoint_steps)
+        ]
         sides += [replace(side, position=LABELS) for side in sides]
         return {one.label: self.shown(one) for side in sides for one in (side, side.other)}
 
     def layers(self, position: str = "last") -> list[str]:
         """Return the names of the layers: "00" into the first, ..., and "final"."""
-        one = next(c for c in self.members if c.hidden.has(position))
-        return one.hidden.layers(position)
+        condition = next(c for c in self.members if c.hidden.has(position))
+        return condition.hidden.layers(position)
 
     def states(self, side: Side, layer: str, position: str = "last") -> np.ndarray:
         """Return the states [repeats, queries, width] of a condition in a layer."""
-        one = self.find(side, position)
-        assert one is not None
-        return one.hidden.at(layer, position)
+        condition = self.find(side, position)
+        assert condition is not None
+        return condition.hidden.at(layer, position)
 
     def draws(self, side: Side, position: str = "last") -> tuple[int, ...]:
         """Return the draws of a condition."""
-        one = self.find(side, position)
-        assert one is not None
-        return one.draws
+        condition = self.find(side, position)
+        assert condition is not None
+        return condition.draws
 
     def answers(self, side: Side, draws: Sequence[int] | None = None) -> np.ndarray | None:
         """Return the answers [repeats, queries] a condition gives, as numbers; None if not known.
@@ -136,33 +138,38 @@ class Inside:
             side: whose.
             draws: those wanted, in order; all of them unless given.
         """
-        one = self.behaving(side)
-        if one is not None and self.options and "loglik" in one.behavior:
-            chosen = accuracy.predictions(one.behavior)
+        condition = self.behaving(side)
+        if condition is not None and self.options and "loglik" in condition.behavior:
+            chosen = accuracy.predictions(condition.behavior)
             number: dict[str, int] = {}
-            texts = [[number.setdefault(t, len(number)) for t in own] for own in self.options]
-            found = np.array(
-                [[own[c] for own, c in zip(texts, row, strict=True)] for row in chosen.tolist()]
+            texts = [
+                [number.setdefault(t, len(number)) for t in numbers] for numbers in self.options
+            ]
+            answers = np.array(
+                [
+                    [numbers[c] for numbers, c in zip(texts, row, strict=True)]
+                    for row in chosen.tolist()
+                ]
             )
         else:
-            one = self.find(side)
-            if one is None or (lens := one.hidden.lens) is None:
+            condition = self.find(side)
+            if condition is None or (lens := condition.hidden.lens) is None:
                 return None
-            found = lens[:, :, -1].argmax(-1)
-        return found if draws is None else _of_draws(found, one.draws, draws)
+            answers = lens[:, :, -1].argmax(-1)
+        return answers if draws is None else _of_draws(answers, condition.draws, draws)
 
     def agreement(self, left: Side, right: Side) -> float:
         """Return the share of queries and draws two conditions answer alike; NaN if unknown."""
-        own, other, _ = self._draw_by_draw(left, right)
-        x, y = self.answers(left, own), self.answers(right, other)
+        left_draws, right_draws, _ = self._draw_by_draw(left, right)
+        x, y = self.answers(left, left_draws), self.answers(right, right_draws)
         return float("nan") if x is None or y is None else float(np.mean(x == y))
 
     def _readout(self, side: Side, layer: str, draws: Sequence[int]) -> np.ndarray | None:
         """Return what a condition's answers are read with [repeats, answers, width] in a layer."""
-        one = self.find(side)
-        if one is None or (rows := one.hidden.readout(layer)) is None:
+        condition = self.find(side)
+        if condition is None or (rows := condition.hidden.readout(layer)) is None:
             return None
-        return _of_draws(rows, one.draws, draws)
+        return _of_draws(rows, condition.draws, draws)
 
     def _draw_by_draw(
         self, left: Side, right: Side, position: str = "last"
@@ -171,11 +178,11 @@ class Inside:
 
         A condition without draws stands against every draw of the other.
         """
-        own = self.draws(left, left.at(position))
-        other = self.draws(right, right.at(position))
-        if NO_DRAWS in (own, other):
-            return own, other, other if own == NO_DRAWS else own
-        draws = tuple(d for d in own if d in set(other))
+        left_draws = self.draws(left, left.at(position))
+        right_draws = self.draws(right, right.at(position))
+        if NO_DRAWS in (left_draws, right_draws):
+            return left_draws, right_draws, right_draws if left_draws == NO_DRAWS else left_draws
+        draws = tuple(d for d in left_draws if d in set(right_draws))
         turned = (*draws[1:], *draws[:1]) if right.other_draw else draws
         return draws, turned, draws
 
@@ -186,16 +193,18 @@ class Inside:
 
         A condition without draws has its one row.
         """
-        own, other, draws = self._draw_by_draw(left, right, position)
+        left_draws, right_draws, draws = self._draw_by_draw(left, right, position)
         left_at, right_at = left.at(position), right.at(position)
         x, y = self.states(left, layer, left_at), self.states(right, layer, right_at)
         return (
-            _of_draws(x, self.draws(left, left_at), own),
-            _of_draws(y, self.draws(right, right_at), other),
+            _of_draws(x, self.draws(left, left_at), left_draws),
+            _of_draws(y, self.draws(right, right_at), right_draws),
             draws,
         )
 
-    def likeness(self, left: Side, right: Side, measure: str, position: str = "last") -> Likeness:
+    def pair_similarity(
+        self, left: Side, right: Side, measure: str, position: str = "last"
+    ) -> Similarity:
         """Return how alike two conditions are in every layer, by a fixed-basis measure.
 
         With the answer out it is undefined where the answers, or what they are read with, are not
@@ -203,13 +212,13 @@ class Inside:
         """
         key = (left, right, measure, position)
         if key not in self._known:
-            found = [
+            layers = [
                 self._compared(left, right, layer, measure, position)
                 for layer in self.layers(left.at(position))
             ]
-            self._known[key] = Likeness(
-                np.stack([one.matched for one in found]),
-                np.stack([one.mismatched for one in found]),
+            self._known[key] = Similarity(
+                np.stack([layer.matched for layer in layers]),
+                np.stack([layer.mismatched for layer in layers]),
                 self._draw_by_draw(left, right, position)[2],
             )
         return self._known[key]
@@ -220,11 +229,11 @@ class Inside:
         x, y, _ = self.both(left, right, layer, position)
         if measure not in ANSWER_OUT:
             return similarity.MEASURES[measure](*_same_queries(x, y))
-        own, other, _ = self._draw_by_draw(left, right, position)
+        left_draws, right_draws, _ = self._draw_by_draw(left, right, position)
         if measure == WITHIN:
-            known = self.answers(left, own), self.answers(right, other)
+            known = self.answers(left, left_draws), self.answers(right, right_draws)
         else:
-            known = self._readout(left, layer, own), self._readout(right, layer, other)
+            known = self._readout(left, layer, left_draws), self._readout(right, layer, right_draws)
         if known[0] is None or known[1] is None or 1 in (x.shape[1], y.shape[1]):
             nothing = np.full((max(len(x), len(y)), max(x.shape[1], y.shape[1])), np.nan)
             return similarity.Compared(nothing, nothing)
@@ -233,16 +242,16 @@ class Inside:
 
     def steer(self, tuned: Side) -> None:
         """Make the anchor known that is steered to a tuned condition's answers (`STEERED`)."""
-        anchor, one, answers = self.find(ANCHOR), self.find(tuned), self.answers(tuned)
-        if anchor is not None and one is not None and answers is not None:
-            arrays = _Steered(anchor.arrays, one.arrays, answers)
-            steered = replace(one, label=STEERED.label, adaptation="zero_shot", arrays=arrays)
+        anchor, condition, answers = self.find(ANCHOR), self.find(tuned), self.answers(tuned)
+        if anchor is not None and condition is not None and answers is not None:
+            arrays = _Steered(anchor.arrays, condition.arrays, answers)
+            steered = replace(condition, label=STEERED.label, adaptation="zero_shot", arrays=arrays)
             self.members = [*self.members, steered]
 
 
-def _of_draws(rows: np.ndarray, own: Sequence[int], wanted: Sequence[int]) -> np.ndarray:
+def _of_draws(rows: np.ndarray, draws: Sequence[int], wanted: Sequence[int]) -> np.ndarray:
     """Return the rows of the wanted draws, in that order; the same array where these are all."""
-    return rows if tuple(own) == tuple(wanted) else rows[[own.index(d) for d in wanted]]
+    return rows if tuple(draws) == tuple(wanted) else rows[[draws.index(d) for d in wanted]]
 
 
 def _same_queries(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -254,16 +263,16 @@ def _same_queries(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     )
 
 
-def _at_dose(condition: Condition | None, side: Side) -> Condition | None:
-    """Return the condition of a side as it was at the side's dose."""
-    if condition is None or side.dose is None:
+def _at_step(condition: Condition | None, side: Side) -> Condition | None:
+    """Return the condition of a side as it was after the side's number of steps."""
+    if condition is None or side.step is None:
         return condition
-    place = condition.doses.index(side.dose)
-    return replace(condition, label=side.label, arrays=_AtDose(condition.arrays, place))
+    place = condition.checkpoint_steps.index(side.step)
+    return replace(condition, label=side.label, arrays=_AtCheckpoint(condition.arrays, place))
 
 
-class _AtDose(Mapping[str, np.ndarray]):
-    """The arrays [repeats, doses, ...] of a condition at one dose."""
+class _AtCheckpoint(Mapping[str, np.ndarray]):
+    """The arrays [repeats, checkpoints, ...] of a condition at one checkpoint."""
 
     def __init__(self, arrays: Mapping[str, np.ndarray], place: int) -> None:
         self._arrays, self._place = arrays, place

@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from adaptlens.stats import layered
-from adaptlens.stats.layered import Mean
-from adaptlens.stats.statements import Statement
+from adaptlens.stats import layerwise
+from adaptlens.stats.hypotheses import Hypothesis
+from adaptlens.stats.layerwise import Mean
 from adaptlens.studies.convergence.condition_pairs import Rows, finite_layers, interval
 from adaptlens.studies.convergence.factors import Factors
 from adaptlens.studies.convergence.stored_states import Side, is_distance
@@ -20,14 +20,14 @@ CLAIM = (
 )
 
 
-def thirds(factors: Factors) -> tuple[Rows, list[Statement]]:
+def thirds(factors: Factors) -> tuple[Rows, list[Hypothesis]]:
     """Return the outer thirds less the middle, and the paper's claim of a U by its upper side.
 
     The lower side is high in any pair: there all prompts end in the same token and little else has
     been read. It is told, and decides nothing.
     """
     rows: Rows = []
-    statements: list[Statement] = []
+    hypotheses: list[Hypothesis] = []
     icl, it = (factors.compared.side(name) for name in ("icl", "it"))
     for pair in (pair for pair in factors.compared.pairs if pair.role == "main"):
         for measure in factors.compared.fixed:
@@ -53,8 +53,10 @@ def thirds(factors: Factors) -> tuple[Rows, list[Statement]]:
                 }
             )
             if len(above) > 1 and measure == factors.measure:
-                statements.append(Statement(2, CLAIM, 1, means[control], among=len(means)))
-    return rows, statements
+                hypotheses.append(
+                    Hypothesis(2, CLAIM, 1, means[control], num_selected_from=len(means))
+                )
+    return rows, hypotheses
 
 
 def _sides(
@@ -64,13 +66,13 @@ def _sides(
 
     The higher, the more alike; None with fewer than three layers. The embedding is left out.
     """
-    likeness = factors.compared.inside.likeness(left, right, measure)
-    kept = finite_layers(likeness.values)
+    similarities = factors.compared.inside.pair_similarity(left, right, measure)
+    kept = finite_layers(similarities.values)
     if len(kept) < 3:
         return None
     sign = -1 if is_distance(measure) else 1
-    lower, upper = layered.outer_less_middle(sign * likeness.values[kept])
-    return lower, upper, likeness.draws
+    lower, upper = layerwise.outer_less_middle(sign * similarities.values[kept])
+    return lower, upper, similarities.draws
 
 
 def _above_controls(
@@ -91,7 +93,7 @@ def _above_controls(
 
 
 def _mean(values: np.ndarray) -> Mean:
-    return layered.mean(values, drawn=len(values) > 1, flips=layered.FLIPS)
+    return layerwise.mean(values, drawn=len(values) > 1, flips=layerwise.FLIPS)
 
 
 def _named(name: str, found: Mean) -> dict[str, Any]:

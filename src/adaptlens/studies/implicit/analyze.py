@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from adaptlens import columns
 from adaptlens.conditions import Condition
 from adaptlens.report.labels import Shown
-from adaptlens.stats.statements import Statement, judged
+from adaptlens.stats.hypotheses import Hypothesis, judged
 from adaptlens.store import Run
 from adaptlens.studies.implicit.circuit_conditions import circuits_of
 from adaptlens.studies.implicit.circuit_sets import effects
@@ -46,12 +46,12 @@ def analyze(run: Run, overrides: Sequence[str] = ()) -> "ImplicitReport":
         tables["curves"] += one.curves()
         tables["shortcut"] += one.shortcut()
         tables["needed"] += one.needed()
-        judged += _judged([*one.statements()], one.model, one.family, config.margin)
+        judged += _judged([*one.hypotheses()], one.model, one.family, config.margin)
         judged += one.frugality(TIMES)
     mixed, tables["transfer"], claimed = elsewhere(found, tasks, config.seed)
     tables["curves"] += mixed
-    for model, statements in claimed.items():
-        judged += _judged(statements, model, EVERY_FAMILY, config.margin)
+    for model, hypotheses in claimed.items():
+        judged += _judged(hypotheses, model, EVERY_FAMILY, config.margin)
     for studied in circuits_of(found, tasks, config):
         of_circuits = CircuitTables(studied)
         own = of_circuits.tables()
@@ -74,12 +74,12 @@ def analyze(run: Run, overrides: Sequence[str] = ()) -> "ImplicitReport":
     )
 
 
-def _judged(statements: Sequence[Statement], model: str, family: str, margin: float) -> Rows:
-    """Return the rows of judged statements about a model and family."""
+def _judged(hypotheses: Sequence[Hypothesis], model: str, family: str, margin: float) -> Rows:
+    """Return the rows of judged hypotheses about a model and family."""
     test = "crossed sign flips over items and draws"
     return [
         {"model": model, "task": family, **one.row(test)}
-        for one in judged(statements, margin=margin)
+        for one in judged(hypotheses, margin=margin)
     ]
 
 

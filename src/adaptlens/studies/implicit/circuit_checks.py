@@ -10,7 +10,7 @@ from adaptlens.circuits import distance, profiles, shift_claims, transfer
 from adaptlens.circuits.profiles import Patched
 from adaptlens.circuits.unit_sets import UnitSet
 from adaptlens.lm.units import METHODS
-from adaptlens.stats import layered
+from adaptlens.stats import layerwise
 from adaptlens.stats.resampling import interval
 from adaptlens.stats.specification_curve import variance_shares
 from adaptlens.studies.implicit.circuit_conditions import Studied
@@ -60,7 +60,7 @@ def tested(of: Studied) -> tuple[Rows, Rows]:
                 )  # fmt: skip
             if source == target:
                 total = float(gap.mean())
-                mean = layered.mean(kept[..., i] / total, len(one.draws) > 1)
+                mean = layerwise.mean(kept[..., i] / total, len(one.draws) > 1)
                 lost = [
                     float((kept[..., i] - kept[..., j]).mean()) / total
                     for j, other in made
@@ -126,10 +126,10 @@ def variance(of: Studied) -> Rows:
     for specification in of.specifications():
         for label in of.defined():
             one = of.patched(label, specification)
-            gap = float(one.gap.mean())
+            gap = float(one.clean_corrupt_gap.mean())
             if not one.drawn or gap <= 0:
                 continue
-            top = np.argsort(-np.abs(one.profile))[: max(1, len(one.units) // 5)]
+            top = np.argsort(-np.abs(one.effect_profile))[: max(1, len(one.units) // 5)]
             values = one.changes[..., top].mean(-1) / gap
             draws, items = np.indices(values.shape)
             frames.append(

@@ -101,11 +101,11 @@ class Studied:
 
     def main(self) -> list[str]:
         """Return the conditions that are no controls, zero-shot first."""
-        return [label for label, one in self.found.items() if not one.change]
+        return [label for label, one in self.found.items() if not one.control]
 
     def controls(self) -> list[str]:
         """Return the other conditions."""
-        return [label for label, one in self.found.items() if one.change]
+        return [label for label, one in self.found.items() if one.control]
 
     def defined(self) -> list[str]:
         """Return the main conditions that have a circuit."""
@@ -129,7 +129,7 @@ class Studied:
     def control(self, main: str, change: str) -> str:
         """Return the control of a main condition with a change, "" where it was not measured."""
         own = (label for label in self.controls() if self.main_of(label) == main)
-        return next((label for label in own if self.found[label].change == change), "")
+        return next((label for label in own if self.found[label].control == change), "")
 
     def label(self, adaptation: str) -> str:
         """Return the label of the main condition of an adaptation, "" where there is none."""

@@ -14,10 +14,10 @@ from adaptlens.circuits import distance, nulls, overlap, profiles, shift_claims
 from adaptlens.circuits.profiles import Patched
 from adaptlens.prompts.controls import NEUTRAL, SHUFFLED
 from adaptlens.report.labels import Shown
-from adaptlens.stats import layered
+from adaptlens.stats import layerwise
+from adaptlens.stats.hypotheses import Hypothesis, Judged
 from adaptlens.stats.intervals import Scores, estimate
 from adaptlens.stats.resampling import interval
-from adaptlens.stats.statements import Judged, Statement
 from adaptlens.studies.implicit import circuit_checks
 from adaptlens.studies.implicit.circuit_conditions import Studied
 
@@ -45,27 +45,29 @@ class CircuitTables:
 
     def tables(self) -> dict[str, Rows]:
         """Return the rows of every table."""
-        found: dict[str, Rows] = {name: [] for name in CIRCUIT_TABLES}
-        found["gates"] = self._gates()
-        found["profiles"], found["circuit"] = self._profiles()
+        tables: dict[str, Rows] = {name: [] for name in CIRCUIT_TABLES}
+        tables["gates"] = self._gates()
+        tables["profiles"], tables["circuit"] = self._profiles()
         for left, right, role in self.of.pairs():
-            found["shift"] += self._shift(left, right, role)
+            tables["shift"] += self._shift(left, right, role)
             if role == "main":
-                found["differences"] += self._differences(left, right)
-                found["overlap"] += self._overlap(left, right)
-        found["shift"] += self._floors()
-        found["annotations"] = self._annotations()
-        found["edges"] = self._edges()
-        found["functional"], found["faithfulness"] = circuit_checks.tested(self.of)
-        found["specifications"] = circuit_checks.specified(self.of)
-        found["variance"] = circuit_checks.variance(self.of)
-        return found
+                tables["differences"] += self._differences(left, right)
+                tables["overlap"] += self._overlap(left, right)
+        tables["shift"] += self._floors()
+        tables["annotations"] = self._annotations()
+        tables["edges"] = self._edges()
+        tables["functional"], tables["faithfulness"] = circuit_checks.tested(self.of)
+        tables["specifications"] = circuit_checks.specified(self.of)
+        tables["variance"] = circuit_checks.variance(self.of)
+        return tables
 
     def _gates(self) -> Rows:
         rows: Rows = []
-        for label, one in self.of.conditions.items():
-            gap = layered.mean(one.gap, one.drawn and len(one.draws) > 1)
-            scores = Scores(self.of.correct(label), one.draws, floor=self.of.chance)
+        for label, condition in self.of.conditions.items():
+            gap = layerwise.mean(
+                condition.clean_corrupt_gap, condition.drawn and len(condition.draws) > 1
+            )
+            scores = Scores(self.of.correct(label), condition.draws, floor=self.of.chance)
             accuracy = estimate(scores, flips=0)
             rows.append(
                 {
@@ -78,8 +80,8 @@ class CircuitTables:
                     "chance": 100 * self.of.chance,
                     "defined": not self.of.reasons[label],
                     "reason": self.of.reasons[label],
-                    "items": len(one.queries),
-                    "draws": len(one.draws),
+                    "items": len(condition.queries),
+                    "draws": len(condition.draws),
                 }
             )
         return rows
@@ -88,25 +90,25 @@ class CircuitTables:
         """Return the share of the gap of every unit with interval and test, and the circuits."""
         rows: Rows = []
         members: Rows = []
-        for label, one in self.of.conditions.items():
+        for label, condition in self.of.conditions.items():
             if self.of.reasons[label]:
                 continue
-            nothing = _nothing(one)
-            found = nulls.unit_tests(nothing, one, seed=self.of.seed)
-            for i, unit in enumerate(one.units):
+            nothing = _nothing(condition)
+            tests = nulls.unit_tests(nothing, condition, seed=self.of.seed)
+            for i, unit in enumerate(condition.units):
                 rows.append(
                     {
                         **self.of.about,
                         "condition": label,
                         **_place(unit),
-                        "value": float(one.profile[i]),
-                        "low": float(found.low[i]),
-                        "high": float(found.high[i]),
-                        "p": float(found.p_family[i]),
+                        "value": float(condition.effect_profile[i]),
+                        "low": float(tests.low[i]),
+                        "high": float(tests.high[i]),
+                        "p": float(tests.p_family[i]),
                     }
                 )
-            size = max(1, round(SHOWN * len(one.units)))
-            for unit, value in profiles.circuit(one, size).members.items():
+            size = max(1, round(SHOWN * len(condition.units)))
+            for unit, value in profiles.circuit(condition, size).members.items():
                 members.append(
                     {
                         **self.of.about,
@@ -121,26 +123,28 @@ class CircuitTables:
 
     def _known_as(self, label: str, unit: str) -> str:
         """Return what a head is known by in a few words: what it scores more than half in."""
-        one, place = self.of.found[label], _place(unit)
+        condition, place = self.of.found[label], _place(unit)
         names = {"induction": "induction", "labels": "labels", "query": "query", "first": "sink"}
-        if place["kind"] != "head" or not one.heads:
+        if place["kind"] != "head" or not condition.heads:
             return ""
         at = (place["layer"], place["index"])
-        return ", ".join(said for name, said in names.items() if one.heads[name].mean(0)[at] > 0.5)
+        return ", ".join(
+            said for name, said in names.items() if condition.heads[name].mean(0)[at] > 0.5
+        )
 
     def _annotations(self) -> Rows:
         """Return what the heads of each condition are known by, beside their share of the gap."""
         rows: Rows = []
-        for label, one in self.of.found.items():
-            if not one.heads:
+        for label, condition in self.of.found.items():
+            if not condition.heads:
                 continue
             scores = {
-                column: one.heads[name].mean(0)
+                column: condition.heads[name].mean(0)
                 for column, name in (
                     ("induction", "induction"), ("label_attention", "labels"),
                     ("query_attention", "query"), ("sink", "first"), ("function_vector", "vector"),
                 )
-                if name in one.heads
+                if name in condition.heads
             }  # fmt: skip
             patched, is_defined = self.of.conditions[label], not self.of.reasons[label]
             for i, unit in enumerate(patched.units):
@@ -151,7 +155,7 @@ class CircuitTables:
                             **self.of.about,
                             "condition": label,
                             **place,
-                            "value": float(patched.profile[i]) if is_defined else math.nan,
+                            "value": float(patched.effect_profile[i]) if is_defined else math.nan,
                             **{
                                 column: float(score[place["layer"], place["index"]])
                                 for column, score in scores.items()
@@ -163,25 +167,25 @@ class CircuitTables:
     def _edges(self) -> Rows:
         """Return the largest edges of each condition as estimated, in shares of the gap."""
         rows: Rows = []
-        for label, one in self.of.found.items():
-            if (change := one.edges.change) is None or self.of.reasons[label]:
+        for label, condition in self.of.found.items():
+            if (change := condition.edges.change) is None or self.of.reasons[label]:
                 continue
-            shares = change.mean(0) / self.of.conditions[label].gap.mean()
+            shares = change.mean(0) / self.of.conditions[label].clean_corrupt_gap.mean()
             largest = np.argsort(-np.abs(shares), axis=None)[:SHOWN_EDGES]
             for source, target in zip(*np.unravel_index(largest, shares.shape), strict=True):
                 rows.append(
                     {
                         **self.of.about,
                         "condition": label,
-                        "source": one.texts["sources"][source],
-                        "target": one.texts["targets"][target],
+                        "source": condition.texts["sources"][source],
+                        "target": condition.texts["targets"][target],
                         "value": float(shares[source, target]),
                     }
                 )
         return rows
 
     def _differences(self, left: str, right: str) -> Rows:
-        found = nulls.unit_tests(
+        tests = nulls.unit_tests(
             self.of.conditions[left], self.of.conditions[right], seed=self.of.seed
         )
         return [
@@ -190,13 +194,13 @@ class CircuitTables:
                 "left": left,
                 "right": right,
                 **_place(unit),
-                "value": float(found.change[i]),
-                "low": float(found.low[i]),
-                "high": float(found.high[i]),
-                "p_max": float(found.p_family[i]),
-                "q": float(found.q[i]),
+                "value": float(tests.change[i]),
+                "low": float(tests.low[i]),
+                "high": float(tests.high[i]),
+                "p_max": float(tests.p_family[i]),
+                "q": float(tests.q[i]),
             }
-            for i, unit in enumerate(found.units)
+            for i, unit in enumerate(tests.units)
         ]
 
     def _shift(self, left: str, right: str, role: str) -> Rows:
@@ -204,12 +208,14 @@ class CircuitTables:
         rows: Rows = []
         whole = (self.of.conditions[left], self.of.conditions[right])
         for kind in ("all", "head", "mlp"):
-            a, b = whole if kind == "all" else (one.only(kind) for one in whole)
+            a, b = whole if kind == "all" else (condition.only(kind) for condition in whole)
             about = {
                 **self.of.about, "left": left, "right": right, "role": role, "kind": kind,
                 "items": len(a.queries), "draws": max(len(a.draws), len(b.draws)),
             }  # fmt: skip
-            floor = max(nulls.noise_floor(one, seed=self.of.seed).limit for one in (a, b))
+            floor = max(
+                nulls.noise_floor(condition, seed=self.of.seed).limit for condition in (a, b)
+            )
             quantities = {
                 "distance": distance.distance(a, b),
                 "total effect": distance.strength(a, b),
@@ -248,7 +254,7 @@ class CircuitTables:
                         "floor": math.nan, "state": ranked.reason,
                     }
                 )  # fmt: skip
-                several = [profiles.num_effective(one) for one in (a, b)]
+                several = [profiles.num_effective(condition) for condition in (a, b)]
                 if all(map(math.isfinite, several)):
                     mean = interval(distance.spread(a, b), seed=self.of.seed)
                     rows.append(
@@ -264,8 +270,8 @@ class CircuitTables:
         """Return how far halves of one condition are apart: the noise floor."""
         rows: Rows = []
         for label in self.of.defined():
-            found = nulls.noise_floor(self.of.conditions[label], seed=self.of.seed)
-            for by, values in found.by.items():
+            floor = nulls.noise_floor(self.of.conditions[label], seed=self.of.seed)
+            for by, values in floor.by.items():
                 finite = values[np.isfinite(values)]
                 if len(finite):
                     rows.append(
@@ -277,7 +283,7 @@ class CircuitTables:
                             "measure": "distance", "value": float(finite.mean()),
                             "low": float(np.quantile(finite, 0.05)),
                             "high": float(np.quantile(finite, 0.95)),
-                            "p": math.nan, "floor": found.limit, "state": "",
+                            "p": math.nan, "floor": floor.limit, "state": "",
                         }
                     )  # fmt: skip
         return rows
@@ -303,17 +309,17 @@ class CircuitTables:
                 **self.of.about,
                 "left": left,
                 "right": right,
-                "size": one.k,
-                "share": one.k / len(a.units),
-                "jaccard": one.found,
-                "low": one.low,
-                "high": one.high,
-                "chance": one.chance,
-                "ceiling": one.ceiling,
-                "corrected": one.corrected,
-                "state": one.reason,
+                "size": point.k,
+                "share": point.k / len(a.units),
+                "jaccard": point.found,
+                "low": point.low,
+                "high": point.high,
+                "chance": point.chance,
+                "ceiling": point.ceiling,
+                "corrected": point.corrected,
+                "state": point.reason,
             }
-            for one in overlap.overlap_curve(a, b, shares=SHARES, splits=40, seed=self.of.seed)
+            for point in overlap.overlap_curve(a, b, shares=SHARES, splits=40, seed=self.of.seed)
         ]
 
     def claims(self) -> Rows:
@@ -340,7 +346,7 @@ class CircuitTables:
         )
         tested = "two one-sided tests, bound on draws not seen; bootstrap"
         about = {"model": self.of.model, "task": self.of.family}
-        return [{**about, **one.row(tested)} for one in judged]
+        return [{**about, **claim.row(tested)} for claim in judged]
 
     def _shifted_more(self) -> Rows:
         """Return the claims that ICL shifts the circuit more than tuning does, each way."""
@@ -354,7 +360,7 @@ class CircuitTables:
             tuned = self.of.label(way)
             if not tuned:
                 continue
-            found = shift_claims.shift_claim(
+            shift = shift_claims.shift_claim(
                 self.of.conditions[self.of.label("zero_shot")],
                 self.of.conditions[icl],
                 self.of.conditions[tuned],
@@ -364,23 +370,20 @@ class CircuitTables:
                 factor=6,
                 seed=self.of.seed,
             )
-            first = found.parts[0].statement.mean if found.parts else found.apart
-            p_holm = found.parts[0].p_holm if found.parts else math.nan
+            first = shift.parts[0].hypothesis.mean if shift.parts else shift.apart
+            p_holm = shift.parts[0].p_holm if shift.parts else math.nan
             claim = f"in-context learning shifts the circuit more than {name} does"
-            judged = Judged(Statement(6, claim, 1, first), found.state, p_holm, found.line)
+            judged = Judged(Hypothesis(6, claim, 1, first), shift.state, p_holm, shift.line)
             test = "intersection-union over tuning and controls; bootstrap, exchange test"
             rows.append({"model": self.of.model, "task": self.of.family, **judged.row(test)})
         return rows
 
 
-def _nothing(one: Patched) -> Patched:
+def _nothing(condition: Patched) -> Patched:
     """Return a condition with the same gap in which no unit does anything."""
-    idle = one.corrupt if one.direction == "denoise" else one.clean
-    patched = np.broadcast_to(idle[..., None], one.patched.shape)
-    return Patched(
-        "nothing", one.units, patched, one.clean, one.corrupt, one.floor, one.direction,
-        one.draws, one.queries,
-    )  # fmt: skip
+    idle = condition.corrupt if condition.direction == "denoise" else condition.clean
+    patched = np.broadcast_to(idle[..., None], condition.patched.shape)
+    return replace(condition, name="nothing", patched=patched)
 
 
 def _place(unit: str) -> dict[str, Any]:

@@ -18,7 +18,6 @@ from adaptlens.cells import Study, task_digest
 from adaptlens.circuits import export
 from adaptlens.circuits.profiles import Circuit
 from adaptlens.circuits.unit_sets import UnitSet
-from adaptlens.config.fields import tuning_arguments
 from adaptlens.engines import Reporter
 from adaptlens.errors import UserError
 from adaptlens.prompts import controls
@@ -90,7 +89,7 @@ def plan_ablations(config: ImplicitConfig, run: Run, study: Study) -> Study:
     asked = [
         one
         for one in _circuits(config, "ablated", given)
-        if one.arguments.get("change", controls.NONE) == controls.NONE
+        if one.arguments.get("control", controls.NONE) == controls.NONE
     ]
     digests = [task_digest(one.task) for one in asked]
     wanted = []
@@ -202,11 +201,11 @@ def _circuits(
         filled = replace(task, unrelated=other)
         yield want(filled, "zero_shot", measured)
         yield want(filled, "icl", measured, examples=shots)
-        for change in (controls.SHUFFLED, controls.NEUTRAL):
-            yield want(filled, "icl", compared, examples=shots, change=change)
+        for control in (controls.SHUFFLED, controls.NEUTRAL):
+            yield want(filled, "icl", compared, examples=shots, control=control)
         for way in dict.fromkeys((*config.tuning, "sl")) if not config.quick else ("it",):
             yield want(filled, way, measured, examples=size)
-        yield want(filled, "it", compared, examples=size, change=controls.SHUFFLED)
+        yield want(filled, "it", compared, examples=size, control=controls.SHUFFLED)
 
 
 def _studied(config: ImplicitConfig) -> Iterator[Task]:
@@ -248,10 +247,10 @@ def _want(
     **own: Any,
 ) -> Wanted:
     """Return a condition with the arguments that all of an adaptation share."""
-    tune = tuning_arguments(config.tune)
-    passes = math.ceil(config.passes * own.get("examples", 0) / int(tune.get("batch", 32)))
+    tune = config.tune
+    passes = math.ceil(config.passes * own.get("examples", 0) / tune.get("batch_size", 32))
     shared = {"selection": config.selection, "seed": config.seed,
-              "on_overflow": config.on_overflow, "steps": max(LEAST_STEPS, passes)}  # fmt: skip
+              "on_overflow": config.on_overflow, "max_steps": max(LEAST_STEPS, passes)}  # fmt: skip
     arguments = {**those_taken(name, {**shared, **tune}), **own}
     draws = tuple(range(config.draws)) if "examples" in own else NO_DRAWS
     return Wanted(task, name, arguments, draws, measured)

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from adaptlens.stats.layered import Mean
-from adaptlens.stats.statements import MINIMUM_DRAWS
+from adaptlens.stats.hypotheses import MINIMUM_DRAWS
+from adaptlens.stats.layerwise import Mean
 from adaptlens.studies.implicit.samples_needed import Answered, in_common
 
 TIE = 1e-12
@@ -100,6 +100,6 @@ def over_views(means: Sequence[Mean]) -> Mean:
         low=min(one.low for one in means),
         high=max(one.high for one in means),
         p=max(one.p for one in means) if len({one.value > 0 for one in means}) == 1 else 1.0,
-        error=max(one.error for one in means),
+        stderr=max(one.stderr for one in means),
         df=min(one.df for one in means),
     )

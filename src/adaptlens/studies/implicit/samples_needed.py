@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from adaptlens.stats import layered
+from adaptlens.stats import layerwise
 from adaptlens.types import NO_DRAWS
 
 ROUNDING = 1e-12
@@ -26,11 +26,11 @@ class Answered:
         return self.draws != NO_DRAWS
 
 
-def difference(left: Answered, right: Answered) -> layered.Mean:
+def difference(left: Answered, right: Answered) -> layerwise.Mean:
     """Return the mean difference over paired draws and items."""
     x, y, draws = paired(left, right)
     num = min(x.shape[1], y.shape[1])
-    return layered.mean(x[:, :num] - y[:, :num], drawn=draws != NO_DRAWS, flips=layered.FLIPS)
+    return layerwise.mean(x[:, :num] - y[:, :num], drawn=draws != NO_DRAWS, flips=layerwise.FLIPS)
 
 
 def paired(left: Answered, right: Answered) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
@@ -62,14 +62,14 @@ def in_common(several: Sequence[Answered]) -> list[Answered]:
     return found
 
 
-def points(mean: layered.Mean) -> layered.Mean:
+def points(mean: layerwise.Mean) -> layerwise.Mean:
     """Return a mean of shares as one of points."""
     return replace(
         mean,
         value=100 * mean.value,
         low=100 * mean.low,
         high=100 * mean.high,
-        error=100 * mean.error,
+        stderr=100 * mean.stderr,
     )
 
 

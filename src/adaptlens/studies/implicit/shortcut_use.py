@@ -10,9 +10,9 @@ import numpy as np
 
 from adaptlens.conditions import Condition
 from adaptlens.formatting import counted, ends, fixed
-from adaptlens.stats import layered
+from adaptlens.stats import layerwise
+from adaptlens.stats.hypotheses import MINIMUM_DRAWS, Hypothesis
 from adaptlens.stats.intervals import Scores, estimate
-from adaptlens.stats.statements import MINIMUM_DRAWS, Statement
 from adaptlens.studies.implicit.learned import ZERO_SHOT, Learned
 from adaptlens.studies.implicit.samples_chosen import Chosen, Samples, assembled, chosen, over_views
 from adaptlens.studies.implicit.samples_needed import (
@@ -48,15 +48,15 @@ class Behaved:
     Attributes:
         model: its name.
         family: a family of tasks.
-        found: (learned, method, samples, read) -> right answers on the test items.
-        validated: the same on the validation items.
+        test: (learned, method, samples, read) -> right answers on the test items.
+        validation: the same on the validation items.
         seed: of resampling.
     """
 
     model: str
     family: str
-    found: Mapping[tuple[str, str, int, str], Answered]
-    validated: Mapping[tuple[str, str, int, str], Answered]
+    test: Mapping[tuple[str, str, int, str], Answered]
+    validation: Mapping[tuple[str, str, int, str], Answered]
     seed: int
 
     @property
@@ -66,11 +66,11 @@ class Behaved:
 
     def methods(self) -> list[str]:
         """Return the ways of adapting other than zero-shot."""
-        return list(dict.fromkeys(m for _, m, _, _ in self.found if m != ZERO))
+        return list(dict.fromkeys(m for _, m, _, _ in self.test if m != ZERO))
 
     def samples(self, method: str) -> list[int]:
         """Return the numbers of samples of a way of adapting."""
-        return sorted({n for _, m, n, _ in self.found if m == method})
+        return sorted({n for _, m, n, _ in self.test if m == method})
 
     def chosen(self, method: str, learned: str) -> Chosen | None:
         """Return the number of samples that did best on validation items like the learned ones.
@@ -79,8 +79,8 @@ class Behaved:
         """
         return chosen(
             {
-                samples: one
-                for (of, by, samples, read), one in self.validated.items()
+                samples: answers
+                for (of, by, samples, read), answers in self.validation.items()
                 if (of, by, read) == (learned, method, learned)
             }
         )
@@ -88,13 +88,13 @@ class Behaved:
     def answered(self, learned: str, method: str, samples: Samples, read: str) -> Answered | None:
         """Return the right answers with one number of samples, or with each draw's own."""
         if isinstance(samples, int):
-            return self.found.get((learned, method, samples, read))
-        found = {
-            size: one
-            for (of, by, size, on), one in self.found.items()
+            return self.test.get((learned, method, samples, read))
+        by_size = {
+            size: answers
+            for (of, by, size, on), answers in self.test.items()
             if (of, by, on) == (learned, method, read)
         }
-        return assembled(found, samples)
+        return assembled(by_size, samples)
 
     def curves(self) -> Rows:
         """Return accuracy in points by condition, method and samples, with intervals."""
@@ -104,8 +104,8 @@ class Behaved:
             for learned in KINDS
             for method in self.methods()
         }
-        for (learned, method, samples, read), one in self.found.items():
-            found = estimate(Scores(one.values, one.draws), seed=self.seed)
+        for (learned, method, samples, read), answers in self.test.items():
+            accuracy = estimate(Scores(answers.values, answers.draws), seed=self.seed)
             is_anchor = method == ZERO
             rows.append(
                 {
@@ -116,21 +116,21 @@ class Behaved:
                     "method": ZERO_SHOT if is_anchor else method,
                     "tuned_on": "single",
                     "samples": samples,
-                    "value": 100 * found.value,
-                    "low": 100 * found.low,
-                    "high": 100 * found.high,
-                    "queries": found.queries,
-                    "draws": found.draws,
+                    "value": 100 * accuracy.value,
+                    "low": 100 * accuracy.low,
+                    "high": 100 * accuracy.high,
+                    "queries": accuracy.queries,
+                    "draws": accuracy.draws,
                     "chosen": not is_anchor and best[learned, method] == samples,
                 }
             )
         return rows
 
     def _shown(self, method: str, learned: str) -> int | None:
-        found = self.chosen(method, learned)
-        return found.overall if found else None
+        choice = self.chosen(method, learned)
+        return choice.overall if choice else None
 
-    def used(self, method: str, samples: Samples) -> layered.Mean | None:
+    def used(self, method: str, samples: Samples) -> layerwise.Mean | None:
         """Return the shortcut use: the gain on pattern items beyond the gain on plain ones.
 
         Each gain is over the model's own zero-shot on the same items. Pattern and broken items are
@@ -138,14 +138,14 @@ class Behaved:
         """
         gains = []
         for kind in KINDS:
-            one = self.answered(kind, method, samples, kind)
-            anchor = self.found.get((PATTERN, ZERO, 0, kind))
-            if one is None or anchor is None:
+            answers = self.answered(kind, method, samples, kind)
+            anchor = self.test.get((PATTERN, ZERO, 0, kind))
+            if answers is None or anchor is None:
                 return None
-            gains.append(replace(one, values=one.values - anchor.values))
+            gains.append(replace(answers, values=answers.values - anchor.values))
         return difference(gains[0], gains[1])
 
-    def relied(self, method: str, samples: Samples) -> layered.Mean | None:
+    def relied(self, method: str, samples: Samples) -> layerwise.Mean | None:
         """Return the over-reliance: plain accuracy minus misleading accuracy, on the same items."""
         plain = self.answered(BROKEN, method, samples, BROKEN)
         misled = self.answered(PATTERN, method, samples, BROKEN)
@@ -157,23 +157,23 @@ class Behaved:
         for method in self.methods():
             best = self._shown(method, PATTERN)
             for samples in self.samples(method):
-                for quantity, found in (
+                for quantity, mean in (
                     ("shortcut use", self.used(method, samples)),
                     ("over-reliance", self.relied(method, samples)),
                 ):
-                    if found is not None:
+                    if mean is not None:
                         rows.append(
                             {
                                 **self.about,
                                 "method": method,
                                 "samples": samples,
                                 "quantity": quantity,
-                                "value": 100 * found.value,
-                                "low": 100 * found.low,
-                                "high": 100 * found.high,
-                                "p": found.p,
-                                "queries": found.queries,
-                                "draws": found.draws,
+                                "value": 100 * mean.value,
+                                "low": 100 * mean.low,
+                                "high": 100 * mean.high,
+                                "p": mean.p,
+                                "queries": mean.queries,
+                                "draws": mean.draws,
                                 "chosen": samples == best,
                             }
                         )
@@ -191,23 +191,27 @@ class Behaved:
         rows: Rows = []
         for learned, read in ((PATTERN, PATTERN), (BROKEN, BROKEN)):
             shots = self.chosen(ICL, learned)
-            anchor = self.found.get((PATTERN, ZERO, 0, read))
+            anchor = self.test.get((PATTERN, ZERO, 0, read))
             if shots is None or anchor is None:
                 continue
             prompted = [self.answered(learned, ICL, view, read) for view in shots.views]
             for method in (m for m in self.methods() if m != ICL):
                 curve = {
-                    n: one
+                    n: answers
                     for n in self.samples(method)
-                    if (one := self.found.get((learned, method, n, read))) is not None
+                    if (answers := self.test.get((learned, method, n, read))) is not None
                 }
-                views = [[one, anchor, *curve.values()] for one in prompted if one is not None]
+                views = [
+                    [answers, anchor, *curve.values()]
+                    for answers in prompted
+                    if answers is not None
+                ]
                 if row := _needed([in_common(view) for view in views], [*curve], shots):
                     about = {"condition": CONDITIONS[learned, read], "method": method}
                     rows.append({**self.about, **about, **row})
         return rows
 
-    def statements(self) -> Iterator[Statement]:
+    def hypotheses(self) -> Iterator[Hypothesis]:
         """Yield the claims of the paper about this family.
 
         In-context learning is judged with the number of demonstrations chosen on validation,
@@ -217,12 +221,12 @@ class Behaved:
         if shots is None:
             return
 
-        def views(of: Callable[[Samples], layered.Mean | None]) -> layered.Mean | None:
+        def views(of: Callable[[Samples], layerwise.Mean | None]) -> layerwise.Mean | None:
             means = [mean for view in shots.views if (mean := of(view)) is not None]
             return points(over_views(means)) if means else None
 
         if (used := views(lambda view: self.used(ICL, view))) is not None:
-            yield Statement(1, "in-context learning uses the shortcut", 1, used)
+            yield Hypothesis(1, "in-context learning uses the shortcut", 1, used)
         for method in (m for m in self.methods() if m != ICL):
             most = self.samples(method)[-1]
             for claim, of in (
@@ -231,25 +235,25 @@ class Behaved:
             ):
                 if (mean := views(partial(_less, of, method, most))) is not None:
                     claimed = f"in-context learning {claim} {NAMES[method]} on {most:,} samples"
-                    yield Statement(1, claimed, 1, mean)
+                    yield Hypothesis(1, claimed, 1, mean)
         if (relied := views(lambda view: self.relied(ICL, view))) is not None:
-            yield Statement(2, "in-context learning relies on the shortcut", 1, relied)
+            yield Hypothesis(2, "in-context learning relies on the shortcut", 1, relied)
 
     def frugality(self, times: float) -> Rows:
         """Return the claims that tuning needs many times more samples than prompting.
 
         Supported where the whole interval of the ratio lies above `times`, refuted where it lies
         below; not decided where prompting gains nothing that could be reached, and with fewer than
-        5 draws. Rows of claims, as `implicit_tables` makes them of statements.
+        5 draws. Rows of claims, as `implicit_tables` makes them of hypotheses.
         """
         rows: Rows = []
         for row in self.needed():
             low, high = row["ratio_low"], row["ratio_high"]
             state = "supported" if low > times else "refuted" if high < times else "not decided"
             around = [f"{x:,.1f}" if math.isfinite(x) else "more" for x in (low, high)]
-            found = f"{row['ratio']:,.1f} times" if math.isfinite(row["ratio"]) else "not reached"
+            ratio = f"{row['ratio']:,.1f} times" if math.isfinite(row["ratio"]) else "not reached"
             line = (
-                f"{found} [{around[0]}, {around[1]}] with up to {row['most']:,} samples, for the "
+                f"{ratio} [{around[0]}, {around[1]}] with up to {row['most']:,} samples, for the "
                 f"{fixed(row['target'])}% of {counted(row['icl_samples'], 'demonstration')}"
             )
             if math.isnan(row["ratio"]):
@@ -291,7 +295,7 @@ class Behaved:
         """Return the shortcut use of every draw and pair of items, before the mean."""
         pattern = self.answered(PATTERN, method, samples, PATTERN)
         plain = self.answered(BROKEN, method, samples, BROKEN)
-        anchors = [self.found.get((PATTERN, ZERO, 0, kind)) for kind in KINDS]
+        anchors = [self.test.get((PATTERN, ZERO, 0, kind)) for kind in KINDS]
         if pattern is None or plain is None or anchors[0] is None or anchors[1] is None:
             return None
         x, y, draws = paired(pattern, plain)
@@ -302,7 +306,7 @@ class Behaved:
 
 def _less(
     of: Callable[[str, Samples], Answered | None], method: str, most: int, view: Samples
-) -> layered.Mean | None:
+) -> layerwise.Mean | None:
     """Return how much more in-context learning has of something than a way of tuning."""
     left, right = of(ICL, view), of(method, most)
     return None if left is None or right is None else difference(left, right)
@@ -324,10 +328,10 @@ def _needed(
     gain = points(over_views([difference(view[0], view[1]) for view in views]))
     low, value, high = math.nan, math.nan, math.nan
     if gain.low > 0:
-        found = [samples_needed(view[0], view[1:], [0, *sizes]) for view in views]
-        value = found[0][1]
-        low, high = min(one[0] for one in found), max(one[2] for one in found)
-    numbers = {shots.overall, *shots.by_draw.values()}
+        numbers = [samples_needed(view[0], view[1:], [0, *sizes]) for view in views]
+        value = numbers[0][1]
+        low, high = min(number[0] for number in numbers), max(number[2] for number in numbers)
+    chosen = {shots.overall, *shots.by_draw.values()}
     return {
         "target": 100 * float(target.values.mean()),
         "gain": gain.value,
@@ -338,39 +342,39 @@ def _needed(
         "low": low,
         "high": high,
         "ratio": value / shots.overall,
-        "ratio_low": low / max(numbers),
-        "ratio_high": high / min(numbers),
+        "ratio_low": low / max(chosen),
+        "ratio_high": high / min(chosen),
         "most": sizes[-1],
         "queries": target.values.shape[1],
         "draws": len(target.draws),
     }
 
 
-def behaved(found: Sequence[Condition], tasks: Mapping[str, Task], seed: int) -> list[Behaved]:
+def behaved(conditions: Sequence[Condition], tasks: Mapping[str, Task], seed: int) -> list[Behaved]:
     """Return the behavior of each model on each family, of tasks read on their own family.
 
     Args:
-        found: the run's conditions.
+        conditions: those of the run.
         tasks: digest -> the task.
         seed: of resampling.
     """
     tests: dict[tuple[str, str], dict[tuple[str, str, int, str], Answered]] = {}
     validations: dict[tuple[str, str], dict[tuple[str, str, int, str], Answered]] = {}
-    for one in found:
-        of = Learned.of(one.task)
-        if of is None or of.everywhere or not _is_counted(one):
+    for condition in conditions:
+        of = Learned.of(condition.task)
+        if of is None or of.everywhere or not _is_counted(condition):
             continue
-        task = tasks[one.task_digest]
+        task = tasks[condition.task_digest]
         for items, right, into in (
-            (task.test, one.behavior.exact, tests),
-            (task.validation, one.behavior.validation.exact, validations),
+            (task.test, condition.behavior.exact, tests),
+            (task.validation, condition.behavior.validation.exact, validations),
         ):
             groups = np.array([example.group for example in items])
             for kind in KINDS:
-                key = (of.kind, one.adaptation, one.examples, kind)
+                key = (of.kind, condition.adaptation, condition.examples, kind)
                 if (groups == kind).any():
-                    into.setdefault((one.model, of.family), {})[key] = Answered(
-                        right[:, groups == kind].astype(float), one.draws
+                    into.setdefault((condition.model, of.family), {})[key] = Answered(
+                        right[:, groups == kind].astype(float), condition.draws
                     )
     return [
         Behaved(model, family, values, validations.get((model, family), {}), seed)
@@ -379,8 +383,8 @@ def behaved(found: Sequence[Condition], tasks: Mapping[str, Task], seed: int) ->
 
 
 def elsewhere(
-    found: Sequence[Condition], tasks: Mapping[str, Task], seed: int
-) -> tuple[Rows, Rows, dict[str, list[Statement]]]:
+    conditions: Sequence[Condition], tasks: Mapping[str, Task], seed: int
+) -> tuple[Rows, Rows, dict[str, list[Hypothesis]]]:
     """Return rows of `curves` of what was learned from all families, of `transfer`, and claims.
 
     All are of tasks read on the items of every family; transfer is accuracy minus the model's own
@@ -390,24 +394,24 @@ def elsewhere(
     anchors: dict[tuple[str, str], Answered] = {}
     read: list[tuple[Condition, Learned, str, str, Answered]] = []
     about_group = {group(family, kind): (family, kind) for family in FAMILIES for kind in KINDS}
-    for one in found:
-        of = Learned.of(one.task)
-        if of is None or not of.everywhere or not _is_counted(one):
+    for condition in conditions:
+        of = Learned.of(condition.task)
+        if of is None or not of.everywhere or not _is_counted(condition):
             continue
-        groups = np.array([example.group for example in tasks[one.task_digest].test])
-        right = one.behavior.exact.astype(float)
+        groups = np.array([example.group for example in tasks[condition.task_digest].test])
+        right = condition.behavior.exact.astype(float)
         for name in dict.fromkeys(groups.tolist()):
-            values = Answered(right[:, groups == name], one.draws)
-            if one.adaptation == ZERO:
-                anchors[one.model, name] = values
+            values = Answered(right[:, groups == name], condition.draws)
+            if condition.adaptation == ZERO:
+                anchors[condition.model, name] = values
             else:
-                read.append((one, of, *about_group[name], values))
+                read.append((condition, of, *about_group[name], values))
     mixed: Rows = []
     transfer: Rows = []
     gains: dict[tuple[str, str], list[tuple[Answered, Answered]]] = {}
-    for one, of, other, kind, values in read:
-        about = {"model": one.model, "family": other}
-        size = {"method": one.adaptation, "samples": one.examples}
+    for condition, of, other, kind, values in read:
+        about = {"model": condition.model, "family": other}
+        size = {"method": condition.adaptation, "samples": condition.examples}
         if of.family == MIXED:
             accuracy = estimate(Scores(values.values, values.draws), seed=seed)
             mixed.append(
@@ -426,10 +430,12 @@ def elsewhere(
                     "chosen": False,
                 }
             )
-        elif (anchor := anchors.get((one.model, group(other, kind)))) is not None:
+        elif (anchor := anchors.get((condition.model, group(other, kind)))) is not None:
             gain = points(difference(values, anchor))
             if other != of.family:
-                gains.setdefault((one.model, one.adaptation), []).append((values, anchor))
+                gains.setdefault((condition.model, condition.adaptation), []).append(
+                    (values, anchor)
+                )
             transfer.append(
                 {
                     **about,
@@ -444,17 +450,17 @@ def elsewhere(
                     "draws": gain.draws,
                 }
             )
-    claimed: dict[str, list[Statement]] = {}
+    claimed: dict[str, list[Hypothesis]] = {}
     for (model, method), several in gains.items():
         # Every family and kind has as many items; an item number stands for one of each.
         differences = [values.values - anchor.values for values, anchor in several]
-        mean = layered.mean(np.mean(differences, 0), True, flips=layered.FLIPS)
+        mean = layerwise.mean(np.mean(differences, 0), True, flips=layerwise.FLIPS)
         name = NAMES.get(method, "in-context learning")
         claim = f"what {name} learns from one family helps on the others"
-        claimed.setdefault(model, []).append(Statement(4, claim, 1, points(mean)))
+        claimed.setdefault(model, []).append(Hypothesis(4, claim, 1, points(mean)))
     return mixed, transfer, claimed
 
 
-def _is_counted(one: Condition) -> bool:
+def _is_counted(condition: Condition) -> bool:
     """Whether a condition belongs to the study of behavior."""
-    return "exact" in one.behavior and not (one.circuits or one.ablated)
+    return "exact" in condition.behavior and not (condition.circuits or condition.ablated)

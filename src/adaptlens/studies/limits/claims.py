@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from adaptlens.formatting import counted, equals, in_sentence, parameters
+from adaptlens.stats.hypotheses import State
 from adaptlens.stats.intervals import holm
-from adaptlens.stats.layered import Mean
-from adaptlens.stats.statements import State
+from adaptlens.stats.layerwise import Mean
 from adaptlens.studies.limits.config import CLAIMS
 from adaptlens.studies.limits.contrasts import mean_over, paired
 from adaptlens.studies.limits.correlation import CONTROLS, MINIMUM_BASES, correlate
@@ -205,7 +205,7 @@ def _part(what: str, mean: Mean, sign: int, bound: float, count: str, reason: st
     """Return a part from a mean, with what it says about the bound."""
     above, below = (one if math.isfinite(one) else 1.0
                     for one in (mean.at_least(bound), mean.at_most(bound)))  # fmt: skip
-    if not math.isfinite(mean.error):
+    if not math.isfinite(mean.stderr):
         reason = reason or "no error can be told"
     side = "above" if sign > 0 else "below"
     return Part(f"{what} (claimed {side} {bound:g}):", mean.value, mean.low, mean.high, sign, above,

@@ -7,7 +7,7 @@ import numpy as np
 import scipy
 
 from adaptlens.stats.intervals import holm
-from adaptlens.stats.layered import Mean
+from adaptlens.stats.layerwise import Mean
 from adaptlens.studies.limits.panel import FIRST, abilities, scoring_by_task
 
 if TYPE_CHECKING:
@@ -40,22 +40,22 @@ def paired(scores: "DataFrame", left: str, right: str, *, scoring: str = FIRST) 
     """
     table = abilities(scores)
     table = table[table["variation"] == ""]
-    own, other = table[table["system"] == left], table[table["system"] == right]
-    chosen = scoring_by_task(own, other, scoring)
-    own, other = (one[one["task"].map(chosen) == one["scoring"]] for one in (own, other))
+    lefts, rights = table[table["system"] == left], table[table["system"] == right]
+    chosen = scoring_by_task(lefts, rights, scoring)
+    lefts, rights = (side[side["task"].map(chosen) == side["scoring"]] for side in (lefts, rights))
     key = ["model", "task"] if right in OF_BASES else [*_MODEL, "task"]
     numbers = ["ability", "ability_a", "ability_b", "value", "floor", "unparsed"]
-    other = other.groupby(key)[numbers].mean().reset_index()
-    found = own.merge(other, on=key, suffixes=("_left", "_right"))
+    rights = rights.groupby(key)[numbers].mean().reset_index()
+    pairs = lefts.merge(rights, on=key, suffixes=("_left", "_right"))
     for name, source in (("difference", "ability"), ("difference_a", "ability_a"),
                          ("difference_b", "ability_b")):  # fmt: skip
-        found[name] = found[f"{source}_left"] - found[f"{source}_right"]
-    found["seen"] = found["seen"].to_numpy(bool)
+        pairs[name] = pairs[f"{source}_left"] - pairs[f"{source}_right"]
+    pairs["seen"] = pairs["seen"].to_numpy(bool)
     rows = table[[*_MODEL, "cluster", "seen"]].itertuples(index=False, name=None)
     touched = {tuple(key) for *key, is_seen in rows if is_seen}
-    keys = found[[*_MODEL, "cluster"]].itertuples(index=False, name=None)
-    found["is_outside"] = np.array([key not in touched for key in keys], bool)
-    return found
+    keys = pairs[[*_MODEL, "cluster"]].itertuples(index=False, name=None)
+    pairs["is_outside"] = np.array([key not in touched for key in keys], bool)
+    return pairs
 
 
 def mean_over(table: "DataFrame", column: str = "difference", *, level: float = 0.95) -> Mean:
@@ -71,7 +71,7 @@ def mean_over(table: "DataFrame", column: str = "difference", *, level: float = 
     values = cells[column].to_numpy(float)
     by_base, by_task = (np.unique(cells[name].to_numpy(str), return_inverse=True)[1]
                         for name in ("model", "task"))  # fmt: skip
-    bases, tasks = (int(one.max(initial=-1)) + 1 for one in (by_base, by_task))
+    bases, tasks = (int(places.max(initial=-1)) + 1 for places in (by_base, by_task))
     value = float(values.mean()) if len(values) else math.nan
     rest = (values - value) / max(len(values), 1)
     clustered = [(np.square(np.bincount(place, rest)).sum() * count / (count - 1), count - 1)
@@ -79,10 +79,11 @@ def mean_over(table: "DataFrame", column: str = "difference", *, level: float = 
     if not clustered:
         nan = math.nan
         return Mean(value, nan, nan, nan, tasks, bases, nan, nan)
-    variance = sum(one for one, _ in clustered) - (len(clustered) - 1) * np.square(rest).sum()
+    parts = [part for part, _ in clustered]
+    variance = sum(parts) - (len(parts) - 1) * np.square(rest).sum()
     asked = float(table.drop_duplicates("task")["queries"].sum())
     least = 1 / asked**2
-    error = math.sqrt(max(float(variance), least, *(float(one) for one, _ in clustered)))
+    error = math.sqrt(max(float(variance), least, *map(float, parts)))
     df = float(min(degrees for _, degrees in clustered))
     return _mean(value, error, df, tasks, bases, level)
 
@@ -122,14 +123,14 @@ def systems(scores: "DataFrame", *, scoring: str = FIRST, alpha: float = 0.05) -
             parts |= {"seen": table["seen"].to_numpy(), "unseen": ~table["seen"].to_numpy()}
         for cluster in ("all", *sorted(table["cluster"].unique())):
             for tasks, chosen in parts.items():
-                own = table[chosen & ((table["cluster"] == cluster) | (cluster == "all"))]
-                if own.empty:
+                part = table[chosen & ((table["cluster"] == cluster) | (cluster == "all"))]
+                if part.empty:
                     continue
                 rows.append({
                     "left": left, "right": right, "cluster": cluster, "tasks": tasks,
-                    **_numbers(own, mean_over(own, level=1 - alpha)),
-                    "unparsed_left": float(own["unparsed_left"].mean()),
-                    "unparsed_right": float(own["unparsed_right"].mean()),
+                    **_numbers(part, mean_over(part, level=1 - alpha)),
+                    "unparsed_left": float(part["unparsed_left"].mean()),
+                    "unparsed_right": float(part["unparsed_right"].mean()),
                 })  # fmt: skip
     return _by_cluster(rows, alpha, ("left", "right"))
 
@@ -155,12 +156,12 @@ def variations(scores: "DataFrame", *, alpha: float = 0.05) -> Rows:
         of_kind = both[(both["system"] == system) & (both["variation"] == variation)
                        & (both["scoring"] == scoring)]  # fmt: skip
         for cluster in ("all", *sorted(of_kind["cluster"].unique())):
-            own = of_kind[(of_kind["cluster"] == cluster) | (cluster == "all")]
+            part = of_kind[(of_kind["cluster"] == cluster) | (cluster == "all")]
             rows.append({
                 "system": system, "variation": variation, "cluster": cluster, "scoring": scoring,
-                **_numbers(own, mean_over(own, level=1 - alpha)),
-                "unparsed_left": float(own["unparsed_left"].mean()),
-                "unparsed_right": float(own["unparsed_right"].mean()),
+                **_numbers(part, mean_over(part, level=1 - alpha)),
+                "unparsed_left": float(part["unparsed_left"].mean()),
+                "unparsed_right": float(part["unparsed_right"].mean()),
             })  # fmt: skip
     return _by_cluster(rows, alpha, ("better", "worse"))
 
@@ -189,12 +190,12 @@ def exceeding(scores: "DataFrame", *, scoring: str = FIRST, alpha: float = 0.05)
     rows: Rows = []
     for level in ("task", "base and task"):
         for tasks, chosen in parts.items():
-            own = table[chosen]
-            if own.empty or (tasks != "all" and chosen.all()):
+            part = table[chosen]
+            if part.empty or (tasks != "all" and chosen.all()):
                 continue
-            found = _exceeding(own, level, 1 - alpha)
-            found = [row | {"tasks": tasks} for row in found]
-            rows += _decided(found, alpha, ("tuned", "in context"))
+            differences = _exceeding(part, level, 1 - alpha)
+            differences = [row | {"tasks": tasks} for row in differences]
+            rows += _decided(differences, alpha, ("tuned", "in context"))
     return rows
 
 
@@ -210,42 +211,42 @@ def _exceeding(table: "DataFrame", level: str, width: float) -> Rows:
     )  # fmt: skip
     parts = [table[table["task"] == task] for task in sorted(table["task"].unique())]
     if alone:
-        parts = [own[own["model"] == model] for own in parts
-                 for model in sorted(own["model"].unique())]  # fmt: skip
-    apart = [float((own["difference_a"] - own["difference_b"]).mean()) for own in parts]
-    answers = [float(own["answers"].mean()) for own in parts]
-    factor = sum(one**2 for one in apart) / 4 / sum(answers) if sum(answers) > 0 else 0.0
+        parts = [part[part["model"] == model] for part in parts
+                 for model in sorted(part["model"].unique())]  # fmt: skip
+    apart = [float((part["difference_a"] - part["difference_b"]).mean()) for part in parts]
+    answers = [float(part["answers"].mean()) for part in parts]
+    factor = sum(value**2 for value in apart) / 4 / sum(answers) if sum(answers) > 0 else 0.0
     rows: Rows = []
-    for own, of_queries in zip(parts, answers, strict=True):
-        values = own.groupby("tuned" if alone else "model")["difference"].mean().to_numpy(float)
+    for part, of_queries in zip(parts, answers, strict=True):
+        values = part.groupby("tuned" if alone else "model")["difference"].mean().to_numpy(float)
         sources = [(factor * of_queries, len(parts))]
         if len(values) > 1:
             sources.append((float(values.var(ddof=1)) / len(values), len(values) - 1))
-        variance = sum(one for one, _ in sources)
-        spread = sum(one**2 / degrees for one, degrees in sources)
+        variance = sum(value for value, _ in sources)
+        spread = sum(value**2 / degrees for value, degrees in sources)
         df = variance**2 / spread if spread > 0 else max(len(values) - 1.0, 1.0)
         # Unseen queries may differ where all seen agree.
-        error = max(math.sqrt(variance), 1 / float(own["queries"].iloc[0]))
-        found = _mean(float(values.mean()), error, df, 1, len(values), width)
+        error = max(math.sqrt(variance), 1 / float(part["queries"].iloc[0]))
+        mean = _mean(float(values.mean()), error, df, 1, len(values), width)
         rows.append({
-            "level": level, "model": own["model"].iloc[0] if alone else "all",
-            "task": own["task"].iloc[0], "cluster": own["cluster"].iloc[0],
-            **_numbers(own, found), "queries": float(own["queries"].iloc[0]),
+            "level": level, "model": part["model"].iloc[0] if alone else "all",
+            "task": part["task"].iloc[0], "cluster": part["cluster"].iloc[0],
+            **_numbers(part, mean), "queries": float(part["queries"].iloc[0]),
         })  # fmt: skip
     return rows
 
 
-def _numbers(own: "DataFrame", found: Mean) -> dict[str, Any]:
+def _numbers(table: "DataFrame", mean: Mean) -> dict[str, Any]:
     return {
-        "ability_left": float(own["ability_left"].mean()),
-        "ability_right": float(own["ability_right"].mean()),
-        "value": found.value,
-        "low": found.low,
-        "high": found.high,
-        "p": found.p,
-        "bases": int(own["model"].nunique()),
-        "models": len(own[_MODEL].drop_duplicates()),
-        "num_tasks": int(own["task"].nunique()),
+        "ability_left": float(table["ability_left"].mean()),
+        "ability_right": float(table["ability_right"].mean()),
+        "value": mean.value,
+        "low": mean.low,
+        "high": mean.high,
+        "p": mean.p,
+        "bases": int(table["model"].nunique()),
+        "models": len(table[_MODEL].drop_duplicates()),
+        "num_tasks": int(table["task"].nunique()),
     }
 
 

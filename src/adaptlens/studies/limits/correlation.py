@@ -49,7 +49,7 @@ class Correlation:
         low: the lower end of the interval over bases and tasks.
         high: the upper end.
         p: two-sided, of exchanging the bases' in-context performance, whole rows at once.
-        error: standard error of its Fisher z.
+        stderr: standard error of its Fisher z.
         df: degrees of freedom of that.
         ceiling: what halves of the queries say it could be at most; NaN for Kendall's.
         disattenuated: the correlation across different halves over that within sides.
@@ -64,7 +64,7 @@ class Correlation:
     low: float
     high: float
     p: float
-    error: float
+    stderr: float
     df: float
     ceiling: float
     disattenuated: float
@@ -83,9 +83,9 @@ class Correlation:
         return self._tail(float(_z(bound) - _z(self.value)))
 
     def _tail(self, distance: float) -> float:
-        if not math.isfinite(distance) or not self.error > 0:
+        if not math.isfinite(distance) or not self.stderr > 0:
             return 1.0
-        return float(scipy.special.stdtr(self.df, -distance / self.error))
+        return float(scipy.special.stdtr(self.df, -distance / self.stderr))
 
 
 def _z(value: "float | np.ndarray") -> "float | np.ndarray":

@@ -15,7 +15,7 @@ import scipy
 
 from adaptlens.errors import unknown
 from adaptlens.stats.intervals import holm
-from adaptlens.stats.layered import Mean
+from adaptlens.stats.layerwise import Mean
 from adaptlens.studies.limits.panel import FIRST, abilities, scoring_by_task
 
 if TYPE_CHECKING:

@@ -14,7 +14,6 @@ import numpy as np
 from adaptlens import tasks, telling
 from adaptlens.adapt.families import family_of
 from adaptlens.cells import Study
-from adaptlens.config.fields import tuning_arguments
 from adaptlens.engines import Reporter
 from adaptlens.errors import UserError, unknown
 from adaptlens.models import shape
@@ -154,10 +153,10 @@ def _wanted(config: LimitsConfig, members: Sequence[Task]) -> Iterator[Wanted]:
     drawn = tuple(range(config.gold_draws))
     gold = {"examples": config.shots, **clusters}
     yield Wanted(default, "gold", gold, drawn, measured(*_read(config, "gold")))
-    tune = tuning_arguments(config.tune)
-    for single in ("steps", "rate"):
+    tune: dict[str, Any] = {**config.tune}
+    for single in ("max_steps", "learning_rate"):
         tune[single] = tune[single][0] if tune.get(single) else None
-    tune |= {"epochs": config.passes, "loss": config.loss, **clusters}
+    tune |= {"num_train_epochs": config.passes, "loss": config.loss, **clusters}
     tuned = ["regular"]
     if {"samplegen", "pipeline"} & {*config.systems}:
         tuned.append("samplegen")

@@ -109,8 +109,9 @@ def shares(
     of_bases = np.concatenate([np.ones((1, bases)), 1 - np.eye(bases), np.ones((tasks, bases)),
                                of_bases])  # fmt: skip
     of_tasks = np.concatenate([np.ones((1 + bases, tasks)), 1 - np.eye(tasks), of_tasks])
-    found = _shapley(_spread(moments.cells, of_bases, of_tasks, within_tasks), moments.columns)
-    whole, left_out, again = found[0], found[1 : 1 + bases + tasks], found[1 + bases + tasks :]
+    explained = _shapley(_spread(moments.cells, of_bases, of_tasks, within_tasks), moments.columns)
+    whole, rest = explained[0], explained[1:]
+    left_out, again = rest[: bases + tasks], rest[bases + tasks :]
     squares = np.square(left_out - whole)
     variance = (bases - 1) / bases * squares[:bases].sum(0)
     variance = variance + (tasks - 1) / tasks * squares[bases:].sum(0)
@@ -131,20 +132,20 @@ def _spread(
 ) -> np.ndarray:
     """Return centered sums of products [resamples, columns, columns], without the constant."""
     bases, tasks, columns, _ = cells.shape
-    found = np.zeros((len(of_bases), columns, columns))
+    sums = np.zeros((len(of_bases), columns, columns))
     mean = np.zeros((len(of_bases), columns))
     for task in range(tasks):
-        own = (of_bases @ cells[:, task].reshape(bases, -1)).reshape(found.shape)
+        of_task = (of_bases @ cells[:, task].reshape(bases, -1)).reshape(sums.shape)
         weight = of_tasks[:, task, None, None]
         if within_tasks:
-            count = np.maximum(own[:, :1, :1], 1e-300)
-            own = own - own[:, :, :1] * own[:, :1, :] / count
-        found += weight * own
-        mean += weight[:, :, 0] * own[:, 0]
+            count = np.maximum(of_task[:, :1, :1], 1e-300)
+            of_task = of_task - of_task[:, :, :1] * of_task[:, :1, :] / count
+        sums += weight * of_task
+        mean += weight[:, :, 0] * of_task[:, 0]
     if not within_tasks:
         count = np.maximum(mean[:, :1], 1e-300)[:, :, None]
-        found -= mean[:, :, None] * mean[:, None, :] / count
-    return found[:, 1:, 1:]
+        sums -= mean[:, :, None] * mean[:, None, :] / count
+    return sums[:, 1:, 1:]
 
 
 def _shapley(spread: np.ndarray, columns: Mapping[str, Sequence[int]]) -> np.ndarray:
@@ -153,30 +154,30 @@ def _shapley(spread: np.ndarray, columns: Mapping[str, Sequence[int]]) -> np.nda
     largest = np.maximum(size.max(1, keepdims=True), 1e-300)
     scale = np.divide(1.0, size, out=np.zeros(size.shape), where=size > 1e-9 * largest)
     correlations = spread * scale[:, :, None] * scale[:, None, :]
-    groups = [[place - 1 for place in own] for own in columns.values()]
+    groups = [[place - 1 for place in places] for places in columns.values()]
     count = len(groups)
     explained: dict[tuple[int, ...], np.ndarray] = {(): np.zeros(len(spread))}
     for many in range(1, count + 1):
         for chosen in combinations(range(count), many):
-            own = [place for group in chosen for place in groups[group]]
-            explained[chosen] = _r2(correlations, own)
-    found = np.zeros((len(spread), count + 1))
+            places = [place for group in chosen for place in groups[group]]
+            explained[chosen] = _r2(correlations, places)
+    shares = np.zeros((len(spread), count + 1))
     for chosen, value in explained.items():
         for group in range(count):
             if group in chosen:
                 continue
             weight = math.factorial(len(chosen)) * math.factorial(count - len(chosen) - 1)
             with_it = explained[tuple(sorted((*chosen, group)))]
-            found[:, group] += weight / math.factorial(count) * (with_it - value)
-    found[:, count] = explained[tuple(range(count))]
-    return found
+            shares[:, group] += weight / math.factorial(count) * (with_it - value)
+    shares[:, count] = explained[tuple(range(count))]
+    return shares
 
 
-def _r2(correlations: np.ndarray, own: Sequence[int]) -> np.ndarray:
-    if not own:
+def _r2(correlations: np.ndarray, columns: Sequence[int]) -> np.ndarray:
+    if not columns:
         return np.zeros(len(correlations))
-    square = correlations[:, own][:, :, own] + _RIDGE * np.eye(len(own))
-    right = correlations[:, own, -1]
+    square = correlations[:, columns][:, :, columns] + _RIDGE * np.eye(len(columns))
+    right = correlations[:, columns, -1]
     return np.einsum("rk,rk->r", right, np.linalg.solve(square, right[..., None])[..., 0])
 
 
@@ -189,12 +190,14 @@ def moments(scores: "DataFrame", *, tuned: str = "regular", scoring: str = FIRST
         UserError: see `abilities`; nothing was read in both systems.
     """
     table = abilities(scores)
-    own = table[table["system"] == tuned]
+    tuned_rows = table[table["system"] == tuned]
     gold = table[(table["system"] == "gold") & (table["variation"] == "")]
-    chosen = scoring_by_task(own, gold, scoring)
-    own, gold = (one[one["task"].map(chosen) == one["scoring"]] for one in (own, gold))
+    chosen = scoring_by_task(tuned_rows, gold, scoring)
+    tuned_rows, gold = (
+        side[side["task"].map(chosen) == side["scoring"]] for side in (tuned_rows, gold)
+    )
     icl = gold.groupby(["model", "task"])["ability"].mean().rename("icl").reset_index()
-    points = own.merge(icl, on=["model", "task"])
+    points = tuned_rows.merge(icl, on=["model", "task"])
     if points.empty:
         raise UserError(
             f"a table without a task read in both '{tuned}' and 'gold' was given; expected rows of "
@@ -212,7 +215,7 @@ def moments(scores: "DataFrame", *, tuned: str = "regular", scoring: str = FIRST
             added = [values - values.mean()] if np.ptp(values) > 1e-9 else []
         else:
             known = points[levels[predictor]].fillna("").astype(str).to_numpy()
-            added = [(known == one).astype(float) for one in sorted(set(known))[1:]]
+            added = [(known == level).astype(float) for level in sorted(set(known))[1:]]
         columns[predictor] = tuple(range(len(design), len(design) + len(added)))
         design += added
     stacked = np.column_stack([*design, points["ability"].to_numpy(float)])
@@ -221,9 +224,9 @@ def moments(scores: "DataFrame", *, tuned: str = "regular", scoring: str = FIRST
     shape = len(by_base[0]), len(by_task[0])
     cells = np.zeros((*shape, stacked.shape[1], stacked.shape[1]))
     place = by_base[1] * shape[1] + by_task[1]
-    for one in np.unique(place):
-        rows = stacked[place == one]
-        cells[one // shape[1], one % shape[1]] = rows.T @ rows
+    for cell in np.unique(place):
+        rows = stacked[place == cell]
+        cells[cell // shape[1], cell % shape[1]] = rows.T @ rows
     between = sum(len(columns[name]) for name in ("size", "family", "exposure"))
     return Moments(cells, columns, between, len(points))
 
@@ -249,9 +252,9 @@ def attribution(
     known = moments(scores, tuned=tuned)
     rows: Rows = []
     for given in ("nothing", "difficulty"):
-        found = shares(known, within_tasks=given == "difficulty", resamples=resamples, seed=seed)
-        for predictor, share in found.values.items():
-            low, high = found.interval(predictor, 1 - alpha)
+        divided = shares(known, within_tasks=given == "difficulty", resamples=resamples, seed=seed)
+        for predictor, share in divided.values.items():
+            low, high = divided.interval(predictor, 1 - alpha)
             varies = predictor == TOGETHER or bool(known.columns[predictor])
             rows.append({
                 "system": tuned,
@@ -260,11 +263,11 @@ def attribution(
                 "share": share,
                 "low": low if varies else math.nan,
                 "high": high if varies else math.nan,
-                "share_of_r2": share / found.values[TOGETHER]
-                if found.values[TOGETHER] > 0 else math.nan,
+                "share_of_r2": share / divided.values[TOGETHER]
+                if divided.values[TOGETHER] > 0 else math.nan,
                 "varies": varies,
-                "bases": found.bases,
-                "tasks": found.tasks,
+                "bases": divided.bases,
+                "tasks": divided.tasks,
                 "points": known.points,
             })  # fmt: skip
     return rows
@@ -290,9 +293,9 @@ def mixed_effects(scores: "DataFrame", *, alpha: float = 0.05) -> Rows:
     between: dict[str, np.ndarray] = {"size": np.log10(whole.sizes)}
     for name, values in (("family", whole.families), ("exposure", whole.exposures)):
         levels = sorted(set(values))
-        between |= {f"{name}: {one}, not {levels[0] or 'as usual'}":
-                    np.array([value == one for value in values], float)
-                    for one in levels[1:]}  # fmt: skip
+        between |= {f"{name}: {level}, not {levels[0] or 'as usual'}":
+                    np.array([value == level for value in values], float)
+                    for level in levels[1:]}  # fmt: skip
     fixed = {"intercept": np.ones(len(model))}
     kept: list[str] = []
     candidates = {name: values[base] for name, values in between.items()}
@@ -318,15 +321,15 @@ def mixed_effects(scores: "DataFrame", *, alpha: float = 0.05) -> Rows:
         groups["mixture on task"] = mixtures * tasks + task
     groups = {name: places for name, places in groups.items()
               if 1 < len(np.unique(places)) < len(model)}  # fmt: skip
-    found = mixed(whole.tuned[0][model, task], fixed, groups, df=df, level=1 - alpha)
-    about = {"points": found.points, "bases": bases, "tasks": tasks}
+    fit = mixed(whole.tuned[0][model, task], fixed, groups, df=df, level=1 - alpha)
+    about = {"points": fit.points, "bases": bases, "tasks": tasks}
     empty = dict.fromkeys(("error", "low", "high", "p", "df"), math.nan)
     unsure = () if between_freedom else ("intercept", *kept)
     rows: Rows = [
-        {"kind": "fixed", "term": one.name, "value": one.value, "error": one.error, "low": one.low,
-         "high": one.high, "p": one.p, "df": one.df,
-         **(empty if one.name in unsure else {}), **about}
-        for one in found.fixed
+        {"kind": "fixed", "term": term.name, "value": term.value, "error": term.stderr,
+         "low": term.low, "high": term.high, "p": term.p, "df": term.df,
+         **(empty if term.name in unsure else {}), **about}
+        for term in fit.fixed
     ]  # fmt: skip
     return [*rows, *({"kind": "random", "term": name, "value": value, **empty, **about}
-                     for name, value in found.spreads.items())]  # fmt: skip
+                     for name, value in fit.spreads.items())]  # fmt: skip

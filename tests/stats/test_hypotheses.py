@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adaptlens.metrics.similarity import MEASURES
+from adaptlens.stats.hypotheses import Hypothesis, implicit_tuning, judged, no_effect
 from adaptlens.stats.intervals import holm
-from adaptlens.stats.layered import Likeness, Mean, of_draws
-from adaptlens.stats.layered import mean as mean_of
-from adaptlens.stats.statements import Statement, implicit_tuning, judged, no_effect
+from adaptlens.stats.layerwise import Mean, Similarity, of_draws
+from adaptlens.stats.layerwise import mean as mean_of
 
 MARGIN = 0.05
 RUNS = 60
@@ -26,12 +26,12 @@ def normal(value: float, error: float = 0.01, draws: int = 30) -> Mean:
 
 
 def states(*rows: tuple[int, float] | tuple[int, Mean]) -> list[str]:
-    """What becomes of statements (sign, value), judged together."""
-    statements = [
-        Statement(1, "", sign, found if isinstance(found, Mean) else normal(found))
+    """What becomes of hypotheses (sign, value), judged together."""
+    hypotheses = [
+        Hypothesis(1, "", sign, found if isinstance(found, Mean) else normal(found))
         for sign, found in rows
     ]
-    return [one.state for one in judged(statements, margin=MARGIN)]
+    return [one.state for one in judged(hypotheses, margin=MARGIN)]
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_the_weaker_of_two_is_not_refuted_for_having_been_picked():
     refuted = {1: 0, 2: 0}
     for value in 0.3 + 0.1 * rng.normal(size=(2000, 2)).min(1):
         for among in refuted:
-            (one,) = judged([Statement(2, "", 1, normal(value, 0.1), among)], margin=0.3)
+            (one,) = judged([Hypothesis(2, "", 1, normal(value, 0.1), among)], margin=0.3)
             refuted[among] += one.state == "refuted"
     assert refuted[2] / 2000 <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 2000) < refuted[1] / 2000
 
@@ -70,7 +70,7 @@ def test_a_wide_interval_decides_nothing():
 
 
 def test_fewer_than_five_draws_decide_nothing_and_say_so():
-    (one,) = judged([Statement(1, "", 1, normal(0.5, draws=4))], margin=MARGIN)
+    (one,) = judged([Hypothesis(1, "", 1, normal(0.5, draws=4))], margin=MARGIN)
     assert one.state == "not decided"
     assert "fewer than 5 draws decide nothing" in one.line
     assert states((1, normal(0.5, draws=1)), (1, normal(0.5, draws=5))) == [
@@ -85,18 +85,18 @@ def test_a_mean_that_is_undefined_decides_nothing():
     ]  # fmt: skip
 
 
-def test_two_clear_statements_are_corrected_for_two_and_not_for_four():
+def test_two_clear_hypotheses_are_corrected_for_two_and_not_for_four():
     # Wide errors keep the tests for the margin out of it.
-    found = judged([Statement(1, "", 1, normal(0.2, 0.08)), Statement(1, "", 1, normal(0.3, 0.1))],
-                   margin=MARGIN)  # fmt: skip
-    p = [one.statement.mean.p for one in found]
+    means = normal(0.2, 0.08), normal(0.3, 0.1)
+    found = judged([Hypothesis(1, "", 1, mean) for mean in means], margin=MARGIN)
+    p = [one.hypothesis.mean.p for one in found]
     assert [one.p_holm for one in found] == pytest.approx([2 * p[0], 2 * p[1]])
 
 
 @given(st.lists(st.floats(-0.3, 0.3), min_size=1, max_size=8))
 def test_corrected_p_values_lie_between_holms_and_bonferronis(values):
-    found = judged([Statement(1, "", 1, normal(v, 0.05)) for v in values], margin=MARGIN)
-    p = [one.statement.mean.p for one in found]
+    found = judged([Hypothesis(1, "", 1, normal(v, 0.05)) for v in values], margin=MARGIN)
+    p = [one.hypothesis.mean.p for one in found]
     for one, least in zip(found, holm(p), strict=True):
         assert least - 1e-12 <= one.p_holm <= 1
     assert found[int(np.argmin(p))].p_holm <= min(1.0, len(p) * max(p)) + 1e-12
@@ -110,7 +110,7 @@ def test_no_verdict_of_eight_is_false_more_often_than_in_one_run_of_twenty(truth
     wrong = 0
     for _ in range(RUNS):
         tables = [truth + rng.normal(size=(6, 1)) / 3 + rng.normal(size=(6, 40)) for _ in range(8)]
-        rows = [Statement(1, "", sign, mean_of(one, True)) for one in tables]
+        rows = [Hypothesis(1, "", sign, mean_of(one, True)) for one in tables]
         wrong += false in [one.state for one in judged(rows, margin=0.3)]
     assert wrong / RUNS <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / RUNS)
 
@@ -122,10 +122,10 @@ def along_layers(rng, shape, layers=4):
     return out
 
 
-def likeness(values: np.ndarray, baseline: np.ndarray | float = 0.0) -> Likeness:
+def likeness(values: np.ndarray, baseline: np.ndarray | float = 0.0) -> Similarity:
     """Of layers and one more after the final norm, in which all is alike and nothing is said."""
     values = np.concatenate([values, np.ones_like(values[:1])])
-    return Likeness(values, baseline + np.zeros(values.shape), tuple(range(values.shape[1])))
+    return Similarity(values, baseline + np.zeros(values.shape), tuple(range(values.shape[1])))
 
 
 def similarities(rng, means, draws=10, queries=40, by_draw=0.03):
@@ -222,7 +222,7 @@ def test_no_effect_is_named_by_who_had_none():
 
 
 def test_a_verdict_is_withdrawn_for_a_reason():
-    (one,) = judged([Statement(8, "", 1, normal(0.5))], margin=MARGIN)
+    (one,) = judged([Hypothesis(8, "", 1, normal(0.5))], margin=MARGIN)
     assert one.undecided("") is one and one.state == "supported"
     assert one.undecided("why").state == "not decided"
     assert one.undecided("why").line == f"why; {one.line}"
@@ -256,7 +256,7 @@ def test_fewer_than_five_common_draws_decide_nothing():
     rng = np.random.default_rng(4)
     assert claim(rng, (0.8, 0.4, 0.3, 0.4, 0.4), draws=4).state == "not decided"
     given = similarities(rng, (0.8, 0.4, 0.3, 0.4, 0.4))
-    given[3] = Likeness(given[3].values, given[3].baseline, tuple(range(7, 17)))
+    given[3] = Similarity(given[3].values, given[3].baseline, tuple(range(7, 17)))
     found = implicit_tuning(*given, margin=MARGIN, flips=99)
     assert found.state == "not decided" and found.draws == 3
     assert found.line.startswith("fewer than 5 draws decide nothing")
@@ -264,7 +264,7 @@ def test_fewer_than_five_common_draws_decide_nothing():
 
 def test_draws_are_paired_by_their_number():
     given = similarities(np.random.default_rng(5), (0.8, 0.4, 0.3, 0.4, 0.4))
-    turned = Likeness(given[1].values[:, ::-1], given[1].baseline[:, ::-1], given[1].draws[::-1])
+    turned = Similarity(given[1].values[:, ::-1], given[1].baseline[:, ::-1], given[1].draws[::-1])
     one = implicit_tuning(*given, margin=MARGIN, flips=99)
     other = implicit_tuning(given[0], turned, *given[2:], margin=MARGIN, flips=99)
     assert one == other

@@ -29,7 +29,7 @@ class Chosen:
     steps: int
 
 
-def account(
+def training_cost(
     lm: LM,
     histories: Sequence[History],
     losses: Float[np.ndarray, "steps draws"],

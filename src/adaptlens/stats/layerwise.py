@@ -22,7 +22,7 @@ Side = Literal["both", "above"]
 
 
 @dataclass(frozen=True, eq=False)
-class Likeness:
+class Similarity:
     """How alike two conditions are, by one measure.
 
     Attributes:
@@ -45,7 +45,7 @@ class Likeness:
 class Mean:
     """A mean over queries and draws, the interval that would cover it, and p for a mean of 0.
 
-    `error` is its standard error, `df` the degrees of freedom of that; `p` is two-sided.
+    `stderr` is its standard error, `df` the degrees of freedom of that; `p` is two-sided.
     """
 
     value: float
@@ -54,7 +54,7 @@ class Mean:
     p: float
     queries: int
     draws: int
-    error: float
+    stderr: float
     df: float
 
     def at_least(self, bound: float = 0.0) -> float:
@@ -66,9 +66,9 @@ class Mean:
         return self._beyond(bound - self.value)
 
     def _beyond(self, distance: float) -> float:
-        if self.error == 0 and distance > 0:
+        if self.stderr == 0 and distance > 0:
             return _of_signs(self.queries, self.draws)
-        return _tail(distance, self.error, self.df)
+        return _tail(distance, self.stderr, self.df)
 
 
 def mean(
@@ -98,11 +98,11 @@ def mean(
         return _of_one_query(values[:, 0], level)
     value = float(values.mean())
     found = Crossed([values], drawn, center=True, seed=seed, flips=flips)
-    if found.error == 0:
+    if found.stderr == 0:
         p = 0.5 ** (queries - 1) if value else 1.0
         return Mean(value, value, value, p, queries, repeats, 0.0, math.inf)
-    p = min(1.0, 2 * found.tail(abs(value) / found.error))
-    return _mean(value, p, found.critical(1 - level), queries, repeats, found.error, found.df)
+    p = min(1.0, 2 * found.tail(abs(value) / found.stderr))
+    return _mean(value, p, found.critical(1 - level), queries, repeats, found.stderr, found.df)
 
 
 def _of_one_query(values: np.ndarray, level: float) -> Mean:
@@ -238,10 +238,10 @@ def clusters(
 
 def _deviate(found: Crossed) -> float:
     """Return the one-sided p-value of a mean as a normal deviate."""
-    if not found.error:
+    if not found.stderr:
         p = 0.5**found.queries if found.mean else 0.5
     else:
-        p = min(0.5, found.tail(abs(found.mean) / found.error))
+        p = min(0.5, found.tail(abs(found.mean) / found.stderr))
     return math.copysign(-NormalDist().inv_cdf(max(p, 1e-300)), found.mean)
 
 

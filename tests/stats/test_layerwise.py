@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import t as students
 
-from adaptlens.stats import layered
+from adaptlens.stats import layerwise
 
 MANY = 150
 SLACK = 3 * math.sqrt(0.05 * 0.95 / MANY)
@@ -33,9 +33,9 @@ def table(rng, *, layers=1, repeats=10, queries=30, by_draw=0.3, by_query=0.5, c
 
 def test_a_mean_without_draws_is_students_t_over_queries():
     # Mean 3 and standard error sqrt(2.5 / 5) of 1 to 5; t(0.025, 4) = 2.776.
-    found = layered.mean(np.array([[1.0, 2, 3, 4, 5]]), drawn=False)
+    found = layerwise.mean(np.array([[1.0, 2, 3, 4, 5]]), drawn=False)
     assert found.value == 3
-    assert found.error == pytest.approx(math.sqrt(0.5))
+    assert found.stderr == pytest.approx(math.sqrt(0.5))
     assert found.high - found.value == pytest.approx(2.776 * math.sqrt(0.5), abs=1e-3)
     assert found.p == pytest.approx(2 * students.sf(3 / math.sqrt(0.5), 4))
 
@@ -43,32 +43,32 @@ def test_a_mean_without_draws_is_students_t_over_queries():
 def test_a_mean_counts_the_spread_of_draws_and_of_queries():
     # Draws at 0, 1, 2 and queries at 0, 3 add up without rest: variance 1 / 3 + 4.5 / 2.
     values = np.array([0.0, 1, 2])[:, None] + np.array([0.0, 3])
-    found = layered.mean(values, drawn=True)
+    found = layerwise.mean(values, drawn=True)
     assert found.value == 2.5
-    assert found.error**2 == pytest.approx(1 / 3 + 4.5 / 2)
+    assert found.stderr**2 == pytest.approx(1 / 3 + 4.5 / 2)
     assert (found.queries, found.draws) == (2, 3)
 
 
 def test_equal_values_have_no_interval_and_the_p_value_of_equal_signs():
-    same = layered.mean(np.ones((3, 6)), drawn=True)
+    same = layerwise.mean(np.ones((3, 6)), drawn=True)
     assert (same.value, same.low, same.high) == (1, 1, 1)
     assert same.p == 2 * 0.5**6
-    assert layered.mean(np.zeros((3, 6)), drawn=True).p == 1
+    assert layerwise.mean(np.zeros((3, 6)), drawn=True).p == 1
 
 
 def test_what_all_queries_share_is_tested_over_draws_alone():
-    found = layered.mean(np.array([[1.0], [2], [3]]), drawn=True)
-    assert found.error == pytest.approx(1 / math.sqrt(3))
+    found = layerwise.mean(np.array([[1.0], [2], [3]]), drawn=True)
+    assert found.stderr == pytest.approx(1 / math.sqrt(3))
     assert found.high - found.value == pytest.approx(4.303 / math.sqrt(3), abs=1e-3)
-    assert math.isnan(layered.mean(np.array([[1.0]]), drawn=False).p)
+    assert math.isnan(layerwise.mean(np.array([[1.0]]), drawn=False).p)
 
 
 @given(st.integers(0, 1000), st.floats(-2, 2), st.floats(0.1, 10))
 @settings(max_examples=25, deadline=None)
 def test_the_interval_moves_and_stretches_with_the_values(seed, shift, scale):
     values = table(np.random.default_rng(seed))[0]
-    one = layered.mean(values, True, flips=99)
-    other = layered.mean(scale * values + shift, True, flips=99)
+    one = layerwise.mean(values, True, flips=99)
+    other = layerwise.mean(scale * values + shift, True, flips=99)
     for end in ("value", "low", "high"):
         assert getattr(other, end) == pytest.approx(scale * getattr(one, end) + shift, abs=1e-8)
 
@@ -79,10 +79,10 @@ def test_the_order_of_draws_and_of_queries_does_not_matter(seed):
     rng = np.random.default_rng(seed)
     values = table(rng, layers=4, repeats=5, queries=8) + 0.3
     turned = values[:, rng.permutation(5)][:, :, rng.permutation(8)]
-    one, other = layered.mean(values[0], True), layered.mean(turned[0], True)
+    one, other = layerwise.mean(values[0], True), layerwise.mean(turned[0], True)
     assert (other.low, other.high, other.p) == pytest.approx((one.low, one.high, one.p))
     # Without draws all patterns of 8 signs are tried, so the clusters are the same to the last.
-    one, other = ([(c.first, c.last, c.p) for c in layered.clusters(y[:, :1], drawn=False)]
+    one, other = ([(c.first, c.last, c.p) for c in layerwise.clusters(y[:, :1], drawn=False)]
                   for y in (values, values[:, :, rng.permutation(8)]))  # fmt: skip
     assert one == other
 
@@ -91,15 +91,15 @@ def test_the_order_of_draws_and_of_queries_does_not_matter(seed):
 @settings(max_examples=20, deadline=None)
 def test_turning_every_sign_turns_the_result(seed):
     values = table(np.random.default_rng(seed), layers=4, repeats=5) + 0.4
-    one, other = layered.mean(values[0], True), layered.mean(-values[0], True)
+    one, other = layerwise.mean(values[0], True), layerwise.mean(-values[0], True)
     assert (other.value, other.low, other.p) == pytest.approx((-one.value, -one.high, one.p))
-    found, turned = (layered.clusters(y, drawn=True, flips=99) for y in (values, -values))
+    found, turned = (layerwise.clusters(y, drawn=True, flips=99) for y in (values, -values))
     assert [(c.first, c.last, c.p) for c in found] == [(c.first, c.last, c.p) for c in turned]
     assert [c.mass for c in turned] == pytest.approx([-c.mass for c in found])
 
 
 def test_one_sided_tests_about_a_bound_add_up_to_one():
-    found = layered.mean(table(np.random.default_rng(0))[0] + 0.3, drawn=True)
+    found = layerwise.mean(table(np.random.default_rng(0))[0] + 0.3, drawn=True)
     for bound in (-0.2, 0.0, 0.5):
         assert found.at_least(bound) + found.at_most(bound) == pytest.approx(1)
     assert found.at_least(found.value) == pytest.approx(0.5)
@@ -111,7 +111,7 @@ def test_intervals_of_a_mean_cover_what_they_should(repeats, by_draw):
     rng = np.random.default_rng(1)
     covered = 0
     for _ in range(MANY):
-        found = layered.mean(table(rng, repeats=repeats, by_draw=by_draw)[0], repeats > 1)
+        found = layerwise.mean(table(rng, repeats=repeats, by_draw=by_draw)[0], repeats > 1)
         covered += found.low <= 0 <= found.high
     assert covered / MANY >= 0.95 - SLACK
 
@@ -120,17 +120,17 @@ def test_a_jackknife_of_a_mean_gives_its_standard_error():
     # Leaving out each of 5 queries of one draw is the textbook case: s / sqrt(5).
     values = np.array([1.0, 2, 4, 7, 11])
     left_out = np.array([np.delete(values, i).mean() for i in range(5)])[:, None]
-    found = layered.of_draws(np.array([values.mean()]), left_out)
-    assert found.error == pytest.approx(values.std(ddof=1) / math.sqrt(5))
+    found = layerwise.of_draws(np.array([values.mean()]), left_out)
+    assert found.stderr == pytest.approx(values.std(ddof=1) / math.sqrt(5))
     assert found.df == pytest.approx(4)
 
 
 def test_without_left_out_queries_draws_alone_make_the_error():
-    found = layered.of_draws(np.array([1.0, 2, 3]))
-    assert found.error == pytest.approx(1 / math.sqrt(3))
+    found = layerwise.of_draws(np.array([1.0, 2, 3]))
+    assert found.stderr == pytest.approx(1 / math.sqrt(3))
     assert found.df == pytest.approx(2)
-    assert math.isnan(layered.of_draws(np.array([0.5])).low)
-    assert layered.of_draws(np.array([0.5, 0.5])).low == 0.5
+    assert math.isnan(layerwise.of_draws(np.array([0.5])).low)
+    assert layerwise.of_draws(np.array([0.5, 0.5])).low == 0.5
 
 
 def naive_clusters(values: np.ndarray, threshold: float) -> list[tuple[int, int, float]]:
@@ -174,7 +174,7 @@ def naive_clusters(values: np.ndarray, threshold: float) -> list[tuple[int, int,
 def test_clusters_are_those_of_every_sign_pattern(seed):
     rng = np.random.default_rng(seed)
     values = rng.normal(size=(5, 7)) + np.array([1.5, 1.0, 0.0, -1.0, -1.0])[:, None]
-    found = layered.clusters(values[:, None], drawn=False, threshold=0.2)
+    found = layerwise.clusters(values[:, None], drawn=False, threshold=0.2)
     wanted = naive_clusters(values, 0.2)
     assert [(one.first, one.last) for one in found] == [(a, b) for a, b, _ in wanted]
     assert [one.p for one in found] == pytest.approx([p for _, _, p in wanted])
@@ -237,7 +237,7 @@ def test_clusters_of_two_draws_are_those_of_every_sign_of_draws_and_queries(seed
     rng = np.random.default_rng(seed)
     values = rng.normal(size=(3, 2, 6)) + 0.2 * rng.normal(size=(3, 2, 1))
     values += np.array([2.0, 1.5, -2.0])[:, None, None]
-    found = layered.clusters(values, drawn=True, threshold=0.3)
+    found = layerwise.clusters(values, drawn=True, threshold=0.3)
     wanted = naive_clusters_of_draws(values, 0.3)
     assert wanted
     assert [(one.first, one.last) for one in found] == [(a, b) for a, b, _ in wanted]
@@ -247,7 +247,7 @@ def test_clusters_of_two_draws_are_those_of_every_sign_of_draws_and_queries(seed
 def test_an_effect_in_some_layers_is_found_there():
     values = table(np.random.default_rng(0), layers=8, queries=60)
     values[3:6] += 1.0
-    (found,) = layered.clusters(values, drawn=True, flips=499)
+    (found,) = layerwise.clusters(values, drawn=True, flips=499)
     assert (found.first, found.last) == (3, 5)
     assert found.mass > 0 and found.p <= 0.05
 
@@ -255,16 +255,16 @@ def test_an_effect_in_some_layers_is_found_there():
 def test_neighbors_on_different_sides_are_two_clusters_and_one_side_sees_one():
     values = table(np.random.default_rng(0), layers=4, queries=60)
     values += np.array([1.0, 1, -1, -1])[:, None, None]
-    both = layered.clusters(values, drawn=True, flips=199)
+    both = layerwise.clusters(values, drawn=True, flips=199)
     assert [(one.first, one.last, one.mass > 0) for one in both] == [(0, 1, True), (2, 3, False)]
-    above = layered.clusters(values, drawn=True, side="above", flips=199)
+    above = layerwise.clusters(values, drawn=True, side="above", flips=199)
     assert [(one.first, one.last) for one in above] == [(0, 1)]
 
 
 def test_equal_values_in_a_layer_are_a_cluster_unless_they_are_0():
     values = np.zeros((3, 1, 9))
     values[1] = 0.5
-    (found,) = layered.clusters(values, drawn=False)
+    (found,) = layerwise.clusters(values, drawn=False)
     assert (found.first, found.last) == (1, 1)
     assert found.p == 2 * 0.5**9
 
@@ -275,18 +275,18 @@ def test_a_cluster_anywhere_is_as_rare_as_its_p_value_says(repeats, by_draw):
     false = 0
     for run in range(MANY):
         values = table(rng, layers=6, repeats=repeats, by_draw=by_draw)
-        found = layered.clusters(values, repeats > 1, flips=199, seed=run)
+        found = layerwise.clusters(values, repeats > 1, flips=199, seed=run)
         false += min((one.p for one in found), default=1.0) <= 0.05
     assert false / MANY <= 0.05 + SLACK
 
 
 def test_thirds_of_seven_layers_are_two_three_and_two():
     values = np.array([5.0, 3, 1, 1, 1, 4, 6])[:, None, None] + np.zeros((7, 2, 8))
-    lower, upper = layered.outer_less_middle(values)
+    lower, upper = layerwise.outer_less_middle(values)
     assert lower.shape == upper.shape == (2, 8)
     assert set(lower.ravel()) == {4 - 1} and set(upper.ravel()) == {5 - 1}
 
 
 def test_two_layers_have_no_thirds():
     with pytest.raises(ValueError, match="2 layers have no thirds"):
-        layered.outer_less_middle(np.zeros((2, 3, 4)))
+        layerwise.outer_less_middle(np.zeros((2, 3, 4)))

@@ -1,4 +1,4 @@
-"""Examples become lessons: a prompt without demonstrations, and the answer to learn.
+"""Examples become training texts in tokens: a prompt without demonstrations, and the answer.
 
 The loss is taken on the answer's tokens alone. After a generated answer comes what separates items
 in a prompt (two line breaks; the end-of-text token with a chat template), so that generation learns
@@ -7,7 +7,7 @@ to stop; a choice is only scored, so its text ends with it.
 
 from collections.abc import Sequence
 
-from adaptlens.adapt.batches import Lesson
+from adaptlens.adapt.batches import TokenizedExample
 from adaptlens.errors import UserError
 from adaptlens.lm.load import LM
 from adaptlens.lm.prefix.trie import common
@@ -16,9 +16,9 @@ from adaptlens.tasks.templates import Written, ways
 from adaptlens.types import Example, Task
 
 
-def lessons_for(
+def tokenized(
     lm: LM, task: Task, examples: Sequence[Example], *, instruction: bool
-) -> list[Lesson]:
+) -> list[TokenizedExample]:
     """Return the training texts of these examples in tokens, with where their answers begin.
 
     Under each of the task's templates, template by template; texts that would be the same under
@@ -32,7 +32,7 @@ def lessons_for(
     written = list(dict.fromkeys(written))
     whole = lm.encode_all([asked + answer for _, asked, answer in written])
     alone = lm.encode_all([asked for _, asked, _ in written])
-    lessons = []
+    made = []
     for (example, _, _), prompt_ids, ids in zip(written, alone, whole, strict=True):
         excess = len(ids) - lm.context_tokens
         if excess > 0:
@@ -41,14 +41,14 @@ def lessons_for(
                 f"longer than the context of {lm.context_tokens} tokens; shorten or remove it, or "
                 "use a model with a longer context."
             )
-        lesson = Lesson(tuple(ids), max(common(prompt_ids, ids), 1))
-        if not lesson.num_labels:
+        one = TokenizedExample(tuple(ids), max(common(prompt_ids, ids), 1))
+        if not one.num_labels:
             raise UserError(
                 f"example {example.id} of task '{task.name}' has an empty answer, which cannot be "
                 "trained on; give it a target or remove it."
             )
-        lessons.append(lesson)
-    return lessons
+        made.append(one)
+    return made
 
 
 def _texts(

@@ -13,9 +13,9 @@ from typing import Any, Literal
 import numpy as np
 
 from adaptlens.formatting import equals, in_sentence
-from adaptlens.stats import layered
+from adaptlens.stats import layerwise
 from adaptlens.stats.intervals import holm
-from adaptlens.stats.layered import Likeness, Mean
+from adaptlens.stats.layerwise import Mean, Similarity
 
 State = Literal["supported", "refuted", "not decided"]
 
@@ -24,7 +24,7 @@ MINIMUM_DRAWS = 5
 
 
 @dataclass(frozen=True)
-class Statement:
+class Hypothesis:
     """A claim about a mean.
 
     Attributes:
@@ -32,22 +32,23 @@ class Statement:
         claim: what is claimed, in words.
         sign: 1 if the mean is claimed to be above 0, -1 below, 0 if there is no effect.
         mean: what was found.
-        among: how many means this is the weakest of (the two sides of a U), if each of them must
-            hold for the claim. Picking it makes support no easier, but refutation does get easier.
+        num_selected_from: how many means this is the weakest of (the two sides of a U), if each of
+            them must hold for the claim. Picking it makes support no easier, but refutation does
+            get easier.
     """
 
     factor: int
     claim: str
     sign: int
     mean: Mean
-    among: int = 1
+    num_selected_from: int = 1
 
 
 @dataclass(frozen=True)
 class Judged:
-    """What becomes of a statement, and why."""
+    """What becomes of a hypothesis, and why."""
 
-    statement: Statement
+    hypothesis: Hypothesis
     state: State
     p_holm: float
     line: str
@@ -59,17 +60,17 @@ class Judged:
 
     def row(self, test: str) -> dict[str, Any]:
         """Return it as a row of the table of claims, with the name of the test."""
-        mean = self.statement.mean
+        mean = self.hypothesis.mean
         return {
-            "factor": self.statement.factor, "claim": self.statement.claim, "state": self.state,
+            "factor": self.hypothesis.factor, "claim": self.hypothesis.claim, "state": self.state,
             "line": self.line, "effect": mean.value, "low": mean.low, "high": mean.high,
             "p": mean.p, "p_holm": self.p_holm, "test": test, "queries": mean.queries,
             "draws": mean.draws,
         }  # fmt: skip
 
 
-def judged(statements: Sequence[Statement], *, margin: float, alpha: float = 0.05) -> list[Judged]:
-    """Return each statement with its verdict; the chance of any false one is at most alpha.
+def judged(hypotheses: Sequence[Hypothesis], *, margin: float, alpha: float = 0.05) -> list[Judged]:
+    """Return each hypothesis with its verdict; the chance of any false one is at most alpha.
 
     Each mean is tested against 0, and for lying within the margin (two one-sided tests, Schuirmann
     1987). An effect is claimed: supported if it is there, in its direction, and not shown to lie
@@ -77,32 +78,39 @@ def judged(statements: Sequence[Statement], *, margin: float, alpha: float = 0.0
     claimed: supported if shown to lie within the margin, refuted if it is there and not shown to.
     Else, and with fewer than 5 draws, not decided.
 
-    All p-values, two for each statement, are corrected together by Holm's method. A mean that is 0
-    lies within the margin, so one of the two hypotheses of a statement is true at most, and no
-    p-value is multiplied by more than the number of statements (Shaffer 1986).
+    All p-values, two for each hypothesis, are corrected together by Holm's method. A mean that is 0
+    lies within the margin, so one of the two nulls of a hypothesis is true at most, and no
+    p-value is multiplied by more than the number of hypotheses (Shaffer 1986).
 
     Args:
-        statements: what is claimed, and what was found.
+        hypotheses: what is claimed, and what was found.
         margin: the smallest effect that counts, in the units of the means.
         alpha: chance of any false verdict.
     """
-    there = [one.mean.p if math.isfinite(one.mean.p) else 1.0 for one in statements]
-    within = [min(1.0, one.among * _within(one.mean, margin)) for one in statements]
+    there = [
+        hypothesis.mean.p if math.isfinite(hypothesis.mean.p) else 1.0 for hypothesis in hypotheses
+    ]
+    within = [
+        min(1.0, hypothesis.num_selected_from * _within(hypothesis.mean, margin))
+        for hypothesis in hypotheses
+    ]
     p_there, p_within = _corrected(there, within)
-    found = []
-    for one, p_holm, p_equal in zip(statements, p_there, p_within, strict=True):
+    judgments = []
+    for hypothesis, p_holm, p_equal in zip(hypotheses, p_there, p_within, strict=True):
         is_there, is_within = p_holm < alpha, p_equal < alpha
         state: State = "not decided"
-        if one.mean.draws < MINIMUM_DRAWS:
+        if hypothesis.mean.draws < MINIMUM_DRAWS:
             pass
-        elif one.sign == 0:
+        elif hypothesis.sign == 0:
             state = "supported" if is_within else "refuted" if is_there else state
         elif is_within:
             state = "refuted"
         elif is_there:
-            state = "supported" if one.mean.value * one.sign > 0 else "refuted"
-        found.append(Judged(one, state, p_holm, _line(one.mean, p_holm, is_within, margin)))
-    return found
+            state = "supported" if hypothesis.mean.value * hypothesis.sign > 0 else "refuted"
+        judgments.append(
+            Judged(hypothesis, state, p_holm, _line(hypothesis.mean, p_holm, is_within, margin))
+        )
+    return judgments
 
 
 def _within(mean: Mean, margin: float) -> float:
@@ -111,7 +119,7 @@ def _within(mean: Mean, margin: float) -> float:
 
 
 def _corrected(there: Sequence[float], within: Sequence[float]) -> tuple[list[float], list[float]]:
-    """Return both p-values of each statement, of which one hypothesis at most is true, by Holm.
+    """Return both p-values of each hypothesis, of which one null at most is true, by Holm.
 
     Source: Shaffer 1986, Modified sequentially rejective multiple test procedures.
     """
@@ -188,16 +196,16 @@ class Claim:
 
 
 def implicit_tuning(
-    icl_it: Likeness,
-    anchor_icl: Likeness,
-    anchor_it: Likeness,
-    icl_control: Likeness,
-    anchor_control: Likeness,
+    icl_it: Similarity,
+    anchor_icl: Similarity,
+    anchor_it: Similarity,
+    icl_control: Similarity,
+    anchor_control: Similarity,
     *,
-    routes: Mapping[str, Likeness] = MappingProxyType({}),
+    routes: Mapping[str, Similarity] = MappingProxyType({}),
     margin: float,
     alpha: float = 0.05,
-    flips: int = layered.FLIPS,
+    flips: int = layerwise.FLIPS,
     seed: int = 0,
 ) -> Claim:
     """Return whether ICL brings the states to where tuning on the same examples brings them.
@@ -219,7 +227,7 @@ def implicit_tuning(
       more alike on the same query than on different ones.
 
     Args:
-        icl_it: similarity of ICL and IT; layers as in `Likeness`, 1 where states are equal.
+        icl_it: similarity of ICL and IT; layers as in `Similarity`, 1 where states are equal.
         anchor_icl: of the anchor and ICL.
         anchor_it: of the anchor and IT.
         icl_control: of ICL and the control's tuning.
@@ -233,9 +241,9 @@ def implicit_tuning(
     Source: the criterion is ours; the claim is that of Duan et al. 2023 (arXiv 2311.10367).
     """
     given = (icl_it, anchor_icl, anchor_it, icl_control, anchor_control, *routes.values())
-    draws = [d for d in icl_it.draws if all(d in one.draws or not one.drawn for one in given)]
+    draws = [d for d in icl_it.draws if all(d in pair.draws or not pair.drawn for pair in given)]
     kept = [layer for layer in range(len(icl_it.values) - 1)
-            if all(np.isfinite(one.values[layer]).all() for one in given)]  # fmt: skip
+            if all(np.isfinite(pair.values[layer]).all() for pair in given)]  # fmt: skip
     queries, drawn = icl_it.values.shape[2], icl_it.drawn
     if not draws or len(icl_it.values) - 2 not in kept or queries < 2:
         nothing = (
@@ -244,7 +252,7 @@ def implicit_tuning(
         nan = math.nan
         counted = (queries, len(draws))
         return Claim("not decided", nothing, nan, nan, nan, 1.0, 1.0, *counted, reason=nothing)
-    rows = [_of(one, draws, kept) for one in given]
+    rows = [_of(pair, draws, kept) for pair in given]
     wanted = _excesses(*(values for values, _ in rows[:5]))
     for name, (values, _) in zip(routes, rows[5:], strict=True):
         wanted[f"ICL ~ {name}"] = [rows[0][0] - values]
@@ -252,19 +260,19 @@ def implicit_tuning(
         _tested(over, alternatives, kept, drawn, margin, alpha, flips, seed)
         for over, alternatives in wanted.items()
     ]
-    by_layer = [min(layer, key=lambda one: one.low)
-                for layer in zip(*(found.layers for found in excesses), strict=True)]  # fmt: skip
+    by_layer = [min(layer, key=lambda excess: excess.low)
+                for layer in zip(*(tests.layers for tests in excesses), strict=True)]  # fmt: skip
     decides = by_layer[-1]
-    p = max(found.p_cluster for found in excesses)
-    p_holm = max(found.layers[-1].p_holm for found in excesses)
+    p = max(tests.p_cluster for tests in excesses)
+    p_holm = max(tests.layers[-1].p_holm for tests in excesses)
     state: State = "not decided"
     reason = _reason_not_to_look(rows[:3], drawn, len(draws), margin, alpha)
     if not reason:
-        if all(one.layers[-1].low > margin for one in excesses) and max(p, p_holm) < alpha:
+        if all(excess.layers[-1].low > margin for excess in excesses) and max(p, p_holm) < alpha:
             state = "supported"
-        elif len(excesses) * min(one.p_below for one in excesses) < alpha:
+        elif len(excesses) * min(excess.p_below for excess in excesses) < alpha:
             state = "refuted"
-            decides = min(excesses, key=lambda one: one.p_below).layers[-1]
+            decides = min(excesses, key=lambda excess: excess.p_below).layers[-1]
     line = (
         f"ICL ~ IT less {decides.over}: {interval(decides)}, of {len(excesses)} excesses "
         f"(margin {margin:g}), p {equals(p)} over layers, p(Holm) {equals(p_holm)} in the last, "
@@ -283,17 +291,17 @@ def implicit_tuning(
         decides,
         reason,
         tuple(by_layer),
-        tuple(found.layers[-1] for found in excesses),
+        tuple(tests.layers[-1] for tests in excesses),
     )
 
 
 def _of(
-    one: Likeness, draws: Sequence[int], layers: Sequence[int]
+    similarity: Similarity, draws: Sequence[int], layers: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return similarity and baseline [layers, repeats, queries] of these draws and layers."""
-    rows = [one.draws.index(d) for d in draws] if one.drawn else [0]
+    rows = [similarity.draws.index(d) for d in draws] if similarity.drawn else [0]
     where = np.ix_(layers, rows)
-    return one.values[where].astype(float), one.baseline[where].astype(float)
+    return similarity.values[where].astype(float), similarity.baseline[where].astype(float)
 
 
 def _excesses(
@@ -333,30 +341,30 @@ def _tested(
     """
     many, last = len(alternatives), len(kept) - 1
     layers = [
-        [layered.mean(values[place], drawn, level=1 - alpha / many,
+        [layerwise.mean(values[place], drawn, level=1 - alpha / many,
                       flips=flips if place == last else 0, seed=seed) for values in alternatives]
         for place in range(len(kept))
     ]  # fmt: skip
-    p_above = [min(1.0, many * min(one.at_least() for one in means)) for means in layers]
+    p_above = [min(1.0, many * min(mean.at_least() for mean in means)) for means in layers]
     excesses = [
         Excess(
             layer,
             over,
-            max(one.value for one in means),
-            max(one.low for one in means),
-            max(one.high for one in means),
+            max(mean.value for mean in means),
+            max(mean.low for mean in means),
+            max(mean.high for mean in means),
             p,
         )
         for layer, means, p in zip(kept, layers, holm(p_above), strict=True)
     ]
     around = [
-        one.p
+        cluster.p
         for values in alternatives
-        for one in layered.clusters(values, drawn, side="above", flips=flips, seed=seed)
-        if one.last == last
+        for cluster in layerwise.clusters(values, drawn, side="above", flips=flips, seed=seed)
+        if cluster.last == last
     ]
     p_cluster = min(1.0, many * min(around, default=1.0))
-    return _Tested(excesses, p_cluster, max(one.at_most(margin) for one in layers[last]))
+    return _Tested(excesses, p_cluster, max(mean.at_most(margin) for mean in layers[last]))
 
 
 def _reason_not_to_look(
@@ -372,7 +380,7 @@ def _reason_not_to_look(
     if reason := _no_effect(given[1][0][-1], given[2][0][-1], margin):
         return reason
     above = [
-        layered.mean(values[-1] - baseline[-1], len(values[-1]) > 1).at_least()
+        layerwise.mean(values[-1] - baseline[-1], len(values[-1]) > 1).at_least()
         for values, baseline in given
     ]
     if min(holm([p if math.isfinite(p) else 1.0 for p in above])) >= alpha:
@@ -380,7 +388,7 @@ def _reason_not_to_look(
     return ""
 
 
-def no_effect(anchor_icl: Likeness, anchor_it: Likeness, margin: float) -> str:
+def no_effect(anchor_icl: Similarity, anchor_it: Similarity, margin: float) -> str:
     """Return why nothing can be said of a model in which prompting or tuning did nothing, or "".
 
     Two conditions that left the states as they were are alike for that reason alone. They are
@@ -396,6 +404,6 @@ def no_effect(anchor_icl: Likeness, anchor_it: Likeness, margin: float) -> str:
 
 def _no_effect(anchor_icl: np.ndarray, anchor_it: np.ndarray, margin: float) -> str:
     for values, name in ((anchor_it, "tuning"), (anchor_icl, "prompting")):
-        if not layered.mean(values, len(values) > 1).high <= 1 - margin:
+        if not layerwise.mean(values, len(values) > 1).high <= 1 - margin:
             return f"no effect: {name} is not shown to have changed the states"
     return ""
