@@ -1,5 +1,6 @@
 """R adapters in one pass are R adapters trained alone; outside the bank the base is untouched."""
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -270,6 +271,28 @@ def test_sharing_the_instruction_changes_neither_loss_nor_gradient(arch: str) ->
     assert computed[1] < computed[0]
     torch.testing.assert_close(found[0][0], found[1][0], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(found[0][1], found[1][1], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("arch", tiny.ARCHITECTURES)
+def test_what_no_label_depends_on_can_be_left_out(arch: str, monkeypatch: Any) -> None:
+    lm = tiny.tiny_lm(arch)
+    # The first two are the same prompt with other answers: one token predicts both.
+    ids = ((5, 6, 7, 8), (5, 6, 7, 9), (5, 8, 7, 4, 3))
+    taught = [[TokenizedExample(row, 3) for row in ids]]
+    bank = random_bank(lm, 1)
+    block = batches.lay_out(taught, 64, block_tokens=1000)[0]
+    results = []
+    for everywhere in (True, False):
+        if everywhere:
+            monkeypatch.setattr(batches, "last_mlp_at", lambda *_: contextlib.nullcontext())
+        gradients = torch.zeros_like(bank.master_weights)
+        with bank.training(0, 1, gradients):
+            losses = block.losses(lm, bank)
+            losses.sum().backward()
+        results.append((losses.detach(), gradients))
+        monkeypatch.undo()
+    torch.testing.assert_close(results[1][0], results[0][0], atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(results[1][1], results[0][1], atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("block_tokens", [1, 40, 130])

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adaptlens.lm.prefix.schedule import Stage, plan
-from adaptlens.lm.prefix.trie import common, pack, sort
+from adaptlens.lm.prefix.trie import common, pack, row_lengths, sort
 
 TOKENS = st.lists(st.integers(0, 3), min_size=1, max_size=12).map(tuple)
 TREES = st.lists(TOKENS, min_size=1, max_size=24)
@@ -153,3 +153,12 @@ def test_deeply_nested_sequences_are_packed_and_planned():
     assert pack(sequences, 16)[0].num_tokens >= depth
     found = stages(plan(sequences, [len(s) - 1 for s in sequences], 16))
     assert sorted(n for stage in found for n in stage.sequences) == [*range(depth)]
+
+
+@given(TREES, st.integers(1, 30))
+def test_lengths_of_rows_are_those_that_pack_lays_out(sequences, row_tokens):
+    (packed,) = pack(sequences, row_tokens)
+    laid = [0] * len(packed.ids)
+    for row, path in zip(packed.rows, packed.places, strict=True):
+        laid[row] = max(laid[row], int(path[-1]) + 1)
+    assert sorted(row_lengths(sort(sequences), row_tokens)) == sorted(laid)
