@@ -281,9 +281,9 @@ def test_one_run_is_counted_as_the_texts_that_a_plain_trainer_would_read(kind: A
         # Four examples a batch of four: every step reads each of them whole.
         sizes = [len(one.ids) for one in made.tokenized(lm, parity, made.drawn(parity, draw))]
         run = training["runs"][place]
-        assert run["max_steps"] == training["candidates"][training["chosen"][place]]["max_steps"]
-        assert run["tokens_given"] == run["max_steps"] * sum(sizes)
-        pairs = run["max_steps"] * sum(n * (n + 1) / 2 for n in sizes)
+        assert run["steps"] == training["candidates"][training["chosen"][place]]["max_steps"]
+        assert run["tokens_given"] == run["steps"] * sum(sizes)
+        pairs = run["steps"] * sum(n * (n + 1) / 2 for n in sizes)
         read = run["tokens_given"]
         assert run["flops"] == pytest.approx(training_flops(lm, read, pairs, read, adapter))
     assert training["flops"] == pytest.approx(np.mean([run["flops"] for run in training["runs"]]))

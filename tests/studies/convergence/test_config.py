@@ -60,7 +60,7 @@ def test_a_file_gives_every_kind_of_setting(load):
         factors: pairs,dose
         wrong: [0, 0.5, 1]
         checkpoint_steps: [0, 30]
-        rates: 1e-3
+        learning_rates: 1e-3
         positions: [labels, last]
         wordings: {mine: "{instruction} One of {choices}, after {cue}."}
         measures: cosine, within
@@ -79,7 +79,7 @@ def test_a_file_gives_every_kind_of_setting(load):
         factors=("pairs", "dose"),
         wrong=(0.0, 0.5, 1.0),
         checkpoint_steps=(0, 30),
-        rates=(0.001,),
+        learning_rates=(0.001,),
         positions=("labels", "last"),
         wordings={"mine": "{instruction} One of {choices}, after {cue}."},
         measures=("cosine", "within"),
