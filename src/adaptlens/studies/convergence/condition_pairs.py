@@ -75,7 +75,7 @@ class Compared:
         own = (
             one.label
             for one in self.inside.members
-            if (one.adaptation, one.examples, one.change, one.restart) == wanted
+            if (one.adaptation, one.examples, one.control, one.restart) == wanted
         )
         return Side(next(own, ""))
 
