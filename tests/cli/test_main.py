@@ -24,6 +24,7 @@ from adaptlens.studies.compare import plan as comparison
 from adaptlens.studies.compare.config import compare_config
 from adaptlens.studies.convergence.page import ConvergenceReport
 from adaptlens.studies.driver import Silent, execute
+from convergence_samples import LABELS
 from tiny import tiny_config, tiny_model, tiny_tokenizer
 
 ROWS = [
@@ -279,7 +280,7 @@ CLAIMS = [
 def reported(tables):
     return ConvergenceReport(
         title="t", claims=CLAIMS, tables=tables, prompts=(), settings={}, versions={},
-        cells=pd.DataFrame(), notes=["one [note]"], map=pd.DataFrame(),
+        cells=pd.DataFrame(), notes=["one [note]"], map=pd.DataFrame(), labels=LABELS,
     )  # fmt: skip
 
 
