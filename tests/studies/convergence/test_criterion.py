@@ -25,8 +25,8 @@ MADE = {
     "icl-4": ("icl", {"examples": 4}),
     "it-4": ("it", {"examples": 4}),
     "sl-4": ("sl", {"examples": 4}),
-    "it-4-unrelated": ("it", {"examples": 4, "change": "unrelated"}),
-    "it-4-shuffled": ("it", {"examples": 4, "change": "shuffled"}),
+    "it-4-unrelated": ("it", {"examples": 4, "control": "unrelated"}),
+    "it-4-shuffled": ("it", {"examples": 4, "control": "shuffled"}),
 }
 """The conditions by their labels: way of adapting, and its arguments."""
 
