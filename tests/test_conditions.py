@@ -90,7 +90,7 @@ def test_numbers_are_means_over_draws_and_memory_is_the_most(run):
         ("it", {"examples": 8, "restart": 1},
          Shown("it-8-restart", "it-8-restart", "it", 8, "restart"), "IT restart"),
         ("it_trajectory", {"examples": 8, "checkpoint_steps": (0, 4), "lr_multipliers": 0.5},
-         Shown("it-8-trajectory-rate-x0.5", "it-8-trajectory-rate-x0.5", "it", 8, "path"), "IT path"),
+         Shown("it-8-trajectory-rate-x0.5", "it-8-trajectory-rate-x0.5", "it", 8, "trajectory"), "IT trajectory"),
         ("full", {"examples": 8, "control": "shuffled"},
          Shown("full-8-shuffled", "full-8-shuffled", "full", 8, "shuffled"), "full shuffled"),
     ],
