@@ -16,6 +16,7 @@ from adaptlens.errors import UserError
 from adaptlens.lm import score
 from adaptlens.lm.adapters.bank import LoraBank
 from adaptlens.lm.adapters.full_weights import FullParameters
+from adaptlens.lm.generate import generate
 from adaptlens.lm.load import LM, assemble, load
 from adaptlens.lm.patching.patch import sweep
 from adaptlens.lm.prefix.boundaries import Request
@@ -25,7 +26,7 @@ from adaptlens.lm.units import Pair
 
 STEM = tuple(range(10, 130))
 REQUESTS = [Request((*STEM, 200 + n, 9 + n), ((7,), (8, 9))) for n in range(6)]
-LESSONS = [[TokenizedExample((5, 6, 7, 20 + n, 30 + v), 3) for n in range(4)] for v in range(2)]
+EXAMPLES = [[TokenizedExample((5, 6, 7, 20 + n, 30 + v), 3) for n in range(4)] for v in range(2)]
 
 
 @pytest.fixture(scope="module")
@@ -70,15 +71,20 @@ def test_states_are_the_same_and_read_alike(whole: LM, spread: LM) -> None:
         np.testing.assert_allclose(own, same, atol=1e-5)
 
 
+def test_generated_texts_are_the_same(whole: LM, spread: LM) -> None:
+    found, wanted = (generate(lm, REQUESTS, max_new_tokens=8) for lm in (spread, whole))
+    assert found == wanted and len({*wanted}) > 1
+
+
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_adapters_are_trained_and_read_the_same(whole: LM, spread: LM, checkpointing: bool) -> None:
     found = []
     for lm in (spread, whole):
         bank = LoraBank(lm, num_variants=2, rank=4)
-        recipe = TrainingConfig(
+        config = TrainingConfig(
             (1e-2,) * 2, (3,) * 2, (0,) * 2, epsilon=1e-2, gradient_checkpointing=checkpointing
         )
-        history = loop.train(lm, bank, LESSONS, recipe)
+        history = loop.train(lm, bank, EXAMPLES, config)
         asked = [Request(r.prompt_ids, r.answers_ids, n % 2) for n, r in enumerate(REQUESTS)]
         found.append((bank.master_weights, history.losses, score.score(lm, asked, bank)))
     (numbers, losses, said), (own, wanted, same) = found
