@@ -9,6 +9,7 @@ from adaptlens import tasks
 from adaptlens.adapt.lora import InstructionTuning, TuningTrajectory
 from adaptlens.adapt.prompting import InContext, ZeroShot
 from adaptlens.circuits import distance, profiles, transfer
+from adaptlens.circuits.unit_sets import UnitSet
 from adaptlens.errors import UserError
 from adaptlens.lm.load import LM, load
 from adaptlens.lm.patching import patch
@@ -112,9 +113,15 @@ def test_an_untrained_adapter_has_the_circuit_of_the_base() -> None:
     it = patched(own, "it", (0,))
     assert profiles.gate(zero, correct=own.arrays["other.clean"][..., 3], chance=0.5) == ""
     assert abs(distance.distance(zero, it).value) <= 1e-6
-    sets = {f"circuit:{one.name}": tuple(profiles.circuit(one, 6).members) for one in (zero, it)}
-    random = transfer.matched_sets(sets["circuit:it"], zero.units, 4, seed=0).sets
-    more = {f"random:{i}": members for i, members in enumerate(random)}
+    sets = {
+        UnitSet("circuit", one.name, 6): tuple(profiles.circuit(one, 6).members)
+        for one in (zero, it)
+    }
+    circuit = UnitSet("circuit", "it", 6)
+    random = transfer.matched_sets(sets[circuit], zero.units, 4, seed=0).sets
+    more = {
+        circuit._replace(kind="random", part=str(i)): members for i, members in enumerate(random)
+    }
     found = Ablated(sets=tuple({**sets, **more}.items()), items=24).measure(
         reference, sentiment, base
     )
@@ -153,7 +160,8 @@ def test_ablating_nothing_changes_nothing_and_ablating_all_is_the_corrupt_answer
     adapted = InContext(2).adapt(lm, task, (0, 1))
     assert lm.architecture is not None
     names = tuple(str(unit) for unit in patch.all_units(lm.architecture, ("head", "mlp")))
-    found = Ablated(sets=(("none", ()), ("all", names)), items=6, first=2, place="all").measure(
+    none, every = UnitSet("circuit", "x", 0), UnitSet("circuit", "x", len(names))
+    found = Ablated(sets=((none, ()), (every, names)), items=6, first=2, place="all").measure(
         lm, task, adapted
     )
     clean, corrupt = found.arrays["clean"], found.arrays["corrupt"]
@@ -211,8 +219,10 @@ def test_bad_requests_are_refused_in_one_line(lm: LM, task: Task) -> None:
         Circuits(group="nowhere").measure(lm, task, adapted)
     with pytest.raises(UserError, match="leaves none"):
         Ablated(sets=(), items=4, first=4).measure(lm, task, adapted)
-    with pytest.raises(UserError, match="unit of circuit 'x'"):
-        Ablated(sets=(("x", ("L9.H9",)),), items=4).measure(lm, task, adapted)
+    with pytest.raises(UserError, match="unit of the circuit of 'x'"):
+        Ablated(sets=((UnitSet("circuit", "x", 1), ("L9.H9",)),), items=4).measure(
+            lm, task, adapted
+        )
 
 
 @pytest.mark.parametrize("arch", ["llama", "gpt2"])

@@ -1,14 +1,14 @@
-"""Sets of units that are taken out to test a circuit: what they are, and what a cell calls them."""
+"""Sets of units that are taken out to test a circuit: what each is."""
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Kind = Literal["circuit", "random", "without"]
 
 
-@dataclass(frozen=True, slots=True)
-class UnitSet:
+class UnitSet(NamedTuple):
     """A circuit, a random set matched with one, or one without one of its members.
+
+    Cells hold it as a list of its fields.
 
     Attributes:
         kind: which of these.
@@ -21,13 +21,6 @@ class UnitSet:
     source: str
     size: int
     part: str = ""
-
-    @property
-    def name(self) -> str:
-        """What a cell calls it."""
-        return ":".join(
-            [self.kind, self.source, str(self.size), *([self.part] if self.part else ())]
-        )
 
     @property
     def circuit(self) -> "UnitSet":

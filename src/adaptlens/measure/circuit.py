@@ -5,6 +5,7 @@ from typing import Any, ClassVar, get_args
 
 import numpy as np
 
+from adaptlens.circuits.unit_sets import UnitSet
 from adaptlens.errors import UserError, unknown
 from adaptlens.lm.load import LM
 from adaptlens.lm.patching import patch
@@ -141,7 +142,7 @@ class Ablated:
     [repeats, items, metrics].
 
     Attributes:
-        sets: sets of units by name, such as ("L0.H1", "L2.MLP").
+        sets: what each set is, and its units, such as ("L0.H1", "L2.MLP").
         items: pairs of queries at most.
         first: the first so many of them are left out: those that the circuits were found on.
         group: as of `Circuits`.
@@ -151,7 +152,7 @@ class Ablated:
         seed: as of `Circuits`.
     """
 
-    sets: tuple[tuple[str, tuple[str, ...]], ...]
+    sets: tuple[tuple[UnitSet, tuple[str, ...]], ...]
     items: int = 64
     first: int = 0
     group: str = ""
@@ -165,7 +166,7 @@ class Ablated:
 
     def __post_init__(self) -> None:
         """Make the sets hashable."""
-        sets = tuple((name, tuple(units)) for name, units in self.sets)
+        sets = tuple((UnitSet(*of), tuple(units)) for of, units in self.sets)
         object.__setattr__(self, "sets", sets)
         object.__setattr__(self, "kinds", tuple(self.kinds))
 
@@ -182,7 +183,7 @@ class Ablated:
     def measure(
         self, lm: LM, task: Task, adapted: Adapted, *, progress: Progress | None = None
     ) -> Measured:
-        """Return the arrays above; texts: the names of the sets, and the queries' ids.
+        """Return the arrays above; texts: what the sets are, and the queries' ids.
 
         Raises:
             UserError: a unit is not in the model, or no items are left.
@@ -195,10 +196,10 @@ class Ablated:
             )
         units = {str(unit): unit for unit in patch.all_units(_inside(lm), self.kinds)}
         kept, removed = [], []
-        for name, members in self.sets:
+        for of, members in self.sets:
             for one in members:
                 if one not in units:
-                    raise unknown(f"unit of circuit '{name}'", one, units)
+                    raise unknown(f"unit of the circuit of '{of.source}'", one, units)
             removed.append(tuple(units[one] for one in members))
             kept.append(tuple(unit for one, unit in units.items() if one not in members))
         pairs = written(lm, adapted, task, chosen, self.place)
@@ -214,7 +215,7 @@ class Ablated:
                 "clean": found.clean.reshape(*shape, -1),
                 "corrupt": found.corrupt.reshape(*shape, -1),
             },
-            texts={"sets": [name for name, _ in self.sets], "items": _ids(chosen)},
+            texts={"sets": [of for of, _ in self.sets], "items": _ids(chosen)},
         )
 
 

@@ -58,9 +58,9 @@ def test_answers_are_put_together_draw_by_draw():
 
 def test_what_holds_for_both_views_is_the_weaker_of_the_two():
     one = Mean(1.0, 0.5, 1.5, 0.01, 10, 6, 0.2, 5.0)
-    other = replace(one, value=2.0, low=0.8, high=3.2, p=0.04, error=0.5, df=8.0)
+    other = replace(one, value=2.0, low=0.8, high=3.2, p=0.04, stderr=0.5, df=8.0)
     assert over_views([one]) == one
-    both = replace(one, low=0.5, high=3.2, p=0.04, error=0.5, df=5.0)
+    both = replace(one, low=0.5, high=3.2, p=0.04, stderr=0.5, df=5.0)
     assert over_views([one, other]) == both
     assert over_views([one, replace(other, value=-2.0)]).p == 1.0
 

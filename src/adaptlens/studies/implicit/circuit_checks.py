@@ -14,7 +14,6 @@ from adaptlens.stats import layerwise
 from adaptlens.stats.resampling import interval
 from adaptlens.stats.specification_curve import variance_shares
 from adaptlens.studies.implicit.circuit_conditions import Studied
-from adaptlens.studies.implicit.circuit_sets import sets_named
 from adaptlens.studies.implicit.columns import SHIFT
 from adaptlens.types import METRICS
 
@@ -22,12 +21,15 @@ Rows = list[dict[str, Any]]
 
 
 def tested(of: Studied) -> tuple[Rows, Rows]:
-    """Return functional transfer between circuits, and how well each circuit works alone."""
+    """Return functional transfer between circuits, and how well each circuit works alone.
+
+    Circuits of conditions that the study no longer wants are left out.
+    """
     functional: Rows = []
     faithful: Rows = []
     metric = METRICS.index(of.base[2])
     for target, one in of.ablated.items():
-        sets = sets_named(one.texts["sets"], of.found, of.found[target].texts["units"])
+        sets = [UnitSet(*made) for made in one.texts["sets"]]
         stored = one.ablated
         corrupt = stored.corrupt[..., metric].astype(float)
         gap = stored.clean[..., metric].astype(float) - corrupt
@@ -36,7 +38,7 @@ def tested(of: Studied) -> tuple[Rows, Rows]:
             for runs in (stored.kept, stored.removed)
         )
         for i, tested in enumerate(sets):
-            if tested.kind != "circuit":
+            if tested.kind != "circuit" or tested.source not in of.found:
                 continue
             source, size = tested.source, tested.size
             made = [(j, other) for j, other in enumerate(sets) if other.circuit == tested]

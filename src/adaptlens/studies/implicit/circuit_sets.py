@@ -1,6 +1,6 @@
 """Sets of units to take out, and the long table of everything that was patched."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +9,6 @@ from adaptlens.cells import Study, missing
 from adaptlens.circuits import overlap, profiles, transfer
 from adaptlens.circuits.unit_sets import UnitSet
 from adaptlens.conditions import Condition, conditions
-from adaptlens.errors import UserError
 from adaptlens.lm.units import METHODS
 from adaptlens.store import Run
 from adaptlens.studies.implicit.circuit_conditions import circuits_of
@@ -25,36 +24,6 @@ Sets = Mapping[UnitSet, tuple[str, ...]]
 TESTED = (0.2, 0.4)
 """Sizes of the circuits that are tested by taking units out, as shares of all units."""
 RANDOM_SETS = 4
-
-
-def sets_named(names: Iterable[str], sources: Iterable[str], units: Sequence[str]) -> list[UnitSet]:
-    """Return the sets of units that a cell tested, by the names that it has for them.
-
-    Args:
-        names: of the sets.
-        sources: labels of the conditions whose circuits can be tested.
-        units: all units of the model.
-
-    Raises:
-        UserError: there is no such set here.
-    """
-    sizes = overlap.sizes(len(units), TESTED)
-    every = {
-        one.name: one
-        for source in sources
-        for size in sizes
-        for one in (
-            UnitSet("circuit", source, size),
-            *(UnitSet("random", source, size, str(i)) for i in range(RANDOM_SETS)),
-            *(UnitSet("without", source, size, unit) for unit in units if size == sizes[0]),
-        )
-    }
-    if strange := [name for name in names if name not in every]:
-        raise UserError(
-            f"this run tested the set of units '{strange[0]}', which this version of adaptlens "
-            "does not make; run the command that made it again, which tests those of this version."
-        )
-    return [every[name] for name in names]
 
 
 def circuit_sets(

@@ -100,9 +100,7 @@ def plan_ablations(config: ImplicitConfig, run: Run, study: Study) -> Study:
                 (_, own), *_ = one.measurements
                 least = min(of.size for of in sets)
                 tested = tuple(
-                    (of.name, units)
-                    for of, units in sets.items()
-                    if _is_tested_in(of, one.label, least)
+                    (of, units) for of, units in sets.items() if _is_tested_in(of, one.label, least)
                 )
                 more = {**own, "sets": tested, "first": first, "corruption": corruption}
                 wanted.append((model, [replace(one, measurements=(("ablated", more),))]))

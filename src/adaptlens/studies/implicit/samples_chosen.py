@@ -90,7 +90,8 @@ def assembled(found: Mapping[int, Answered], by_draw: Mapping[int, int]) -> Answ
 def over_views(means: Sequence[Mean]) -> Mean:
     """Return the first mean with what holds for all of them.
 
-    The interval covers theirs, p is the largest, 1 where they differ in sign; so is the error.
+    The interval covers theirs, p is the largest, 1 where they differ in sign; the standard error
+    is the largest, too.
     Where both halves of the draws choose alike they have judged the choice they made; requiring
     both views holds the chance of a false claim (docs/methods.md, section 17).
     """
