@@ -7,17 +7,17 @@ import os
 
 import pytest
 from hypothesis import settings
-from jaxtyping import config, install_import_hook
+from jaxtyping import config
 
 from left_out import LeftOut, OfWorkers
+from typing_checks import watch
 
 TYPED = ("adaptlens.circuits", "adaptlens.metrics", "adaptlens.stats")
 """Rooms whose annotations, shapes among them, are checked in every call."""
 SHAPED = ("adaptlens.adapt", "adaptlens.lm", "adaptlens.measure")
 """Rooms of which shapes alone are."""
 
-install_import_hook(TYPED, "typing_checks.checked")
-install_import_hook(SHAPED, "typing_checks.shapes")
+watch(TYPED, SHAPED)
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 pytest.register_assert_rewrite("browsing", "pages")
 settings.register_profile("suite", deadline=None, derandomize=True)

@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from beartype.roar import BeartypeCallHintViolation
 from jaxtyping import Float, TypeCheckError, jaxtyped
 
 import tiny
 from adaptlens.lm.states import States, lens
 from adaptlens.lm.unembedding import by_owner
+from adaptlens.stats import crossed
 from typing_checks import shapes
 
 
@@ -33,3 +35,9 @@ def test_what_comes_back_is_checked_too_and_what_is_no_array_is_not():
     assert found(np.zeros(3), np.int64(2)).shape == (6,)
     with pytest.raises(TypeCheckError, match="return"):
         found(np.zeros(3), 3)
+
+
+def test_where_no_array_is_annotated_the_rest_is_still_checked():
+    assert crossed.MeanSquares(2, (3,), 1.0, (1,), (1.0,)).variance > 0
+    with pytest.raises(BeartypeCallHintViolation, match="queries"):
+        crossed.MeanSquares("2", (3,), 1.0, (1.0,), (1.0,))

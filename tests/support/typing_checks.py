@@ -1,10 +1,13 @@
 """How annotations are checked in calls; conftest.py has the import hook put these on functions."""
 
+import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any, get_args
 
+import jaxtyping
 from beartype import BeartypeConf, beartype
-from jaxtyping import AbstractArray
+from jaxtyping import AbstractArray, install_import_hook
 
 checked = beartype(conf=BeartypeConf(is_pep484_tower=True))
 """All of them, as mypy reads them, so that an int is a float."""
@@ -19,8 +22,45 @@ def shapes(function: Callable[..., Any]) -> Callable[..., Any]:
     hints = {
         name: hint if holds_array(hint) else Any for name, hint in function.__annotations__.items()
     }
+    if not any(map(holds_array, hints.values())):
+        return function
     function.__annotations__ = hints
     return checked(function)
+
+
+_with_shapes = jaxtyping.jaxtyped
+
+
+def watch(typed: tuple[str, ...], shaped: tuple[str, ...]) -> None:
+    """Check calls into rooms that are imported after this.
+
+    A call with shapes to follow costs ten times one without, so functions that neither take nor
+    return an array are left to beartype alone, and those of `shaped` as they are.
+
+    Args:
+        typed: packages of which all annotations are checked.
+        shaped: packages of which those of arrays are.
+    """
+    jaxtyping.jaxtyped = _watched
+    install_import_hook(typed, "typing_checks.checked")
+    install_import_hook(shaped, "typing_checks.shapes")
+
+
+def _watched(of: Any = None, *, typechecker: Callable[..., Any]) -> Any:
+    if of is None:
+        return partial(_watched, typechecker=typechecker)
+    if isinstance(of, classmethod | staticmethod):
+        return type(of)(_watched(of.__func__, typechecker=typechecker))
+    if isinstance(of, property):
+        return property(_watched(of.fget, typechecker=typechecker))
+    if isinstance(of, type) and not dataclasses.is_dataclass(of):
+        return of
+    if any(map(holds_array, of.__annotations__.values())):
+        return _with_shapes(of, typechecker=typechecker)
+    if isinstance(of, type):
+        of.__init__ = typechecker(of.__init__)
+        return of
+    return typechecker(of)
 
 
 def holds_array(hint: Any) -> bool:
