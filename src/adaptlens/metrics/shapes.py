@@ -30,7 +30,10 @@ class SetMeasure:
 
     Attributes:
         prepare: what states bring into any comparison.
-        without: the values of two prepared conditions over the queries kept each time.
+        without: the values of two prepared conditions over the queries kept each time, for
+            jackknife intervals; `cka` and `rsa` are what they are on these queries, `procrustes`
+            fits its rotations anew but keeps the components found with all queries. A ValueError
+            where too few are kept.
         num_queries: of a prepared condition.
     """
 
@@ -41,86 +44,17 @@ class SetMeasure:
     num_queries: Callable[[Any], int]
 
     def __call__(self, x: States, y: States) -> Float[np.ndarray, " repeats"]:
-        """Return the likeness of two sets of states; see the measure's function."""
+        """Return the likeness of two sets of states; see `SET_MEASURES`.
+
+        Raises:
+            ValueError: Shapes do not fit, or there are too few queries.
+        """
         num_rows(x, y)
         return self.between(self.prepare(x), self.prepare(y))
 
     def between(self, x: Any, y: Any) -> Float[np.ndarray, " repeats"]:
         """Return the likeness of two prepared conditions."""
         return self.without(x, y, np.ones((1, self.num_queries(x)), dtype=bool))[0]
-
-
-def cka(x: States, y: States) -> Float[np.ndarray, " repeats"]:
-    """Return the debiased linear centered kernel alignment; it may be below 0.
-
-    Both covariances are the unbiased ones, without the diagonal of the Gram matrices, which alone
-    makes unrelated data look alike when there are more dimensions than queries. NaN where one
-    side does not vary.
-
-    Args:
-        x: states of at least 4 queries.
-        y: of the same.
-
-    Raises:
-        ValueError: Shapes do not fit, or there are fewer than 4 queries.
-
-    Source: Kornblith et al. 2019 (arXiv 1905.00414), with the estimator of Song et al. 2012,
-    eq. 5; Murphy et al. 2024 (arXiv 2405.01012).
-    """
-    return SET_MEASURES["cka"](x, y)
-
-
-def procrustes(
-    x: States,
-    y: States,
-    components: int | None = None,
-    folds: int = FOLDS,
-    seed: int = 0,
-) -> Float[np.ndarray, " repeats"]:
-    """Return how alike the shapes are after the best rotation, on queries not fitted.
-
-    For each fold: the principal components of either side and the rotation of x's onto y's come
-    from the other folds. The score is the cosine of all held-out coordinates of y and of x after
-    the rotation, as one vector each. Only the shape within these components counts. NaN where one
-    side does not vary.
-
-    Args:
-        x: states.
-        y: of the same queries.
-        components: at most the width and a quarter of the queries fitted; None takes as many,
-            up to 10.
-        folds: into which the queries are cut at random; at least 2.
-        seed: of the cut.
-
-    Raises:
-        ValueError: Shapes do not fit, or there are too few queries for the components or folds.
-
-    Source: Williams et al. 2021 (arXiv 2110.14739), their angular shape metric, scored on held-out
-    points as in their package netrep; the cut to components before it is ours.
-    """
-    num_rows(x, y)
-    sides = [folded_components(one, components, folds, seed) for one in (x, y)]
-    return SET_MEASURES["procrustes"].between(*sides)
-
-
-def rsa(x: States, y: States) -> Float[np.ndarray, " repeats"]:
-    """Return the representational similarity: which queries lie near which.
-
-    Spearman's correlation of the Euclidean distances between all pairs of queries in x with those
-    in y; ties have their average rank. NaN where all distances are tied. Pairs share queries, so
-    the correlation's usual p-value is wrong: see `mantel`.
-
-    Args:
-        x: states of at least 3 queries.
-        y: of the same.
-
-    Raises:
-        ValueError: Shapes do not fit, or there are fewer than 3 queries.
-
-    Source: Kriegeskorte et al. 2008, with Euclidean in place of correlation distance, which is
-    not free of the basis.
-    """
-    return SET_MEASURES["rsa"](x, y)
 
 
 def mantel(x: States, y: States, permutations: int = 999, seed: int = 0) -> float:
@@ -149,28 +83,6 @@ def mantel(x: States, y: States, permutations: int = 999, seed: int = 0) -> floa
         value = float(np.vdot(left, right[place[order[first], order[second]]]))
         reached += value >= observed - 1e-12 * max(1.0, abs(observed))
     return (1 + reached) / (1 + permutations)
-
-
-def leave_out(
-    name: str, x: States, y: States, groups: Sequence[int] | Int[np.ndarray, " queries"]
-) -> Float[np.ndarray, "groups repeats"]:
-    """Return a set measure with each group of queries left out in turn.
-
-    For jackknife intervals. `cka` and `rsa` are what they are on the queries that stay;
-    `procrustes` fits its rotations anew but keeps the components found with all queries.
-
-    Args:
-        name: of a measure in `SET_MEASURES`.
-        x: states.
-        y: of the same queries.
-        groups: the group of each query; in the result in increasing order.
-
-    Raises:
-        ValueError: Shapes do not fit, or too few queries stay.
-    """
-    num_rows(x, y)
-    measure = SET_MEASURES[name]
-    return measure.without(measure.prepare(x), measure.prepare(y), kept_without(groups))
 
 
 def kept_without(
@@ -204,6 +116,15 @@ def grams(
 
 
 def _alignment(k: np.ndarray, l: np.ndarray, kept: np.ndarray) -> np.ndarray:  # noqa: E741
+    """Return the debiased linear centered kernel alignment; it may be below 0.
+
+    Both covariances are the unbiased ones, without the diagonal of the Gram matrices, which alone
+    makes unrelated data look alike when there are more dimensions than queries. NaN where one
+    side does not vary.
+
+    Source: Kornblith et al. 2019 (arXiv 1905.00414), with the estimator of Song et al. 2012,
+    eq. 5; Murphy et al. 2024 (arXiv 2405.01012).
+    """
     if kept.sum(axis=-1).min() < 4:
         raise ValueError(
             "fewer than 4 queries stay; debiased CKA needs 4; leave out smaller groups."
@@ -287,6 +208,15 @@ def rank_distances(states: Float[np.ndarray, "repeats queries width"]) -> Ranked
 
 
 def _rank_correlation(x: RankedDistances, y: RankedDistances, kept: np.ndarray) -> np.ndarray:
+    """Return the representational similarity: which queries lie near which.
+
+    Spearman's correlation of the Euclidean distances between all pairs of queries in x with those
+    in y; ties have their average rank. NaN where all distances are tied. Pairs share queries, so
+    the correlation's usual p-value is wrong: see `mantel`.
+
+    Source: Kriegeskorte et al. 2008, with Euclidean in place of correlation distance, which is
+    not free of the basis.
+    """
     if kept.sum(axis=-1).min() < 3:
         raise ValueError("fewer than 3 queries stay; distances need 3; leave out smaller groups.")
     first, second = np.triu_indices(x.num_queries, 1)
@@ -330,8 +260,17 @@ def folded_components(
 ) -> FoldedComponents:
     """Return the coordinates of states in principal components of the other folds.
 
-    Arguments and errors are those of `procrustes`. The components come from the Gram matrix of
-    the queries, so the width costs nothing beyond it.
+    The components come from the Gram matrix of the queries, so the width costs nothing beyond it.
+
+    Args:
+        states: of one condition.
+        components: at most the width and a quarter of the queries fitted; None takes as many,
+            up to 10.
+        folds: into which the queries are cut at random; at least 2.
+        seed: of the cut.
+
+    Raises:
+        ValueError: There are too few queries for the components or folds.
     """
     _, count, width = states.shape
     fitted = count - -(-count // folds) if folds > 1 else 0
@@ -363,6 +302,16 @@ def _coordinates(products: np.ndarray, fitted: np.ndarray, components: int) -> n
 
 
 def _held_out_shape(x: FoldedComponents, y: FoldedComponents, kept: np.ndarray) -> np.ndarray:
+    """Return how alike the shapes are after the best rotation, on queries not fitted.
+
+    For each fold: the principal components of either side and the rotation of x's onto y's come
+    from the other folds. The score is the cosine of all held-out coordinates of y and of x after
+    the rotation, as one vector each. Only the shape within these components counts. NaN where one
+    side does not vary.
+
+    Source: Williams et al. 2021 (arXiv 2110.14739), their angular shape metric, scored on held-out
+    points as in their package netrep; the cut to components before it is ours.
+    """
     total = np.zeros((3, len(kept), max(len(x.coordinates), len(y.coordinates))))
     for fold, held in enumerate(x.held_out):
         own, other = x.coordinates[:, None, fold], y.coordinates[:, None, fold]

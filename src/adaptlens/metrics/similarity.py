@@ -40,17 +40,6 @@ class Compared:
         return self.matched - self.mismatched
 
 
-@dataclass(frozen=True, eq=False)
-class Projected(Compared):
-    """How much of one change lies along another, and how long it is in units of the other.
-
-    Attributes:
-        norm_ratio: length of the first change over that of the second.
-    """
-
-    norm_ratio: ByQuery
-
-
 @dataclass(frozen=True)
 class Measure:
     """One way to compare states: calling it with two sets of states gives `Compared`.
@@ -74,57 +63,6 @@ class Measure:
         repeats = num_rows(x, y)
         found = [self.pair(*self.prepare(_row(x, r), _row(y, r))) for r in range(repeats)]
         return Compared(np.stack([one[0] for one in found]), np.stack([one[1] for one in found]))
-
-
-def cosine(x: States, y: States) -> ByQuery:
-    """Return the cosine of the raw states of each query.
-
-    Unchanged when either is scaled. It is high for *any* two states of most models, which share a
-    large mean and a few large dimensions: read it beside `MEASURES["cosine"](x, y).mismatched`.
-    NaN where a state is zero.
-
-    Source: Duan et al. 2024 (arXiv 2311.10367); why it misleads: Ethayarajh 2019, Timkey and van
-    Schijndel 2021 (arXiv 2109.04404).
-    """
-    return MEASURES["cosine"](x, y).matched
-
-
-def centered(x: States, y: States) -> ByQuery:
-    """Return the cosine after each side's mean over its queries is removed.
-
-    It asks whether a query lies in the same direction from the other queries in both conditions.
-    Unchanged when all states of one side are shifted together, or scaled. NaN where the state
-    equals the mean, as it does where all queries have one state.
-
-    Source: Mu and Viswanath 2018 (arXiv 1702.01417), their first step.
-    """
-    return MEASURES["centered"](x, y).matched
-
-
-def standardized(x: States, y: States) -> ByQuery:
-    """Return the centered cosine with every dimension given the same weight.
-
-    Dimensions are divided by their standard deviation over the queries, pooled over both sides.
-    Unchanged when one dimension is scaled in both, or shifted in either. Dimensions that do not
-    vary do not count.
-
-    Source: Timkey and van Schijndel 2021 (arXiv 2109.04404), section 5, who standardize by one
-    model's statistics; pooling over the pair is ours.
-    """
-    return MEASURES["standardized"](x, y).matched
-
-
-def relative_distance(x: States, y: States) -> ByQuery:
-    """Return the distance of each query's states, in units of other queries'.
-
-    Divided by the root mean square distance between x of a query and y of another one: 0 on equal
-    states, about 1 where a query's states are as far apart as different queries are. Unchanged by
-    a rotation, a shift or a scale common to both.
-
-    Source: Lin 1989: 1 less the mean square over queries is his concordance coefficient, for
-    vectors as in King and Chinchilli 2001, and without bias from finitely many queries.
-    """
-    return MEASURES["distance"](x, y).matched
 
 
 def change_cosine(
@@ -154,7 +92,7 @@ def change_cosine(
 
 def change_projection(
     x: States, x_anchor: States, y: States, y_anchor: States, shared: bool = False
-) -> Projected:
+) -> Compared:
     """Return how far x's change goes along y's: 1 is as far, 0 is across.
 
     The coefficient <dx, dy> / <dy, dy>, the least-squares slope through the origin of x's change
@@ -162,8 +100,7 @@ def change_projection(
     `change_cosine`; so is the trap of one anchor for both.
     """
     found = [_slopes(*changes) for changes in _changes(x, x_anchor, y, y_anchor, shared)]
-    matched, mismatched, ratio = (np.stack([one[i] for one in found]) for i in range(3))
-    return Projected(matched, mismatched, ratio)
+    return Compared(np.stack([one[0] for one in found]), np.stack([one[1] for one in found]))
 
 
 def lens_kl(
@@ -269,13 +206,13 @@ def _distances(x: Row, y: Row) -> Pair:
     return matched / scale, np.sqrt(others).sum(axis=-1) / (count - 1) / scale
 
 
-def _slopes(dx: Row, dy: Row) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    xx, yy = np.square(dx).sum(axis=-1), np.square(dy).sum(axis=-1)
+def _slopes(dx: Row, dy: Row) -> Pair:
+    yy = np.square(dy).sum(axis=-1)
     matched = _ratio((dx * dy).sum(axis=-1), yy)
     total = _ratio(dy, yy[:, None], 0.0).sum(axis=0)
     others = np.count_nonzero(yy) - (yy > 0)
     own = np.where(np.isnan(matched), 0.0, matched)
-    return matched, _ratio(dx @ total - own, others), _ratio(np.sqrt(xx), np.sqrt(yy))
+    return matched, _ratio(dx @ total - own, others)
 
 
 def _changes(
@@ -314,4 +251,23 @@ MEASURES: dict[str, Measure] = {
     "standardized": Measure(_standardize, paired_cosines),
     "distance": Measure(_as_they_are, _distances, is_distance=True),
 }
-"""The measures of states in a shared basis, by name; the first is the paper's."""
+"""The measures of states in a shared basis, by name; the first is the paper's.
+
+`cosine`: of the raw states of each query. Unchanged when either is scaled. It is high for *any* two
+    states of most models, which share a large mean and a few large dimensions: read it beside its
+    `mismatched`. NaN where a state is zero. Source: Duan et al. 2024 (arXiv 2311.10367); why it
+    misleads: Ethayarajh 2019, Timkey and van Schijndel 2021 (arXiv 2109.04404).
+`centered`: cosine after each side's mean over its queries is removed: whether a query lies in the
+    same direction from the other queries in both conditions. Unchanged when all states of one side
+    are shifted together, or scaled. NaN where the state equals the mean, as it does where all
+    queries have one state. Source: Mu and Viswanath 2018 (arXiv 1702.01417), their first step.
+`standardized`: the centered cosine with every dimension given the same weight: divided by its
+    standard deviation over the queries, pooled over both sides. Unchanged when one dimension is
+    scaled in both, or shifted in either. Dimensions that do not vary do not count. Source: Timkey
+    and van Schijndel 2021, section 5, who standardize by one model's statistics; pooling is ours.
+`distance`: of each query's states, divided by the root mean square distance between x of a query
+    and y of another one: 0 on equal states, about 1 where a query's states are as far apart as
+    different queries are. Unchanged by a rotation, a shift or a scale common to both. Source: Lin
+    1989: 1 less the mean square over queries is his concordance coefficient, for vectors as in King
+    and Chinchilli 2001, and without bias from finitely many queries.
+"""
