@@ -24,9 +24,8 @@ import transformers
 import models
 from adaptlens.lm.load import LM
 from adaptlens.lm.memory import keep_freed_memory
-from adaptlens.lm.prefix.boundaries import Request
 from adaptlens.lm.prefix.walk import ForwardStats
-from adaptlens.lm.states import last_token_states
+from adaptlens.lm.states import Place, states_at
 from machine import peak_bytes, reset_peak, seconds
 
 DEMONSTRATIONS = 16
@@ -43,7 +42,7 @@ def prompts(queries: int, tokens: int) -> list[tuple[int, ...]]:
 
 def ours(lm: LM, asked: list[tuple[int, ...]], work: ForwardStats | None = None) -> np.ndarray:
     """Return the states [prompts, layers + 1, width]; the last layer's after the norm."""
-    found = last_token_states(lm, [Request(ids) for ids in asked], work=work)
+    found = states_at(lm, [Place(ids) for ids in asked], work=work)
     return np.concatenate([found.residual[:, :-1], found.final[:, None]], axis=1)
 
 

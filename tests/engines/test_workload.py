@@ -173,13 +173,13 @@ def test_a_forecast_has_a_row_per_condition_and_tries_each_shape_once(
     said: list[str] = []
     found = forecast(study, config, said.append)
     assert said == ["trying llama-0"]
-    assert len(found.rows) == 6
-    assert all(row["seconds"] > 0 and row["memory_bytes"] > 1e8 for row in found.rows)
+    assert len(found) == 6
+    assert all(row["seconds"] > 0 and row["memory_bytes"] > 1e8 for row in found)
     rows = foreseen(study, config, comparison.planned_work(study, folder / "none"), said.append)
     assert [row["condition"] for row in rows] == ["zero-shot", "icl-2", "it-2"] * 2
     # The second plan had the speed that the first one found, to the last digit.
     assert said[1].startswith("llama-0: speed as found before")
-    assert [row["seconds"] for row in rows] == [row["seconds"] for row in found.rows]
+    assert [row["seconds"] for row in rows] == [row["seconds"] for row in found]
     forecast(study, config, said.append, again=True)
     assert said[2:] == ["trying llama-0"]
     [kept] = (tmp_path / "throughputs").iterdir()

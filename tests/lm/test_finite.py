@@ -17,7 +17,7 @@ from adaptlens.lm.load import LM, load
 from adaptlens.lm.patching.patch import sweep
 from adaptlens.lm.prefix.boundaries import Request
 from adaptlens.lm.score import encode, score
-from adaptlens.lm.states import last_token_states
+from adaptlens.lm.states import Place, states_at
 from adaptlens.lm.units import Pair
 from adaptlens.measure.behavior import Behavior
 from adaptlens.types import Part, Prompt
@@ -77,7 +77,7 @@ def test_a_score_that_is_no_number_names_its_query_and_answer(
         with pytest.raises(UserError, match="for the likeliest token of a generated text"):
             generate(lm, [Request((5, 77))], 3)
         with pytest.raises(UserError, match="for a hidden state"):
-            last_token_states(lm, [Request((5, 77))])
+            states_at(lm, [Place((5, 77))])
         with pytest.raises(UserError, match="for the logits of the pairs"):
             sweep(lm, [Pair((5, 77, 6), (5, 7, 6), 8, 9, ((2,),))])
     assert "\n" not in str(caught.value)

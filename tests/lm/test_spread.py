@@ -21,7 +21,7 @@ from adaptlens.lm.load import LM, assemble, load
 from adaptlens.lm.patching.patch import sweep
 from adaptlens.lm.prefix.boundaries import Request
 from adaptlens.lm.spread import is_spread
-from adaptlens.lm.states import last_token_states, lens, readout
+from adaptlens.lm.states import Place, lens, readout, states_at
 from adaptlens.lm.units import Pair
 
 STEM = tuple(range(10, 130))
@@ -62,7 +62,9 @@ def test_answers_have_the_same_log_likelihoods(whole: LM, spread: LM) -> None:
 
 
 def test_states_are_the_same_and_read_alike(whole: LM, spread: LM) -> None:
-    found, wanted = (last_token_states(lm, REQUESTS) for lm in (spread, whole))
+    found, wanted = (
+        states_at(lm, [Place(r.prompt_ids) for r in REQUESTS]) for lm in (spread, whole)
+    )
     np.testing.assert_allclose(found.residual, wanted.residual, atol=1e-5)
     np.testing.assert_allclose(found.final, wanted.final, atol=1e-5)
     said = [lens(lm, wanted.residual, [7, 8]) for lm in (spread, whole)]

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import spearmanr
 
 from adaptlens.stats import trends
 
@@ -35,13 +34,6 @@ def test_a_slope_is_that_of_polyfit_for_every_cell():
     values, x = rng.normal(size=(5, 3, 4)), np.array([1.0, 2, 4, 8, 16])
     naive = [np.polyfit(x, values[:, r, q], 1)[0] for r in range(3) for q in range(4)]
     assert trends.slope(values, x).value == pytest.approx(np.mean(naive))
-
-
-def test_agreement_is_spearmans():
-    values = np.random.default_rng(13).integers(0, 4, (6, 3, 4)).astype(float)
-    names = {"a": values[0], "b": values[1]}
-    wanted = spearmanr(values[0].ravel(), values[1].ravel()).statistic
-    assert trends.agreement(names)["a", "b"] == pytest.approx(wanted)
 
 
 @given(st.integers(0, 1000), st.floats(-3, 3))
@@ -230,16 +222,3 @@ def test_a_coefficient_of_nothing_is_as_rare_as_its_p_value_says(repeats, by_dra
         found = trends.regression(y, {"x": x, "z": x + z}, within_queries=within)
         false += found[0].together.p <= 0.05
     assert false / MANY <= 0.05 + SLACK
-
-
-def test_agreement_is_the_correlation_of_ranks():
-    # Ranks 1, 2, 3, 4 and 1, 2.5, 2.5, 4: 4.5 / sqrt(5 * 4.5).
-    found = trends.agreement(
-        {
-            "a": np.array([[1.0, 2], [3, 4]]),
-            "b": np.array([[0.0, 9], [9, 100]]),
-            "c": np.ones((2, 2)),
-        }
-    )
-    assert found["a", "b"] == pytest.approx(4.5 / math.sqrt(22.5))
-    assert math.isnan(found["a", "c"])

@@ -58,15 +58,23 @@ def sizes(num_units: int, shares: Sequence[float] = SHARES) -> list[int]:
     return sorted({max(1, math.floor(share * num_units + 0.5)) for share in shares})
 
 
-def jaccard(left: Rows, right: Rows, k: int) -> Float[np.ndarray, " splits"]:
-    """Return the share of common members of the k largest units of each profile.
+def jaccards(left: Rows, right: Rows, ks: Sequence[int]) -> Float[np.ndarray, "splits sizes"]:
+    """Return the share of common members of the k largest units of each profile, for each k.
 
     A unit counts with its sign: one that turns from helping to harming is no common member. Units
     without any effect are in no circuit. NaN where both circuits are empty.
 
     Source: Jaccard 1912.
     """
-    return _jaccards(_ranked(left), _ranked(right), [k])[:, 0]
+    (places, signs), (other_places, other_signs) = _ranked(left), _ranked(right)
+    agree = (signs == other_signs) & (signs != 0)
+    depth = np.where(agree, np.maximum(places, other_places), np.iinfo(np.int64).max)
+    out = np.full((len(depth), len(ks)), np.nan)
+    for i, k in enumerate(ks):
+        common = (depth < k).sum(1)
+        total = sum(np.minimum(k, (one != 0).sum(1)) for one in (signs, other_signs)) - common
+        np.divide(common, total, out=out[:, i], where=total > 0)
+    return out
 
 
 def rank_biased_overlap(
@@ -142,7 +150,7 @@ def overlap_curve(
         return chance_jaccard(len(a.units), left, right, same) if min(counts) else 0.0
 
     def overlaps(left: Rows, right: Rows) -> np.ndarray:
-        return _jaccards(_ranked(left), _ranked(right), ks)
+        return jaccards(left, right, ks)
 
     return _curve(a, b, overlaps, ks, [chance(k) for k in ks], splits, level, seed)
 
@@ -289,19 +297,6 @@ def _ranked(profiles: Rows) -> tuple[np.ndarray, np.ndarray]:
     places = np.empty_like(order)
     np.put_along_axis(places, order, np.arange(profiles.shape[1])[None], axis=1)
     return places, np.sign(profiles)
-
-
-def _jaccards(
-    left: tuple[np.ndarray, np.ndarray], right: tuple[np.ndarray, np.ndarray], ks: Sequence[int]
-) -> np.ndarray:
-    agree = (left[1] == right[1]) & (left[1] != 0)
-    depth = np.where(agree, np.maximum(left[0], right[0]), np.iinfo(np.int64).max)
-    out = np.full((len(depth), len(ks)), np.nan)
-    for i, k in enumerate(ks):
-        common = (depth < k).sum(1)
-        total = sum(np.minimum(k, (signs != 0).sum(1)) for _, signs in (left, right)) - common
-        np.divide(common, total, out=out[:, i], where=total > 0)
-    return out
 
 
 def _biased(

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
-from adaptlens.circuits.profiles import Circuit, Patched, circuit, kind_of, layer_of
+from adaptlens.circuits.profiles import kind_of, layer_of
 from adaptlens.errors import UserError
 from adaptlens.formatting import in_sentence
 from adaptlens.stats import layerwise
@@ -99,52 +99,13 @@ def transfer(
     return Transfer(interval(quantity, level=level, bootstraps=bootstraps, seed=seed))
 
 
-def halves(
-    num_queries: int, seed: int = 0
-) -> tuple[Int[np.ndarray, " half"], Int[np.ndarray, " other_half"]]:
-    """Return the places of two random halves: choose circuits on one, measure F on the other.
-
-    Raises:
-        UserError: Fewer than 4 queries.
-    """
-    if num_queries < 4:
-        raise UserError(f"{num_queries} queries cannot be halved; expected 4 at least.")
-    order = np.random.default_rng(seed).permutation(num_queries)
-    return np.sort(order[: num_queries // 2]), np.sort(order[num_queries // 2 :])
-
-
-def chosen(
-    conditions: Sequence[Patched], ks: Sequence[int], queries: Int[np.ndarray, " kept"]
-) -> dict[tuple[str, int], Circuit]:
-    """Return each condition's circuit of each size, chosen on some queries alone."""
-    halved = [one.on(queries) for one in conditions]
-    return {(one.name, k): circuit(one, k) for one in halved for k in ks}
-
-
-@dataclass(frozen=True)
-class RandomSets:
-    """Random circuits like a given one.
-
-    Attributes:
-        sets: the units of each.
-        on_layer: share of members that were replaced by a unit of the same layer and kind.
-        on_kind: share replaced by one of the same kind in another layer.
-        kept: share for which nothing else was left, so that they are the member itself or another.
-    """
-
-    sets: tuple[tuple[str, ...], ...]
-    on_layer: float
-    on_kind: float
-    kept: float
-
-
 def matched_sets(
     members: Sequence[str] | Mapping[str, float],
     units: Sequence[str],
     count: int,
     *,
     seed: int = 0,
-) -> RandomSets:
+) -> list[tuple[str, ...]]:
     """Return random circuits without the given one's members, as many of each layer and kind.
 
     Where a layer has too few others of a kind (it has one MLP, which is a member), units of the
@@ -173,7 +134,6 @@ def matched_sets(
         wanted[place] = wanted.get(place, 0) + 1
     others = {place: [unit for unit in group if unit not in members]
               for place, group in groups.items()}  # fmt: skip
-    moved = dict.fromkeys(("layer", "kind", "kept"), 0)
     sets = []
     for _ in range(count):
         taken: list[str] = []
@@ -183,7 +143,6 @@ def matched_sets(
             near = min(many, len(pool))
             taken += _some(rng, pool, near)
             left[kind] = left.get(kind, 0) + many - near
-            moved["layer"] += near
         for kind, many in left.items():
             pool = [unit for (k, _), group in others.items() if k == kind
                     for unit in group if unit not in taken]  # fmt: skip
@@ -191,13 +150,8 @@ def matched_sets(
             taken += _some(rng, pool, far)
             pool = [unit for unit in members if kind_of(unit) == kind]
             taken += _some(rng, pool, many - far)
-            moved["kind"] += far
-            moved["kept"] += many - far
         sets.append(tuple(unit for unit in units if unit in set(taken)))
-    total = max(1, count * len(members))
-    return RandomSets(
-        tuple(sets), moved["layer"] / total, moved["kind"] / total, moved["kept"] / total
-    )
+    return sets
 
 
 def _some(rng: np.random.Generator, pool: Sequence[str], count: int) -> list[str]:

@@ -6,7 +6,7 @@ definitions are docs/tables.md.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from adaptlens import registry
@@ -108,8 +108,3 @@ def _shown(column: str) -> str:
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|")
-
-
-def names(study: str, table: str) -> Sequence[str]:
-    """Return the columns that a table may have, in order."""
-    return [column for column in tables_of(study)[table] if column != PAIR]

@@ -1,7 +1,7 @@
 """What a study will take, before it is run: seconds, memory and disk, condition by condition."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -21,30 +21,17 @@ QUANTIZED_BYTES = {"4bit": 0.5625, "8bit": 1.0}
 """Bytes of a quantized weight: 4 bits and a float32 scale for every 64 weights, or 8 bits."""
 
 
-@dataclass(frozen=True)
-class Forecast:
-    """What the cells of a study take, all of them, on one device.
-
-    Attributes:
-        rows: one per condition, as `cells.group` tells them apart, in order: `seconds`,
-            `memory_bytes` (the most held at a time) and `disk_bytes`.
-        load_seconds: of loading every base once.
-        sources: how each base's throughput was had, by its name.
-    """
-
-    rows: tuple[dict[str, float], ...]
-    load_seconds: float
-    sources: Mapping[str, str]
-
-
 def forecast(
     study: Study,
     config: Any,
     progress: Callable[[str], None] = lambda _: None,
     *,
     again: bool = False,
-) -> Forecast:
+) -> list[dict[str, float]]:
     """Return what the study takes, by a trial of every base that is small enough to load for it.
+
+    One row per condition, as `cells.group` tells them apart, in order: `seconds`, `memory_bytes`
+    (the most held at a time) and `disk_bytes`, of all its cells on one device.
 
     Bases of one shape are tried once, and what was found is kept for the next time. Right to within
     a factor of two where bases are tried (benchmarks/plan.py); tables and page come on top.
@@ -84,11 +71,7 @@ def forecast(
         row["seconds"] += throughput.seconds(work, family_of(cell.adaptation.name) == "tune")
         row["disk_bytes"] += work.disk_bytes
         row["memory_bytes"] = max(row["memory_bytes"], throughput.peak_bytes)
-    return Forecast(
-        tuple(rows.values()),
-        sum(throughputs[name].load for name in by_model),
-        {name: throughputs[name].source for name in by_model},
-    )
+    return list(rows.values())
 
 
 def _pace(

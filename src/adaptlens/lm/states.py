@@ -12,7 +12,6 @@ from torch import Tensor
 from adaptlens.lm.architecture import Architecture
 from adaptlens.lm.finite import check_finite
 from adaptlens.lm.load import LM
-from adaptlens.lm.prefix.boundaries import Request
 from adaptlens.lm.prefix.forward import (
     ForwardRequest,
     ForwardStates,
@@ -51,30 +50,6 @@ class Place:
     ids: tuple[int, ...]
     tokens: tuple[int, ...] = (1,)
     variant: int = 0
-
-
-def last_token_states(
-    lm: LM,
-    requests: Sequence[Request],
-    weights: Weights | None = None,
-    *,
-    budget_bytes: int | None = None,
-    progress: Progress | None = None,
-    work: ForwardStats | None = None,
-) -> States:
-    """Return the states at each prompt's last token; answers are not read.
-
-    Raises:
-        UserError: the model's inside is not known, or a prompt does not fit.
-    """
-    return states_at(
-        lm,
-        [Place(request.prompt_ids, variant=request.variant) for request in requests],
-        weights,
-        budget_bytes=budget_bytes,
-        progress=progress,
-        work=work,
-    )
 
 
 def states_at(

@@ -34,7 +34,6 @@ from adaptlens.prompts.variations import (
 )
 from adaptlens.types import Example, Part, Prompt, Role
 
-SYSTEMS = ("base", "gold", "regular", "samplegen", "pipeline")
 SHOWN = 2
 """How many examples are shown or written."""
 MARKER = "Answer Solution:"

@@ -85,7 +85,7 @@ def check(variation: str, system: str, allowed: Mapping[str, Sequence[str]]) -> 
 
     Args:
         variation: one of `VARIATIONS`; "" for none.
-        system: one of `layout.SYSTEMS`.
+        system: a key of `allowed`.
         allowed: `TRAINED` or `READ`.
 
     Raises:

@@ -9,7 +9,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from operator import itemgetter
 
 import numpy as np
 
@@ -35,9 +34,8 @@ FLIPS = 4999
 class Estimate:
     """The mean score of one condition, and the interval that would cover it.
 
-    `worst_draw` and `best_draw` are means of single draws, None without draws; `collapsed` is the
-    share of draws nearer to the floor than to the median draw. `worst_template` and
-    `best_template` are names with means, None without templates.
+    `worst_draw` is the least mean of a draw, None without draws; `collapsed` is the share of draws
+    nearer to the floor than to the median draw.
     """
 
     value: float
@@ -49,10 +47,7 @@ class Estimate:
     warnings: tuple[str, ...] = ()
     templates: int = 1
     worst_draw: float | None = None
-    best_draw: float | None = None
     collapsed: float = 0.0
-    worst_template: tuple[str, float] | None = None
-    best_template: tuple[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -108,8 +103,6 @@ def estimate(scores: Scores, *, level: float = 0.95, seed: int = 0, flips: int =
     else:
         low, high = _wilson(mean, found.stderr, found.critical(1 - level, cautious=True))
     low = max(0.0, mean - math.hypot(mean - low, unseen.fall((1 - level) / 2)))
-    by_draw = scores.by_draw if scores.is_drawn else None
-    by_template = scores.by_template
     return Estimate(
         mean,
         low,
@@ -118,12 +111,9 @@ def estimate(scores: Scores, *, level: float = 0.95, seed: int = 0, flips: int =
         scores.queries,
         len(scores.draws),
         (*_too_few(scores), *_reach(scores)),
-        templates=max(1, len(by_template)),
-        worst_draw=None if by_draw is None else float(by_draw.min()),
-        best_draw=None if by_draw is None else float(by_draw.max()),
+        templates=max(1, len(scores.templates)),
+        worst_draw=float(scores.by_draw.min()) if scores.is_drawn else None,
         collapsed=unseen.share,
-        worst_template=min(by_template.items(), key=itemgetter(1), default=None),
-        best_template=max(by_template.items(), key=itemgetter(1), default=None),
     )
 
 

@@ -112,11 +112,3 @@ class Scores:
     def by_draw(self) -> Float[np.ndarray, " repeats"]:
         """The mean of every draw, over templates and queries, in order of the draws."""
         return self.table.mean((0, 2))
-
-    @property
-    def by_template(self) -> dict[str, float]:
-        """The mean of every template by name, over draws and queries; empty where none is named."""
-        if not self.templates:
-            return {}
-        means = self.table.mean((1, 2))
-        return {name: float(mean) for name, mean in zip(sorted(self.templates), means, strict=True)}

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 import scipy
@@ -188,20 +187,6 @@ def carriers(predictors: Sequence[Predictor], *, alpha: float = 0.05) -> list[st
     """
     p_values = [one.together.p if math.isfinite(one.together.p) else 1.0 for one in predictors]
     return [one.name for one, p in zip(predictors, holm(p_values), strict=True) if p < alpha]
-
-
-def agreement(
-    predictors: Mapping[str, Real[np.ndarray, "repeats queries"]],
-) -> dict[tuple[str, str], float]:
-    """Return Spearman's correlation of every two predictors over draws and queries.
-
-    NaN where one of them does not vary.
-    """
-    return {
-        (a, b): float(scipy.stats.spearmanr(x.ravel(), y.ravel()).statistic)
-        if np.ptp(x) and np.ptp(y) else math.nan
-        for (a, x), (b, y) in combinations(predictors.items(), 2)
-    }  # fmt: skip
 
 
 def _centered(x: np.ndarray, within_queries: bool) -> np.ndarray:

@@ -94,7 +94,7 @@ def foreseen(
     from adaptlens.engines.forecast import forecast
 
     found = forecast(study, config, progress, again=again)
-    return [{**row, **own} for row, own in zip(rows, found.rows, strict=True)]
+    return [{**row, **own} for row, own in zip(rows, found, strict=True)]
 
 
 def default_folder(study: Study) -> Path:

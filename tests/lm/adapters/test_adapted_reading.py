@@ -20,7 +20,7 @@ from adaptlens.lm.load import LM, assemble
 from adaptlens.lm.patching.patch import sweep
 from adaptlens.lm.prefix.boundaries import Request
 from adaptlens.lm.score import score
-from adaptlens.lm.states import as_variant, last_token_states, lens, readout
+from adaptlens.lm.states import Place, as_variant, lens, readout, states_at
 from adaptlens.lm.units import Pair, Unit
 from adaptlens.types import Weights
 
@@ -104,7 +104,8 @@ def check_all(lm: LM, weights: Weights, truths: Sequence[Any]) -> None:
 
 def check_inside(lm: LM, weights: Weights, truths: Sequence[Any]) -> None:
     assert lm.architecture is not None
-    states = last_token_states(lm, REQUESTS, weights)
+    places = [Place(request.prompt_ids, variant=request.variant) for request in REQUESTS]
+    states = states_at(lm, places, weights)
     for n, request in enumerate(REQUESTS):
         with torch.no_grad():
             own = truths[request.variant](

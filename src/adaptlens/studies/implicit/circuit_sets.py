@@ -57,7 +57,7 @@ def circuit_sets(
                 members = tuple(profiles.circuit(half, size).members)
                 own[UnitSet("circuit", label, size)] = members
                 random = transfer.matched_sets(members, one.units, RANDOM_SETS, seed=studied.seed)
-                for i, other in enumerate(random.sets):
+                for i, other in enumerate(random):
                     own[UnitSet("random", label, size, str(i))] = other
                 for unit in members if size == sizes[0] else ():
                     left_out = UnitSet("without", label, size, unit)

@@ -24,7 +24,6 @@ TASKS = {
     "exposed": "Exposed tasks", "unexposed": "Other tasks",
     "exposed - unexposed": "Exposed less other tasks",
 }  # fmt: skip
-STEPS = ("much − none", "little − none", "much − little")
 
 
 def exposures(exposure: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart":

@@ -140,14 +140,6 @@ class Panel:
             queries=self.queries[columns],
         )
 
-    def outside(self) -> np.ndarray:
-        """Return [models, tasks] whether no task of the cluster was in the mixture."""
-        found = ~self.seen
-        for cluster in set(self.clusters):
-            own = np.array([one == cluster for one in self.clusters])
-            found[:, own] = ~self.seen[:, own].any(1, keepdims=True)
-        return found
-
     def by_base(self, values: np.ndarray) -> np.ndarray:
         """Return the means [bases, tasks] of values [models, tasks] over the models of a base."""
         member = np.equal.outer(np.arange(len(self.bases)), self.of).astype(float)
