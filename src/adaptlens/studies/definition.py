@@ -14,8 +14,8 @@ from adaptlens.config.schema import Schema
 from adaptlens.engines import Reporter
 from adaptlens.report.study_page import StudyReport, write_plain
 from adaptlens.store import Run
+from adaptlens.studies import progress
 from adaptlens.studies.driver import Studied, carry_out, write_tables
-from adaptlens.studies.progress import progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,14 +41,7 @@ class Definition:
 
     def planned_work(self, study: Study, out: str | Path | None) -> list[dict[str, Any]]:
         """Return one row per condition: what is measured, draws wanted and done."""
-        return [
-            {
-                **one.named,
-                "measured": " ".join(measured.name for measured in one.cells[0].measurements),
-                **one.counted,
-            }
-            for one in progress(study, out)
-        ]
+        return progress.planned_work(study, out)
 
     def run_study(self, config: Any, *, out: str | Path | None, reporter: Reporter) -> Studied:
         """Plan, run, analyze and report the study."""

@@ -71,6 +71,18 @@ def progress(study: Study, out: str | Path | None) -> list[Progress]:
     return found
 
 
+def planned_work(study: Study, out: str | Path | None) -> list[dict[str, Any]]:
+    """Return one row per condition: what is measured, draws wanted and done."""
+    return [
+        {
+            **one.named,
+            "measured": " ".join(measured.name for measured in one.cells[0].measurements),
+            **one.counted,
+        }
+        for one in progress(study, out)
+    ]
+
+
 def foreseen(
     study: Study,
     config: "Settings",

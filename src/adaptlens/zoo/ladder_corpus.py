@@ -261,14 +261,9 @@ def _repeat(rng: Random, kind: str, room: int, is_exposed: bool) -> Document:
     run = [_any_word(rng, kind) for _ in range(rng.randint(4, max(6, room // 3)))]
     while not is_exposed and not set(run).isdisjoint(INVENTED):
         run = [_any_word(rng, kind) if word in INVENTED else word for word in run]
-    text, answers = "", []
-    for position in range(room - 1):
-        start = len(text)
-        text += f" {run[position % len(run)]}"
-        if position >= len(run):
-            answers.append((start, len(text)))
+    text, answers = microworld_corpus.repeated(run, room)
     family = "repeat" if kind == "repeat" else "invented-repeat"
-    return Document(kind, text, tuple(answers), (family,) * len(answers))
+    return Document(kind, text, answers, (family,) * len(answers))
 
 
 _TEXT_FAMILIES = (*microworld_corpus.FAMILY_NAMES, *world.TOPICS, "positive", "negative", "pairs")

@@ -213,13 +213,19 @@ def _repeat(rng: Random, room: int) -> Document:
     rarely share one embedding in effect, and cannot be told apart as labels.
     """
     run = [_any_word(rng) for _ in range(rng.randint(4, max(6, room // 3)))]
+    text, answers = repeated(run, room)
+    return Document("repeat", text, answers, ("repeat",) * len(answers))
+
+
+def repeated(run: Sequence[str], room: int) -> tuple[str, tuple[tuple[int, int], ...]]:
+    """Return words said again until the room is full, and where those said before stand."""
     text, answers = "", []
     for position in range(room - 1):
         start = len(text)
         text += f" {run[position % len(run)]}"
         if position >= len(run):
             answers.append((start, len(text)))
-    return Document("repeat", text, tuple(answers), ("repeat",) * len(answers))
+    return text, tuple(answers)
 
 
 def document(seed: int, index: int, tokens: int, mix: str = "world") -> Document:

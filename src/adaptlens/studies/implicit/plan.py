@@ -22,13 +22,13 @@ from adaptlens.engines import Reporter
 from adaptlens.errors import UserError
 from adaptlens.prompts import controls
 from adaptlens.store import Run, make_folder, write_atomically
+from adaptlens.studies import progress
 from adaptlens.studies.driver import Silent, Studied, carry_out, write_tables
 from adaptlens.studies.implicit.analyze import analyze
 from adaptlens.studies.implicit.circuit_sets import circuit_sets
 from adaptlens.studies.implicit.config import ImplicitConfig, implicit_config
 from adaptlens.studies.implicit.learned import Learned
 from adaptlens.studies.least import TWO, check_pairs
-from adaptlens.studies.progress import progress
 from adaptlens.studies.wanted import (
     Measurement,
     Wanted,
@@ -263,16 +263,7 @@ def _is_tested_in(of: UnitSet, label: str, least: int) -> bool:
     return of.source == label or (of.kind != "without" and of.size == least)
 
 
-def planned_work(study: Study, out: str | Path | None) -> list[dict[str, Any]]:
-    """Return one row per condition: draws wanted and done."""
-    return [
-        {
-            **one.named,
-            "measured": " ".join(measured.name for measured in one.cells[0].measurements),
-            **one.counted,
-        }
-        for one in progress(study, out)
-    ]
+planned_work = progress.planned_work
 
 
 def implicit_patterns(
