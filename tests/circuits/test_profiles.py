@@ -221,7 +221,6 @@ def test_noise_in_many_units_is_no_effect():
 def test_a_circuit_has_the_largest_units_with_their_signs():
     one = patched(np.tile([0.1, -0.5, 0.0, 0.3], (1, 2, 1)))
     assert circuit(one, 2).members == pytest.approx({"L0.H1": -0.5, "L0.H3": 0.3})
-    assert circuit(one, 2).signed == {("L0.H1", -1), ("L0.H3", 1)}
     # A unit without any effect is in no circuit.
     assert set(circuit(one, 4).members) == {"L0.H0", "L0.H1", "L0.H3"}
     with pytest.raises(UserError, match="of 4 in all"):

@@ -97,12 +97,13 @@ def test_only_what_draws_do_is_scaled():
 
 def test_most_of_a_file_says_that_it_holds_for_that_file_alone():
     values, draws = np.ones((5, 20)), tuple(range(5))
-    found = estimate(Scores(values, draws, examples=16, pool=24))
+    nothing = Scores(np.zeros((1, 20)))
+    found = difference(Scores(values, draws, examples=16, pool=24), nothing)
     assert found.warnings == (
         "each draw is 16 of 24 training examples: the result holds for these 24 only, not for "
         "new ones",
     )
-    assert estimate(Scores(values, draws, examples=12, pool=24)).warnings == ()
+    assert difference(Scores(values, draws, examples=12, pool=24), nothing).warnings == ()
     with pytest.raises(UserError, match="no more than the pool has"):
         Scores(values, draws, examples=25, pool=24)
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import scipy
 from jaxtyping import Float
 
 from adaptlens.circuits.profiles import Patched, apart, num_effective, reliability, squared_effects
@@ -165,17 +164,11 @@ class Correlation:
 
     Attributes:
         corrected: r of the true profiles; NaN where it is undefined.
-        raw: r of the profiles as they were found.
-        reliability: of a and of b, see `circuits.profiles.reliability`.
         reason: why it is undefined; else empty.
-        num_units: how many units count.
     """
 
     corrected: float
-    raw: float
-    reliability: tuple[float, float]
     reason: str
-    num_units: int
 
     @property
     def shift(self) -> float:
@@ -194,16 +187,9 @@ def correlation(a: Patched, b: Patched) -> Correlation:
         UserError: Other units or queries.
     """
     comparable(a, b)
-    found = (reliability(a), reliability(b))
-    reason = _unreliable((a, b), found)
+    reason = _unreliable((a, b), (reliability(a), reliability(b)))
     corrected = correlation_quantity(a, b).value if not reason else math.nan
-    is_varied = np.ptp(a.effect_profile) > 0 and np.ptp(b.effect_profile) > 0
-    raw = (
-        float(scipy.stats.pearsonr(a.effect_profile, b.effect_profile).statistic)
-        if is_varied
-        else math.nan
-    )
-    return Correlation(corrected, raw, found, reason, len(a.units))
+    return Correlation(corrected, reason)
 
 
 def _unreliable(conditions: Sequence[Patched], found: Sequence[float]) -> str:

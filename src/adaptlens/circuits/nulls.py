@@ -29,13 +29,11 @@ class Floor:
     """Distances between two halves of one condition (N0).
 
     Attributes:
-        name: of the condition.
         by: what the halves do not share ("queries", "draws", "queries and draws") to the distances
             found; without an entry where a condition has too few draws.
         limit: the largest of their 95th percentiles.
     """
 
-    name: str
     by: Mapping[str, Float[np.ndarray, " splits"]]
     limit: float
 
@@ -72,7 +70,7 @@ def noise_floor(condition: Patched, *, splits: int = FLOOR_SPLITS, seed: int = 0
         with np.errstate(invalid="ignore", divide="ignore"):
             by[source] = np.where(power > 0, 2 - 2 * products[1] / power, np.nan)
     limits = [_quantile(values, 0.95) for values in by.values()]
-    return Floor(condition.name, by, float(np.max(limits)))
+    return Floor(by, float(np.max(limits)))
 
 
 def _two_halves(

@@ -305,11 +305,6 @@ class Circuit:
     condition: str
     members: Mapping[str, float]
 
-    @property
-    def signed(self) -> frozenset[tuple[str, int]]:
-        """The members with their signs; a unit that changes its sign is another member."""
-        return frozenset((unit, 1 if share > 0 else -1) for unit, share in self.members.items())
-
 
 def circuit(condition: Patched, k: int) -> Circuit:
     """Return the k units with the largest effects; fewer where fewer have any.

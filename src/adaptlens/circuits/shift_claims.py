@@ -141,14 +141,12 @@ class ShiftClaim:
         line: why, with its numbers.
         parts: each difference of shifts that the claim rests on, judged alone.
         apart: D_cv of the two adaptations themselves.
-        descriptive: whether there were too few repeats for any answer.
     """
 
     state: State
     line: str
     parts: tuple[Judged, ...]
     apart: Mean
-    descriptive: bool
 
 
 def shift_claim(
@@ -210,7 +208,7 @@ def shift_claim(
         line = f"undefined: {'; '.join(dict.fromkeys(blocked))}"
         if math.isfinite(apart.value):
             line += f"; {between}, beyond what draws and seeds are among themselves"
-        return ShiftClaim("not decided", line, (), apart, descriptive)
+        return ShiftClaim("not decided", line, (), apart)
     rows = [
         Hypothesis(factor, f"the circuit shifts more under {icl.name} than under {name}", 1,
                   shifted_more(reference, icl, one, level=1 - alpha, **settings))
@@ -229,7 +227,7 @@ def shift_claim(
     line = f"difference of shifts from {reference.name} (margin {margin:g}) {said}; {between}"
     if descriptive:
         line = f"descriptive: fewer than {MINIMUM_DRAWS} repeats decide nothing; {line}"
-    return ShiftClaim(state, line, parts, apart, descriptive)
+    return ShiftClaim(state, line, parts, apart)
 
 
 def _undefined(icl: Patched, draws: int) -> Mean:

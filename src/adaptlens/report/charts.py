@@ -176,17 +176,17 @@ def tile(value: float, most: float) -> dict[str, Any]:
     return {"sign": "above" if value >= 0 else "below", "strength": min(1.0, abs(value) / most)}
 
 
-def sign_color(legend: "alt.Legend | None" = None) -> "alt.Color":
+def sign_color() -> "alt.Color":
     """Return the colors of tiles above and below 0."""
     import altair as alt
 
-    return alt.Color("sign:N", legend=legend, title=None).scale(
+    return alt.Color("sign:N", legend=None, title=None).scale(
         domain=["above", "below"], range=[SHADE, OPPOSITE]
     )
 
 
-def depth(top: float = 0.62) -> "alt.Opacity":
+def depth() -> "alt.Opacity":
     """Return how strongly tiles are filled; up to 0.62, words on them stay legible."""
     import altair as alt
 
-    return alt.Opacity("strength:Q", legend=None).scale(domain=[0, 1], range=[0.03, top])
+    return alt.Opacity("strength:Q", legend=None).scale(domain=[0, 1], range=[0.03, 0.62])

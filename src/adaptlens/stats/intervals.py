@@ -41,11 +41,8 @@ class Estimate:
     value: float
     low: float
     high: float
-    level: float
     queries: int
     draws: int
-    warnings: tuple[str, ...] = ()
-    templates: int = 1
     worst_draw: float | None = None
     collapsed: float = 0.0
 
@@ -107,11 +104,8 @@ def estimate(scores: Scores, *, level: float = 0.95, seed: int = 0, flips: int =
         mean,
         low,
         high,
-        level,
         scores.queries,
         len(scores.draws),
-        (*_too_few(scores), *_reach(scores)),
-        templates=max(1, len(scores.templates)),
         worst_draw=float(scores.by_draw.min()) if scores.is_drawn else None,
         collapsed=unseen.share,
     )

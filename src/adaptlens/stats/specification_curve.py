@@ -12,25 +12,21 @@ from adaptlens.errors import UserError, unknown
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """One answer under every specification, the smallest first.
+    """One answer under every specification.
 
     Attributes:
-        table: the rows given, sorted by value, with "rank", "sign" (-1, 0 or 1) and "off_zero".
         median: of the values.
         same_sign: share of specifications with the sign of the median.
         off_zero: share whose interval lies wholly on that side of 0.
         opposite: share whose interval lies wholly on the other side.
-        count: how many specifications have a value.
-        undefined: how many have none; they are in no share and not in the table.
+        count: how many specifications have a value; others are in no share.
     """
 
-    table: pd.DataFrame
     median: float
     same_sign: float
     off_zero: float
     opposite: float
     count: int
-    undefined: int
 
 
 def specification_curve(
@@ -56,21 +52,16 @@ def specification_curve(
     found = table[np.isfinite(table[value].astype(float))]
     if found.empty:
         raise UserError(f"no specification has a finite '{value}'; there is no curve to draw.")
-    found = found.sort_values(value, kind="stable").reset_index(drop=True)
     numbers = found[value].to_numpy(float)
     above, below = found[low].to_numpy(float) > 0, found[high].to_numpy(float) < 0
     median = float(np.median(numbers))
-    found = found.assign(rank=range(1, len(found) + 1), sign=np.sign(numbers).astype(int),
-                         off_zero=above | below)  # fmt: skip
     sides = (above, below) if median >= 0 else (below, above)
     return Curve(
-        found,
         median,
         float((np.sign(numbers) == np.sign(median)).mean()),
         float(sides[0].mean()) if median else 0.0,
         float(sides[1].mean()) if median else float((above | below).mean()),
         len(found),
-        len(table) - len(found),
     )
 
 

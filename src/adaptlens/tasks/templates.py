@@ -248,11 +248,6 @@ class Written:
     task: Task
     words: Mapping[str, str]
 
-    @property
-    def chat(self) -> bool:
-        """Whether the chat template writes it."""
-        return self.task.template.chat
-
     def example(self, example: Example) -> Example:
         """Return an example with its text, options and answer as the template has them.
 

@@ -10,7 +10,7 @@ import numpy as np
 from adaptlens.stats.intervals import FLIPS, Difference, difference, holm
 from adaptlens.stats.scores import Scores
 from adaptlens.studies.compare.arm_choice import Choice, can_choose, cheaper, choose
-from adaptlens.studies.compare.verdict_words import Finding, WorstCase, line, worst_case
+from adaptlens.studies.compare.verdict_words import Finding, line
 from adaptlens.types import Kind
 
 State = Literal["tune", "prompt", "no difference", "undecided", "neither"]
@@ -31,7 +31,6 @@ class Verdict:
         p: of the claim that the two differ: the larger of both, corrected with `tests`.
         equivalence_p: of the claim that they do not.
         tests: what was corrected together: the pair, and each arm against its hardest baseline.
-        worst: where the arm that is ahead is least so.
         selection: how the arms were chosen, one sentence.
         warnings: what a reader must know before believing the line.
     """
@@ -45,7 +44,6 @@ class Verdict:
     p: float = 1.0
     equivalence_p: float = 1.0
     tests: tuple[Difference, ...] = ()
-    worst: WorstCase | None = None
     selection: str = ""
     warnings: tuple[str, ...] = ()
 
@@ -113,7 +111,6 @@ def verdict(
     same = min(1.0, pairs[0].equivalence_p * len(pairs))
     state = _state(own, tests[0].p_holm, same, tests[len(pairs) :], alpha)
     scores = {arms.tuned.label: arms.tuned.scores, arms.prompt.label: arms.prompt.scores}
-    ahead = list(scores.values())[:: 1 if own.difference >= 0 else -1]
     finding = Finding(
         state, own, tests[0].p_holm, same, procedure, tests[len(pairs) :], scores, kind
     )
@@ -127,7 +124,6 @@ def verdict(
         tests[0].p_holm,
         same,
         tuple(tests),
-        worst_case(*ahead),
         arms.selection,
         own.warnings,
     )

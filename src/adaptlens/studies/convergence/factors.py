@@ -135,9 +135,9 @@ class Factors:
         )
         return rows, [Hypothesis(3, claim, 1, slope)]
 
-    def _common(self, pairs: Sequence[tuple[Side, Side]], position: str = "last") -> np.ndarray:
+    def _common(self, pairs: Sequence[tuple[Side, Side]]) -> np.ndarray:
         """Return the similarity of each pair in the last layer over the draws all have."""
-        found = [self.pair_similarity(left, right, position) for left, right in pairs]
+        found = [self.pair_similarity(left, right) for left, right in pairs]
         draws = set.intersection(*(set(one.draws) for one in found if one.drawn))
         return np.stack([one.values[self.last][[d in draws for d in one.draws]] for one in found])
 

@@ -304,14 +304,14 @@ def method_color(present: Iterable[str], *, legend: bool = True) -> "alt.Color":
     )
 
 
-def method_shape(present: Iterable[str], *, legend: bool = True) -> "alt.Shape":
+def method_shape(present: Iterable[str]) -> "alt.Shape":
     """Return the shapes of ways of adapting, so that they are told apart without color."""
     import altair as alt
 
     styles: list[tuple[str, Style]] = [
         (METHODS.get(name, name), style_of(name)) for name in present
     ]
-    shown = alt.Legend(symbolOpacity=1) if legend and len(styles) > 1 else None
+    shown = alt.Legend(symbolOpacity=1) if len(styles) > 1 else None
     return alt.Shape("method:N", title=None, legend=shown).scale(
         domain=[name for name, _ in styles], range=[one.shape for _, one in styles]
     )

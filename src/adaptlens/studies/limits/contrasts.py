@@ -58,8 +58,8 @@ def paired(scores: "DataFrame", left: str, right: str, *, scoring: str = FIRST) 
     return pairs
 
 
-def mean_over(table: "DataFrame", column: str = "difference", *, level: float = 0.95) -> Mean:
-    """Return the mean of a column over bases x tasks, with their crossed error.
+def mean_over(table: "DataFrame", *, level: float = 0.95) -> Mean:
+    """Return the mean difference over bases x tasks, with their crossed error.
 
     Models tuned from one base are averaged on each task first. Errors are clustered by base and by
     task (Cameron, Gelbach and Miller 2011), never less than either alone; Student's t with the
@@ -67,8 +67,8 @@ def mean_over(table: "DataFrame", column: str = "difference", *, level: float = 
     and the other way round; it is never less than 1 / queries, for what unseen queries may do
     where all seen agree. `queries` of the mean is the number of tasks, `draws` that of bases.
     """
-    cells = table.groupby(["model", "task"])[column].mean().dropna().reset_index()
-    values = cells[column].to_numpy(float)
+    cells = table.groupby(["model", "task"])["difference"].mean().dropna().reset_index()
+    values = cells["difference"].to_numpy(float)
     by_base, by_task = (np.unique(cells[name].to_numpy(str), return_inverse=True)[1]
                         for name in ("model", "task"))  # fmt: skip
     bases, tasks = (int(places.max(initial=-1)) + 1 for places in (by_base, by_task))

@@ -82,13 +82,13 @@ def styles_of(names: Iterable[str]) -> dict[str, Style]:
 
 
 def color_and_shape(
-    styles: dict[str, Style], column: str, width: int, *, legend: bool = True
+    styles: dict[str, Style], column: str, width: int
 ) -> tuple["alt.Color", "alt.Shape"]:
     """Return the encodings of a column by color and shape, with one legend for both."""
     import altair as alt
 
     shown = None
-    if legend and len(styles) > 1:
+    if len(styles) > 1:
         shown = alt.Legend(symbolOpacity=1, symbolFillColor=PAPER, symbolStrokeWidth=1.75)
         if width <= NARROW:
             shown.columns = 3

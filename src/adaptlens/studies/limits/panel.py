@@ -140,13 +140,6 @@ class Panel:
             queries=self.queries[columns],
         )
 
-    def by_base(self, values: np.ndarray) -> np.ndarray:
-        """Return the means [bases, tasks] of values [models, tasks] over the models of a base."""
-        member = np.equal.outer(np.arange(len(self.bases)), self.of).astype(float)
-        read = np.isfinite(values)
-        sums, counts = member @ np.where(read, values, 0.0), member @ read
-        return np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
-
 
 def panel(
     scores: "DataFrame",
