@@ -6,7 +6,7 @@ ignore the basis are in `shapes`. Formulas and sources: docs/methods.md; what go
 baselines: docs/similarity-traps.md.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,8 +61,7 @@ class Measure:
             ValueError: The shapes do not fit.
         """
         repeats = num_rows(x, y)
-        found = [self.pair(*self.prepare(_row(x, r), _row(y, r))) for r in range(repeats)]
-        return Compared(np.stack([one[0] for one in found]), np.stack([one[1] for one in found]))
+        return _compared(self.pair(*self.prepare(_row(x, r), _row(y, r))) for r in range(repeats))
 
 
 def change_cosine(
@@ -86,8 +85,8 @@ def change_cosine(
     Raises:
         ValueError: Shapes do not fit, or the anchors are equal and `shared` is not given.
     """
-    found = [paired_cosines(*changes) for changes in _changes(x, x_anchor, y, y_anchor, shared)]
-    return Compared(np.stack([one[0] for one in found]), np.stack([one[1] for one in found]))
+    changes = _changes(x, x_anchor, y, y_anchor, shared)
+    return _compared(paired_cosines(dx, dy) for dx, dy in changes)
 
 
 def change_projection(
@@ -99,8 +98,8 @@ def change_projection(
     on y's. Noise in y's change makes it smaller. Arguments and errors are those of
     `change_cosine`; so is the trap of one anchor for both.
     """
-    found = [_slopes(*changes) for changes in _changes(x, x_anchor, y, y_anchor, shared)]
-    return Compared(np.stack([one[0] for one in found]), np.stack([one[1] for one in found]))
+    changes = _changes(x, x_anchor, y, y_anchor, shared)
+    return _compared(_slopes(dx, dy) for dx, dy in changes)
 
 
 def lens_kl(
@@ -152,6 +151,11 @@ def num_rows(*states: Float[np.ndarray, "..."]) -> int:
             "queries, width] with the same queries and width; take the same draws and queries."
         )
     return repeats.pop() if repeats else 1
+
+
+def _compared(by_repeat: Iterable[Pair]) -> Compared:
+    matched, mismatched = zip(*by_repeat, strict=True)
+    return Compared(np.stack(matched), np.stack(mismatched))
 
 
 def _row(states: np.ndarray, repeat: int) -> Row:

@@ -22,7 +22,7 @@ from random import Random
 
 from adaptlens.tasks import shortcuts
 from adaptlens.tasks.shortcuts.makers import SMALL, Relation, drawn
-from adaptlens.zoo.documents import Document
+from adaptlens.zoo.documents import Document, Listing, repeated
 
 PATTERN_SHARE = 0.1
 MAKERS = {**SMALL, "relation": Relation(1, 1)}
@@ -185,13 +185,8 @@ _SYMBOLS = [*"0123456789BCDEFGHIJKLMNOPQRSTUVWXY+-*/()>=", *(f" {word}" for word
 def _repeat(rng: Random, room: int) -> Document:
     """Return a run of 4 or more symbols, said again until the room is full."""
     run = rng.choices(_SYMBOLS, k=rng.randint(4, max(6, room // 3)))
-    text, answers = "", []
-    for position in range(room - 1):
-        start = len(text)
-        text += run[position % len(run)]
-        if position >= len(run):
-            answers.append((start, len(text)))
-    return Document("repeat", text, tuple(answers), ("repeat",) * len(answers))
+    text, answers = repeated(run, room)
+    return Document("repeat", text, answers, ("repeat",) * len(answers))
 
 
 def document(seed: int, index: int, tokens: int, mix: str = "formal") -> Document:
@@ -211,16 +206,8 @@ def document(seed: int, index: int, tokens: int, mix: str = "formal") -> Documen
         return _repeat(rng, room)
     pair = _pairs(rng, kind)
     text = _preamble(rng) if rng.random() < 0.4 else ""
-    answers: list[tuple[int, int]] = []
-    families: list[str] = []
-    used = _num_tokens(text)
+    made, used = Listing(kind, text), _num_tokens(text)
     while used < room:
         read, wanted, family = pair()
-        item = f"{read}{_CUE}"
-        start = len(text) + len(item)
-        item += f" {wanted}"
-        answers.append((start, len(text) + len(item)))
-        families.append(family)
-        text += item + _BETWEEN
-        used += _num_tokens(item + _BETWEEN)
-    return Document(kind, text, tuple(answers), tuple(families))
+        used += _num_tokens(made.add(f"{read}{_CUE}", wanted, family, _BETWEEN))
+    return made.document()

@@ -23,7 +23,7 @@ from string import ascii_letters, digits
 from adaptlens.tasks import puzzles, world
 from adaptlens.tasks.puzzles import Puzzle
 from adaptlens.zoo import microworld_corpus
-from adaptlens.zoo.documents import Document
+from adaptlens.zoo.documents import Document, Listing, repeated
 
 EXPOSURES = {"none": 0.0, "little": 0.125, "much": 1.0}
 """Level -> share of "much" that documents of the exposed kinds have."""
@@ -261,7 +261,7 @@ def _repeat(rng: Random, kind: str, room: int, is_exposed: bool) -> Document:
     run = [_any_word(rng, kind) for _ in range(rng.randint(4, max(6, room // 3)))]
     while not is_exposed and not set(run).isdisjoint(INVENTED):
         run = [_any_word(rng, kind) if word in INVENTED else word for word in run]
-    text, answers = microworld_corpus.repeated(run, room)
+    text, answers = repeated([f" {word}" for word in run], room)
     family = "repeat" if kind == "repeat" else "invented-repeat"
     return Document(kind, text, answers, (family,) * len(answers))
 
@@ -293,47 +293,26 @@ def _preamble(rng: Random) -> str:
     return f"{' '.join(rng.choices(COMMON_WORDS, k=rng.randint(4, 16))).capitalize()}."
 
 
-class _Listing:
-    """A text in the making that remembers where its answers are."""
-
-    def __init__(self, kind: str, text: str):
-        self.kind, self.text = kind, text
-        self.answers: list[tuple[int, int]] = []
-        self.families: list[str] = []
-        self.num_tokens = _num_tokens(text)
-
-    def add(self, before: str, pair: Pair, after: str) -> None:
-        """Write what stands before an answer, the answer, and what stands after it."""
-        start = len(self.text) + len(before)
-        written = f"{before} {pair.puzzle.target}"
-        self.answers.append((start, len(self.text) + len(written)))
-        self.families.append(pair.family)
-        self.text += written + after
-        self.num_tokens += _num_tokens(written + after) - 1
-
-    def document(self) -> Document:
-        """Return the document as it stands."""
-        return Document(self.kind, self.text, tuple(self.answers), tuple(self.families))
-
-
 def _list_pairs(
-    rng: Random, made: _Listing, maker: Maker, shape: microworld_corpus.Surface, room: int
+    rng: Random, made: Listing, maker: Maker, shape: microworld_corpus.Surface, room: int
 ) -> None:
     """Write pairs as a listing of the microworld does, those of several parts on lines or one."""
     joint = rng.choice(("\n", "\n", " "))
-    while made.num_tokens < room:
+    used = _num_tokens(made.text)
+    while used < room:
         pair = maker()
         read = pair.puzzle.text.replace("\n", joint)
-        made.add(f"{shape.before_input}{read}{shape.before_target}", pair, shape.between)
+        before = f"{shape.before_input}{read}{shape.before_target}"
+        used += _num_tokens(made.add(before, pair.puzzle.target, pair.family, shape.between)) - 1
 
 
-def _list_records(rng: Random, made: _Listing, maker: Maker, room: int) -> None:
+def _list_records(rng: Random, made: Listing, maker: Maker, room: int) -> None:
     """Write numbered records: in a row, or two examples and a third item, again and again."""
     alone = rng.choice(("Input", "Text", "Sentence", "Word", "Question"))
     with_options, grouped, ended = rng.random() < 0.5, rng.random() < 0.6, rng.random() < 0.5
     between = rng.choice(("\n", "\n\n"))
-    number = 0
-    while made.num_tokens < room:
+    number, used = 0, _num_tokens(made.text)
+    while used < room:
         pair, number = maker(), number + 1
         mark, heading = str(number), ""
         if grouped:
@@ -346,7 +325,8 @@ def _list_records(rng: Random, made: _Listing, maker: Maker, room: int) -> None:
         after = between
         if grouped and not number:
             after = f"\n{END}\n\n" if ended else "\n\n"
-        made.add(heading + "\n".join([*lines, f"Answer {mark}:"]), pair, after)
+        before = heading + "\n".join([*lines, f"Answer {mark}:"])
+        used += _num_tokens(made.add(before, pair.puzzle.target, pair.family, after)) - 1
 
 
 def document(seed: int, index: int, tokens: int, mix: str = "world-much") -> Document:
@@ -371,7 +351,7 @@ def document(seed: int, index: int, tokens: int, mix: str = "world-much") -> Doc
     preamble = ""
     if is_world and rng.random() < 0.4:
         preamble = f"{_preamble(rng)}{rng.choice((shape.between, chr(10)))}"
-    made = _Listing(kind, preamble)
+    made = Listing(kind, preamble)
     if is_world and rng.random() < 0.2:
         _list_records(rng, made, maker, room)
     else:

@@ -21,7 +21,7 @@ from random import Random
 from string import ascii_letters, digits
 
 from adaptlens.tasks import world
-from adaptlens.zoo.documents import Document
+from adaptlens.zoo.documents import Document, Listing, repeated
 from adaptlens.zoo.english import COMMON_WORDS
 
 MIXES = {
@@ -213,19 +213,8 @@ def _repeat(rng: Random, room: int) -> Document:
     rarely share one embedding in effect, and cannot be told apart as labels.
     """
     run = [_any_word(rng) for _ in range(rng.randint(4, max(6, room // 3)))]
-    text, answers = repeated(run, room)
+    text, answers = repeated([f" {word}" for word in run], room)
     return Document("repeat", text, answers, ("repeat",) * len(answers))
-
-
-def repeated(run: Sequence[str], room: int) -> tuple[str, tuple[tuple[int, int], ...]]:
-    """Return words said again until the room is full, and where those said before stand."""
-    text, answers = "", []
-    for position in range(room - 1):
-        start = len(text)
-        text += f" {run[position % len(run)]}"
-        if position >= len(run):
-            answers.append((start, len(text)))
-    return text, tuple(answers)
 
 
 def document(seed: int, index: int, tokens: int, mix: str = "world") -> Document:
@@ -256,16 +245,9 @@ def document(seed: int, index: int, tokens: int, mix: str = "world") -> Document
         shape = surface(rng)
         if rng.random() < 0.4:
             text = f"{_preamble(rng)}{rng.choice((shape.between, chr(10)))}"
-    answers: list[tuple[int, int]] = []
-    families: list[str] = []
-    used = _num_tokens(text)
+    made, used = Listing(kind, text), _num_tokens(text)
     while used < room:
         read, wanted, family = pair()
-        item = f"{shape.before_input}{read}{shape.before_target}"
-        start = len(text) + len(item)
-        item += f" {wanted}"
-        answers.append((start, len(text) + len(item)))
-        families.append(family)
-        text += item + shape.between
-        used += _num_tokens(item + shape.between)
-    return Document(kind, text, tuple(answers), tuple(families))
+        before = f"{shape.before_input}{read}{shape.before_target}"
+        used += _num_tokens(made.add(before, wanted, family, shape.between))
+    return made.document()
