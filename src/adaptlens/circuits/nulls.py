@@ -104,7 +104,6 @@ class UnitTests:
         p: two-sided.
         p_family: the chance of any false one at this level.
         q: the share of false ones expected among all with a q so small.
-        draws: how many stand behind it, the fewer of the two.
     """
 
     units: tuple[str, ...]
@@ -114,7 +113,6 @@ class UnitTests:
     p: Float[np.ndarray, " units"]
     p_family: Float[np.ndarray, " units"]
     q: Float[np.ndarray, " units"]
-    draws: int
 
 
 def unit_tests(
@@ -169,10 +167,9 @@ def unit_tests(
         p = np.maximum(p, by_t)
         p_family = np.maximum(p_family, holm(by_t.tolist()))
     reach = error * -scipy.special.stdtrit(df, (1 - level) / 2)
-    draws = min((len(one.draws) for one in (a, b) if one.drawn), default=1)
     q = scipy.stats.false_discovery_control(p)
     return UnitTests(tuple(map(str, a.units)), change, change - reach, change + reach, p,
-                     p_family, q, draws)  # fmt: skip
+                     p_family, q)  # fmt: skip
 
 
 def _studentized(means: np.ndarray, errors: np.ndarray, size: np.ndarray) -> np.ndarray:

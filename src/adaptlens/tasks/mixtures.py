@@ -100,13 +100,7 @@ def clusters_of(members: Sequence[Task]) -> tuple[tuple[str, str], ...]:
 
 
 def trained_on(
-    members: Sequence[Task],
-    *,
-    clusters: Sequence[str] | None = None,
-    drop: Sequence[str] = (),
-    ablation: int | str = 0,
-    held_out: Sequence[str] = (),
-    roles: Roles | None = None,
+    members: Sequence[Task], *, ablation: int | str = 0, held_out: Sequence[str] = ()
 ) -> list[str]:
     """Return the names of the tasks a mixture is made of; the arguments are those of `build`.
 
@@ -115,29 +109,28 @@ def trained_on(
     """
     cluster = dict(clusters_of(members))
     known = [*dict.fromkeys(cluster.values()), *cluster]
-    for name in (*(clusters or ()), *drop, *held_out):
+    for name in held_out:
         if name not in known:
             raise unknown("task or cluster", name, known)
-    chosen = roles or usual_roles(members)
+    chosen = usual_roles(members)
     name = ablation_name(ablation)
     asked = _asked_by_name(name, chosen)
     kept = []
     for task, own in cluster.items():
-        barred = own in chosen.left_out or (clusters is not None and own not in clusters)
-        barred |= task in drop or own in drop or not _keeps(name, chosen, task, own)
+        barred = own in chosen.left_out or not _keeps(name, chosen, task, own)
         barred |= (task in held_out or own in held_out) and task != asked
         if not barred:
             kept.append(task)
     if asked and asked not in kept:
         raise UserError(
-            f"ablation '{name}' tunes on task '{asked}', which is not in the mixture's members "
-            "(or was dropped); add it, or give other roles."
+            f"ablation '{name}' tunes on task '{asked}', which is not in the mixture's members; "
+            "add it."
         )
     if not kept:
         raise UserError(
             f"no task is left to tune on: the members' clusters are "
             f"{', '.join(dict.fromkeys(cluster.values()))}, and ablation '{name}' with what was "
-            "dropped and held out leaves none; leave out less."
+            "held out leaves none; leave out less."
         )
     return kept
 
@@ -182,16 +175,11 @@ def task_name(ablation: str) -> str:
 def build(
     members: Sequence[Task],
     *,
-    clusters: Sequence[str] | None = None,
-    drop: Sequence[str] = (),
     ablation: int | str = 0,
     cap: int = CAP,
     size: int = SIZE,
     held_out: Sequence[str] = (),
     queries: int = QUERIES,
-    evaluated: Sequence[str] | None = None,
-    roles: Roles | None = None,
-    name: str = "",
     seed: int = 0,
 ) -> Task:
     """Return the mixture as one task: rows to train on, gold examples, and items to read.
@@ -201,16 +189,11 @@ def build(
 
     Args:
         members: the tasks, each with its cluster.
-        clusters: train on these clusters only; None for all.
-        drop: tasks or clusters not trained on in this mixture.
         ablation: one of `ABLATIONS`, by name or number.
         cap: the most rows of a task before they are cut to `size` in proportion.
         size: the most rows in all, a tenth of which is the validation split.
         held_out: tasks or clusters never trained on; a task that the ablation asks for by name is.
-        queries: the first this many test items of each evaluated task are read.
-        evaluated: tasks to read; None for all members.
-        roles: what the ablation's clusters are called here; None for `usual_roles`.
-        name: of the mixture; "" for "mixture", with the ablation's name behind it.
+        queries: the first this many test items of each task are read.
         seed: of all draws.
 
     Returns:
@@ -225,12 +208,7 @@ def build(
             raise UserError(
                 f"two members of the mixture are called '{task.name}'; rename one of them."
             )
-    for asked in evaluated or ():
-        if asked not in names:
-            raise unknown("task", asked, names)
-    kept = trained_on(
-        members, clusters=clusters, drop=drop, ablation=ablation, held_out=held_out, roles=roles
-    )
+    kept = trained_on(members, ablation=ablation, held_out=held_out)
     halves = {task.name: _halves(task, seed) for task in members}
     shares = proportions({n: min(len(halves[n][0]), cap) for n in kept}, size)
     rows: list[Example] = []
@@ -244,17 +222,15 @@ def build(
     order = np.random.default_rng([seed, _ORDER]).permutation(len(rows))
     rows = [rows[i] for i in order]
     num_validation = max(1, round(VALIDATION_SHARE * len(rows)))
-    read = [task for task in members if evaluated is None or task.name in evaluated]
-    ablated = ablation_name(ablation)
     return Task(
-        name=name or task_name(ablated),
+        name=task_name(ablation_name(ablation)),
         kind="generation",
         train=tuple(rows[num_validation:]),
         validation=tuple(rows[:num_validation]),
-        test=tuple(_asked(task, e, seed) for task in read for e in task.test[:queries]),
+        test=tuple(_asked(task, e, seed) for task in members for e in task.test[:queries]),
         pool=tuple(_member(t, e) for t in members for e in halves[t.name][1][:cap]),
         description=f"A mixture of {len(kept)} tasks: {', '.join(kept)}.",
-        notes=_notes(members, kept, shares, halves, read, rows, num_validation, cap, size, queries),
+        notes=_notes(members, kept, shares, halves, rows, num_validation, cap, size, queries),
     )
 
 
@@ -319,7 +295,6 @@ def _notes(
     kept: Sequence[str],
     shares: Mapping[str, int],
     halves: Mapping[str, tuple[list[Example], list[Example]]],
-    read: Sequence[Task],
     rows: Sequence[Example],
     num_validation: int,
     cap: int,
@@ -330,7 +305,7 @@ def _notes(
     others = [task.name for task in members if task.name not in kept]
     shown = _each({t.name: f"{min(len(halves[t.name][1]), cap):,}" for t in members}, len(members))
     tested = _each(
-        {t.name: f"{min(len(t.test), queries):,} of {len(t.test):,}" for t in read}, len(members)
+        {t.name: f"{min(len(t.test), queries):,} of {len(t.test):,}" for t in members}, len(members)
     )
     notes = [
         f"{len(rows):,} rows (at most {cap:,} a task, {size:,} in all), of which "

@@ -95,8 +95,8 @@ def edge_attribution(
     the run patched) times the gradient of the logit difference with respect to what the
     destination alone reads, before its norm; summed over all places, whatever the pairs' sites
     are. Edge attribution patching (Syed et al. 2023, arXiv 2310.10348), with "integrated" EAP-IG
-    (Hanna et al. 2024, arXiv 2403.17806), by the midpoint rule as `screen.attribution`. Norms are
-    part of their destinations, so that a source also counts for what it does to their scale.
+    (Hanna et al. 2024, arXiv 2403.17806), by the midpoint rule as `attribution.attribution`. Norms
+    are part of their destinations, so that a source also counts for what it does to their scale.
 
     As every read of the stream is a destination, a source's scores add up to its `attribution` by
     the same method, with the site of all places.
@@ -104,7 +104,7 @@ def edge_attribution(
     Args:
         lm: the model.
         pairs: the prompts.
-        direction: which run is patched, as of `screen.attribution`.
+        direction: which run is patched, as of `attribution.attribution`.
         method: how gradients are taken.
         steps: how many gradients "integrated" averages.
         weights: weight changes; `pair.variant` says which reads the pair.
@@ -112,7 +112,7 @@ def edge_attribution(
         progress: called with (pairs done, all).
 
     Raises:
-        UserError: as `screen.attribution`; or the family's layers are not plain sums.
+        UserError: as `attribution.attribution`; or the family's layers are not plain sums.
     """
     check_method(method, steps)
     check_pairs(lm, pairs, weights)
@@ -122,7 +122,7 @@ def edge_attribution(
         raise UserError(
             f"edges were asked for in a model of family '{parts.family}'; they are known where "
             "each layer adds attention, then a feed-forward part, each after its norm: "
-            f"{', '.join(sorted(_PLAIN))}; use one of these, or screen.attribution of units."
+            f"{', '.join(sorted(_PLAIN))}; use one of these, or attribution.attribution of units."
         )
     budget = budget_bytes or default_budget(lm.device)
     sources, destinations = _sources(parts), _destinations(parts)
