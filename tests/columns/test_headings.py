@@ -117,8 +117,8 @@ def test_the_change_along_a_trend_is_that_over_the_whole_range():
 def test_what_circuits_do_alone_by_hand():
     # Two items, gaps of 4; the circuit alone keeps 3 and 3, without it 1 and 1 are left, without
     # its first unit 2 and 2, without its second 1 and 1; random units alone keep 0 and 2.
-    names = {"circuit:icl-2:2": [], "without:icl-2:2:L0.H0": [], "without:icl-2:2:L0.H1": [],
-             "random:icl-2:2:0": [], "random:icl-2:2:1": []}  # fmt: skip
+    parts = {"circuit": [""], "without": ["L0.H0", "L0.H1"], "random": ["0", "1"]}
+    sets = [[kind, "icl-2", 2, part] for kind, named in parts.items() for part in named]
     place = PATCHED.index("logit_difference")
     arrays = {}
     for name, kept in (("kept", [3, 2, 1, 0, 2]), ("removed", [1, 2, 3, 4, 4])):
@@ -127,7 +127,7 @@ def test_what_circuits_do_alone_by_hand():
     for name, value in (("clean", 3.0), ("corrupt", -1.0)):
         arrays[f"ablated.{name}"] = np.zeros((1, 2, len(PATCHED)))
         arrays[f"ablated.{name}"][..., place] = value
-    one = SimpleNamespace(ablated=Ablations(arrays), texts={"sets": names}, draws=(-1,))
+    one = SimpleNamespace(ablated=Ablations(arrays), texts={"sets": sets}, draws=(-1,))
     # Of 10 units, circuits of 2 and of 4 are tested.
     all_units = SimpleNamespace(texts={"units": [f"L0.H{head}" for head in range(10)]})
     of = SimpleNamespace(
