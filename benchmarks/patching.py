@@ -11,12 +11,19 @@ by head: at the last token, or by position at each of the last 10.
 
 TransformerLens is its TransformerBridge on the model and its own `generic_activation_patch`;
 nnsight a loop of traces that asks for the last token's logits only; "batched hooks" a plain hook
-that patches all heads of a layer in one batch of whole prompts, the last token's logits only. Each
-side runs in processes of its own, in turns, and its time is the median. Only the sweep does all
-patches: the peers are timed on a sample, one in each layer at a random place, the batched hooks on
-one layer, and their time for all is computed from it. The difference is the largest between logit
-differences on the sample. Peak memory is the rise of the process's resident set (on an
-accelerator, of what is allocated) above the loaded model, for one prompt.
+that patches all heads of a layer in one batch of whole prompts, the last token's logits only. For
+the last token there are more: nnsight with 4 or 16 invokes in a trace, a patch each; and
+TransformerLens's attribution patching, an estimate from two forward passes and one backward. It
+runs `cache_activation_and_gradient` for the heads: `attribution_patch` does that and then writes
+a Python object for every place and unit. The sweep is to take at most twice its time (target: a
+ratio of 0.5 or more), and its difference is the error of the estimate.
+
+Each side runs in processes of its own, in turns, and its time is the median. The sweep and the
+estimate do all patches: the others are timed on a sample, one in each layer at a random place, the
+batched hooks on one layer, invokes on one trace, and their time for all is computed from it. The
+difference is the largest between logit differences on the sample. Peak memory is the rise of the
+process's resident set (on an accelerator, of what is allocated) above the loaded model, for one
+prompt; with `--quick`, in the run that was timed.
 
 The peers are not needed for anything else, so install them beside: `pip install transformer-lens
 nnsight`. Where one is missing its row says so.
@@ -47,9 +54,18 @@ from machine import clock, peak_bytes, reset_peak, synchronize
 
 TOKENS, QUERY, POSITIONS = 300, 20, 10
 PEERS = {"transformer_lens": "transformer-lens", "nnsight": "nnsight"}
-SIDES = ("sweep", "transformer_lens", "nnsight", "batched_hooks")
+INVOKES = {"nnsight_4_invokes": 4, "nnsight_16_invokes": 16}
+SIDES = ("sweep", "transformer_lens", "nnsight", "batched_hooks", "attribution", *INVOKES)
+LAST_TOKEN_ONLY = ("attribution", *INVOKES)
 CASES = ("last token", "unrelated", "by position")
-TARGETS = {"transformer_lens": 40, "nnsight": 40, "batched_hooks": 20, "difference": 1e-4}
+TARGETS = {
+    "transformer_lens": 40,
+    "nnsight": 40,
+    "batched_hooks": 20,
+    "attribution": 0.5,
+    **dict.fromkeys(INVOKES, 40),
+    "difference": 1e-4,
+}
 Patch = tuple[int, int, int]
 """(place, layer, head)."""
 
@@ -84,8 +100,9 @@ def all_patches(lm: LM, pair: Pair) -> list[Patch]:
 
 def sample(side: str, patches: list[Patch], size: int) -> list[int]:
     """Return which patches a side is timed on, drawn with a seed."""
-    if side == "sweep":
+    if side in ("sweep", "attribution"):
         return list(range(len(patches)))
+    size = INVOKES.get(side, size)
     source = np.random.default_rng(1)
     layers = sorted({layer for _, layer, _ in patches})
     if side == "batched_hooks":
@@ -180,6 +197,55 @@ def run_transformer_lens(lm: LM, pairs: list[Pair], wanted: list[Patch]) -> np.n
     return torch.stack(found).cpu().numpy()
 
 
+def run_attribution(lm: LM, pairs: list[Pair], wanted: list[Patch]) -> np.ndarray:
+    """Return the wanted patches as TransformerLens's gradients estimate them."""
+    from transformer_lens.tools.analysis import attribution_patching
+
+    # Frozen weights leave no graph; the gradient of the embeddings alone is as little as there is.
+    lm.model.get_input_embeddings().weight.requires_grad_(True)
+    wrapped, found = bridge(lm), np.zeros((len(pairs), len(wanted)))
+    for row, pair in enumerate(pairs):
+
+        def metric(logits: torch.Tensor, pair: Pair = pair) -> torch.Tensor:
+            return (logits[0, -1, pair.answer] - logits[0, -1, pair.foil]).float()
+
+        runs = []
+        for ids, backward in ((pair.clean, False), (pair.corrupt, True)):
+            with torch.set_grad_enabled(backward):
+                run = attribution_patching.cache_activation_and_gradient(
+                    wrapped,
+                    torch.tensor([ids], device=lm.device),
+                    metric,
+                    # The gradient has to be asked for below the first head to reach it.
+                    names_filter=lambda name: name == "hook_embed" or name.endswith("hook_z"),
+                    compute_gradient=backward,
+                )
+            runs.append(run)
+        clean, corrupt = runs
+        effects = {}
+        for name, gradient in corrupt.gradients.items():
+            if name.endswith("hook_z"):
+                change = (clean.activations[name] - corrupt.activations[name]) * gradient
+                effects[int(name.split(".")[1])] = change[0].sum(-1)
+        base = float(corrupt.metric)
+        found[row] = [base + float(effects[layer][place, head]) for place, layer, head in wanted]
+    return found
+
+
+def output_projections(lm: LM, wrapped: Any) -> list[Any]:
+    """Return what nnsight has for each layer's output projection."""
+    parts = lm.architecture
+    assert parts is not None
+    names = {module: name for name, module in lm.model.named_modules()}
+    projections = []
+    for layer in range(parts.num_layers):
+        at = wrapped
+        for step in names[parts.o_proj(layer)].split("."):
+            at = at[int(step)] if step.isdigit() else getattr(at, step)
+        projections.append(at)
+    return projections
+
+
 @torch.no_grad()
 def run_nnsight(lm: LM, pairs: list[Pair], wanted: list[Patch]) -> np.ndarray:
     """Return those of the wanted patches by nnsight: one trace each, the clean run kept."""
@@ -188,13 +254,7 @@ def run_nnsight(lm: LM, pairs: list[Pair], wanted: list[Patch]) -> np.ndarray:
     parts = lm.architecture
     assert parts is not None
     wrapped = nnsight.NNsight(lm.model)
-    names = {module: name for name, module in lm.model.named_modules()}
-    projections = []
-    for layer in range(parts.num_layers):
-        at = wrapped
-        for step in names[parts.o_proj(layer)].split("."):
-            at = at[int(step)] if step.isdigit() else getattr(at, step)
-        projections.append(at)
+    projections = output_projections(lm, wrapped)
     found = np.zeros((len(pairs), len(wanted)))
     for row, pair in enumerate(pairs):
         clean, corrupt = torch.tensor([[pair.clean], [pair.corrupt]], device=lm.device)
@@ -209,12 +269,47 @@ def run_nnsight(lm: LM, pairs: list[Pair], wanted: list[Patch]) -> np.ndarray:
     return found
 
 
+@torch.no_grad()
+def run_nnsight_invokes(lm: LM, pairs: list[Pair], wanted: list[Patch], invokes: int) -> np.ndarray:
+    """Return the same by traces of so many invokes, a patch each, which run as one batch."""
+    import nnsight
+
+    parts = lm.architecture
+    assert parts is not None
+    wrapped = nnsight.TransformersModel(lm.model, tokenizer=lm.tokenizer, task="text-generation")
+    projections = output_projections(lm, wrapped)
+    found = np.zeros((len(pairs), len(wanted)))
+    for row, pair in enumerate(pairs):
+        clean, corrupt = torch.tensor([[pair.clean], [pair.corrupt]], device=lm.device)
+        with wrapped.trace(clean, logits_to_keep=1):
+            kept = nnsight.save([projection.input for projection in projections])
+        for first in range(0, len(wanted), invokes):
+            with wrapped.trace(logits_to_keep=1) as tracer:
+                ends = nnsight.save([])
+                for place, layer, head in wanted[first : first + invokes]:
+                    low, high = head * parts.head_width, (head + 1) * parts.head_width
+                    with tracer.invoke(corrupt):
+                        projections[layer].input[:, place, low:high] = kept[layer][
+                            :, place, low:high
+                        ]
+                        ends.append(wrapped.lm_head.output[0, -1])
+            for column, logits in enumerate(ends, first):
+                found[row, column] = float(logits[pair.answer]) - float(logits[pair.foil])
+    return found
+
+
 RUNS = {
     "sweep": run_sweep,
     "transformer_lens": run_transformer_lens,
     "nnsight": run_nnsight,
     "batched_hooks": run_batched_hooks,
+    "attribution": run_attribution,
+    **{
+        side: functools.partial(run_nnsight_invokes, invokes=size) for side, size in INVOKES.items()
+    },
 }
+NEEDS = {"attribution": "transformer_lens", **dict.fromkeys(INVOKES, "nnsight")}
+"""Which package a side runs that is not called like it."""
 
 
 def measure(side: str, case: str, given: argparse.Namespace) -> dict[str, Any]:
@@ -225,7 +320,7 @@ def measure(side: str, case: str, given: argparse.Namespace) -> dict[str, Any]:
     patches = all_patches(lm, pairs[0])
     chosen = sample(side, patches, given.sample)
     if given.memory:
-        pairs, chosen = pairs[:1], chosen if side in ("sweep", "batched_hooks") else chosen[:1]
+        pairs, chosen = pairs[:1], chosen[:1] if side in PEERS else chosen
     else:
         keep_freed_memory()
     wanted = [patches[n] for n in chosen]
@@ -257,6 +352,7 @@ def main() -> None:
     parser.add_argument("--dtype", choices=tuple(DTYPES), default="float32")
     parser.add_argument("--model", default="gpt2", help="as `benchmarks/models.py` takes it")
     parser.add_argument("--cases", nargs="+", choices=CASES, default=CASES)
+    parser.add_argument("--only", nargs="+", choices=SIDES[1:], help="peers; default: all")
     parser.add_argument("--memory", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -272,11 +368,19 @@ def main() -> None:
     print("| case | side | patches | timed on | s a prompt | ratio | difference | memory, MB |")
     print("|---|---|---|---|---|---|---|---|")
     for case in given.cases:
-        runs: dict[str, list[dict[str, Any]]] = {s: [] for s in SIDES if s not in missing}
+        runs: dict[str, list[dict[str, Any]]] = {
+            side: []
+            for side in ("sweep", *(given.only or SIDES[1:]))
+            if NEEDS.get(side, side) not in missing
+            and (case == "last token" or side not in LAST_TOKEN_ONLY)
+        }
         for _ in range(given.repeats):
             for side in runs:
                 runs[side].append(in_own_process(side, case, given))
-        memory = {side: in_own_process(side, case, given, "--memory") for side in runs}
+        memory = {
+            side: found[0] if given.quick else in_own_process(side, case, given, "--memory")
+            for side, found in runs.items()
+        }
         report(case, runs, memory)
     print(f"\ntargets: {json.dumps(TARGETS)}")
     versions = {p: version(p) for p in ("torch", "transformers", *PEERS.values()) if here(p)}

@@ -16,6 +16,7 @@ import logging
 import platform
 import random
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,15 +66,35 @@ def ours(lm: LM, prompts: list[str], work: ForwardStats | None = None) -> np.nda
     return np.stack(score(lm, encode(lm, asked, work=work), work=work))
 
 
-def peer(backend: Any, prompts: list[str]) -> np.ndarray:
+def peer(backend: Any, prompts: list[str], answers: Sequence[str] = ANSWERS) -> np.ndarray:
     """Return the same by lm-evaluation-harness."""
     requests = [
         Instance(request_type="loglikelihood", doc={}, arguments=(text, answer), idx=i)
         for text in prompts
-        for i, answer in enumerate(ANSWERS)
+        for i, answer in enumerate(answers)
     ]
     found = [value for value, _ in backend.loglikelihood(requests, disable_tqdm=True)]
-    return np.array(found).reshape(len(prompts), len(ANSWERS))
+    return np.array(found).reshape(len(prompts), len(answers))
+
+
+def best_peer(lm: LM, prompts: list[str], trial: int) -> tuple[Any, int]:
+    """Return lm-evaluation-harness's backend at its best batch size, and the size.
+
+    Args:
+        lm: the model.
+        prompts: what it will read; the longest bounds the batch.
+        trial: the first so many are read at each size.
+    """
+    sizes = {}
+    longest = max(len(ids) for ids in lm.encode_all(prompts))
+    a_row = 4 * longest * lm.model.get_output_embeddings().weight.shape[0]
+    for size in (1, 2, 8, 32):
+        if size > 1 and size * a_row > _MOST_LOGITS_BYTES:
+            break
+        backend = HFLM(pretrained=lm.model, tokenizer=lm.tokenizer, batch_size=size)
+        sizes[size] = seconds(lambda b=backend: peer(b, prompts[:trial]))
+    best = min(sizes, key=sizes.__getitem__)
+    return HFLM(pretrained=lm.model, tokenizer=lm.tokenizer, batch_size=best), best
 
 
 def compare(
@@ -82,16 +103,7 @@ def compare(
     """Return both sides' median seconds, their ratio and the largest difference."""
     some = prompts[:peer_queries]
     scale = len(prompts) / len(some)
-    sizes = {}
-    longest = max(len(ids) for ids in lm.encode_all(prompts))
-    a_row = 4 * longest * lm.model.get_output_embeddings().weight.shape[0]
-    for size in (1, 2, 8, 32):
-        if size > 1 and size * a_row > _MOST_LOGITS_BYTES:
-            break
-        backend = HFLM(pretrained=lm.model, tokenizer=lm.tokenizer, batch_size=size)
-        sizes[size] = seconds(lambda b=backend: peer(b, some[: max(len(some) // 4, 4)]))
-    best = min(sizes, key=sizes.__getitem__)
-    backend = HFLM(pretrained=lm.model, tokenizer=lm.tokenizer, batch_size=best)
+    backend, best = best_peer(lm, prompts, min(max(len(some) // 4, 4), len(some)))
     work = ForwardStats()
     difference = float(np.abs(ours(lm, prompts, work)[: len(some)] - peer(backend, some)).max())
     timed: dict[str, list[float]] = {"ours": [], "peer": []}
