@@ -162,8 +162,12 @@ def bridge(lm: LM) -> Any:
     """Return TransformerLens's bridge, which changes the model it is given."""
     from transformer_lens.model_bridge.sources import build_bridge_from_module
 
+    # It would load some tokenizers again, from a folder that may be gone; ids are given here.
     return build_bridge_from_module(
-        lm.model, type(lm.model).__name__, hf_config=lm.model.config, tokenizer=lm.tokenizer
+        lm.model,
+        type(lm.model).__name__,
+        hf_config=lm.model.config,
+        tokenizer=models.numbers(),
     )
 
 
@@ -224,7 +228,7 @@ def run_attribution(lm: LM, pairs: list[Pair], wanted: list[Patch]) -> np.ndarra
         clean, corrupt = runs
         effects = {}
         for name, gradient in corrupt.gradients.items():
-            if name.endswith("hook_z"):
+            if name.endswith("hook_z") and gradient is not None:
                 change = (clean.activations[name] - corrupt.activations[name]) * gradient
                 effects[int(name.split(".")[1])] = change[0].sum(-1)
         base = float(corrupt.metric)
