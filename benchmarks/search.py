@@ -8,9 +8,9 @@ what is read together scored with shared prefixes. The peer reads every candidat
 considered on every validation item, a pass each, at the best of several batch sizes, and none of
 the prompts without content that adaptlens reads too. Its passes are timed on the first
 `--peer-items` items of `--peer-candidates` candidates of each stage, the chosen one and others
-drawn with a seed, and scaled to all of both. The ratio has two parts: prompts that halving leaves
-unread ("fewer"), and seconds a prompt. Templates are searched once for all draws of a task, so ten
-draws, as `compare` makes, are computed from one.
+drawn with a seed, and scaled by the tokens of the prompts to all of both. The ratio has two parts:
+prompts that halving leaves unread ("fewer"), and seconds a prompt. Templates are searched once for
+all draws of a task, so ten draws, as `compare` makes, are computed from one.
 
 The difference is the largest between log-likelihoods that both sides have. The search is made again
 on the peer's, where there are any; if it ends elsewhere, or a difference passes 1e-4, the exit code
@@ -42,7 +42,7 @@ from adaptlens.lm import score
 from adaptlens.lm.flops import matrix_parameters
 from adaptlens.lm.load import LM
 from adaptlens.lm.memory import keep_freed_memory
-from adaptlens.types import Task
+from adaptlens.types import Example, Task
 from machine import clock, matrix_peak, seconds
 from scoring import INSTRUCTION, best_peer, peer
 
@@ -132,7 +132,13 @@ def peer_passes(
     backend, size, spent = None, 0, 0.0
     known: Logliks = {}
     difference = 0.0
-    for one in (stage.chosen, *drawn):
+
+    def num_tokens(candidates: Sequence[Tried], items: Sequence[Example]) -> int:
+        texts = [one.write(item).text for one in candidates for item in items]
+        return sum(map(len, lm.encode_all(texts)))
+
+    timed = (stage.chosen, *drawn)
+    for one in timed:
         prompts = [one.write(item) for item in items]
         texts, answers = [prompt.text for prompt in prompts], prompts[0].answers
         if backend is None:
@@ -143,14 +149,14 @@ def peer_passes(
         for values, own in zip(found, one.reads, strict=False):
             difference = max(difference, float(np.abs(values - own.loglik).max()))
         known.update(zip(map(key, score.encode(lm, prompts)), found, strict=True))
-    prompts_in_all = len(stage.candidates) * len(stage.search.items)
+    share = num_tokens(timed, items) / num_tokens(stage.candidates, stage.search.items)
     return {
         "candidates": len(stage.candidates),
         "items": len(stage.search.items),
-        "prompts": prompts_in_all,
-        "timed_on": (1 + len(drawn)) * len(items),
+        "prompts": len(stage.candidates) * len(stage.search.items),
+        "timed_on": len(timed) * len(items),
         "peer_batch_size": size,
-        "peer_seconds": spent * prompts_in_all / ((1 + len(drawn)) * len(items)),
+        "peer_seconds": spent / share,
         "max_difference": difference,
     }, known
 
@@ -174,9 +180,12 @@ def compare(
         known |= more
         work = {"reads": stage.search.reads, "tokens": stage.search.tokens}
         rows.append({"stage": name, **row, **work, "seconds": stage.seconds})
-    summed = ("candidates", "prompts", "timed_on", "peer_seconds", "reads", "tokens")
+    summed = ("candidates", "prompts", "peer_seconds", "reads", "tokens")
     templates, demos = rows
-    others = {"max_difference": max(row["max_difference"] for row in rows)}
+    others = {
+        "timed_on": sum(row["timed_on"] for row in rows),
+        "max_difference": max(row["max_difference"] for row in rows),
+    }
     for name, draws in (("one draw", 1), (f"{DRAWS} draws, computed", DRAWS)):
         whole = {column: templates[column] + draws * demos[column] for column in summed}
         taken = whole_seconds + (draws - 1) * demos["seconds"]
@@ -212,7 +221,7 @@ def main() -> None:
     options.add_argument(
         "--model", default="reference", help=f"one of {', '.join(models.SHAPES)}, or any other"
     )
-    options.add_argument("--examples", type=int, default=8, help="of a draw, to be shown")
+    options.add_argument("--examples", type=int, default=16, help="of a draw, to be shown")
     options.add_argument("--validation", type=int, default=200, help="items to search by")
     options.add_argument("--reads", type=int, default=READS, help="in the search for a template")
     options.add_argument("--draw-reads", type=int, default=DRAW_READS, help="for each draw")
