@@ -118,7 +118,7 @@ def test_an_untrained_adapter_has_the_circuit_of_the_base() -> None:
         for one in (zero, it)
     }
     circuit = UnitSet("circuit", "it", 6)
-    random = transfer.matched_sets(sets[circuit], zero.units, 4, seed=0).sets
+    random = transfer.matched_sets(sets[circuit], zero.units, 4, seed=0)
     more = {
         circuit._replace(kind="random", part=str(i)): members for i, members in enumerate(random)
     }

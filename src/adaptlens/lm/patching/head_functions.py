@@ -12,17 +12,16 @@ from torch import Tensor
 
 from adaptlens.errors import UserError
 from adaptlens.lm.architecture import Architecture
-from adaptlens.lm.hooks import Activations, Patch
 from adaptlens.lm.load import LM
 from adaptlens.lm.memory import default_budget, halving, pass_tokens
-from adaptlens.lm.patching.effects import two_runs
-from adaptlens.lm.patching.patch import unit_means
+from adaptlens.lm.patching.effects import Means
+from adaptlens.lm.patching.patch import sweep, unit_means
 from adaptlens.lm.patching.whole import read_whole
 from adaptlens.lm.prefix.forward import Progress
 from adaptlens.lm.prefix.walk import check_lengths, in_place, routed
 from adaptlens.lm.spread import check_whole
-from adaptlens.lm.units import Pair, Unit, UnitKind
-from adaptlens.types import Weights
+from adaptlens.lm.units import Pair, Unit
+from adaptlens.types import METRICS, Weights
 
 Shares = Float[Tensor, "batch heads seq keys"]
 """How much of its attention each token gives to each."""
@@ -222,7 +221,6 @@ def _read(
     return found
 
 
-@torch.inference_mode()
 def vector_effects(
     lm: LM,
     shown: Sequence[Reading],
@@ -261,39 +259,35 @@ def vector_effects(
             f"variant {min(lacking)} is asked, but was shown no prompts with demonstrations; give "
             "some to every variant."
         )
-    # What is averaged is the clean prompts'; answers and corrupt prompts play no part.
-    pairs = [Pair(r.ids, r.ids, 0, 1, ((len(r.ids) - 1,),), r.variant) for r in shown]
-    means = unit_means(lm, pairs, ("head",), weights=weights)
+    means = unit_means(lm, [_at_end(reading) for reading in shown], ("head",), weights=weights)
     heads = [Unit("head", n, h) for n in range(parts.num_layers) for h in range(parts.num_heads)]
-    where: list[tuple[UnitKind, int]] = [("head", layer) for layer in range(parts.num_layers)]
     effects = np.zeros((len(asked), len(heads)), np.float32)
-    for done, n in enumerate(sorted(range(len(asked)), key=own.__getitem__), 1):
-        ids = torch.tensor([asked[n].ids], device=lm.device)
-        seq, variant = ids.shape[1], own[n]
-        at = torch.zeros(1, seq, dtype=torch.bool, device=lm.device)
-        at[:, -1] = True
-        rows = min(pass_tokens(parts, 0, seq, budget) // seq, budget // (12 * parts.vocab))
-        with in_place(weights, variant), routed(weights, [variant]):
-            _, outputs = read_whole(parts, ids, where)
-            moved = {
-                key: outputs[key] + torch.from_numpy(means.arrays[key][variant, 0]).to(lm.device)
-                for key in where
-            }
-
-            def values(kind: UnitKind, layer: int, moved: Activations = moved) -> Tensor:
-                return moved[kind, layer]
-
-            for chunk in halving(len(heads), rows - 1, lm.device, two_runs(seq)):
-                with chunk as (low, high):
-                    # The first row stays as it is: differences are within one batch.
-                    sets = [(), *((head,) for head in heads[low:high])]
-                    with Patch(parts, sets, at, values).installed():
-                        final, _ = read_whole(parts, ids.expand(len(sets), -1))
-                    logs = parts.logits(final).float().log_softmax(-1)[:, asked[n].answer]
-                    effects[n, low:high] = (logs[1:] - logs[0]).cpu().numpy()
+    metric = METRICS.index("log_probability")
+    for done, reading in enumerate(asked, 1):
+        pair = _at_end(reading)
+        outputs = unit_means(lm, [pair], ("head",), weights=weights).arrays
+        moved = Means({key: outputs[key] + means.arrays[key] for key in outputs})
+        found = sweep(
+            lm,
+            [pair],
+            units=heads,
+            direction="noise",
+            ablation="mean",
+            means=moved,
+            weights=weights,
+            budget_bytes=budget,
+        )
+        effects[done - 1] = found.values[0, 0, :, metric] - found.clean[0, metric]
         if progress is not None:
             progress(done, len(asked))
     return effects.reshape(len(asked), parts.num_layers, parts.num_heads)
+
+
+def _at_end(reading: Reading) -> Pair:
+    """Return a prompt to patch at its last token, in which nothing is corrupt."""
+    foil = 0 if reading.answer else 1
+    last = ((len(reading.ids) - 1,),)
+    return Pair(reading.ids, reading.ids, reading.answer, foil, last, reading.variant)
 
 
 def _inside(lm: LM) -> Architecture:
