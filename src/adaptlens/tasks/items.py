@@ -15,8 +15,8 @@ class Item:
     `earlier_turns` marks a conversation whose exchanges before the last are not in `input`;
     `fields` are further columns, by name; `group` says which items belong together.
 
-    Until `options.resolved` has looked them up, `target` may point to an option: `labels` are what
-    the row calls its options.
+    Until `item_options.resolved` has looked them up, `target` may point to an option: `labels` are
+    what the row calls its options.
     """
 
     place: str

@@ -31,7 +31,7 @@ class Arm:
     Attributes:
         label: what tables call it.
         condition: what was measured.
-        scores: by the rule that judges, see `stats.Scores`.
+        scores: by the rule that judges, see `stats.scores.Scores`.
         rules: that rule, or one for each draw; empty for generated text.
         templates: the one template each draw is read under, where one was chosen; empty where the
             arm stands for all of them.
@@ -98,7 +98,7 @@ class Reading:
         return (np.arange(self.num_validation) + draw) % max(1, len(self.condition.templates))
 
     def shaped(self, metric: str, rule: Rule = "raw") -> np.ndarray:
-        """Return test scores as `stats.Scores` has them: no templates axis where there are none."""
+        """Return test scores as `Scores` has them: no templates axis where there are none."""
         values = self.values(metric, rule)
         return values if self.condition.templates else values[0]
 

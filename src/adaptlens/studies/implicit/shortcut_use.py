@@ -244,7 +244,7 @@ class Behaved:
 
         Supported where the whole interval of the ratio lies above `times`, refuted where it lies
         below; not decided where prompting gains nothing that could be reached, and with fewer than
-        5 draws. Rows of claims, as `implicit_tables` makes them of hypotheses.
+        5 draws. Rows as the claims made of hypotheses have them (`analyze`).
         """
         rows: Rows = []
         for row in self.needed():

@@ -51,7 +51,7 @@ def scores(
     Args:
         found: the run's conditions.
         tasks: digest -> the mixture.
-        about: models, clusters and mixtures, as `limits.about` wrote them.
+        about: models, clusters and mixtures, as `plan.about` wrote them.
         seed: of the halves.
     """
     rows: Rows = []
