@@ -191,10 +191,10 @@ def test_three_repeats_decide_nothing_and_the_line_says_so():
 
 def test_without_a_reference_circuit_only_the_distance_of_the_two_is_left():
     found = three(np.random.default_rng(0), ELSEWHERE, TRUTH)
-    why = {"zero-shot": "at chance: zero-shot answers 50% rightly"}
+    why = {"zero-shot": "not above chance: zero-shot answers 50% rightly"}
     claim = shift_claim(*found, margin=0.1, reasons=why, **QUICK)
     assert claim.state == "not decided" and claim.parts == ()
-    assert claim.line.startswith("undefined: at chance") and "icl and it are" in claim.line
+    assert claim.line.startswith("undefined: not above chance") and "icl and it are" in claim.line
     assert claim.apart.value == pytest.approx(2, abs=0.3)
     no_icl = shift_claim(*found, margin=0.1, reasons={"icl": "no gap"}, **QUICK)
     assert math.isnan(no_icl.apart.value) and "icl and it are" not in no_icl.line
@@ -236,8 +236,10 @@ def test_a_condition_without_a_circuit_is_neither_the_same_nor_another():
     first, second = no_shift(zero, {"a": icl, "b": it}, margin=0.1, reasons=why, **QUICK)
     assert (first.state, first.line) == ("not decided", "undefined: no gap")
     assert second.state == "refuted"
-    nothing = no_shift(zero, {"a": icl}, margin=0.1, reasons={"zero-shot": "at chance"}, **QUICK)
-    assert nothing[0].line == "undefined: at chance"
+    nothing = no_shift(
+        zero, {"a": icl}, margin=0.1, reasons={"zero-shot": "not above chance"}, **QUICK
+    )
+    assert nothing[0].line == "undefined: not above chance"
 
 
 @pytest.mark.parametrize("margin", [0.02, 0.1, 0.5])

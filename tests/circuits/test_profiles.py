@@ -134,7 +134,9 @@ def test_the_gate_is_shut_at_chance_and_open_above_it():
     rng = np.random.default_rng(0)
     one = patched(rng.normal(size=(1, 40, 2)), gap=1 + 0.1 * rng.normal(size=(1, 40)))
     half, all_right = np.arange(40)[None] % 2, np.ones((1, 40))
-    assert gate(one, correct=half, chance=0.5).startswith("at chance: icl answers 50.0% rightly")
+    assert gate(one, correct=half, chance=0.5).startswith(
+        "not above chance: icl answers 50.0% rightly"
+    )
     assert gate(one, correct=all_right, chance=0.5) == ""
 
 

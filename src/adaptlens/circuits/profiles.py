@@ -208,7 +208,7 @@ def gate(
         scores = intervals.Scores(np.asarray(correct, float), condition.draws, floor=chance)
         found = intervals.estimate(scores, level=level, flips=0)
         if found.low <= chance:
-            return (f"at chance: {condition.name} answers {percent(found.value)} rightly "
+            return (f"not above chance: {condition.name} answers {percent(found.value)} rightly "
                     f"[{percent(found.low)}, {percent(found.high)}], guessing "
                     f"{percent(chance)}")  # fmt: skip
     return ""
