@@ -196,6 +196,7 @@ def test_without_a_reference_circuit_only_the_distance_of_the_two_is_left():
     assert claim.state == "not decided" and claim.parts == ()
     assert claim.line.startswith("undefined: not above chance") and "icl and it are" in claim.line
     assert claim.apart.value == pytest.approx(2, abs=0.3)
+    assert math.isnan(claim.difference.value) and claim.difference.queries == claim.apart.queries
     no_icl = shift_claim(*found, margin=0.1, reasons={"icl": "no gap"}, **QUICK)
     assert math.isnan(no_icl.apart.value) and "icl and it are" not in no_icl.line
 

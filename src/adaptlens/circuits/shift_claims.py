@@ -96,8 +96,9 @@ def no_shift(
         for claim, one in adapted.items()
     }
     hypotheses = [
-        Hypothesis(factor, claim, 0, _undefined(one, len(one.draws)) if undefined[claim]
-                  else shifted(reference, one, level=1 - alpha, **settings))
+        Hypothesis(factor, claim, 0,
+                   _undefined(len(one.queries), len(one.draws)) if undefined[claim]
+                   else shifted(reference, one, level=1 - alpha, **settings))
         for claim, one in adapted.items()
     ]  # fmt: skip
     wanted = draws_needed(margin, alpha / max(1, len(adapted)))
@@ -147,6 +148,13 @@ class ShiftClaim:
     line: str
     parts: tuple[Judged, ...]
     apart: Mean
+
+    @property
+    def difference(self) -> Mean:
+        """How much farther ICL is from the reference than tuning is; NaN where undefined."""
+        if self.parts:
+            return self.parts[0].hypothesis.mean
+        return _undefined(self.apart.queries, self.apart.draws)
 
 
 def shift_claim(
@@ -198,7 +206,7 @@ def shift_claim(
     why = {name: reason for name, reason in (reasons or {}).items() if reason}
     least = min((len(one.draws) for one in (icl, tuning, *others.values()) if one.drawn), default=1)
     descriptive = least < MINIMUM_DRAWS
-    apart = _undefined(icl, least)
+    apart = _undefined(len(icl.queries), least)
     if not {icl.name, tuning.name} & set(why):
         apart = shifted(icl, tuning, **settings)
     blocked = [why[one.name] for one in (reference, icl, *others.values()) if one.name in why]
@@ -230,6 +238,6 @@ def shift_claim(
     return ShiftClaim(state, line, parts, apart)
 
 
-def _undefined(icl: Patched, draws: int) -> Mean:
+def _undefined(queries: int, draws: int) -> Mean:
     nan = math.nan
-    return Mean(nan, nan, nan, nan, len(icl.queries), draws, nan, nan)
+    return Mean(nan, nan, nan, nan, queries, draws, nan, nan)

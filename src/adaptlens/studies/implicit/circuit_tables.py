@@ -370,10 +370,11 @@ class CircuitTables:
                 factor=6,
                 seed=self.of.seed,
             )
-            first = shift.parts[0].hypothesis.mean if shift.parts else shift.apart
             p_holm = shift.parts[0].p_holm if shift.parts else math.nan
             claim = f"in-context learning shifts the circuit more than {name} does"
-            judged = Judged(Hypothesis(6, claim, 1, first), shift.state, p_holm, shift.line)
+            judged = Judged(
+                Hypothesis(6, claim, 1, shift.difference), shift.state, p_holm, shift.line
+            )
             test = "intersection-union over tuning and controls; bootstrap, exchange test"
             rows.append({"model": self.of.model, "task": self.of.family, **judged.row(test)})
         return rows
