@@ -124,7 +124,7 @@ def test_a_step_of_the_bank_is_a_step_of_peft(lm, plain):
     model = peft.get_peft_model(
         plain,
         peft.LoraConfig(
-            r=4, lora_alpha=8, target_modules=list(bank.targets), task_type="CAUSAL_LM"
+            r=4, lora_alpha=8, target_modules=list(bank.target_modules), task_type="CAUSAL_LM"
         ),
     ).eval()
     sites = {
@@ -249,7 +249,7 @@ def test_heads_are_patched_as_one_hooked_forward_per_patch_does(lm):
 def test_the_circuits_of_a_task_of_ones_own(reviews_file, tmp_path):
     found = carried_out(
         "study implicit", reviews_file, tmp_path / "run", "--queries", "8", "--tuning", "it",
-        "--set", "circuits.shots=2", "--set", "circuits.size=2", "--set", "circuits.items=2",
+        "--set", "circuits.shots=2", "--set", "circuits.size=2", "--set", "circuits.items=4",
         "--set", "circuits.corruptions=[other]", "--set", "circuits.methods=[denoise]",
     )  # fmt: skip
     conditions = stored.read(Run.open(tmp_path / "run"), "implicit").found
