@@ -201,6 +201,20 @@ def test_a_heads_mean_output_is_added_at_the_last_token(arch):
                     assert ours[layer, head] == pytest.approx(change, abs=1e-4)
 
 
+def test_a_prompt_is_not_read_anew_for_every_head():
+    lm, tokens = language_model("llama"), 0
+
+    def count(_, args):
+        nonlocal tokens
+        tokens += args[0].numel()
+
+    hook = lm.model.get_input_embeddings().register_forward_pre_hook(count)
+    vector_effects(lm, [Reading(prompt(14))], [Reading(prompt(60), (), 40)])
+    hook.remove()
+    # Twelve heads: whole prompts would be 720 tokens.
+    assert 60 <= tokens < 360
+
+
 def test_a_small_budget_adds_the_same():
     lm = language_model("llama")
     shown, asked = [Reading(prompt(14))], [Reading(prompt(7), (), 40)]
