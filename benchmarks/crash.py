@@ -29,7 +29,7 @@ DEMO = (
     "compare --model reference --task sentiment-novel --task translation --shots 0,4,16 --draws 10"
 )
 """The demo's command, as in the Makefile."""
-QUICK = "--draws 1 --queries 8 --shots 0,4 --tuning it"
+QUICK = "--draws 1 --queries 8 --validation 8 --shots 0,4 --tuning it --set tune.max_steps=5"
 
 
 def command(out: Path, more: str) -> list[str]:

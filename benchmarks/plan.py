@@ -31,6 +31,7 @@ WORDS = {
 }
 
 QUICK = "--draws 1 --queries 8"
+QUICK_COMPARE = "--validation 8"
 
 
 def adaptlens(*words: str) -> str:
@@ -70,7 +71,9 @@ def main() -> None:
     parser.add_argument("options", nargs="*", help="of the study, after --")
     given = parser.parse_args()
     words = ["--model", given.model, *WORDS[given.study].split(), "--device", "cpu"]
-    words += [*(QUICK.split() if given.quick else []), *given.options]
+    if given.quick:
+        words += [*QUICK.split(), *(QUICK_COMPARE.split() if given.study == "compare" else ())]
+    words += given.options
     verb = ["compare"] if given.study == "compare" else ["study", given.study]
     with tempfile.TemporaryDirectory() as made:
         out = Path(made) / "run"

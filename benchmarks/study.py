@@ -148,6 +148,7 @@ def main() -> None:
         words = ["compare", "--model", "reference", "--draws", str(draws)]
         words += ["--shots", ",".join(map(str, (0, *shots))), "--tuning", ",".join(methods)]
         words += [word for name in names for word in ("--task", name)]
+        words += ["--validation", "8"] if given.quick else []
         out = folder / "run"
         ours = timed([sys.executable, "-m", "adaptlens", *words, "--out", str(out)])
         accuracy = pd.read_parquet(out / "tables" / "accuracy.parquet")

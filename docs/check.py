@@ -64,7 +64,8 @@ SMALL = {
     "--counts 1,2 --set tune.max_steps=2",
     "study implicit": "--quick --draws 1 --queries 4 --families boolean --set circuits.items=8 "
     "--set tune.max_steps=2",
-    "study limits": "--quick --draws 1 --queries 4 --mixtures default --set tune.max_steps=2",
+    "study limits": "--quick --draws 1 --queries 4 --mixtures default --variations unified "
+    "--set tune.max_steps=2",
     "tasks check": "--items 20",
     "zoo check": "--queries 2",
     "plan": "--no-trial",

@@ -10,7 +10,7 @@ from hypothesis import settings
 from jaxtyping import config
 
 from left_out import LeftOut, OfWorkers
-from typing_checks import watch
+from typing_checks import another_test, watch
 
 TYPED = ("adaptlens.circuits", "adaptlens.metrics", "adaptlens.stats")
 """Rooms whose annotations, shapes among them, are checked in every call."""
@@ -35,6 +35,10 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if "browser" in getattr(item, "fixturenames", ()):
             item.add_marker("browser")
+
+
+def pytest_runtest_setup():
+    another_test()
 
 
 @pytest.fixture(scope="session", autouse=True)

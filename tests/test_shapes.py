@@ -10,7 +10,7 @@ import tiny
 from adaptlens.lm.states import States, lens
 from adaptlens.lm.unembedding import by_owner
 from adaptlens.stats import crossed
-from typing_checks import shapes
+from typing_checks import MOST_CALLS, another_test, shapes, watched
 
 
 def test_an_array_of_another_shape_or_format_than_annotated_is_refused():
@@ -41,3 +41,17 @@ def test_where_no_array_is_annotated_the_rest_is_still_checked():
     assert crossed.MeanSquares(2, (3,), 1.0, (1,), (1.0,)).variance > 0
     with pytest.raises(BeartypeCallHintViolation, match="queries"):
         crossed.MeanSquares("2", (3,), 1.0, (1.0,), (1.0,))
+
+
+def test_a_function_is_followed_in_its_first_calls_of_each_test():
+    def cut(x: Float[np.ndarray, " n"], to: int) -> Float[np.ndarray, " n"]:
+        return x[:to]
+
+    followed = watched(cut, typechecker=shapes)
+    for _ in range(MOST_CALLS):
+        with pytest.raises(TypeCheckError, match="return"):
+            followed(np.zeros(4), 1)
+    assert followed(np.zeros(4), 1).shape == (1,)
+    another_test()
+    with pytest.raises(TypeCheckError, match="return"):
+        followed(np.zeros(4), 1)
