@@ -13,6 +13,7 @@ import torch
 import tiny
 from adaptlens.errors import UserError
 from adaptlens.lm.adapters.bank import LoraBank
+from adaptlens.lm.adapters.peft_files import BeyondLora
 from adaptlens.lm.prefix.boundaries import Request
 from adaptlens.lm.score import score
 
@@ -56,22 +57,26 @@ READ = {
     "orthogonal start": {"init_lora_weights": "orthogonal"},
     "no start": {"init_lora_weights": False},
     "output head": {"target_modules": ["q_proj", "lm_head"]},
-}
-REFUSED = {
-    "use_rslora": {"use_rslora": True},
+    "rank-stabilized": {"use_rslora": True, "r": 6},
+    "ranks": {"rank_pattern": {"v_proj": 2, "layers.0.self_attn.q_proj": 7}},
+    "alphas": {"alpha_pattern": {"v_proj": 2, "^model.layers.1.*q_proj": 30}},
+    "ranks, alphas, rank-stabilized": {
+        "rank_pattern": {"q_proj": 1}, "alpha_pattern": {"v_proj": 5}, "use_rslora": True,
+    },
+    "left out": {"exclude_modules": ["model.layers.1.self_attn.q_proj"]},
+    "one layer": {"layers_to_transform": [0]},
+    "a layer of a pattern": {"layers_to_transform": 1, "layers_pattern": "layers"},
+    "pattern": {"target_modules": r".*layers\.0.*q_proj"},
+}  # fmt: skip
+BEYOND = {
     "use_dora": {"use_dora": True},
     "init_lora_weights": {"init_lora_weights": "pissa"},
     "olora": {"init_lora_weights": "olora"},
     "pissa by iteration": {"init_lora_weights": "pissa_niter_4"},
     "modules_to_save": {"modules_to_save": ["lm_head"]},
-    "rank_pattern": {"rank_pattern": {"v_proj": 2}},
-    "alpha_pattern": {"alpha_pattern": {"v_proj": 2}},
-    "exclude_modules": {"exclude_modules": ["model.layers.1.self_attn.q_proj"]},
-    "layers_to_transform": {"layers_to_transform": [0]},
     "bias": {"bias": "lora_only"},
     "lora_bias": {"lora_bias": True},
     "trainable_token_indices": {"trainable_token_indices": [5, 6]},
-    "pattern": {"target_modules": r".*layers\.0.*q_proj"},
     "embeddings": {"target_modules": ["embed_tokens"]},
 }
 
@@ -84,16 +89,16 @@ def test_what_is_read_scores_as_peft_does(case: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(found, own_scores(model), atol=1e-4)
 
 
-@pytest.mark.parametrize("case", REFUSED)
-def test_what_is_not_plain_lora_is_refused_by_name(case: str, tmp_path: Path) -> None:
-    saved(tmp_path, **REFUSED[case])
-    with pytest.raises(UserError) as caught:
+@pytest.mark.parametrize("case", BEYOND)
+def test_what_is_more_than_two_matrices_is_refused_by_name(case: str, tmp_path: Path) -> None:
+    saved(tmp_path, **BEYOND[case])
+    with pytest.raises(BeyondLora) as caught:
         LoraBank.load(tiny.tiny_lm("llama"), [tmp_path])
     text = str(caught.value)
     assert "\n" not in text and len(text) < 400
     named = {
         "olora": "init_lora_weights", "pissa by iteration": "init_lora_weights",
-        "pattern": "target modules", "embeddings": "embed",
+        "embeddings": "embed",
     }.get(case, case)  # fmt: skip
     assert named in text
 
@@ -138,6 +143,9 @@ def test_a_setting_nobody_knows_is_refused_by_name(on: Any, plain: Path, tmp_pat
         {"lora_dropout": -1}, {"lora_dropout": "no"}, {"lora_dropout": 1.0},
         {"target_modules": None}, {"target_modules": []}, {"target_modules": [3]},
         {"target_modules": {"a": 1}}, {"target_modules": ["nowhere"]}, {"peft_type": ["LORA"]},
+        {"rank_pattern": {"q_proj": 5}}, {"rank_pattern": {"q_proj": "4"}}, {"rank_pattern": [4]},
+        {"alpha_pattern": {"(": 4}}, {"alpha_pattern": {"v_proj": None}}, {"use_rslora": "yes"},
+        {"modules_to_save": "lm_head"}, {"modules_to_save": [3]},
         {"task_type": "SEQ_CLS"}, {"bias": ["none"]}, {"init_lora_weights": 1},
     ],
 )  # fmt: skip

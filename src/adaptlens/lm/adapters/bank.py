@@ -87,7 +87,7 @@ class LoraBank:
             raise UserError(f"LoRA dropout {dropout} was given; it must be at least 0, below 1.")
         self.num_variants, self.rank, self.alpha, self.dropout = num_variants, rank, alpha, dropout
         self.scale = alpha / rank
-        self.base_name = lm.name
+        self.base_name, self.base_digest = lm.name, lm.digest
         self.target_modules = _named_targets(lm, target_modules)
         self.sites = _find_sites(lm.model, self.target_modules, rank)
         if lm.architecture is None:
@@ -228,6 +228,7 @@ class LoraBank:
                 folder / name,
                 self.matrices(variant),
                 base_name=self.base_name,
+                base_digest=self.base_digest,
                 rank=self.rank,
                 alpha=self.alpha,
                 dropout=self.dropout,
@@ -240,38 +241,58 @@ class LoraBank:
         """Return the bank of adapters saved in PEFT's format, one per folder.
 
         Raises:
-            UserError: a folder holds no LoRA adapter, one of a kind not supported here, one made
-                for other modules or widths, or the adapters differ in rank, alpha or modules.
+            UserError: a folder holds no LoRA adapter, one of a kind not supported here, or one made
+                for other modules, widths or weights.
         """
         saved = [peft_files.read(Path(folder)) for folder in folders]
-        first = saved[0]
-        for other in saved[1:]:
-            if other.shape != first.shape:
-                raise UserError(
-                    f"the adapters {first.folder} and {other.folder} differ in rank, alpha or "
-                    "target modules; one bank needs them equal; load them separately."
+        for one in saved:
+            if one.replaced:
+                raise peft_files.BeyondLora(
+                    f"adapter {one.folder} brings whole modules (modules_to_save: "
+                    f"{next(iter(one.replaced))}), which a bank does not hold; give it as --arm.",
+                    "modules_to_save",
                 )
+        return cls.holding(lm, saved)
+
+    @classmethod
+    def holding(cls, lm: LM, saved: Sequence[peft_files.Saved]) -> "LoraBank":
+        """Return the bank of these adapters, which may differ in ranks, alphas and modules.
+
+        Smaller ranks are filled up with zeros; where scales differ they are in B.
+
+        Raises:
+            UserError: one was made for other modules, widths or weights than this model's.
+        """
+        modules = dict(lm.model.named_modules())
+        for one in saved:
+            one.check_base(lm.model, lm.digest)
+            one.check_names(modules)
+        alike = all(one.is_uniform for one in saved)
+        alike = alike and len({(one.rank, one.alpha) for one in saved}) == 1
+        rank = max(a.shape[0] for one in saved for a, _ in one.matrices.values())
         bank = cls(
             lm,
             num_variants=len(saved),
-            rank=first.rank,
-            alpha=first.alpha,
-            target_modules=first.target_modules,
-            dropout=first.dropout,
+            rank=rank,
+            alpha=saved[0].alpha if alike else rank,
+            target_modules=tuple(dict.fromkeys(t for one in saved for t in one.target_modules)),
+            dropout=max(one.dropout for one in saved),
         )
+        bank.master_weights.zero_()
         for variant, adapter in enumerate(saved):
             own = bank.matrices(variant)
-            adapter.check_names(own)
-            adapter.check_base(lm.model)
-            for name, (a, b) in own.items():
-                for mine, theirs in zip((a, b), adapter.matrices[name], strict=True):
-                    if mine.shape != theirs.shape:
-                        raise UserError(
-                            f"adapter {adapter.folder}: a matrix for {name} has shape "
-                            f"{list(theirs.shape)}, but model '{lm.name}' needs "
-                            f"{list(mine.shape)}; load the model the adapter was made for."
-                        )
-                    mine.copy_(theirs)
+            adapter.check_complete(own)
+            for name, (a, b) in adapter.matrices.items():
+                at, to = own[name]
+                if a.shape[1] != at.shape[1] or b.shape[0] != to.shape[0]:
+                    mine, theirs = (at, a) if a.shape[1] != at.shape[1] else (to, b)
+                    raise UserError(
+                        f"adapter {adapter.folder}: a matrix for {name} has shape "
+                        f"{list(theirs.shape)}, but model '{lm.name}' needs {list(mine.shape)}; "
+                        "load the model the adapter was made for."
+                    )
+                at[: a.shape[0]].copy_(a)
+                to[:, : a.shape[0]].copy_(b if alike else b.float() * adapter.scales[name])
         return bank
 
 
