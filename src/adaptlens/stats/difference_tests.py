@@ -25,6 +25,7 @@ class DifferenceTest:
         margin: the smallest difference that matters.
         alpha: chance of a false claim.
         binary: whether all scores are 0 or 1.
+        items: queries, each by itself, whatever groups they are in.
     """
 
     crossed: Crossed
@@ -33,6 +34,7 @@ class DifferenceTest:
     margin: float
     alpha: float
     binary: bool
+    items: int
 
     @property
     def mean(self) -> float:
@@ -73,6 +75,26 @@ class DifferenceTest:
         return max(
             unseen.p_value(gap, self._one_sided, sides=1, most=ANY_SHARE) for unseen, gap in sides
         )
+
+    def above_p(self, bound: float) -> float:
+        """Return the p-value of a difference of at most `bound`; small where more is shown.
+
+        One-sided, with any share of failing draws of the left side that those made do not exclude.
+        For scores of 0 or 1 the error is at least what two that differ by `margin` have, and half
+        a query is taken off, as only whole ones differ (Yates' correction): without it, two arms
+        that answer nearly alike pass too often (benchmarks/gate_rates.py).
+        """
+        gap = self.mean - bound - self.binary / (2 * self.items)
+        if gap <= 0:
+            return 1.0
+
+        def sampling(distance: float) -> float:
+            if self.crossed.stderr > 0:
+                return self._one_sided(distance)
+            # All queries seen gave the mean; those of a kind not seen may give -1.
+            return (1 - distance / (1 + self.mean)) ** self.crossed.queries
+
+        return self.left.p_value(gap, sampling, sides=1, most=ANY_SHARE)
 
     @property
     def detectable(self) -> float:

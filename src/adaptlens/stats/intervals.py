@@ -14,7 +14,7 @@ import numpy as np
 
 from adaptlens.errors import UserError, unknown
 from adaptlens.stats.difference_tests import DifferenceTest, unseen_queries
-from adaptlens.stats.paired import tables_between, tables_of
+from adaptlens.stats.paired import Tables, tables_between, tables_of
 from adaptlens.stats.sample_size import SampleSize
 from adaptlens.stats.scores import Family as Family
 from adaptlens.stats.scores import Scores as Scores
@@ -28,6 +28,8 @@ MINIMUM_GROUPS = 5
 """Fewer clusters of queries support no claim, for the same reason."""
 
 FLIPS = 4999
+BISECTIONS = 20
+"""Of a bound, which it finds to a millionth."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,24 @@ class Estimate:
     draws: int
     worst_draw: float | None = None
     collapsed: float = 0.0
+
+
+@dataclass(frozen=True)
+class Above:
+    """Whether one condition is shown to score more than another plus a bound, fractions of 1.
+
+    Attributes:
+        difference: of the two means.
+        least: the largest bound that would be shown; minus 1 where none would.
+        p: one-sided, of a true difference of at most the bound.
+        supports_claims: false with too few draws or clusters, whatever p; `warnings` says why.
+    """
+
+    difference: float
+    least: float
+    p: float
+    supports_claims: bool
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -146,17 +166,8 @@ def difference(
     Raises:
         UserError: different numbers of queries, or different groups of them.
     """
-    if right.queries != left.queries:
-        raise UserError(
-            f"{names[0]} has {left.queries} queries and {names[1]} has {right.queries}; a "
-            "paired comparison needs the same queries on both sides."
-        )
-    tables = tables_between(left, right)
-    found = tables.crossed(seed=seed, flips=flips)
-    binary = all(np.all((s.values == 0) | (s.values == 1)) for s in (left, right))
-    tested = DifferenceTest(
-        found, unseen_draws(left), unseen_draws(right), margin, 1 - level, binary
-    )
+    tables, tested = _tested(left, right, names, margin, 1 - level, seed, flips)
+    found = tested.crossed
     low, high = tested.interval()
     size = SampleSize(tested, max(left.pool_share, right.pool_share))
     clusters = size.queries()
@@ -183,6 +194,67 @@ def difference(
         templates=min((len(s.templates) for s in (left, right) if s.templates), default=1),
         needed_draws=size.draws(MINIMUM_DRAWS),
         needed_queries=clusters and math.ceil(clusters * left.queries / found.queries),
+    )
+
+
+def above(
+    left: Scores,
+    right: Scores,
+    bound: float,
+    *,
+    names: tuple[str, str] = ("left", "right"),
+    alpha: float = 0.05,
+    seed: int = 0,
+    flips: int = FLIPS,
+) -> Above:
+    """Return whether `left` is shown to score more than `right` plus a bound, maybe below 0.
+
+    Args:
+        left: scores on the same queries, in the same order, as `right`.
+        right: what `left` is compared with.
+        bound: a fraction of 1; -0.01 asks that `left` be no more than a point worse.
+        names: what the two are called.
+        alpha: chance that `least` is above the true difference.
+        seed: of the random sign flips.
+        flips: how many of them.
+
+    Raises:
+        UserError: different numbers of queries, or different groups of them.
+    """
+    _, tested = _tested(left, right, names, abs(bound), alpha, seed, flips)
+    short = tuple(dict.fromkeys((*_too_few(left), *_too_few(right))))
+    least, high = -1.0, tested.mean
+    for _ in range(BISECTIONS):
+        middle = (least + high) / 2
+        shown = replace(tested, margin=abs(middle)).above_p(middle) <= alpha
+        least, high = (middle, high) if shown else (least, middle)
+    return Above(tested.mean, least, tested.above_p(bound), not short, short)
+
+
+def _tested(
+    left: Scores,
+    right: Scores,
+    names: tuple[str, str],
+    margin: float,
+    alpha: float,
+    seed: int,
+    flips: int,
+) -> tuple[Tables, DifferenceTest]:
+    """Return the paired table of two conditions, and the tests of their difference.
+
+    Raises:
+        UserError: different numbers of queries, or different groups of them.
+    """
+    if right.queries != left.queries:
+        raise UserError(
+            f"{names[0]} has {left.queries} queries and {names[1]} has {right.queries}; a "
+            "paired comparison needs the same queries on both sides."
+        )
+    tables = tables_between(left, right)
+    found = tables.crossed(seed=seed, flips=flips)
+    binary = all(np.all((s.values == 0) | (s.values == 1)) for s in (left, right))
+    return tables, DifferenceTest(
+        found, unseen_draws(left), unseen_draws(right), margin, alpha, binary, left.queries
     )
 
 
