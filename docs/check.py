@@ -270,6 +270,8 @@ def _local(rest: Sequence[str]) -> list[str]:
     for word in rest:
         before, equals, path = word.rpartition("=")
         path = Path(path).name if path.endswith(TABLES) else path
+        if "--arm" in out[-1:] and not path.endswith(PROMPTS):
+            path = _ADAPTER
         word = before + equals + path
         is_run = word == "RUN" or (word.startswith("runs/") and "--out" not in out[-1:])
         if "--out" in out[-1:]:
@@ -280,6 +282,10 @@ def _local(rest: Sequence[str]) -> list[str]:
     return out
 
 
+PROMPTS = (".txt",)
+_ADAPTER = "<adapter of that>"
+NOT_PASSED = 3
+"""What a command returns where a gate was not passed, as one in a small form need not be."""
 _RUN, _CONVERGENCE_RUN = "<run of compare>", "<run of convergence>"
 
 
@@ -291,6 +297,8 @@ def _imagined(rest: Sequence[str]) -> dict[str, str]:
         between = "\t" if path.endswith(".tsv") else ","
         rows = [f"a {words[i % 6]} film number {i}{between}{int(i % 6 < 3)}" for i in range(60)]
         files[path] = "\n".join(rows) + "\n"
+    for path in (w.rpartition("=")[2] for w in rest if w.endswith(PROMPTS)):
+        files[path] = "Film: {input}\nVerdict: {target}\n"
     return files
 
 
@@ -341,6 +349,10 @@ class Runner:
             if named in word:
                 with self._locks[name]:
                     word = word.replace(named, self._made[name]())
+        if _ADAPTER in word:
+            with self._locks["compare"]:
+                made = Path(self._made["compare"]()).glob("cells/*/adapters/draw=0")
+                word = word.replace(_ADAPTER, str(next(iter(sorted(made)))))
         return word
 
     def _make(self, name: str) -> str:
@@ -361,7 +373,7 @@ class Runner:
             )
         except subprocess.TimeoutExpired:
             return f"took more than {limit:g} s; make its small form smaller"
-        if not done.returncode:
+        if not done.returncode or (done.returncode == NOT_PASSED and "--gate" in words):
             return ""
         said = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
         return f"exit code {done.returncode}: {said[-1].strip() if said else 'it said nothing'}"

@@ -19,6 +19,9 @@ STUDY_FILE = "study.json"
 COMPONENTS = {"tasks": 2, "prompts": 3, "lm": 4, "adapt": 5, "measure": 5}
 """Raise a component's number when its results change: cells made before are then made anew."""
 
+SOURCE = "source"
+"""An argument of this name says where files lie, whose digest is another; it decides nothing."""
+
 ORDER = ("zero_shot", "icl", "best_prompt", "it", "sl", "it_trajectory", "full")
 
 
@@ -38,7 +41,7 @@ class Component:
         package = registry.origin(kind, self.name)
         return {
             "name": self.name,
-            "arguments": dict(self.arguments),
+            "arguments": {k: v for k, v in self.arguments.items() if k != SOURCE},
             **({"package": package} if package else {}),
         }
 
@@ -97,6 +100,31 @@ class Study:
     def sources(self) -> dict[str, str]:
         """The name that each of its models is found by, by its name in tables."""
         return {cell.model.name: cell.model.source for cell in self.cells}
+
+    @property
+    def brought(self) -> dict[str, str]:
+        """The path of each arm that was brought, by its label."""
+        return {
+            cell.label: cell.adaptation.arguments[SOURCE]
+            for cell in self.cells
+            if cell.adaptation.arguments.get(SOURCE)
+        }
+
+    def finding(self, brought: Mapping[str, str]) -> "Study":
+        """Return the study with the paths of brought arms, by label, which no cell holds."""
+        cells = tuple(
+            replace(
+                cell,
+                adaptation=Component(
+                    cell.adaptation.name,
+                    {**cell.adaptation.arguments, SOURCE: brought[cell.label]},
+                ),
+            )
+            if cell.label in brought
+            else cell
+            for cell in self.cells
+        )
+        return replace(self, cells=cells)
 
     def groups(self) -> list[str]:
         """Return the group of every cell, in order."""

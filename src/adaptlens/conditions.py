@@ -130,6 +130,11 @@ class Condition:
         return "" if control == NONE else control
 
     @property
+    def is_brought(self) -> bool:
+        """Whether it is an arm that a user brought, not a control of one."""
+        return "arm" in self.arguments and not self.control
+
+    @property
     def wording(self) -> str:
         """The name of the better prompt that zero-shot was asked by, "" for the plain one."""
         return str(self.arguments.get("wording", ""))
@@ -150,7 +155,8 @@ class Condition:
         again = "restart" if self.restart else ""
         trajectory = "trajectory" if self.checkpoint_steps else ""
         variant = " ".join(filter(None, [self.control, self.wording, again, trajectory]))
-        adaptation = SHOWN_AS.get(self.adaptation, self.adaptation)
+        own = SHOWN_AS.get(self.adaptation, self.adaptation)
+        adaptation = str(self.arguments.get("arm", own))
         return Shown(self.label, self.label, adaptation, self.examples, variant.replace("-", " "))
 
     behavior = _Of(stored.Answers)

@@ -249,6 +249,7 @@ class Adapted:
     examples: tuple[tuple[Example, ...], ...] = ()
     checkpoint_steps: tuple[int, ...] = ()
     templates: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

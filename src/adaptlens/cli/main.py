@@ -65,20 +65,39 @@ def main() -> None:
     """
 
 
+NOT_PASSED = 3
+"""Exit code where a gate was not passed."""
+
+
 @main.command(cls=SettingsCommand, study="compare")
+@click.option(
+    "--junit",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Also write what became of each --gate as a JUnit report.",
+)
 @json_option("tables and verdicts as JSON")
 @user_errors
-def compare(out: Path | None, as_json: bool, **options: Any) -> None:
+def compare(out: Path | None, as_json: bool, junit: Path | None, **options: Any) -> None:
     """Compare zero-shot, in-context learning and tuning; say whether to prompt or to tune."""
     from adaptlens.cli.settings_options import study_config
     from adaptlens.cli.terminal import Display
+    from adaptlens.store import write_atomically
+    from adaptlens.studies.compare import gates
     from adaptlens.studies.compare.plan import compare as run_compare
 
     config = study_config("compare", **options)
+    if junit is not None and not config.gates:
+        raise UserError("--junit was given without a --gate; add one, such as 'mine >= base - 1'.")
     with Display() as display:
         found = run_compare(config, out=out, reporter=display)
     _print_report(found.report, found.page, as_json)
+    if junit is not None:
+        write_atomically(junit, gates.junit(found.report.gates()))
     _raise_failed(found.outcome.failed, found.run_folder)
+    if said := gates.not_passed(found.report.gates()):
+        say(said, talk=True)
+        sys.exit(NOT_PASSED)
 
 
 @main.group(cls=Studies)

@@ -1,6 +1,6 @@
 """Options made from the settings that they give, and how they become those."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import MISSING
 from pathlib import Path
@@ -110,7 +110,8 @@ def option_of(setting: Setting, *, default: bool = True) -> click.Option:
     named: dict[str, Any] = {"default": None, "help": _help(setting, default)}
     shape = next(one for one in described.shapes(setting.hint) if one is not type(None))
     if setting.about.whole:
-        named |= {"multiple": True, "metavar": setting.name.upper().removesuffix("S")}
+        one = setting.name.upper().removesuffix("S")
+        named |= {"multiple": True, "metavar": "NAME=PATH" if setting.is_free else one}
     elif shape is bool and setting.default is False:
         named |= {"is_flag": True}
     elif shape is bool:
@@ -187,6 +188,8 @@ def study_config(
         settings["tasks"] = [{**own, **about} for own in named]
     if "models" in settings:
         settings["models"] = list(settings["models"])
+    if "arms" in settings:
+        settings["arms"] = _by_name(settings["arms"])
     for name, value in settings.items():
         # An option of `plan` that some study takes a list for.
         if isinstance(value, list) and not schema.settings[name].is_list:
@@ -203,6 +206,26 @@ def _sole(name: str, value: list[Any], study: str, schema: Schema[Any]) -> Any:
         f"--{name} {','.join(map(str, value))}: the study '{study}' takes one number, for example "
         f"--{name} {schema.settings[name].example}{others}."
     )
+
+
+def _by_name(given: Iterable[str]) -> dict[str, str]:
+    """Return arms by name, each given as NAME=PATH.
+
+    Raises:
+        UserError: one is not, or a name is given twice.
+    """
+    arms: dict[str, str] = {}
+    for text in given:
+        name, _, path = text.partition("=")
+        if not (name and path):
+            raise UserError(
+                f"--arm {text}: expected NAME=PATH, for example mine=adapters/mine: the name that "
+                "tables call it, and an adapter's folder, a checkpoint, or a file with a prompt."
+            )
+        if name in arms:
+            raise UserError(f"--arm {name}= was given twice; give each arm a name of its own.")
+        arms[name] = path
+    return arms
 
 
 def _named(task: str, study: str) -> dict[str, str]:

@@ -241,6 +241,26 @@ Overflow = Annotated[
     Literal["error", "drop-demos"],
     About("What happens to a prompt longer than the model's context.", "drop-demos", option=True),
 ]
+Arms = Annotated[
+    dict[Text, Text],
+    About(
+        "Arms of your own, by name: an adapter's folder in PEFT's format, a checkpoint of the same "
+        "model, or a file with a prompt.",
+        {"mine": "adapters/mine"},
+        "names and paths",
+        option=("--arm",),
+        whole=True,
+    ),
+]
+ArmControls = Annotated[
+    bool,
+    About(
+        "Also read each arm of your own that changes weights at other strengths, and random "
+        "changes of its shape and norm.",
+        True,
+        option=True,
+    ),
+]
 SELECTION = About("How demonstrations are chosen.", "balanced", option=True)
 Selection = Annotated[Literal["random", "balanced"], SELECTION]
 Queries = Annotated[

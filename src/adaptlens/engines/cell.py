@@ -78,7 +78,7 @@ def _run(cell: Cell, task: Task, lm: LM, claim: Claim, progress: Progress) -> No
             "numbers": numbers,
             "templates": list(adapted.templates),
             "training": curves,
-            "notes": list(lm.notes),
+            "notes": [*lm.notes, *adapted.notes],
             "versions": versions.installed(),
         },
         arrays,

@@ -3,11 +3,10 @@
 Workers of this machine, of a Ray cluster and of a batch system are all this one.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from adaptlens.cells import STUDY_FILE, Cell, planned
+from adaptlens.cells import STUDY_FILE, Cell, Study, planned
 from adaptlens.engines import LoadModel, Outcome, Reporter
 from adaptlens.engines.drain import drain
 from adaptlens.errors import UserError
@@ -33,16 +32,19 @@ def work(folder: str | Path, reporter: Reporter, *, device: str | None = None) -
     run = Run.open(folder)
     if (study := planned(run)) is None:
         raise _unplanned(run)
-    return drain(study, run, loader(run, device), reporter)
+    load_model = loader(run, device)
+    brought = run.need_json(LOADING_FILE).get("brought", {})
+    return drain(study.finding(brought), run, load_model, reporter)
 
 
-def loading(models: Mapping[str, str], config: Any) -> dict[str, Any]:
-    """Return what `LOADING_FILE` holds: each model's source by its name in cells, and how to load.
+def loading(study: Study, config: Any) -> dict[str, Any]:
+    """Return what `LOADING_FILE` holds: where models and brought arms are, and how to load.
 
     Paths are written as absolute ones, so that a worker may run anywhere on the same disks.
     """
     return {
-        "models": {shown: identity.absolute(source) for shown, source in models.items()},
+        "models": {name: identity.absolute(source) for name, source in study.sources.items()},
+        "brought": study.brought,
         "device": config.device,
         "chat": config.chat,
         "quantize": config.quantize,

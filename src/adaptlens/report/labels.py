@@ -29,7 +29,8 @@ class Shown:
     Attributes:
         label: what tables call it.
         condition: the label of the condition that was measured: "it-16" of "best-it-16".
-        adaptation: the way of adapting, by its registered name.
+        adaptation: the way of adapting, by its registered name; of an arm that a user brought,
+            the arm's name.
         examples: demonstrations or training examples of each draw; 0 for none.
         variant: what sets it apart from other conditions of this adaptation, in words: what a
             control changed, another draw; empty for the adaptation itself.

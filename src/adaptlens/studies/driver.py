@@ -170,7 +170,7 @@ def execute(study: Study, run: Run, config: Settings, reporter: Reporter) -> Out
             quantize=config.quantize,
         )
 
-    run.write_json(LOADING_FILE, loading(study.sources, config))
+    run.write_json(LOADING_FILE, loading(study, config))
     return _engine(config.engine).run(study, run, load_model, reporter)
 
 

@@ -115,14 +115,14 @@ def parse_all(texts: Sequence[str], *, instructed: bool = False) -> tuple[Templa
     return tuple(found)
 
 
-def check_columns(task: Task) -> None:
-    """Check that a task's items have what its templates name.
+def check_columns(task: Task, used: Sequence[Template] = ()) -> None:
+    """Check that a task's items have what its templates name, or those that are given.
 
     Raises:
         UserError: a template is not Jinja, or names what the items do not have.
     """
     known = [name for name, _ in task.train[0].fields]
-    for template in task.templates:
+    for template in used or task.templates:
         for name in columns_named(template):
             if name not in known:
                 columns = listed(["{input}", "{options}", *(f"{{{one}}}" for one in known)])

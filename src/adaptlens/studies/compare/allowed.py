@@ -24,13 +24,18 @@ def allowed(members: Sequence[Condition], task: Task, config: CompareConfig) -> 
         task: theirs.
         config: the settings of the comparison.
     """
-    prompted = [one for one in members if family_of(one.adaptation) != "tune"]
-    tuned = [one for one in members if family_of(one.adaptation) == "tune"]
+    brought = [one for one in members if one.is_brought]
+    own = [one for one in members if "arm" not in one.arguments]
+    prompted = [one for one in own if family_of(one.adaptation) != "tune"]
+    tuned = [one for one in own if family_of(one.adaptation) == "tune"]
     said = [f"Both sides: {_shared(members, task, config)}."]
     if prompted:
         said.append(f"Prompting: {_prompting(prompted)}.")
     if tuned:
         said.append(f"Tuning: {_tuning(tuned)}.")
+    if brought:
+        named = (f"{one.label} ({one.adaptation})" for one in brought)
+        said.append(f"Brought, with whatever labels were used for it: {listed(named)}.")
     return " ".join(said)
 
 

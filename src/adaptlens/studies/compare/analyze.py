@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from adaptlens import columns
+from adaptlens.adapt.families import family_of
 from adaptlens.conditions import Condition
 from adaptlens.measure.arrays import stored_by
 from adaptlens.metrics import accuracy
 from adaptlens.report.labels import Shown
-from adaptlens.stats.intervals import comparisons, estimate
+from adaptlens.stats.intervals import comparisons, estimate, pairs_of_interest
 from adaptlens.store import Run
-from adaptlens.studies.compare import across, searches
+from adaptlens.studies.compare import across, gates, searches
 from adaptlens.studies.compare.allowed import allowed
 from adaptlens.studies.compare.arms import Arm, Reading, arms
 from adaptlens.studies.compare.config import CompareConfig
@@ -48,6 +49,7 @@ TABLES = [
     "reliability",
     "cost",
     "break_even",
+    "gates",
     "measured",
 ]
 
@@ -117,7 +119,7 @@ class Judged:
         self.metric = JUDGED if self.is_choice else "chrf"
         self.readings = {condition.label: Reading(condition, task) for condition in self.members}
         self.arms = arms(self.members, task, config, "chrf")
-        self.scores = {arm.label: arm.scores for arm in self.arms}
+        self.scores = {arm.label: arm.scores for arm in self.arms if not arm.condition.control}
         self.baselines = self._baselines()
         self.verdict: Verdict = verdict(
             self.scores,
@@ -171,6 +173,7 @@ class Judged:
             "break_even": [
                 {"task": self.name, "model": self.model, **row} for row in self.break_even.rows
             ],
+            "gates": self._gates(),
             "measured": self._measured(),
         }
         if self.is_choice:
@@ -179,6 +182,13 @@ class Judged:
                 tables["calibration"].append(row)
                 tables["reliability"] += bins
         return tables
+
+    def _gates(self) -> Rows:
+        """Return whether each gate was passed."""
+        asked = [gates.parse(text) for text in self.config.gates]
+        every = {arm.label: arm.scores for arm in self.arms}
+        rows = gates.judged(asked, every, self.baselines, seed=self.config.seed)
+        return [{"task": self.name, "model": self.model, **row} for row in rows]
 
     def _measured(self) -> Rows:
         """Return the means of what was measured besides answers and cost, over all but draws."""
@@ -279,7 +289,9 @@ class Judged:
 
     def _differences(self) -> Rows:
         config = self.config
-        differences = comparisons(self.scores, margin=config.margin, seed=config.seed)
+        every = {arm.label: arm.scores for arm in self.arms}
+        pairs = [*pairs_of_interest(self.scores), *self._held_against()]
+        differences = comparisons(every, pairs, margin=config.margin, seed=config.seed)
         scale = self._scale(self.metric)
         scaled = ("difference", "low", "high", "detectable", "margin")
         return [
@@ -295,6 +307,12 @@ class Judged:
             }
             for difference in differences
         ]
+
+    def _held_against(self) -> list[tuple[str, str]]:
+        """Return each arm that was brought, and each of its controls."""
+        own = {c.arguments["arm"]: c.label for c in self.members if "arm" in c.arguments
+               and not c.control}  # fmt: skip
+        return [(own[c.arguments["arm"]], c.label) for c in self.members if c.control]
 
     def _calibration(self, condition: Condition) -> tuple[dict[str, Any], Rows]:
         arrays = self._arrays(condition)
@@ -332,6 +350,11 @@ class Judged:
         for condition in self.members:
             about = f"{self.name}, {condition.label}"
             said += [f"{self.model}: {note}" for note in condition.notes]
+            if condition.is_brought and family_of(condition.adaptation) == "tune":
+                said.append(
+                    f"{about}: as it was brought; what is claimed of it holds for it alone, not "
+                    "for tuning that way again"
+                )
             if dropped := condition.numbers.get("dropped_demos", 0):
                 said.append(
                     f"{about}: {dropped:.0f} demonstrations were left out of "

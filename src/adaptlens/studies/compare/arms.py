@@ -143,7 +143,12 @@ def arms(members: Sequence[Condition], task: Task, config: CompareConfig, metric
         reading = Reading(condition, task)
         made.append(_as_measured(reading, config, metric))
         chooses = not searched or family_of(condition.adaptation) == "tune"
-        if chooses and len(condition.templates) > 1 and reading.can_choose:
+        if (
+            chooses
+            and not condition.control
+            and len(condition.templates) > 1
+            and reading.can_choose
+        ):
             made.append(_at_best_template(reading, config, metric))
     return made
 

@@ -57,6 +57,17 @@ TABLES: Mapping[str, Columns] = {
         "options": "options of `adaptlens compare` that give the template back",
         "sent": "the prompt of the first test item, as sent",
     },
+    "gates": {
+        **TASK,
+        **MODEL,
+        "gate": "the gate, as it was given",
+        "passed": "whether it is shown, with an error of at most 5 %",
+        "difference": "what the arm scores above what it is held against, in points",
+        "least": "the largest difference that is shown, one-sided, at 95 %, in points",
+        "bound": "the difference that the gate asks for, in points",
+        "p": "one-sided p-value of a difference of no more than the bound",
+        "reason": "why the data cannot show anything, where they cannot",
+    },
     "baselines": {
         **TASK,
         "metric": "the metric of the verdict: judged, or chrf",

@@ -10,6 +10,8 @@ from adaptlens.config.described import About
 from adaptlens.config.fields import (
     SELECTION,
     STRICT,
+    ArmControls,
+    Arms,
     Count,
     Draws,
     Overflow,
@@ -57,6 +59,13 @@ class CompareConfig(Shared):
     adaptations: Annotated[tuple[Text, ...], About(
         "Further ways of adapting to compare, which other packages register.", ["reminded"],
         "names of registered adaptations", option=True,
+    )] = ()
+    arms: Arms = field(default_factory=dict)
+    arm_controls: ArmControls = False
+    gates: Annotated[tuple[Text, ...], About(
+        "What an arm has to be shown to score: ARM >= ARM, plus or minus points, or ARM >= SCORE; "
+        "the command ends with exit code 3 where one is not.", ["mine >= base - 1"],
+        "texts such as 'mine >= base - 1'", option=("--gate",), whole=True,
     )] = ()
     measurements: Annotated[tuple[Text, ...], About(
         "What is measured of every condition besides answers and cost.", ["hidden"],

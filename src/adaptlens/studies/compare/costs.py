@@ -33,6 +33,9 @@ COSTS = (
     "query_seconds_cached",
     "peak_bytes",
 )
+TRAINING = tuple(name for name in COSTS if name.startswith("training_"))
+"""What is not known of an arm that a user brought."""
+
 PEFT, HERE = "plain PEFT", "adaptlens"
 ONE_RUN, TRIED = "one run", "everything tried"
 
@@ -49,7 +52,10 @@ def cost_row(arm: Arm) -> Row:
     for name in ("query_flops", "query_flops_cached", "query_tokens", "cached_tokens"):
         if name in arm.condition.costs:
             row[name] = float(by_draw(arm, name).mean())
-    return {**row, "trainable": numbers.get("training_trained_parameters", 0.0)}
+    row["trainable"] = numbers.get("training_trained_parameters", 0.0)
+    if arm.condition.is_brought:
+        row |= {name: math.nan for name in (*TRAINING, "trainable")}
+    return row
 
 
 def by_draw(arm: Arm, name: str) -> np.ndarray:
@@ -105,6 +111,8 @@ def _without(found: Verdict, known: Collection[str], pair: "_Pair") -> str:
         return (
             f"{found.prompt} is better than {found.tuned}, which no saving on queries makes up for"
         )
+    if pair.tuned.condition.is_brought:
+        return f"{found.tuned} was brought, and what it took to make is not known"
     both = f"{found.tuned} and {found.prompt}"
     if found.state == "neither":
         return f"of {both}, neither is shown to beat an answer that costs nothing"

@@ -13,7 +13,7 @@ from adaptlens.report.labels import Labels, in_words
 from adaptlens.report.summary import Finding, Summary
 from adaptlens.report.tables import Conditions, embedded, plain
 from adaptlens.report.theme import ADAPTATIONS, ORDERS, RULES, in_order, style_of
-from adaptlens.studies.compare import figures_templates, score_tables
+from adaptlens.studies.compare import figures_templates, gates, score_tables
 from adaptlens.studies.compare.figures import (
     accuracy_by_examples,
     cost_by_queries,
@@ -109,6 +109,25 @@ class Report:
         table = self.tables.get(name)
         return None if table is None or table.empty else table
 
+    def gates(self) -> list[dict[str, Any]]:
+        """Return a row for each gate; none where none was given."""
+        table = self.table("gates")
+        return (
+            []
+            if table is None
+            else [
+                {str(name): value for name, value in row.items()}
+                for row in table.to_dict("records")
+            ]
+        )
+
+    def gate_lines(self) -> list[str]:
+        """Return what became of each gate, a sentence each."""
+        return [
+            f"{row['model']}, {row['task']}, gate '{row['gate']}': {gates.line(row)}"
+            for row in self.gates()
+        ]
+
     def summary(self) -> Summary:
         """Return the scores, the verdicts, the prompts found and when tuning has paid."""
         about = {f"{one['model']}, {one['task']}": one for one in self.verdicts}
@@ -128,6 +147,7 @@ class Report:
                 for name, one in about.items()
             ],
             lines=[
+                *self.gate_lines(),
                 *score_tables.prompt_lines(self.tables),
                 *(f"{n}: {o['break_even']}" for n, o in about.items() if o.get("break_even")),
             ],

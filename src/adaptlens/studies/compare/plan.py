@@ -1,6 +1,6 @@
 """The main job: prompt or tune? A grid of adaptations over one model's and one task's draws."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,9 +11,12 @@ from adaptlens.adapt.steps import usual_steps
 from adaptlens.cells import Cell, Study
 from adaptlens.engines import Outcome, Reporter
 from adaptlens.errors import UserError, unknown
+from adaptlens.models.arm_files import ArmFiles
 from adaptlens.models.identity import has_chat_template
 from adaptlens.prompts import render, selection
 from adaptlens.store import Run
+from adaptlens.studies import own_arms
+from adaptlens.studies.compare import gates
 from adaptlens.studies.compare.analyze import analyze
 from adaptlens.studies.compare.config import CompareConfig, compare_config
 from adaptlens.studies.driver import Silent, carry_out, write_tables
@@ -63,6 +66,11 @@ class Comparison:
         return [verdict["line"] for verdict in self.report.verdicts]
 
     @property
+    def gates(self) -> "pd.DataFrame":
+        """Each gate, whether it was passed, and the numbers behind that."""
+        return self.report.tables["gates"]
+
+    @property
     def accuracy(self) -> "pd.DataFrame":
         """Scores of every condition with intervals, one row a number."""
         return self.report.tables["accuracy"]
@@ -88,14 +96,20 @@ def plan(config: CompareConfig) -> Study:
     loaded = [load_task(settings, config) for settings in config.tasks]
     for task in loaded:
         check_items(task)
+    arms = own_arms.found(config.arms, config.models)
+    asked = [gates.parse(text) for text in config.gates]
     wanted: list[tuple[ModelSpec, list[Wanted]]] = []
     for name, model in models_of(config.models, config).items():
         offered = has_chat_template(name)
         for plain in loaded:
             task = _templated(plain, config, bool(plain.instruction) if model.chat else offered)
             _check_sizes(task, config)
-            wanted.append((model, [*_wanted(config, task)]))
-    notes = (UNTUNED,) if config.tuning and not config.tuning_sizes else ()
+            conditions = [*_wanted(config, task, arms)]
+            labels = [one.label for one in conditions]
+            gates.check(asked, [*labels, *(f"best-{label}" for label in labels)])
+            wanted.append((model, conditions))
+    untuned = config.tuning and not config.tuning_sizes and not config.arms
+    notes = (UNTUNED,) if untuned else ()
     return study_of("compare", config, wanted, notes)
 
 
@@ -126,8 +140,11 @@ def _check_sizes(task: Task, config: CompareConfig) -> None:
         )
 
 
-def _wanted(config: CompareConfig, task: Task) -> Iterator[Wanted]:
-    """Yield the grid: prompts with every number of shots, each way of tuning at every size."""
+def _wanted(config: CompareConfig, task: Task, arms: Mapping[str, ArmFiles]) -> Iterator[Wanted]:
+    """Yield the grid: prompts with every number of shots, each way of tuning at every size.
+
+    And the arms that were brought, by name.
+    """
     drawn = "random" if config.selection in selection.RETRIEVED else config.selection
 
     def one(name: str, draws: bool = True, **arguments: Any) -> Wanted:
@@ -161,6 +178,8 @@ def _wanted(config: CompareConfig, task: Task) -> Iterator[Wanted]:
         for size in config.tuning_sizes:
             given = _how_to_tune(name, size, config, task)
             yield one(name, examples=size, selection=drawn, seed=config.seed, **given)
+    for arm in own_arms.wanted(arms, task, controls=config.arm_controls):
+        yield one(arm.adaptation, arm.drawn, **arm.arguments)
     settings = {**common, "selection": drawn, **config.tune}
     for other in config.adaptations:
         given = those_taken(other, settings)

@@ -95,6 +95,9 @@ class Compared:
         for left, right in ((ANCHOR, icl), (ANCHOR, it), (icl, it), (icl, sl), (ANCHOR, sl),
                             (it, sl), (ANCHOR, full), (icl, full), (it, full)):  # fmt: skip
             yield Pair(left, right, "main")
+        for side in (Side(one.label) for one in self.inside.members if one.is_brought):
+            for other in (ANCHOR, icl, it):
+                yield Pair(other, side, "main")
         for change in ("unrelated", "neutral", "shuffled"):
             other_icl, other_it = self.side("icl", change), self.side("it", change)
             for left, right in ((icl, other_it), (other_icl, it), (other_icl, other_it),

@@ -12,6 +12,7 @@ from typing_extensions import TypedDict
 from adaptlens.config.described import About
 from adaptlens.config.fields import (
     STRICT,
+    Arms,
     Count,
     Draws,
     Overflow,
@@ -109,6 +110,7 @@ class ConvergenceConfig(Shared):
     validation: Annotated[Annotated[int, Ge(0)] | None, About(
         "Most validation items that are scored.", 0, null="for all",
     )] = 0
+    arms: Arms = field(default_factory=dict)
     unrelated: Annotated[TaskSource | None, About(
         "Task whose examples are the unrelated demonstrations.", {"path": "translation"},
         "the name or file of a task", null="to pick one", option=True,

@@ -5,7 +5,7 @@ tests. `plan` lays out the cells, `analyze` reads them.
 """
 
 import importlib.util
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +15,10 @@ from adaptlens.cells import Cell, Study
 from adaptlens.engines import Reporter
 from adaptlens.errors import UserError
 from adaptlens.models import identity, shape
+from adaptlens.models.arm_files import ArmFiles
 from adaptlens.prompts import controls, render, selection
 from adaptlens.store import Run
+from adaptlens.studies import own_arms
 from adaptlens.studies.convergence.analyze import analyze
 from adaptlens.studies.convergence.config import ConvergenceConfig, convergence_config
 from adaptlens.studies.driver import Silent, Studied, carry_out, write_tables
@@ -75,6 +77,7 @@ def plan(config: ConvergenceConfig) -> Study:
     for task in (*loaded, *extra):
         check_measures(task, config.measures)
     measures = _resemblances(config, notes)
+    arms = own_arms.found(config.arms, config.models)
     names = list(config.models)
     untrained = [UNTRAINED + name for name in names if config.untrained and "models" in
                  config.factors and not name.startswith(UNTRAINED)]  # fmt: skip
@@ -88,6 +91,7 @@ def plan(config: ConvergenceConfig) -> Study:
             one = _Conditions(task, config)
             conditions = one.main(config.factor_draws if light else config.draws, full)
             if not light:
+                conditions += one.brought(arms)
                 counts = _that_fit(name, task, config, notes)
                 conditions += [*one.controls(), *one.factors(counts, measures)]
             wanted.append((model, conditions))
@@ -221,6 +225,14 @@ class _Conditions:
                 for name, count in conditions.items()
                 if count
             ),
+        ]
+
+    def brought(self, arms: Mapping[str, ArmFiles]) -> list[Wanted]:
+        """Return the arms that a user brought, read as the main conditions are."""
+        measured = (BEHAVIOR, self.hidden(["last"]))
+        return [
+            self.want(arm.adaptation, measured, **arm.arguments)
+            for arm in own_arms.wanted(arms, self.task, controls=False)
         ]
 
     def hidden(self, positions: Sequence[str]) -> Measurement:

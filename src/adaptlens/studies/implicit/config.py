@@ -10,6 +10,7 @@ from typing_extensions import TypedDict
 from adaptlens.config.described import About
 from adaptlens.config.fields import (
     STRICT,
+    Arms,
     Count,
     Draws,
     HowToTune,
@@ -113,6 +114,7 @@ class ImplicitConfig(Shared):
     shots: Shots = (0, 1, 2, 4, 8, 16, 32)
     sizes: Sizes = (32, 128, 512, 1024)
     tuning: Tuning = ("it", "full")
+    arms: Arms = field(default_factory=dict)
     mixed: Annotated[bool, About(
         "Also tune on all families together, at the largest size.", False,
     )] = True

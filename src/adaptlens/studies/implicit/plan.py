@@ -22,7 +22,7 @@ from adaptlens.engines import Reporter
 from adaptlens.errors import UserError
 from adaptlens.prompts import controls
 from adaptlens.store import Run, make_folder, write_atomically
-from adaptlens.studies import progress
+from adaptlens.studies import own_arms, progress
 from adaptlens.studies.driver import Silent, Studied, carry_out, write_tables
 from adaptlens.studies.implicit.analyze import analyze
 from adaptlens.studies.implicit.circuit_sets import circuit_sets
@@ -70,6 +70,11 @@ def plan(config: ImplicitConfig) -> Study:
             than the study takes.
     """
     _check_queries(config)
+    if config.arms and not (config.tasks and "circuits" in config.parts):
+        raise UserError(
+            "an arm of your own was given without a task: this study reads arms by the circuits of "
+            "a task of yours; add --task FILE."
+        )
     wanted = [*_behavior(config)] if "behavior" in config.parts and config.families else []
     if "circuits" in config.parts:
         wanted += _circuits(config, "circuits", _circuit_arguments(config))
@@ -183,6 +188,7 @@ def _circuits(
     want = partial(_want, config)
     shots, size = config.circuits["shots"], config.circuits["size"]
     other = tasks.load(UNRELATED, seed=config.seed).train
+    arms = own_arms.found(config.arms, config.models)
     for task in _studied(config):
         given = {**arguments, "group": _group(task)}
         if "corruptions" in given and not _group(task):
@@ -204,6 +210,9 @@ def _circuits(
         for way in dict.fromkeys((*config.tuning, "sl")) if not config.quick else ("it",):
             yield want(filled, way, measured, examples=size)
         yield want(filled, "it", compared, examples=size, control=controls.SHUFFLED)
+        if not _group(task):
+            for arm in own_arms.wanted(arms, filled, controls=False):
+                yield want(filled, arm.adaptation, measured, **arm.arguments)
 
 
 def _studied(config: ImplicitConfig) -> Iterator[Task]:

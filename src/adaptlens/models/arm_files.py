@@ -1,0 +1,85 @@
+"""What the path of an arm that a user brings stands for, without torch: its kind and its digest."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from adaptlens.errors import UserError
+from adaptlens.models import gguf_file, identity
+
+Kind = Literal["adapter", "checkpoint", "prompt"]
+
+PROMPT_FILES = (".jinja", ".jinja2", ".j2", ".txt", ".md", ".json")
+"""Endings of files that hold a prompt."""
+
+_CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class ArmFiles:
+    """What was brought.
+
+    Attributes:
+        kind: an adapter in PEFT's format, a checkpoint of the whole model, or a prompt.
+        source: what it is found by, a path made absolute.
+        digest: sha256 in hex over what is read of it; empty for a prompt, which is read at once.
+    """
+
+    kind: Kind
+    source: str
+    digest: str = ""
+
+
+def find(name: str, path: str) -> ArmFiles:
+    """Return what a path stands for: a folder with an adapter, a model, or a file with a prompt.
+
+    Args:
+        name: of the arm, for errors.
+        path: what the user gave; a model may also be a hub id, a GGUF file or a model of `adaptlens
+            models list`.
+
+    Raises:
+        UserError: it is none of these.
+    """
+    place = Path(path).expanduser()
+    if place.is_file() and path.lower().endswith(PROMPT_FILES):
+        return ArmFiles("prompt", str(place.resolve()))
+    if place.is_dir() and (place / _CONFIG).is_file() and not (place / "config.json").is_file():
+        return ArmFiles("adapter", str(place.resolve()), adapter_digest(place))
+    if not place.exists() and ("\\" in path or path.startswith((".", "/", "~"))):
+        raise UserError(f"arm '{name}': there is no '{path}'; {_EXPECTED}.")
+    if place.is_dir() and not (place / "config.json").is_file() and not list(place.glob("*.gguf")):
+        raise UserError(f"arm '{name}': the folder '{path}' is neither; {_EXPECTED}.")
+    if place.is_file() and not gguf_file.is_gguf(place):
+        raise UserError(f"arm '{name}': '{path}' is a file of another kind; {_EXPECTED}.")
+    try:
+        digest = identity.digest(identity.locate(path))
+    except UserError as error:
+        raise UserError(f"arm '{name}': {error}") from error
+    return ArmFiles("checkpoint", identity.absolute(path), digest)
+
+
+_EXPECTED = (
+    f"expected an adapter's folder ({_CONFIG} and {_WEIGHTS}), a model's folder, a GGUF file, or a "
+    f"file with a prompt ({', '.join(PROMPT_FILES)})"
+)
+
+
+def adapter_digest(folder: Path) -> str:
+    """Return the sha256, in hex, over an adapter's settings and weights.
+
+    Raises:
+        UserError: one of them is missing.
+    """
+    total = hashlib.sha256()
+    for name in (_CONFIG, _WEIGHTS):
+        try:
+            with (folder / name).open("rb") as file:
+                total.update(name.encode() + b"\0" + hashlib.file_digest(file, "sha256").digest())
+        except FileNotFoundError as error:
+            raise UserError(
+                f"{folder} is not a saved adapter ({name} is missing); give a folder with "
+                f"{_CONFIG} and {_WEIGHTS}, as peft's save_pretrained writes them."
+            ) from error
+    return total.hexdigest()

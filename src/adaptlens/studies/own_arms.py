@@ -1,0 +1,80 @@
+"""The arms that a user brings to a study, as what is wanted of a task."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+from adaptlens.errors import UserError
+from adaptlens.models import arm_files
+from adaptlens.tasks import prompt_files
+from adaptlens.tasks import templates as writing
+from adaptlens.types import Task
+
+NULL, STRENGTHS = "null", ("x0.25", "x0.5", "x0.75", "x1.25")
+"""Controls of an arm that changes weights; at x0 it is the base, at x1 itself."""
+
+_NAME = re.compile(r"[A-Za-z][\w.-]{0,39}")
+_TAKEN = re.compile(
+    r"base|zero-shot.*|(best-)?(icl|it|sl|full|prompt)(-\d+.*)?|best-.*|majority.*", re.IGNORECASE
+)
+
+
+class Brought(NamedTuple):
+    """One condition of an arm: a registered adaptation, its arguments, whether it has draws."""
+
+    adaptation: str
+    arguments: Mapping[str, Any]
+    drawn: bool = False
+
+
+def found(arms: Mapping[str, str], models: Sequence[str]) -> dict[str, arm_files.ArmFiles]:
+    """Return what each arm's path stands for, by the arm's name.
+
+    Raises:
+        UserError: a name that tables use otherwise, a path that stands for no arm, or one that
+            changes weights where there are several models.
+    """
+    for name in arms:
+        if not _NAME.fullmatch(name) or _TAKEN.fullmatch(name):
+            raise UserError(
+                f"arm '{name}': expected a name of up to 40 letters, digits, '.', '_' and '-' that "
+                "begins with a letter and is none of the study's own (it-16, zero-shot, best-...); "
+                "for example mine."
+            )
+    files = {name: arm_files.find(name, path) for name, path in arms.items()}
+    weights = [name for name, one in files.items() if one.kind != "prompt"]
+    if weights and len(models) > 1:
+        raise UserError(
+            f"arm '{weights[0]}' changes the weights of one model, and {len(models)} were given; "
+            "give the one it was made for, and compare the others without it."
+        )
+    return files
+
+
+def wanted(
+    files: Mapping[str, arm_files.ArmFiles], task: Task, *, controls: bool
+) -> Iterator[Brought]:
+    """Yield the conditions of the arms on a task.
+
+    Args:
+        files: of each arm, see `found`.
+        task: what they are read on.
+        controls: whether those that change weights are also read at other strengths and as null.
+
+    Raises:
+        UserError: a prompt cannot be read, or names what the task's items do not have.
+    """
+    for name, one in files.items():
+        if one.kind == "prompt":
+            template, shown = prompt_files.read(name, one.source, task)
+            writing.check_columns(task, (template,))
+            arguments = {"template": asdict(template), "demonstrations": shown}
+            yield Brought("prompt", {"arm": name, **arguments})
+            continue
+        arguments = {"arm": name, "digest": one.digest, "source": one.source}
+        yield Brought(one.kind, arguments)
+        for control in STRENGTHS if controls else ():
+            yield Brought(one.kind, {**arguments, "control": control})
+        if controls:
+            yield Brought(one.kind, {**arguments, "control": NULL}, drawn=True)
