@@ -175,7 +175,7 @@ def merged(lm: LM, folder: Path) -> dict[str, Float[Tensor, "..."]]:
     except ImportError as error:
         raise UserError(
             f"adapter {folder} is of a kind that the peft library merges, which is not installed; "
-            "pip install peft, or merge it into its base and give that."
+            "pip install 'adaptlens[peft]', or merge it into its base and give that."
         ) from error
     check_whole(lm, "merging an adapter")
     if getattr(lm.model, "is_quantized", False):
