@@ -182,6 +182,22 @@ def test_the_steered_anchor_agrees_with_tuning_and_is_the_anchor_within_its_answ
     np.testing.assert_allclose(moved, class_means_out(anchor, inside.answers(it)), atol=1e-6)
 
 
+def test_of_generated_text_the_same_beginning_is_not_taken_for_the_same_answer(finished: Run):
+    members = [one for one in conditions(finished, finished.whole_specs())
+               if one.task == "translation" and one.behavior]  # fmt: skip
+    inside = Inside("llama-0", "translation", members)
+    icl, it = (next(one for one in members if one.label == label) for label in ("icl-2", "it-2"))
+    same = [
+        x == y
+        for left, right in zip(icl.outputs, it.outputs, strict=True)
+        for x, y in zip(left, right, strict=True)
+    ]
+    assert inside.same_texts(Side("icl-2"), Side("it-2")) == np.mean(same)
+    zero = next(one for one in members if one.label == "zero-shot")
+    same = [x == y for right in it.outputs for x, y in zip(zero.outputs[0], right, strict=True)]
+    assert inside.same_texts(ANCHOR, Side("it-2")) == np.mean(same)
+
+
 def test_the_headline_names_what_was_compared(finished: Run):
     (found,) = [claim for claim in analyze(finished).claims if "headline" in claim]
     assert found["claim"] == "in-context learning is implicit instruction tuning"

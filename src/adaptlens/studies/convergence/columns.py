@@ -94,7 +94,7 @@ TABLES: Mapping[str, Columns] = {
         **_MEASURE,
         **_LAYER,
         **{name: text for name, text in _SIMILAR.items() if name != "measure"},
-        "agreement": "share of queries that both answer alike",
+        "agreement": "share of queries that both answer alike; of text, begin with the same token",
         **QUERIES,
         **DRAWS,
     },

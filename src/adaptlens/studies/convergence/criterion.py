@@ -126,8 +126,14 @@ def headline(compared: Compared, found: Claim) -> str:
     """
     icl, it = (compared.side(name) for name in ("icl", "it"))
     rule = compared.config.claim
-    alike = fixed(compared.inside.agreement(icl, it), 3)
+    inside = compared.inside
+    alike = fixed(inside.agreement(icl, it), 3)
     said = f"prompt and tuning agree on answers ({alike} of queries)"
+    if not inside.options:
+        said = (
+            f"prompt and tuning begin their answers with the same token ({alike} of queries) and "
+            f"write the same text ({fixed(inside.same_texts(icl, it), 3)})"
+        )
     where = WHERE.get(rule["measure"], "with the answer in")
     if found.decides is None or found.reason:
         return f"{said}; {where} nothing is decided: {found.reason}"

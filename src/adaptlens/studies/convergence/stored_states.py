@@ -164,6 +164,17 @@ class Inside:
         x, y = self.answers(left, left_draws), self.answers(right, right_draws)
         return float("nan") if x is None or y is None else float(np.mean(x == y))
 
+    def same_texts(self, left: Side, right: Side) -> float:
+        """Return the share of queries and draws for which both write one text; NaN if unknown."""
+        sides = []
+        for side, draws in zip((left, right), self._draw_by_draw(left, right), strict=False):
+            condition = self.behaving(side)
+            if condition is None or not condition.outputs:
+                return float("nan")
+            texts = np.array([list(row) for row in condition.outputs], dtype=object)
+            sides.append(_of_draws(texts, condition.draws, draws))
+        return float(np.mean(sides[0] == sides[1]))
+
     def _readout(self, side: Side, layer: str, draws: Sequence[int]) -> np.ndarray | None:
         """Return what a condition's answers are read with [repeats, answers, width] in a layer."""
         condition = self.find(side)

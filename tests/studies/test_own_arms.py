@@ -1,0 +1,56 @@
+"""Arms of a user's own in the studies of states and of circuits."""
+
+import peft
+import pytest
+import torch
+
+import tiny
+from adaptlens.errors import UserError
+from adaptlens.lm.load import load
+from adaptlens.store import Run
+from adaptlens.studies.convergence.analyze import analyze
+from adaptlens.studies.convergence.config import convergence_config
+from adaptlens.studies.convergence.plan import plan
+from adaptlens.studies.driver import Silent, execute, write_plan
+from adaptlens.studies.implicit.config import implicit_config
+from adaptlens.studies.implicit.plan import plan as plan_circuits
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory):
+    return tiny.tiny_folder(tmp_path_factory.mktemp("model"), "llama")
+
+
+@pytest.fixture(scope="module")
+def adapter(llama, tmp_path_factory):
+    torch.manual_seed(0)
+    config = peft.LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False,
+                             task_type="CAUSAL_LM")  # fmt: skip
+    folder = tmp_path_factory.mktemp("adapter")
+    peft.get_peft_model(load(str(llama)).model, config).save_pretrained(str(folder))
+    return folder
+
+
+def test_an_arm_is_compared_with_the_anchor_icl_and_it(llama, adapter, tmp_path):
+    config = convergence_config(
+        models=[str(llama)], shots=2, draws=2, queries=6, factor_draws=2, factors=["pairs"],
+        untrained=False, full=False, tune={"max_steps": [3]}, arms={"mine": str(adapter)},
+    )  # fmt: skip
+    study = plan(config)
+    run = Run.open(tmp_path / "run", create=True)
+    write_plan(run, study)
+    assert not execute(study, run, config, Silent()).failed
+    pairs = analyze(run).tables["pairs"]
+    found = set(pairs[pairs["right"] == "mine"]["left"])
+    assert found == {"zero-shot", "icl-2", "it-2"}
+
+
+def test_an_arm_s_circuit_is_studied_on_a_task_of_one_s_own(llama, adapter):
+    given = {"models": [str(llama)], "arms": {"mine": str(adapter)}}
+    study = plan_circuits(implicit_config(**given, parts=["circuits"], tasks=["sentiment-novel"]))
+    (cell,) = [cell for cell in study.cells if cell.label == "mine"]
+    assert {one.name for one in cell.measurements} == {"circuits", "heads"}
+    with pytest.raises(UserError, match="add --task FILE"):
+        plan_circuits(implicit_config(**given, families=["boolean"]))
