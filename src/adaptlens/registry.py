@@ -18,6 +18,7 @@ TABLE: dict[str, dict[str, str]] = {
         "icl": "adaptlens.adapt.prompting:InContext",
         "it": "adaptlens.adapt.lora:InstructionTuning",
         "sl": "adaptlens.adapt.lora:SupervisedTuning",
+        "distil": "adaptlens.adapt.distillation:Distillation",
         "it_trajectory": "adaptlens.adapt.lora:TuningTrajectory",
         "full": "adaptlens.adapt.full_tuning:FullTuning",
         "best_prompt": "adaptlens.adapt.best_prompt:BestPrompt",

@@ -9,8 +9,9 @@ from sacrebleu.metrics import CHRF
 
 from adaptlens.adapt.prompting import InContext, ZeroShot
 from adaptlens.errors import UserError
-from adaptlens.measure.behavior import Behavior, stops
+from adaptlens.measure.behavior import Behavior
 from adaptlens.prompts import render, selection
+from adaptlens.prompts.render import stops
 from adaptlens.types import Example, Task
 from tiny import tiny_lm
 

@@ -213,7 +213,7 @@ def test_code_is_refused_by_name_and_never_run(tmp_path):
 
 
 def test_generation_ends_where_the_yaml_says(tmp_path):
-    from adaptlens.measure.behavior import stops
+    from adaptlens.prompts.render import stops
 
     task = tasks.load(str(task_file(tmp_path, *CASES["yes_no"])))
     assert stops(task) == ("\n", ".") and task.max_new_tokens == 7

@@ -36,10 +36,16 @@ _KEPT_MASK_BYTES = 2**26
 
 @dataclass(frozen=True, slots=True)
 class TokenizedExample:
-    """A text to train on, in tokens: the loss is taken from number `prompt_tokens` (>= 1) on."""
+    """A text to train on, in tokens: the loss is taken from number `prompt_tokens` (>= 1) on.
+
+    Its labels count `weight` times, beside others that count 1 on average. One that is `joined`
+    belongs to the one before it: they come in the same steps, and count once in a batch's size.
+    """
 
     ids: tuple[int, ...]
     prompt_tokens: int
+    weight: float = 1.0
+    joined: bool = False
 
     @property
     def num_labels(self) -> int:
@@ -99,7 +105,7 @@ class Block:
         places: index into batch x seq of the token that predicts each label.
         targets: the labels.
         owners: the variant each belongs to, counted from `first`.
-        weights: one over the number of labels of its variant in the whole batch.
+        weights: that of its example over the number of labels of its variant in the whole batch.
         tokens_computed: batch x seq.
         pairs_computed: query-key pairs that see each other, padding included.
     """
@@ -258,7 +264,8 @@ def _block(
             places.append(start + path[example.prompt_tokens - 1 :])
             targets.append(example.ids[example.prompt_tokens :])
             owners.append(np.full(example.num_labels, v))
-            weights.append(np.full(example.num_labels, 1 / num_labels, np.float32))
+            each = example.weight / num_labels
+            weights.append(np.full(example.num_labels, each, np.float32))
     chain = all(packed.is_chain for packed in laid)
     return Block(
         first=first,

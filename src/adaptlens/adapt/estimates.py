@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from adaptlens.adapt.steps import FOLDS, usual_steps
+from adaptlens.adapt.steps import FOLDS
 from adaptlens.models import shape
 from adaptlens.prompts.sizes import GROUPS, PromptSizes, common, prompt_sizes, spread
 from adaptlens.tasks.templates import Written
@@ -29,10 +29,10 @@ def of_tuning(how: Any, sizes: PromptSizes, write: TrainingText, *, full: bool) 
         write: writes the training text of an example.
         full: whether all weights are trained.
     """
-    rows = how.examples
+    rows = how.num_rows
     checkpoints = getattr(how, "checkpoint_steps", ())
     steps = [checkpoints[-1]] if checkpoints else _several(how.max_steps)
-    steps = steps or [usual_steps(rows, how.batch_size)]
+    steps = steps or [how.usual_steps]
     rates = len(_several(how.learning_rate)) or len(_several(how.lr_multipliers)) or 1
     all_steps, read = _steps(how, rates, steps, sizes.family, full=full)
     mean, shared = _mean_tokens(sizes, write)

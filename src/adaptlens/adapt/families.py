@@ -14,6 +14,7 @@ FAMILY: Mapping[str, Family] = {
     "checkpoint": "tune",
     "it": "tune",
     "sl": "tune",
+    "distil": "tune",
     "it_trajectory": "tune",
     "full": "tune",
     "base": "none",

@@ -143,9 +143,10 @@ def train(
     num_variants, num_steps = len(examples), max(config.max_steps)
     names = names or [f"adapter {variant}" for variant in range(num_variants)]
     block_tokens = block_tokens or default_block_tokens(lm)
+    units = [_units(own) for own in examples]
     orders = [
         batches_of(len(own), config.batch_size, seed)
-        for own, seed in zip(examples, config.order_seeds, strict=True)
+        for own, seed in zip(units, config.order_seeds, strict=True)
     ]
     optimizer = AdamW(trainable.master_weights, config)
     curve = np.full((num_steps, num_variants), np.nan, np.float32)
@@ -156,7 +157,7 @@ def train(
     for step in range(num_steps):
         active = sum(steps > step for steps in config.max_steps)
         before, chosen = chosen, [next(order) for order in orders[:active]]
-        batches = [[own[i] for i in c] for own, c in zip(examples, chosen, strict=False)]
+        batches = [[e for i in c for e in own[i]] for own, c in zip(units, chosen, strict=False)]
         if chosen != before and width is None:
             row_width = PLAIN if trainable.dropout else choose_width(lm, batches)
         lay = partial(_laid_out, lm, batches, row_width, config.gradient_accumulation_steps)
@@ -181,6 +182,17 @@ def train(
     _check_finite(finite, num_steps - 1, names, config)
     seconds = time.perf_counter() - started
     return History(curve, seconds, counts, peak_bytes)
+
+
+def _units(examples: Sequence[TokenizedExample]) -> list[list[TokenizedExample]]:
+    """Return the examples with those that are joined to others in one list with these."""
+    units: list[list[TokenizedExample]] = []
+    for example in examples:
+        if example.joined:
+            units[-1].append(example)
+        else:
+            units.append([example])
+    return units
 
 
 def _laid_out(

@@ -59,7 +59,7 @@ class InstructionTuning(Tuning):
     ) -> Adapted:
         """Return one adapter per draw, all trained in one pass, candidates of a search too."""
         candidates = self.candidates(LORA_RATE_TIMES_WIDTH / width(lm))
-        examples = [self.tokenized(lm, task, self.drawn(task, draw)) for draw in draws]
+        examples, reading = self.training_texts(lm, task, draws)
         choose = self._chosen
         if len(candidates) > 1 and self.true_few_shot:
             choose = self._chosen_by_folds
@@ -72,6 +72,7 @@ class InstructionTuning(Tuning):
             found.runs,
             full=False,
             choosing=found.choosing,
+            before=reading,
         )
         ways = len(task.templates) or 1
         return Adapted(
@@ -84,6 +85,12 @@ class InstructionTuning(Tuning):
             examples=tuple(self.drawn(task, draw) for draw in draws) * ways,
             templates=names_of(task),
         )
+
+    def training_texts(
+        self, lm: LM, task: Task, draws: Sequence[int]
+    ) -> tuple[list[list[TokenizedExample]], Counts]:
+        """Return what each draw is tuned on, and what was read to make it, of all draws."""
+        return [self.tokenized(lm, task, self.drawn(task, draw)) for draw in draws], NOTHING
 
     def _chosen(
         self,

@@ -207,6 +207,16 @@ class Tuning:
         return found
 
     @property
+    def num_rows(self) -> int:
+        """How many items a draw is trained on."""
+        return self.examples
+
+    @property
+    def usual_steps(self) -> int:
+        """How many steps are taken where none are asked for."""
+        return usual_steps(self.num_rows, self.batch_size)
+
+    @property
     def nests_steps(self) -> bool:
         """Whether fewer steps are the beginning of more: at a constant learning rate they are."""
         return self.lr_scheduler == "constant"
@@ -215,7 +225,7 @@ class Tuning:
         """Return what to try, most steps first, as the training loop wants them."""
         multiples = tuple(usual_rate * factor for factor in _several(self.lr_multipliers))
         rates = _several(self.learning_rate) or multiples
-        steps = _several(self.max_steps) or (usual_steps(self.examples, self.batch_size),)
+        steps = _several(self.max_steps) or (self.usual_steps,)
         pairs = dict.fromkeys(itertools.product(rates, steps))
         return sorted(
             (Candidate(*pair) for pair in pairs), key=lambda candidate: -candidate.max_steps
@@ -229,7 +239,7 @@ class Tuning:
             learning_rates=tuple(one.learning_rate for one in candidates),
             max_steps=tuple(one.max_steps for one in candidates),
             order_seeds=tuple(self.seed_for(draw, ORDER) for draw in draws),
-            batch_size=min(self.batch_size, self.examples),
+            batch_size=min(self.batch_size, self.num_rows),
             lr_scheduler=self.lr_scheduler,
             warmup_steps=self.warmup_steps,
             weight_decay=self.weight_decay,

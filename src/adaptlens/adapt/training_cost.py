@@ -38,6 +38,7 @@ def training_cost(
     *,
     full: bool,
     choosing: Counts = NOTHING,
+    before: Counts = NOTHING,
 ) -> dict[str, Any]:
     """Return what training took, as means over draws, and in `runs` draw by draw.
 
@@ -55,10 +56,18 @@ def training_cost(
         chosen: the run of each draw.
         full: all weights were trained, not an adapter.
         choosing: what was read to choose among candidates.
+        before: what was read, for all draws, to make what they are trained on.
     """
     num_draws = len(chosen)
     adapter = 0 if full else num_parameters
     runs = [_run(lm, one, adapter) for one in chosen]
+    made = {
+        "flops": reading_flops(lm, *_given(before)) / num_draws,
+        "flops_computed": reading_flops(lm, *_computed(before)) / num_draws,
+        "tokens_given": before.tokens_given / num_draws,
+        "tokens_computed": before.tokens_computed / num_draws,
+    }
+    runs = [{name: own + made.get(name, 0.0) for name, own in run.items()} for run in runs]
     total = Counts(*np.sum([history.total for history in histories], axis=0))
     tried = {
         "flops": training_flops(lm, *_given(total), adapter) + reading_flops(lm, *_given(choosing)),
@@ -70,7 +79,10 @@ def training_cost(
     }
     return {
         **{name: sum(run[name] for run in runs) / num_draws for name in tried},
-        **{f"tried_{name}": value / num_draws for name, value in tried.items()},
+        **{
+            f"tried_{name}": value / num_draws + made.get(name, 0.0)
+            for name, value in tried.items()
+        },
         "trained_parameters": num_parameters,
         "peak_bytes": max(history.peak_bytes for history in histories),
         "runs": runs,

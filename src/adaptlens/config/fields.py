@@ -227,9 +227,10 @@ Sizes = Annotated[
     tuple[Count, ...], About("Numbers of training examples for tuning.", [16, 64], option=True)
 ]
 Tuning = Annotated[
-    tuple[Literal["it", "sl", "full"], ...],
+    tuple[Literal["it", "sl", "full", "distil"], ...],
     About(
-        "Ways of tuning: with the instruction, without, or all weights.",
+        "Ways of tuning: with the instruction, without, all weights, or to give what the base "
+        "gives with demonstrations.",
         ["it", "full"],
         option=True,
     ),

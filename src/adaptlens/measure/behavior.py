@@ -260,7 +260,7 @@ def _generation(
             lm,
             score.encode(lm, flat, owners),
             task.max_new_tokens,
-            stop=stops(task),
+            stop=render.stops(task),
             weights=adapted.weights,
             progress=progress,
             work=work,
@@ -283,14 +283,3 @@ def _generation(
         }
         arrays |= {prefix + name: array for name, array in own.items()}
     return arrays, outputs[""]
-
-
-def stops(task: Task) -> tuple[str, ...]:
-    """Return the texts that end a generated answer: a line break, or what separates the items.
-
-    A task that names its own (`Task.stop`) gets these.
-    """
-    if task.stop:
-        return task.stop
-    multiline = any("\n" in e.target for e in (*task.train, *task.validation, *task.test))
-    return (task.template.between,) if multiline else ("\n",)

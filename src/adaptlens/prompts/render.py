@@ -21,6 +21,17 @@ def answer(task: Task, target: str, *, chat: bool = False) -> str:
     return target if chat else task.template.target_prefix + target
 
 
+def stops(task: Task) -> tuple[str, ...]:
+    """Return the texts that end a generated answer: a line break, or what separates the items.
+
+    A task that names its own (`Task.stop`) gets these.
+    """
+    if task.stop:
+        return task.stop
+    multiline = any("\n" in e.target for e in (*task.train, *task.validation, *task.test))
+    return (task.template.between,) if multiline else ("\n",)
+
+
 def render(
     task: Task,
     demos: Sequence[Example],

@@ -56,6 +56,9 @@ SIMILARITIES = {
 """What each measure of similarity is called on a page."""
 
 
+SALTIRE = "M0,-0.4L0.6,-1L1,-0.6L0.4,0L1,0.6L0.6,1L0,0.4L-0.6,1L-1,0.6L-0.4,0L-1,-0.6L-0.6,-1Z"
+"""A shape that Vega has no name for, as it takes those: an outline in a box from -1 to 1."""
+
 SHAPES = {
     "circle": "M5 0A5 5 0 1 1-5 0A5 5 0 1 1 5 0",
     "square": "M-4.5-4.5h9v9h-9Z",
@@ -65,6 +68,8 @@ SHAPES = {
     "triangle-left": "M-5 0L4.5 5.5V-5.5Z",
     "diamond": "M0-6L6 0L0 6L-6 0Z",
     "arrow": "M0-6L4.5 0H1.7V6H-1.7V0H-4.5Z",
+    SALTIRE: "M0-2.2L3.3-5.5L5.5-3.3L2.2 0L5.5 3.3L3.3 5.5L0 2.2L-3.3 5.5L-5.5 3.3L-2.2 0L-5.5-3.3"
+    "L-3.3-5.5Z",
     "cross": "M-2-6h4v4h4v4h-4v4h-4v-4h-4v-4h4Z",
 }
 """The outline of each mark, in a box from -6 to 6."""
@@ -103,6 +108,10 @@ ADAPTATIONS = {
         "sl", "plain supervised tuning: LoRA on the same examples without the instruction",
         "#0d5240", "#74e6c0", "triangle-up", (7, 4),
     ),
+    "distil": Style(
+        "distil", "LoRA trained to give without demonstrations what the base gives with them",
+        "#241a39", "#defb0a", SALTIRE, (3, 3),
+    ),
     "full": Style(
         "full", "full fine-tuning: all weights, instruction format",
         "#6b2a85", "#eb9fe6", "cross", (12, 3, 2, 3),
@@ -128,6 +137,7 @@ CHOSEN = {
         ("icl", "diamond"),
         ("it", "triangle-right"),
         ("sl", "triangle-left"),
+        ("distil", "circle"),
         ("full", "arrow"),
     )
 }
@@ -167,7 +177,10 @@ PAIRS: dict[Pair, Style] = {
 }  # fmt: skip
 """Pairs of conditions, by their adaptations. Those with a meaning are the ones figures draw."""
 
-SHORT = {"zero_shot": "anchor", "icl": "ICL", "it": "IT", "sl": "SL", "full": "full"}
+SHORT = {
+    "zero_shot": "anchor", "icl": "ICL", "it": "IT", "sl": "SL", "distil": "distilled",
+    "full": "full",
+}  # fmt: skip
 """What adaptations are called in figures that have little room; zero-shot is the anchor."""
 
 CLAIMED: Pair = ("icl", "it")

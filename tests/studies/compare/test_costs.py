@@ -28,6 +28,7 @@ def arm(label, query, cached, *, runs=(), searches=(), templates=(), draws=(0, 1
     }
     numbers = {"query_seconds": 1.0, **numbers}
     condition = SimpleNamespace(
+        is_brought=False,
         label=label, costs=costs, numbers=numbers, draws=draws, runs=runs, searches=searches,
         templates=WAYS,
     )  # fmt: skip

@@ -71,6 +71,9 @@ class CompareConfig(Shared):
         "What is measured of every condition besides answers and cost.", ["hidden"],
         "names of measurements", option=True,
     )] = ()
+    unlabeled: Annotated[Count, About(
+        "Inputs, whose answers are not used, that distillation learns on.", 200,
+    )] = 64
     draws: Draws = 10
     num_templates: Annotated[Count, About(
         "How many of the usual templates every arm is read and tuned under, where the task was "

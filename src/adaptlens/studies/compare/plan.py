@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from adaptlens import registry
 from adaptlens.adapt.families import family_of
-from adaptlens.adapt.steps import usual_steps
 from adaptlens.cells import Cell, Study
 from adaptlens.engines import Outcome, Reporter
 from adaptlens.errors import UserError, unknown
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
 
     from adaptlens.studies.compare.page import Report
 
-TUNING = ("it", "sl", "full")
+TUNING = ("it", "sl", "distil", "full")
 
 BATCH = 8
 MEASURED: tuple[Measurement, ...] = (("behavior", {}), ("cost", {}))
@@ -210,11 +209,17 @@ def _how_to_tune(name: str, size: int, config: CompareConfig, task: Task) -> dic
     way of more.
     """
     chooses = size >= 2 if config.true_few_shot else bool(task.validation)
-    usual: dict[str, Any] = {"batch_size": BATCH, "true_few_shot": config.true_few_shot}
+    usual: dict[str, Any] = {
+        "batch_size": BATCH,
+        "true_few_shot": config.true_few_shot,
+        "on_overflow": config.on_overflow,
+        "unlabeled": config.unlabeled,
+    }
     if chooses:
         usual["lr_multipliers"] = LR_MULTIPLIERS
     if chooses and name != "full":
-        most = usual_steps(size, config.tune.get("batch_size", BATCH))
+        given = those_taken(name, {**usual, **config.tune, "max_steps": None})
+        most = registry.resolve("adaptation", name)(examples=size, **given).usual_steps
         usual["max_steps"] = (most // 3, most)
     return those_taken(name, {**usual, **config.tune})
 
