@@ -47,6 +47,27 @@ def test_an_arm_is_compared_with_the_anchor_icl_and_it(llama, adapter, tmp_path)
     assert found == {"zero-shot", "icl-2", "it-2"}
 
 
+def test_what_was_distilled_from_the_prompt_is_held_against_it(llama, tmp_path):
+    config = convergence_config(
+        models=[str(llama)], shots=2, draws=2, queries=6, factor_draws=2, factors=["pairs"],
+        untrained=False, full=False, tune={"max_steps": [3]}, further=["distil"],
+    )  # fmt: skip
+    study = plan(config)
+    run = Run.open(tmp_path / "run", create=True)
+    write_plan(run, study)
+    assert not execute(study, run, config, Silent()).failed
+    found = analyze(run)
+    pairs = found.tables["pairs"]
+    own = pairs[(pairs["right"] == "distil-2") & (pairs["measure"] == "within")]
+    assert set(own["left"]) == {"zero-shot", "icl-2", "it-2"}
+    (claim,) = [one for one in found.claims if "distilled" in one["claim"]]
+    other = pairs[(pairs["left"] == "icl-2") & (pairs["right"] == "it-2")
+                  & (pairs["measure"] == "within")]  # fmt: skip
+    by = {side: row[~row["is_final"]].iloc[-1]["value"] for side, row in
+          (("distil", own[own["left"] == "icl-2"]), ("it", other))}  # fmt: skip
+    assert claim["effect"] == pytest.approx(by["distil"] - by["it"], abs=1e-6)
+
+
 def test_an_arm_s_circuit_is_studied_on_a_task_of_one_s_own(llama, adapter):
     given = {"models": [str(llama)], "arms": {"mine": str(adapter)}}
     study = plan_circuits(implicit_config(**given, parts=["circuits"], tasks=["sentiment-novel"]))

@@ -95,7 +95,8 @@ class Compared:
         for left, right in ((ANCHOR, icl), (ANCHOR, it), (icl, it), (icl, sl), (ANCHOR, sl),
                             (it, sl), (ANCHOR, full), (icl, full), (it, full)):  # fmt: skip
             yield Pair(left, right, "main")
-        for side in (Side(one.label) for one in self.inside.members if one.is_brought):
+        brought = [Side(one.label) for one in self.inside.members if one.is_brought]
+        for side in (*map(self.side, self.config.further), *brought):
             for other in (ANCHOR, icl, it):
                 yield Pair(other, side, "main")
         for change in ("unrelated", "neutral", "shuffled"):

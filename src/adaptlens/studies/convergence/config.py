@@ -110,6 +110,10 @@ class ConvergenceConfig(Shared):
     validation: Annotated[Annotated[int, Ge(0)] | None, About(
         "Most validation items that are scored.", 0, null="for all",
     )] = 0
+    further: Annotated[tuple[Literal["distil"], ...], About(
+        "Ways in between to compare with both: LoRA trained to give what the prompt gives.",
+        ["distil"], option=True,
+    )] = ()
     arms: Arms = field(default_factory=dict)
     unrelated: Annotated[TaskSource | None, About(
         "Task whose examples are the unrelated demonstrations.", {"path": "translation"},

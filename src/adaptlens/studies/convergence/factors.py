@@ -99,19 +99,26 @@ class Factors:
 
     def pairs(self) -> Iterator[Hypothesis]:
         """Yield the paper's main claims, at the last layer, and ICL ~ IT against other routes."""
-        icl, it, sl, full = (self.compared.side(name) for name in ("icl", "it", "sl", "full"))
+        icl, it, sl, full, distilled = (
+            self.compared.side(name) for name in ("icl", "it", "sl", "full", "distil")
+        )
         if not self.has(ANCHOR, icl, it):
             return
+        main = (icl, it)
         claims = {
-            "ICL and IT are more alike than the anchor and ICL": (ANCHOR, icl),
-            "ICL and IT are more alike than the anchor and IT": (ANCHOR, it),
-            "ICL is more like IT than like SL": (icl, sl),
-            "ICL is more like IT than like full tuning": (icl, full),
-            "ICL is more like IT than like the anchor steered to IT's answers": (icl, STEERED),
+            "ICL and IT are more alike than the anchor and ICL": (main, (ANCHOR, icl)),
+            "ICL and IT are more alike than the anchor and IT": (main, (ANCHOR, it)),
+            "ICL is more like IT than like SL": (main, (icl, sl)),
+            "ICL is more like IT than like full tuning": (main, (icl, full)),
+            "ICL is more like IT than like the anchor steered to IT's answers": (
+                main,
+                (icl, STEERED),
+            ),
+            "ICL is more like what was distilled from it than like IT": ((icl, distilled), main),
         }
-        for claim, other in claims.items():
-            if self.has(*other):
-                levels = self._common([(icl, it), other])
+        for claim, (more, less) in claims.items():
+            if self.has(*more, *less):
+                levels = self._common([more, less])
                 yield self.hypothesis(1, claim, 1, levels[0] - levels[1])
 
     def demonstrations(self) -> tuple[Rows, list[Hypothesis]]:

@@ -217,6 +217,7 @@ class _Conditions:
             positions += ["answer_first", "answer_mean"]
         measured = (BEHAVIOR, self.hidden(positions))
         conditions = {"icl": draws, "it": draws, "sl": draws, "full": full}
+        conditions |= dict.fromkeys(self.config.further, draws)
         shots = self.config.shots
         return [
             self.want("zero_shot", measured),
