@@ -204,8 +204,12 @@ def style_of(adaptation: str) -> Style:
         return found
     if shown := styles_of_others().get(adaptation):
         return shown
+    if (own := adaptation.removeprefix(at_chosen_template(""))) != adaptation:
+        return _chosen(style_of(own), "arrow")
     light, dark, shape = SPARE[zlib.crc32(adaptation.encode()) % len(SPARE)]
-    return Style(adaptation.replace("_", "-"), "", light, dark, shape)
+    if adaptation in registry.names("adaptation"):
+        return Style(adaptation.replace("_", "-"), "", light, dark, shape)
+    return Style(adaptation, "an arm that was brought, as it is", light, dark, shape)
 
 
 def styles_of_others() -> dict[str, Style]:

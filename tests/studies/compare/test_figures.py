@@ -144,7 +144,10 @@ def test_names_of_arms_are_said_in_words():
 
 def test_an_unknown_adaptation_keeps_one_style_and_its_name():
     assert style_of("soft_prompt") == style_of("soft_prompt")
-    assert style_of("soft_prompt").label == "soft-prompt"
+    assert style_of("soft_prompt").label == "soft_prompt"
+    assert style_of("soft_prompt").meaning == "an arm that was brought, as it is"
+    assert style_of("best_soft_prompt").light == style_of("soft_prompt").light
+    assert style_of("samplegen_tuned").label == "samplegen-tuned"
     assert in_order(["soft_prompt", "it", "zero_shot", "it"]) == ["zero_shot", "it", "soft_prompt"]
 
 

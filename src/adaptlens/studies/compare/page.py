@@ -276,6 +276,9 @@ def wanted(report: Report) -> Iterator[Wanted]:
     ]
     for name, source, chart, caption in made:
         if (rows := tables.get(source)) is not None and not rows.empty:
+            if name == "accuracy":
+                # An arm's controls have its number of examples, and stand among the templates.
+                rows = rows[[not labels[label].variant for label in rows["condition"]]]
             yield Wanted(name, caption, partial(chart, rows))
 
 
