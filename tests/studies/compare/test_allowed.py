@@ -56,6 +56,20 @@ def test_without_a_search_the_given_rate_and_steps_are_said():
     )
 
 
+def test_what_was_learned_on_or_brought_beside_the_labels_is_said():
+    learned = {"examples": 4, "lora_rank": 8, "unlabeled": 64, "max_steps": 48}
+    members = [
+        condition("distil-4", "distil", arguments=learned),
+        condition("mine", "adapter", arguments={"arm": "mine", "control": "none"}),
+        condition("mine-null", "adapter", arguments={"arm": "mine", "control": "null"}),
+    ]
+    said = allowed(members, replace(TASK, validation=()), compare_config(scoring="raw"))
+    assert said.endswith(
+        "Tuning: distil, LoRA of rank 8 on up to 64 inputs more, without their answers, the usual "
+        "rate, 48 steps. Brought, with whatever labels were used for it: mine (adapter)."
+    )
+
+
 @pytest.mark.parametrize("few", [True, False])
 def test_true_few_shot_says_that_validation_items_choose_the_arm_alone(few):
     said = allowed(

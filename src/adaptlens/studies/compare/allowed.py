@@ -96,6 +96,8 @@ def _tuning(members: Sequence[Condition]) -> str:
 def _search_space(members: Sequence[Condition]) -> str:
     arguments = members[0].arguments
     kind = f"LoRA of rank {arguments['lora_rank']}" if "lora_rank" in arguments else "all weights"
+    if "unlabeled" in arguments:
+        kind += f" on up to {arguments['unlabeled']} inputs more, without their answers"
     tried = [c for one in members for c in one.training.get("candidates", ())]
     chosen = [c for one in members for c in one.chosen]
     if tried:
