@@ -242,7 +242,7 @@ def test_a_model_that_changed_after_the_plan_is_refused(folder, tmp_path):
     )
     study, run = comparison.plan(config), Run.open(tmp_path / "run", create=True)
     write_plan(run, study)
-    run.write_json(LOADING_FILE, loading({"llama-0": f"{tmp_path}/llama-0"}, config))
+    run.write_json(LOADING_FILE, loading(study, config))
     settings_file = tmp_path / "llama-0" / "config.json"
     settings_file.write_text(
         json.dumps({**json.loads(settings_file.read_text()), "rms_norm_eps": 0.1})
@@ -300,8 +300,7 @@ def made(folder: Path, name: str, config: CompareConfig | None = None):
     study = comparison.plan(config or settings(folder))
     run = Run.open(folder / name, create=True)
     write_plan(run, study)
-    models = {name: f"{folder}/{name}" for name in ("llama-0", "gpt2-0")}
-    run.write_json(LOADING_FILE, loading(models, settings(folder)))
+    run.write_json(LOADING_FILE, loading(study, settings(folder)))
     return study, run
 
 

@@ -216,6 +216,15 @@ def test_an_adapter_saved_by_peft_can_be_loaded(tmp_path: Path) -> None:
         torch.testing.assert_close(logits(lm, ids), model(ids).logits, atol=1e-5, rtol=1e-5)
 
 
+def test_the_same_adapter_is_the_same_bytes_whoever_writes_it(tmp_path: Path) -> None:
+    bank = random_bank(tiny.tiny_lm("llama"), 1)
+    written = set()
+    for n in range(12):
+        bank.save(tmp_path, [f"{n}"])
+        written.add((tmp_path / f"{n}" / "adapter_model.safetensors").read_bytes())
+    assert len(written) == 1
+
+
 def test_what_one_adapter_learns_cannot_reach_another() -> None:
     lm, taught = tiny.tiny_lm("llama"), examples(4)
     changed = [

@@ -212,8 +212,20 @@ def write(
         tensors[f"{PREFIX}{name}.lora_B.weight"] = b.detach().cpu().contiguous()
     folder.mkdir(parents=True, exist_ok=True)
     header = {"format": "pt", _BASE_DIGEST: base_digest}
-    safetensors.torch.save_file(tensors, folder / WEIGHTS, metadata=header)
+    data = safetensors.torch.save(tensors, metadata=header)
+    (folder / WEIGHTS).write_bytes(_in_order(data))
     (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", "utf-8")
+
+
+def _in_order(data: bytes) -> bytes:
+    """Return a safetensors file with its metadata in order: the library writes them in any."""
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(size)
+    if len(text) != size:
+        raise RuntimeError("a safetensors header changed its size when put in order")
+    return data[:8] + text + data[8 + size :]
 
 
 def read(folder: Path) -> Saved:
