@@ -4,15 +4,12 @@ import json
 from pathlib import Path
 
 import pandas as pd
-import peft
 import pytest
-import torch
 from click.testing import CliRunner
 
 import tiny
 from adaptlens.cli.main import main
 from adaptlens.engines.worker import LOADING_FILE, loading, work
-from adaptlens.lm.load import load
 from adaptlens.store import Run
 from adaptlens.studies.compare.config import compare_config
 from adaptlens.studies.compare.plan import plan
@@ -33,12 +30,7 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def adapter(llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    config = peft.LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False,
-                             task_type="CAUSAL_LM")  # fmt: skip
-    folder = tmp_path_factory.mktemp("adapter")
-    peft.get_peft_model(load(str(llama)).model, config).save_pretrained(str(folder))
-    return folder
+    return tiny.tiny_adapter(tmp_path_factory.mktemp("adapter"), llama)
 
 
 def run(*words: str, code: int = 0) -> str:

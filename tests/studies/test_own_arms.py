@@ -1,12 +1,9 @@
 """Arms of a user's own in the studies of states and of circuits."""
 
-import peft
 import pytest
-import torch
 
 import tiny
 from adaptlens.errors import UserError
-from adaptlens.lm.load import load
 from adaptlens.store import Run
 from adaptlens.studies.convergence.analyze import analyze
 from adaptlens.studies.convergence.config import convergence_config
@@ -25,12 +22,7 @@ def llama(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def adapter(llama, tmp_path_factory):
-    torch.manual_seed(0)
-    config = peft.LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False,
-                             task_type="CAUSAL_LM")  # fmt: skip
-    folder = tmp_path_factory.mktemp("adapter")
-    peft.get_peft_model(load(str(llama)).model, config).save_pretrained(str(folder))
-    return folder
+    return tiny.tiny_adapter(tmp_path_factory.mktemp("adapter"), llama)
 
 
 def test_an_arm_is_compared_with_the_anchor_icl_and_it(llama, adapter, tmp_path):

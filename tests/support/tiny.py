@@ -148,3 +148,16 @@ def tiny_folder(tmp_path: Path, arch: str, seed: int = 0, **tokenizer_options: b
     tiny_model(arch, seed).save_pretrained(folder)
     tiny_tokenizer(**tokenizer_options).save_pretrained(folder)
     return folder
+
+
+def tiny_adapter(folder: Path, base: Path) -> Path:
+    """Write LoRA with random numbers for the model in a folder, as PEFT does, and return where."""
+    import peft
+
+    torch.manual_seed(0)
+    config = peft.LoraConfig(
+        r=2, target_modules=["q_proj"], init_lora_weights=False, task_type="CAUSAL_LM"
+    )
+    model = transformers.AutoModelForCausalLM.from_pretrained(base)
+    peft.get_peft_model(model, config).save_pretrained(str(folder))
+    return folder

@@ -5,6 +5,7 @@ with the same shape and norm, so that a difference is held against what any such
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,18 +31,16 @@ from adaptlens.lm.adapters.replaced import (
 from adaptlens.lm.load import LM, load
 from adaptlens.models import arm_files, identity
 from adaptlens.prompts import render
-from adaptlens.prompts.controls import NONE
+from adaptlens.prompts.controls import NONE, NULL
 from adaptlens.prompts.sizes import PromptSizes
 from adaptlens.stats.scores import Family
 from adaptlens.tasks import templates
 from adaptlens.tasks.templates import Written
 from adaptlens.types import NO_DRAWS, Adapted, CostEstimate, Example, Prompt, Task, Template
 
-NULL = "null"
-
 
 @dataclass(frozen=True)
-class BroughtWeights:
+class BroughtWeights(ABC):
     """The arguments of what changes weights.
 
     Attributes:
@@ -98,8 +97,8 @@ class BroughtWeights:
             UserError: its files are gone, damaged, or others than the run was planned with; or it
                 was made for another base.
         """
-        weights = self._weights(lm, tuple(draws) if self.control == NULL else NO_DRAWS)
         drawn = tuple(draws) if self.control == NULL else NO_DRAWS
+        weights = self._weights(lm, drawn)
         ways = len(task.templates) or 1
         return Adapted(
             self.label,
@@ -111,8 +110,9 @@ class BroughtWeights:
             notes=tuple(f"{self.label}: {note}" for note in weights.notes),
         )
 
+    @abstractmethod
     def _weights(self, lm: LM, draws: Sequence[int]) -> ReplacedWeights:
-        raise NotImplementedError
+        """Return the model's weights with the change, one variant a draw."""
 
     def _controlled(self, lm: LM, parameters: Parameters, draws: Sequence[int]) -> list[Parameters]:
         """Return, for each draw, whole parameters as the control has them."""

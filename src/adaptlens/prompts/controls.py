@@ -17,6 +17,8 @@ from adaptlens.prompts.selection import demonstrations
 from adaptlens.types import Example, Task
 
 NONE, SHUFFLED, UNRELATED, NEUTRAL = "none", "shuffled", "unrelated", "neutral"
+NULL = "null"
+"""Of arms that change weights: random changes of the same shape and norm."""
 CONTROLS = (NONE, SHUFFLED, UNRELATED, NEUTRAL, "wrong-25", "wrong-50", "wrong-75", "wrong-100")
 _WRONG = re.compile(r"wrong-(100|[1-9]?[0-9])")
 

@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 
 from adaptlens.errors import UserError
 from adaptlens.models import arm_files
+from adaptlens.prompts.controls import NULL
 from adaptlens.tasks import prompt_files
 from adaptlens.tasks import templates as writing
 from adaptlens.types import Task
 
-NULL, STRENGTHS = "null", ("x0.25", "x0.5", "x0.75", "x1.25")
+STRENGTHS = ("x0.25", "x0.5", "x0.75", "x1.25")
 """Controls of an arm that changes weights; at x0 it is the base, at x1 itself."""
 
 _NAME = re.compile(r"[A-Za-z][\w.-]{0,39}")
