@@ -67,13 +67,17 @@ def parse(text: str) -> Gate:
 
 
 def check(gates: Iterable[Gate], labels: Iterable[str]) -> None:
-    """Check that gates name arms that there will be.
+    """Check that gates name arms that there will be, and scores that there can be.
 
     Raises:
-        UserError: one names another.
+        UserError: one names another, or no score.
     """
     known = [*labels, BASE, "chance", "majority"]
     for gate in gates:
+        if gate.fixed is not None and not 0 <= gate.fixed <= 100:
+            raise UserError(
+                f"gate '{gate.text}': {gate.fixed:g} is no score; expected 0 to 100 points."
+            )
         sides = (gate.left,) if gate.fixed is not None else (gate.left, gate.right)
         for side in sides:
             if side not in known:
@@ -123,10 +127,6 @@ def _scores(
 ) -> Scores:
     if name == gate.right and gate.fixed is not None:
         queries = next(iter(arms.values()))
-        if not 0 <= gate.fixed <= 100:
-            raise UserError(
-                f"gate '{gate.text}': {gate.fixed:g} is no score; expected 0 to 100 points."
-            )
         level = np.full((1, queries.queries), gate.fixed / 100)
         return Scores(level, groups=queries.groups)
     own = "zero-shot" if name == BASE else name
