@@ -126,7 +126,7 @@ TABLE = [
         "bundled-columns",
         named("topic"),
         {"input": "text"},
-        ["bundled task 'topic'", "leave it out"],
+        ["the task 'topic'", "leave it out"],
     ),
     ("limit-zero", file("a.csv", GOOD), {"limit_test": 0}, ["limit_test is 0", "at least 1"]),
     ("unknown-kind", file("a.csv", GOOD), {"kind": "choise"}, ["unknown kind of task", "'choice'"]),

@@ -9,7 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adaptlens import tasks
 from adaptlens.errors import UserError
+from adaptlens.studies.limits.config import limits_config
+from adaptlens.studies.limits.plan import members_of
 from adaptlens.tasks import flan, microworld, mixtures
 from adaptlens.types import Example, Task
 
@@ -228,6 +231,34 @@ def test_a_catalogued_dataset_has_fields_words_for_its_labels_and_wordings(tmp_p
     assert item.target == "no"
     assert len(rte.wordings) >= 2
     assert {e.fields for e in rte.train}.isdisjoint({e.fields for e in rte.test})
+
+
+def test_a_task_of_flan_goes_by_its_name_in_every_study(tmp_path, own_cache):
+    names = ["entailment", "not_entailment"]
+    datasets.DatasetDict(train=nli_rows(41, names), validation=nli_rows(11, names)).save_to_disk(
+        tmp_path / "rte"
+    )
+    path = f"flan:rte,{tmp_path}"
+    rte = tasks.load(path, limit_train=20, instruction="Judge.")
+    assert (rte.name, rte.cluster, len(rte.train), rte.instruction) == ("rte", "nli", 20, "Judge.")
+    config = limits_config(tasks=[path, {"path": path, "cluster": "other"}])
+    found = members_of(config)
+    assert [task.cluster for task in found] == ["nli", "other"]
+    assert found[0].wordings == flan.catalog().tasks["rte"].wordings
+    with pytest.raises(UserError, match="input='text' was given for the task 'flan:rte"):
+        tasks.load(path, input="text")
+
+
+def test_flan_and_a_cluster_of_it_stand_for_their_tasks():
+    assert flan.named("flan:rte") == ("flan:rte",)
+    assert {"flan:rte,here", "flan:cb,here"} < {*flan.named("flan:nli,here")}
+    assert len(flan.named("flan")) == len(flan.catalog().tasks)
+    assert limits_config(tasks=["flan"]).held_out == flan.catalog().held_out
+    assert limits_config(tasks=["flan:nli"]).held_out == ()
+    with pytest.raises(UserError, match="did you mean 'rte'"):
+        tasks.load("flan:rtee")
+    with pytest.raises(UserError, match="'flan:nli' is 9 tasks"):
+        tasks.load("flan:nli")
 
 
 def test_a_catalogued_dataset_with_options_of_its_own(tmp_path, own_cache):

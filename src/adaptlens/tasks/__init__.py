@@ -8,6 +8,7 @@
 * a folder of train, dev (valid, validation) and test files;
 * two line-aligned files for translation, as "SOURCE,REFERENCES" or with `references=`;
 * "hf:NAME[:CONFIG]", a hub dataset, or "hf:FOLDER";
+* "flan:NAME[,FOLDER]", one of FLAN's tasks (`flan.yaml`), from the hub or from a folder;
 * a task .yaml of lm-evaluation-harness (Jinja-only `multiple_choice` and `generate_until`).
 """
 
@@ -56,7 +57,8 @@ def load(name: str, *, references: str | None = None, **settings: Any) -> Task:
     """Return the task that `name` stands for: train, validation and test splits, cleaned.
 
     Args:
-        name: a bundled task, a path, "SOURCE,REFERENCES", "hf:NAME[:CONFIG]" or a task YAML.
+        name: a bundled task, a path, "SOURCE,REFERENCES", "hf:NAME[:CONFIG]",
+            "flan:NAME[,FOLDER]" or a task YAML.
         references: the file whose line n answers line n of `name`.
         settings: the fields of `Settings`: input and target (columns, by name or 0-based number;
             the input may be several, "title,text" or a list), choices ("a,b" or "0=a,1=b"),
@@ -87,6 +89,8 @@ def load(name: str, *, references: str | None = None, **settings: Any) -> Task:
 
 
 def _loaded(name: str, references: str | None, wishes: Settings) -> Task:
+    from adaptlens.tasks import flan
+
     if references is not None:
         return _aligned(name, references, wishes)
     if name.startswith("hf:"):
@@ -95,6 +99,9 @@ def _loaded(name: str, references: str | None, wishes: Settings) -> Task:
         return hub_task(name.removeprefix("hf:"), wishes)
     if name in names():
         return _bundled(name, wishes)
+    if flan.is_named(name):
+        _check_fixed(name, wishes)
+        return _worded(flan.flan_task(name, wishes), wishes)
     try:
         path = Path(name).expanduser()
         there = path.exists()
@@ -154,16 +161,7 @@ def _has_shortcut(name: str) -> bool:
 def _bundled(name: str, wishes: Settings) -> Task:
     from adaptlens.tasks import microworld, shortcuts
 
-    allowed = {"instruction", "seed", "limit_train", "limit_validation", "limit_test"}
-    allowed |= {"templates"}
-    if _has_shortcut(name):
-        allowed |= {"difficulty"}
-    for key, default in asdict(Settings()).items():
-        if key not in allowed and getattr(wishes, key) != default:
-            raise UserError(
-                f"{key}={getattr(wishes, key)!r} was given for the bundled task '{name}', whose "
-                "inputs and answers are fixed; expected it only with your own data; leave it out."
-            )
+    _check_fixed(name, wishes)
     limits = {
         "train": wishes.limit_train,
         "validation": wishes.limit_validation,
@@ -177,6 +175,25 @@ def _bundled(name: str, wishes: Settings) -> Task:
         task = shortcuts.task(name, seed=wishes.seed, difficulty=difficulty, **sizes)
     else:
         task = microworld.task(name, seed=wishes.seed, **sizes)
+    return _worded(task, wishes)
+
+
+def _check_fixed(name: str, wishes: Settings) -> None:
+    """Refuse what would change inputs or answers of a task that brings its own."""
+    allowed = {"instruction", "seed", "limit_train", "limit_validation", "limit_test"}
+    allowed |= {"templates"}
+    if _has_shortcut(name):
+        allowed |= {"difficulty"}
+    for key, default in asdict(Settings()).items():
+        if key not in allowed and getattr(wishes, key) != default:
+            raise UserError(
+                f"{key}={getattr(wishes, key)!r} was given for the task '{name}', whose inputs and "
+                "answers are fixed; expected it only with your own data; leave it out."
+            )
+
+
+def _worded(task: Task, wishes: Settings) -> Task:
+    """Return a task with the instruction and templates that were asked for."""
     if wishes.instruction is not None:
         task = replace(task, instruction=wishes.instruction)
     return replace(task, templates=wishes.asked)

@@ -1,6 +1,7 @@
 """Tasks from a catalog: hub datasets in clusters, with named fields and wordings.
 
-The catalog that ships (`flan.yaml`) holds FLAN's tasks; any file of its form can be read.
+The catalog that ships (`flan.yaml`) holds FLAN's tasks, which go by "flan:NAME[,FOLDER]"; any file
+of its form can be read.
 """
 
 import json
@@ -13,7 +14,7 @@ import yaml
 
 from adaptlens import sandbox
 from adaptlens.config import yaml_bounds
-from adaptlens.errors import UserError, unknown
+from adaptlens.errors import UserError, listed, unknown
 from adaptlens.tasks.assembly import Settings, assemble
 from adaptlens.tasks.hub_datasets import as_table, open_dataset
 from adaptlens.tasks.items import Item
@@ -23,6 +24,8 @@ from adaptlens.tasks.unpacking import MAX_YAML_BYTES, read_text
 from adaptlens.types import Example, Kind, Task
 
 SHIPPED = Path(__file__).with_name("flan.yaml")
+PREFIX = "flan"
+"""All tasks of the catalog that ships; a task or a cluster of it is `flan:NAME`."""
 EXPORTS = "refs/convert/parquet"
 """Branch in which the hub keeps a dataset as Parquet, in CONFIGURATION/SPLIT/."""
 MOST_ROWS = 30_000
@@ -127,6 +130,53 @@ def catalog(path: Path = SHIPPED) -> Catalog:
         if name not in entries and name not in clusters:
             raise unknown(f"held-out task in {path.name}", name, (*clusters, *entries))
     return Catalog(path.name, entries, held_out)
+
+
+def is_named(name: str) -> bool:
+    """Whether a name stands for tasks of the catalog that ships."""
+    return name == PREFIX or name.startswith((f"{PREFIX}:", f"{PREFIX},"))
+
+
+def named(name: str) -> tuple[str, ...]:
+    """Return the tasks, as "flan:TASK[,FOLDER]", that "flan", a cluster or a task stands for.
+
+    Raises:
+        UserError: there is no such task or cluster.
+    """
+    asked, comma, folder = name.partition(",")
+    asked = asked.removeprefix(PREFIX).removeprefix(":")
+    found = catalog()
+    clusters = found.clusters()
+    if asked and asked not in clusters and asked not in found.tasks:
+        raise unknown("task or cluster of FLAN", asked, (*clusters, *found.tasks))
+    tasks = clusters.get(asked, [asked]) if asked else [*found.tasks]
+    return tuple(f"{PREFIX}:{task}{comma}{folder}" for task in tasks)
+
+
+def flan_task(name: str, settings: Settings) -> Task:
+    """Return the one task "flan:TASK[,FOLDER]" of the catalog that ships.
+
+    Of the settings, seed and limits are heeded.
+
+    Raises:
+        UserError: there is no such task, it is a cluster, or its dataset cannot be had or read.
+    """
+    every = named(name)
+    if len(every) > 1:
+        raise UserError(
+            f"'{name}' is {len(every)} tasks ({listed(every, 120)}); expected one: name it, or "
+            "give all of them to `study limits`."
+        )
+    task, _, folder = every[0].removeprefix(f"{PREFIX}:").partition(",")
+    (found,) = catalog().load(
+        [task],
+        folder=Path(folder).expanduser() if folder else None,
+        seed=settings.seed,
+        limit_train=settings.limit_train,
+        limit_validation=settings.limit_validation,
+        limit_test=settings.limit_test,
+    )
+    return found
 
 
 _KEYS = tuple(one.name for one in fields(Entry) if one.name != "name")

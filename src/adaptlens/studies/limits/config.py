@@ -22,6 +22,7 @@ from adaptlens.config.fields import (
 )
 from adaptlens.config.reading import load_config
 from adaptlens.config.schema import Conflict, Schema
+from adaptlens.tasks import flan
 
 Mixing = Literal[
     "default",
@@ -82,13 +83,14 @@ class LimitsConfig(Shared):
         ["ladder"], "names of models, or ladder", option=("--model", "--models"), whole=True,
     )] = (LADDER,)
     tasks: Annotated[Tasks, About(
-        "What tuned models are tuned on and read on, each with its cluster: nli=rte.tsv; the "
-        "microworld's unless given.", [{"path": "rte.tsv", "cluster": "nli"}],
-        "tasks with their clusters", option=("--task",), whole=True,
+        "What tuned models are tuned on and read on, each with its cluster: nli=rte.tsv, or flan, "
+        "flan:CLUSTER, flan:TASK; the microworld's unless given.",
+        [{"path": "rte.tsv", "cluster": "nli"}], "tasks with their clusters",
+        option=("--task",), whole=True,
     )] = ()
     held_out: Annotated[tuple[Text, ...], About(
-        "Tasks and clusters that no mixture tunes on.", ["rte"], "names of tasks or clusters",
-        option=True,
+        "Tasks and clusters that no mixture tunes on; of flan, the paper's unless given.",
+        ["rte"], "names of tasks or clusters", option=True,
     )] = ()
     mixtures: Annotated[tuple[Mixing, ...], MinLen(1), About(
         "Mixtures to tune on: default, and the paper's ablations. With tasks of the user's "
@@ -173,8 +175,10 @@ leave nothing beside size and family), one of them without the exposure, and one
 def _filled(settings: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the settings with the rest of claims and tuning, and what `quick` means."""
     out = dict(settings)
-    if out.get("tasks"):
+    if tasks := out.get("tasks"):
         out.setdefault("mixtures", ["default"])
+        if any(_all_of_flan(task) for task in tasks):
+            out.setdefault("held_out", [*flan.catalog().held_out])
     else:
         out.setdefault("held_out", _HELD_OUT)
     if out.get("quick") is True:
@@ -183,6 +187,11 @@ def _filled(settings: Mapping[str, Any]) -> Mapping[str, Any]:
         if isinstance(given := out.get(name), dict):
             out[name] = {**usual, **given}
     return out
+
+
+def _all_of_flan(task: Any) -> bool:
+    path = task.get("path") if isinstance(task, Mapping) else task
+    return isinstance(path, str) and path.partition(",")[0] == flan.PREFIX
 
 
 def _conflict(config: LimitsConfig) -> Conflict | None:
@@ -212,7 +221,7 @@ def _conflict(config: LimitsConfig) -> Conflict | None:
             "tune.learning_rate, or leave both out for 0.64 / width."
         )
     for number, task in enumerate(config.tasks):
-        if not task.get("cluster"):
+        if not task.get("cluster") and not flan.is_named(task["path"]):
             return ("tasks", number), (
                 f"'{task['path']}' has no cluster; say what kind of task it is, for example "
                 f"{{path: {task['path']}, cluster: nli}}."

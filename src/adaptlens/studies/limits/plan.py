@@ -25,7 +25,7 @@ from adaptlens.studies.limits.analyze import ABOUT_FILE, analyze
 from adaptlens.studies.limits.config import LADDER, LimitsConfig, limits_config
 from adaptlens.studies.progress import progress
 from adaptlens.studies.wanted import Measurement, Wanted, models_of, shown_names, study_of
-from adaptlens.tasks import microworld, mixtures
+from adaptlens.tasks import flan, microworld, mixtures
 from adaptlens.types import NO_DRAWS, Task
 from adaptlens.zoo.recipes import LADDER as LADDER_MODELS
 
@@ -79,10 +79,11 @@ def members_of(config: LimitsConfig) -> list[Task]:
         found = []
         for source in config.tasks:
             given: dict[str, Any] = dict(source)
-            path, cluster = given.pop("path"), given.pop("cluster")
-            with telling.slow(f"reading task '{path}'"):
-                loaded = tasks.load(path, seed=config.seed, **given)
-            found.append(replace(loaded, cluster=cluster))
+            path, cluster = given.pop("path"), given.pop("cluster", "")
+            for name in flan.named(path) if flan.is_named(path) else (path,):
+                with telling.slow(f"reading task '{name}'"):
+                    loaded = tasks.load(name, seed=config.seed, **given)
+                found.append(replace(loaded, cluster=cluster or loaded.cluster))
     known = [*(task.name for task in found), *dict.fromkeys(task.cluster for task in found)]
     for name in config.held_out:
         if name not in known:
