@@ -98,7 +98,12 @@ def train_pace(folder: Path, task: Task, model: Path, examples: Sequence[Example
 
 
 def peer(
-    given: argparse.Namespace, searched: int, zero: Pace, icl: Pace, train: Pace, reads: tuple[float, float]
+    given: argparse.Namespace,
+    searched: int,
+    zero: Pace,
+    icl: Pace,
+    train: Pace,
+    reads: tuple[float, float],
 ) -> dict[str, float]:
     """Return the peer's seconds by the three ways of counting.
 

@@ -8,7 +8,7 @@ from adaptlens import registry, telling
 from adaptlens.canonical import digest
 from adaptlens.errors import UserError
 from adaptlens.store import Run
-from adaptlens.types import Example, ModelSpec, Task, TaskSpec, Template
+from adaptlens.types import Elsewhere, Example, ModelSpec, Task, TaskSpec, Template
 
 SPEC_FORMAT = 3
 """Raise it when what a spec or an array is called changes: older runs are then refused."""
@@ -173,6 +173,9 @@ def _task(stored: Any) -> Task:
         given[split] = tuple(Example(**example) for example in given[split])
     given["template"] = Template(**given["template"])
     given["templates"] = tuple(Template(**one) for one in given["templates"])
+    given["elsewhere"] = tuple(
+        Elsewhere(**{**one, "task": _task(one["task"])}) for one in given.get("elsewhere", ())
+    )
     return Task(**given)
 
 
@@ -205,8 +208,11 @@ def task_digest(task: Task) -> str:
     with telling.slow(f"taking the digest of task '{task.name}'"):
         content = asdict(task)
         # Columns count: a search for a prompt tries their names.
-        for words in ("description", "notes"):
-            content.pop(words)
+        for one in (content, *(also["task"] for also in content["elsewhere"])):
+            for words in ("description", "notes"):
+                one.pop(words)
+            if not one["elsewhere"]:
+                one.pop("elsewhere")
         return digest(content)
 
 

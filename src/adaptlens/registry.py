@@ -36,6 +36,7 @@ TABLE: dict[str, dict[str, str]] = {
         "circuits": "adaptlens.measure.circuit:Circuits",
         "cost": "adaptlens.measure.cost:Cost",
         "edges": "adaptlens.measure.edges:EdgeEffects",
+        "elsewhere": "adaptlens.measure.elsewhere:BehaviorElsewhere",
         "heads": "adaptlens.measure.heads:Heads",
         "hidden": "adaptlens.measure.hidden:Hidden",
         "resemblance": "adaptlens.measure.resemblance:Resemblance",

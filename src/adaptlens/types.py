@@ -93,6 +93,7 @@ class Task:
     `templates` are the ways of writing it that a comparison reads and tunes under; empty for
     `template` alone. `columns` are what the data call the input and the answer; `clustered_by`
     is the column that says which items belong together (their `group`), where there is one.
+    `elsewhere` holds what an adaptation to this task is also read on, to see what else it changes.
     """
 
     name: str
@@ -114,6 +115,7 @@ class Task:
     templates: tuple[Template, ...] = ()
     columns: tuple[str, ...] = ()
     clustered_by: str = ""
+    elsewhere: "tuple[Elsewhere, ...]" = ()
 
     def __post_init__(self) -> None:
         """Check that every choice item's target is one of its options."""
@@ -126,6 +128,21 @@ class Task:
                         f"not among the choices {', '.join(map(repr, options))}; correct the item "
                         "or pass --choices."
                     )
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """Items that an adaptation was not made for, read to see what else it changes.
+
+    They are the test split of `task`, whose other splits are empty. `role` is "ood": items of
+    another domain with the task's own answers, asked just as the task's are; "also": another task,
+    asked in its own words without demonstrations; "text": plain text, as targets of empty inputs,
+    of which the likelihood is read.
+    """
+
+    name: str
+    role: Literal["ood", "also", "text"]
+    task: Task
 
 
 @dataclass(frozen=True, slots=True)

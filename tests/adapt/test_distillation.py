@@ -12,11 +12,11 @@ from adaptlens.adapt.batches import lay_out
 from adaptlens.adapt.distillation import Distillation
 from adaptlens.adapt.loop import train
 from adaptlens.adapt.optimizer import TrainingConfig
-from adaptlens.adapt.prompting import fit
 from adaptlens.errors import UserError
 from adaptlens.lm import score
 from adaptlens.lm.adapters.bank import LoraBank
 from adaptlens.lm.load import load
+from adaptlens.prompts.fitting import fit
 from adaptlens.tasks import templates
 
 HOW = Distillation(examples=2, unlabeled=5, max_steps=6, batch_size=2, learning_rate=0.01)

@@ -13,7 +13,7 @@ import numpy as np
 
 from adaptlens.adapt import Progress, estimates
 from adaptlens.adapt.halving import Read, Search, Tried
-from adaptlens.adapt.prompting import OVERFLOW, TooLong, fit, with_demonstrations
+from adaptlens.adapt.prompting import OVERFLOW, with_demonstrations
 from adaptlens.adapt.settings import choosing, parts
 from adaptlens.errors import UserError, unknown
 from adaptlens.lm.encoder import DEFAULT_ENCODER, Similarity, cosine_similarity
@@ -21,6 +21,7 @@ from adaptlens.lm.flops import matrix_parameters
 from adaptlens.lm.load import LM
 from adaptlens.metrics import accuracy
 from adaptlens.prompts import controls, render
+from adaptlens.prompts.fitting import TooLong, fit
 from adaptlens.prompts.selection import DRAWN, RETRIEVED, bm25, take_turns
 from adaptlens.prompts.sizes import PromptSizes
 from adaptlens.stats.scores import Family

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from adaptlens.adapt import Progress
-from adaptlens.adapt.prompting import fit, names_of
+from adaptlens.adapt.prompting import names_of
 from adaptlens.adapt.settings import writer
 from adaptlens.errors import UserError
 from adaptlens.lm.adapters import peft_files
@@ -32,6 +32,7 @@ from adaptlens.lm.load import LM, load
 from adaptlens.models import arm_files, identity
 from adaptlens.prompts import render
 from adaptlens.prompts.controls import NONE, NULL
+from adaptlens.prompts.fitting import fit
 from adaptlens.prompts.sizes import PromptSizes
 from adaptlens.stats.scores import Family
 from adaptlens.tasks import templates

@@ -17,7 +17,7 @@ import scipy
 
 from adaptlens.adapt.batches import Counts, TokenizedExample
 from adaptlens.adapt.lora import InstructionTuning
-from adaptlens.adapt.prompting import InContext, fit
+from adaptlens.adapt.prompting import InContext
 from adaptlens.adapt.settings import Fold, parts
 from adaptlens.adapt.steps import usual_steps
 from adaptlens.adapt.tokenizing import tokenized
@@ -26,6 +26,7 @@ from adaptlens.lm import score
 from adaptlens.lm.load import LM
 from adaptlens.lm.prefix.walk import ForwardStats
 from adaptlens.prompts import controls, render
+from adaptlens.prompts.fitting import fit
 from adaptlens.prompts.sizes import PromptSizes, prompt_sizes
 from adaptlens.tasks import templates
 from adaptlens.tasks.templates import Written

@@ -1,5 +1,6 @@
 """Adaptations that change only the prompt: zero-shot and in-context learning."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -9,6 +10,7 @@ from adaptlens.errors import UserError, unknown
 from adaptlens.lm.encoder import DEFAULT_ENCODER, cosine_similarity
 from adaptlens.lm.load import LM
 from adaptlens.prompts import controls, render
+from adaptlens.prompts.fitting import fit
 from adaptlens.prompts.selection import (
     DRAWN,
     RETRIEVED,
@@ -139,7 +141,8 @@ class InContext:
         ways = templates.ways(task)
         if self.selection in RETRIEVED:
             similarity = bm25 if self.selection == "similar" else cosine_similarity(self.encoder)
-            queries = (*task.test, *task.validation)
+            further = (one.task.test for one in task.elsewhere if one.role == "ood")
+            queries = (*task.test, *task.validation, *itertools.chain(*further))
             near = nearest(task, queries, self.examples, similarity)
 
             def write_near(variant: int, query: Example) -> Prompt:
@@ -192,10 +195,6 @@ def with_demonstrations(task: Task, query: Example, way: Written, examples: int,
     return render.render(way.task, demos, way.example(query)).text
 
 
-class TooLong(UserError):
-    """A prompt and its answer do not fit the model's context."""
-
-
 def names_of(task: Task) -> tuple[str, ...]:
     """Return the names of the templates that variants are read under; none for the task's own."""
     return tuple(template.name for template in task.templates)
@@ -212,46 +211,6 @@ def check_one_way(task: Task, label: str) -> None:
             f"{label} writes prompts under the task's own template, and task '{task.name}' came "
             f"with {len(task.templates)} others; leave those out."
         )
-
-
-def fit(
-    lm: LM,
-    task: Task | Written,
-    demos: Sequence[Example],
-    query: Example,
-    *,
-    instruction: bool = True,
-    on_overflow: str,
-) -> Prompt:
-    """Return the prompt, having made sure that it and its answer fit the model's context.
-
-    A task as a template writes it is given as `Written`; a plain one is written under its own.
-
-    Raises:
-        TooLong: if it does not fit and `on_overflow` is "error", or if it does not even fit
-            without demonstrations. The message names the example and the excess in tokens.
-    """
-    way = task if isinstance(task, Written) else templates.written(task)
-    task, query = way.task, way.example(query)
-    demos = [way.example(demo) for demo in demos]
-    chat = lm.chat_of(task.template)
-    prompt = render.render(task, demos, query, instruction=instruction, chat=chat)
-    dropped = 0
-    while (excess := _excess_tokens(lm, task, query, prompt)) > 0:
-        if on_overflow == "error" or dropped == len(demos):
-            way_out = (
-                "use fewer shots, or --on-overflow drop-demos"
-                if dropped < len(demos)
-                else "shorten the text, or use a model with a longer context"
-            )
-            raise TooLong(
-                f"the prompt for example {query.id} of task '{task.name}' with "
-                f"{len(demos) - dropped} demonstrations is {excess} tokens longer than the "
-                f"context of {lm.context_tokens} tokens; {way_out}."
-            )
-        dropped += 1
-        prompt = render.render(task, demos[dropped:], query, instruction=instruction, chat=chat)
-    return replace(prompt, dropped_demos=dropped)
 
 
 def _filler(lm: LM, task: Task, demos: Sequence[Example], draw: int, seed: int) -> str:
@@ -286,23 +245,3 @@ def _after_filler(lm: LM, task: Task, filler: str, query: Example) -> Prompt:
         else:
             parts.append(part)
     return replace(prompt, parts=tuple(part for part in parts if part.text))
-
-
-def _excess_tokens(lm: LM, task: Task, query: Example, prompt: Prompt) -> int:
-    """Return by how many tokens prompt and answer exceed the context (0: they fit).
-
-    A byte is the least text a token can stand for, so a text with fewer bytes than the context
-    has tokens always fits and need not be tokenized.
-    """
-    chat = lm.chat_of(task.template) is not None
-    options = prompt.answers or (render.answer(task, query.target, chat=chat),)
-    longest = max((option for option in options), key=lambda option: len(option.encode()))
-    reserve = 0 if task.kind == "choice" else task.max_new_tokens
-    margin = 4  # beginning- and end-of-text tokens
-    text = prompt.text
-    if len(text.encode()) + max(len(longest.encode()), reserve) + margin <= lm.context_tokens:
-        return 0
-    tokens = len(lm.encode(text + longest))
-    if task.kind == "generation":
-        tokens = max(tokens, len(lm.encode(text)) + reserve)
-    return max(0, tokens - lm.context_tokens)

@@ -11,12 +11,12 @@ from jaxtyping import Float
 from adaptlens.adapt import estimates
 from adaptlens.adapt.batches import TokenizedExample
 from adaptlens.adapt.optimizer import SCHEDULES, Schedule, TrainingConfig
-from adaptlens.adapt.prompting import fit
 from adaptlens.adapt.steps import FOLDS, LEAST_STEPS, usual_steps
 from adaptlens.adapt.tokenizing import tokenized
 from adaptlens.errors import UserError, unknown
 from adaptlens.lm.load import LM
 from adaptlens.prompts import controls, render
+from adaptlens.prompts.fitting import fit
 from adaptlens.prompts.selection import DRAWN
 from adaptlens.prompts.sizes import PromptSizes
 from adaptlens.stats.scores import Family

@@ -189,7 +189,12 @@ def study_config(
     if "models" in settings:
         settings["models"] = list(settings["models"])
     if "arms" in settings:
-        settings["arms"] = _by_name(settings["arms"])
+        settings["arms"] = _by_name("--arm", settings["arms"])
+    if "also" in settings:
+        settings["also"] = [{"path": path} for path in settings["also"]]
+    if "ood" in settings:
+        domains = _by_name("--ood", settings["ood"])
+        settings["ood"] = {name: {"path": path, **about} for name, path in domains.items()}
     for name, value in settings.items():
         # An option of `plan` that some study takes a list for.
         if isinstance(value, list) and not schema.settings[name].is_list:
@@ -208,24 +213,29 @@ def _sole(name: str, value: list[Any], study: str, schema: Schema[Any]) -> Any:
     )
 
 
-def _by_name(given: Iterable[str]) -> dict[str, str]:
-    """Return arms by name, each given as NAME=PATH.
+_PATHS = {
+    "--arm": "for example mine=adapters/mine: the name that tables call it, and an adapter's "
+    "folder, a checkpoint, or a file with a prompt",
+    "--ood": "for example tweets=tweets.tsv: the name that tables call it, and a file with the "
+    "task's own answers",
+}
+
+
+def _by_name(option: str, given: Iterable[str]) -> dict[str, str]:
+    """Return paths by name, each given as NAME=PATH.
 
     Raises:
         UserError: one is not, or a name is given twice.
     """
-    arms: dict[str, str] = {}
+    paths: dict[str, str] = {}
     for text in given:
         name, _, path = text.partition("=")
         if not (name and path):
-            raise UserError(
-                f"--arm {text}: expected NAME=PATH, for example mine=adapters/mine: the name that "
-                "tables call it, and an adapter's folder, a checkpoint, or a file with a prompt."
-            )
-        if name in arms:
-            raise UserError(f"--arm {name}= was given twice; give each arm a name of its own.")
-        arms[name] = path
-    return arms
+            raise UserError(f"{option} {text}: expected NAME=PATH, {_PATHS[option]}.")
+        if name in paths:
+            raise UserError(f"{option} {name}= was given twice; give each a name of its own.")
+        paths[name] = path
+    return paths
 
 
 def _named(task: str, study: str) -> dict[str, str]:

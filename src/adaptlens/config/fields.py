@@ -263,6 +263,28 @@ ArmControls = Annotated[
         option=True,
     ),
 ]
+Also = Annotated[
+    tuple[TaskSource, ...],
+    About(
+        "What tuned models are also read on, to see what tuning takes away: other tasks, as --task "
+        "takes them, or plain text, a piece a line, in a .txt file.",
+        ["other.tsv", "text.txt"],
+        "names or files of tasks, or .txt files",
+        option=("--also",),
+        whole=True,
+    ),
+]
+Ood = Annotated[
+    dict[Text, TaskSource],
+    About(
+        "Items of another domain with the task's own answers, by the domain's name, that every arm "
+        "is also read on.",
+        {"tweets": "tweets.tsv"},
+        "names and files",
+        option=("--ood",),
+        whole=True,
+    ),
+]
 SELECTION = About("How demonstrations are chosen.", "balanced", option=True)
 Selection = Annotated[Literal["random", "balanced"], SELECTION]
 Queries = Annotated[

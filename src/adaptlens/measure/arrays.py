@@ -93,6 +93,26 @@ class Answers(_Answers):
         return ValidationAnswers(self._all)
 
 
+class ElsewhereAnswers(_Answers):
+    """What `BehaviorElsewhere` stored of one of its sets; see `Task.elsewhere`."""
+
+    measurement = "elsewhere"
+
+    bytes = _Array()
+    """The length of what is scored of a plain text [queries]."""
+    target_loglik = _Array()
+    """The log-likelihood of the wanted text [repeats, queries]."""
+
+    def __init__(self, arrays: Arrays, role: str, number: int) -> None:
+        """Read the set of that number from all arrays of a condition."""
+        super().__init__(arrays)
+        self._start = f"{role}{number}."
+
+    def key(self, name: str) -> str:
+        """Return an own name's among all arrays of a condition."""
+        return super().key(self._start + name)
+
+
 class States(_Own):
     """What `Hidden` stored: states by position and layer, and what they are read with."""
 

@@ -46,6 +46,13 @@ AXES: Mapping[str, Stated] = {
         "(query|cached|answer)_tokens|query_flops|query_flops_cached": (REPEATS,),
     },
     "edges": {"change": (REPEATS, "sources", "targets")},
+    "elsewhere": {
+        r"ood\d+\.(loglik|prior_loglik|answer_bytes|answer_tokens)": _SCORED,
+        r"ood\d+\.(exact|chrf|target_loglik)": _READ,
+        r"also\d+\.(loglik|prior_loglik|answer_bytes|answer_tokens)": (TURNS, QUERIES, CHOICES),
+        r"(also|text)\d+\.(exact|chrf|target_loglik)": (TURNS, QUERIES),
+        r"\w+\.(gold|target_tokens|bytes)": (QUERIES,),
+    },
     "heads": {"first|induction|labels|query|vector": (REPEATS, "layers", "heads")},
     "hidden": {
         r"\w+\.(\d+|final)": (REPEATS, QUERIES, "width"),

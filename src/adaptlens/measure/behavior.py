@@ -1,6 +1,7 @@
 """What an adapted model does: log-likelihood of every choice, or the text it generates."""
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -65,17 +66,17 @@ class Behavior:
         self, lm: LM, task: Task, adapted: Adapted, *, progress: Progress | None = None
     ) -> Measured:
         """Return the arrays above, and the first prompts as actually sent."""
-        test = Rows(task.test, _written(adapted, task.test), tuple(range(len(adapted.draws))))
+        test = as_written(adapted, task.test)
         splits = {"": test}
         if task.validation:
             splits["validation_"] = _in_turn(adapted, task.validation)
         work = ForwardStats()
         texts: dict[str, object] = {}
         if task.kind == "choice":
-            arrays = _choices(lm, task, adapted, splits, progress, work)
+            arrays = choices(lm, task, adapted, splits, progress, work)
         else:
-            arrays, outputs = _generation(lm, task, adapted, splits, progress, work)
-            texts["outputs"] = outputs
+            arrays, outputs = generation(lm, task, adapted, splits, progress, work)
+            texts["outputs"] = outputs[""]
         texts["prompts"] = [
             {
                 "query_id": prompt.query_id,
@@ -96,31 +97,57 @@ class Behavior:
 
 @dataclass(frozen=True)
 class Rows:
-    """What is read of one split.
+    """What is read of some queries.
 
     Attributes:
-        queries: of the split.
-        sent: prompts [rows][queries].
+        queries: which.
         variants: who reads each row.
+        write: queries to their prompts [rows][queries].
+        sent: those of these queries.
     """
 
     queries: Sequence[Example]
-    sent: list[list[Prompt]]
     variants: tuple[int, ...]
+    write: Callable[[Sequence[Example]], list[list[Prompt]]]
+
+    @functools.cached_property
+    def sent(self) -> list[list[Prompt]]:
+        """The prompts [rows][queries]."""
+        return self.write(self.queries)
+
+    def for_targets(self) -> "Rows":
+        """Return the same with the wanted text as the one answer."""
+
+        def write(queries: Sequence[Example]) -> list[list[Prompt]]:
+            return [[Prompt(p.parts, (p.target,), p.query_id) for p in row] for row in self.sent]
+
+        return replace(self, write=write)
+
+    def content_free(self) -> "Rows":
+        """Return the same with queries that say nothing."""
+        return replace(self, queries=[render.content_free(query) for query in self.queries])
+
+
+def as_written(adapted: Adapted, queries: Sequence[Example]) -> Rows:
+    """Return queries as every variant reads them."""
+    return Rows(queries, tuple(range(len(adapted.draws))), functools.partial(_written, adapted))
 
 
 def _in_turn(adapted: Adapted, queries: Sequence[Example]) -> Rows:
     """Return the validation split: all variants, or each draw with its templates taking turns."""
-    sent = _written(adapted, queries)
     if not adapted.templates:
-        return Rows(queries, sent, tuple(range(len(sent))))
+        return as_written(adapted, queries)
     ways = len(adapted.templates)
-    draws = adapted.draws[: len(sent) // ways]
-    rows = [
-        [sent[(q + draw) % ways * len(draws) + place][q] for q in range(len(queries))]
-        for place, draw in enumerate(draws)
-    ]
-    return Rows(queries, rows, tuple(range(len(draws))))
+    draws = adapted.draws[: len(adapted.draws) // ways]
+
+    def write(queries: Sequence[Example]) -> list[list[Prompt]]:
+        sent = _written(adapted, queries)
+        return [
+            [sent[(q + draw) % ways * len(draws) + place][q] for q in range(len(queries))]
+            for place, draw in enumerate(draws)
+        ]
+
+    return Rows(queries, tuple(range(len(draws))), write)
 
 
 def _written(adapted: Adapted, queries: Sequence[Example]) -> list[list[Prompt]]:
@@ -133,7 +160,7 @@ def _written(adapted: Adapted, queries: Sequence[Example]) -> list[list[Prompt]]
     return [[adapted.write(i, query) for query in queries] for i in range(repeats)]
 
 
-def _scored(
+def scored(
     lm: LM, adapted: Adapted, parts: Sequence[Rows], progress: Progress | None, work: ForwardStats
 ) -> list[list[list[Float64[np.ndarray, " _"]]]]:
     """Return the log-likelihoods of every prompt's answers, [parts][rows][queries] of [choices].
@@ -165,7 +192,7 @@ def _owner(adapted: Adapted, variant: int) -> int:
     return variant % adapted.weights.num_variants if adapted.weights is not None else 0
 
 
-def _choices(
+def choices(
     lm: LM,
     task: Task,
     adapted: Adapted,
@@ -173,8 +200,9 @@ def _choices(
     progress: Progress | None,
     work: ForwardStats,
 ) -> dict[str, np.ndarray]:
-    free = [_free(adapted, rows, prefix) for prefix, rows in splits.items()]
-    both = _scored(lm, adapted, [*splits.values(), *free], progress, work)
+    """Return the scores of answers to every split, its prefix before their names."""
+    free = [rows.content_free() for rows in splits.values()]
+    both = scored(lm, adapted, [*splits.values(), *free], progress, work)
     arrays: dict[str, np.ndarray] = {}
     for (prefix, rows), found, prior in zip(
         splits.items(), both[: len(splits)], both[len(splits) :], strict=True
@@ -191,14 +219,6 @@ def _choices(
         }
         arrays |= {prefix + name: array for name, array in own.items()}
     return arrays
-
-
-def _free(adapted: Adapted, rows: Rows, prefix: str) -> Rows:
-    """Return the same prompts with queries that say nothing."""
-    queries = [render.content_free(query) for query in rows.queries]
-    if prefix:
-        return _in_turn(adapted, queries)
-    return Rows(queries, _written(adapted, queries), rows.variants)
 
 
 def _padded(
@@ -229,25 +249,18 @@ def _sizes(
     return tokens, size
 
 
-def _generation(
+def generation(
     lm: LM,
     task: Task,
     adapted: Adapted,
     splits: Mapping[str, Rows],
     progress: Progress | None,
     work: ForwardStats,
-) -> tuple[dict[str, np.ndarray], list[list[str]]]:
-    """Return the arrays, and what was written for the test queries."""
+) -> tuple[dict[str, np.ndarray], dict[str, list[list[str]]]]:
+    """Return the scores of texts written for every split, likewise, and the texts by prefix."""
     from sacrebleu.metrics import CHRF
 
-    targets = [
-        replace(
-            rows,
-            sent=[[Prompt(p.parts, (p.target,), p.query_id) for p in row] for row in rows.sent],
-        )
-        for rows in splits.values()
-    ]
-    logliks = _scored(lm, adapted, targets, None, work)
+    logliks = scored(lm, adapted, [rows.for_targets() for rows in splits.values()], None, work)
     flat = [prompt for rows in splits.values() for row in rows.sent for prompt in row]
     owners = [
         _owner(adapted, variant)
@@ -282,4 +295,4 @@ def _generation(
             "target_tokens": np.array([len(one.input_ids) for one in tokens]),
         }
         arrays |= {prefix + name: array for name, array in own.items()}
-    return arrays, outputs[""]
+    return arrays, outputs

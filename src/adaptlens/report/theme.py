@@ -21,6 +21,7 @@ METRICS = {
     "accuracy_calibrated": "accuracy, batch-calibrated, %",
     "chrf": "chrF, 0–100",
     "exact": "exact match, %",
+    "likelihood": "likelihood of a byte, %",
 }
 
 RULES = {

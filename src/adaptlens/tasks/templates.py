@@ -285,6 +285,7 @@ def written(task: Task, template: Template | None = None) -> Written:
         test=(),
         unrelated=(),
         pool=(),
+        elsewhere=(),
         templates=(),
         template=template,
         instruction=instruction,

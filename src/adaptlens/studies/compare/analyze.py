@@ -15,7 +15,7 @@ from adaptlens.metrics import accuracy
 from adaptlens.report.labels import Shown
 from adaptlens.stats.intervals import comparisons, estimate, pairs_of_interest
 from adaptlens.store import Run
-from adaptlens.studies.compare import across, gates, searches
+from adaptlens.studies.compare import across, gates, searches, side_effects
 from adaptlens.studies.compare.allowed import allowed
 from adaptlens.studies.compare.arms import Arm, Reading, arms
 from adaptlens.studies.compare.config import CompareConfig
@@ -50,6 +50,8 @@ TABLES = [
     "cost",
     "break_even",
     "gates",
+    "elsewhere",
+    "changed",
     "measured",
 ]
 
@@ -128,6 +130,9 @@ class Judged:
             margin=config.margin,
             seed=config.seed,
         )
+        self.changes = side_effects.changes(
+            self.arms, task, self.verdict, margin=config.margin, seed=config.seed
+        )
         prices: dict[str, Any] = {**config.prices}
         self.break_even = break_even(self.arms, self.verdict, prices)
 
@@ -174,6 +179,8 @@ class Judged:
                 {"task": self.name, "model": self.model, **row} for row in self.break_even.rows
             ],
             "gates": self._gates(),
+            "elsewhere": self._named(side_effects.rows(self.changes, seed=self.config.seed)),
+            "changed": self._named(side_effects.answers_changed(self.arms, self.readings)),
             "measured": self._measured(),
         }
         if self.is_choice:
@@ -187,7 +194,9 @@ class Judged:
         """Return whether each gate was passed."""
         asked = [gates.parse(text) for text in self.config.gates]
         every = {arm.label: arm.scores for arm in self.arms}
-        rows = gates.judged(asked, every, self.baselines, seed=self.config.seed)
+        return self._named(gates.judged(asked, every, self.baselines, seed=self.config.seed))
+
+    def _named(self, rows: Rows) -> Rows:
         return [{"task": self.name, "model": self.model, **row} for row in rows]
 
     def _measured(self) -> Rows:
@@ -332,13 +341,15 @@ class Judged:
 
     def verdict_row(self) -> dict[str, Any]:
         """Return the verdict and what it rests on."""
+        but = side_effects.but(self.changes, self.verdict, self.arms)
         return {
             "task": self.name,
             "model": self.model,
-            "line": self.verdict.line,
+            "line": f"{self.verdict.line}; {but}" if but else self.verdict.line,
             "state": self.verdict.state,
             "selection": self.verdict.selection,
             "allowed": allowed(self.members, self.task, self.config),
+            "elsewhere": side_effects.line(self.changes),
             "break_even": self.break_even.line,
             "p": across.claimed_p(self.verdict),
         }

@@ -13,6 +13,7 @@ import numpy as np
 from adaptlens.adapt.families import family_of
 from adaptlens.conditions import Condition
 from adaptlens.measure import axes
+from adaptlens.measure.arrays import ElsewhereAnswers
 from adaptlens.metrics import accuracy
 from adaptlens.metrics.accuracy import RULES, Rule
 from adaptlens.report.labels import Shown
@@ -62,9 +63,12 @@ class Reading:
     several templates, each draw read each query under one, in turn.
     """
 
-    def __init__(self, condition: Condition, task: Task) -> None:
-        """Say which condition, of which task."""
+    def __init__(
+        self, condition: Condition, task: Task, stored: ElsewhereAnswers | None = None
+    ) -> None:
+        """Say which condition, of which task; `stored` in place of its own answers."""
         self.condition, self.task = condition, task
+        self._stored = stored
         self.is_choice = task.kind == "choice"
         self.num_validation = len(task.validation)
 
@@ -74,7 +78,8 @@ class Reading:
         Templates lie in `repeats`, template by template.
         """
         condition = self.condition
-        stored = condition.behavior.validation if validation else condition.behavior
+        own = condition.behavior.validation if validation else condition.behavior
+        stored = own if self._stored is None else self._stored
         arrays = {}
         for name, array in stored.items():
             if condition.templates and axes.by_variant(stored.key(name)):
@@ -167,7 +172,7 @@ def _rules(reading: Reading, config: CompareConfig) -> tuple[Rule, ...]:
     return (rule,) * len(draws)
 
 
-def _by_draw(
+def by_draw(
     reading: Reading, rules: Sequence[Rule], metric: str, *, validation: bool = False
 ) -> np.ndarray:
     """Return scores of a split, each draw by its own rule."""
@@ -183,10 +188,10 @@ def _by_draw(
 def _as_measured(reading: Reading, config: CompareConfig, metric: str) -> Arm:
     condition = reading.condition
     rules = _rules(reading, config)
-    values = _by_draw(reading, rules, metric)
+    values = by_draw(reading, rules, metric)
     held_out = None
     if reading.num_validation >= LEAST_CHOOSING:
-        held_out = _by_draw(reading, rules, metric, validation=True)[:, reading.half :]
+        held_out = by_draw(reading, rules, metric, validation=True)[:, reading.half :]
     scores = _scores(reading, config, values, held_out, condition.templates)
     return Arm(condition.label, condition, scores, rules)
 
@@ -199,11 +204,11 @@ def _at_best_template(reading: Reading, config: CompareConfig, metric: str) -> A
     """
     condition, half = reading.condition, reading.half
     rules = _rules(reading, config)
-    held_out = _by_draw(reading, rules, metric, validation=True)
+    held_out = by_draw(reading, rules, metric, validation=True)
     read = np.stack([reading.template_of(draw) for draw in condition.draws])[:, :half]
     seen = [held_out[:, :half][read == place] for place in range(len(condition.templates))]
     best = int(np.argmax([round(part.mean(), 9) if part.size else -1.0 for part in seen]))
-    values = _by_draw(reading, rules, metric)[best]
+    values = by_draw(reading, rules, metric)[best]
     scores = _scores(reading, config, values[None], held_out[:, half:], ())
     templates = (condition.templates[best],) * len(condition.draws)
     return Arm(f"best-{condition.label}", condition, scores, rules, templates)
@@ -231,14 +236,14 @@ def _scores(
         held_out,
         templates=tuple(named),
         cost=float(condition.numbers.get("query_flops", 0.0)),
-        floor=_floor(reading),
+        floor=floor(reading),
         groups=groups,
         examples=0 if retrieved else condition.examples,
         pool=None if retrieved or not condition.examples else len(task.train),
     )
 
 
-def _floor(reading: Reading) -> float:
+def floor(reading: Reading) -> float:
     """Return what a draw that fails scores: chance; nothing for generated text."""
     if not reading.is_choice:
         return 0.0

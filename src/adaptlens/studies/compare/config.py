@@ -10,10 +10,12 @@ from adaptlens.config.described import About
 from adaptlens.config.fields import (
     SELECTION,
     STRICT,
+    Also,
     ArmControls,
     Arms,
     Count,
     Draws,
+    Ood,
     Overflow,
     Positive,
     Shared,
@@ -62,6 +64,8 @@ class CompareConfig(Shared):
     )] = ()
     arms: Arms = field(default_factory=dict)
     arm_controls: ArmControls = False
+    also: Also = ()
+    ood: Ood = field(default_factory=dict)
     gates: Annotated[tuple[Text, ...], About(
         "What an arm has to be shown to score: ARM >= ARM, plus or minus points, or ARM >= SCORE; "
         "the command ends with exit code 3 where one is not.", ["mine >= base - 1"],

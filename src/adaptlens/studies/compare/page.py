@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptlens.formatting import percent
+from adaptlens.report.charts import WIDE
 from adaptlens.report.frame import check_prompts, other_tables, publish, render
 from adaptlens.report.images import FORMATS, Figure, Wanted
 from adaptlens.report.labels import Labels, in_words
@@ -20,7 +21,7 @@ from adaptlens.studies.compare.figures import (
     paired_differences,
     reliability,
 )
-from adaptlens.studies.compare.tables import break_evens, differences, measured
+from adaptlens.studies.compare.tables import ROLES, break_evens, differences, elsewhere, measured
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,6 +45,10 @@ COLUMNS = {
     "differences": "task model left right metric difference low high p p_holm equivalence_p "
     "detectable queries draws test correction",
     "calibration": "task model condition brier ece answer_loglik",
+    "elsewhere": "task model set role left right metric value value_low value_high value_right "
+    "difference low high p p_holm equivalence_p detectable supports_claims queries draws "
+    "correction",
+    "changed": "task model condition agreement lost gained rule base_rule",
     "reliability": "task model condition bin_confidence bin_accuracy count",
     "cost": "task model condition training_flops training_seconds_amortized query_flops "
     "query_flops_cached query_tokens query_seconds peak_bytes trainable",
@@ -149,6 +154,11 @@ class Report:
             lines=[
                 *self.gate_lines(),
                 *score_tables.prompt_lines(self.tables),
+                *(
+                    f"{n}, elsewhere: {o['elsewhere']}"
+                    for n, o in about.items()
+                    if o.get("elsewhere")
+                ),
                 *(f"{n}: {o['break_even']}" for n, o in about.items() if o.get("break_even")),
             ],
             notes=self.notes,
@@ -248,6 +258,15 @@ def wanted(report: Report) -> Iterator[Wanted]:
             "Hollow: not clear. Pale band: differences too small for this design to detect.",
         ),
         (
+            "elsewhere",
+            "elsewhere",
+            partial(_elsewhere, labels=labels),
+            "What arms score on items that they were not made for, less what zero-shot scores "
+            "there, with 95% intervals; on another domain also the tuned arm of the verdict less "
+            "the prompted one. Filled: clear after Holm's correction over all of them. Hollow: "
+            "not clear. Pale band: differences too small for this design to detect.",
+        ),
+        (
             "calibration",
             "reliability",
             partial(reliability, labels=labels),
@@ -282,6 +301,17 @@ def wanted(report: Report) -> Iterator[Wanted]:
             yield Wanted(name, caption, partial(chart, rows))
 
 
+def _elsewhere(rows: "pd.DataFrame", labels: Labels, *, width: int = WIDE) -> Any:
+    """Return the differences on each set of items as a panel."""
+    named = [f"{one['set']}, {ROLES[one['role']]}" for one in rows.to_dict("records")]
+    several = rows["task"].nunique() > 1
+    titles = [
+        f"{task}: {name}" if several else name
+        for task, name in zip(rows["task"], named, strict=True)
+    ]
+    return paired_differences(rows.assign(task=titles), labels, width=width)
+
+
 def _tables(report: Report) -> dict[str, Any]:
     """Return the page's tables by name; those the report does not know come under "others"."""
     tables = report.tables
@@ -292,6 +322,8 @@ def _tables(report: Report) -> dict[str, Any]:
         "templates": score_tables.by_template(tables, conditions),
         "searches": score_tables.searches(tables, conditions),
         "differences": differences(tables, conditions),
+        "elsewhere": elsewhere(tables, conditions),
+        "changed": measured(tables, "changed", "Answers that changed", conditions),
         "calibration": measured(tables, "calibration", "Calibration by condition", conditions),
         "reliability": measured(tables, "reliability", "Reliability by confidence", conditions),
         "cost": measured(tables, "cost", "Cost by condition", conditions),

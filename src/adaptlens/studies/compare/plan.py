@@ -19,6 +19,7 @@ from adaptlens.studies.compare import gates
 from adaptlens.studies.compare.analyze import analyze
 from adaptlens.studies.compare.config import CompareConfig, compare_config
 from adaptlens.studies.driver import Silent, carry_out, write_tables
+from adaptlens.studies.elsewhere import with_others
 from adaptlens.studies.least import check_items
 from adaptlens.studies.progress import progress
 from adaptlens.studies.wanted import (
@@ -92,7 +93,16 @@ def plan(config: CompareConfig) -> Study:
         UserError: an unknown model or task, fewer than two test items, or more examples asked for
             than the training split holds.
     """
-    loaded = [load_task(settings, config) for settings in config.tasks]
+    loaded = [
+        with_others(
+            load_task(settings, config),
+            also=config.also,
+            ood=config.ood,
+            queries=config.queries,
+            seed=config.seed,
+        )
+        for settings in config.tasks
+    ]
     for task in loaded:
         check_items(task)
     arms = own_arms.found(config.arms, config.models)
@@ -148,9 +158,9 @@ def _wanted(config: CompareConfig, task: Task, arms: Mapping[str, ArmFiles]) -> 
 
     def one(name: str, draws: bool = True, **arguments: Any) -> Wanted:
         numbers = tuple(range(config.draws)) if draws else NO_DRAWS
+        further: list[Measurement] = [(measured, {}) for measured in config.measurements]
+        measured = (*MEASURED, *_elsewhere(task, family_of(name)), *further)
         return Wanted(task, name, arguments, numbers, measured)
-
-    measured = (*MEASURED, *((name, {}) for name in config.measurements))
 
     common: dict[str, Any] = {"seed": config.seed, "on_overflow": config.on_overflow}
     for shots in config.shots:
@@ -184,6 +194,17 @@ def _wanted(config: CompareConfig, task: Task, arms: Mapping[str, ArmFiles]) -> 
         given = those_taken(other, settings)
         for size in _sizes(other, config):
             yield one(other, bool(size), **given, **({"examples": size} if size else {}))
+
+
+def _elsewhere(task: Task, family: str) -> Iterator[Measurement]:
+    """Yield the reading of what the task is not, where this way of adapting may change it.
+
+    A prompt changes nothing that is read without it.
+    """
+    roles = tuple(dict.fromkeys(one.role for one in task.elsewhere))
+    read = tuple(role for role in roles if role == "ood") if family == "prompt" else roles
+    if read:
+        yield "elsewhere", {"roles": read}
 
 
 def _sizes(name: str, config: CompareConfig) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""The tables of a comparison's page: differences, calibration, cost, break-even."""
+"""The tables of a comparison's page: differences, side effects, calibration, cost, break-even."""
 
 import math
 import re
@@ -60,6 +60,42 @@ def differences(tables: Tables, conditions: Conditions) -> Table | None:
     used = "left right metric difference low high p p_holm equivalence_p detectable queries draws "
     used += "test correction margin"
     return row_by_row(tables, "differences", caption, headings, entries, used)
+
+
+ROLES = {"ood": "another domain", "also": "another task", "text": "plain text"}
+"""What items are that an arm was not made for."""
+
+
+def elsewhere(tables: Tables, conditions: Conditions) -> Table | None:
+    """Return what arms score on items that they were not made for, and against whom."""
+    headings = (
+        ("items", False), ("which are", False), ("arm", False), ("against", False),
+        ("metric", False), ("arm's score", True), ("the other's", True),
+        ("difference, points", True), ("p", True), ("p (Holm)", True),
+        ("detectable, points", True), ("queries", True), ("draws", True),
+    )  # fmt: skip
+
+    def entries(row: Mapping[Any, Any]) -> list[Entry]:
+        metric = row["metric"]
+        score = (points(metric, row[c]) for c in ("value", "value_low", "value_high"))
+        gap = (points(metric, row[c]) for c in ("difference", "low", "high"))
+        return [
+            text(row["set"]),
+            text(ROLES[row["role"]]),
+            *(conditions.entry(row[side], row["model"], row["task"]) for side in ("left", "right")),
+            Entry(METRICS.get(metric, metric).rpartition(", ")[0], metric),
+            estimated(*score, digits=1),
+            number(points(metric, row["value_right"]), 1, ".1f"),
+            estimated(*gap, sign=True, digits=1),
+            *(p_entry(row[c]) for c in ("p", "p_holm")),
+            number(points(metric, row["detectable"]), 1, ".1f"),
+            *counts(row, "queries draws"),
+        ]
+
+    used = "set role left right metric value value_low value_high value_right difference low high "
+    used += "p p_holm equivalence_p detectable supports_claims queries draws correction"
+    caption = "What changes elsewhere"
+    return row_by_row(tables, "elsewhere", caption, headings, entries, used)
 
 
 def break_evens(tables: Tables, conditions: Conditions) -> Table | None:

@@ -1,0 +1,86 @@
+"""Side effects: what is told of them, and what speaks against the winner of a verdict."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from adaptlens.stats.intervals import difference
+from adaptlens.stats.scores import Scores
+from adaptlens.studies.compare import side_effects
+from adaptlens.studies.compare.side_effects import Change
+from adaptlens.studies.compare.verdict import Verdict
+from adaptlens.types import Elsewhere, Example, Task
+from elsewhere_rates import CASES, told
+
+ITEMS = tuple(Example(f"e{i}", f"item {i}", "a") for i in range(60))
+
+
+def on(name: str, role: str = "also") -> Elsewhere:
+    return Elsewhere(name, role, Task(name, "choice", (), (), ITEMS, choices=("a", "b")))
+
+
+def right(share: float, draws: int = 5) -> Scores:
+    """Return an arm of so many draws that gets that share of 60 items right, by one item apart."""
+    apart = np.arange(draws) - draws // 2
+    values = (np.arange(60)[None] < 60 * share + apart[:, None]).astype(float)
+    return Scores(values, tuple(range(draws)), "tune") if draws > 1 else Scores(values)
+
+
+def change(
+    left: str, of: Scores, to: Scores, where: Elsewhere, versus: str = "zero-shot"
+) -> Change:
+    found = difference(of, to, names=(left, versus))
+    return Change(where, "judged", of, to, replace(found, p_holm=found.p))
+
+
+LOST = change("it-8", right(0.3), right(0.8, 1), on("trec"))
+SAME = change("it-8", right(0.8), right(0.8, 1), on("news"))
+AHEAD = change("it-8", right(0.9), right(0.4, 1), on("tweets", "ood"))
+BEHIND = change("best-it-8", right(0.3), right(0.8), on("tweets", "ood"), "icl-8")
+ARMS = [SimpleNamespace(label="best-it-8", condition=SimpleNamespace(label="it-8"))]
+
+
+def test_what_a_winner_loses_elsewhere_is_said_with_the_verdict():
+    tune = Verdict("tune", "tune: ...", "icl-8", "best-it-8")
+    assert side_effects.but([SAME, AHEAD], tune, ARMS) == ""
+    said = side_effects.but([LOST, SAME, BEHIND], tune, ARMS)
+    assert said.startswith("but on trec (another task) it-8 is 50.0 points [")
+    assert " behind zero-shot, p " in said
+    assert "; on tweets (another domain) best-it-8 is 50.0 points [" in said
+    assert " behind icl-8, p " in said
+
+
+def test_what_the_other_side_loses_does_not_speak_against_the_winner():
+    prompt = Verdict("prompt", "prompt: ...", "icl-8", "best-it-8")
+    assert side_effects.but([LOST, BEHIND], prompt, ARMS) == ""
+    won = change("best-it-8", right(0.8), right(0.3), on("tweets", "ood"), "icl-8")
+    said = side_effects.but([won], prompt, ARMS)
+    assert said.startswith("but on tweets (another domain) icl-8 is 50.0 points [")
+    undecided = Verdict("undecided", "undecided: ...", "icl-8", "best-it-8")
+    assert side_effects.but([LOST], undecided, ARMS) == ""
+
+
+def test_every_real_change_is_told_but_what_was_hoped_for():
+    told = side_effects.line([LOST, AHEAD, BEHIND])
+    assert told.startswith("on trec (another task) zero-shot is 50.0 points [")
+    assert "ahead of it-8; on tweets (another domain) icl-8 is 50.0 points" in told
+    assert "it-8 is 50.0 points [" not in told.split("tweets")[0].split("ahead")[0]
+    assert side_effects.line([]) == ""
+    none = side_effects.line([SAME, AHEAD])
+    assert none.startswith("nothing is shown to be lost (1 difference looked at; what would be ")
+    assert f"{100 * SAME.found.detectable:.1f} points" in none
+
+
+def test_rows_are_fractions_of_one_with_the_other_side_s_mean():
+    (row,) = side_effects.rows([LOST], seed=0)
+    assert row["difference"] == pytest.approx(row["value"] - row["value_right"])
+    assert row["low"] <= row["difference"] <= row["high"] < 0
+    assert row["value_low"] <= row["value"] <= row["value_high"]
+
+
+def test_where_nothing_changes_little_is_told():
+    # Of 40 runs, 6 or more have a chance of 1.4 % at a rate of 5 %.
+    assert told(40, 60, CASES["five draws"]) <= 5 / 40
+    assert told(20, 200, CASES["an arm without draws"], 15.0) >= 0.5
