@@ -295,7 +295,11 @@ def _imagined(rest: Sequence[str]) -> dict[str, str]:
     files = {}
     for path in (Path(w.rpartition("=")[2]).name for w in rest if w.endswith(TABLES)):
         between = "\t" if path.endswith(".tsv") else ","
-        rows = [f"a {words[i % 6]} film number {i}{between}{int(i % 6 < 3)}" for i in range(60)]
+        about = Path(path).stem
+        rows = [
+            f"a {words[i % 6]} film in {about} number {i}{between}{int(i % 6 < 3)}"
+            for i in range(60)
+        ]
         files[path] = "\n".join(rows) + "\n"
     for path in (w.rpartition("=")[2] for w in rest if w.endswith(PROMPTS)):
         files[path] = "Film: {input}\nVerdict: {target}\n"

@@ -19,8 +19,8 @@ from adaptlens.studies.compare import gates
 from adaptlens.studies.compare.analyze import analyze
 from adaptlens.studies.compare.config import CompareConfig, compare_config
 from adaptlens.studies.driver import Silent, carry_out, write_tables
-from adaptlens.studies.elsewhere import with_others
 from adaptlens.studies.least import check_items
+from adaptlens.studies.other_items import with_others
 from adaptlens.studies.progress import progress
 from adaptlens.studies.wanted import (
     Measurement,

@@ -7,7 +7,7 @@ import pytest
 from adaptlens.cells import read_tasks, task_digest, task_file
 from adaptlens.errors import UserError
 from adaptlens.store import Run
-from adaptlens.studies.elsewhere import with_others
+from adaptlens.studies.other_items import with_others
 from adaptlens.types import Example, Task
 
 TASK = Task(
