@@ -208,17 +208,38 @@ def _json(frame: Any, orient: str) -> Any:
     help="Try out the models for some seconds each, to predict time and memory.",
 )
 @click.option("--again", is_flag=True, help="Try out models that an earlier plan has tried, too.")
+@click.option(
+    "--detect",
+    type=click.FloatRange(0, 100, min_open=True),
+    metavar="POINTS",
+    help="Also say how many draws and queries a comparison needs to find a difference of so many "
+    "points.",
+)
+@click.option(
+    "--like",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="For --detect: a comparison that was made, whose draws and answers vary as those to come "
+    "will; without it, as those of a small real model did.",
+)
 @json_option("the plan as JSON")
 @user_errors
 def plan(
-    name: str, trial: bool, again: bool, out: Path | None, as_json: bool, **options: Any
+    name: str,
+    trial: bool,
+    again: bool,
+    detect: float | None,
+    like: Path | None,
+    out: Path | None,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Show what `compare`, or a study, with the same options would do, and how much is done.
 
     Predicts seconds, memory and disk of all cells within a factor of two, on one device; several
     workers divide the seconds.
     """
-    from adaptlens.cli.planned import plan_table
+    from adaptlens.cli.planned import designs_of, plan_table
     from adaptlens.cli.settings_options import study_config
     from adaptlens.cli.terminal import err
     from adaptlens.cli.terminal import out as console
@@ -241,10 +262,14 @@ def plan(
         )
     for note in planned.notes:
         err().print(f"note: {note}")
+    found = designs_of(name, config, planned, detect, like)
     if as_json:
-        click.echo(json.dumps(rows))
-    else:
-        console().table(plan_table(rows))
+        detected = {one.pair: [*one.rows] for one in found}
+        click.echo(json.dumps({"plan": rows, "detect": detected} if found else rows))
+        return
+    console().table(plan_table(rows))
+    for one in found:
+        console().table(one.table())
 
 
 @main.command()

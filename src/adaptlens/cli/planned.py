@@ -1,10 +1,16 @@
 """Where the cells of a run stand, and what a plan would do and take, as tables."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from adaptlens.cells import Study
+from adaptlens.errors import UserError
 from adaptlens.formatting import byte_size, duration, fixed
 from adaptlens.report.tables import Entry, Table, text
+
+if TYPE_CHECKING:
+    from adaptlens.studies.compare.design import Design
 
 PLAN_HEADINGS = {
     "model": "model",
@@ -43,6 +49,29 @@ def plan_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     headings = tuple((PLAN_HEADINGS[name], not isinstance(rows[0][name], str)) for name in names)
     entries = tuple(tuple(Entry(_planned(name, row[name])) for name in names) for row in rows)
     return Table("plan", "plan", headings, entries, note="\n".join(sums))
+
+
+def designs_of(
+    study: str, config: Any, planned: Study, points: float | None, like: Path | None
+) -> "list[Design]":
+    """Return what draws and queries find so many points, for `plan --detect`; none without it.
+
+    Raises:
+        UserError: the study is no comparison, or `like` is none that was made.
+    """
+    if points is None:
+        if like is not None:
+            raise UserError("--like says how answers vary, for --detect; add --detect POINTS.")
+        return []
+    if study != "compare":
+        raise UserError(
+            f"--detect was given for the study '{study}'; expected it with --study compare, whose "
+            "verdict is about a difference in points; leave it out."
+        )
+    from adaptlens.studies.compare.design import designs
+
+    queries = min(len(task.test) for task in planned.tasks.values())
+    return designs(points, draws=config.draws, queries=queries, margin=config.margin, like=like)
 
 
 def _planned(name: str, value: Any) -> str:

@@ -194,6 +194,37 @@ class Crossed:
         return max(flipped, students) if self.cautious or cautious else flipped
 
 
+@dataclass(frozen=True)
+class Expected:
+    """What stands in for `Crossed` where a mean and its error are expected and were not seen.
+
+    Attributes:
+        mean: the mean.
+        squares: its mean squares.
+    """
+
+    mean: float
+    squares: MeanSquares
+
+    @property
+    def queries(self) -> int:
+        """How many queries there are."""
+        return self.squares.queries
+
+    @property
+    def stderr(self) -> float:
+        """The error of the mean."""
+        return math.sqrt(self.squares.variance)
+
+    def tail(self, studentized: float, *, cautious: bool = False) -> float:
+        """Return the chance of a studentized mean so large; `cautious` changes nothing."""
+        return float(scipy.special.stdtr(self.squares.df, -studentized))
+
+    def critical(self, alpha: float, *, cautious: bool = False) -> float:
+        """Return Student's critical value, two-sided; `cautious` changes nothing."""
+        return -float(scipy.special.stdtrit(self.squares.df, alpha / 2))
+
+
 def _split(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the effects of the rows, and what rows and columns leave [repeats, queries]."""
     rows = block.mean(1) - block.mean()

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
-from adaptlens.stats.crossed import Crossed
+from adaptlens.stats.crossed import Crossed, Expected
 from adaptlens.stats.unseen_draws import ANY_SHARE, MOST_COLLAPSING, UnseenDraws
 
 POWER = 0.8
@@ -28,7 +28,7 @@ class DifferenceTest:
         items: queries, each by itself, whatever groups they are in.
     """
 
-    crossed: Crossed
+    crossed: Crossed | Expected
     left: UnseenDraws
     right: UnseenDraws
     margin: float

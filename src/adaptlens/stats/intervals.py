@@ -166,7 +166,7 @@ def difference(
     Raises:
         UserError: different numbers of queries, or different groups of them.
     """
-    tables, tested = _tested(left, right, names, margin, 1 - level, seed, flips)
+    tables, tested = paired_test(left, right, names, margin, 1 - level, seed, flips)
     found = tested.crossed
     low, high = tested.interval()
     size = SampleSize(tested, max(left.pool_share, right.pool_share))
@@ -221,7 +221,7 @@ def above(
     Raises:
         UserError: different numbers of queries, or different groups of them.
     """
-    _, tested = _tested(left, right, names, abs(bound), alpha, seed, flips)
+    _, tested = paired_test(left, right, names, abs(bound), alpha, seed, flips)
     short = tuple(dict.fromkeys((*_too_few(left), *_too_few(right))))
     least, high = -1.0, tested.mean
     for _ in range(BISECTIONS):
@@ -231,16 +231,18 @@ def above(
     return Above(tested.mean, least, tested.above_p(bound), not short, short)
 
 
-def _tested(
+def paired_test(
     left: Scores,
     right: Scores,
     names: tuple[str, str],
     margin: float,
     alpha: float,
     seed: int,
-    flips: int,
+    flips: int = FLIPS,
 ) -> tuple[Tables, DifferenceTest]:
     """Return the paired table of two conditions, and the tests of their difference.
+
+    Args and errors are those of `difference`, alpha being 1 - level.
 
     Raises:
         UserError: different numbers of queries, or different groups of them.

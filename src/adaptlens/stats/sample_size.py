@@ -6,12 +6,14 @@ from dataclasses import dataclass, replace
 
 import scipy
 
-from adaptlens.stats.crossed import MeanSquares
+from adaptlens.stats.crossed import Expected, MeanSquares
 from adaptlens.stats.difference_tests import DifferenceTest, least_error
 from adaptlens.stats.training_pool import inflation
 from adaptlens.stats.unseen_draws import ANY_SHARE, MOST_COLLAPSING, UnseenDraws
 
 MOST_DRAWS, MOST_QUERIES = 1_000, 100_000
+PILOT_CONFIDENCE = 0.8
+"""That the variance of what is planned is no more than is reckoned with."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +47,33 @@ class SampleSize:
         None where `MOST_QUERIES` do not decide.
         """
         return _least(lambda many: self._decides(None, many), 2, MOST_QUERIES)
+
+    def detectable(self, draws: int, queries: int) -> float:
+        """Return the true difference that so many draws and queries find in 80 of 100 runs.
+
+        Of two arms that look as those seen do: see `DifferenceTest.detectable`. The variance is the
+        upper end of its one-sided 80% interval, as a small sample may have shown too little.
+
+        Args:
+            draws: of each side that draws examples.
+            queries: or clusters, where those count.
+
+        Source: Browne 1995 (the variance of a pilot).
+        """
+        seen = self.test
+        df = seen.crossed.squares.df
+        more = df / float(scipy.special.chdtri(df, PILOT_CONFIDENCE))
+        squares = _scaled(resized(seen.crossed.squares, draws, queries, self.pool_share), more)
+        left, right = (_resized_draws(side, draws) for side in (seen.left, seen.right))
+        expected = Expected(0.0, squares)
+        return replace(seen, crossed=expected, left=left, right=right).detectable
+
+    def draws_to_detect(self, difference: float, queries: int, least: int) -> int | None:
+        """Return the least number of draws, from `least` up, that find a difference.
+
+        None where `MOST_DRAWS` do not find it with so many queries.
+        """
+        return _least(lambda many: self.detectable(many, queries) <= difference, least, MOST_DRAWS)
 
     def _decides(self, draws: int | None, queries: int | None) -> bool:
         seen, mean = self.test, self.test.mean
@@ -90,6 +119,18 @@ def resized(
         by_query=alone + sum(by_rest),
         by_draw=tuple(by_draw),
         by_rest=tuple(by_rest),
+    )
+
+
+def _scaled(squares: MeanSquares, by: float) -> MeanSquares:
+    """Return mean squares that are so many times as large."""
+    return replace(
+        squares,
+        by_query=by * squares.by_query,
+        by_draw=tuple(by * one for one in squares.by_draw),
+        by_rest=tuple(by * one for one in squares.by_rest),
+        of_templates=by * squares.of_templates,
+        templates_spread=by**2 * squares.templates_spread,
     )
 
 

@@ -71,9 +71,8 @@ def analyze(run: Run) -> tuple["Report", "pd.DataFrame"]:
     verdicts, prompts, answers = [], [], []
     labels: dict[str, Shown] = {}
     notes = [*study.notes]
-    groups = study.by_task()
-    for (model, name, digest), members in groups.items():
-        judged = Judged(model, name, study.tasks[digest], members, study.config)
+    every = judged_of(study)
+    for judged in every:
         for table, rows in judged.tables().items():
             tables[table] += rows
         labels |= {arm.label: arm.shown for arm in judged.arms}
@@ -92,7 +91,7 @@ def analyze(run: Run) -> tuple["Report", "pd.DataFrame"]:
     framed = columns.framed("compare", {**tables, "answers": answers})
     every_answer = framed.pop("answers")
     report = Report(
-        title="Prompt or tune? " + ", ".join(dict.fromkeys(name for _, name, _ in groups)),
+        title="Prompt or tune? " + ", ".join(dict.fromkeys(one.name for one in every)),
         verdicts=verdicts,
         tables=framed,
         prompts=prompts,
@@ -101,6 +100,14 @@ def analyze(run: Run) -> tuple["Report", "pd.DataFrame"]:
         **study.about(labels),
     )
     return report, every_answer
+
+
+def judged_of(study: Stored[CompareConfig]) -> "list[Judged]":
+    """Return every model on every task of a comparison, judged."""
+    return [
+        Judged(model, name, study.tasks[digest], members, study.config)
+        for (model, name, digest), members in study.by_task().items()
+    ]
 
 
 class Judged:
