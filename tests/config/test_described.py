@@ -106,14 +106,15 @@ def test_every_setting_says_what_it_is_and_has_an_example_that_is_taken(study, p
     assert one.expected
     outer, _, inner = path.partition(".")
     given: Any = {inner: one.example} if inner else one.example
-    if inner and outer in ("tasks", "unrelated"):
+    lists_tasks = outer in ("tasks", "also")
+    if inner and (lists_tasks or outer == "unrelated"):
         given = {"path": "a.csv", **given}
     # By itself: what goes together with what is the matter of the study.
     alone = replace(schema, conflict=no_conflict)
     found = getattr(load_config(alone, settings={outer: given}), outer)
-    found = found[0] if outer == "tasks" and inner else found
+    found = found[0] if lists_tasks and inner else found
     stored = found[inner] if inner else found
-    if outer != "tasks" and not isinstance(stored, dict):
+    if not lists_tasks and not isinstance(stored, dict):
         assert stored == (tuple(one.example) if isinstance(stored, tuple) else one.example)
 
 

@@ -45,7 +45,7 @@ def test_the_schema_takes_every_example_and_every_default(study):
     check = validator(study)
     for row in listing.rows(registry.resolve("settings", study)):
         outer, _, inner = row["name"].partition(".")
-        needed = {"path": "a.csv"} if outer in ("tasks", "unrelated") else {}
+        needed = {"path": "a.csv"} if outer in ("tasks", "unrelated", "also") else {}
         for value in [row["example"], *([row["default"]] if "default" in row else [])]:
             given = {outer: {**needed, inner: value} if inner else value}
             check.validate(json.loads(json.dumps(given)))

@@ -16,6 +16,7 @@ from adaptlens.report.labels import Shown
 from adaptlens.stats.intervals import comparisons, estimate, pairs_of_interest
 from adaptlens.store import Run
 from adaptlens.studies.compare import across, gates, searches, side_effects
+from adaptlens.studies.compare.advice import advice
 from adaptlens.studies.compare.allowed import allowed
 from adaptlens.studies.compare.arms import Arm, Reading, arms
 from adaptlens.studies.compare.config import CompareConfig
@@ -91,7 +92,7 @@ def analyze(run: Run) -> tuple["Report", "pd.DataFrame"]:
     framed = columns.framed("compare", {**tables, "answers": answers})
     every_answer = framed.pop("answers")
     report = Report(
-        title="Prompt or tune? " + ", ".join(dict.fromkeys(one.name for one in every)),
+        title=f"Prompt or tune? {_names(every)}",
         verdicts=verdicts,
         tables=framed,
         prompts=prompts,
@@ -108,6 +109,14 @@ def judged_of(study: Stored[CompareConfig]) -> "list[Judged]":
         Judged(model, name, study.tasks[digest], members, study.config)
         for (model, name, digest), members in study.by_task().items()
     ]
+
+
+def _names(every: "Sequence[Judged]") -> str:
+    """Return the tasks and the models: "a, b on m"."""
+    tasks, models = (
+        dict.fromkeys(names) for names in zip(*((j.name, j.model) for j in every), strict=True)
+    )
+    return f"{', '.join(tasks)} on {', '.join(models)}"
 
 
 class Judged:
@@ -349,11 +358,13 @@ class Judged:
     def verdict_row(self) -> dict[str, Any]:
         """Return the verdict and what it rests on."""
         but = side_effects.but(self.changes, self.verdict, self.arms)
+        said = advice(self.verdict, self.arms, self.break_even, self.task.kind)
         return {
             "task": self.name,
             "model": self.model,
             "line": f"{self.verdict.line}; {but}" if but else self.verdict.line,
             "state": self.verdict.state,
+            "advice": f"{said} B{but[1:]}." if but else said,
             "selection": self.verdict.selection,
             "allowed": allowed(self.members, self.task, self.config),
             "elsewhere": side_effects.line(self.changes),

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptlens.formatting import percent
+from adaptlens.formatting import counted, percent
 from adaptlens.report.charts import WIDE
 from adaptlens.report.frame import check_prompts, other_tables, publish, render
 from adaptlens.report.images import FORMATS, Figure, Wanted
@@ -152,6 +152,7 @@ class Report:
                 for name, one in about.items()
             ],
             lines=[
+                *(f"{n}, in words: {o['advice']}" for n, o in about.items() if o.get("advice")),
                 *self.gate_lines(),
                 *score_tables.prompt_lines(self.tables),
                 *(
@@ -193,6 +194,9 @@ def html(report: Report, figures: Mapping[str, Figure]) -> str:
         adaptations=[style_of(look) for look in in_order(arm.look for arm in arms)],
         names_in_words=in_words(arms),
         states=STATES,
+        shown_first="templates" if "templates" in figures else "accuracy",
+        size=_size(scores),
+        gates=[{**row, "said": gates.line(row)} for row in report.gates()],
         searches=_searches(report),
         searched=ADAPTATIONS["best_prompt"],
         several_models=len({verdict["model"] for verdict in report.verdicts}) > 1,
@@ -200,6 +204,17 @@ def html(report: Report, figures: Mapping[str, Figure]) -> str:
         constant=constant,
         answers=Markup(embedded(answers.drop(columns=list(constant)))),
     )
+
+
+def _size(scores: "pd.DataFrame | None") -> str:
+    """Return how large the comparison is: "200 test items, 10 draws of examples, 6 templates"."""
+    if scores is None:
+        return ""
+    most = scores[["queries", "draws", "templates"]].max()
+    said = [counted(int(most["queries"]), "test item")]
+    if most["draws"] > 1:
+        said.append(f"{counted(int(most['draws']), 'draw')} of examples")
+    return ", ".join([*said, counted(int(most["templates"]), "template")])
 
 
 def _searches(report: Report) -> dict[str, list[dict[Any, Any]]]:

@@ -1,0 +1,129 @@
+"""The verdict as advice: what to do, in words that need no table."""
+
+import math
+from collections.abc import Sequence
+
+from adaptlens.adapt.families import family_of
+from adaptlens.conditions import Condition
+from adaptlens.formatting import counted, fixed
+from adaptlens.studies.compare.arms import Arm
+from adaptlens.studies.compare.costs import ONE_RUN, PEFT, BreakEven
+from adaptlens.studies.compare.verdict import Verdict
+from adaptlens.studies.compare.verdict_words import UNITS, interval, phrase
+from adaptlens.types import Kind
+
+TUNING = {
+    "it": "tuning",
+    "sl": "tuning without the instruction",
+    "full": "tuning all weights",
+    "distil": "distilling the prompt into weights",
+}
+
+
+def advice(found: Verdict, arms: Sequence[Arm], pays: BreakEven, kind: Kind) -> str:
+    """Return what to do and why, one to three sentences.
+
+    Args:
+        found: the verdict.
+        arms: among them its two.
+        pays: when tuning has paid for itself.
+        kind: of the task.
+    """
+    known = {arm.label: arm for arm in arms}
+    if found.primary is None or found.prompt not in known or found.tuned not in known:
+        return ""
+    prompt, tuned = named(known[found.prompt]), named(known[found.tuned])
+    unit, pair = UNITS[kind], found.primary
+    gap = fixed(100 * abs(pair.difference))
+    queries = _pays_from(pays)
+    if found.state == "tune":
+        said = f"{_capital(tuned)} scores {gap} {unit} {interval(pair)} more than {prompt}."
+        return f"{said} {_of_cost(queries)}".strip()
+    if found.state == "prompt":
+        return (
+            f"{_capital(prompt)} scores {gap} {unit} {interval(pair, -1)} more than {tuned}, and "
+            "nothing has to be trained."
+        )
+    if found.state == "no difference":
+        said = f"{_capital(prompt)} and {tuned} score alike, within {100 * pair.margin:g} {unit}."
+        return f"{said} Take the cheaper: {_cheaper(queries)}."
+    if found.state == "neither":
+        against = dict.fromkeys(
+            phrase(test.right) for test in found.tests if test.right not in known
+        )
+        return (
+            f"Neither {prompt} nor {tuned} is shown to beat {' or '.join(against)}. Try more "
+            "examples, or another model, before either."
+        )
+    ahead, behind = (tuned, prompt) if pair.difference > 0 else (prompt, tuned)
+    seen = f"{_capital(ahead)} is {gap} {unit} ahead of {behind}" if pair.difference else (
+        f"{_capital(prompt)} and {tuned} score the same"
+    )  # fmt: skip
+    least = fixed(100 * pair.detectable)
+    return (
+        f"{seen}, which this comparison cannot tell from chance: it would have found {least} "
+        f"{unit}.{_would_decide(found)} Until it is decided, cost decides: {_cheaper(queries)}."
+    )
+
+
+def named(arm: Arm) -> str:
+    """Return what an arm is, in words: "showing 16 examples in the prompt"."""
+    one: Condition = arm.condition
+    examples = counted(one.examples, "example")
+    if one.is_brought:
+        return f"'{arm.condition.label}'"
+    if one.adaptation == "zero_shot":
+        return "asking without examples"
+    if one.adaptation == "icl":
+        return f"showing {examples} in the prompt"
+    if one.adaptation == "best_prompt":
+        return f"the best prompt found ({examples if one.examples else 'no examples'})"
+    if one.adaptation in TUNING:
+        return f"{TUNING[one.adaptation]} on {examples}"
+    on = " on" if family_of(one.adaptation) == "tune" else " with"
+    return f"{one.label}{f'{on} {examples}' if one.examples else ''}"
+
+
+def _pays_from(pays: BreakEven) -> float | None:
+    """Return from how many queries on tuning costs less; None where that is not known."""
+    wanted = {"unit": "FLOP", "trainer": PEFT, "counted": ONE_RUN, "serving": "uncached"}
+    for row in pays.rows:
+        if all(row[name] == value for name, value in wanted.items()):
+            return float(row["queries"])
+    return None
+
+
+def _of_cost(queries: float | None) -> str:
+    if queries is None:
+        return ""
+    if math.isinf(queries):
+        return "It never costs less, as its queries are no shorter."
+    return f"It has paid for its training after {_queries(queries)}."
+
+
+def _cheaper(queries: float | None) -> str:
+    if queries is None or math.isinf(queries):
+        return "the prompt, which needs no training"
+    return f"the prompt below {_queries(queries)}, tuning above"
+
+
+def _queries(number: float) -> str:
+    whole = math.ceil(number)
+    return "1 query" if whole == 1 else f"{whole:,} queries"
+
+
+def _would_decide(found: Verdict) -> str:
+    pair = found.primary
+    if pair is None:
+        return ""
+    if not pair.supports_claims:
+        return f" {_capital(pair.warnings[0])}."
+    if pair.needed_draws is not None and pair.needed_draws > pair.draws:
+        return f" {pair.needed_draws:,} draws would decide it."
+    if pair.needed_queries is not None and pair.needed_queries > pair.queries:
+        return f" {pair.needed_queries:,} test items would decide it."
+    return ""
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
