@@ -75,6 +75,7 @@ def test_what_is_wrong_with_a_set_is_one_line(words, tmp_path):
         (["--ood", "far.csv"], "--ood far.csv: expected NAME=PATH, for example tweets=tweets.tsv"),
         (["--also", "gone.csv"], "there is no file 'gone.csv'"),
         (["--ood", "b=topic-novel"], "--ood b: its answers are"),
+        (["--shots", "2"], "shots 2: what changes elsewhere (--also, --ood) is held against"),
     ):
         said = run(*words, *given, "--out", str(tmp_path / "run"), code=2)
         assert message in said and said.count("\n") == 1

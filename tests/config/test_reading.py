@@ -119,7 +119,10 @@ WRONG = {
         "study.yaml:3: unknown key 'tasks.0.inptu'; did you mean 'tasks.0.input'?",
     ),
     "an unknown price": ("prices: {gpu: 1}", "did you mean 'prices.gpu_hour'?"),
-    "a key like no other": ("zzzz: 1", "unknown key 'zzzz'; known: adaptations, also, arm_controls, "),
+    "a key like no other": (
+        "zzzz: 1",
+        "unknown key 'zzzz'; known: adaptations, also, arm_controls, ",
+    ),
     "an unknown way of tuning": (
         "tuning: [fulll]",
         "study.yaml:1: unknown tuning 'fulll'; did you mean 'full'?",

@@ -59,10 +59,12 @@ def advice(found: Verdict, arms: Sequence[Arm], pays: BreakEven, kind: Kind) -> 
     seen = f"{_capital(ahead)} is {gap} {unit} ahead of {behind}" if pair.difference else (
         f"{_capital(prompt)} and {tuned} score the same"
     )  # fmt: skip
-    least = fixed(100 * pair.detectable)
+    least = ""
+    if abs(pair.difference) < pair.detectable:
+        least = f": it would have found {fixed(100 * pair.detectable)} {unit}"
     return (
-        f"{seen}, which this comparison cannot tell from chance: it would have found {least} "
-        f"{unit}.{_would_decide(found)} Until it is decided, cost decides: {_cheaper(queries)}."
+        f"{seen}, which this comparison cannot tell from chance{least}.{_would_decide(found)} "
+        f"Until it is decided, cost decides: {_cheaper(queries)}."
     )
 
 

@@ -222,12 +222,6 @@ def _scores(
     named: Sequence[str],
 ) -> Scores:
     condition, task = reading.condition, reading.task
-    groups = None
-    if task.clustered_by:
-        names = {name: number for number, name in enumerate(
-            dict.fromkeys(example.group for example in task.test)
-        )}  # fmt: skip
-        groups = np.array([names[example.group] for example in task.test])
     retrieved = condition.draws == NO_DRAWS and condition.examples > 0
     return Scores(
         values if named else values[0],
@@ -237,10 +231,19 @@ def _scores(
         templates=tuple(named),
         cost=float(condition.numbers.get("query_flops", 0.0)),
         floor=floor(reading),
-        groups=groups,
+        groups=groups_of(task),
         examples=0 if retrieved else condition.examples,
         pool=None if retrieved or not condition.examples else len(task.train),
     )
+
+
+def groups_of(task: Task) -> np.ndarray | None:
+    """Return the number of the group [queries] of each test item; None where none are named."""
+    if not task.clustered_by:
+        return None
+    names = dict.fromkeys(example.group for example in task.test)
+    number = {name: place for place, name in enumerate(names)}
+    return np.array([number[example.group] for example in task.test])
 
 
 def floor(reading: Reading) -> float:

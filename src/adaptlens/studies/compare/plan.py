@@ -93,6 +93,11 @@ def plan(config: CompareConfig) -> Study:
         UserError: an unknown model or task, fewer than two test items, or more examples asked for
             than the training split holds.
     """
+    if (config.also or config.ood) and 0 not in config.shots:
+        raise UserError(
+            f"shots {', '.join(map(str, config.shots))}: what changes elsewhere (--also, --ood) is "
+            "held against zero-shot; add 0 to --shots."
+        )
     loaded = [
         with_others(
             load_task(settings, config),

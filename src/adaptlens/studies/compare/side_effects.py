@@ -17,7 +17,7 @@ from adaptlens.metrics import accuracy
 from adaptlens.metrics.accuracy import Rule
 from adaptlens.stats.intervals import Difference, difference, estimate, holm
 from adaptlens.stats.scores import Scores
-from adaptlens.studies.compare.arms import Arm, Reading, by_draw, floor
+from adaptlens.studies.compare.arms import Arm, Reading, by_draw, floor, groups_of
 from adaptlens.studies.compare.tables import ROLES
 from adaptlens.studies.compare.verdict import Verdict
 from adaptlens.studies.compare.verdict_words import UNITS, interval
@@ -134,6 +134,7 @@ def _scores(arm: Arm, one: Elsewhere, number: int) -> Scores:
         arm.scores.family,
         templates=templates,
         floor=least,
+        groups=groups_of(one.task),
         examples=arm.scores.examples,
         pool=arm.scores.pool,
     )
@@ -244,9 +245,9 @@ def _on(change: Change) -> str:
 
 
 def answers_changed(arms: Sequence[Arm], readings: dict[str, Reading]) -> Rows:
-    """Return how often each arm answers otherwise than zero-shot, which templates and rules apart.
+    """Return how often each arm's answers are others than zero-shot's, each by its own rule.
 
-    Only choices are compared, of arms that are read under the same templates.
+    Of choices alone, and of arms that are read under the same templates as zero-shot is.
     """
     anchor = next((arm for arm in arms if arm.label == ANCHOR), None)
     if anchor is None or not readings[ANCHOR].is_choice:
@@ -256,7 +257,8 @@ def answers_changed(arms: Sequence[Arm], readings: dict[str, Reading]) -> Rows:
     made = []
     for arm in arms:
         own = arm.condition
-        if arm is anchor or arm.templates or own.control or own.templates != _names(anchor):
+        same = own.templates == anchor.condition.templates
+        if arm is anchor or arm.templates or own.control or not same:
             continue
         given = _chosen(readings[own.label], arm.rules)
         was, now = base == gold, given == gold
@@ -271,10 +273,6 @@ def answers_changed(arms: Sequence[Arm], readings: dict[str, Reading]) -> Rows:
             }
         )
     return made
-
-
-def _names(arm: Arm) -> tuple[str, ...]:
-    return arm.condition.templates
 
 
 def _chosen(reading: Reading, rules: Sequence[Rule]) -> np.ndarray:
