@@ -43,6 +43,18 @@ def test_another_domain_is_asked_as_the_task_is_without_what_was_trained_on(rows
     assert few.task.test == far.task.test[:7]
 
 
+def test_a_domain_may_have_the_raw_answers_or_the_words_for_them(rows):
+    raw = "\n".join(["text,label", *(f"item {i},{i % 2}" for i in range(20))])
+    (rows / "raw.csv").write_text(raw)
+    words = {"label_words": {"0": "bad", "1": "good"}}
+    for path in ("raw.csv", "far.csv"):
+        (far,) = others(ood={"far": {"path": path, **words}})
+        assert {item.target for item in far.task.test} == {"bad", "good"}
+    (rows / "wrong.csv").write_text(raw.replace(",1", ",7"))
+    with pytest.raises(UserError, match="its answers are '0', '7'; expected those"):
+        others(ood={"far": {"path": "wrong.csv", **words}})
+
+
 def test_other_tasks_keep_their_words_and_texts_are_lines(rows):
     other, text = others(also=[{"path": "other.csv"}, {"path": "text.txt"}])
     assert (other.name, other.role, {*other.task.choices}) == ("other", "also", {"yes", "good"})

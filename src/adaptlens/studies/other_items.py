@@ -1,6 +1,7 @@
 """What adapted models are read on besides their task: other domains, other tasks, plain text."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ def _other(source: Mapping[str, Any], queries: int | None, seed: int) -> Elsewhe
 def _domain(
     name: str, source: Mapping[str, Any], task: Task, queries: int | None, seed: int
 ) -> Elsewhere:
-    other = _only(_read(source, seed), None)
+    other = _only(_read_domain(source, seed), None)
     if {*other.choices} != {*task.choices} or other.kind != task.kind:
         raise UserError(
             f"--ood {name}: its answers are {_answers(other)}; expected those of task "
@@ -85,6 +86,24 @@ def _domain(
         max_new_tokens=task.max_new_tokens,
     )
     return Elsewhere(name, "ood", own)
+
+
+def _read_domain(source: Mapping[str, Any], seed: int) -> Task:
+    """Return the items of a domain, whose answers may be the task's raw ones or its words for them.
+
+    Raises:
+        UserError: what is wrong with the file if its answers are raw.
+    """
+    words = ("label_words", "choices")
+    try:
+        return _read(source, seed)
+    except UserError:
+        plain = {key: value for key, value in source.items() if key not in words}
+        if len(plain) == len(source):
+            raise
+        with suppress(UserError):
+            return _read(plain, seed)
+        raise
 
 
 def _read(source: Mapping[str, Any], seed: int) -> Task:
