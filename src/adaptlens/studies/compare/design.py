@@ -42,8 +42,8 @@ class Spread:
     drop: float
 
 
-TYPICAL = Spread(query=0.25, draw=0.08, rest=0.40, drop=0.25)
-"""The largest of the pairs of verdicts on SmolLM2-135M: docs/methods.md, section 26."""
+TYPICAL = Spread(query=0.35, draw=0.05, rest=0.50, drop=0.30)
+"""About what pairs on SmolLM2-135M varied by: docs/methods.md, section 26."""
 
 TYPICAL_PAIR = "a pair that varies as on SmolLM2-135M (--like RUN: as in a comparison of yours)"
 
