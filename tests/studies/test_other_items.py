@@ -43,6 +43,18 @@ def test_another_domain_is_asked_as_the_task_is_without_what_was_trained_on(rows
     assert few.task.test == far.task.test[:7]
 
 
+def test_what_was_left_out_is_said(rows):
+    found = with_others(
+        TASK, also=[{"path": "text.txt"}], ood={"tweets": {"path": "far.csv"}}, queries=7, seed=0
+    )
+    assert found.notes == (
+        "text: 1 line of a single word left out",
+        "text: 1 line cut to 1,000 characters",
+        "tweets: 1 item of its 21 left out: trained on",
+        "tweets: the first 7 of 20 items are read (queries)",
+    )
+
+
 def test_a_domain_may_have_the_raw_answers_or_the_words_for_them(rows):
     raw = "\n".join(["text,label", *(f"item {i},{i % 2}" for i in range(20))])
     (rows / "raw.csv").write_text(raw)

@@ -8,6 +8,7 @@ from typing import Any
 
 from adaptlens import tasks, telling
 from adaptlens.errors import UserError, listed
+from adaptlens.formatting import counted
 from adaptlens.tasks import flan, unpacking
 from adaptlens.types import Elsewhere, Example, Task
 
@@ -34,6 +35,9 @@ def with_others(
         queries: most items of each; None for all (of plain text, `MOST_TEXTS` lines).
         seed: of splits that have to be made.
 
+    Returns:
+        The task, whose notes say what was left out of any.
+
     Raises:
         UserError: one cannot be read, holds no items, or has other answers than the task.
     """
@@ -46,7 +50,8 @@ def with_others(
                 f"'{name}' is the name of more than one set of items that task '{task.name}' would "
                 "be compared on; rename one of the files, or name it: --ood NAME=FILE."
             )
-    return replace(task, elsewhere=tuple(found))
+    said = (f"{one.name}: {note}" for one in found for note in one.task.notes)
+    return replace(task, elsewhere=tuple(found), notes=(*task.notes, *said))
 
 
 def _other(source: Mapping[str, Any], queries: int | None, seed: int) -> Elsewhere:
@@ -56,13 +61,13 @@ def _other(source: Mapping[str, Any], queries: int | None, seed: int) -> Elsewhe
     task = _read(source, seed)
     template = task.templates[0] if task.templates else task.template
     own = replace(task, template=template, templates=(), elsewhere=())
-    return Elsewhere(task.name, "also", _only(own, queries))
+    return Elsewhere(task.name, "also", _first(_only(own), queries))
 
 
 def _domain(
     name: str, source: Mapping[str, Any], task: Task, queries: int | None, seed: int
 ) -> Elsewhere:
-    other = _only(_read_domain(source, seed), None)
+    other = _only(_read_domain(source, seed))
     if {*other.choices} != {*task.choices} or other.kind != task.kind:
         raise UserError(
             f"--ood {name}: its answers are {_answers(other)}; expected those of task "
@@ -75,9 +80,12 @@ def _domain(
             f"--ood {name}: all of its {len(other.test)} items are training items of task "
             f"'{task.name}'; give a file of another domain."
         )
+    left_out = len(other.test) - len(fresh)
+    note = f"{counted(left_out, 'item')} of its {len(other.test):,} left out: trained on"
     own = replace(
         other,
-        test=tuple(replace(item, id=f"{name}:{item.id}") for item in fresh[:queries]),
+        notes=(note,) if left_out else (),
+        test=tuple(replace(item, id=f"{name}:{item.id}") for item in fresh),
         choices=task.choices,
         instruction=task.instruction,
         template=task.template,
@@ -85,7 +93,7 @@ def _domain(
         stop=task.stop,
         max_new_tokens=task.max_new_tokens,
     )
-    return Elsewhere(name, "ood", own)
+    return Elsewhere(name, "ood", _first(own, queries))
 
 
 def _read_domain(source: Mapping[str, Any], seed: int) -> Task:
@@ -116,10 +124,18 @@ def _read(source: Mapping[str, Any], seed: int) -> Task:
         return tasks.load(path, seed=seed, **given)
 
 
-def _only(task: Task, queries: int | None) -> Task:
+def _only(task: Task) -> Task:
     """Return a task of test items alone, the test split's first: nothing is learned from any."""
-    items = (*task.test, *task.validation, *task.train)[:queries]
-    return replace(task, train=(), validation=(), test=items, unrelated=(), pool=())
+    items = (*task.test, *task.validation, *task.train)
+    return replace(task, train=(), validation=(), test=items, unrelated=(), pool=(), notes=())
+
+
+def _first(task: Task, queries: int | None) -> Task:
+    """Return a task of at most so many items, and a note if there were more."""
+    if queries is None or len(task.test) <= queries:
+        return task
+    note = f"the first {queries:,} of {len(task.test):,} items are read (queries)"
+    return replace(task, test=task.test[:queries], notes=(*task.notes, note))
 
 
 def _answers(task: Task) -> str:
@@ -134,12 +150,19 @@ def _texts(path: Path, most: int) -> Task:
     Raises:
         UserError: the file cannot be read, or no line has two words.
     """
-    lines = unpacking.read_text(path, tasks.Settings().max_file_bytes).splitlines()
-    kept = [line.strip()[:MOST_CHARACTERS] for line in lines if len(line.split()) > 1][:most]
+    text = unpacking.read_text(path, tasks.Settings().max_file_bytes)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    kept = [line for line in lines if len(line.split()) > 1]
     if not kept:
         raise UserError(
             f"{path.name} has no line of two words or more; expected plain text, a piece of it in "
             "each line."
         )
-    items = tuple(Example(f"line-{i}", "", text) for i, text in enumerate(kept))
-    return Task(path.stem, "generation", (), (), items)
+    notes = []
+    if short := len(lines) - len(kept):
+        notes.append(f"{counted(short, 'line')} of a single word left out")
+    if long := sum(len(line) > MOST_CHARACTERS for line in kept[:most]):
+        notes.append(f"{counted(long, 'line')} cut to {MOST_CHARACTERS:,} characters")
+    items = (Example(f"line-{i}", "", line[:MOST_CHARACTERS]) for i, line in enumerate(kept))
+    made = Task(path.stem, "generation", (), (), tuple(items), notes=tuple(notes))
+    return _first(made, most)
