@@ -89,6 +89,8 @@ def test_no_difference_and_no_decision_are_left_to_cost():
     assert open_.startswith("Showing 8 examples in the prompt is 4.0 points ahead of tuning on 8")
     assert "cannot tell from chance: it would have found " in open_
     assert open_.endswith("cost decides: the prompt, which needs no training.")
+    same = advice(verdict("undecided", 80, 80), ARMS, PAYS, "choice")
+    assert "score the same here; that they are equal is not shown." in same
     few = replace(verdict("undecided", 76, 80), primary=pair(76, 80, draws=3))
     assert "points. 3 draws support no claim; at least 5 do. Until" in advice(
         few, ARMS, PAYS, "choice"

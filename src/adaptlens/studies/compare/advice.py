@@ -55,17 +55,20 @@ def advice(found: Verdict, arms: Sequence[Arm], pays: BreakEven, kind: Kind) -> 
             f"Neither {prompt} nor {tuned} is shown to beat {' or '.join(against)}. Try more "
             "examples, or another model, before either."
         )
-    ahead, behind = (tuned, prompt) if pair.difference > 0 else (prompt, tuned)
-    seen = f"{_capital(ahead)} is {gap} {unit} ahead of {behind}" if pair.difference else (
-        f"{_capital(prompt)} and {tuned} score the same"
-    )  # fmt: skip
-    least = ""
-    if abs(pair.difference) < pair.detectable:
-        least = f": it would have found {fixed(100 * pair.detectable)} {unit}"
-    return (
-        f"{seen}, which this comparison cannot tell from chance{least}.{_would_decide(found)} "
-        f"Until it is decided, cost decides: {_cheaper(queries)}."
-    )
+    least = fixed(100 * pair.detectable)
+    if pair.difference:
+        ahead, behind = (tuned, prompt) if pair.difference > 0 else (prompt, tuned)
+        seen = (
+            f"{_capital(ahead)} is {gap} {unit} ahead of {behind}, which this comparison cannot "
+            "tell from chance"
+        )
+        if abs(pair.difference) < pair.detectable:
+            seen += f": it would have found {least} {unit}"
+    else:
+        seen = (
+            f"{_capital(prompt)} and {tuned} score the same here; that they are equal is not shown"
+        )
+    return f"{seen}.{_would_decide(found)} Until it is decided, cost decides: {_cheaper(queries)}."
 
 
 def named(arm: Arm) -> str:

@@ -181,22 +181,24 @@ def rows(found: Sequence[Change], *, seed: int) -> Rows:
 def but(found: Sequence[Change], verdict: Verdict, arms: Sequence[Arm]) -> str:
     """Return what speaks against the arm that a verdict is for: "but ..."; empty for nothing.
 
+    Where it is for neither, what either of its two has lost.
+
     Args:
         found: all changes.
-        verdict: whose winner is looked at.
+        verdict: whose arms are looked at.
         arms: among them its two.
     """
     winner = {"tune": verdict.tuned, "prompt": verdict.prompt}.get(verdict.state)
-    if winner is None:
-        return ""
-    own = {winner, *(arm.condition.label for arm in arms if arm.label == winner)}
+    judged = {winner} if winner else {verdict.tuned, verdict.prompt}
+    own = judged | {arm.condition.label for arm in arms if arm.label in judged}
     said = []
     for change in found:
-        left, right, sign = change.found.left, change.found.right, 1
-        if right in own and left not in own:
-            left, right, sign = right, left, -1
-        if change.is_real and left in own and sign * change.found.difference < 0:
-            said.append(f"{_on(change)} {_behind(change, left, right, sign)}")
+        flipped = change.found.right in own and change.found.left not in own
+        side = change.found.right if flipped else change.found.left
+        behind = (change.found.difference > 0) == flipped and change.found.difference != 0
+        both = {change.found.left, change.found.right} <= own
+        if change.is_real and side in own and behind and not both:
+            said.append(f"{_told(change, flipped)}, p {equals(change.found.p_holm)}")
     return f"but {'; '.join(said)}" if said else ""
 
 
@@ -217,23 +219,17 @@ def line(found: Sequence[Change]) -> str:
             f"nothing is shown to be lost ({counted(len(told), 'difference')} looked at; what "
             f"would be found in each: {fixed(100 * least)} points)"
         )
-    said = []
-    for change in real:
-        sign = 1 if change.found.difference > 0 else -1
-        ahead, behind = (change.found.left, change.found.right)[::sign]
-        gap = f"{fixed(100 * abs(change.found.difference))} {_unit(change)}"
-        said.append(
-            f"{_on(change)} {ahead} is {gap} {interval(change.found, sign)} ahead of {behind}"
-        )
-    return "; ".join(said)
+    return "; ".join(map(_told, real))
 
 
-def _behind(change: Change, left: str, right: str, sign: int) -> str:
-    gap = f"{fixed(100 * abs(change.found.difference))} {_unit(change)}"
-    return (
-        f"{left} is {gap} {interval(change.found, -sign)} behind {right}, "
-        f"p {equals(change.found.p_holm)}"
-    )
+def _told(change: Change, flipped: bool = False) -> str:
+    """Return a change as a clause about its left side; `flipped`, about its right side."""
+    found = change.found
+    sides = (found.right, found.left) if flipped else (found.left, found.right)
+    gap = f"{fixed(100 * abs(found.difference))} {_unit(change)}"
+    way = "ahead of" if (found.difference > 0) != flipped else "behind"
+    ends = interval(found, 1 if found.difference > 0 else -1)
+    return f"{_on(change)} {sides[0]} is {gap} {ends} {way} {sides[1]}"
 
 
 def _unit(change: Change) -> str:
