@@ -14,7 +14,7 @@ from adaptlens.studies.compare.verdict import Verdict
 from adaptlens.types import Elsewhere, Example, Task
 from elsewhere_rates import CASES, told
 
-ITEMS = tuple(Example(f"e{i}", f"item {i}", "a") for i in range(60))
+ITEMS = tuple(Example(f"e{i}", f"item {i}", "ab"[i % 2]) for i in range(60))
 
 
 def on(name: str, role: str = "also") -> Elsewhere:
@@ -89,3 +89,20 @@ def test_where_nothing_changes_little_is_told():
     # Of 40 runs, 6 or more have a chance of 1.4 % at a rate of 5 %.
     assert told(40, 60, CASES["five draws"]) <= 5 / 40
     assert told(20, 200, CASES["an arm without draws"], 15.0) >= 0.5
+
+
+def test_items_that_belong_together_elsewhere_count_as_one():
+    items = tuple(replace(item, group=f"g{i // 10}") for i, item in enumerate(ITEMS))
+    task = replace(on("trec").task, test=items, clustered_by="passage")
+    arrays = {
+        "elsewhere.also0.loglik": np.tile([0.0, -1.0], (5, 60, 1)),
+        "elsewhere.also0.gold": np.arange(60) % 2,
+    }
+    condition = SimpleNamespace(arrays=arrays, draws=(0, 1, 2, 3, 4))
+    scored = SimpleNamespace(family="tune", examples=8, pool=100)
+    arm = SimpleNamespace(label="it-8", condition=condition, scores=scored, templates=())
+    found = side_effects._scores(arm, Elsewhere("trec", "also", task), 0)
+    assert found.groups is not None and len(set(found.groups)) == 6
+    assert found.floor == 0.5 and found.values.shape == (5, 60)
+    alone = side_effects._scores(arm, on("trec"), 0)
+    assert alone.groups is None
