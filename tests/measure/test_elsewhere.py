@@ -7,6 +7,7 @@ import pytest
 
 from adaptlens.adapt.lora import InstructionTuning
 from adaptlens.adapt.prompting import InContext, ZeroShot
+from adaptlens.errors import UserError
 from adaptlens.measure import axes
 from adaptlens.measure.elsewhere import BehaviorElsewhere
 from adaptlens.prompts import render, selection
@@ -81,6 +82,14 @@ def test_the_base_reads_everything_once():
     (loglik,) = found["text2.target_loglik"]
     assert loglik[1] == pytest.approx(plain_loglik(lm, "a", " put"), abs=1e-5)
     assert math.isfinite(found["also3.chrf"].sum())
+
+
+def test_a_text_beyond_the_context_is_refused_in_a_line():
+    lm = replace(tiny_lm("llama"), context_tokens=8)
+    with pytest.raises(UserError, match=r"t0 of 'text' is \d+ tokens longer than the context of 8"):
+        long = replace(TEXT, test=(Example("t0", "", "the end of it " * 9),))
+        task = replace(CHOICE, elsewhere=(Elsewhere("text", "text", long),))
+        BehaviorElsewhere().measure(lm, task, ZeroShot().adapt(lm, task, ()))
 
 
 def test_queries_of_other_domains_are_shown_the_examples_nearest_to_them():

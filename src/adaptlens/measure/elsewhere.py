@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from adaptlens.errors import UserError
 from adaptlens.lm.load import LM
 from adaptlens.lm.prefix.walk import ForwardStats
 from adaptlens.measure import Progress
@@ -75,6 +76,7 @@ class BehaviorElsewhere:
                 write = _beginning if one.role == "text" else partial(_asked, lm, asked)
                 splits = {start: _by_weights(adapted, asked.test, write)}
             if one.role == "text":
+                _check_lengths(lm, one)
                 (found,) = scored(lm, adapted, [*splits.values()], progress, work)
                 rests = (_parted(text.target)[1] for text in asked.test)
                 arrays[start + "target_loglik"] = np.array(
@@ -110,6 +112,20 @@ def _beginning(text: Example) -> Prompt:
     """Return a text's first word as a prompt, and the rest as its one answer."""
     first, rest = _parted(text.target)
     return Prompt((Part("query", first),), (rest,), text.id, target=rest)
+
+
+def _check_lengths(lm: LM, one: Elsewhere) -> None:
+    """Refuse texts that are longer than the model's context.
+
+    Raises:
+        UserError: one is.
+    """
+    for text in one.task.test:
+        if (excess := len(lm.encode(text.target)) - lm.context_tokens) > 0:
+            raise UserError(
+                f"{text.id} of '{one.name}' is {excess} tokens longer than the context of "
+                f"{lm.context_tokens} tokens; break the text into shorter lines."
+            )
 
 
 def _parted(text: str) -> tuple[str, str]:

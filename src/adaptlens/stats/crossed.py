@@ -216,13 +216,18 @@ class Expected:
         """The error of the mean."""
         return math.sqrt(self.squares.variance)
 
+    @property
+    def df(self) -> float:
+        """The degrees of freedom of the error: those of queries where nothing varies."""
+        return self.squares.df if self.squares.variance > 0 else self.queries - 1.0
+
     def tail(self, studentized: float, *, cautious: bool = False) -> float:
         """Return the chance of a studentized mean so large; `cautious` changes nothing."""
-        return float(scipy.special.stdtr(self.squares.df, -studentized))
+        return float(scipy.special.stdtr(self.df, -studentized))
 
     def critical(self, alpha: float, *, cautious: bool = False) -> float:
         """Return Student's critical value, two-sided; `cautious` changes nothing."""
-        return -float(scipy.special.stdtrit(self.squares.df, alpha / 2))
+        return -float(scipy.special.stdtrit(self.df, alpha / 2))
 
 
 def _split(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

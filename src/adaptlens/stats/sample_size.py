@@ -61,7 +61,7 @@ class SampleSize:
         Source: Browne 1995 (the variance of a pilot).
         """
         seen = self.test
-        df = seen.crossed.squares.df
+        df = seen.crossed.df
         more = df / float(scipy.special.chdtri(df, PILOT_CONFIDENCE))
         squares = _scaled(resized(seen.crossed.squares, draws, queries, self.pool_share), more)
         left, right = (_resized_draws(side, draws) for side in (seen.left, seen.right))

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -9,7 +10,9 @@ from adaptlens.cli.main import main
 from adaptlens.errors import UserError
 from adaptlens.stats.crossed import Expected, MeanSquares
 from adaptlens.stats.difference_tests import DifferenceTest
+from adaptlens.stats.intervals import paired_test
 from adaptlens.stats.sample_size import SampleSize
+from adaptlens.stats.scores import Scores
 from adaptlens.stats.unseen_draws import UnseenDraws
 from adaptlens.store import Run
 from adaptlens.studies.compare import design
@@ -33,6 +36,17 @@ def test_what_is_found_is_the_sum_of_two_critical_values_of_the_error_to_come():
     size = sized(0.3**2 / 10_000, 1e-13, 1e-14)
     assert size.detectable(5, 900) == pytest.approx(size.detectable(50, 900), rel=1e-3)
     assert size.detectable(5, 900) == pytest.approx(size.detectable(5, 3600) * 2, rel=1e-2)
+
+
+def test_a_pilot_in_which_nothing_varies_is_known_to_its_queries_alone():
+    alike = Scores(np.ones((10, 100)), tuple(range(10)), floor=1.0)
+    _, test = paired_test(alike, alike, ("left", "right"), 0.02, 0.05, 0)
+    size = SampleSize(test)
+    # No error, but right-or-wrong answers that differ do vary: k^2 / (queries + k^2), k the sum of
+    # Student's critical values: 1.984 + 0.845 of 99 degrees of freedom, 1.961 + 0.842 of 1599.
+    assert size.detectable(10, 100) == pytest.approx(8.003 / 108.003, rel=1e-3)
+    assert size.detectable(10, 1600) == pytest.approx(7.857 / 1607.857, rel=1e-3)
+    assert size.draws_to_detect(0.05, 1600, 5) == 5
 
 
 def test_the_draws_needed_are_the_least_that_find_it():
