@@ -91,6 +91,37 @@ def test_where_nothing_changes_little_is_told():
     assert told(20, 200, CASES["an arm without draws"], 15.0) >= 0.5
 
 
+def test_the_order_of_arms_changes_nothing():
+    def arm(label: str, shares: tuple[float, ...], family: str = "tune"):
+        loglik = np.stack(
+            [np.stack([np.zeros(60), np.where(np.arange(60) < 60 * share, -1.0, 1.0)], -1)
+             for share in shares]
+        )  # fmt: skip
+        arrays = {"elsewhere.also0.loglik": loglik, "elsewhere.also0.gold": np.zeros(60, int)}
+        draws = tuple(range(len(shares))) if len(shares) > 1 else (-1,)
+        condition = SimpleNamespace(arrays=arrays, draws=draws, control="", templates=())
+        scores = SimpleNamespace(family=family, examples=0, pool=None)
+        return SimpleNamespace(label=label, condition=condition, scores=scores, templates=())
+
+    arms = [
+        arm("zero-shot", (0.5,), "none"),
+        arm("it-8", (0.2, 0.3, 0.25, 0.2, 0.3)),
+        arm("sl-8", (0.5, 0.45, 0.55, 0.5, 0.5)),
+        arm("full-8", (0.6, 0.7, 0.65, 0.6, 0.7)),
+    ]
+    plain = replace(on("trec").task, choices=(), test=tuple(
+        replace(item, choices=("a", "b"), target="a") for item in ITEMS
+    ))  # fmt: skip
+    task = replace(plain, name="own", elsewhere=(Elsewhere("trec", "also", plain),))
+    verdict = Verdict("undecided", "", "zero-shot", "it-8")
+    seen = []
+    for order in (arms, arms[::-1], arms[2:] + arms[:2]):
+        found = side_effects.changes(order, task, verdict, margin=2.0, seed=0)
+        seen.append({c.found.left: (c.found.difference, c.found.p_holm) for c in found})
+    assert seen[0] == seen[1] == seen[2] and set(seen[0]) == {"it-8", "sl-8", "full-8"}
+    assert seen[0]["it-8"][0] < -0.2
+
+
 def test_items_that_belong_together_elsewhere_count_as_one():
     items = tuple(replace(item, group=f"g{i // 10}") for i, item in enumerate(ITEMS))
     task = replace(on("trec").task, test=items, clustered_by="passage")

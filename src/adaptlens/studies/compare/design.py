@@ -70,13 +70,14 @@ def sizes_of(run: Run) -> dict[str, SampleSize]:
     """Return the pair of every verdict of a comparison, by model and task.
 
     Raises:
-        UserError: the run holds no comparison with both a prompted and a tuned arm.
+        UserError: the run holds no comparison of a prompted and a tuned arm with draws.
     """
     found: dict[str, SampleSize] = {}
     for one in judged_of(read(run, "compare")):
         arms = {arm.label: arm.scores for arm in one.arms}
-        if one.verdict.tuned in arms and one.verdict.prompt in arms:
-            left, right = arms[one.verdict.tuned], arms[one.verdict.prompt]
+        judged = [arms[name] for name in (one.verdict.tuned, one.verdict.prompt) if name in arms]
+        if len(judged) == 2 and any(scores.is_drawn for scores in judged):
+            left, right = judged
             names = (one.verdict.tuned, one.verdict.prompt)
             _, test = paired_test(
                 left, right, names, one.config.margin / 100, ALPHA, one.config.seed
@@ -86,8 +87,8 @@ def sizes_of(run: Run) -> dict[str, SampleSize]:
             )
     if not found:
         raise UserError(
-            f"run '{run.folder}' has no verdict about a prompted and a tuned arm; give a run of "
-            "`adaptlens compare` that is done."
+            f"run '{run.folder}' has no verdict about a prompted and a tuned arm of which one has "
+            "draws; give a run of `adaptlens compare` that is done."
         )
     return found
 
