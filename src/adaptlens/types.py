@@ -7,7 +7,7 @@ head_width width vocab models tasks.
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from adaptlens.errors import UserError
 
@@ -240,6 +240,22 @@ class Weights(Protocol):
 
     def save(self, folder: Any, names: Sequence[str]) -> None:
         """Write variant i to `folder/names[i]`."""
+        ...
+
+
+@runtime_checkable
+class ActsWhereAnswered(Protocol):
+    """Weight changes that act only where the answer is predicted: see `acting_at`.
+
+    All tokens before a prompt's last are those of the base model, whichever the variant.
+    """
+
+    def acting_at(self, tokens: Any) -> AbstractContextManager[None]:
+        """Return a context, inside that of `routed`, in which the changes act at these tokens.
+
+        They are a prompt's last token and those after it, counted row by row through the batch;
+        None for the last token of every row. Without this context nothing can be run.
+        """
         ...
 
 

@@ -21,11 +21,11 @@ from adaptlens.adapt.prompting import InContext
 from adaptlens.adapt.settings import Fold, parts
 from adaptlens.adapt.steps import usual_steps
 from adaptlens.adapt.tokenizing import tokenized
-from adaptlens.errors import UserError
+from adaptlens.adapt.unlabeled import check_unlabeled, inputs_after
 from adaptlens.lm import score
 from adaptlens.lm.load import LM
 from adaptlens.lm.prefix.walk import ForwardStats
-from adaptlens.prompts import controls, render
+from adaptlens.prompts import render
 from adaptlens.prompts.fitting import fit
 from adaptlens.prompts.sizes import PromptSizes, prompt_sizes
 from adaptlens.tasks import templates
@@ -51,11 +51,7 @@ class Distillation(InstructionTuning):
     def __post_init__(self) -> None:
         """Check the arguments."""
         super().__post_init__()
-        if self.unlabeled < 1:
-            raise UserError(
-                f"distil: unlabeled {self.unlabeled} was given; it must be at least 1: what is "
-                "distilled is what the model gives on such inputs."
-            )
+        check_unlabeled(self.name, self.unlabeled)
 
     def cost_estimate(self, sizes: PromptSizes) -> CostEstimate:
         """Return the work of tuning, and of the teacher's reading."""
@@ -89,15 +85,15 @@ class Distillation(InstructionTuning):
         Raises:
             UserError: the training split has none beyond the demonstrations.
         """
-        size = min(len(task.train), self.examples + self.unlabeled)
-        if size == self.examples:
-            raise UserError(
-                f"{self.label} learns on inputs beyond its {self.examples} demonstrations, and the "
-                f"training split of task '{task.name}' has {len(task.train)} items; give more, "
-                "whose answers are not used, or fewer demonstrations."
-            )
-        drawn = controls.drawn(task, draw, size, selection=self.selection, seed=self.seed)
-        return drawn[self.examples :]
+        return inputs_after(
+            task,
+            draw,
+            self.examples,
+            self.unlabeled,
+            selection=self.selection,
+            seed=self.seed,
+            label=self.label,
+        )
 
     def training_texts(
         self, lm: LM, task: Task, draws: Sequence[int]

@@ -16,7 +16,15 @@ from adaptlens.lm.prefix.boundaries import Request
 from adaptlens.lm.prefix.cache import RowsLayer
 from adaptlens.lm.prefix.forward import Progress
 from adaptlens.lm.prefix.trie import pack
-from adaptlens.lm.prefix.walk import ForwardStats, check_lengths, in_place, parted, routed, walk
+from adaptlens.lm.prefix.walk import (
+    ForwardStats,
+    acting_at,
+    check_lengths,
+    in_place,
+    parted,
+    routed,
+    walk,
+)
 from adaptlens.lm.unembedding import logits
 from adaptlens.types import Weights
 
@@ -155,7 +163,11 @@ class _Writer:
         places = torch.cat([before, packed.positions], dim=1)
         lengths = torch.tensor([len(self.prompts[n]) for n in live], device=device)
         seen = torch.arange(prefix + seq, device=device) < lengths[:, None]
-        with routed(self.weights, [self.variants[n] for n in live]):
+        last = torch.arange(len(live), device=device) * seq + lengths - prefix - 1
+        with (
+            routed(self.weights, [self.variants[n] for n in live]),
+            acting_at(self.weights, last),
+        ):
             hidden = parts.hidden(
                 packed.ids,
                 packed.positions,
@@ -164,7 +176,7 @@ class _Writer:
                 Cache(layers=[*cache]),
             )
         self.count(packed.num_tokens, packed.ids.numel() - packed.num_tokens)
-        final = hidden[torch.arange(len(live), device=device), lengths - prefix - 1]
+        final = hidden.flatten(0, 1)[last.to(hidden.device)]
         written: dict[int, list[int]] = {n: [] for n in live}
         going = set(live)
         for step in range(self.max_new_tokens):
@@ -188,7 +200,10 @@ class _Writer:
                 new, lengths, seen, places = new[keep], lengths[keep], seen[keep], places[keep]
             seen = torch.cat([seen, seen.new_ones(len(live), 1)], dim=1)
             places = torch.cat([places, lengths[:, None]], dim=1)
-            with routed(self.weights, [self.variants[n] for n in live]):
+            with (
+                routed(self.weights, [self.variants[n] for n in live]),
+                acting_at(self.weights, None),
+            ):
                 final = parts.hidden(
                     new[:, None], lengths[:, None], seen[:, None], places, Cache(layers=[*cache])
                 )[:, 0]
@@ -216,6 +231,7 @@ class _Writer:
             with (
                 in_place(self.weights, variant),
                 routed(self.weights, [variant]),
+                acting_at(self.weights, None),
                 _without_defaults(self.lm.model),
             ):
                 out = self.lm.model.generate(

@@ -19,7 +19,7 @@ from adaptlens.lm.prefix.forward import (
     Progress,
     run_forward,
 )
-from adaptlens.lm.prefix.walk import ForwardStats
+from adaptlens.lm.prefix.walk import ForwardStats, acting_at
 from adaptlens.lm.states import as_variant
 from adaptlens.types import Weights
 
@@ -113,9 +113,10 @@ def _refusal(
     for r, c in dict.fromkeys(wrong):
         request = requests[r]
         ids = torch.tensor([(*request.prompt_ids, *request.answers_ids[c])], device=lm.device)
-        with as_variant(weights, request.variant):
-            logs = lm.model(input_ids=ids).logits[0].float().log_softmax(-1)
         start = len(request.prompt_ids) - 1
+        places = torch.arange(start, ids.shape[1], device=lm.device)
+        with as_variant(weights, request.variant), acting_at(weights, places):
+            logs = lm.model(input_ids=ids).logits[0].float().log_softmax(-1)
         own = logs[start:-1].gather(1, ids[0, start + 1 :, None]).sum()
         if not bool(own.isfinite()):
             said = {(r, c): float(own)}

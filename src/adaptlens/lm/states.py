@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -45,11 +45,14 @@ class Place:
         ids: the text up to the last of these tokens; what follows cannot change their states.
         tokens: which of `ids`, counted from its end: 1 is the last.
         variant: the variant of the weights that reads it.
+        answered: how many of the last of `ids` are the prompt's last token, or come after it; 0
+            where the text ends within the prompt.
     """
 
     ids: tuple[int, ...]
     tokens: tuple[int, ...] = (1,)
     variant: int = 0
+    answered: int = 1
 
 
 def states_at(
@@ -70,9 +73,7 @@ def states_at(
     """
     numbers: dict[Place, int] = {}
     owner = [
-        numbers.setdefault(
-            Place(place.ids, place.tokens, place.variant if weights else 0), len(numbers)
-        )
+        numbers.setdefault(replace(place, variant=place.variant if weights else 0), len(numbers))
         for place in places
     ]
     wanted = list(numbers)
@@ -89,6 +90,7 @@ def states_at(
     request = ForwardRequest(
         sequences=[place.ids for place in wanted],
         first=[len(place.ids) - max(place.tokens) for place in wanted],
+        answered=[len(place.ids) - place.answered for place in wanted],
         variants=[place.variant for place in wanted],
         layers=True,
     )

@@ -192,13 +192,14 @@ def _places(lm: LM, asked: Sequence[Sequence[_Asked]], position: str) -> list[li
 def _answer_place(one: _Asked, whole: bool) -> Place:
     size = len(one.answer_ids)
     if whole:
-        return Place((*one.ids, *one.answer_ids), tuple(range(size, 0, -1)), one.variant)
-    return Place((*one.ids, one.answer_ids[0]), (1,), one.variant)
+        whole_answer = tuple(range(size, 0, -1))
+        return Place((*one.ids, *one.answer_ids), whole_answer, one.variant, size + 1)
+    return Place((*one.ids, one.answer_ids[0]), (1,), one.variant, 2)
 
 
 def _place(one: _Asked, tokens: Sequence[int]) -> Place:
     end = tokens[-1] + 1
-    return Place(one.ids[:end], tuple(end - token for token in tokens), one.variant)
+    return Place(one.ids[:end], tuple(end - token for token in tokens), one.variant, 0)
 
 
 Spans = list[tuple[int, int]]

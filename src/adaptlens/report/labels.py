@@ -96,6 +96,9 @@ def in_words(arms: Iterable[Shown]) -> str:
             found = f" with {k}" if arm.examples else ""
             said = f"{label} is the best prompt that a search found{found}"
             named.setdefault("searched", said)
+        elif arm.look == "vector":
+            named.setdefault("vector", f"{label} adds a vector made with {k}")
         elif arm.look in ADAPTATIONS and arm.examples:
             named.setdefault("tuned", f"{label} is tuned on {k}")
-    return "; ".join(named[way] for way in ("icl", "searched", "tuned", "chosen") if way in named)
+    ways = ("icl", "searched", "vector", "tuned", "chosen")
+    return "; ".join(named[way] for way in ways if way in named)

@@ -58,7 +58,8 @@ SIMILARITIES = {
 
 
 SALTIRE = "M0,-0.4L0.6,-1L1,-0.6L0.4,0L1,0.6L0.6,1L0,0.4L-0.6,1L-1,0.6L-0.4,0L-1,-0.6L-0.6,-1Z"
-"""A shape that Vega has no name for, as it takes those: an outline in a box from -1 to 1."""
+STAR = "M0,-1.1L0.3,-0.3L1.1,0L0.3,0.3L0,1.1L-0.3,0.3L-1.1,0L-0.3,-0.3Z"
+"""Shapes that Vega has no name for, as it takes those: outlines in a box from about -1 to 1."""
 
 SHAPES = {
     "circle": "M5 0A5 5 0 1 1-5 0A5 5 0 1 1 5 0",
@@ -71,6 +72,7 @@ SHAPES = {
     "arrow": "M0-6L4.5 0H1.7V6H-1.7V0H-4.5Z",
     SALTIRE: "M0-2.2L3.3-5.5L5.5-3.3L2.2 0L5.5 3.3L3.3 5.5L0 2.2L-3.3 5.5L-5.5 3.3L-2.2 0L-5.5-3.3"
     "L-3.3-5.5Z",
+    STAR: "M0-6L1.7-1.7L6 0L1.7 1.7L0 6L-1.7 1.7L-6 0L-1.7-1.7Z",
     "cross": "M-2-6h4v4h4v4h-4v4h-4v-4h-4v-4h4Z",
 }
 """The outline of each mark, in a box from -6 to 6."""
@@ -113,6 +115,10 @@ ADAPTATIONS = {
         "distil", "LoRA trained to give without demonstrations what the base gives with them",
         "#241a39", "#defb0a", SALTIRE, (3, 3),
     ),
+    "vector": Style(
+        "vector", "what demonstrations do to a state, as a vector added to that without them",
+        "#00838f", "#4dd0e1", STAR, (1, 3),
+    ),
     "full": Style(
         "full", "full fine-tuning: all weights, instruction format",
         "#6b2a85", "#eb9fe6", "cross", (12, 3, 2, 3),
@@ -139,6 +145,7 @@ CHOSEN = {
         ("it", "triangle-right"),
         ("sl", "triangle-left"),
         ("distil", "circle"),
+        ("vector", "square"),
         ("full", "arrow"),
     )
 }
@@ -180,6 +187,7 @@ PAIRS: dict[Pair, Style] = {
 
 SHORT = {
     "zero_shot": "anchor", "icl": "ICL", "it": "IT", "sl": "SL", "distil": "distilled",
+    "vector": "vector",
     "full": "full",
 }  # fmt: skip
 """What adaptations are called in figures that have little room; zero-shot is the anchor."""

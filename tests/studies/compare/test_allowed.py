@@ -76,3 +76,21 @@ def test_true_few_shot_says_that_validation_items_choose_the_arm_alone(few):
         [condition("icl-4", "icl")], TASK, compare_config(scoring="raw", true_few_shot=few)
     )
     assert ("21 validation items, which choose the arm and nothing else" in said) == few
+
+
+def test_of_many_layers_those_that_were_chosen_are_named():
+    tried = [{"layer": layer, "strength": s} for layer in range(30) for s in (0.5, 1.0)]
+    members = [
+        condition(
+            "vector-8",
+            "vector",
+            arguments={"examples": 8, "strengths": [0.5, 1.0], "unlabeled": 64},
+            training={"candidates": tried},
+            chosen=[tried[36], tried[36], tried[41]],
+        )
+    ]
+    said = allowed(members, replace(TASK, validation=()), compare_config(scoring="raw"))
+    assert said.endswith(
+        "Tuning: vector, a vector on up to 64 inputs more, without their answers, layers 0 to 29 "
+        "(chosen 18 2× and 20 1×), strengths 0.5 (chosen 2×) or 1 (chosen 1×)."
+    )

@@ -27,16 +27,18 @@ from adaptlens.lm.prefix.schedule import row_width
 from adaptlens.lm.prefix.trie import Packed, pack
 from adaptlens.lm.prefix.walk import (
     ForwardStats,
+    acting_at,
     check_lengths,
     in_place,
     last_mlp_at,
+    part_nested,
     parted,
     routed,
     walk,
 )
 from adaptlens.lm.unembedding import logits
 from adaptlens.lm.units import UnitKind
-from adaptlens.types import Weights
+from adaptlens.types import ActsWhereAnswered, Weights
 
 Progress = Callable[[int, int], None]
 
@@ -71,6 +73,9 @@ class ForwardRequest:
     Attributes:
         sequences: token ids, each at least one.
         first: per sequence, the first token whose state is wanted; those after it are, too.
+        answered: per sequence, its prompt's last token, from which on weights act that act where
+            answers are predicted; the length of the sequence where it ends before; `first` unless
+            given.
         variants: per sequence, the variant of the weights that it is read by; 0 unless given.
         layers: also hand out every layer's residual stream.
         units: kinds and layers of units whose outputs are handed out too.
@@ -78,6 +83,7 @@ class ForwardRequest:
 
     sequences: Sequence[Sequence[int]]
     first: Sequence[int]
+    answered: Sequence[int] = ()
     variants: Sequence[int] = ()
     layers: bool = False
     units: Sequence[tuple[UnitKind, int]] = ()
@@ -125,11 +131,16 @@ def run_forward(
         )
     if weights is None or not request.variants:
         request = replace(request, variants=[0] * len(lengths))
+    request = replace(request, answered=request.answered or request.first)
     work.tokens_given += sum(lengths)
     budget = budget_bytes or default_budget(lm.device)
     passes = _Passes(lm, request, on_states, weights, budget, progress, work)
     together, alone = parted(lm, lengths, request.variants)
-    walk(lm, request.sequences, request.first, together, weights, work, passes.leaf, row_width(0))
+    first = request.first
+    if isinstance(weights, ActsWhereAnswered):
+        part_nested(request.sequences, request.answered, together, alone)
+        first = list(map(min, request.first, request.answered))
+    walk(lm, request.sequences, first, together, weights, work, passes.leaf, row_width(0))
     passes.alone(alone)
     return work
 
@@ -236,10 +247,15 @@ class _Passes:
             ],
         )
         at = torch.from_numpy(flat).to(device)
+        acting = [
+            row * packed.ids.shape[1] + places[len(places) + self.request.answered[n] - ends[n] :]
+            for n, row, places in zip(packed.sequences, packed.rows, packed.places, strict=True)
+        ]
         streams: list[Tensor] = []
         outputs: Activations = {}
         with (
             routed(self.weights, packed.variants),
+            acting_at(self.weights, _tokens(acting, device)),
             self.gathering(parts, at, streams, outputs),
             self.last_mlp_at(parts, at),
         ):
@@ -299,8 +315,10 @@ class _Passes:
         streams: list[Tensor] = []
         finals: list[Tensor] = []
         outputs: Activations = {}
+        acting = [b * seq + np.arange(self.request.answered[n], seq) for b, n in enumerate(numbers)]
         with contextlib.ExitStack() as stack:
             stack.enter_context(routed(self.weights, [self.request.variants[n] for n in numbers]))
+            stack.enter_context(acting_at(self.weights, _tokens(acting, device)))
             if self.lm.architecture is not None:
                 stack.enter_context(self.gathering(self.lm.architecture, at, streams, outputs))
                 hook = self.lm.architecture.backbone.register_forward_hook(
@@ -353,6 +371,13 @@ class _Passes:
                     stack.callback(block.register_forward_hook(leaving).remove)
             stack.enter_context(hooked(parts, self.request.units, put_out))
             yield
+
+
+def _tokens(
+    places: Sequence[Int[np.ndarray, " _"]], device: torch.device
+) -> Int[Tensor, " tokens"]:
+    """Return all of some places, each once."""
+    return torch.from_numpy(np.unique(np.concatenate(places))).to(device)
 
 
 def _distinct(

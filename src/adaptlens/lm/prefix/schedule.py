@@ -35,8 +35,9 @@ def plan(
     wanted: Sequence[int],
     row_tokens: int,
     numbers: Sequence[int] | None = None,
+    variants: Sequence[int] = (),
 ) -> Stage:
-    """Return the stages that read the sequences (all, or those numbered) of one variant.
+    """Return the stages that read the sequences (all, or those numbered) that share prefixes.
 
     A prefix is cached where packing alone would write it into so many rows that the repeats cost
     more than a further forward pass.
@@ -46,16 +47,25 @@ def plan(
         wanted: per sequence, the first token whose state is wanted; no cache reaches it.
         row_tokens: the width of packed rows.
         numbers: which sequences to plan for.
+        variants: per sequence, the variant whose rows it is packed into; one for all if empty.
     """
     order = sort(sequences, numbers)
     if not len(order.numbers):
         return Stage()
     least = [wanted[n] for n in order.numbers]
-    return _stage(order, least, 0, len(order.numbers), 0, 0, row_tokens)
+    readers = [variants[n] for n in order.numbers] if variants else [0] * len(least)
+    return _stage(order, least, readers, 0, len(order.numbers), 0, 0, row_tokens)
 
 
 def _stage(
-    order: Order, least: list[int], low: int, high: int, start: int, stop: int, row_tokens: int
+    order: Order,
+    least: list[int],
+    readers: list[int],
+    low: int,
+    high: int,
+    start: int,
+    stop: int,
+    row_tokens: int,
 ) -> Stage:
     """Return the stage that reads low..high, whose first `stop` tokens are to be cached."""
     here: list[int] = []
@@ -64,11 +74,12 @@ def _stage(
     while ranges:
         a, b = ranges.pop()
         depth = min(order.depth(a, b), min(least[a:b]))
-        below = order.num_tokens(a, b, max(depth, stop))
-        repeats = -(-below // row_tokens) - 1
+        own = len({*readers[a:b]})
+        below = own * order.num_tokens(a, b, max(depth, stop))
+        repeats = max(own, -(-below // row_tokens)) - 1
         new = depth - stop
         if b - a > 1 and new >= _LEAST_CACHED_TOKENS and repeats * new > _CACHE_COST_TOKENS:
-            deeper.append(_stage(order, least, a, b, stop, depth, row_tokens))
+            deeper.append(_stage(order, least, readers, a, b, stop, depth, row_tokens))
         elif b - a == 1 or below <= row_tokens:
             here.extend(range(a, b))
         else:

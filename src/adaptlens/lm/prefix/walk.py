@@ -19,7 +19,7 @@ from adaptlens.lm.memory import halving
 from adaptlens.lm.prefix.cache import copied
 from adaptlens.lm.prefix.schedule import Stage, plan
 from adaptlens.lm.unembedding import TellsApart
-from adaptlens.types import Weights
+from adaptlens.types import ActsWhereAnswered, Weights
 
 # A prefix longer than this goes into its cache in pieces, so that its mask stays small.
 _PIECE_TOKENS = 2048
@@ -116,6 +116,49 @@ def routed(
     return weights.routed(variants)
 
 
+def acting_at(
+    weights: Weights | None, tokens: Int[Tensor, " tokens"] | None
+) -> contextlib.AbstractContextManager[None]:
+    """Return the context of one pass that tells weights where to act, if they ask for that."""
+    if isinstance(weights, ActsWhereAnswered):
+        return weights.acting_at(tokens)
+    return contextlib.nullcontext()
+
+
+def part_nested(
+    sequences: Sequence[Sequence[int]],
+    answered: Sequence[int],
+    together: dict[int, list[int]],
+    alone: dict[int, list[int]],
+) -> None:
+    """Move to `alone` the sequences whose prompt begins with another's whole prompt.
+
+    In a row that they share, the other's last token would be one of theirs on the way.
+
+    Args:
+        sequences: token ids of each.
+        answered: per sequence, its prompt's last token; its length where it ends before.
+        together: by variant, the sequences that may share rows.
+        alone: by variant, those that may not.
+    """
+    for variant, numbers in together.items():
+        prompts = {
+            tuple(sequences[n][: answered[n] + 1])
+            for n in numbers
+            if answered[n] < len(sequences[n])
+        }
+        sizes = sorted({len(prompt) for prompt in prompts})
+        nested = {
+            n
+            for n in numbers
+            for size in sizes
+            if size <= answered[n] and tuple(sequences[n][:size]) in prompts
+        }
+        if nested:
+            together[variant] = [n for n in numbers if n not in nested]
+            alone.setdefault(variant, []).extend(sorted(nested))
+
+
 @contextlib.contextmanager
 def last_mlp_at(
     parts: Architecture, at: Int[Tensor, " tokens"], weights: TellsApart | None
@@ -167,8 +210,8 @@ def walk(
 ) -> None:
     """Call `leaf` for every group of sequences, with the cache of the prefix they share.
 
-    Caches belong to one variant. Sequences without a cache come in one group where rows of
-    different variants may be mixed.
+    Caches belong to one variant, or to all where weights act after them. Sequences without a cache
+    come in one group where rows of different variants may be mixed.
 
     Args:
         lm: the model.
@@ -182,6 +225,11 @@ def walk(
             each row.
     """
     walker = _Walker(lm, sequences, weights, work, leaf, width)
+    if isinstance(weights, ActsWhereAnswered):
+        readers = {n: variant for variant, own in owners.items() for n in own}
+        variants = [readers.get(n, 0) for n in range(len(sequences))]
+        walker.walk({0: sorted(readers)}, first, variants)
+        return
     if weights is None or weights.mixes_rows:
         walker.walk(owners, first)
         return
@@ -199,9 +247,17 @@ class _Walker:
     leaf: Leaf
     width: int
 
-    def walk(self, owners: Mapping[int, list[int]], first: Sequence[int]) -> None:
-        """Plan each variant, read what needs no cache, then stage by stage."""
-        stages = {v: plan(self.sequences, first, self.width, owners[v]) for v in sorted(owners)}
+    def walk(
+        self,
+        owners: Mapping[int, list[int]],
+        first: Sequence[int],
+        variants: Sequence[int] = (),
+    ) -> None:
+        """Plan for each owner, read what needs no cache, then stage by stage."""
+        stages = {
+            owner: plan(self.sequences, first, self.width, owners[owner], variants)
+            for owner in sorted(owners)
+        }
         loose = [n for stage in stages.values() for n in stage.sequences]
         if loose:
             self.leaf(loose, [], 0)
@@ -230,7 +286,11 @@ class _Walker:
         for chunk in halving(len(ids), _PIECE_TOKENS, device, what):
             with chunk as (low, high):
                 grown = copied(layers)
-                with routed(self.weights, [variant]), last_mlp_at(parts, nothing, self.weights):
+                with (
+                    routed(self.weights, [variant]),
+                    acting_at(self.weights, nothing),
+                    last_mlp_at(parts, nothing, self.weights),
+                ):
                     part = torch.tensor([ids[low:high]], device=device)
                     _fill(parts, part, start + low, Cache(layers=[*grown]))
                 layers = grown

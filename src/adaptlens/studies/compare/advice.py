@@ -85,6 +85,8 @@ def named(arm: Arm) -> str:
         return f"the best prompt found ({examples if one.examples else 'no examples'})"
     if one.adaptation in TUNING:
         return f"{TUNING[one.adaptation]} on {examples}"
+    if one.adaptation == "vector":
+        return f"adding a vector made with {examples}"
     on = " on" if family_of(one.adaptation) == "tune" else " with"
     return f"{one.label}{f'{on} {examples}' if one.examples else ''}"
 

@@ -12,8 +12,10 @@ from adaptlens.studies.compare.arms import Reading
 from adaptlens.studies.compare.config import CompareConfig
 from adaptlens.types import Task
 
-NOUNS = {"learning_rate": "rate", "max_steps": "step"}
+NOUNS = {"learning_rate": "rate", "max_steps": "step", "layer": "layer", "strength": "strength"}
 """What a search chooses among, as a sentence calls it."""
+MOST_NAMED = 6
+"""Of more values, only those that were chosen are named."""
 
 
 def allowed(members: Sequence[Condition], task: Task, config: CompareConfig) -> str:
@@ -95,16 +97,24 @@ def _tuning(members: Sequence[Condition]) -> str:
 
 def _search_space(members: Sequence[Condition]) -> str:
     arguments = members[0].arguments
-    kind = f"LoRA of rank {arguments['lora_rank']}" if "lora_rank" in arguments else "all weights"
+    kind = _kind(arguments)
     if "unlabeled" in arguments:
         kind += f" on up to {arguments['unlabeled']} inputs more, without their answers"
     tried = [c for one in members for c in one.training.get("candidates", ())]
     chosen = [c for one in members for c in one.chosen]
     if tried:
-        both = (_counts(name, tried, chosen) for name in NOUNS)
+        both = (_counts(name, tried, chosen) for name in NOUNS if name in tried[0])
     else:
-        both = (_given(name, arguments.get(name)) for name in NOUNS)
+        names = () if "strengths" in arguments else ("learning_rate", "max_steps")
+        both = (_given(name, arguments.get(name)) for name in names)
     return ", ".join([kind, *both])
+
+
+def _kind(arguments: Mapping[str, Any]) -> str:
+    """Return what is changed."""
+    if "strengths" in arguments:
+        return "a vector"
+    return f"LoRA of rank {arguments['lora_rank']}" if "lora_rank" in arguments else "all weights"
 
 
 def _counts(
@@ -115,6 +125,9 @@ def _counts(
     if len(values) == 1:
         return _single(name, values[0])
     taken = Counter(one[name] for one in chosen)
+    if len(values) > MOST_NAMED:
+        named = [f"{value:.3g} {taken[value]}×" for value in values if taken[value]]
+        return f"{NOUNS[name]}s {values[0]:.3g} to {values[-1]:.3g} (chosen {listed(named)})"
     written = [f"{value:.3g} (chosen {taken[value]}×)" for value in values]
     return f"{NOUNS[name]}s {listed(written, 'or')}"
 

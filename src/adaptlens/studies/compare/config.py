@@ -22,7 +22,6 @@ from adaptlens.config.fields import (
     Shots,
     Sizes,
     Text,
-    Tuning,
 )
 from adaptlens.config.reading import load_config
 from adaptlens.config.schema import Schema
@@ -53,7 +52,11 @@ class CompareConfig(Shared):
     """
 
     shots: Shots = (0, 4, 16)
-    tuning: Tuning = ("it", "sl", "full")
+    tuning: Annotated[tuple[Literal["it", "sl", "full", "distil", "vector"], ...], About(
+        "Ways of tuning: with the instruction, without, all weights, to give what the base gives "
+        "with demonstrations, or by adding to its states, as a vector, what they do there.",
+        ["it", "full"], option=True,
+    )] = ("it", "sl", "full")
     sizes: Annotated[Sizes | None, About(
         "Numbers of training examples for tuning.", [16, 64], null="for the shots above 0",
         option=True,
@@ -76,7 +79,8 @@ class CompareConfig(Shared):
         "names of measurements", option=True,
     )] = ()
     unlabeled: Annotated[Count, About(
-        "Inputs, whose answers are not used, that distillation learns on.", 200,
+        "Inputs, whose answers are not used, that distillation learns on, and that vectors are "
+        "averaged over.", 200,
     )] = 64
     draws: Draws = 10
     num_templates: Annotated[Count, About(

@@ -235,6 +235,12 @@ def _how_to_tune(name: str, size: int, config: CompareConfig, task: Task) -> dic
     way of more.
     """
     chooses = size >= 2 if config.true_few_shot else bool(task.validation)
+    if name == "vector" and not chooses:
+        raise UserError(
+            f"--tuning vector: layer and strength are chosen on labeled items, and task "
+            f"'{task.name}' has no validation split; give one, or --true-few-shot with at least 2 "
+            "examples."
+        )
     usual: dict[str, Any] = {
         "batch_size": BATCH,
         "true_few_shot": config.true_few_shot,
@@ -243,7 +249,7 @@ def _how_to_tune(name: str, size: int, config: CompareConfig, task: Task) -> dic
     }
     if chooses:
         usual["lr_multipliers"] = LR_MULTIPLIERS
-    if chooses and name != "full":
+    if chooses and name != "full" and takes(name, "max_steps"):
         given = those_taken(name, {**usual, **config.tune, "max_steps": None})
         most = registry.resolve("adaptation", name)(examples=size, **given).usual_steps
         usual["max_steps"] = (most // 3, most)
