@@ -37,12 +37,14 @@ class InstructionTuning(Tuning):
     Attributes:
         lora_rank: of the adapters.
         lora_alpha: their output is scaled by alpha / rank.
+        use_rslora: by alpha / sqrt(rank) instead, as rank-stabilized LoRA has it.
         target_modules: names, or last parts of them, to adapt; None for queries and values.
         lora_dropout: share of the adapters' inputs dropped while training.
     """
 
     lora_rank: int = 8
     lora_alpha: float = 16.0
+    use_rslora: bool = False
     target_modules: tuple[str, ...] | None = None
     lora_dropout: float = 0.0
 
@@ -204,6 +206,7 @@ class InstructionTuning(Tuning):
             num_variants=len(variants),
             rank=self.lora_rank,
             alpha=self.lora_alpha,
+            use_rslora=self.use_rslora,
             target_modules=self.target_modules,
             dropout=self.lora_dropout,
             seeds=[self.seed_for(draw, START) for draw in draws],

@@ -119,6 +119,9 @@ class Tune(TypedDict, total=False):
         Positive,
         About("LoRA's alpha: adapters' outputs are scaled by alpha / rank.", 16, formerly="alpha"),
     ]
+    use_rslora: Annotated[
+        bool, About("Scale adapters' outputs by alpha / sqrt(rank): rank-stabilized LoRA.", True)
+    ]
     target_modules: Annotated[
         list[Text],
         MinLen(1),

@@ -75,6 +75,7 @@ def train_with_peft(
         peft.LoraConfig(
             r=4,
             lora_alpha=8,
+            use_rslora=bank.use_rslora,
             target_modules=list(bank.target_modules),
             task_type="CAUSAL_LM",
             fan_in_fan_out=bank.sites[0].transposed,
@@ -123,6 +124,29 @@ def test_adapters_on_the_output_head_trained_together_equal_those_trained_alone_
     alone = [loop.evaluate(lm, bank.pick([n]), taught[0], 1)[0][0] for n in range(3)]
     np.testing.assert_allclose(read, alone, rtol=1e-5)
     assert read[0] < history.losses[0, 0]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_rank_stabilized_adapters_train_as_pefts_and_read_as_pefts_once_saved(
+    tmp_path: Path,
+) -> None:
+    lm, taught = tiny.tiny_lm("llama"), examples(2)
+    bank = LoraBank(lm, num_variants=2, rank=4, alpha=8, use_rslora=True)
+    assert bank.scale == 4.0  # 8 / sqrt(4)
+    truth = [train_with_peft("llama", bank, n, taught[n], torch.float64) for n in range(2)]
+    loop.train(lm, bank, taught, recipe(2))
+    for variant in range(2):
+        assert farthest(bank.matrices(variant), truth[variant]) <= 1e-3
+    bank.save(tmp_path, ["one", "other"])
+    model = peft.PeftModel.from_pretrained(tiny.tiny_model("llama"), str(tmp_path / "other")).eval()
+    ids = torch.tensor([[3, 4, 5, 6]])
+    with torch.no_grad(), bank.routed([1]):
+        own = lm.model(input_ids=ids).logits
+    with torch.no_grad():
+        torch.testing.assert_close(model(input_ids=ids).logits, own, atol=1e-5, rtol=0)
+    again = LoraBank.load(lm, [tmp_path / "other"])
+    with torch.no_grad(), again.routed([0]):
+        torch.testing.assert_close(lm.model(input_ids=ids).logits, own, atol=1e-5, rtol=0)
 
 
 @pytest.mark.filterwarnings("ignore")

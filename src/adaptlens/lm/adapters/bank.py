@@ -1,7 +1,8 @@
 """R LoRA adapters of one frozen base model, held stacked and run together.
 
 Adapter i adds `alpha / rank * B[i] A[i] x` to the output of each target module (Hu et al. 2021,
-arXiv 2106.09685, section 4.1). One pass runs the base once for all rows and the adapters as one
+arXiv 2106.09685, section 4.1), or `alpha / sqrt(rank)` times that (rank-stabilized: Kalajdzievski
+2023, arXiv 2312.03732). One pass runs the base once for all rows and the adapters as one
 batched product, whichever adapter each row belongs to.
 """
 
@@ -57,6 +58,7 @@ class LoraBank:
         num_variants: how many adapters.
         rank: width of the adapters' bottleneck.
         alpha: the update is scaled by alpha / rank.
+        use_rslora: by alpha / sqrt(rank) instead.
         target_modules: names, or last parts of names, of the modules to adapt, as in PEFT;
             "all-linear" alone for every linear map but the output head; None for the family's query
             and value projections (or its fused projection).
@@ -77,6 +79,7 @@ class LoraBank:
         num_variants: int,
         rank: int = 8,
         alpha: float = 16,
+        use_rslora: bool = False,
         target_modules: Sequence[str] | None = None,
         dropout: float = 0.0,
         seeds: Sequence[int] | None = None,
@@ -86,7 +89,8 @@ class LoraBank:
         if not 0 <= dropout < 1:
             raise UserError(f"LoRA dropout {dropout} was given; it must be at least 0, below 1.")
         self.num_variants, self.rank, self.alpha, self.dropout = num_variants, rank, alpha, dropout
-        self.scale = alpha / rank
+        self.use_rslora = use_rslora
+        self.scale = alpha / (math.sqrt(rank) if use_rslora else rank)
         self.base_name, self.base_digest = lm.name, lm.digest
         self.target_modules = _named_targets(lm, target_modules)
         self.sites = _find_sites(lm.model, self.target_modules, rank)
@@ -231,6 +235,7 @@ class LoraBank:
                 base_digest=self.base_digest,
                 rank=self.rank,
                 alpha=self.alpha,
+                use_rslora=self.use_rslora,
                 dropout=self.dropout,
                 target_modules=self.target_modules,
                 transposed=self.sites[0].transposed,

@@ -188,6 +188,7 @@ def write(
     base_digest: str,
     rank: int,
     alpha: float,
+    use_rslora: bool,
     dropout: float,
     target_modules: Sequence[str],
     transposed: bool,
@@ -206,6 +207,8 @@ def write(
         "inference_mode": True,
         "init_lora_weights": True,
     }
+    if use_rslora:
+        config["use_rslora"] = True
     tensors = {}
     for name, (a, b) in matrices.items():
         tensors[f"{PREFIX}{name}.lora_A.weight"] = a.detach().cpu().contiguous()
