@@ -14,6 +14,7 @@ from adaptlens.engines import Engine, Outcome, Reporter
 from adaptlens.engines import Silent as Silent
 from adaptlens.errors import RunIncomplete, UserError
 from adaptlens.formatting import counted
+from adaptlens.models import loaded
 from adaptlens.store import Damaged, Run, make_folder, write_atomically
 from adaptlens.store.addresses import without_passwords
 from adaptlens.store.commands import working
@@ -83,6 +84,7 @@ def carry_out(
     Raises:
         UserError: what the user can fix; among it, that another plan is at work in the folder.
     """
+    _check_lent(study, config.engine)
     run = Run.open(out or default_folder(study), create=True)
     # First, as what is damaged may be what keeps commands apart.
     _mend(run)
@@ -103,6 +105,21 @@ def carry_out(
                 if attempt == MOST_MENDS or not _mend(run, thorough=True):
                     raise
     raise AssertionError("every attempt returns or raises")
+
+
+def _check_lent(study: Study, engine: Mapping[str, Any]) -> None:
+    """Refuse to have other processes use a model that this one has loaded.
+
+    Raises:
+        UserError: it is asked for.
+    """
+    here = [name for name, source in study.sources.items() if loaded.PREFIX in source]
+    elsewhere = engine.get("name", "in_process") != "in_process" or engine.get("workers", 1) > 1
+    if here and elsewhere:
+        raise UserError(
+            f"model {here[0]} is loaded in this process, and engine asks for others, which cannot "
+            "use it; leave out engine, or save it with save_pretrained and give the folder."
+        )
 
 
 def all_failed(outcome: Outcome, run: Run) -> RunIncomplete:

@@ -17,11 +17,12 @@ from adaptlens.store import Run
 from adaptlens.studies import own_arms
 from adaptlens.studies.compare import gates
 from adaptlens.studies.compare.analyze import analyze
-from adaptlens.studies.compare.config import CompareConfig, compare_config
-from adaptlens.studies.driver import Silent, carry_out, write_tables
+from adaptlens.studies.compare.config import COMPARISON, CompareConfig
+from adaptlens.studies.driver import carry_out, write_tables
 from adaptlens.studies.least import check_items
 from adaptlens.studies.other_items import with_others
 from adaptlens.studies.progress import progress
+from adaptlens.studies.python_call import carried_out
 from adaptlens.studies.wanted import (
     Measurement,
     Wanted,
@@ -295,34 +296,46 @@ def _prompt_characters(cell: Cell, task: Task) -> float:
 
 
 def prompt_or_tune(
-    model: str | list[str] = "reference",
+    model: Any = "reference",
     task: Any = "sentiment-novel",
     *,
+    tokenizer: Any = None,
     out: str | Path | None = None,
     reporter: Reporter | None = None,
+    quiet: bool = False,
     **settings: Any,
 ) -> Comparison:
     """Compare the ways of adapting a model to a task, and say whether to prompt or to tune.
 
     Args:
-        model: hub id, local folder or zoo name; a list compares several.
-        task: bundled name, path, "hf:NAME[:CONFIG]" or lm-evaluation-harness YAML; a mapping with
-            "path" and further settings (input, target, choices); a list of these.
+        model: hub id, local folder, GGUF file or zoo name; or a model of Transformers' that is
+            loaded, with its `tokenizer`; a list compares several.
+        task: bundled name, path, "hf:NAME[:CONFIG]" or lm-evaluation-harness YAML; a pandas
+            DataFrame, a datasets.Dataset or DatasetDict, a list of dicts, any of these by split, or
+            a `Task`; a mapping with "path" (any of these), "name" (of data) and how to read it; a
+            list of tasks compares on each.
+        tokenizer: of loaded models.
         out: the run folder; the same call continues it, a larger one extends it.
-        reporter: who is told of progress; nobody by default.
-        settings: everything else a config file may hold (shots, tuning, sizes, draws, queries,
-            selection, seed, dtype, device, tune, prices, margin, ...).
+        reporter: who is told of progress; unless given, a line below a notebook's cell, or standard
+            error.
+        quiet: tell nobody.
+        settings: how to read the task (input, target, choices, instruction, templates, ..., and
+            the name of data), and everything else a config file may hold (shots, tuning, sizes,
+            draws, queries, selection, seed, dtype, device, tune, prices, margin, ...).
 
     Raises:
         UserError: anything the caller can fix.
         RunIncomplete: some cells failed; the rest is on disk.
     """
-    config = compare_config(
-        models=[model] if isinstance(model, str) else list(model),
-        tasks=list(task) if isinstance(task, list | tuple) else [task],
-        **settings,
+    return carried_out(
+        COMPARISON,
+        compare,
+        {"models": model, "task": task, **settings},
+        tokenizer=tokenizer,
+        out=out,
+        reporter=reporter,
+        quiet=quiet,
     )
-    return compare(config, out=out, reporter=reporter or Silent())
 
 
 def compare(config: CompareConfig, *, out: str | Path | None, reporter: Reporter) -> Comparison:

@@ -19,11 +19,12 @@ from adaptlens.errors import UserError, unknown
 from adaptlens.models import shape
 from adaptlens.prompts.variations import READ, VARIATIONS, source
 from adaptlens.store import Run
-from adaptlens.studies.driver import Silent, Studied, carry_out, write_tables
+from adaptlens.studies.driver import Studied, carry_out, write_tables
 from adaptlens.studies.least import check_items
 from adaptlens.studies.limits.analyze import ABOUT_FILE, analyze
-from adaptlens.studies.limits.config import LADDER, LimitsConfig, limits_config
+from adaptlens.studies.limits.config import LADDER, LIMITS, LimitsConfig
 from adaptlens.studies.progress import progress
+from adaptlens.studies.python_call import carried_out
 from adaptlens.studies.wanted import Measurement, Wanted, models_of, shown_names, study_of
 from adaptlens.tasks import flan, microworld, mixtures
 from adaptlens.types import NO_DRAWS, Task
@@ -211,25 +212,42 @@ def planned_work(study: Study, out: str | Path | None) -> list[dict[str, Any]]:
 
 
 def limits(
-    model: str | list[str] = LADDER,
+    model: Any = LADDER,
+    task: Any = None,
     *,
+    tokenizer: Any = None,
     out: str | Path | None = None,
     reporter: Reporter | None = None,
+    quiet: bool = False,
     **settings: Any,
 ) -> Limits:
     """Find out whether tuned performance follows what base models do in context.
 
     Args:
-        model: hub id, local folder or zoo name, "ladder" for all of its; a list of them.
+        model: hub id, local folder, GGUF file or zoo name, "ladder" for all of its; or a model of
+            Transformers' that is loaded, with its `tokenizer`; a list of them.
+        task: as for `prompt_or_tune`, those of a list with their "cluster"; unless given, tasks of
+            the microworld.
+        tokenizer: of loaded models.
         out: the run folder; the same call continues it, a larger one extends it.
-        reporter: who is told of progress; nobody by default.
-        settings: everything else a config file may hold (tasks, mixtures, systems, draws, ...).
+        reporter: who is told of progress; unless given, a line below a notebook's cell, or standard
+            error.
+        quiet: tell nobody.
+        settings: how to read the task, as for `prompt_or_tune`, and everything else a config file
+            may hold (mixtures, systems, draws, ...).
 
     Raises:
         UserError: anything the caller can fix.
     """
-    config = limits_config(models=[model] if isinstance(model, str) else list(model), **settings)
-    return run_study(config, out=out, reporter=reporter or Silent())
+    return carried_out(
+        LIMITS,
+        run_study,
+        {"models": model, "task": task, **settings},
+        tokenizer=tokenizer,
+        out=out,
+        reporter=reporter,
+        quiet=quiet,
+    )
 
 
 def run_study(config: LimitsConfig, *, out: str | Path | None, reporter: Reporter) -> Limits:
