@@ -18,7 +18,7 @@ from adaptlens.models import identity
 from adaptlens.models.loaded import Loaded
 
 _INCIDENTAL = {
-    "config.json": ("_name_or_path", "transformers_version"),
+    "config.json": ("_name_or_path", "architectures", "dtype", "transformers_version"),
     "tokenizer.json": ("padding", "truncation"),
 }
 """What the files of a description say of where a model came from, or was last used for."""
@@ -103,8 +103,13 @@ def _check_model(model: Any, label: str) -> None:
         raise UserError(f"model {label} is compiled; {expected}: give it before torch.compile.")
     if not isinstance(model, transformers.PreTrainedModel):
         raise UserError(
-            f"model is a {type(model).__name__}; {expected}, or the name of one: a hub id, a "
-            "folder, 'reference'."
+            f"model is an object of type {type(model).__name__}; {expected}, or the name of one: a "
+            "hub id, a folder, 'reference'."
+        )
+    if model.get_output_embeddings() is None:
+        raise UserError(
+            f"model {label} is a {type(model).__name__}, which gives no logits of tokens; "
+            f"{expected}: load it again with that class."
         )
     if getattr(model, "is_quantized", False):
         raise UserError(
@@ -137,8 +142,8 @@ def _check_tokenizer(tokenizer: Any, label: str) -> None:
         )
     if not isinstance(tokenizer, transformers.PreTrainedTokenizerBase):
         raise UserError(
-            f"tokenizer is a {type(tokenizer).__name__}; expected a tokenizer of Transformers', as "
-            "AutoTokenizer.from_pretrained returns it."
+            f"tokenizer is an object of type {type(tokenizer).__name__}; expected a tokenizer of "
+            "Transformers', as AutoTokenizer.from_pretrained returns it."
         )
 
 
@@ -154,12 +159,12 @@ def _write(model: Any, tokenizer: Any, folder: Path, label: str) -> None:
             f"configuration or tokenizer of model {label} cannot be written down "
             f"({first_sentence(error)}); expected those of a model that save_pretrained can save."
         ) from error
-    ends = getattr(model.generation_config, "eos_token_id", None)
+    ends = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     told = json.dumps({"eos_token_id": ends})
     (folder / "generation_config.json").write_text(told, encoding="utf-8")
     for name, keys in _INCIDENTAL.items():
         path = folder / name
         if path.is_file():
             found = json.loads(path.read_text(encoding="utf-8"))
-            found.update({key: None for key in keys if key in found})
-            path.write_text(json.dumps(found, ensure_ascii=False), encoding="utf-8")
+            found.update({key: None for key in keys})
+            path.write_text(json.dumps(found, sort_keys=True), encoding="utf-8")

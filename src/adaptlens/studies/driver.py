@@ -18,6 +18,7 @@ from adaptlens.models import loaded
 from adaptlens.store import Damaged, Run, make_folder, write_atomically
 from adaptlens.store.addresses import without_passwords
 from adaptlens.store.commands import working
+from adaptlens.studies.findings import Findings, claims_in_short
 from adaptlens.studies.progress import default_folder
 from adaptlens.studies.wanted import Loading
 
@@ -44,9 +45,12 @@ class Settings(Loading, Protocol):
     def engine(self) -> Mapping[str, Any]: ...  # noqa: D102
 
 
-@dataclass(frozen=True)
-class Studied:
-    """What a study found: claims with verdicts, tables, and the page."""
+@dataclass(frozen=True, repr=False)
+class Studied(Findings):
+    """What a study found: claims with verdicts, tables, and the page.
+
+    It prints as a few lines, and shows itself in a notebook.
+    """
 
     report: "StudyReport"
     outcome: Outcome
@@ -59,6 +63,11 @@ class Studied:
         import pandas as pd
 
         return pd.DataFrame(self.report.claims)
+
+    @property
+    def in_short(self) -> "pd.DataFrame":
+        """Every claim with its verdict, effect and p-value, as texts: to be read; see `claims`."""
+        return claims_in_short(self.report.claims)
 
 
 def carry_out(

@@ -63,9 +63,8 @@ def settings_of(
     Args:
         schema: of the study.
         given: `models` (a name, a loaded model, or a list of them), `task` (a name, data, settings
-            with a `path`, or a list of them; None for the study's own), and other settings; among
-            them how tasks are read (input, target, choices, instruction, ...), and the `name` of
-            data.
+            with a `path`, or a list of them), and other settings; among them how tasks are read
+            (input, target, choices, instruction, ...), and the `name` of data.
         tokenizer: of the loaded models.
 
     Raises:
@@ -77,10 +76,10 @@ def settings_of(
         if key in given and key not in schema.known("")
     }
     settings = {key: value for key, value in given.items() if key not in about}
-    if (task := settings.pop("task", None)) is not None:
+    if "task" in settings:
         if "tasks" in settings:
             raise UserError("task and tasks are one setting, and both were given; give it once.")
-        settings["tasks"] = task
+        settings["tasks"] = settings.pop("task")
     if "path" in about or (about and "tasks" not in settings):
         raise UserError(
             f"{next(iter(about))} says how to read a task, but no task was given; add task=."
@@ -146,8 +145,9 @@ def _source(
         )
     elif not isinstance(source["path"], str | Path):
         raise UserError(
-            f"a task is a {type(source['path']).__name__}; expected a name, a file, a pandas "
-            "DataFrame, a datasets.Dataset or DatasetDict, a list of dicts, or an adaptlens.Task."
+            f"a task is an object of type {type(source['path']).__name__}; expected a name, a "
+            "file, a pandas DataFrame, a datasets.Dataset or DatasetDict, a list of dicts, or an "
+            "adaptlens.Task."
         )
     return source
 

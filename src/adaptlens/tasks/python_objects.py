@@ -138,7 +138,7 @@ def _table(value: Any, name: str) -> Table:
         table: Table = _READ[kind](value, name)
         return table
     if not _are_records(value):
-        raise UserError(f"the data '{name}' are a {type(value).__name__}; {_EXPECTED}.")
+        raise UserError(f"the data '{name}' are of type {type(value).__name__}; {_EXPECTED}.")
     rows = [
         {str(key): _plain(cell) for key, cell in row.items()} if isinstance(row, Mapping) else row
         for row in value
@@ -181,8 +181,8 @@ def _of_dataset(dataset: Any, name: str) -> Table:
 
 def _streamed(value: Any, name: str) -> Table:
     raise UserError(
-        f"the data '{name}' are a {type(value).__name__}, which is read as it comes; expected all "
-        "rows: load it without streaming=True, or give list(...) of the rows wanted."
+        f"the data '{name}' are of type {type(value).__name__}, which is read as it comes; "
+        "expected all rows: load it without streaming=True, or give list(...) of the rows wanted."
     )
 
 

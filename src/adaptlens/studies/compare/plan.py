@@ -13,12 +13,15 @@ from adaptlens.errors import UserError, unknown
 from adaptlens.models.arm_files import ArmFiles
 from adaptlens.models.identity import has_chat_template
 from adaptlens.prompts import render, selection
+from adaptlens.report.summary import Finding
 from adaptlens.store import Run
 from adaptlens.studies import own_arms
 from adaptlens.studies.compare import gates
 from adaptlens.studies.compare.analyze import analyze
+from adaptlens.studies.compare.best_first import best_first
 from adaptlens.studies.compare.config import COMPARISON, CompareConfig
 from adaptlens.studies.driver import carry_out, write_tables
+from adaptlens.studies.findings import Findings
 from adaptlens.studies.least import check_items
 from adaptlens.studies.other_items import with_others
 from adaptlens.studies.progress import progress
@@ -38,6 +41,7 @@ from adaptlens.types import NO_DRAWS, ModelSpec, Task
 if TYPE_CHECKING:
     import pandas as pd
 
+    from adaptlens.report.images import Wanted as Figure
     from adaptlens.studies.compare.page import Report
 
 TUNING = ("it", "sl", "distil", "full")
@@ -52,9 +56,12 @@ LR_MULTIPLIERS = (0.25, 1.0, 4.0)
 """How tuning is done where the settings do not say: see docs/methods.md, section 9."""
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """What `prompt_or_tune` found: a verdict per task and model, tables, and the page."""
+@dataclass(frozen=True, repr=False)
+class Comparison(Findings):
+    """What `prompt_or_tune` found: a verdict per task and model, tables, and the page.
+
+    It prints as a few lines, and shows itself in a notebook.
+    """
 
     report: "Report"
     outcome: Outcome
@@ -67,13 +74,23 @@ class Comparison:
         return [verdict["line"] for verdict in self.report.verdicts]
 
     @property
+    def scores(self) -> "pd.DataFrame":
+        """Every arm's score with its interval, the best first: to be read; see `accuracy`."""
+        return best_first(self.tables)
+
+    @property
+    def in_short(self) -> "pd.DataFrame":
+        """The same as `scores`."""
+        return self.scores
+
+    @property
     def gates(self) -> "pd.DataFrame":
         """Each gate, whether it was passed, and the numbers behind that."""
         return self.report.tables["gates"]
 
     @property
     def accuracy(self) -> "pd.DataFrame":
-        """Scores of every condition with intervals, one row a number."""
+        """Scores of every condition by every rule, one row a number, with all there is to know."""
         return self.report.tables["accuracy"]
 
     @property
@@ -85,6 +102,43 @@ class Comparison:
     def break_even(self) -> "pd.DataFrame":
         """From how many queries on tuning costs less than prompting."""
         return self.report.tables["break_even"]
+
+    def _findings(self) -> list[Finding]:
+        return [
+            Finding(_about(one), one["state"], "" if one.get("advice") else _after_state(one))
+            for one in self.report.verdicts
+        ]
+
+    def _words(self) -> list[str]:
+        several = len(self.report.verdicts) > 1
+        said = [
+            f"{_about(one)}: {one[key]}" if several else str(one[key])
+            for one in self.report.verdicts
+            for key in ("advice", "break_even")
+            if one.get(key)
+        ]
+        return [*said, *self.report.gate_lines()]
+
+    def _numbers(self) -> list[str]:
+        scores = self.scores
+        if scores.columns[0] != "arm":
+            return []
+        every = zip(scores["arm"], scores.iloc[:, 1], strict=True)
+        return [f"{scores.columns[1]}: " + "; ".join(f"{arm} {score}" for arm, score in every)]
+
+    def _figures(self) -> "Iterator[Figure]":
+        from adaptlens.studies.compare.page import wanted
+
+        figures = [*wanted(self.report)]
+        yield from sorted(figures, key=lambda figure: figure.name != "templates")
+
+
+def _about(verdict: Mapping[str, Any]) -> str:
+    return f"{verdict['model']}, {verdict['task']}"
+
+
+def _after_state(verdict: Mapping[str, Any]) -> str:
+    return str(verdict["line"]).removeprefix(verdict["state"])
 
 
 def plan(config: CompareConfig) -> Study:

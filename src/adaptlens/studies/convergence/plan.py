@@ -5,7 +5,7 @@ tests. `plan` lays out the cells, `analyze` reads them.
 """
 
 import importlib.util
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +39,7 @@ from adaptlens.types import NO_DRAWS, ModelSpec, Task
 if TYPE_CHECKING:
     import pandas as pd
 
+    from adaptlens.report.images import Wanted as Figure
     from adaptlens.studies.convergence.page import ConvergenceReport
 
 GENERATION = "translation"
@@ -61,6 +62,13 @@ class Convergence(Studied):
     def pairs(self) -> "pd.DataFrame":
         """Similarity of every pair of conditions in every layer, by every measure."""
         return self.report.tables["pairs"]
+
+    report: "ConvergenceReport"
+
+    def _figures(self) -> "Iterable[Figure]":
+        from adaptlens.studies.convergence.page import wanted
+
+        return wanted(self.report)
 
 
 def plan(config: ConvergenceConfig) -> Study:

@@ -6,7 +6,7 @@ tests. `plan` lays out the cells, `plan_ablations` those that test the circuits 
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -44,6 +44,7 @@ from adaptlens.types import NO_DRAWS, Task
 if TYPE_CHECKING:
     import pandas as pd
 
+    from adaptlens.report.images import Wanted as Figure
     from adaptlens.report.study_page import StudyReport
 
 BEHAVIOR: Measurement = ("behavior", {})
@@ -61,6 +62,11 @@ class Implicit(Studied):
     def curves(self) -> "pd.DataFrame":
         """Accuracy by family, way of adapting, number of samples and condition."""
         return self.report.tables["curves"]
+
+    def _figures(self) -> "Iterable[Figure]":
+        from adaptlens.studies.implicit.page import wanted
+
+        return wanted(self.report)
 
 
 def plan(config: ImplicitConfig) -> Study:
@@ -306,7 +312,7 @@ def implicit_patterns(
     return carried_out(
         IMPLICIT,
         run_study,
-        {"models": model, "task": task, **settings},
+        {"models": model, **({} if task is None else {"task": task}), **settings},
         tokenizer=tokenizer,
         out=out,
         reporter=reporter,

@@ -4,7 +4,7 @@ Carries out Bigoulaeva et al. (arXiv 2501.08716) on any list of models: bases x 
 tuned, five systems read the same items, and `analyze` says what bounds what.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +33,7 @@ from adaptlens.zoo.recipes import LADDER as LADDER_MODELS
 if TYPE_CHECKING:
     import pandas as pd
 
+    from adaptlens.report.images import Wanted as Figure
     from adaptlens.report.study_page import StudyReport
 
 TRAINED_ITEMS = 512
@@ -52,6 +53,11 @@ class Limits(Studied):
     def scores(self) -> "pd.DataFrame":
         """One row per model, mixture, seed, draw, system, variation, task and scoring."""
         return self.report.tables["scores"]
+
+    def _figures(self) -> "Iterable[Figure]":
+        from adaptlens.studies.limits.page import wanted
+
+        return wanted(self.report)
 
 
 def names_of(config: LimitsConfig) -> list[str]:
@@ -242,7 +248,7 @@ def limits(
     return carried_out(
         LIMITS,
         run_study,
-        {"models": model, "task": task, **settings},
+        {"models": model, **({} if task is None else {"task": task}), **settings},
         tokenizer=tokenizer,
         out=out,
         reporter=reporter,
