@@ -97,7 +97,7 @@ def as_html(
 
 
 def _plain(text: str) -> str:
-    return one_line(visible(text).replace("\n", " "), 4 * WIDTH)
+    return one_line(visible(text).replace("\n", " "), MOST_LINES * WIDTH)
 
 
 def _said(text: str) -> "Markup":
