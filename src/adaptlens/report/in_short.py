@@ -33,17 +33,22 @@ _STYLE = (
 _CELL = f"padding:.15em .8em;border-bottom:1px solid {LINE};color:{INK};background:{PAPER};"
 
 
-def as_text(findings: Sequence[Finding], details: Sequence[str], page: Path) -> str:
+def as_text(
+    findings: Sequence[Finding], details: Sequence[str], page: Path, *, title: str = ""
+) -> str:
     """Return at most `MOST_LINES` lines of at most `WIDTH` characters, but for the page's path.
 
     Args:
         findings: each is a line of its own, with its state and what there is room for.
         details: texts for what room is left, each of which is broken between words.
         page: where the page is, which is the last line.
+        title: the first line, where there is one.
     """
     room = MOST_LINES - 1
-    shown = findings if len(findings) <= room else findings[: room - 1]
-    lines = [
+    lines = [textwrap.shorten(_plain(title), WIDTH, placeholder=" ...")] if title else []
+    left = room - len(lines)
+    shown = findings if len(findings) <= left else findings[: left - 1]
+    lines += [
         textwrap.shorten(_plain(f"{one.about}: {one.state}{one.line}"), WIDTH, placeholder=" ...")
         for one in shown
     ]
@@ -67,6 +72,8 @@ def as_html(
     figures: Sequence[Wanted],
     table: "pd.DataFrame",
     page: Path,
+    *,
+    title: str = "",
 ) -> str:
     """Return the findings, the first of the figures that is there, and a table.
 
@@ -76,10 +83,12 @@ def as_html(
         figures: of the report, those to look for first; they lie beside the page, in figures/.
         table: what is shown of the numbers.
         page: where the page is.
+        title: what the findings are about.
     """
     from markupsafe import Markup
 
-    parts = [
+    parts = [_said(visible(title))] if title else []
+    parts += [
         Markup('<p style="margin:.4em 0"><b>{}: {}</b>{}</p>').format(
             visible(one.about), visible(one.state), typeset(visible(one.line))
         )

@@ -3,7 +3,7 @@
 import io
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,6 +15,7 @@ from adaptlens.engines import Silent as Silent
 from adaptlens.errors import RunIncomplete, UserError
 from adaptlens.formatting import counted
 from adaptlens.models import loaded
+from adaptlens.report.summary import Finding
 from adaptlens.store import Damaged, Run, make_folder, write_atomically
 from adaptlens.store.addresses import without_passwords
 from adaptlens.store.commands import working
@@ -68,6 +69,15 @@ class Studied(Findings):
     def in_short(self) -> "pd.DataFrame":
         """Every claim with its verdict, effect and p-value, as texts: to be read; see `claims`."""
         return claims_in_short(self.report.claims)
+
+    def _title(self) -> str:
+        about = {f"{claim['model']}, {claim['task']}" for claim in self.report.claims}
+        return about.pop() if len(about) == 1 else ""
+
+    def _findings(self) -> list[Finding]:
+        said = f"{self._title()}, "
+        found = self.report.summary().findings
+        return [replace(one, about=one.about.removeprefix(said)) for one in found]
 
 
 def carry_out(

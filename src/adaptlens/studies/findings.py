@@ -76,6 +76,10 @@ class Findings:
         found: Sequence[Finding] = self.report.summary().findings
         return found
 
+    def _title(self) -> str:
+        """Return what all findings are about, where that is one thing."""
+        return ""
+
     def _words(self) -> Sequence[str]:
         """Return what is said beside the findings."""
         return ()
@@ -86,10 +90,16 @@ class Findings:
 
     def __repr__(self) -> str:
         """Return the findings in at most ten lines, and where the page is."""
-        return in_short.as_text(self._findings(), [*self._words(), *self._numbers()], self.page)
+        details = [*self._words(), *self._numbers()]
+        return in_short.as_text(self._findings(), details, self.page, title=self._title())
 
     def _repr_html_(self) -> str:
         """Return the findings, a figure and a short table, for a notebook."""
         return in_short.as_html(
-            self._findings(), self._words(), [*self._figures()], self.in_short, self.page
+            self._findings(),
+            self._words(),
+            [*self._figures()],
+            self.in_short,
+            self.page,
+            title=self._title(),
         )
