@@ -4,8 +4,6 @@ import re
 import tomllib
 from pathlib import Path
 
-from setuptools import setup
-
 FOLDER = Path(__file__).parent
 
 
@@ -16,6 +14,8 @@ def for_index(readme: str, address: str) -> str:
 
 
 if __name__ == "__main__":
+    from setuptools import setup
+
     project = tomllib.loads((FOLDER / "pyproject.toml").read_text("utf-8"))["project"]
     setup(
         long_description=for_index(
