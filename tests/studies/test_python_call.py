@@ -179,3 +179,9 @@ def test_a_call_shows_its_progress_unless_it_is_to_be_quiet(capsys):
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err == "1 of 3 cells were done before; continuing.\n"
+
+
+def test_a_notebook_shows_what_the_caller_can_fix_in_one_line():
+    assert UserError("given 3;\nexpected 4")._render_traceback_() == [
+        "UserError: given 3;\\nexpected 4"
+    ]
