@@ -28,11 +28,11 @@ class Shown:
 @pytest.fixture
 def shown(monkeypatch) -> Shown:
     """A notebook's kernel, as far as it is asked."""
-    fake, display = Shown(), ModuleType("IPython")
-    display.display = fake  # type: ignore[attr-defined]
+    fake, package = Shown(), ModuleType("IPython")
     shell = SimpleNamespace(has_trait=lambda name: name == "kernel")
-    display.get_ipython = lambda: shell  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "IPython", display)
+    package.get_ipython = lambda: shell  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "IPython", package)
+    monkeypatch.setitem(sys.modules, "IPython.display", fake)
     return fake
 
 

@@ -1,6 +1,7 @@
 """A study's progress in a notebook: one line below the cell, always the same one."""
 
 import html
+import importlib
 import sys
 import time
 from types import TracebackType
@@ -25,9 +26,8 @@ class Line:
     """Shows how a study gets on, without widgets; what failed stays, in lines of its own."""
 
     def __init__(self) -> None:
-        from IPython import display
-
-        self._display: Any = display
+        # The notebook's own, which is there where a notebook is.
+        self._display: Any = importlib.import_module("IPython.display")
         self._shown: Any = None
         self._total = self._done = self._before = 0
         self._cell = self._step = ""
