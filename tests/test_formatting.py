@@ -13,7 +13,6 @@ from rich.text import Text
 
 from adaptlens import columns
 from adaptlens.cli.planned import plan_table, rows_table, status_table
-from adaptlens.cli.printer import Printer
 from adaptlens.cli.terminal import Display
 from adaptlens.formatting import (
     byte_size,
@@ -35,6 +34,7 @@ from adaptlens.formatting import (
 )
 from adaptlens.report import images
 from adaptlens.report import tables as made
+from adaptlens.report.printer import Printer
 
 NASTY = (
     "[/INST]", "[/b]", "[bold red]", "[link=file:///etc/passwd]x[/link]", ":smile:", "\\[",

@@ -2,13 +2,58 @@
 
 >>> import adaptlens
 >>> found = adaptlens.prompt_or_tune("reference", "sentiment-novel", shots=[0, 4], draws=3)
->>> print(found.verdicts[0])                                              # doctest: +SKIP
+>>> print(found)                                                          # doctest: +SKIP
+
+A call takes names, and Python's own objects beside them:
+
+>>> found = adaptlens.prompt_or_tune(                                     # doctest: +SKIP
+...     model, frame, tokenizer=tokenizer, input="review", target="label", shots=[0, 4]
+... )
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    # What type checkers and editors see; each is imported when it is first used.
+    from adaptlens.errors import RunIncomplete, UserError
+    from adaptlens.store import Run
+    from adaptlens.studies.compare.config import compare_config
+    from adaptlens.studies.compare.plan import Comparison, prompt_or_tune
+    from adaptlens.studies.convergence.config import convergence_config
+    from adaptlens.studies.convergence.plan import Convergence
+    from adaptlens.studies.convergence.plan import convergence as study_convergence
+    from adaptlens.studies.implicit.config import implicit_config
+    from adaptlens.studies.implicit.plan import Implicit
+    from adaptlens.studies.implicit.plan import implicit_patterns as study_implicit
+    from adaptlens.studies.limits.config import limits_config
+    from adaptlens.studies.limits.plan import Limits
+    from adaptlens.studies.limits.plan import limits as study_limits
+    from adaptlens.types import Example, Task, Template
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Comparison",
+    "Convergence",
+    "Example",
+    "Implicit",
+    "Limits",
+    "Run",
+    "RunIncomplete",
+    "Task",
+    "Template",
+    "UserError",
+    "__version__",
+    "compare_config",
+    "convergence_config",
+    "implicit_config",
+    "limits_config",
+    "prompt_or_tune",
+    "study_convergence",
+    "study_implicit",
+    "study_limits",
+]
 
 _PUBLIC = {
     "prompt_or_tune": "adaptlens.studies.compare.plan:prompt_or_tune",
@@ -31,14 +76,14 @@ _PUBLIC = {
     "Run": "adaptlens.store:Run",
 }
 
-__all__ = ["__version__", *_PUBLIC]
 
+if not TYPE_CHECKING:  # Else every name would be known, and none that is mistyped found.
 
-def __getattr__(name: str) -> Any:
-    if name not in _PUBLIC:
-        raise AttributeError(f"module 'adaptlens' has no attribute '{name}'")
-    module, _, attribute = _PUBLIC[name].partition(":")
-    return getattr(import_module(module), attribute)
+    def __getattr__(name: str) -> Any:
+        if name not in _PUBLIC:
+            raise AttributeError(f"module 'adaptlens' has no attribute '{name}'")
+        module, _, attribute = _PUBLIC[name].partition(":")
+        return getattr(import_module(module), attribute)
 
 
 def __dir__() -> list[str]:

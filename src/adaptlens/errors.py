@@ -22,6 +22,10 @@ class UserError(Exception):
     def __init__(self, message: str) -> None:
         super().__init__(one_line(message))
 
+    def _render_traceback_(self) -> list[str]:
+        """Return what a notebook shows of it: the line, and none of the calls that led to it."""
+        return [f"UserError: {self}"]
+
 
 def one_line(text: str, at_most: int = LONGEST_MESSAGE, last: int = _LAST) -> str:
     """Return a text on one line, without control characters, cut in the middle where too long."""

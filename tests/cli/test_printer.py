@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adaptlens.cli.planned import plan_table, rows_table, status_table
-from adaptlens.cli.printer import Printer, column_widths
+from adaptlens.report.printer import Printer, column_widths
 from adaptlens.report.tables import Entry, Table
 
 words = st.text("abc ", max_size=30)

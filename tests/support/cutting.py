@@ -12,9 +12,9 @@ from click.testing import CliRunner
 
 from adaptlens import registry
 from adaptlens.cli.main import main
-from adaptlens.cli.printer import Printer
 from adaptlens.cli.terminal import show
 from adaptlens.report import frame, images
+from adaptlens.report.printer import Printer
 from adaptlens.store import Run
 
 SVG = '<svg xmlns="http://www.w3.org/2000/svg"/>'

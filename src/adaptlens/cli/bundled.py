@@ -60,7 +60,7 @@ def tasks_check(items: int, difficulty: str, as_json: bool) -> None:
     Exit code 1 if a solver contradicts a label.
     """
     from adaptlens.cli.planned import rows_table
-    from adaptlens.cli.printer import out
+    from adaptlens.report.printer import out
     from adaptlens.tasks.shortcuts import leaks
 
     rows = leaks.check(items, difficulty)
@@ -109,8 +109,8 @@ def zoo_show(name: str, as_json: bool) -> None:
 def zoo_check(name: str, queries: int, as_json: bool) -> None:
     """Run the held-out check of a model: on tasks that pretraining did not show."""
     from adaptlens.cli.planned import rows_table
-    from adaptlens.cli.printer import out
     from adaptlens.models.identity import parse
+    from adaptlens.report.printer import out
 
     if (source := parse(name).source) != name:
         raise UserError(

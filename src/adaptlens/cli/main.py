@@ -300,7 +300,7 @@ def work(run: Path, device: str | None, attached: bool) -> None:
 def status(run: Path, as_json: bool) -> None:
     """Show where every cell of a run stands."""
     from adaptlens.cli.planned import status_table
-    from adaptlens.cli.printer import out
+    from adaptlens.report.printer import out
     from adaptlens.store import Run
 
     opened = Run.open(run)

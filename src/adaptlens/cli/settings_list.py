@@ -15,9 +15,9 @@ from adaptlens.cli.options import json_option, user_errors
 def settings(study: str, schema: bool, as_json: bool) -> None:
     """List the settings of STUDY (compare, unless given) with defaults, meaning and examples."""
     from adaptlens import registry
-    from adaptlens.cli.printer import out
     from adaptlens.config import listing
     from adaptlens.errors import unknown
+    from adaptlens.report.printer import out
     from adaptlens.report.tables import Entry, Table
 
     if study not in registry.names("study"):

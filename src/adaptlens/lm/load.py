@@ -14,6 +14,7 @@ from adaptlens.lm.parity import examine
 from adaptlens.lm.spread import NAME as MAP
 from adaptlens.lm.spread import input_device
 from adaptlens.lm.weights import (
+    check_finite,
     find_device,
     find_dtype,
     fresh,
@@ -23,7 +24,7 @@ from adaptlens.lm.weights import (
     read,
     read_tokenizer,
 )
-from adaptlens.models import identity
+from adaptlens.models import identity, loaded
 from adaptlens.types import MARK, Template
 
 _UNLIMITED_TOKENS = 2**31
@@ -134,7 +135,8 @@ def load(
 
     Args:
         name: "reference", "smollm2", a folder, a GGUF file, or a Hugging Face id; "untrained:NAME"
-            has random weights, "chat:NAME" its chat template (`models.identity.PREFIXES`).
+            has random weights, "chat:NAME" its chat template (`models.identity.PREFIXES`). A model
+            that a caller of Python has loaded is used where it is, as it is.
         dtype: "float32", "bfloat16", "float16" or "auto" (`weights.find_dtype`).
         device: "auto" (cuda, else mps, else cpu), "cpu", "cuda", "cuda:N" or "mps"; "map" spreads
             it over all GPUs and host memory, by accelerate's device_map="auto".
@@ -155,6 +157,8 @@ def load(
     identity.check_quantize(name, quantize)
     quantized = quantization(quantize, dtype)
     path = identity.locate(name)
+    if loaded.is_named(asked.source) and not asked.untrained:
+        return _lent(loaded.named(asked.source), dtype, chat or asked.chat)
     with opened(path, untrained=asked.untrained) as source:
         if asked.untrained:
             model, notes = fresh(source, name, dtype, place)
@@ -175,6 +179,24 @@ def load(
             chat=chat or asked.chat,
             quantize=quantize,
             notes=notes,
+        )
+
+
+def _lent(one: loaded.Loaded, dtype: str, chat: bool) -> LM:
+    if dtype != one.dtype:
+        raise UserError(
+            f"model '{one.label}' was asked for in {dtype}, but was given in {one.dtype}; leave "
+            "out dtype, or convert it."
+        )
+    check_finite(one.model, one.label)
+    with loading(one.label, one.model.device):
+        return assemble(
+            one.model,
+            one.tokenizer,
+            name=one.label,
+            digest=one.digest,
+            dtype=dtype,
+            chat=chat,
         )
 
 

@@ -115,7 +115,7 @@ def read(
         if not placed:
             model = model.to(device)
     notes = _check_report(report, name)
-    _check_finite(model, name)
+    check_finite(model, name)
     model.config._name_or_path = model.name_or_path = str(source.path)
     if source.is_gguf:
         from_gguf.forget_quantizer(model)
@@ -219,7 +219,7 @@ def _check_report(report: dict[str, Any], name: str) -> tuple[str, ...]:
     return (f"{len(unused)} stored weights were not used ({unused[0]}, ...).",) if unused else ()
 
 
-def _check_finite(model: Any, name: str) -> None:
+def check_finite(model: Any, name: str) -> None:
     """Refuse weights that are not numbers.
 
     A few of them need not show in the logits of any one text.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from adaptlens.errors import UserError, first_line, unknown
-from adaptlens.models import gguf_file, hub_models, obtainable
+from adaptlens.models import gguf_file, hub_models, loaded, obtainable
 from adaptlens.types import ModelSpec
 
 PREFIXES = {
@@ -115,7 +115,8 @@ def locate(name: str) -> Path:
     Args:
         name: a shipped model ("reference"), an obtainable one ("smollm2"), a local folder, a GGUF
             file, or a hub id, in this order, with any `PREFIXES`. A hub id is downloaded into the
-            hub's cache, or found there; an untrained model needs no weights.
+            hub's cache, or found there; an untrained model needs no weights. Of a model that a
+            caller of Python has loaded, the folder holds all but the weights.
 
     Raises:
         UserError: nothing answers to the name, or what does is not a model that can be read.
@@ -124,6 +125,10 @@ def locate(name: str) -> Path:
 
     asked = parse(name)
     name = asked.source
+    if loaded.is_named(name):
+        folder = loaded.named(name).folder
+        _check_description(folder, loaded.label_of(name))
+        return folder
     if file := _gguf(name):
         gguf_file.read(file, name)
         return file
@@ -160,6 +165,8 @@ def is_local(source: str) -> bool:
 def label(name: str) -> str:
     """Return a model's name for tables: of a path its last part, without .gguf; prefixes stay."""
     source = parse(name).source
+    if loaded.is_named(source):
+        return name.removesuffix(source) + loaded.label_of(source)
     if not is_local(source):
         return name
     last = _expanded(source).resolve().name.removesuffix(".gguf")
@@ -205,7 +212,7 @@ def _gguf(source: str) -> Path | None:
     """
     from adaptlens.models import shipped
 
-    if source in shipped.names():
+    if source in shipped.names() or loaded.is_named(source):
         return None
     if source in obtainable.names():
         return obtainable.located(source)
@@ -300,8 +307,11 @@ def digest(path: Path, *, untrained: bool = False) -> str:
 
     They are `files_read`; of generation_config.json only what ends a text is read, and counts. Of
     a GGUF file it is over all of its bytes. For an untrained model the seed of its weights
-    stands in their place; of a GGUF file, what stands before the weights is left.
+    stands in their place; of a GGUF file, what stands before the weights is left. A model that a
+    caller of Python has loaded brings its own.
     """
+    if not untrained and (one := loaded.described_in(path)):
+        return one.digest
     total = hashlib.sha256()
     if untrained:
         total.update(f"untrained, seed {UNTRAINED_SEED}\0".encode())

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from adaptlens.errors import UserError, one_line
-from adaptlens.models import gguf_file, identity
+from adaptlens.models import gguf_file, identity, loaded
 
 _CONTEXT = ("max_position_embeddings", "n_positions", "seq_length", "max_seq_len")
 _LAYERS = ("num_hidden_layers", "n_layer", "num_layers")
@@ -54,6 +54,8 @@ def num_parameters(path: Path) -> int:
     """Return how many numbers the weights of a folder or GGUF file are, tied ones once."""
     if path.is_file():
         return gguf_file.read(path).num_parameters
+    if one := loaded.described_in(path):
+        return one.num_parameters
     from safetensors import safe_open
 
     total = 0

@@ -1,6 +1,6 @@
 """A table as every printer takes it: its headings, and of each entry the text, sort key and links.
 
-The page prints it as HTML (`templates/parts.html`), `report.markdown` as Markdown, `cli.terminal`
+The page prints it as HTML (`templates/parts.html`), `report.markdown` as Markdown, `report.printer`
 in a terminal.
 """
 

@@ -3,7 +3,7 @@
 import io
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,9 +14,12 @@ from adaptlens.engines import Engine, Outcome, Reporter
 from adaptlens.engines import Silent as Silent
 from adaptlens.errors import RunIncomplete, UserError
 from adaptlens.formatting import counted
+from adaptlens.models import loaded
+from adaptlens.report.summary import Finding
 from adaptlens.store import Damaged, Run, make_folder, write_atomically
 from adaptlens.store.addresses import without_passwords
 from adaptlens.store.commands import working
+from adaptlens.studies.findings import Findings, claims_in_short
 from adaptlens.studies.progress import default_folder
 from adaptlens.studies.wanted import Loading
 
@@ -43,9 +46,12 @@ class Settings(Loading, Protocol):
     def engine(self) -> Mapping[str, Any]: ...  # noqa: D102
 
 
-@dataclass(frozen=True)
-class Studied:
-    """What a study found: claims with verdicts, tables, and the page."""
+@dataclass(frozen=True, repr=False)
+class Studied(Findings):
+    """What a study found: claims with verdicts, tables, and the page.
+
+    It prints as a few lines, and shows itself in a notebook.
+    """
 
     report: "StudyReport"
     outcome: Outcome
@@ -58,6 +64,20 @@ class Studied:
         import pandas as pd
 
         return pd.DataFrame(self.report.claims)
+
+    @property
+    def in_short(self) -> "pd.DataFrame":
+        """Every claim with its verdict, effect and p-value, as texts: to be read; see `claims`."""
+        return claims_in_short(self.report.claims)
+
+    def _title(self) -> str:
+        about = {f"{claim['model']}, {claim['task']}" for claim in self.report.claims}
+        return about.pop() if len(about) == 1 else ""
+
+    def _findings(self) -> list[Finding]:
+        said = f"{self._title()}, "
+        found = self.report.summary().findings
+        return [replace(one, about=one.about.removeprefix(said)) for one in found]
 
 
 def carry_out(
@@ -83,6 +103,7 @@ def carry_out(
     Raises:
         UserError: what the user can fix; among it, that another plan is at work in the folder.
     """
+    _check_lent(study, config.engine)
     run = Run.open(out or default_folder(study), create=True)
     # First, as what is damaged may be what keeps commands apart.
     _mend(run)
@@ -103,6 +124,21 @@ def carry_out(
                 if attempt == MOST_MENDS or not _mend(run, thorough=True):
                     raise
     raise AssertionError("every attempt returns or raises")
+
+
+def _check_lent(study: Study, engine: Mapping[str, Any]) -> None:
+    """Refuse to have other processes use a model that this one has loaded.
+
+    Raises:
+        UserError: it is asked for.
+    """
+    here = [name for name, source in study.sources.items() if loaded.PREFIX in source]
+    elsewhere = engine.get("name", "in_process") != "in_process" or engine.get("workers", 1) > 1
+    if here and elsewhere:
+        raise UserError(
+            f"model {here[0]} is loaded in this process, and engine asks for others, which cannot "
+            "use it; leave out engine, or save it with save_pretrained and give the folder."
+        )
 
 
 def all_failed(outcome: Outcome, run: Run) -> RunIncomplete:

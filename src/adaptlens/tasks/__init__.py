@@ -9,6 +9,7 @@
 * two line-aligned files for translation, as "SOURCE,REFERENCES" or with `references=`;
 * "hf:NAME[:CONFIG]", a hub dataset, or "hf:FOLDER";
 * "flan:NAME[,FOLDER]", one of FLAN's tasks (`flan.yaml`), from the hub or from a folder;
+* data that a caller of Python holds, by the name they have while its call runs (`python_objects`);
 * a task .yaml of lm-evaluation-harness (Jinja-only `multiple_choice` and `generate_until`).
 """
 
@@ -20,7 +21,7 @@ from typing import Any
 
 from adaptlens import registry
 from adaptlens.errors import UserError, listed, unknown
-from adaptlens.tasks import templates
+from adaptlens.tasks import python_objects, templates
 from adaptlens.tasks.assembly import Settings
 from adaptlens.types import Example, Task
 
@@ -91,6 +92,8 @@ def load(name: str, *, references: str | None = None, **settings: Any) -> Task:
 def _loaded(name: str, references: str | None, wishes: Settings) -> Task:
     from adaptlens.tasks import flan
 
+    if data := python_objects.named(name):
+        return _of_caller(data, references, wishes)
     if references is not None:
         return _aligned(name, references, wishes)
     if name.startswith("hf:"):
@@ -123,6 +126,37 @@ def _loaded(name: str, references: str | None, wishes: Settings) -> Task:
     from adaptlens.tasks.assembly import file_task, folder_task
 
     return folder_task(path, wishes) if path.is_dir() else file_task(path, wishes)
+
+
+def _of_caller(data: python_objects.Data, references: str | None, wishes: Settings) -> Task:
+    """Return the task of data that a caller of Python holds.
+
+    Raises:
+        UserError: a setting says how to read a file; or, of a task, changes its items.
+    """
+    from adaptlens.tasks.assembly import parted_task
+
+    of_files = {
+        "references": references,
+        "header": wishes.header,
+        "max_file_bytes": None
+        if wishes.max_file_bytes == Settings.max_file_bytes
+        else wishes.max_file_bytes,
+    }
+    for key, value in of_files.items():
+        if value is not None:
+            raise UserError(
+                f"{key} was given for the data '{data.label}', which are no file; leave it out."
+            )
+    if not isinstance(data.content, Task):
+        return parted_task(data.label, f"the data '{data.label}'", data.content, wishes, data.notes)
+    _check_fixed(data.label, wishes)
+    limits = {"train": wishes.limit_train, "validation": wishes.limit_validation}
+    limits["test"] = wishes.limit_test
+    task = data.content
+    cut: dict[str, Any] = {split: getattr(task, split)[:most] for split, most in limits.items()}
+    task = _worded(replace(task, **cut), wishes)
+    return task if wishes.asked else replace(task, templates=data.content.templates)
 
 
 def _aligned(source: str, references: str, wishes: Settings) -> Task:

@@ -126,9 +126,27 @@ def file_task(path: Path, settings: Settings) -> Task:
             f"Only {path.name} was read; name the folder to use {', '.join(siblings)} beside it "
             "as the other splits."
         )
-    if "" not in tables:
-        return tables_task(bare.stem, _by_split(tables, path.name), settings, notes)
-    return tables_task(bare.stem, _parted(tables[""]), settings, notes)
+    return parted_task(bare.stem, path.name, tables, settings, notes)
+
+
+def parted_task(
+    name: str,
+    source: str,
+    tables: Mapping[str, Table],
+    settings: Settings,
+    notes: Sequence[str] = (),
+) -> Task:
+    """Return the task of tables by whatever splits are called, or of a single one.
+
+    Args:
+        name: of the task.
+        source: what holds the tables, for errors.
+        tables: by split; under "" one that is cut, unless its `split` column does so.
+        settings: the user's wishes.
+        notes: what was done so far.
+    """
+    parts = _parted(tables[""]) if "" in tables else _by_split(tables, source)
+    return tables_task(name, parts, settings, notes)
 
 
 def folder_task(path: Path, settings: Settings) -> Task:
@@ -183,7 +201,7 @@ def split_of(stem: str) -> str | None:
     return named.pop() if len(named) == 1 else None
 
 
-def _by_split(tables: dict[str, Table], source: str) -> dict[str, Table]:
+def _by_split(tables: Mapping[str, Table], source: str) -> dict[str, Table]:
     """Return the tables under the names train, validation and test."""
     result: dict[str, Table] = {}
     for label, table in tables.items():

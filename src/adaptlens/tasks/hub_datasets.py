@@ -31,28 +31,46 @@ def hub_task(name: str, settings: Settings) -> Task:
     if exists(name):
         found = [name] if Path(name).is_file() else sorted(map(str, Path(name).rglob("*.*")))
         check_files(found, settings.max_file_bytes)
-    dataset = open_dataset(path, config)
+    title = Path(path).name
+    tables, notes = split_tables(open_dataset(path, config), title, f"hf:{name}")
+    return tables_task(title, tables, settings, notes)
+
+
+def split_tables(
+    dataset: Mapping[str, Any], title: str, source: str
+) -> tuple[dict[str, Table], list[str]]:
+    """Return the tables of a dataset's splits, as train, validation and test, and what was left.
+
+    Args:
+        dataset: `datasets.Dataset` by split.
+        title: what notes call it, before the split.
+        source: where it is from, for errors and notes.
+
+    Raises:
+        UserError: none of its splits is one of these, or a row cannot be read.
+    """
     tables: dict[str, Table] = {}
     notes = []
+    shown = source.removeprefix("hf:")
     for label in dataset:
         known = SPLIT_NAMES.get(label) or split_of(label)
         if known is None or known in tables:
-            notes.append(f"Split '{label}' of {name} was not used.")
+            notes.append(f"Split '{label}' of {shown} was not used.")
             continue
-        table = as_table(dataset[label], f"{Path(path).name} [{label}]")
+        table = as_table(dataset[label], f"{title} [{label}]")
         hidden = _hidden(table, dataset[label].features)
         if hidden:
             notes.append(
-                f"Split '{label}' of {name} was not used: its column '{hidden}' is hidden (-1)."
+                f"Split '{label}' of {shown} was not used: its column '{hidden}' is hidden (-1)."
             )
             continue
         tables[known] = table
     if not tables:
         raise UserError(
-            f"hf:{name} has the splits {listed(dataset)}, none of them labeled train, "
+            f"{source} has the splits {listed(dataset)}, none of them labeled train, "
             "validation or test; expected at least one; export the split you want as JSONL."
         )
-    return tables_task(Path(path).name, tables, settings, notes)
+    return tables, notes
 
 
 def _parted(name: str) -> tuple[str, str | None]:

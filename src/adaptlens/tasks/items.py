@@ -3,7 +3,10 @@
 import math
 import re
 from dataclasses import dataclass
+from datetime import date, time, timedelta
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 from adaptlens.errors import UserError, one_line
 
@@ -30,11 +33,15 @@ class Item:
     labels: tuple[str, ...] = ()
 
 
+_TEXTS = (str, int, float, Decimal, UUID, date, time, timedelta)
+"""What is written as a text; everything else has to be flattened first."""
+
+
 def as_text(value: Any, column: str | None, place: str) -> str:
     """Return a cell as text without surrounding blanks; "" where it is null or NaN."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
-    if isinstance(value, list | dict | bytes | tuple | set):
+    if not isinstance(value, _TEXTS):
         raise UserError(
             f"{place}: column '{one_line(str(column), 60)}' holds a {type(value).__name__}; "
             "expected text or a number; choose other columns with --input and --target, or flatten "

@@ -64,7 +64,7 @@ def _jsonl(text: str, name: str) -> Table:
         if line.strip():
             records.append(_parsed(line, f"{name}, line {number}"))
             places.append(number)
-    return _records(records, places, name, "line")
+    return records_table(records, places, name, "line")
 
 
 def _json(text: str, name: str) -> dict[str, Table]:
@@ -74,7 +74,9 @@ def _json(text: str, name: str) -> dict[str, Table]:
             (value,) = value.values()
         else:
             return {
-                split: _records(rows, list(range(1, len(rows) + 1)), f"{name} [{split}]", "record")
+                split: records_table(
+                    rows, list(range(1, len(rows) + 1)), f"{name} [{split}]", "record"
+                )
                 for split, rows in value.items()
             }
     if not isinstance(value, list):
@@ -82,7 +84,7 @@ def _json(text: str, name: str) -> dict[str, Table]:
             f"{name} holds one JSON {type(value).__name__}; expected a list of records "
             '[{"input": ..., "target": ...}, ...]; for one record a line use the ending .jsonl.'
         )
-    return {"": _records(value, list(range(1, len(value) + 1)), name, "record")}
+    return {"": records_table(value, list(range(1, len(value) + 1)), name, "record")}
 
 
 def _parsed(text: str, place: str) -> Any:
@@ -107,7 +109,12 @@ def _parsed(text: str, place: str) -> Any:
         ) from None
 
 
-def _records(records: list[Any], places: list[int], name: str, unit: str) -> Table:
+def records_table(records: list[Any], places: list[int], name: str, unit: str) -> Table:
+    """Return the table of records, its columns in the order in which they first occur.
+
+    Raises:
+        UserError: there are none, or some are no records.
+    """
     wrong = [p for p, record in zip(places, records, strict=True) if not isinstance(record, dict)]
     if wrong or not records:
         found = f"{len(wrong)} entries that are not records ({unit} {some(wrong)})"

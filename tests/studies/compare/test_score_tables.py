@@ -4,8 +4,8 @@ import io
 
 import pandas as pd
 
-from adaptlens.cli.printer import Printer
 from adaptlens.report.labels import Shown
+from adaptlens.report.printer import Printer
 from adaptlens.studies.compare.score_tables import in_brief, prompt_lines, scores
 from report_samples import LABELS, tables
 

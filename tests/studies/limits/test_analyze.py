@@ -9,9 +9,9 @@ import pytest
 
 import limits_samples
 from adaptlens import columns
-from adaptlens.cli.printer import Printer
 from adaptlens.cli.terminal import show
 from adaptlens.errors import UserError
+from adaptlens.report.printer import Printer
 from adaptlens.studies.limits import page as limits_page
 from adaptlens.studies.limits import plan
 from adaptlens.studies.limits.analyze import tables_of

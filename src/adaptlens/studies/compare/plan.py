@@ -13,15 +13,19 @@ from adaptlens.errors import UserError, unknown
 from adaptlens.models.arm_files import ArmFiles
 from adaptlens.models.identity import has_chat_template
 from adaptlens.prompts import render, selection
+from adaptlens.report.summary import Finding
 from adaptlens.store import Run
 from adaptlens.studies import own_arms
 from adaptlens.studies.compare import gates
 from adaptlens.studies.compare.analyze import analyze
-from adaptlens.studies.compare.config import CompareConfig, compare_config
-from adaptlens.studies.driver import Silent, carry_out, write_tables
+from adaptlens.studies.compare.best_first import best_first
+from adaptlens.studies.compare.config import COMPARISON, CompareConfig
+from adaptlens.studies.driver import carry_out, write_tables
+from adaptlens.studies.findings import Findings
 from adaptlens.studies.least import check_items
 from adaptlens.studies.other_items import with_others
 from adaptlens.studies.progress import progress
+from adaptlens.studies.python_call import carried_out
 from adaptlens.studies.wanted import (
     Measurement,
     Wanted,
@@ -37,6 +41,7 @@ from adaptlens.types import NO_DRAWS, ModelSpec, Task
 if TYPE_CHECKING:
     import pandas as pd
 
+    from adaptlens.report.images import Wanted as Figure
     from adaptlens.studies.compare.page import Report
 
 TUNING = ("it", "sl", "distil", "full")
@@ -51,9 +56,12 @@ LR_MULTIPLIERS = (0.25, 1.0, 4.0)
 """How tuning is done where the settings do not say: see docs/methods.md, section 9."""
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """What `prompt_or_tune` found: a verdict per task and model, tables, and the page."""
+@dataclass(frozen=True, repr=False)
+class Comparison(Findings):
+    """What `prompt_or_tune` found: a verdict per task and model, tables, and the page.
+
+    It prints as a few lines, and shows itself in a notebook.
+    """
 
     report: "Report"
     outcome: Outcome
@@ -66,13 +74,23 @@ class Comparison:
         return [verdict["line"] for verdict in self.report.verdicts]
 
     @property
+    def scores(self) -> "pd.DataFrame":
+        """Every arm's score with its interval, the best first: to be read; see `accuracy`."""
+        return best_first(self.tables)
+
+    @property
+    def in_short(self) -> "pd.DataFrame":
+        """The same as `scores`."""
+        return self.scores
+
+    @property
     def gates(self) -> "pd.DataFrame":
         """Each gate, whether it was passed, and the numbers behind that."""
         return self.report.tables["gates"]
 
     @property
     def accuracy(self) -> "pd.DataFrame":
-        """Scores of every condition with intervals, one row a number."""
+        """Scores of every condition by every rule, one row a number, with all there is to know."""
         return self.report.tables["accuracy"]
 
     @property
@@ -84,6 +102,43 @@ class Comparison:
     def break_even(self) -> "pd.DataFrame":
         """From how many queries on tuning costs less than prompting."""
         return self.report.tables["break_even"]
+
+    def _findings(self) -> list[Finding]:
+        return [
+            Finding(_about(one), one["state"], "" if one.get("advice") else _after_state(one))
+            for one in self.report.verdicts
+        ]
+
+    def _words(self) -> list[str]:
+        several = len(self.report.verdicts) > 1
+        said = [
+            f"{_about(one)}: {one[key]}" if several else str(one[key])
+            for one in self.report.verdicts
+            for key in ("advice", "break_even")
+            if one.get(key)
+        ]
+        return [*said, *self.report.gate_lines()]
+
+    def _numbers(self) -> list[str]:
+        scores = self.scores
+        if scores.columns[0] != "arm":
+            return []
+        every = zip(scores["arm"], scores.iloc[:, 1], strict=True)
+        return [f"{scores.columns[1]}: " + "; ".join(f"{arm} {score}" for arm, score in every)]
+
+    def _figures(self) -> "Iterator[Figure]":
+        from adaptlens.studies.compare.page import wanted
+
+        figures = [*wanted(self.report)]
+        yield from sorted(figures, key=lambda figure: figure.name != "templates")
+
+
+def _about(verdict: Mapping[str, Any]) -> str:
+    return f"{verdict['model']}, {verdict['task']}"
+
+
+def _after_state(verdict: Mapping[str, Any]) -> str:
+    return str(verdict["line"]).removeprefix(verdict["state"])
 
 
 def plan(config: CompareConfig) -> Study:
@@ -301,34 +356,46 @@ def _prompt_characters(cell: Cell, task: Task) -> float:
 
 
 def prompt_or_tune(
-    model: str | list[str] = "reference",
+    model: Any = "reference",
     task: Any = "sentiment-novel",
     *,
+    tokenizer: Any = None,
     out: str | Path | None = None,
     reporter: Reporter | None = None,
+    quiet: bool = False,
     **settings: Any,
 ) -> Comparison:
     """Compare the ways of adapting a model to a task, and say whether to prompt or to tune.
 
     Args:
-        model: hub id, local folder or zoo name; a list compares several.
-        task: bundled name, path, "hf:NAME[:CONFIG]" or lm-evaluation-harness YAML; a mapping with
-            "path" and further settings (input, target, choices); a list of these.
+        model: hub id, local folder, GGUF file or zoo name; or a model of Transformers' that is
+            loaded, with its `tokenizer`; a list compares several.
+        task: bundled name, path, "hf:NAME[:CONFIG]" or lm-evaluation-harness YAML; a pandas
+            DataFrame, a datasets.Dataset or DatasetDict, a list of dicts, any of these by split, or
+            a `Task`; a mapping with "path" (any of these), "name" (of data) and how to read it; a
+            list of tasks compares on each.
+        tokenizer: of loaded models.
         out: the run folder; the same call continues it, a larger one extends it.
-        reporter: who is told of progress; nobody by default.
-        settings: everything else a config file may hold (shots, tuning, sizes, draws, queries,
-            selection, seed, dtype, device, tune, prices, margin, ...).
+        reporter: who is told of progress; unless given, a line below a notebook's cell, or standard
+            error.
+        quiet: tell nobody.
+        settings: how to read the task (input, target, choices, instruction, templates, ..., and
+            the name of data), and everything else a config file may hold (shots, tuning, sizes,
+            draws, queries, selection, seed, dtype, device, tune, prices, margin, ...).
 
     Raises:
         UserError: anything the caller can fix.
         RunIncomplete: some cells failed; the rest is on disk.
     """
-    config = compare_config(
-        models=[model] if isinstance(model, str) else list(model),
-        tasks=list(task) if isinstance(task, list | tuple) else [task],
-        **settings,
+    return carried_out(
+        COMPARISON,
+        compare,
+        {"models": model, "task": task, **settings},
+        tokenizer=tokenizer,
+        out=out,
+        reporter=reporter,
+        quiet=quiet,
     )
-    return compare(config, out=out, reporter=reporter or Silent())
 
 
 def compare(config: CompareConfig, *, out: str | Path | None, reporter: Reporter) -> Comparison:

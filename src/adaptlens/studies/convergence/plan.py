@@ -5,7 +5,7 @@ tests. `plan` lays out the cells, `analyze` reads them.
 """
 
 import importlib.util
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,10 +20,11 @@ from adaptlens.prompts import controls, render, selection
 from adaptlens.store import Run
 from adaptlens.studies import own_arms
 from adaptlens.studies.convergence.analyze import analyze
-from adaptlens.studies.convergence.config import ConvergenceConfig, convergence_config
-from adaptlens.studies.driver import Silent, Studied, carry_out, write_tables
+from adaptlens.studies.convergence.config import CONVERGENCE, ConvergenceConfig
+from adaptlens.studies.driver import Studied, carry_out, write_tables
 from adaptlens.studies.least import check_measures
 from adaptlens.studies.progress import progress
+from adaptlens.studies.python_call import carried_out
 from adaptlens.studies.wanted import (
     UNTRAINED,
     Measurement,
@@ -38,6 +39,7 @@ from adaptlens.types import NO_DRAWS, ModelSpec, Task
 if TYPE_CHECKING:
     import pandas as pd
 
+    from adaptlens.report.images import Wanted as Figure
     from adaptlens.studies.convergence.page import ConvergenceReport
 
 GENERATION = "translation"
@@ -60,6 +62,13 @@ class Convergence(Studied):
     def pairs(self) -> "pd.DataFrame":
         """Similarity of every pair of conditions in every layer, by every measure."""
         return self.report.tables["pairs"]
+
+    report: "ConvergenceReport"
+
+    def _figures(self) -> "Iterable[Figure]":
+        from adaptlens.studies.convergence.page import wanted
+
+        return wanted(self.report)
 
 
 def plan(config: ConvergenceConfig) -> Study:
@@ -318,32 +327,41 @@ def _state_bytes(cell: Cell, numbers_per_prompt: int) -> int:
 
 
 def convergence(
-    model: str | list[str] = "reference",
+    model: Any = "reference",
     task: Any = "sentiment-novel",
     *,
+    tokenizer: Any = None,
     out: str | Path | None = None,
     reporter: Reporter | None = None,
+    quiet: bool = False,
     **settings: Any,
 ) -> Convergence:
     """Find out whether in-context learning does to hidden states what instruction tuning does.
 
     Args:
-        model: hub id, local folder or zoo name; a list compares several.
+        model: hub id, local folder, GGUF file or zoo name; or a model of Transformers' that is
+            loaded, with its `tokenizer`; a list compares several.
         task: as for `prompt_or_tune`.
+        tokenizer: of loaded models.
         out: the run folder; the same call continues it, a larger one extends it.
-        reporter: who is told of progress; nobody by default.
-        settings: everything else a config file may hold (shots, draws, queries, factors, claim,
-            measures, tune, ...).
+        reporter: who is told of progress; unless given, a line below a notebook's cell, or standard
+            error.
+        quiet: tell nobody.
+        settings: how to read the task, as for `prompt_or_tune`, and everything else a config file
+            may hold (shots, draws, queries, factors, claim, measures, tune, ...).
 
     Raises:
         UserError: anything the caller can fix.
     """
-    config = convergence_config(
-        models=[model] if isinstance(model, str) else list(model),
-        tasks=list(task) if isinstance(task, list | tuple) else [task],
-        **settings,
+    return carried_out(
+        CONVERGENCE,
+        run_study,
+        {"models": model, "task": task, **settings},
+        tokenizer=tokenizer,
+        out=out,
+        reporter=reporter,
+        quiet=quiet,
     )
-    return run_study(config, out=out, reporter=reporter or Silent())
 
 
 def run_study(

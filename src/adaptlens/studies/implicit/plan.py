@@ -6,7 +6,7 @@ tests. `plan` lays out the cells, `plan_ablations` those that test the circuits 
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,12 +23,13 @@ from adaptlens.errors import UserError
 from adaptlens.prompts import controls
 from adaptlens.store import Run, make_folder, write_atomically
 from adaptlens.studies import own_arms, progress
-from adaptlens.studies.driver import Silent, Studied, carry_out, write_tables
+from adaptlens.studies.driver import Studied, carry_out, write_tables
 from adaptlens.studies.implicit.analyze import analyze
 from adaptlens.studies.implicit.circuit_sets import circuit_sets
-from adaptlens.studies.implicit.config import ImplicitConfig, implicit_config
+from adaptlens.studies.implicit.config import IMPLICIT, ImplicitConfig
 from adaptlens.studies.implicit.learned import Learned
 from adaptlens.studies.least import TWO, check_pairs
+from adaptlens.studies.python_call import carried_out
 from adaptlens.studies.wanted import (
     Measurement,
     Wanted,
@@ -43,6 +44,7 @@ from adaptlens.types import NO_DRAWS, Task
 if TYPE_CHECKING:
     import pandas as pd
 
+    from adaptlens.report.images import Wanted as Figure
     from adaptlens.report.study_page import StudyReport
 
 BEHAVIOR: Measurement = ("behavior", {})
@@ -60,6 +62,11 @@ class Implicit(Studied):
     def curves(self) -> "pd.DataFrame":
         """Accuracy by family, way of adapting, number of samples and condition."""
         return self.report.tables["curves"]
+
+    def _figures(self) -> "Iterable[Figure]":
+        from adaptlens.studies.implicit.page import wanted
+
+        return wanted(self.report)
 
 
 def plan(config: ImplicitConfig) -> Study:
@@ -276,26 +283,41 @@ planned_work = progress.planned_work
 
 
 def implicit_patterns(
-    model: str | list[str] = "reference-math",
+    model: Any = "reference-math",
+    task: Any = None,
     *,
+    tokenizer: Any = None,
     out: str | Path | None = None,
     reporter: Reporter | None = None,
+    quiet: bool = False,
     **settings: Any,
 ) -> Implicit:
     """Find out who finds a hidden shortcut, prompting or tuning, and by which circuits.
 
     Args:
-        model: hub id, local folder or zoo name; a list compares several.
+        model: hub id, local folder, GGUF file or zoo name; or a model of Transformers' that is
+            loaded, with its `tokenizer`; a list compares several.
+        task: as for `prompt_or_tune`; unless given, families of items with a hidden shortcut.
+        tokenizer: of loaded models.
         out: the run folder; the same call continues it, a larger one extends it.
-        reporter: who is told of progress; nobody by default.
-        settings: everything else a config file may hold (families, tasks, shots, sizes, draws,
-            circuits, quick, tune, ...).
+        reporter: who is told of progress; unless given, a line below a notebook's cell, or standard
+            error.
+        quiet: tell nobody.
+        settings: how to read the task, as for `prompt_or_tune`, and everything else a config file
+            may hold (families, shots, sizes, draws, circuits, quick, tune, ...).
 
     Raises:
         UserError: anything the caller can fix.
     """
-    config = implicit_config(models=[model] if isinstance(model, str) else list(model), **settings)
-    return run_study(config, out=out, reporter=reporter or Silent())
+    return carried_out(
+        IMPLICIT,
+        run_study,
+        {"models": model, **({} if task is None else {"task": task}), **settings},
+        tokenizer=tokenizer,
+        out=out,
+        reporter=reporter,
+        quiet=quiet,
+    )
 
 
 def run_study(config: ImplicitConfig, *, out: str | Path | None, reporter: Reporter) -> Implicit:

@@ -4,7 +4,7 @@ Carries out Bigoulaeva et al. (arXiv 2501.08716) on any list of models: bases x 
 tuned, five systems read the same items, and `analyze` says what bounds what.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,11 +19,12 @@ from adaptlens.errors import UserError, unknown
 from adaptlens.models import shape
 from adaptlens.prompts.variations import READ, VARIATIONS, source
 from adaptlens.store import Run
-from adaptlens.studies.driver import Silent, Studied, carry_out, write_tables
+from adaptlens.studies.driver import Studied, carry_out, write_tables
 from adaptlens.studies.least import check_items
 from adaptlens.studies.limits.analyze import ABOUT_FILE, analyze
-from adaptlens.studies.limits.config import LADDER, LimitsConfig, limits_config
+from adaptlens.studies.limits.config import LADDER, LIMITS, LimitsConfig
 from adaptlens.studies.progress import progress
+from adaptlens.studies.python_call import carried_out
 from adaptlens.studies.wanted import Measurement, Wanted, models_of, shown_names, study_of
 from adaptlens.tasks import flan, microworld, mixtures
 from adaptlens.types import NO_DRAWS, Task
@@ -32,6 +33,7 @@ from adaptlens.zoo.recipes import LADDER as LADDER_MODELS
 if TYPE_CHECKING:
     import pandas as pd
 
+    from adaptlens.report.images import Wanted as Figure
     from adaptlens.report.study_page import StudyReport
 
 TRAINED_ITEMS = 512
@@ -51,6 +53,11 @@ class Limits(Studied):
     def scores(self) -> "pd.DataFrame":
         """One row per model, mixture, seed, draw, system, variation, task and scoring."""
         return self.report.tables["scores"]
+
+    def _figures(self) -> "Iterable[Figure]":
+        from adaptlens.studies.limits.page import wanted
+
+        return wanted(self.report)
 
 
 def names_of(config: LimitsConfig) -> list[str]:
@@ -211,25 +218,42 @@ def planned_work(study: Study, out: str | Path | None) -> list[dict[str, Any]]:
 
 
 def limits(
-    model: str | list[str] = LADDER,
+    model: Any = LADDER,
+    task: Any = None,
     *,
+    tokenizer: Any = None,
     out: str | Path | None = None,
     reporter: Reporter | None = None,
+    quiet: bool = False,
     **settings: Any,
 ) -> Limits:
     """Find out whether tuned performance follows what base models do in context.
 
     Args:
-        model: hub id, local folder or zoo name, "ladder" for all of its; a list of them.
+        model: hub id, local folder, GGUF file or zoo name, "ladder" for all of its; or a model of
+            Transformers' that is loaded, with its `tokenizer`; a list of them.
+        task: as for `prompt_or_tune`, those of a list with their "cluster"; unless given, tasks of
+            the microworld.
+        tokenizer: of loaded models.
         out: the run folder; the same call continues it, a larger one extends it.
-        reporter: who is told of progress; nobody by default.
-        settings: everything else a config file may hold (tasks, mixtures, systems, draws, ...).
+        reporter: who is told of progress; unless given, a line below a notebook's cell, or standard
+            error.
+        quiet: tell nobody.
+        settings: how to read the task, as for `prompt_or_tune`, and everything else a config file
+            may hold (mixtures, systems, draws, ...).
 
     Raises:
         UserError: anything the caller can fix.
     """
-    config = limits_config(models=[model] if isinstance(model, str) else list(model), **settings)
-    return run_study(config, out=out, reporter=reporter or Silent())
+    return carried_out(
+        LIMITS,
+        run_study,
+        {"models": model, **({} if task is None else {"task": task}), **settings},
+        tokenizer=tokenizer,
+        out=out,
+        reporter=reporter,
+        quiet=quiet,
+    )
 
 
 def run_study(config: LimitsConfig, *, out: str | Path | None, reporter: Reporter) -> Limits:

@@ -1,0 +1,123 @@
+"""How a study gets on, on standard error: all cells with an ETA, and the steps of the current."""
+
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from adaptlens.formatting import counted, visible
+from adaptlens.report.printer import err
+from adaptlens.types import NO_DRAWS
+
+if TYPE_CHECKING:
+    from adaptlens.cells import Cell
+
+
+class Display:
+    """Shows how a study gets on: all cells with an ETA, and the steps of the current one.
+
+    Nothing moves when standard error is not a terminal; then each finished cell is one line.
+    """
+
+    def __init__(self) -> None:
+        self._console = err()
+        self._moving = self._console.is_terminal
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}", justify="left", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=not self._moving,
+            transient=True,
+        )
+        self._cells: TaskID | None = None
+        self._steps: TaskID | None = None
+        self._total = 0
+        self._done = 0
+        self._holders = ""
+
+    def __enter__(self) -> "Display":
+        """Start drawing."""
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop drawing and leave the terminal clean."""
+        self._progress.stop()
+
+    def begin(self, total: int, done: int) -> None:
+        """Show the number of cells; cells done before do not count towards the ETA."""
+        self._total, self._done = total, done
+        if done:
+            self._console.print(f"{done} of {total} cells were done before; continuing.")
+        self._cells = self._progress.add_task("cells", total=total - done)
+
+    def started(self, cell: "Cell") -> None:
+        """Show which cell runs; where several do, the latest."""
+        self._clear()
+        name = visible(f"{cell.task.name} {cell.label}")
+        self._steps = self._progress.add_task(name, total=None)
+        self._name = name
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """Show the current cell's steps."""
+        if self._steps is not None:
+            self._progress.update(
+                self._steps, description=f"{self._name}: {what}", completed=done, total=total
+            )
+
+    def finished(self, cell: "Cell") -> None:
+        """Count a cell."""
+        self._close()
+        self._done += 1
+        if not self._moving:
+            draws = f"{len(cell.draws)} draws" if cell.draws != NO_DRAWS else "no draws"
+            self._console.print(
+                f"[{self._done}/{self._total}] {cell.model.name} {cell.task.name} "
+                f"{cell.label} ({draws})"
+            )
+
+    def failed(self, cell: "Cell", message: str) -> None:
+        """Say that a cell failed."""
+        self._close()
+        text = f"failed: {cell.model.name} {cell.task.name} {cell.label}: {message}"
+        self._console.print(Text(text, style="red"))
+
+    def waiting(self, cells: int, holders: str) -> None:
+        """Say that other processes hold what is left, and which, once for each change."""
+        if not holders or holders == self._holders:
+            return
+        self._holders = holders
+        said = f"waiting for {counted(cells, 'cell')} held by {holders}"
+        self._console.print(said, markup=False)
+        if self._steps is None:
+            self._steps = self._progress.add_task("waiting", total=None)
+
+    def _clear(self) -> None:
+        if self._steps is not None:
+            self._progress.remove_task(self._steps)
+            self._steps = None
+
+    def _close(self) -> None:
+        self._clear()
+        if self._cells is not None:
+            self._progress.advance(self._cells)
