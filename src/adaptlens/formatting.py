@@ -125,7 +125,7 @@ def unsigned_zeros(text: str) -> str:
 
 def typeset(text: str) -> str:
     """Return a sentence with a true minus and a true times sign."""
-    text = re.sub(r"(?<=queries) x (?=\d)", " × ", text)
+    text = re.sub(r"(?<=[a-z]) x (?=\d)", " × ", text)
     return re.sub(r"(?<![\w.])-(?=\d)", "−", text)
 
 

@@ -16,6 +16,7 @@ from adaptlens.formatting import typeset, visible
 from adaptlens.report import tables as made
 from adaptlens.report.charts import INK, LINE, MUTED, PAPER
 from adaptlens.report.images import Figure, Wanted, draw
+from adaptlens.report.labels import explained
 from adaptlens.report.theme import (
     ADAPTATIONS,
     PAIRS,
@@ -72,7 +73,7 @@ def render(
         lstrip_blocks=True,
     )
     environment.filters.update(
-        swatch=_swatch, newlines=_newlines, safe_id=_safe_id, typeset=typeset
+        swatch=_swatch, newlines=_newlines, safe_id=_safe_id, typeset=typeset, explained=explained
     )
     report = values["report"]
     known = {str(cell) for cell in report.cells["cell"]} if len(report.cells) else set()

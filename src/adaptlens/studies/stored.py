@@ -101,6 +101,20 @@ def task_notes(tasks: Iterable[Task]) -> list[str]:
     return [f"{', '.join(dict.fromkeys(names))}: {note}" for note, names in said.items()]
 
 
+def said_once(notes: Iterable[str], tasks: Iterable[str]) -> list[str]:
+    """Return notes once each; what several begin with a task's name and go on alike is one note."""
+    names = {*tasks}
+    found: dict[tuple[bool, str], list[str]] = {}
+    for note in dict.fromkeys(notes):
+        task, _, said = note.partition(": ")
+        of_task = bool(said) and task in names
+        found.setdefault((of_task, said if of_task else note), []).append(task)
+    return [
+        f"{', '.join(tasks)}: {said}" if of_task else said
+        for (of_task, said), tasks in found.items()
+    ]
+
+
 def unfinished(specs: Sequence[Mapping[str, Any]], found: Sequence[Condition]) -> list[str]:
     """Return a sentence when the run is not complete."""
     wanted = sum(len(spec["draws"]) for spec in specs)

@@ -22,7 +22,7 @@ from adaptlens.studies.compare.arms import Arm, Reading, arms
 from adaptlens.studies.compare.config import CompareConfig
 from adaptlens.studies.compare.costs import break_even, cost_row
 from adaptlens.studies.compare.verdict import Verdict, verdict
-from adaptlens.studies.stored import Stored, read
+from adaptlens.studies.stored import Stored, read, said_once
 from adaptlens.types import Task
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def analyze(run: Run) -> tuple["Report", "pd.DataFrame"]:
         tables=framed,
         prompts=prompts,
         per_query=every_answer[:MOST_ROWS],
-        notes=list(dict.fromkeys(notes)),
+        notes=said_once(notes, [judged.name for judged in every]),
         **study.about(labels),
     )
     return report, every_answer
@@ -364,6 +364,8 @@ class Judged:
             "model": self.model,
             "line": f"{self.verdict.line}; {but}" if but else self.verdict.line,
             "state": self.verdict.state,
+            "prompt": self.verdict.prompt,
+            "tuned": self.verdict.tuned,
             "advice": f"{said} B{but[1:]}." if but else said,
             "selection": self.verdict.selection,
             "allowed": allowed(self.members, self.task, self.config),

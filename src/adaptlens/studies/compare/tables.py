@@ -129,7 +129,9 @@ def break_evens(tables: Tables, conditions: Conditions) -> Table | None:
 
 
 def _until(queries: float) -> Entry:
-    return Entry("never", queries) if math.isinf(queries) else number(queries, 1, ",.0f")
+    if math.isfinite(queries):
+        return Entry(f"{math.ceil(queries):,}", queries)
+    return Entry("never", queries) if math.isinf(queries) else number(queries)
 
 
 def measured(tables: Tables, name: str, caption: str, conditions: Conditions) -> Table | None:
