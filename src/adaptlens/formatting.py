@@ -72,7 +72,7 @@ def ends(low: float, high: float, digits: int = 1) -> str:
 
 def percent(share: float, digits: int = 1) -> str:
     """Return a share of 1 as "87.5%"."""
-    return f"{share:.{digits}%}"
+    return unsigned_zeros(f"{share:.{digits}%}")
 
 
 def p_value(p: float) -> str:
@@ -108,6 +108,12 @@ def duration(seconds: float) -> str:
         if seconds >= size:
             return f"{seconds / size:.1f} {unit}"
     return f"{seconds:.1f} s"
+
+
+def moment(time: str) -> str:
+    """Return a time as a log has it to the minute: "2026-11-29 20:51 UTC"; else as it is."""
+    found = re.match(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d).*(?:Z|\+00:00)$", time)
+    return f"{found[1]} {found[2]} UTC" if found else time
 
 
 def byte_size(number_of_bytes: float) -> str:

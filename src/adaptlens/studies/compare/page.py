@@ -22,7 +22,16 @@ from adaptlens.studies.compare.figures_differences import (
     paired_differences,
     shown_first,
 )
-from adaptlens.studies.compare.tables import ROLES, break_evens, differences, elsewhere, measured
+from adaptlens.studies.compare.tables import (
+    ROLES,
+    as_it_is,
+    break_evens,
+    constant_columns,
+    differences,
+    elsewhere,
+    measured,
+    recipes,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,6 +51,9 @@ COLUMNS = {
     "templates": "task model condition template metric rule value low high queries draws",
     "searches": "task model condition draw prompt template label_words order rule "
     "validation_accuracy items reads tokens options sent",
+    "recipes": "task model condition trained target_modules learning_rates max_steps",
+    "wordings": "task model template text",
+    "gates": "task model gate passed difference least bound p reason",
     "baselines": "task metric name value",
     "differences": "task model left right metric difference low high p p_holm equivalence_p "
     "detectable queries draws test correction",
@@ -85,6 +97,8 @@ class Report:
         notes: sentences a reader needs in order to trust the numbers.
         cells: one cell a row, its id in the column `cell`.
         labels: what the labels of arms stand for.
+        made: when the cells were made, and on which machines, by what that is called.
+        command: what makes such a run again.
     """
 
     title: str
@@ -97,6 +111,8 @@ class Report:
     cells: "pd.DataFrame"
     labels: Labels = field(default_factory=dict)
     notes: Sequence[str] = field(default_factory=tuple)
+    made: Mapping[str, str] = field(default_factory=dict)
+    command: str = ""
 
     def __post_init__(self) -> None:
         """Check that every table has its columns and every verdict a known state."""
@@ -199,6 +215,8 @@ def html(report: Report, figures: Mapping[str, Figure]) -> str:
         size=_size(scores),
         gates=[{**row, "said": gates.line(row)} for row in report.gates()],
         searches=_searches(report),
+        found=_prompts_judged(report),
+        constants=constant_columns(report.tables.get("recipes")),
         searched=ADAPTATIONS["best_prompt"],
         several_models=len({verdict["model"] for verdict in report.verdicts}) > 1,
         num_answers=len(answers),
@@ -237,6 +255,17 @@ def _searches(report: Report) -> dict[str, list[dict[Any, Any]]]:
             {**row, "name": f"{row['condition']}{drawn}", "facts": shown}
         )
     return found
+
+
+def _prompts_judged(report: Report) -> list[tuple[str, str, str]]:
+    """Return the prompts found of the arms that verdicts are about, and what gives them back."""
+    judged = [f"{v['model']}, {v['task']}, {v.get('prompt')}" for v in report.verdicts]
+    lines = score_tables.prompt_lines(report.tables)
+    return [
+        line.partition("; give it back with ")
+        for line in lines
+        if any(line.startswith((f"{name}:", f"{name} (")) for name in judged)
+    ]
 
 
 def wanted(report: Report) -> Iterator[Wanted]:
@@ -352,6 +381,8 @@ def _tables(report: Report) -> dict[str, Any]:
         "rules": score_tables.by_fixed_rule(tables),
         "templates": score_tables.by_template(tables, conditions),
         "searches": score_tables.searches(tables, conditions),
+        "recipes": recipes(tables, conditions),
+        "wordings": as_it_is(tables, "wordings", "Templates, as --template takes them"),
         "differences": differences(tables, conditions),
         "elsewhere": elsewhere(tables, conditions),
         "changed": measured(tables, "changed", "Answers that changed", conditions),
