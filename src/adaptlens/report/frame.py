@@ -83,7 +83,7 @@ def render(
         undrawn=getattr(figures, "problem", ""),
         known=known,
         roles=ROLES,
-        settings=list(_flat(report.settings)),
+        settings=list(flat(report.settings)),
         prompts=_by_task(report.prompts),
         policy=f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; "
         "img-src data:; base-uri 'none'; form-action 'none'",
@@ -163,15 +163,26 @@ def _by_task(prompts: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str
     return found
 
 
-def _flat(settings: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
-    """Yield every setting as (dotted path, value)."""
+def flat(settings: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
+    """Yield every setting as (dotted path, value in words)."""
     for key, value in settings.items():
         if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{path}{key}.")
+            yield from flat(value, f"{path}{key}.")
+        elif isinstance(value, list | tuple) and any(isinstance(one, Mapping) for one in value):
+            yield from flat({str(i): one for i, one in enumerate(value)}, f"{path}{key}.")
         elif isinstance(value, list | tuple):
-            yield f"{path}{key}", ", ".join(map(str, value))
+            yield f"{path}{key}", ", ".join(map(str, value)) or "none"
         else:
-            yield f"{path}{key}", str(value)
+            yield f"{path}{key}", _setting(value)
+
+
+def _setting(value: Any) -> str:
+    """Return one setting's value in words."""
+    if value is None:
+        return "not set"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "none" if value in ({}, "") else str(value)
 
 
 def _theme() -> str:

@@ -18,7 +18,7 @@ from adaptlens.studies import own_arms
 from adaptlens.studies.compare import gates
 from adaptlens.studies.compare.analyze import analyze
 from adaptlens.studies.compare.config import CompareConfig, compare_config
-from adaptlens.studies.driver import Silent, carry_out, write_tables
+from adaptlens.studies.driver import Silent, carry_out, write_summary, write_tables
 from adaptlens.studies.least import check_items
 from adaptlens.studies.other_items import with_others
 from adaptlens.studies.progress import progress
@@ -338,4 +338,5 @@ def write_report(run: Run) -> tuple["Report", Path]:
 
     found, answers = analyze(run)
     write_tables(run, {**found.tables, "answers": answers})
+    write_summary(run, found.summary())
     return found, write(found, run.folder / "report.html")
