@@ -93,7 +93,7 @@ class Condition:
     `searches` is what a search found for each draw, `chosen` the candidate (rate and steps) that
     tuning chose for each, empty where there was no choice, and `runs` what each draw's training
     took, empty where nothing was trained; `texts` are those of the first cell; `versions` are those
-    that each cell was made with;
+    that each cell was made with, `machines` where (empty where a cell did not say);
     `templates` names those it was read under.
     """
 
@@ -117,6 +117,7 @@ class Condition:
     chosen: Sequence[Mapping[str, Any]] = ()
     runs: Sequence[Mapping[str, float]] = ()
     versions: Sequence[Mapping[str, str]] = ()
+    machines: Sequence[Mapping[str, Any]] = ()
 
     @property
     def examples(self) -> int:
@@ -221,6 +222,7 @@ def _join(spec: Mapping[str, Any], draws: Iterable[int], records: Sequence[Recor
         prompts=texts[used[0].id].get("prompts", ()),
         training=used[0].result.get("training", {}),
         versions=tuple(record.result.get("versions", {}) for record in used),
+        machines=tuple(record.result.get("machine", {}) for record in used),
         notes=tuple(dict.fromkeys(note for r in used for note in r.result.get("notes", ()))),
         texts=texts[used[0].id],
         templates=read,

@@ -72,7 +72,7 @@ def ends(low: float, high: float, digits: int = 1) -> str:
 
 def percent(share: float, digits: int = 1) -> str:
     """Return a share of 1 as "87.5%"."""
-    return f"{share:.{digits}%}"
+    return unsigned_zeros(f"{share:.{digits}%}")
 
 
 def p_value(p: float) -> str:
@@ -110,6 +110,12 @@ def duration(seconds: float) -> str:
     return f"{seconds:.1f} s"
 
 
+def moment(time: str) -> str:
+    """Return a time as a log has it to the minute: "2026-11-29 20:51 UTC"; else as it is."""
+    found = re.match(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d).*(?:Z|\+00:00)$", time)
+    return f"{found[1]} {found[2]} UTC" if found else time
+
+
 def byte_size(number_of_bytes: float) -> str:
     """Return "3.1 MB": bytes in the largest decimal unit of which there is at least one."""
     for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
@@ -125,7 +131,7 @@ def unsigned_zeros(text: str) -> str:
 
 def typeset(text: str) -> str:
     """Return a sentence with a true minus and a true times sign."""
-    text = re.sub(r"(?<=queries) x (?=\d)", " × ", text)
+    text = re.sub(r"(?<=[a-z]) x (?=\d)", " × ", text)
     return re.sub(r"(?<![\w.])-(?=\d)", "−", text)
 
 

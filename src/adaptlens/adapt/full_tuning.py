@@ -11,7 +11,16 @@ from adaptlens.adapt import Progress, loop
 from adaptlens.adapt.batches import Counts, TokenizedExample
 from adaptlens.adapt.lora import LORA_RATE_TIMES_WIDTH
 from adaptlens.adapt.prompting import names_of
-from adaptlens.adapt.settings import Candidate, Fold, Tuning, choice_made, parts, width, writer
+from adaptlens.adapt.settings import (
+    Candidate,
+    Fold,
+    Tuning,
+    all_tried,
+    choice_made,
+    parts,
+    width,
+    writer,
+)
 from adaptlens.adapt.training_cost import Chosen, training_cost
 from adaptlens.lm.adapters.full_weights import FullParameters, FullVariants
 from adaptlens.lm.load import LM
@@ -71,6 +80,7 @@ class FullTuning(Tuning):
         training = training_cost(
             lm, trainer.histories, losses, size, runs, full=True, choosing=trainer.choosing
         )
+        training |= all_tried(candidates)
         if len(candidates) > 1:
             training |= choice_made(candidates, validation, chosen)
         ways = len(task.templates) or 1

@@ -15,7 +15,7 @@ from jaxtyping import Float32
 from adaptlens.adapt import Progress, loop
 from adaptlens.adapt.batches import Counts, TokenizedExample
 from adaptlens.adapt.prompting import check_one_way, names_of
-from adaptlens.adapt.settings import START, Candidate, Tuning, choice_made, width, writer
+from adaptlens.adapt.settings import START, Candidate, Tuning, all_tried, choice_made, width, writer
 from adaptlens.adapt.training_cost import NOTHING, Chosen, training_cost
 from adaptlens.errors import UserError
 from adaptlens.lm.adapters.bank import LoraBank
@@ -83,7 +83,7 @@ class InstructionTuning(Tuning):
             writer(lm, task, self.instruction, len(draws)),
             weights=found.bank,
             shares_prompts=True,
-            training={**training, **found.record},
+            training={**training, **all_tried(candidates), **found.record},
             examples=tuple(self.drawn(task, draw) for draw in draws) * ways,
             templates=names_of(task),
         )

@@ -292,6 +292,11 @@ def width(lm: LM) -> int:
     return lm.model.config.get_text_config().hidden_size
 
 
+def all_tried(candidates: Sequence[Candidate]) -> dict[str, Any]:
+    """Return the rates and steps that were tried, in numbers, for the record."""
+    return {"candidates": [one._asdict() for one in candidates]}
+
+
 def choice_made(
     candidates: Sequence[Candidate],
     validation: Float[np.ndarray, "..."],
@@ -299,7 +304,7 @@ def choice_made(
 ) -> dict[str, Any]:
     """Return what the search tried and chose, for the record."""
     return {
-        "candidates": [one._asdict() for one in candidates],
+        **all_tried(candidates),
         "validation_losses": validation.tolist(),
         "chosen": list(chosen),
     }

@@ -13,6 +13,7 @@ from adaptlens.cli.bundled import tasks, zoo
 from adaptlens.cli.catalog import models
 from adaptlens.cli.options import SettingsCommand, json_option, user_errors
 from adaptlens.cli.settings_list import settings
+from adaptlens.cli.viewing import view
 from adaptlens.errors import RunIncomplete, UserError, unknown
 from adaptlens.formatting import counted, say
 
@@ -416,4 +417,5 @@ def check(run: Path, as_json: bool) -> None:
 main.add_command(models)
 main.add_command(settings)
 main.add_command(tasks)
+main.add_command(view)
 main.add_command(zoo)

@@ -4,6 +4,8 @@ import time
 import traceback
 from collections.abc import Callable
 
+import torch
+
 from adaptlens.cells import Cell
 from adaptlens.errors import UserError
 from adaptlens.lm.load import LM
@@ -12,6 +14,7 @@ from adaptlens.measure.cost import PeakMemory
 from adaptlens.store import Claim, ClaimLost, versions
 from adaptlens.store.addresses import without_password
 from adaptlens.store.atomic import writing
+from adaptlens.store.hardware import hardware
 from adaptlens.types import Adapted, Task
 
 Progress = Callable[[str, int, int], None]
@@ -80,10 +83,18 @@ def _run(cell: Cell, task: Task, lm: LM, claim: Claim, progress: Progress) -> No
             "training": curves,
             "notes": [*lm.notes, *adapted.notes],
             "versions": versions.installed(),
+            "machine": {**hardware(), **_used(lm)},
         },
         arrays,
         texts,
     )
+
+
+def _used(lm: LM) -> dict[str, str | int]:
+    """Return what the model ran on, and with how many threads of the processor."""
+    device = torch.device(lm.device)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return {"device": name, "threads": torch.get_num_threads()}
 
 
 def _names(adapted: Adapted) -> list[str]:

@@ -92,18 +92,51 @@ def domain(values: "Iterable[float | None]", *, zero: bool = True) -> list[float
     return [low - room if low < 0 or not zero else 0.0, high + room]
 
 
-def panel(layers: list[Any], title: str, width: int, height: Any, subtitle: str = "") -> Any:
-    """Return layers as one panel under its title, and what is drawn under that."""
+def key_of(lines: str | Sequence[str], where: str = "top") -> dict[str, Any]:
+    """Return how a legend is titled with what fills, dashes and marks mean."""
+    title = {"title": lines if isinstance(lines, str) else [*lines], "titleOrient": where}
+    return title | {"titleFontWeight": "normal", "titleColor": MUTED, "titleLimit": 0}
+
+
+BELOW: dict[str, Any] = {"yOffset": 8}
+"""Where the marks of a row stand whose words are above them."""
+
+
+def above_rows(base: "alt.Chart", y: "alt.Y", width: int, *columns: str) -> "list[alt.Chart]":
+    """Return the words of every row above its marks, one column at the left, one at the right.
+
+    On a narrow screen they leave the marks the whole width. A halo keeps them apart from rules.
+    """
     import altair as alt
 
-    titled = alt.TitleParams(title, subtitle=subtitle) if subtitle else title
+    layers = []
+    left = base.mark_text(align="left", fontSize=11, dy=-7, aria=False), 0, INK
+    right = base.mark_text(align="right", fontSize=11, dy=-7, aria=False), width, MUTED
+    for column, (words, at, ink) in zip(columns, (left, right), strict=True):
+        words = words.encode(x=alt.value(at), y=y, text=f"{column}:N")
+        halo = alt.value(PAPER)
+        layers += [
+            words.encode(stroke=halo, color=halo, strokeWidth=alt.value(3)),
+            words.encode(color=alt.value(ink)),
+        ]
+    return layers
+
+
+def panel(
+    layers: list[Any], title: str, width: int, height: Any, subtitle: str | Sequence[str] = ""
+) -> Any:
+    """Return layers as one panel under its title, and what is drawn under that, a line each."""
+    import altair as alt
+
+    lines = subtitle if isinstance(subtitle, str) else [*subtitle]
+    titled = alt.TitleParams(title, subtitle=lines) if lines else title
     return alt.layer(*layers).properties(width=width, height=height, title=titled)
 
 
-def figure(panels: list[Any], columns: int, gap: int = 56) -> "alt.ConcatChart":
+def figure(panels: list[Any], columns: int, gap: int = 56, row_gap: int = 100) -> "alt.ConcatChart":
     """Return the panels as one figure in the house style, with one legend.
 
-    `gap` is the space between columns; the labels of an axis stand in it.
+    `gap` is the space between columns, `row_gap` that between rows; titles and axes stand in them.
     """
     import altair as alt
 
@@ -121,7 +154,7 @@ def figure(panels: list[Any], columns: int, gap: int = 56) -> "alt.ConcatChart":
         *panels,
         columns=columns,
         bounds="flush",
-        spacing={"row": 100, "column": gap},
+        spacing={"row": row_gap, "column": gap},
         background=PAPER,
         padding=4,
         resolve=alt.Resolve(scale=scales),

@@ -16,6 +16,7 @@ from adaptlens.formatting import typeset, visible
 from adaptlens.report import tables as made
 from adaptlens.report.charts import INK, LINE, MUTED, PAPER
 from adaptlens.report.images import Figure, Wanted, draw
+from adaptlens.report.labels import explained
 from adaptlens.report.theme import (
     ADAPTATIONS,
     PAIRS,
@@ -72,7 +73,7 @@ def render(
         lstrip_blocks=True,
     )
     environment.filters.update(
-        swatch=_swatch, newlines=_newlines, safe_id=_safe_id, typeset=typeset
+        swatch=_swatch, newlines=_newlines, safe_id=_safe_id, typeset=typeset, explained=explained
     )
     report = values["report"]
     known = {str(cell) for cell in report.cells["cell"]} if len(report.cells) else set()
@@ -82,7 +83,7 @@ def render(
         undrawn=getattr(figures, "problem", ""),
         known=known,
         roles=ROLES,
-        settings=list(_flat(report.settings)),
+        settings=list(flat(report.settings)),
         prompts=_by_task(report.prompts),
         policy=f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; "
         "img-src data:; base-uri 'none'; form-action 'none'",
@@ -162,15 +163,26 @@ def _by_task(prompts: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str
     return found
 
 
-def _flat(settings: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
-    """Yield every setting as (dotted path, value)."""
+def flat(settings: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
+    """Yield every setting as (dotted path, value in words)."""
     for key, value in settings.items():
         if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{path}{key}.")
+            yield from flat(value, f"{path}{key}.")
+        elif isinstance(value, list | tuple) and any(isinstance(one, Mapping) for one in value):
+            yield from flat({str(i): one for i, one in enumerate(value)}, f"{path}{key}.")
         elif isinstance(value, list | tuple):
-            yield f"{path}{key}", ", ".join(map(str, value))
+            yield f"{path}{key}", ", ".join(map(str, value)) or "none"
         else:
-            yield f"{path}{key}", str(value)
+            yield f"{path}{key}", _setting(value)
+
+
+def _setting(value: Any) -> str:
+    """Return one setting's value in words."""
+    if value is None:
+        return "not set"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "none" if value in ({}, "") else str(value)
 
 
 def _theme() -> str:

@@ -3,6 +3,7 @@
 An analysis knows what it named; it hands `Labels` to tables, figures and page.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -80,6 +81,48 @@ def pairs_of(rows: "pd.DataFrame", labels: Labels) -> list[Pair]:
     """Return the pair that the sides of each row are, which are in `left` and `right`."""
     sides = zip(rows["left"], rows["right"], strict=True)
     return [pair_of(labels[left], labels[right]) for left, right in sides]
+
+
+IN_WORDS = {
+    "zero_shot": "the base model, asked without examples",
+    "it": "tuned on {k} with the instruction",
+    "sl": "tuned on {k} without the instruction",
+    "distil": "a prompt with {k}, distilled into weights",
+    "full": "all weights tuned on {k}",
+    "icl": "{k} in the prompt",
+}
+"""What the project's own ways of adapting are, in words that need no glossary."""
+
+
+def phrase(arm: Shown) -> str:
+    """Return what an arm is: "tuned on 16 examples with the instruction, at its best template"."""
+    k = counted(arm.examples, "example")
+    if arm.adaptation == "best_prompt":
+        said = "the best prompt found" + (f", with {k}" if arm.examples else "")
+    elif arm.adaptation in IN_WORDS:
+        said = IN_WORDS[arm.adaptation].format(k=k)
+    else:
+        said = arm.style.meaning
+    if arm.is_chosen and said:
+        said += ", read under its best template"
+    return ", ".join(filter(None, (said, arm.variant)))
+
+
+def explained(sentence: str, labels: Labels) -> str:
+    """Return a sentence in which every label is said in words where it first stands."""
+    names = sorted((name for name in labels if name in sentence), key=len, reverse=True)
+    if not names:
+        return sentence
+    seen: set[str] = set()
+
+    def in_place(found: re.Match[str]) -> str:
+        name = found[0]
+        said = "" if name in seen else phrase(labels[name])
+        seen.add(name)
+        return f"{name} ({said})" if said else name
+
+    any_name = "|".join(map(re.escape, names))
+    return re.sub(rf"(?<![\w'-])(?:{any_name})(?![\w'-])", in_place, sentence)
 
 
 def in_words(arms: Iterable[Shown]) -> str:

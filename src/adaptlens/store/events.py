@@ -1,5 +1,6 @@
 """The log of a cell: one event a line; no result depends on it."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,22 @@ def read_events(cell_folder: Path) -> list[dict[str, Any]]:
             raise Damaged(path, f"is damaged (line {number} is no event)")
         events.append(event)
     return events
+
+
+def span(cell_folders: Iterable[Path]) -> tuple[str, str] | None:
+    """Return when the first of some cells was begun and the last was finished, as logs say it.
+
+    None where a log says neither, or cannot be read: the numbers do not depend on it.
+    """
+    begun, ended = [], []
+    for folder in cell_folders:
+        try:
+            events = read_events(folder)
+        except Damaged:
+            return None
+        begun += [event["time"] for event in events if event["event"] == "claimed"][-1:]
+        ended += [event["time"] for event in events if event["event"] == "finished"][-1:]
+    return (min(begun), max(ended)) if begun and ended else None
 
 
 def last_outcome(events: list[dict[str, Any]]) -> dict[str, Any] | None:

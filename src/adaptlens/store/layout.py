@@ -11,7 +11,7 @@ from adaptlens.store.problems import LEFT
 from adaptlens.store.sealed import Damaged, read_sealed
 
 LOCK = "lock"
-SEALED = ("study.json", "loading.json", "about.json")
+SEALED = ("study.json", "loading.json", "about.json", "summary.json")
 """Files that `Run.write_json` writes; so is every file in `tasks`."""
 FILES = (MARKER, LOCK, *SEALED, "report.html")
 FLAT = ("tasks", "leases", "commands", "workers", "tables", "figures", "circuits")

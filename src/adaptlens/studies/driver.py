@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from adaptlens.report.study_page import StudyReport
+    from adaptlens.report.summary import Summary
+
+SUMMARY_FILE = "summary.json"
+"""What a run found, in short; made with its page."""
 
 MOST_MENDS = 3
 """A disk that damages what was just made anew is not written to for ever."""
@@ -228,6 +232,19 @@ def _engine(given: Mapping[str, Any]) -> Engine:
     if settings.get("workers", 1) == 1:
         return registry.resolve("engine", name)()
     return registry.resolve("engine", "processes")(**settings)
+
+
+def write_summary(run: Run, summary: "Summary") -> None:
+    """Write down what was found in short, for the index of runs (`studies.runs_index`)."""
+    numbers = [
+        {"about": table.caption, "name": row[0].text, "value": row[1].text}
+        for table in summary.tables
+        for row in table.rows
+        if len(row) > 1 and table.headings[1][1] and not table.headings[0][1]
+    ]
+    findings = [asdict(one) for one in summary.findings]
+    found = {"title": summary.title, "findings": findings, "numbers": numbers}
+    run.write_json(SUMMARY_FILE, found)
 
 
 def write_tables(run: Run, tables: "Mapping[str, pd.DataFrame]") -> None:

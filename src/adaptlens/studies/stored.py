@@ -1,7 +1,7 @@
 """What a run holds of a study, read back as the types it went in as; every analysis begins here."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
@@ -10,8 +10,10 @@ from adaptlens.cells import STUDY_FILE, check_format, read_tasks
 from adaptlens.conditions import Condition, conditions
 from adaptlens.config.reading import reanalyzed
 from adaptlens.errors import UserError
+from adaptlens.formatting import moment
 from adaptlens.report.labels import Labels
-from adaptlens.store import Run, versions
+from adaptlens.store import Run, hardware, versions
+from adaptlens.store.events import span
 from adaptlens.types import NO_DRAWS, Task
 
 Config = TypeVar("Config")
@@ -27,6 +29,7 @@ class Stored(Generic[Config]):
         found: the conditions of which anything is done.
         tasks: theirs, by digest.
         notes: what a reader has to know: the plan's notes, and that the run is not complete.
+        made: when its cells were made, and on which machines, in words.
     """
 
     config: Config
@@ -34,6 +37,7 @@ class Stored(Generic[Config]):
     found: Sequence[Condition]
     tasks: Mapping[str, Task]
     notes: Sequence[str]
+    made: Mapping[str, str] = field(default_factory=dict)
 
     def by_task(self) -> dict[tuple[str, str, str], list[Condition]]:
         """Return the conditions of each model and task: (model, task's name, its digest)."""
@@ -89,7 +93,19 @@ def read(run: Run, name: str, overrides: Sequence[str] = ()) -> Stored[Any]:
         found,
         read_tasks(run, (one.task_digest for one in found)),
         [*study.get("notes", ()), *unfinished(study["cells"], found)],
+        _made(run, found),
     )
+
+
+def _made(run: Run, found: Sequence[Condition]) -> dict[str, str]:
+    """Return when and on what the cells of some conditions were made, as the run has it."""
+    cells = dict.fromkeys(cell for one in found for cell in one.cells)
+    when = span(run.cell_folder(cell) for cell in cells)
+    begun, ended = map(moment, when) if when else ("", "")
+    return {
+        "made": (f"{begun} to {ended}" if begun != ended else begun) or versions.UNKNOWN,
+        "machine": hardware.in_words(one for c in found for one in c.machines or ({},)),
+    }
 
 
 def task_notes(tasks: Iterable[Task]) -> list[str]:
@@ -99,6 +115,20 @@ def task_notes(tasks: Iterable[Task]) -> list[str]:
         for note in task.notes:
             said.setdefault(note, []).append(task.name)
     return [f"{', '.join(dict.fromkeys(names))}: {note}" for note, names in said.items()]
+
+
+def said_once(notes: Iterable[str], tasks: Iterable[str]) -> list[str]:
+    """Return notes once each; what several begin with a task's name and go on alike is one note."""
+    names = {*tasks}
+    found: dict[tuple[bool, str], list[str]] = {}
+    for note in dict.fromkeys(notes):
+        task, _, said = note.partition(": ")
+        of_task = bool(said) and task in names
+        found.setdefault((of_task, said if of_task else note), []).append(task)
+    return [
+        f"{', '.join(tasks)}: {said}" if of_task else said
+        for (of_task, said), tasks in found.items()
+    ]
 
 
 def unfinished(specs: Sequence[Mapping[str, Any]], found: Sequence[Condition]) -> list[str]:

@@ -20,12 +20,12 @@ from adaptlens.report.theme import (
     style_of,
 )
 from adaptlens.studies.compare import figures_templates
-from adaptlens.studies.compare.figures import (
-    accuracy_by_examples,
-    cost_by_queries,
-    largest,
+from adaptlens.studies.compare.figures import accuracy_by_examples, largest, reliability
+from adaptlens.studies.compare.figures_cost import cost_by_queries
+from adaptlens.studies.compare.figures_differences import (
+    by_kind,
     paired_differences,
-    reliability,
+    shown_first,
 )
 from report_samples import LABELS, SCRIPT, tables
 
@@ -38,7 +38,8 @@ def drawn(chart) -> list[dict]:
 
 
 def titles(chart) -> list[str]:
-    return [panel["title"] for panel in chart.to_dict()["concat"]]
+    found = [panel["title"] for panel in chart.to_dict()["concat"]]
+    return [title if isinstance(title, str) else title["text"] for title in found]
 
 
 def luminance(color: str) -> float:
@@ -182,7 +183,7 @@ def test_the_accuracy_figure_draws_every_score_with_its_interval():
         for row in main.itertuples()
     }
     assert shown == expected
-    assert titles(chart) == ["sentiment-novel · score, %", "translation · chrF, 0–100"]
+    assert titles(chart) == ["sentiment-novel", "translation"]
 
 
 def test_arms_that_only_a_later_panel_has_keep_marks_of_their_own():
@@ -266,6 +267,19 @@ def test_a_tuned_model_at_a_chosen_template_costs_what_it_costs_and_is_drawn_onc
         assert [row["cost"] for row in drawn(chart) if "tuned" in row] == [1000]
 
 
+def test_where_a_template_was_chosen_no_arm_with_fewer_examples_takes_the_other_s_place():
+    table = cost_table()
+    few = table[table["condition"] == "it-8"].assign(condition="it-2", training_flops=100.0)
+    chosen = table[table["condition"] == "it-8"].assign(condition="best-it-8")
+    labels = {**COSTLY, "it-2": Shown("it-2", "it-2", "it", 2)}
+    labels["best-it-8"] = Shown("best-it-8", "it-8", "it", 8, is_chosen=True)
+    even = {"task": "t", "model": "m", "unit": "FLOP", "serving": "uncached", "queries": 100.0}
+    even |= {"trainer": "plain PEFT", "counted": "one run"}
+    even |= {"prompt_condition": "icl-2", "tuned_condition": "best-it-8"}
+    chart = cost_by_queries(pd.concat([table, few, chosen]), labels, pd.DataFrame([even]))
+    assert {row["arm"] for row in drawn(chart) if "arm" in row} == {"icl-2", "best-it-8"}
+
+
 def test_an_undefined_score_is_not_drawn():
     table = tables()["accuracy"]
     table.loc[table["condition"] == "it-16", "value"] = math.nan
@@ -291,6 +305,64 @@ def test_only_clear_differences_have_the_color_of_the_better_side():
         "sl-4 − icl-4": "not clear",
         "full-4 − icl-4": "not clear",
     }
+
+
+def pair(left: str, right: str, difference: float = 0.1) -> dict:
+    return dict(task="t", model="m", metric="judged", left=left, right=right, p_holm=0.5,
+                difference=difference, low=difference - 0.1, high=difference + 0.1,
+                detectable=0.03)  # fmt: skip
+
+
+def test_the_pair_of_the_verdict_stands_first_and_then_those_with_most_examples():
+    sides = [("it-4", "icl-4"), ("it-4", "icl-16"), ("it-16", "icl-16"), ("sl-16", "icl-16"),
+             ("sl-4", "icl-16"), ("it-16", "zero-shot"), ("icl-16", "zero-shot")]  # fmt: skip
+    table = pd.DataFrame([pair(*both) for both in sides])
+    judged = {"task": "t", "model": "m", "tuned": "sl-4", "prompt": "icl-16"}
+    names = ["left", "right"]
+    first = shown_first(table, LABELS, [judged])[names].itertuples(index=False)
+    assert [tuple(row) for row in first] == [
+        ("sl-4", "icl-16"), ("it-16", "icl-16"), ("sl-16", "icl-16"),
+    ]  # fmt: skip
+    judged |= {"tuned": "it-16"}
+    first = shown_first(table, LABELS, [judged])[names].itertuples(index=False)
+    assert [tuple(row) for row in first] == [("it-16", "icl-16"), ("sl-16", "icl-16")]
+
+
+def test_where_nothing_was_tuned_every_pair_stands_first():
+    table = pd.DataFrame([pair("icl-16", "zero-shot"), pair("icl-4", "zero-shot")])
+    assert len(shown_first(table, LABELS)) == 2
+
+
+def test_pairs_against_the_base_model_do_not_squash_the_others():
+    table = pd.DataFrame([pair("it-16", "icl-16", 0.01), pair("it-16", "zero-shot", 0.8)])
+    chart = paired_differences(by_kind(table, LABELS), LABELS)
+    assert titles(chart) == ["t · score, %", "t, against the base model · score, %"]
+    first = chart.to_dict()["concat"][0]["layer"]
+    ends = next(
+        layer["encoding"]["x"]["scale"]["domain"]
+        for layer in first
+        if "scale" in layer["encoding"].get("x", {})
+    )
+    assert ends == pytest.approx([-9 - 0.8, 11 + 0.8])  # ±10 points around 1, and 4% more
+
+
+def test_every_figure_says_what_its_axes_are():
+    found = tables()
+    charts_of = [
+        accuracy_by_examples(found["accuracy"], found["baselines"]),
+        figures_templates.scores_by_template(found["accuracy"], found["templates"]),
+        paired_differences(found["differences"], LABELS),
+        reliability(found["reliability"], LABELS),
+        cost_by_queries(found["cost"], LABELS, found["break_even"]),
+        cost_by_queries(found["cost"], LABELS, found["break_even"], unit="seconds"),
+    ]
+    for chart in charts_of:
+        for panel in chart.to_dict()["concat"]:
+            drawn_on = [layer["encoding"] for layer in panel["layer"]]
+            for axis in ("x", "y"):
+                named = [one[axis] for one in drawn_on if one.get(axis, {}).get("type")]
+                numbers = [one for one in named if one["type"] == "quantitative"]
+                assert not numbers or any(one.get("title") for one in numbers)
 
 
 def test_too_few_draws_make_no_difference_clear():

@@ -46,7 +46,8 @@ def bare(**parts) -> Report:
 
 def test_every_figure_lies_beside_the_page_in_three_formats(written):
     found = {file.name for file in (written.parent / "figures").iterdir()}
-    names = ("accuracy", "templates", "differences", "calibration", "cost", "seconds")
+    names = ("accuracy", "templates", "differences", "differences-all", "calibration", "cost",
+             "seconds")  # fmt: skip
     assert found == {f"{name}.{format}" for name in names for format in ("svg", "png", "pdf")}
 
 
@@ -125,7 +126,7 @@ def test_headings_go_down_one_level_at_a_time(page):
 def test_every_table_has_a_caption_and_every_control_a_name(page):
     assert len(page.tagged("caption")) == len(page.tagged("table"))
     pictures = [a for a in page.tagged("svg") if a.get("role") == "img"]
-    assert len(pictures) == 12
+    assert len(pictures) == 14
     assert all(len(a["aria-label"]) > 60 for a in pictures)
     decorations = [a for a in page.tagged("svg") if a.get("role") != "img"]
     assert all(a["aria-hidden"] == "true" for a in decorations)
@@ -165,20 +166,30 @@ def test_the_verdicts_come_first(page):
     assert sections == [
         "verdict",
         "accuracy",
-        "searches",
         "differences",
-        "calibration",
         "cost",
-        "prompts",
+        "recipe",
+        "effects",
         "answers",
         "about",
     ]
 
 
+def test_what_is_folded_keeps_the_names_it_had(page):
+    folded = {attributes.get("id") for attributes in page.tagged("details")}
+    assert folded >= {"searches", "prompts", "calibration"}
+
+
+def test_a_label_is_said_in_words_where_the_verdict_first_has_it(page):
+    said = " ".join(page.texts["p"])
+    wanted = "icl-16 (16 examples in the prompt) beats it-16 (tuned on 16 examples with the "
+    assert wanted + "instruction) by 4.0 points" in said
+
+
 def test_what_was_not_measured_has_no_section():
     text = html(bare(settings={"a": {"b": 1}}), {})
     found = Page(text)
-    assert found.sections() == ["verdict", "about"]
+    assert found.sections() == ["verdict", "recipe"]
     assert "a.b" in found.texts["dt"]
 
 

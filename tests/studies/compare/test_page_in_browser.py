@@ -39,14 +39,86 @@ def choose(page, name: str, value: str) -> None:
 
 def test_the_page_opens_quietly_with_every_figure(visit):
     page = visit()
-    page.wait_for_selector("#grid-answers tbody tr")
-    assert page.locator("figure .wide svg").count() == 6
-    assert all(page.locator("figure .wide svg").nth(i).is_visible() for i in range(6))
+    page.wait_for_selector("#grid-answers tbody tr", state="attached")
+    assert page.locator("figure .wide svg").count() == 7
+    unfold(page)
+    assert all(page.locator("figure .wide svg").nth(i).is_visible() for i in range(7))
     assert page.title() == "sentiment-novel and translation on reference · adaptlens"
 
 
-def test_a_table_sorts_both_ways_with_undefined_last(visit):
+@pytest.fixture
+def unfolded(visit):
+    """Open the page with everything on it that can be folded unfolded."""
+
+    def opened(**settings):
+        page = visit(**settings)
+        unfold(page)
+        return page
+
+    return opened
+
+
+SCREEN = 800
+"""Pixels of a desk's screen, below what is around the page."""
+
+
+def test_two_tasks_take_eight_screens_at_most(visit):
+    page = visit(width=1280, height=SCREEN)
+    assert page.evaluate("document.documentElement.scrollHeight") <= 8 * SCREEN
+
+
+@pytest.mark.parametrize(
+    "target", ["figure-seconds", "grid-scores-1", "searches", "prompts", "calibration", "about"]
+)
+def test_a_link_unfolds_what_it_leads_to(visit, address, target):
     page = visit()
+    place = page.locator(f'[id="{target}"]')
+    page.evaluate("hash => { location.hash = hash; }", f"#{target}")
+    sync_api.expect(place).to_be_in_viewport()
+    page.goto("about:blank")
+    page.goto(f"{address}#{target}")  # the address as it was sent to someone
+    sync_api.expect(place).to_be_in_viewport()
+    assert place.evaluate("one => one.closest('details:not([open])')") is None
+
+
+def test_a_second_click_on_a_link_unfolds_again(visit):
+    page = visit()
+    page.evaluate("location.hash = '#table-scores-0'")
+    link = page.locator("#grid-scores-0 tbody a").first
+    for _ in range(2):
+        assert leads_to_its_target(page, link)
+        page.evaluate("document.getElementById('table-cells').open = false")
+
+
+def test_all_is_unfolded_at_once_and_folded_again(visit):
+    page = visit()
+    closed = "document.querySelectorAll('main details:not([open])').length"
+    before = page.evaluate(closed)
+    page.click("#unfold")
+    assert before > 10 and page.evaluate(closed) == page.locator("#grid-answers details").count()
+    sync_api.expect(page.locator("#unfold")).to_have_text("Fold all")
+    page.click("#unfold")
+    assert page.locator("main details[open]").count() == 0
+
+
+def test_what_is_printed_is_whole_and_folded_again_afterwards(visit):
+    page = visit()
+    closed = "document.querySelectorAll('main details:not([open], #grid-answers details)').length"
+    before = page.evaluate(closed)
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.evaluate(closed) == 0
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.evaluate(closed) == before
+
+
+def test_without_javascript_print_shows_what_is_folded(without_script):
+    page = without_script
+    page.emulate_media(media="print")
+    assert page.locator("#grid-scores-0").is_visible()
+
+
+def test_a_table_sorts_both_ways_with_undefined_last(unfolded):
+    page = unfolded()
     header = page.locator("#grid-scores-0 thead button").nth(2)  # plain template
     header.click()
     first, last = (column(page, "#grid-scores-0", 3)[i] for i in (0, -1))
@@ -60,7 +132,7 @@ def test_a_table_sorts_both_ways_with_undefined_last(visit):
 
 def test_never_sorts_after_every_number_of_queries(visit):
     page = visit()
-    page.locator("#cost details", has=page.locator("#grid-break_even")).locator("summary").click()
+    page.click("#table-break_even summary")
     page.locator("#grid-break_even thead button").nth(7).click()
     values = column(page, "#grid-break_even", 8)
     assert values[-1] == "never"
@@ -68,8 +140,8 @@ def test_never_sorts_after_every_number_of_queries(visit):
     assert numbers == sorted(numbers)
 
 
-def test_twenty_thousand_answers_stay_few_elements(visit):
-    page = visit()
+def test_twenty_thousand_answers_stay_few_elements(unfolded):
+    page = unfolded()
     assert finds(page, NUM_ANSWERS)
     assert page.locator("#grid-answers tbody tr").count() == 25
     page.select_option("#size", "100")
@@ -80,8 +152,8 @@ def test_twenty_thousand_answers_stay_few_elements(visit):
     assert page.locator("#next").is_disabled()
 
 
-def test_filters_count_what_the_table_holds(visit):
-    table, page = per_query(NUM_ANSWERS), visit()
+def test_filters_count_what_the_table_holds(unfolded):
+    table, page = per_query(NUM_ANSWERS), unfolded()
     choose(page, "condition", "icl-16")
     wanted = table["condition"] == "icl-16"
     assert finds(page, wanted.sum())
@@ -107,22 +179,22 @@ def test_filters_count_what_the_table_holds(visit):
         ("≤1", lambda draw: (draw <= 1) & (draw >= 0)),
     ],
 )
-def test_a_number_column_takes_a_comparison(visit, text, holds):
-    draws, page = per_query(NUM_ANSWERS)["draw"], visit()
+def test_a_number_column_takes_a_comparison(unfolded, text, holds):
+    draws, page = per_query(NUM_ANSWERS)["draw"], unfolded()
     choose(page, "draw", text)
     assert finds(page, holds(draws).sum())
 
 
-def test_a_filter_that_is_not_understood_says_so_and_hides_nothing(visit):
-    page = visit()
+def test_a_filter_that_is_not_understood_says_so_and_hides_nothing(unfolded):
+    page = unfolded()
     choose(page, "margin", "large")
     box = page.locator('[data-column="margin"]')
     sync_api.expect(box).to_have_attribute("aria-invalid", "true", timeout=60_000)
     assert finds(page, NUM_ANSWERS)
 
 
-def test_answers_sort_by_every_column(visit):
-    table, page = per_query(NUM_ANSWERS), visit()
+def test_answers_sort_by_every_column(unfolded):
+    table, page = per_query(NUM_ANSWERS), unfolded()
     header = page.locator("#grid-answers thead button")
     headings = header.all_inner_texts()
     assert headings[0] == "condition" and headings[-1] == "margin"
@@ -136,8 +208,8 @@ def test_answers_sort_by_every_column(visit):
     assert highest == pytest.approx(table["margin"].max(), rel=1e-4)
 
 
-def test_the_keyboard_alone_sorts_and_turns_pages(visit):
-    page = visit()
+def test_the_keyboard_alone_sorts_and_turns_pages(unfolded):
+    page = unfolded()
     page.locator("#grid-answers thead button").first.focus()
     page.keyboard.press("Enter")
     assert page.locator("#grid-answers [aria-sort=ascending]").count() == 1
@@ -146,10 +218,10 @@ def test_the_keyboard_alone_sorts_and_turns_pages(visit):
     assert page.inner_text("#where") == "Page 2 of 800"
 
 
-def test_saved_answers_are_the_filtered_ones(visit, tmp_path):
+def test_saved_answers_are_the_filtered_ones(unfolded, tmp_path):
     import pandas as pd
 
-    page = visit()
+    page = unfolded()
     table = per_query(NUM_ANSWERS)
     wanted = table[table["query"].str.contains("test-10")]
     choose(page, "query", "test-10")
@@ -174,6 +246,7 @@ def test_no_text_is_a_formula_in_a_saved_table_and_numbers_stay_numbers(browser,
     path = write(replace(sample(1), per_query=answers), tmp_path / "page.html", formats=())
     page = browser.new_page()
     page.goto(path.as_uri())
+    unfold(page)
     with page.expect_download() as download:
         page.click("#save")
     download.value.save_as(tmp_path / "answers.csv")
@@ -186,8 +259,8 @@ def test_no_text_is_a_formula_in_a_saved_table_and_numbers_stay_numbers(browser,
     assert {row["margin"] for row in saved} == {"-1.5"}
 
 
-def test_script_in_texts_is_shown_and_not_run(visit):
-    page = visit()
+def test_script_in_texts_is_shown_and_not_run(unfolded):
+    page = unfolded()
     assert page.title() != "owned"
     assert SCRIPT in column(page, "#grid-answers", 4)
     for section, place in (("searches", 0), ("prompts", 5)):
@@ -199,6 +272,7 @@ def test_script_in_texts_is_shown_and_not_run(visit):
 
 def test_a_long_text_unfolds_whole(visit):
     table, page = per_query(NUM_ANSWERS), visit()
+    page.click("#every-answer > summary")
     folded = page.locator("#grid-answers tbody tr").nth(7).locator("details")
     folded.locator("summary").click()
     whole = table["input"].iloc[7]
@@ -206,8 +280,8 @@ def test_a_long_text_unfolds_whole(visit):
     assert len(whole) > 140
 
 
-def test_parts_of_a_prompt_have_different_grounds(visit):
-    page = visit()
+def test_parts_of_a_prompt_have_different_grounds(unfolded):
+    page = unfolded()
     roles = ("instruction", "demo_input", "demo_target", "query", "cue")
     grounds = [
         page.locator(f"pre .part.{role}").first.evaluate(
@@ -237,7 +311,7 @@ def test_a_figure_has_the_theme_s_colors(visit):
 @pytest.mark.parametrize("width", [390, 320, 768])
 def test_a_small_screen_never_scrolls_sideways(visit, width):
     page = visit(width=width, height=844)
-    page.wait_for_selector("#grid-answers tbody tr")
+    page.wait_for_selector("#grid-answers tbody tr", state="attached")
     unfold(page)
     assert page_width(page) <= width
     if width == 390:
@@ -252,13 +326,14 @@ def test_print_shows_everything_on_white(visit):
     assert not page.locator("nav").is_visible()
 
 
-def test_a_number_leads_to_its_cell(visit):
-    page = visit()
+def test_a_number_leads_to_its_cell(unfolded):
+    page = unfolded()
     link = page.locator("#grid-scores-0 tbody a").first
     assert leads_to_its_target(page, link)
 
 
 def test_without_javascript_the_page_still_reads(without_script):
     text = without_script.inner_text("main")
-    assert "icl-16 beats it-16" in text
-    assert "needs JavaScript" in text
+    assert "icl-16 (16 examples in the prompt) beats it-16" in text
+    without_script.click("#every-answer > summary")
+    assert "needs JavaScript" in without_script.inner_text("main")

@@ -63,9 +63,44 @@
     });
   }
 
-  addEventListener("beforeprint", () => {
-    for (const folded of document.querySelectorAll("details")) folded.open = true;
+  const folded = () => [...document.querySelectorAll("main details:not(#grid-answers details)")];
+  const unfold = find("unfold");
+  const label = () => {
+    unfold.textContent = folded().every((one) => one.open) ? "Fold all" : "Unfold all";
+  };
+  unfold.hidden = folded().length === 0;
+  unfold.addEventListener("click", () => {
+    const open = !folded().every((one) => one.open);
+    for (const one of folded()) one.open = open;
+    label();
   });
+  document.addEventListener("toggle", label, true);
+  label();
+
+  // What is printed is whole; afterwards, what was folded is folded again.
+  let closed = [];
+  addEventListener("beforeprint", () => {
+    closed = folded().filter((one) => !one.open);
+    for (const one of closed) one.open = true;
+  });
+  addEventListener("afterprint", () => {
+    for (const one of closed) one.open = false;
+    closed = [];
+  });
+
+  // A link to what is folded unfolds it, also where the address already ends in it.
+  const reveal = (hash) => {
+    let target = null;
+    try { target = find(decodeURIComponent(hash.slice(1))); } catch { /* no target's name */ }
+    for (let one = target; one; one = one.parentElement) if (one.tagName === "DETAILS") one.open = true;
+    return target;
+  };
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest?.('a[href^="#"]');
+    if (link) reveal(link.hash);
+  });
+  addEventListener("hashchange", () => reveal(location.hash)?.scrollIntoView());
+  if (location.hash) reveal(location.hash)?.scrollIntoView();
 
   const links = [...document.querySelectorAll("nav a")];
   const watch = new IntersectionObserver((entries) => {

@@ -15,14 +15,14 @@ from adaptlens.metrics import accuracy
 from adaptlens.report.labels import Shown
 from adaptlens.stats.intervals import comparisons, estimate, pairs_of_interest
 from adaptlens.store import Run
-from adaptlens.studies.compare import across, gates, searches, side_effects
+from adaptlens.studies.compare import across, gates, recipe, searches, side_effects
 from adaptlens.studies.compare.advice import advice
 from adaptlens.studies.compare.allowed import allowed
 from adaptlens.studies.compare.arms import Arm, Reading, arms
 from adaptlens.studies.compare.config import CompareConfig
 from adaptlens.studies.compare.costs import break_even, cost_row
 from adaptlens.studies.compare.verdict import Verdict, verdict
-from adaptlens.studies.stored import Stored, read
+from adaptlens.studies.stored import Stored, read, said_once
 from adaptlens.types import Task
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ TABLES = [
     "accuracy",
     "templates",
     "searches",
+    "recipes",
+    "wordings",
     "baselines",
     "differences",
     "calibration",
@@ -76,6 +78,8 @@ def analyze(run: Run) -> tuple["Report", "pd.DataFrame"]:
     for judged in every:
         for table, rows in judged.tables().items():
             tables[table] += rows
+        tables["recipes"] += recipe.rows(judged.members, run)
+        tables["wordings"] += recipe.wordings(judged.task, judged.model)
         labels |= {arm.label: arm.shown for arm in judged.arms}
         verdicts.append(judged.verdict_row())
         prompts += judged.prompts()
@@ -97,7 +101,9 @@ def analyze(run: Run) -> tuple["Report", "pd.DataFrame"]:
         tables=framed,
         prompts=prompts,
         per_query=every_answer[:MOST_ROWS],
-        notes=list(dict.fromkeys(notes)),
+        made=study.made,
+        command=recipe.command(study.settings),
+        notes=said_once(notes, [judged.name for judged in every]),
         **study.about(labels),
     )
     return report, every_answer
@@ -364,6 +370,8 @@ class Judged:
             "model": self.model,
             "line": f"{self.verdict.line}; {but}" if but else self.verdict.line,
             "state": self.verdict.state,
+            "prompt": self.verdict.prompt,
+            "tuned": self.verdict.tuned,
             "advice": f"{said} B{but[1:]}." if but else said,
             "selection": self.verdict.selection,
             "allowed": allowed(self.members, self.task, self.config),

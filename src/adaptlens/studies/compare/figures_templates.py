@@ -4,14 +4,17 @@ from typing import TYPE_CHECKING, Any
 
 from adaptlens.formatting import estimate, fixed
 from adaptlens.report.charts import (
+    BELOW,
     INK,
     MUTED,
     NARROW,
     WIDE,
+    above_rows,
     chart_of,
     figure,
     finite,
     groups,
+    key_of,
     panel,
 )
 from adaptlens.report.theme import METRICS, in_order, main_metric, points, style_of
@@ -23,7 +26,14 @@ if TYPE_CHECKING:
 MARKS = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
 """The marks of templates, in their order; with more templates than marks, all are circles."""
 
-STEP = 26
+STEP, TALL_STEP = 22, 36
+"""Height of an arm's row; on a narrow screen its name and score stand above the marks."""
+
+KEY = "bar: mean, with its 95% interval; hollow: under one template"
+"""What bars and marks mean; the marks of single templates stand beside it."""
+
+SPOKEN = 122
+"""Room for a score in words, right of the marks."""
 
 
 def scores_by_template(
@@ -42,9 +52,10 @@ def scores_by_template(
     import altair as alt
 
     panels: list[Any] = []
-    spoken = 130 if width > NARROW else 0
-    named = 8 + 7 * max(map(len, accuracy["condition"]), default=0)
-    size = width - named - spoken
+    is_wide = width > NARROW
+    columns = 2 if is_wide and accuracy.groupby(["task", "model"]).ngroups > 1 else 1
+    named = 8 + 6 * max(map(len, accuracy["condition"]), default=0)
+    size = int(width / columns) - named - SPOKEN - 8 * (columns - 1) if is_wide else width - 16
     for task, title, group in groups(accuracy):
         metric = main_metric(group["metric"])
         rows = group[group["metric"] == metric].dropna(subset=["value"])
@@ -59,10 +70,14 @@ def scores_by_template(
         room = 0.03 * max(max(ends) - min(ends), 1)
         scale = alt.Scale(domain=[min(ends) - room, max(ends) + room], nice=False)
         unit = METRICS.get(metric, metric)
-        x = alt.X("value:Q", title=unit, scale=scale).axis(tickCount=8 if spoken else 5)
-        y = alt.Y("arm:N", sort=order, title=None).axis(
-            domain=False, ticks=False, grid=False, minExtent=named
+        x = alt.X("value:Q", title=unit, scale=scale).axis(tickCount=8 if size > 400 else 5)
+        y = alt.Y("arm:N", sort=order, title=None)
+        y = (
+            y.axis(domain=False, ticks=False, grid=False, labelLimit=named, labelColor=INK)
+            if is_wide
+            else y.axis(None)
         )
+        down = {} if is_wide else BELOW
         names = in_order(one["adaptation"] for one in means)
         color = alt.Color("adaptation:N", legend=None).scale(
             domain=names, range=[style_of(name).light for name in names]
@@ -72,21 +87,24 @@ def scores_by_template(
             line.mark_rule(strokeDash=[5, 4], color=MUTED).encode(
                 x=alt.X("value:Q", scale=scale), description="label:N"
             ),
-            base.mark_rule(strokeWidth=2, opacity=0.55, aria=False).encode(
+            base.mark_rule(strokeWidth=2, opacity=0.55, aria=False, **down).encode(
                 x=alt.X("low:Q", title=unit, scale=scale), x2="high:Q", y=y, color=color
             ),
-            base.mark_tick(thickness=3.5, size=18, opacity=1).encode(
+            base.mark_tick(thickness=3.5, size=18, opacity=1, **down).encode(
                 x=x, y=y, color=color, description="label:N"
             ),
             chart_of(dots)
-            .mark_point(size=42, filled=False, opacity=1, strokeWidth=1.5)
+            .mark_point(size=42, filled=False, opacity=1, strokeWidth=1.5, **down)
             .encode(x=x, y=y, color=color, shape=_shape(dots, width), description="label:N"),
         ]
-        if spoken:
+        if is_wide:
             words = base.mark_text(align="left", color=INK, fontSize=11, aria=False)
             layers.append(words.encode(x=alt.value(size + 12), y=y, text="said:N"))
-        panels.append(panel(layers, title, size, alt.Step(STEP), subtitle=_said(floors)))
-    return figure(panels, 1)
+        else:
+            layers += above_rows(base, y, size, "arm", "said")
+        height = alt.Step(STEP if is_wide else TALL_STEP)
+        panels.append(panel(layers, title, size, height, subtitle=_said(floors)))
+    return figure(panels, columns, gap=named + SPOKEN + 16, row_gap=96)
 
 
 def _means(rows: "pd.DataFrame", task: str) -> list[dict[str, Any]]:
@@ -155,7 +173,14 @@ def _shape(dots: list[dict[str, Any]], width: int) -> "alt.Shape":
 
     names = list(dict.fromkeys(dot["template"] for dot in dots))
     told = len(names) <= len(MARKS)
-    legend = alt.Legend(symbolStrokeColor=MUTED, columns=3 if width <= NARROW else 0)
-    return alt.Shape("template:N", title=None, legend=legend if told else None).scale(
-        domain=names, range=list(MARKS[: len(names)]) if told else ["circle"] * len(names)
+    legend = alt.Legend(
+        symbolStrokeColor=MUTED,
+        columns=3 if width <= NARROW else 0,
+        **(key_of(KEY, "left") if width > NARROW else key_of(KEY.split("; "))),
+    )
+    shape = alt.Shape("template:N", title=None)
+    if not told:
+        return shape.scale(domain=names, range=["circle"] * len(names)).legend(None)
+    return alt.Shape("template:N", legend=legend).scale(
+        domain=names, range=list(MARKS[: len(names)])
     )

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from adaptlens.errors import UserError, unknown
-from adaptlens.formatting import counted
+from adaptlens.formatting import counted, fixed
 from adaptlens.stats.intervals import Scores, above
 
 ALPHA = 0.05
@@ -142,8 +142,8 @@ def _scores(
 def line(row: Mapping[str, Any]) -> str:
     """Return what became of a gate as one sentence."""
     said = (
-        f"{row['difference']:+.1f} points, shown to be at least {row['least']:+.1f} "
-        f"(p={row['p']:.3g})"
+        f"{fixed(row['difference'], sign=True)} points, shown to be at least "
+        f"{fixed(row['least'], sign=True)} (p={row['p']:.3g})"
     )
     if row["passed"]:
         return f"passed: {said}"

@@ -15,13 +15,23 @@ from adaptlens.report.summary import Finding, Summary
 from adaptlens.report.tables import Conditions, embedded, plain
 from adaptlens.report.theme import ADAPTATIONS, ORDERS, RULES, in_order, style_of
 from adaptlens.studies.compare import figures_templates, gates, score_tables
-from adaptlens.studies.compare.figures import (
-    accuracy_by_examples,
-    cost_by_queries,
+from adaptlens.studies.compare.figures import accuracy_by_examples, reliability
+from adaptlens.studies.compare.figures_cost import cost_by_queries
+from adaptlens.studies.compare.figures_differences import (
+    by_kind,
     paired_differences,
-    reliability,
+    shown_first,
 )
-from adaptlens.studies.compare.tables import ROLES, break_evens, differences, elsewhere, measured
+from adaptlens.studies.compare.tables import (
+    ROLES,
+    as_it_is,
+    break_evens,
+    constant_columns,
+    differences,
+    elsewhere,
+    measured,
+    recipes,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,6 +51,9 @@ COLUMNS = {
     "templates": "task model condition template metric rule value low high queries draws",
     "searches": "task model condition draw prompt template label_words order rule "
     "validation_accuracy items reads tokens options sent",
+    "recipes": "task model condition trained target_modules learning_rates max_steps",
+    "wordings": "task model template text",
+    "gates": "task model gate passed difference least bound p reason",
     "baselines": "task metric name value",
     "differences": "task model left right metric difference low high p p_holm equivalence_p "
     "detectable queries draws test correction",
@@ -84,6 +97,8 @@ class Report:
         notes: sentences a reader needs in order to trust the numbers.
         cells: one cell a row, its id in the column `cell`.
         labels: what the labels of arms stand for.
+        made: when the cells were made, and on which machines, by what that is called.
+        command: what makes such a run again.
     """
 
     title: str
@@ -96,6 +111,8 @@ class Report:
     cells: "pd.DataFrame"
     labels: Labels = field(default_factory=dict)
     notes: Sequence[str] = field(default_factory=tuple)
+    made: Mapping[str, str] = field(default_factory=dict)
+    command: str = ""
 
     def __post_init__(self) -> None:
         """Check that every table has its columns and every verdict a known state."""
@@ -198,6 +215,8 @@ def html(report: Report, figures: Mapping[str, Figure]) -> str:
         size=_size(scores),
         gates=[{**row, "said": gates.line(row)} for row in report.gates()],
         searches=_searches(report),
+        found=_prompts_judged(report),
+        constants=constant_columns(report.tables.get("recipes")),
         searched=ADAPTATIONS["best_prompt"],
         several_models=len({verdict["model"] for verdict in report.verdicts}) > 1,
         num_answers=len(answers),
@@ -238,19 +257,29 @@ def _searches(report: Report) -> dict[str, list[dict[Any, Any]]]:
     return found
 
 
+def _prompts_judged(report: Report) -> list[tuple[str, str, str]]:
+    """Return the prompts found of the arms that verdicts are about, and what gives them back."""
+    judged = [f"{v['model']}, {v['task']}, {v.get('prompt')}" for v in report.verdicts]
+    lines = score_tables.prompt_lines(report.tables)
+    return [
+        line.partition("; give it back with ")
+        for line in lines
+        if any(line.startswith((f"{name}:", f"{name} (")) for name in judged)
+    ]
+
+
 def wanted(report: Report) -> Iterator[Wanted]:
     """Yield the figures that the report has rows for."""
     tables, labels = report.tables, report.labels
     most = "Of each adaptation, the condition with most examples is drawn."
+    judged = "Of each adaptation, the arm of the verdict is drawn, else the one with most examples."
     made: list[tuple[str, str, Any, str]] = [
         (
             "accuracy",
             "accuracy",
             partial(accuracy_by_examples, baselines=tables.get("baselines")),
-            "Score, by the rule that judges each arm, against number of examples, with 95% "
-            "intervals over queries, draws and templates. Dotted: zero-shot. Dashed, gray: "
-            "baselines that look at no query. Dashed, in color: tuned models read under a chosen "
-            "template.",
+            "Score, by the rule that judges each arm, against number of examples. Intervals are "
+            "over queries, draws and templates; baselines look at no query.",
         ),
         (
             "templates",
@@ -260,17 +289,23 @@ def wanted(report: Report) -> Iterator[Wanted]:
                 templates=tables.get("templates"),
                 baselines=tables.get("baselines"),
             ),
-            "Score of every arm by the rule that judges it. Hollow marks: one template each, over "
-            "all draws. Upright bar: the mean over templates and draws, with its 95% interval. An "
-            "arm without marks has one way of asking: a prompt found, or a chosen template.",
+            "Score of every arm by the rule that judges it, over templates and draws. An arm "
+            "without hollow marks has one way of asking: a prompt found, or a chosen template.",
         ),
         (
             "differences",
             "differences",
-            partial(paired_differences, labels=labels),
-            "Left minus right on the same queries and draws, with 95% intervals. Filled, in the "
-            "color of the better side: clear after Holm's correction (p < 0.05, enough draws). "
-            "Hollow: not clear. Pale band: differences too small for this design to detect.",
+            partial(_main_differences, report=report),
+            "Tuned less prompted on the same queries and draws, with 95% intervals, the verdict's "
+            "pair first; of each two adaptations, the pair with most examples. p is corrected "
+            "(Holm) over all pairs that were tested; the verdict tests its own pair by p(claim).",
+        ),
+        (
+            "differences-all",
+            "differences",
+            partial(_every_difference, labels=labels),
+            "Every pair that was tested: left minus right on the same queries and draws, with 95% "
+            "intervals. p is corrected (Holm) over all of them.",
         ),
         (
             "elsewhere",
@@ -278,8 +313,7 @@ def wanted(report: Report) -> Iterator[Wanted]:
             partial(_elsewhere, labels=labels),
             "What arms score on items that they were not made for, less what zero-shot scores "
             "there, with 95% intervals; on another domain also the tuned arm of the verdict less "
-            "the prompted one. Filled: clear after Holm's correction over all of them. Hollow: "
-            "not clear. Pale band: differences too small for this design to detect.",
+            "the prompted one. p is corrected (Holm) over all of them.",
         ),
         (
             "calibration",
@@ -292,8 +326,8 @@ def wanted(report: Report) -> Iterator[Wanted]:
             "cost",
             "cost",
             partial(cost_by_queries, labels=labels, break_even=tables.get("break_even")),
-            f"Total computation, one run of plain PEFT included, against queries answered. Rings: "
-            f"from here on the tuned model costs no more than the prompt. {most}",
+            f"Total computation, one run of plain PEFT included, against queries answered. "
+            f"{judged}",
         ),
         (
             "seconds",
@@ -305,7 +339,7 @@ def wanted(report: Report) -> Iterator[Wanted]:
                 unit="seconds",
             ),
             f"The same in seconds on the machine that ran it; models that were trained together "
-            f"share theirs. {most}",
+            f"share theirs. {judged}",
         ),
     ]
     for name, source, chart, caption in made:
@@ -314,6 +348,17 @@ def wanted(report: Report) -> Iterator[Wanted]:
                 # An arm's controls have its number of examples, and stand among the templates.
                 rows = rows[[not labels[label].variant for label in rows["condition"]]]
             yield Wanted(name, caption, partial(chart, rows))
+
+
+def _main_differences(rows: "pd.DataFrame", report: Report, *, width: int = WIDE) -> Any:
+    """Return the differences that answer the question."""
+    shown = shown_first(rows, report.labels, report.verdicts)
+    return paired_differences(shown, report.labels, width=width)
+
+
+def _every_difference(rows: "pd.DataFrame", labels: Labels, *, width: int = WIDE) -> Any:
+    """Return all differences, those against the base model apart."""
+    return paired_differences(by_kind(rows, labels), labels, width=width, step=19)
 
 
 def _elsewhere(rows: "pd.DataFrame", labels: Labels, *, width: int = WIDE) -> Any:
@@ -336,6 +381,8 @@ def _tables(report: Report) -> dict[str, Any]:
         "rules": score_tables.by_fixed_rule(tables),
         "templates": score_tables.by_template(tables, conditions),
         "searches": score_tables.searches(tables, conditions),
+        "recipes": recipes(tables, conditions),
+        "wordings": as_it_is(tables, "wordings", "Templates, as --template takes them"),
         "differences": differences(tables, conditions),
         "elsewhere": elsewhere(tables, conditions),
         "changed": measured(tables, "changed", "Answers that changed", conditions),

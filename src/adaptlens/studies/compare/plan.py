@@ -20,7 +20,7 @@ from adaptlens.studies.compare import gates
 from adaptlens.studies.compare.analyze import analyze
 from adaptlens.studies.compare.best_first import best_first
 from adaptlens.studies.compare.config import COMPARISON, CompareConfig
-from adaptlens.studies.driver import carry_out, write_tables
+from adaptlens.studies.driver import carry_out, write_summary, write_tables
 from adaptlens.studies.findings import Findings
 from adaptlens.studies.least import check_items
 from adaptlens.studies.other_items import with_others
@@ -411,4 +411,5 @@ def write_report(run: Run) -> tuple["Report", Path]:
 
     found, answers = analyze(run)
     write_tables(run, {**found.tables, "answers": answers})
+    write_summary(run, found.summary())
     return found, write(found, run.folder / "report.html")

@@ -21,7 +21,7 @@ from adaptlens.store import Run
 from adaptlens.studies import own_arms
 from adaptlens.studies.convergence.analyze import analyze
 from adaptlens.studies.convergence.config import CONVERGENCE, ConvergenceConfig
-from adaptlens.studies.driver import Studied, carry_out, write_tables
+from adaptlens.studies.driver import Studied, carry_out, write_summary, write_tables
 from adaptlens.studies.least import check_measures
 from adaptlens.studies.progress import progress
 from adaptlens.studies.python_call import carried_out
@@ -384,4 +384,5 @@ def write_report(run: Run, overrides: Sequence[str] = ()) -> tuple["ConvergenceR
 
     found = analyze(run, overrides)
     write_tables(run, found.tables)
+    write_summary(run, found.summary())
     return found, write(found, run.folder / "report.html")

@@ -23,7 +23,7 @@ from adaptlens.errors import UserError
 from adaptlens.prompts import controls
 from adaptlens.store import Run, make_folder, write_atomically
 from adaptlens.studies import own_arms, progress
-from adaptlens.studies.driver import Studied, carry_out, write_tables
+from adaptlens.studies.driver import Studied, carry_out, write_summary, write_tables
 from adaptlens.studies.implicit.analyze import analyze
 from adaptlens.studies.implicit.circuit_sets import circuit_sets
 from adaptlens.studies.implicit.config import IMPLICIT, ImplicitConfig
@@ -339,6 +339,7 @@ def write_report(run: Run, overrides: Sequence[str] = ()) -> tuple["StudyReport"
 
     found = analyze(run, overrides)
     write_tables(run, found.tables)
+    write_summary(run, found.summary())
     _export_circuits(run, found.tables)
     return found, write(found, run.folder / "report.html")
 

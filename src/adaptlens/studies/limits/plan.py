@@ -19,7 +19,7 @@ from adaptlens.errors import UserError, unknown
 from adaptlens.models import shape
 from adaptlens.prompts.variations import READ, VARIATIONS, source
 from adaptlens.store import Run
-from adaptlens.studies.driver import Studied, carry_out, write_tables
+from adaptlens.studies.driver import Studied, carry_out, write_summary, write_tables
 from adaptlens.studies.least import check_items
 from adaptlens.studies.limits.analyze import ABOUT_FILE, analyze
 from adaptlens.studies.limits.config import LADDER, LIMITS, LimitsConfig
@@ -281,4 +281,5 @@ def write_report(run: Run, overrides: Sequence[str] = ()) -> tuple["StudyReport"
 
     found = analyze(run, overrides)
     write_tables(run, found.tables)
+    write_summary(run, found.summary())
     return found, write(found, run.folder / "report.html")

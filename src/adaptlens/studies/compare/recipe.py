@@ -1,0 +1,142 @@
+"""How every arm was made, with numbers where settings left them open; and the command again."""
+
+import json
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from adaptlens.adapt.families import family_of
+from adaptlens.conditions import Condition
+from adaptlens.formatting import counted, listed
+from adaptlens.store import Damaged, Run
+from adaptlens.store.sealed import load_json
+from adaptlens.store.versions import UNKNOWN
+from adaptlens.studies.compare.config import CompareConfig
+from adaptlens.tasks import templates
+from adaptlens.types import Task
+
+AS_GIVEN = ("lora_rank", "lora_alpha", "lora_dropout")
+TRAINING = (
+    "gradient_accumulation_steps",
+    "lr_scheduler",
+    "warmup_steps",
+    "weight_decay",
+    "max_grad_norm",
+    "seed",
+)
+
+
+def rows(members: Iterable[Condition], run: Run) -> list[dict[str, Any]]:
+    """Return a row for each arm that was tuned here: what was trained, and how.
+
+    Rates and steps are those that were tried, and of those chosen the number of draws that chose
+    each. What a cell did not write down is `UNKNOWN`.
+    """
+    return [
+        {
+            "task": one.task,
+            "model": one.model,
+            "condition": one.label,
+            "trained": "LoRA" if "lora_rank" in one.arguments else "all weights",
+            **{name: _number(one.arguments.get(name)) for name in AS_GIVEN},
+            "target_modules": _targets(one, run),
+            "learning_rates": _values(one, "learning_rate"),
+            "rates_chosen": _chosen(one, "learning_rate"),
+            "max_steps": _values(one, "max_steps"),
+            "steps_chosen": _chosen(one, "max_steps"),
+            "batch_size": min(int(one.arguments.get("batch_size", 1)), one.examples or 1),
+            **{name: str(one.arguments.get(name, "")) for name in TRAINING},
+        }
+        for one in members
+        if family_of(one.adaptation) == "tune" and not one.is_brought and not one.control
+    ]
+
+
+def wordings(task: Task, model: str) -> list[dict[str, str]]:
+    """Return every template of a task as `--template` takes it."""
+    return [
+        {"task": task.name, "model": model, "template": way.name, "text": templates.as_text(way)}
+        for way in task.templates or (task.template,)
+    ]
+
+
+def command(settings: Mapping[str, Any]) -> str:
+    """Return the command that makes a run of these settings again.
+
+    Models and tasks are always named; of other settings, those that are not as usual.
+    """
+    defaults = asdict(CompareConfig())
+    words = ["adaptlens", "compare"]
+    words += [word for model in settings["models"] for word in ("--model", str(model))]
+    plain_tasks = all([*one] == ["path"] for one in settings["tasks"])
+    if plain_tasks:
+        words += [word for one in settings["tasks"] for word in ("--task", str(one["path"]))]
+    for name, value in settings.items():
+        if name == "models" or (name == "tasks" and plain_tasks) or name not in defaults:
+            continue
+        if _plain(value) == _plain(defaults[name]):
+            continue
+        if name in ("shots", "sizes", "tuning") and value:
+            words += [f"--{name}", ",".join(map(str, value))]
+        elif name in ("queries", "draws", "seed", "validation") and isinstance(value, int):
+            words += [f"--{name}", str(value)]
+        elif isinstance(value, Mapping) and value:
+            words += [w for key, one in value.items() for w in _set(f"{name}.{key}", one)]
+        else:
+            words += _set(name, value)
+    return " ".join(shlex.quote(word) for word in words)
+
+
+def _set(path: str, value: Any) -> list[str]:
+    text = value if isinstance(value, str) else json.dumps(_plain(value), ensure_ascii=False)
+    return ["--set", f"{path}={text}"]
+
+
+def _plain(value: Any) -> Any:
+    """Return a setting as JSON has it, so that lists and tuples are the same."""
+    return json.loads(json.dumps(value))
+
+
+def _number(value: Any) -> float:
+    return float("nan") if value is None else float(value)
+
+
+def _targets(one: Condition, run: Run) -> str:
+    """Return the names of the modules that were trained, as the adapter's own file has them."""
+    if "lora_rank" not in one.arguments:
+        return "all"
+    folder = run.cell_folder(one.cells[0]) / "adapters"
+    found = sorted(folder.glob("*/adapter_config.json"))
+    if not found:
+        given = one.arguments.get("target_modules")
+        return ", ".join(given) if given else UNKNOWN
+    try:
+        return ", ".join(load_json(found[0])["target_modules"])
+    except (Damaged, KeyError, TypeError):
+        return UNKNOWN
+
+
+def _tried(one: Condition, name: str) -> list[float]:
+    """Return the values that were tried; empty where no cell wrote them down."""
+    if made := one.training.get("candidates"):
+        return sorted({float(candidate[name]) for candidate in made})
+    given = one.arguments.get(name)
+    if given is None:
+        return sorted({float(run["steps"]) for run in one.runs}) if name == "max_steps" else []
+    return sorted(map(float, given if isinstance(given, list | tuple) else [given]))
+
+
+def _values(one: Condition, name: str) -> str:
+    """Return the values that were tried: "0.005 or 0.02"."""
+    tried = _tried(one, name)
+    return listed([f"{value:.4g}" for value in tried], "or") if tried else UNKNOWN
+
+
+def _chosen(one: Condition, name: str) -> str:
+    """Return how often each was chosen: "0.005: 3 draws, 0.02: 7 draws"."""
+    counts = Counter(float(made[name]) for made in one.chosen)
+    if not counts:
+        return _values(one, name)
+    return ", ".join(f"{value:.4g}: {counted(counts[value], 'draw')}" for value in sorted(counts))

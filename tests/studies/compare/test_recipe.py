@@ -1,0 +1,99 @@
+"""The recipe says in numbers how arms were made, and its command makes the same run."""
+
+import shlex
+from dataclasses import asdict
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+
+from adaptlens.cli.main import compare
+from adaptlens.cli.settings_options import study_config
+from adaptlens.report.tables import Conditions
+from adaptlens.store import hardware
+from adaptlens.studies.compare import recipe
+from adaptlens.studies.compare.config import compare_config
+from adaptlens.studies.compare.tables import constant_columns, recipes
+from report_samples import LABELS
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"models": ["smollm2", "reference"], "shots": [0, 2], "tuning": ["it", "sl"], "seed": 3},
+        {"tasks": [{"path": "a b.tsv", "templates": ["In: {input}\nOut: {target}"]}]},
+        {"tune": {"lora_rank": 16, "learning_rate": [0.001, 0.002]}, "search": False},
+        {"gates": ["it-16 >= base - 1"], "queries": None, "sizes": [8], "margin": 1.5},
+        {"arms": {"mine": "prompt.txt"}, "validation": None, "engine": {"workers": 2}},
+    ],
+)
+def test_the_command_gives_the_settings_back(given):
+    config = compare_config(**given)
+    words = shlex.split(recipe.command(asdict(config)))
+    assert words[:2] == ["adaptlens", "compare"]
+    context = compare.make_context("compare", words[2:])
+    options = {k: v for k, v in context.params.items() if k not in ("out", "as_json", "junit")}
+    assert study_config("compare", **options) == config
+
+
+def test_the_command_names_model_and_task_even_where_they_are_the_usual():
+    assert recipe.command(asdict(compare_config())) == (
+        "adaptlens compare --model reference --task sentiment-novel"
+    )
+
+
+def arm(label: str, **made) -> SimpleNamespace:
+    arguments = {"examples": 4, "lora_rank": 8, "lora_alpha": 16.0, "lora_dropout": 0.0,
+                 "batch_size": 8, "learning_rate": None, "max_steps": [10, 30]}  # fmt: skip
+    whole = {"task": "t", "model": "m", "label": label, "adaptation": "it", "examples": 4}
+    whole |= {"training": {}, "chosen": (), "runs": (), "cells": ("c",), "is_brought": False}
+    whole |= {"control": "", "arguments": arguments}
+    return SimpleNamespace(**(whole | made))
+
+
+def test_a_rate_that_was_left_open_is_a_number(tmp_path):
+    run = SimpleNamespace(cell_folder=lambda cell: tmp_path / cell)
+    tried = [{"learning_rate": rate, "max_steps": 30} for rate in (0.02, 0.005)]
+    chosen = (tried[0], tried[1], tried[0])
+    (tmp_path / "c" / "adapters" / "draw=0").mkdir(parents=True)
+    config = tmp_path / "c" / "adapters" / "draw=0" / "adapter_config.json"
+    config.write_text('{"target_modules": ["q_proj", "v_proj"]}')
+    (row,) = recipe.rows([arm("it-4", training={"candidates": tried}, chosen=chosen)], run)
+    assert row["learning_rates"] == "0.005 or 0.02"
+    assert row["rates_chosen"] == "0.005: 1 draw, 0.02: 2 draws"
+    assert (row["max_steps"], row["steps_chosen"]) == ("30", "30: 3 draws")
+    assert row["target_modules"] == "q_proj, v_proj"
+    assert row["batch_size"] == 4  # of 8, as a draw has 4 examples
+
+
+def test_what_an_older_run_did_not_write_down_is_said_to_be_so(tmp_path):
+    run = SimpleNamespace(cell_folder=lambda cell: tmp_path / cell)
+    (row,) = recipe.rows([arm("it-4", runs=({"steps": 30.0},))], run)
+    assert (row["learning_rates"], row["target_modules"]) == ("not recorded", "not recorded")
+    assert row["max_steps"] == "10 or 30"
+
+
+def test_what_is_the_same_of_all_arms_is_said_once():
+    table = pd.DataFrame(
+        {"task": "t", "model": "m", "condition": ["it-4", "it-16"], "trained": "LoRA",
+         "lora_rank": 8.0, "learning_rates": "0.005", "max_steps": ["10", "30"]}
+    )  # fmt: skip
+    assert constant_columns(table) == {
+        "trained": "LoRA", "LoRA rank": "8", "learning rates tried": "0.005",
+    }  # fmt: skip
+    shown = recipes({"recipes": table}, Conditions(LABELS, {}))
+    assert [heading for heading, _ in shown.headings] == ["task", "arm", "steps tried"]
+    assert [[entry.text for entry in row] for row in shown.rows] == [
+        ["t", "it-4", "10"], ["t", "it-16", "30"],
+    ]  # fmt: skip
+
+
+def test_machines_are_said_once_and_an_older_cell_says_none():
+    one = {"processor": "A", "cores": 2, "memory_bytes": 8e9, "system": "Linux 6"}
+    used = one | {"device": "cpu", "threads": 1}
+    assert hardware.in_words([used, used, {}]) == (
+        "cpu, A, 2 cores, 1 thread, 8.0 GB of memory, Linux 6; not recorded"
+    )
+    found = hardware.hardware()
+    assert found["cores"] >= 1 and found["memory_bytes"] > 2**20 and found["processor"]
