@@ -3,8 +3,9 @@
 No one form fits all learning curves, and a few sizes cannot tell forms apart. So every form of
 `forms` that the scores do not exclude is kept, and an interval holds for all of them: a confidence
 set of forms, then the union of their intervals. Of each form, level and gain are fitted by least
-squares, all sizes alike; what it says of another size is then a weighted sum of the arms' means,
-whose error is that of one crossed table. docs/methods.md has sources, assumptions and coverage.
+squares, a size weighing as many examples as it has; what the form says of another size is then a
+weighted sum of the arms' means, whose error is that of one crossed table. docs/methods.md has
+sources, assumptions and coverage.
 """
 
 import math
@@ -20,6 +21,7 @@ from adaptlens.stats.scores import Scores
 from adaptlens.stats.training_pool import for_new_files
 from adaptlens.stats.unseen_draws import unseen_draws
 
+NEAREST = 2.0
 HORIZON = 8
 """Nothing is said beyond this many times the largest size."""
 
@@ -225,33 +227,46 @@ def _band(curves: Sequence[Curve], at: np.ndarray, alpha: float) -> Band:
     value, down, up = values[0], falls[0], np.zeros(1)
     if len(curves) > 1:
         value, down, up = value[:, None] - values[1], down[:, None], falls[1]
-    value = np.clip(value, lowest, 1.0)
     stderr, df = joint.error(*sides)
-    chance = -scipy.special.stdtrit(df, tail) * stderr
+    chance = _critical(df, tail) * stderr
     # Queries of a kind that was not seen may score anything, see `difference_tests`.
-    other = 1 - tail ** (1 / joint.queries)
-    low = value - np.hypot(np.maximum(chance, other * (value - lowest)), down)
-    high = value + np.hypot(np.maximum(chance, other * (1 - value)), up)
+    other, within = 1 - tail ** (1 / joint.queries), np.clip(value, lowest, 1.0)
+    low = value - np.hypot(np.maximum(chance, other * (within - lowest)), down)
+    high = value + np.hypot(np.maximum(chance, other * (1 - within)), up)
     every = tuple(range(value.ndim - 1))
     return Band(
         at,
-        np.median(value, axis=every),
-        np.maximum(lowest, low.min(every)),
-        np.minimum(1.0, high.max(every)),
+        np.median(within, axis=every),
+        np.clip(low.min(every), lowest, 1.0),
+        np.clip(high.max(every), lowest, 1.0),
         kept,
         tried,
     )
 
 
 def _weights(sizes: Sequence[int], at: np.ndarray) -> Weights:
-    """Return with what weights the arms' means make what each form says of other numbers."""
-    many = len(sizes)
-    if many == 1:
+    """Return with what weights the arms' means make what each form says of other numbers.
+
+    Level and gain are fitted anew for every number, by least squares in which a size weighs a
+    NEAREST-th for each doubling between it and that number.
+    """
+    if len(sizes) == 1:
         return np.ones((1, len(at), 1))
-    seen, wanted = forms(sizes, np.array(sizes, float)), forms(sizes, at)
-    middle = seen.mean(1, keepdims=True)
-    slope = (seen - middle) / np.square(seen - middle).sum(1, keepdims=True)
-    return 1 / many + (wanted - middle)[:, :, None] * slope[:, None, :]
+    known = np.array(sizes, float)
+    seen, wanted = forms(sizes, known), forms(sizes, at)
+    share = NEAREST ** -np.abs(np.log2(at)[:, None] - np.log2(known))
+    share = share / share.sum(1, keepdims=True)
+    middle = (seen @ share.T)[:, :, None]
+    away = seen[:, None, :] - middle
+    slope = away / (share * away**2).sum(2, keepdims=True)
+    return share * (1 + (wanted[:, :, None] - middle) * slope)
+
+
+def _critical(df: np.ndarray, tail: float) -> np.ndarray:
+    """Return Student's critical values, one-sided, interpolated in 1 / df to a thousandth."""
+    known = np.linspace(0, 1, 1001)
+    exact = -scipy.special.stdtrit(1 / np.maximum(known, 1e-9), tail)
+    return np.interp(1 / df, known, exact)
 
 
 def _possible(joint: JointMeans, own: slice, sizes: Sequence[int], alpha: float) -> np.ndarray:
@@ -261,13 +276,11 @@ def _possible(joint: JointMeans, own: slice, sizes: Sequence[int], alpha: float)
     orthonormal ones, in the order of powers of log k. None may be further from 0 than Student's t
     allows, Bonferroni's correction being over them.
     """
-    doublings, many = np.log2(sizes), len(sizes)
-    powers = [doublings**power for power in range(2, many)]
-    sums = []
-    for form in forms(sizes, np.array(sizes, float)):
-        columns = [np.ones(many), (form - form.mean()) / np.ptp(form), *powers]
-        sums.append(np.linalg.qr(np.stack(columns, axis=1))[0].T[2:])
-    tested = np.stack(sums)
+    many, seen = len(sizes), forms(sizes, np.array(sizes, float))
+    seen = (seen - seen.mean(1, keepdims=True)) / np.ptp(seen, axis=1, keepdims=True)
+    powers = [np.broadcast_to(np.log2(sizes) ** power, seen.shape) for power in range(2, many)]
+    columns = np.stack([np.ones_like(seen), seen, *powers], axis=2)
+    tested = np.linalg.qr(columns)[0].swapaxes(1, 2)[:, 2:]
     stderr, df = joint.error((tested, own))
     allowed = -scipy.special.stdtrit(df, alpha / (many - 2) / 2) * stderr
     # What stands for all queries also differs by those of a kind that was not seen.
