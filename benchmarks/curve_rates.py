@@ -14,6 +14,7 @@ import argparse
 import csv
 import math
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -119,14 +120,49 @@ CASES: dict[str, dict[str, float]] = {
 }
 
 
+def power_law(sizes: Sequence[int], means: np.ndarray, at: Sequence[int]) -> np.ndarray:
+    """Return 95% intervals [2, numbers] of the usual power law with a ceiling, level - b k^-c.
+
+    Least squares, the errors of parameters carried over by the delta method. Where it does not
+    come to an end, or its covariance is not known, the interval is all there is: 0 to 1.
+    """
+
+    def law(k: np.ndarray, level: float, b: float, c: float) -> np.ndarray:
+        return level - b * k ** -np.abs(c)
+
+    known, wanted = np.array(sizes, float), np.array(at, float)
+    everything = np.stack([np.zeros(len(at)), np.ones(len(at))])
+    if len(sizes) < 4:
+        return everything
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            fitted, error = scipy.optimize.curve_fit(law, known, means, p0=(0.9, 0.5, 0.5))
+    except RuntimeError:
+        return everything
+    steps = 1e-5 * np.eye(3)
+    slope = np.stack([(law(wanted, *(fitted + h)) - law(wanted, *(fitted - h))) / 2e-5
+                      for h in steps])  # fmt: skip
+    half = scipy.special.stdtrit(len(sizes) - 3, 0.975) * np.sqrt(
+        np.maximum(0.0, np.einsum("pk,pq,qk->k", slope, error, slope))
+    )
+    if not np.all(np.isfinite(half)):
+        return everything
+    middle = law(wanted, *fitted)
+    return np.clip(np.stack([middle - half, middle + half]), 0.0, 1.0)
+
+
 def covered(
     truth: Truth, sizes: Sequence[int], runs: int, *, draws: int, queries: int, **case: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return how often intervals at 1, 2, 4 and 8 times the largest size cover, and their width."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return how often intervals at 1, 2, 4 and 8 times the largest size cover, and their width.
+
+    Last, how often those of a power law alone cover.
+    """
     at = [sizes[-1] * many for many in (1, 2, 4, 8)]
     failing = case.get("failing", 0.0)
     true = np.array([(1 - failing) * truth(k) + failing * CHANCE for k in at])
-    hits, widths = np.zeros(4), np.zeros(4)
+    hits, widths, peer = np.zeros(4), np.zeros(4), np.zeros(4)
     for run in range(runs):
         rng = np.random.default_rng([run, draws, queries, len(sizes)])
         levels = [truth(k) for k in sizes]
@@ -134,16 +170,19 @@ def covered(
         band = curve_band(Curve(tuple(sizes), tuple(arms)), at)
         hits += (band.low <= true) & (true <= band.high)
         widths += band.high - band.low
-    return hits / runs, 100 * widths / runs
+        low, high = power_law(sizes, np.array([one.values.mean() for one in arms]), at)
+        peer += (low <= true) & (true <= high)
+    return hits / runs, 100 * widths / runs, peer / runs
 
 
 def coverage_table(runs: int) -> None:
     """Print how often intervals cover."""
     error = 1.96 * math.sqrt(0.05 * 0.95 / runs)
     print("Coverage of 95% intervals at 1, 2, 4 and 8 times the largest size measured, and their")
-    print(f"width in points ({runs} runs a row: simulation error {error:.3f})")
+    print(f"width in points ({runs} runs a row: simulation error {error:.3f}). Last: a power law")
+    print("alone, by curve_fit; four sizes or more")
     print(f"{'truth':<28}{'case':<22}{'sizes':<15}{'draws x queries':>15}"
-          f"{'covered at 1x 2x 4x 8x':>26}{'width':>20}")  # fmt: skip
+          f"{'covered at 1x 2x 4x 8x':>26}{'width':>21}{'power law, 1x to 8x':>25}")  # fmt: skip
     designs = [(SIZES, 5, 60), (SIZES, 10, 200), (SIZES, 20, 1000), ((4, 8, 16), 10, 200),
                ((4, 16), 10, 200)]  # fmt: skip
     rows = [(name, "", *design) for name in TRUTHS for design in designs]
@@ -152,14 +191,16 @@ def coverage_table(runs: int) -> None:
              for sizes, draws, queries in (designs[0], designs[1], designs[3])]  # fmt: skip
     for name, case, sizes, draws, queries in rows:
         settings = CASES[case]
-        hits, widths = covered(
+        hits, widths, peer = covered(
             TRUTHS[name], sizes, runs, draws=draws, queries=queries, **settings
         )
+        alone = "".join(f"{hit:>6.2f}" for hit in peer) if len(sizes) > 3 else ""
         print(
             f"{name:<28}{case:<22}{','.join(map(str, sizes)):<15}{f'{draws} x {queries}':>15}   "
             + "".join(f"{hit:>6.2f}" for hit in hits)
             + "  "
-            + "".join(f"{width:>5.0f}" for width in widths),
+            + "".join(f"{width:>5.0f}" for width in widths)
+            + f"  {alone}",
             flush=True,
         )
 
@@ -232,9 +273,13 @@ def _prompted(truth: Truth, k: int, chosen: int, largest: int) -> float:
 
 def crossing_table(runs: int) -> None:
     """Print how often crossings are told that are not, and that are."""
-    print(f"\nShare of runs that tell what is false of who is ahead, and what is told; one of {WAYS}")
+    print(
+        f"\nShare of runs that tell what is false of who is ahead, and what is told; one of {WAYS}"
+    )
     print("equally good ways of tuning is chosen on validation items, with the same draws")
-    print(f"{'truth':<26}{'draws x queries':>15}{'false':>8}{'crossing':>10}{'none':>7}{'a part':>8}")
+    print(
+        f"{'truth':<26}{'draws x queries':>15}{'false':>8}{'crossing':>10}{'none':>7}{'a part':>8}"
+    )
     for name in PAIRS:
         for draws, queries in ((5, 60), (10, 200), (20, 1000)):
             rates = crossings(name, runs, draws=draws, queries=queries)

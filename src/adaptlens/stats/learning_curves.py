@@ -66,7 +66,7 @@ class Band:
     all_forms: int
 
 
-def curve_band(curve: Curve, at: Sequence[float], *, level: float = 0.95) -> Band:
+def curve_band(curve: Curve, at: Sequence[float] | np.ndarray, *, level: float = 0.95) -> Band:
     """Return what the arms of a curve score at other numbers of examples.
 
     Args:
@@ -77,7 +77,9 @@ def curve_band(curve: Curve, at: Sequence[float], *, level: float = 0.95) -> Ban
     return _band([curve], np.asarray(at, float), 1 - level)
 
 
-def gap_band(left: Curve, right: Curve, at: Sequence[float], *, level: float = 0.95) -> Band:
+def gap_band(
+    left: Curve, right: Curve, at: Sequence[float] | np.ndarray, *, level: float = 0.95
+) -> Band:
     """Return how far one curve is above another at numbers of examples.
 
     Args:
@@ -149,7 +151,7 @@ class JointMeans:
         """Return the standard errors of weighted sums, and their degrees of freedom.
 
         Args:
-            sides: one or two of: weights [forms, numbers, arms], and which arms they are of. Of two,
+            sides: one or two: weights [forms, numbers, arms], and which arms they are of. Of two,
                 every form of the first meets every form of the second; results are [forms, numbers]
                 or [forms, other forms, numbers].
 

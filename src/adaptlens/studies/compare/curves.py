@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from adaptlens.formatting import listed
-from adaptlens.stats.learning_curves import HORIZON, Band, Curve, curve_band, gap_band
+from adaptlens.stats.learning_curves import HORIZON, Curve, curve_band, gap_band
 from adaptlens.stats.scores import Scores
 from adaptlens.studies.compare.arms import Arm
 from adaptlens.studies.compare.verdict import Verdict
@@ -29,6 +29,7 @@ MORE_SIZES = "try more of them, as in --shots 2,4,8,16,32"
 SIDES = {"tune": "tuning", "prompt": "prompting"}
 
 Rows = list[dict[str, Any]]
+Side = Literal["tune", "prompt"]
 State = Literal["crossing", "none", "part", "unknown"]
 
 
@@ -36,7 +37,7 @@ State = Literal["crossing", "none", "part", "unknown"]
 class Ahead:
     """Numbers of examples from `first` to `last` at which a side is shown to be ahead."""
 
-    side: Literal["tune", "prompt"]
+    side: Side
     first: int
     last: int
 
@@ -55,6 +56,7 @@ class Crossing:
         first: the least number of examples looked at; 0 for none.
         last: the largest.
         middle: where the middle curves cross; None where they do not.
+        held: the examples and the score of the one prompt that tuning is held against, too.
     """
 
     state: State
@@ -65,6 +67,7 @@ class Crossing:
     first: int = 0
     last: int = 0
     middle: int | None = None
+    held: tuple[int, float] | None = None
 
     @property
     def ends(self) -> tuple[int, int] | None:
@@ -73,12 +76,16 @@ class Crossing:
             return None
         return self.ahead[0].last, self.ahead[1].first
 
-    def row(self) -> dict[str, Any]:
-        """Return the row of the table of crossings."""
+    def row(self, metric: str) -> dict[str, Any]:
+        """Return the row of the table of crossings; chrF is in hundredths."""
         low, high = self.ends or (np.nan, np.nan)
+        examples, score = self.held or (np.nan, np.nan)
         return {
             "prompt": self.prompt,
             "tuned": self.tuned,
+            "metric": metric,
+            "prompt_examples": examples,
+            "prompt_value": score * (100.0 if metric == "chrf" else 1.0),
             "state": self.state,
             "low": low,
             "middle": np.nan if self.middle is None else self.middle,
@@ -157,19 +164,25 @@ def crossing(
         labeled: how many training examples there are.
     """
     if verdict.primary is None:
-        return Crossing("unknown", "")
+        return Crossing("unknown")
     known = {arm.label: arm for arm in arms}
     tuned, prompt = known[verdict.tuned], known[verdict.prompt]
-    looks = {"tuned": tuned.shown.look, "prompt": prompt.shown.look}
+    looks, examples = (tuned.shown.look, prompt.shown.look), prompt.condition.examples
     if reason := _unknown(tuned, prompt, curves, verdict):
-        return Crossing("unknown", f"Cannot be said: {reason}", **looks)
+        return Crossing("unknown", f"Cannot be said: {reason}", *looks)
     curve, other = curves[tuned.shown.look], curves.get(prompt.shown.look)
-    found = replace(held_against(curve, other, prompt.scores, prompt.condition.examples), **looks)
-    return replace(found, line=line(found, curve, other, labeled))
+    found = held_against(curve, other, prompt.scores, examples)
+    return replace(
+        found,
+        line=line(found, curve, other, labeled),
+        tuned=tuned.shown.look,
+        prompt=prompt.shown.look,
+        held=(examples, float(prompt.scores.table.mean())),
+    )
 
 
 def held_against(curve: Curve, other: Curve | None, held: Scores, examples: int) -> Crossing:
-    """Return where a curve of tuning is ahead of, and behind, the best prompt with as many examples.
+    """Return where tuning is ahead of, and behind, the best prompt with as many examples.
 
     That is the better of two: the prompting way's own curve, and, from its number of examples on,
     the prompt that the verdict is about. Tuning is shown to be ahead where it is ahead of both, and
@@ -190,19 +203,20 @@ def held_against(curve: Curve, other: Curve | None, held: Scores, examples: int)
     if last < first:
         return Crossing("unknown", first=first, last=last)
     numbers = np.array(_numbers(first, last, PER_DOUBLING))
-    gap = gap_band(curve, Curve((max(1, examples),), (held,)), numbers)
+    bands = [(gap_band(curve, Curve((max(1, examples),), (held,)), numbers), numbers >= examples)]
     if other is not None:
-        own = gap_band(curve, other, numbers)
-        counted = (numbers <= other.sizes[-1]) | rises, numbers >= examples
-        gap = replace(own, **{
-            name: np.minimum(*(
-                np.where(counts, getattr(band, name), np.inf)
-                for band, counts in zip((own, gap), counted, strict=True)
-            )) for name in ("middle", "low", "high")
-        })  # fmt: skip
-    ahead = _ahead(numbers, gap)
+        bands.append((gap_band(curve, other, numbers), (numbers <= other.sizes[-1]) | rises))
+    middle, low, high = (
+        np.min([np.where(counts, ends, np.inf) for ends, counts in both_ways], axis=0)
+        for both_ways in (
+            [(band.middle, counts) for band, counts in bands],
+            [(band.low, counts) for band, counts in bands],
+            [(band.high, counts) for band, counts in bands],
+        )
+    )
+    ahead = _ahead(numbers, low, high)
     state = _state(ahead, first, last)
-    return Crossing(state, ahead=ahead, first=first, last=last, middle=_middle(numbers, gap))
+    return Crossing(state, ahead=ahead, first=first, last=last, middle=_middle(numbers, middle))
 
 
 def line(found: Crossing, curve: Curve, other: Curve | None, labeled: int) -> str:
@@ -248,9 +262,7 @@ def _said(found: Crossing, labeled: int) -> str:
         below, above = found.ahead
         wins = f"{SIDES[above.side]} wins; below that, {below.side}"
         if below.last >= labeled:
-            return (
-                f"Label {below.last - labeled:,} to {above.first - labeled:,} more and {wins}."
-            )
+            return f"Label {below.last - labeled:,} to {above.first - labeled:,} more and {wins}."
         until = f" (shown up to {above.last:,})" if above.last < found.last else ""
         more = f", {above.first - labeled:,} more than there are," * (above.first > labeled)
         return f"From {below.last:,} to {above.first:,} examples on{more} {wins}{until}."
@@ -289,13 +301,14 @@ def _numbers(first: int, last: int, per_doubling: int) -> list[int]:
     return sorted({round(float(n)) for n in np.geomspace(first, last, count)})
 
 
-def _ahead(numbers: np.ndarray, gap: Band) -> tuple[Ahead, ...]:
-    signs = np.where(gap.low > 0, 1, np.where(gap.high < 0, -1, 0))
+def _ahead(numbers: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[Ahead, ...]:
+    """Return where a difference is shown to be above or below 0, given its interval."""
+    signs = np.where(low > 0, 1, np.where(high < 0, -1, 0))
     found = []
-    for sign, places in groupby(range(len(numbers)), key=lambda place: signs[place]):
+    for sign, places in groupby(range(len(numbers)), key=lambda place: int(signs[place])):
         run = list(places)
         if sign:
-            side: Literal["tune", "prompt"] = "tune" if sign > 0 else "prompt"
+            side: Side = "tune" if sign > 0 else "prompt"
             found.append(Ahead(side, int(numbers[run[0]]), int(numbers[run[-1]])))
     return tuple(found)
 
@@ -308,8 +321,8 @@ def _state(ahead: Sequence[Ahead], first: int, last: int) -> State:
     return "crossing" if len(ahead) == 2 and ahead[0].side != ahead[1].side else "part"
 
 
-def _middle(numbers: np.ndarray, gap: Band) -> int | None:
-    """Return the number of examples at which the middle curves cross; None without, or several."""
-    signs = np.sign(gap.middle)
-    places = np.flatnonzero((signs[1:] * signs[:-1] < 0) & (signs[1:] != 0))
+def _middle(numbers: np.ndarray, middle: np.ndarray) -> int | None:
+    """Return the number of examples at which the middle curves cross, if they do just once."""
+    signs = np.sign(middle)
+    places = np.flatnonzero(signs[1:] * signs[:-1] < 0)
     return int(numbers[places[0] + 1]) if len(places) == 1 else None

@@ -21,7 +21,15 @@ from adaptlens.studies.compare.figures import (
     paired_differences,
     reliability,
 )
-from adaptlens.studies.compare.tables import ROLES, break_evens, differences, elsewhere, measured
+from adaptlens.studies.compare.figures_curves import learning_curves
+from adaptlens.studies.compare.tables import (
+    ROLES,
+    break_evens,
+    differences,
+    elsewhere,
+    learned,
+    measured,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,6 +58,9 @@ COLUMNS = {
     "correction",
     "changed": "task model condition agreement lost gained rule base_rule",
     "reliability": "task model condition bin_confidence bin_accuracy count",
+    "curves": "task model adaptation examples metric measured value low high doublings",
+    "crossings": "task model prompt tuned metric prompt_examples prompt_value state low middle "
+    "high first last line",
     "cost": "task model condition training_flops training_seconds_amortized query_flops "
     "query_flops_cached query_tokens query_seconds peak_bytes trainable",
     "break_even": "task model prompt_condition tuned_condition serving unit trainer counted "
@@ -160,6 +171,7 @@ class Report:
                     for n, o in about.items()
                     if o.get("elsewhere")
                 ),
+                *(f"{n}, examples: {o['crossing']}" for n, o in about.items() if o.get("crossing")),
                 *(f"{n}: {o['break_even']}" for n, o in about.items() if o.get("break_even")),
             ],
             notes=self.notes,
@@ -282,6 +294,16 @@ def wanted(report: Report) -> Iterator[Wanted]:
             "not clear. Pale band: differences too small for this design to detect.",
         ),
         (
+            "curves",
+            "curves",
+            partial(learning_curves, crossings=tables.get("crossings")),
+            "Score against the number of labeled examples, of the two ways that the verdict is "
+            "about. Marks: measured. Line: the middle of all forms of curves that the scores "
+            "allow, dashed beyond the largest number measured. Band: 95% interval over all of "
+            "them, queries, draws and templates. Dotted: the verdict's prompt. Gray: where the "
+            "two cross.",
+        ),
+        (
             "calibration",
             "reliability",
             partial(reliability, labels=labels),
@@ -339,6 +361,7 @@ def _tables(report: Report) -> dict[str, Any]:
         "differences": differences(tables, conditions),
         "elsewhere": elsewhere(tables, conditions),
         "changed": measured(tables, "changed", "Answers that changed", conditions),
+        "curves": learned(tables),
         "calibration": measured(tables, "calibration", "Calibration by condition", conditions),
         "reliability": measured(tables, "reliability", "Reliability by confidence", conditions),
         "cost": measured(tables, "cost", "Cost by condition", conditions),
