@@ -29,7 +29,7 @@ POWERS = (0.25, 0.5, 1.0, 2.0)
 TURN_WIDTHS = (1.0, 1.5, 2.0)
 """How wide a turn is: standard deviations in doublings."""
 
-Weights = Float[np.ndarray, "_forms _numbers arms"]
+Weights = Float[np.ndarray, "_forms _numbers _arms"]
 
 
 @dataclass(frozen=True, eq=False)

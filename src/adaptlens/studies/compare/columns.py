@@ -103,8 +103,8 @@ TABLES: Mapping[str, Columns] = {
         **TASK,
         **MODEL,
         "adaptation": "the way of adapting; best_ before it: at its best template",
-        "examples": "labeled examples: those measured, and half-doublings up to 8 times the "
-        "largest",
+        "examples": "labeled examples: those measured, and half-doublings, from three sizes "
+        "on up to 8 times the largest",
         "metric": "the metric of the verdict: judged, or chrf",
         "measured": "the score measured with so many; empty between and beyond",
         "value": "the middle curve of the forms that are kept: a fraction of 1 (chrF: of 100)",

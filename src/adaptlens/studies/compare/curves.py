@@ -119,6 +119,8 @@ def ways(arms: Sequence[Arm]) -> dict[str, Curve]:
 def rows(curves: Mapping[str, Curve], metric: str) -> Rows:
     """Return a row for each way and number of examples: those measured, and half-doublings.
 
+    Of two sizes there is nothing beyond the larger.
+
     Args:
         curves: by way.
         metric: of the scores; chrF is in hundredths.
@@ -126,8 +128,9 @@ def rows(curves: Mapping[str, Curve], metric: str) -> Rows:
     scale = 100.0 if metric == "chrf" else 1.0
     made = []
     for look, curve in curves.items():
-        numbers = _numbers(curve.sizes[0], HORIZON * curve.sizes[-1], 2)
-        numbers = sorted({*numbers, *curve.sizes, *(curve.sizes[-1] * 2**i for i in range(4))})
+        first, largest, last = curve.sizes[0], curve.sizes[-1], _reach(curve)
+        doublings = [largest * 2**i for i in range(4) if largest * 2**i <= last]
+        numbers = sorted({*_numbers(first, last, 2), *curve.sizes, *doublings})
         measured = dict(zip(curve.sizes, curve.arms, strict=True))
         band = curve_band(curve, numbers)
         for place, number in enumerate(numbers):
@@ -141,7 +144,7 @@ def rows(curves: Mapping[str, Curve], metric: str) -> Rows:
                     "value": scale * float(band.middle[place]),
                     "low": scale * float(band.low[place]),
                     "high": scale * float(band.high[place]),
-                    "doublings": max(0.0, float(np.log2(number / curve.sizes[-1]))),
+                    "doublings": max(0.0, float(np.log2(number / largest))),
                     "sizes": len(curve.sizes),
                     "forms": band.forms,
                     "all_forms": band.all_forms,

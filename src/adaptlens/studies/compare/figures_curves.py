@@ -69,7 +69,9 @@ def learning_curves(
         y = alt.Y("value:Q", title=unit, scale=scale).axis(tickCount=6)
         names = [style_of(name).label for name in present]
         color = alt.Color(
-            "way:N", title=None, legend=alt.Legend(columns=3 if width <= NARROW else 0)
+            "way:N",
+            title=None,
+            legend=alt.Legend(columns=3 if width <= NARROW else 0, symbolOpacity=1),
         ).scale(domain=names, range=[style_of(name).light for name in present])
         shape = alt.Shape("way:N", title=None).scale(
             domain=names, range=[style_of(name).shape for name in present]
