@@ -53,6 +53,7 @@ LEFT_OUT = {
     "make bench": "every benchmark in full; each is run here in its small form",
     "make fix": "changes the sources",
     "python benchmarks/real_sets.py": "reads a package that pip downloads",
+    "python benchmarks/curve_rates.py --only real": "reads real texts, which are not here",
     "python benchmarks/patching.py --device cuda": "needs a GPU; the benchmark is run on the CPU",
 }
 """Commands, by how they begin, that are not run, and why."""

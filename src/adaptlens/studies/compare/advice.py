@@ -8,6 +8,7 @@ from adaptlens.conditions import Condition
 from adaptlens.formatting import counted, fixed
 from adaptlens.studies.compare.arms import Arm
 from adaptlens.studies.compare.costs import ONE_RUN, PEFT, BreakEven
+from adaptlens.studies.compare.curves import Crossing
 from adaptlens.studies.compare.verdict import Verdict
 from adaptlens.studies.compare.verdict_words import UNITS, interval, phrase
 from adaptlens.types import Kind
@@ -69,6 +70,16 @@ def advice(found: Verdict, arms: Sequence[Arm], pays: BreakEven, kind: Kind) -> 
             f"{_capital(prompt)} and {tuned} score the same here; that they are equal is not shown"
         )
     return f"{seen}.{_would_decide(found)} Until it is decided, cost decides: {_cheaper(queries)}."
+
+
+def with_crossing(said: str, found: Verdict, crossing: Crossing) -> str:
+    """Return advice with where tuning and prompting cross, where that is shown.
+
+    Not under a verdict for neither arm: what does not beat a baseline wins nowhere.
+    """
+    if not said or found.state == "neither" or crossing.state not in ("crossing", "none"):
+        return said
+    return f"{said} {crossing.line}"
 
 
 def named(arm: Arm) -> str:

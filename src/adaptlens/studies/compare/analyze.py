@@ -15,8 +15,8 @@ from adaptlens.metrics import accuracy
 from adaptlens.report.labels import Shown
 from adaptlens.stats.intervals import comparisons, estimate, pairs_of_interest
 from adaptlens.store import Run
-from adaptlens.studies.compare import across, gates, recipe, searches, side_effects
-from adaptlens.studies.compare.advice import advice
+from adaptlens.studies.compare import across, curves, gates, recipe, searches, side_effects
+from adaptlens.studies.compare.advice import advice, with_crossing
 from adaptlens.studies.compare.allowed import allowed
 from adaptlens.studies.compare.arms import Arm, Reading, arms
 from adaptlens.studies.compare.config import CompareConfig
@@ -55,6 +55,8 @@ TABLES = [
     "gates",
     "elsewhere",
     "changed",
+    "curves",
+    "crossings",
     "measured",
 ]
 
@@ -155,6 +157,8 @@ class Judged:
         self.changes = side_effects.changes(
             self.arms, task, self.verdict, margin=config.margin, seed=config.seed
         )
+        self.curves = curves.ways(self.arms)
+        self.crossing = curves.crossing(self.curves, self.arms, self.verdict, len(task.train))
         prices: dict[str, Any] = {**config.prices}
         self.break_even = break_even(self.arms, self.verdict, prices)
 
@@ -203,6 +207,10 @@ class Judged:
             "gates": self._gates(),
             "elsewhere": self._named(side_effects.rows(self.changes, seed=self.config.seed)),
             "changed": self._named(side_effects.answers_changed(self.arms, self.readings)),
+            "curves": self._named(curves.rows(self.curves, self.metric)),
+            "crossings": self._named(
+                [self.crossing.row(self.metric)] if self.crossing.line else []
+            ),
             "measured": self._measured(),
         }
         if self.is_choice:
@@ -365,6 +373,7 @@ class Judged:
         """Return the verdict and what it rests on."""
         but = side_effects.but(self.changes, self.verdict, self.arms)
         said = advice(self.verdict, self.arms, self.break_even, self.task.kind)
+        said = with_crossing(said, self.verdict, self.crossing)
         return {
             "task": self.name,
             "model": self.model,
@@ -377,6 +386,7 @@ class Judged:
             "allowed": allowed(self.members, self.task, self.config),
             "elsewhere": side_effects.line(self.changes),
             "break_even": self.break_even.line,
+            "crossing": self.crossing.line,
             "p": across.claimed_p(self.verdict),
         }
 

@@ -17,6 +17,7 @@ from adaptlens.report.theme import ADAPTATIONS, ORDERS, RULES, in_order, style_o
 from adaptlens.studies.compare import figures_templates, gates, score_tables
 from adaptlens.studies.compare.figures import accuracy_by_examples, reliability
 from adaptlens.studies.compare.figures_cost import cost_by_queries
+from adaptlens.studies.compare.figures_curves import learning_curves
 from adaptlens.studies.compare.figures_differences import (
     by_kind,
     paired_differences,
@@ -29,6 +30,7 @@ from adaptlens.studies.compare.tables import (
     constant_columns,
     differences,
     elsewhere,
+    learned,
     measured,
     recipes,
 )
@@ -63,6 +65,9 @@ COLUMNS = {
     "correction",
     "changed": "task model condition agreement lost gained rule base_rule",
     "reliability": "task model condition bin_confidence bin_accuracy count",
+    "curves": "task model adaptation examples metric measured value low high doublings",
+    "crossings": "task model prompt tuned metric prompt_examples prompt_value state low middle "
+    "high first last line",
     "cost": "task model condition training_flops training_seconds_amortized query_flops "
     "query_flops_cached query_tokens query_seconds peak_bytes trainable",
     "break_even": "task model prompt_condition tuned_condition serving unit trainer counted "
@@ -177,6 +182,7 @@ class Report:
                     for n, o in about.items()
                     if o.get("elsewhere")
                 ),
+                *(f"{n}, examples: {o['crossing']}" for n, o in about.items() if o.get("crossing")),
                 *(f"{n}: {o['break_even']}" for n, o in about.items() if o.get("break_even")),
             ],
             notes=self.notes,
@@ -316,6 +322,16 @@ def wanted(report: Report) -> Iterator[Wanted]:
             "the prompted one. p is corrected (Holm) over all of them.",
         ),
         (
+            "curves",
+            "curves",
+            partial(learning_curves, crossings=tables.get("crossings")),
+            "Score against the number of labeled examples, of the two ways that the verdict is "
+            "about. Marks: measured. Line: the middle of all forms of curves that the scores "
+            "allow, dashed beyond the largest number measured. Band: 95% interval over all of "
+            "them, queries, draws and templates. Dotted: the verdict's prompt. Gray: where the "
+            "two cross.",
+        ),
+        (
             "calibration",
             "reliability",
             partial(reliability, labels=labels),
@@ -386,6 +402,7 @@ def _tables(report: Report) -> dict[str, Any]:
         "differences": differences(tables, conditions),
         "elsewhere": elsewhere(tables, conditions),
         "changed": measured(tables, "changed", "Answers that changed", conditions),
+        "curves": learned(tables),
         "calibration": measured(tables, "calibration", "Calibration by condition", conditions),
         "reliability": measured(tables, "reliability", "Reliability by confidence", conditions),
         "cost": measured(tables, "cost", "Cost by condition", conditions),

@@ -19,7 +19,7 @@ from adaptlens.report.tables import (
     row_by_row,
     text,
 )
-from adaptlens.report.theme import METRICS, points
+from adaptlens.report.theme import METRICS, points, style_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,6 +100,36 @@ def elsewhere(tables: Tables, conditions: Conditions) -> Table | None:
     used += "p p_holm equivalence_p detectable supports_claims queries draws correction"
     caption = "What changes elsewhere"
     return row_by_row(tables, "elsewhere", caption, headings, entries, used)
+
+
+def learned(tables: Tables) -> Table | None:
+    """Return the learning curves at the numbers of examples measured and at doublings beyond."""
+    curves = tables.get("curves")
+    if curves is None or curves.empty:
+        return None
+    whole = curves["doublings"].round(9).isin([1.0, 2.0, 3.0])
+    shown = curves[curves["measured"].notna() | whole]
+    headings = (
+        ("way", False), ("examples", True), ("measured", True), ("curve", True),
+        ("forms that fit", True), ("queries", True), ("draws", True),
+    )  # fmt: skip
+
+    def entries(row: Mapping[Any, Any]) -> list[Entry]:
+        metric, style = row["metric"], style_of(row["adaptation"])
+        value, low, high = (points(metric, row[c]) for c in ("value", "low", "high"))
+        return [
+            Entry(style.label, style.label, style=style),
+            *counts(row, "examples"),
+            number(points(metric, row["measured"]), 1, ".1f"),
+            estimated(value, low, high, digits=1),
+            Entry(f"{row['forms']} of {row['all_forms']}", row["forms"]),
+            *counts(row, "queries draws"),
+        ]
+
+    used = "adaptation examples metric measured value low high doublings sizes forms all_forms "
+    used += "queries draws"
+    caption = "Learning curves, with what is predicted for more examples"
+    return row_by_row({"curves": shown}, "curves", caption, headings, entries, used)
 
 
 def break_evens(tables: Tables, conditions: Conditions) -> Table | None:
