@@ -94,6 +94,7 @@ def reading(config: Config, name: str, pipeline: str = "") -> Reading:
     if kind == "multiple_choice":
         if not config.get("doc_to_choice"):
             raise Refused(name, "has no doc_to_choice", _ANOTHER)
+        _filter([], name, pipeline)
         return Reading("choice", notes=notes)
     chosen, filtered, said = _filter(config.get("filter_list") or [], name, pipeline)
     stop, most = _generation(config, name)
