@@ -157,13 +157,15 @@ def _samples(reading: Reading, scores: Scores) -> Iterable[dict[str, Any]]:
     loglik = reading.arrays()["loglik"] if reading.is_choice else None
     for number, query in enumerate(task.test):
         asked = render.render(task, (), query)
+        arguments: list[list[Any]]
+        resps: list[list[Any]]
         if loglik is not None:
             arguments = [[asked.text, answer] for answer in asked.answers]
             resps = [
                 [[str(float(value)), "None"] for value in loglik[:, number, c]]
                 for c in range(len(asked.answers))
             ]
-            firsts: list[Any] = [of_option[0] for of_option in resps]
+            firsts = [of_option[0] for of_option in resps]
         else:
             wishes = {"until": [*render.stops(task)], "max_gen_toks": task.max_new_tokens}
             arguments = [[asked.text, wishes]]
