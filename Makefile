@@ -42,7 +42,7 @@ fix: .venv/installed-check ## format, and fix what the linter can
 	$(BIN)/ruff check --fix .
 
 bench: .venv/installed-bench ## every benchmark against its peer, its floor or what it predicts
-	for claim in startup scoring search bank states patching plan study; do \
+	for claim in startup scoring lm_eval_backend lm_eval_tasks search bank states patching plan study; do \
 		$(BIN)/python benchmarks/$$claim.py || exit 1; done
 
 .venv/bin/python .venv-lowest/bin/python .venv-newest/bin/python:

@@ -174,6 +174,8 @@ def _benchmark(
 
 def _adaptlens(words: list[str], flags: Iterable[str], command: Command) -> Job:
     known, verb, rest = _resolved(words)
+    if verb == "lm-eval":
+        return _lm_eval(rest)
     options = {o for p in _parameters(known) for o in (*p.opts, *p.secondary_opts)} | {"--help"}
     for flag in (*flags, *(word.partition("=")[0] for word in rest if word.startswith("--"))):
         if flag not in options:
@@ -196,6 +198,23 @@ def _adaptlens(words: list[str], flags: Iterable[str], command: Command) -> Job:
         rest, verb = ["--study", "limits", *rest], "plan"
         return Job("planned", "the whole ladder", _run(verb, rest), files)
     return Job("small", words=_run(verb, rest), files=files)
+
+
+def _lm_eval(rest: Sequence[str]) -> Job:
+    """Check what is passed on to lm-evaluation-harness by its own parser; its data are not here."""
+    from lm_eval._cli.harness import HarnessCLI
+
+    if not rest:
+        return Job("named")
+    before, sys.argv = sys.argv, ["lm_eval", *rest]
+    try:
+        HarnessCLI().parse_args()
+    except SystemExit as error:
+        if error.code:
+            raise Uncovered(f"lm_eval does not take {' '.join(rest)}") from error
+    finally:
+        sys.argv = before
+    return Job("parsed", "models and data must be fetched")
 
 
 def _run(verb: str, rest: Sequence[str]) -> tuple[str, ...]:
@@ -242,7 +261,8 @@ def _to_fetch(known: click.Command, rest: Sequence[str]) -> str:
     for model in _values(known, rest, "models"):
         if not _is_here(model):
             return model
-    return next((task for task in _values(known, rest, "tasks") if task.startswith("hf:")), "")
+    given = [*_values(known, rest, "tasks"), *rest[:1]]
+    return next((task for task in given if task.startswith(("hf:", "lm-eval:"))), "")
 
 
 def _parsed(known: click.Command, verb: str, rest: Sequence[str]) -> None:

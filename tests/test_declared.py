@@ -17,7 +17,13 @@ from adaptlens.report.tables import Entry, row_by_row
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-OF_EXTRA = {"ray": "ray", "gguf": "gguf", "sentence-transformers": "embeddings", "peft": "peft"}
+OF_EXTRA = {
+    "ray": "ray",
+    "gguf": "gguf",
+    "sentence-transformers": "embeddings",
+    "peft": "peft",
+    "tqdm": "lm-eval",
+}
 """Packages that the package itself imports only with an extra, and the extra."""
 
 NOT_DECLARED = {"nnsight", "transformer-lens"}

@@ -8,7 +8,7 @@ from adaptlens import registry, telling
 from adaptlens.canonical import digest
 from adaptlens.errors import UserError
 from adaptlens.store import Run
-from adaptlens.types import Elsewhere, Example, ModelSpec, Task, TaskSpec, Template
+from adaptlens.types import Elsewhere, ExactMatch, Example, ModelSpec, Task, TaskSpec, Template
 
 SPEC_FORMAT = 3
 """Raise it when what a spec or an array is called changes: older runs are then refused."""
@@ -173,6 +173,8 @@ def _task(stored: Any) -> Task:
         given[split] = tuple(Example(**example) for example in given[split])
     given["template"] = Template(**given["template"])
     given["templates"] = tuple(Template(**one) for one in given["templates"])
+    if given.get("matching"):
+        given["matching"] = ExactMatch(**given["matching"])
     given["elsewhere"] = tuple(
         Elsewhere(**{**one, "task": _task(one["task"])}) for one in given.get("elsewhere", ())
     )
@@ -211,9 +213,20 @@ def task_digest(task: Task) -> str:
         for one in (content, *(also["task"] for also in content["elsewhere"])):
             for words in ("description", "notes"):
                 one.pop(words)
-            if not one["elsewhere"]:
-                one.pop("elsewhere")
+            _drop_unset(one, "elsewhere", "matching")
+            for template in (one["template"], *one["templates"]):
+                _drop_unset(template, "after_instruction")
+            for split in ("train", "validation", "test", "unrelated", "pool"):
+                for example in one[split]:
+                    _drop_unset(example, "accepted", "given")
         return digest(content)
+
+
+def _drop_unset(content: dict[str, Any], *names: str) -> None:
+    """Leave out what came later and is not set, so that the digests of before still hold."""
+    for name in names:
+        if content[name] is None or content[name] == ():
+            content.pop(name)
 
 
 def missing(cells: Sequence[Cell], done: Iterable[Mapping[str, Any]]) -> list[Cell]:

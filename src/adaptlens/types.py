@@ -37,6 +37,9 @@ class Example:
     `choices` is set only where the options differ from item to item; `instruction` only where an
     item carries its own (Alpaca records). `group` names the kind of item, where a task has several.
     `fields` are the named texts `input` was made of (premise, hypothesis), where it has parts.
+    `accepted` are further texts that are right where the answer is generated. `given` is set where
+    the options stand before what is scored (Winogrande): so many characters of each of `choices`
+    are read, and the rest is scored.
     """
 
     id: str
@@ -46,6 +49,28 @@ class Example:
     instruction: str = ""
     group: str = ""
     fields: tuple[tuple[str, str], ...] = ()
+    accepted: tuple[str, ...] = ()
+    given: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ExactMatch:
+    """How a generated answer is compared with the right ones, where not as a whole.
+
+    Attributes:
+        filter: what is done to the answer alone, in order: ("regex", pattern, number of the match,
+            text where there is none), ("strip",), ("lower",) or ("upper",).
+        ignored: regular expressions, whose matches are taken out of both texts.
+        ignore_case: compare in lower case.
+        ignore_punctuation: leave out ASCII punctuation.
+        ignore_numbers: leave out ASCII digits.
+    """
+
+    filter: tuple[tuple[str | int, ...], ...] = ()
+    ignored: tuple[str, ...] = ()
+    ignore_case: bool = False
+    ignore_punctuation: bool = False
+    ignore_numbers: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +78,8 @@ class Template:
     """How items are written: the fixed texts between the parts of a prompt.
 
     An item reads `before_input + input + before_target`, and its answer `target_prefix + target`;
-    items, and the instruction before them, are joined by `between`.
+    items, and the instruction before them, are joined by `between`; the instruction by
+    `after_instruction` where that is a text.
 
     Attributes:
         name: what tables call it.
@@ -73,6 +99,7 @@ class Template:
     item: str = ""
     chat: bool = False
     words: tuple[tuple[str, str], ...] = ()
+    after_instruction: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +121,8 @@ class Task:
     `template` alone. `columns` are what the data call the input and the answer; `clustered_by`
     is the column that says which items belong together (their `group`), where there is one.
     `elsewhere` holds what an adaptation to this task is also read on, to see what else it changes.
+    `matching` says how generated answers are compared with those wanted; None for whole texts,
+    blanks at their ends left out.
     """
 
     name: str
@@ -116,6 +145,7 @@ class Task:
     columns: tuple[str, ...] = ()
     clustered_by: str = ""
     elsewhere: "tuple[Elsewhere, ...]" = ()
+    matching: ExactMatch | None = None
 
     def __post_init__(self) -> None:
         """Check that every choice item's target is one of its options."""
@@ -194,7 +224,8 @@ class Prompt:
 
     `answers` are the exact strings appended to `text` when scored (they carry their leading
     space); `target` is the right one of them, or the text wanted, likewise. `dropped_demos` counts
-    demonstrations left out to fit the context.
+    demonstrations left out to fit the context. `given` says how many characters of each answer are
+    read and not scored; empty for none.
     """
 
     parts: tuple[Part, ...]
@@ -202,6 +233,7 @@ class Prompt:
     query_id: str = ""
     dropped_demos: int = 0
     target: str = ""
+    given: tuple[int, ...] = ()
 
     @property
     def text(self) -> str:

@@ -289,3 +289,30 @@ def test_a_shared_prefix_is_cached_once_for_each_variant():
     once = ForwardStats()
     score(lm, requests, work=once)
     assert work.tokens_computed == 2 * once.tokens_computed
+
+
+def test_an_answer_is_greedy_where_each_of_its_tokens_is_the_likeliest():
+    lm = tiny.tiny_lm("llama")
+    prompt = tokens(random.Random(0), 20)
+    best: tuple[int, ...] = ()
+    for _ in range(3):
+        with torch.no_grad():
+            logits = lm.model(input_ids=torch.tensor([prompt + best])).logits
+        best += (int(logits[0, -1].argmax()),)
+    other = (*best[:2], best[2] % 299 + 1)
+    greedy: list[np.ndarray] = []
+    score(lm, [Request(prompt, (best, other, best[:1], best[1:]))], greedy=greedy)
+    assert [row.tolist() for row in greedy] == [[True, False, True, best[1:] == best[:2]]]
+
+
+def test_what_is_given_of_an_answer_is_read_and_not_scored():
+    lm = tiny.tiny_lm("llama")
+    source = random.Random(1)
+    prompt = tokens(source, 20)
+    answers = tuple(tokens(source, size) for size in (4, 5, 3))
+    (found,) = score(lm, [Request(prompt, answers, given=(2, 4, 0))])
+    wanted = [
+        one_by_one(lm, [Request(prompt + answer[:given], (answer[given:],))])[0][0]
+        for answer, given in zip(answers, (2, 4, 0), strict=True)
+    ]
+    assert np.abs(found - wanted).max() <= 4 * PER_TOKEN

@@ -11,6 +11,7 @@ import click
 from adaptlens import __version__, registry
 from adaptlens.cli.bundled import tasks, zoo
 from adaptlens.cli.catalog import models
+from adaptlens.cli.lm_eval_command import lm_eval
 from adaptlens.cli.options import SettingsCommand, json_option, user_errors
 from adaptlens.cli.settings_list import settings
 from adaptlens.cli.viewing import view
@@ -347,8 +348,20 @@ def _cell_name(run: Any, cell: str) -> str:
 )
 @json_option("tables and verdicts as JSON")
 @click.option("--markdown", is_flag=True, help="Print verdicts and main tables for GitHub.")
+@click.option(
+    "--lm-eval-out",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="Also write results and samples of every arm as lm-evaluation-harness does.",
+)
 @user_errors
-def report(run: Path, overrides: tuple[str, ...], as_json: bool, markdown: bool) -> None:
+def report(
+    run: Path,
+    overrides: tuple[str, ...],
+    as_json: bool,
+    markdown: bool,
+    lm_eval_out: Path | None,
+) -> None:
     """Make tables, figures and page again from what a run holds; needs no model."""
     if as_json and markdown:
         raise UserError("--json and --markdown were given; expected one of them.")
@@ -366,6 +379,11 @@ def report(run: Path, overrides: tuple[str, ...], as_json: bool, markdown: bool)
     if overrides:
         reanalyzed(schema, settings, overrides)
     writer = registry.resolve("study", name)
+    if lm_eval_out is not None:
+        from adaptlens.studies.compare.lm_eval_results import write_lm_eval
+
+        files = write_lm_eval(opened, lm_eval_out)
+        say(f"{counted(len(files), 'results file')} written to {lm_eval_out}", talk=True)
     changed = {"overrides": overrides} if overrides else {}
     found, page = writer.write_report(opened, **changed)
     _print_report(found, page, as_json, markdown)
@@ -414,6 +432,7 @@ def check(run: Path, as_json: bool) -> None:
         sys.exit(2)
 
 
+main.add_command(lm_eval)
 main.add_command(models)
 main.add_command(settings)
 main.add_command(tasks)

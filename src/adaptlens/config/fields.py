@@ -24,8 +24,9 @@ class TaskSource(TypedDict, total=False):
 
     path: Required[Annotated[
         Text,
-        About("A bundled name, a file, a folder, hf:NAME[:CONFIG], flan:NAME[,FOLDER] or a task "
-              "YAML; relative to the folder the command runs in.", "reviews.tsv",
+        About("A bundled name, a file, a folder, hf:NAME[:CONFIG], flan:NAME[,FOLDER], "
+              "lm-eval:NAME[,FOLDER] or a task YAML; relative to the folder the command runs in.",
+              "reviews.tsv",
               "a text that names the task"),
     ]]
     references: Annotated[
@@ -211,8 +212,8 @@ Models = Annotated[
 Tasks = Annotated[
     tuple[TaskSource, ...],
     About(
-        "Bundled name, file, folder, hf:NAME[:CONFIG], flan:NAME, or lm-eval YAML; or how to read "
-        "it, key by key.",
+        "Bundled name, file, folder, hf:NAME[:CONFIG], flan:NAME, lm-eval:NAME, or lm-eval YAML; "
+        "or how to read it, key by key.",
         ["sentiment-novel", {"path": "reviews.tsv"}],
         "names or files of tasks",
         option=("--task",),

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float64, Int
+from jaxtyping import Bool, Float64, Int
 
 from adaptlens.errors import UserError
 from adaptlens.lm.finite import not_finite
@@ -34,6 +34,7 @@ def score(
     budget_bytes: int | None = None,
     progress: Progress | None = None,
     work: ForwardStats | None = None,
+    greedy: list[Bool[np.ndarray, " _"]] | None = None,
 ) -> list[Float64[np.ndarray, " _"]]:
     """Return per request the summed log-probability of each of its answers.
 
@@ -47,6 +48,7 @@ def score(
         budget_bytes: memory for a pass; None plans for what is free.
         progress: called with (sequences done, all).
         work: counters to add to.
+        greedy: is given, per request, whether each answer is what greedy decoding would write.
 
     Raises:
         UserError: a request does not fit the context or the memory, or a log-probability is not a
@@ -58,16 +60,20 @@ def score(
     first: list[int] = []
     askers: list[list[tuple[int, int, int, tuple[int, ...]]]] = []
     for r, request in enumerate(requests):
-        start = len(request.prompt_ids) - 1
         for c, answer in enumerate(request.answers_ids):
+            given = request.given[c] if request.given else 0
+            start = len(request.prompt_ids) - 1 + given
             key = (request.variant if weights else 0, request.prompt_ids + answer[:-1])
             n = fed.setdefault(key, len(fed))
             if n == len(first):
                 first.append(start)
                 askers.append([])
             first[n] = min(first[n], start)
-            askers[n].append((r, c, start, answer))
+            askers[n].append((r, c, start, answer[given:]))
     loglik = [np.zeros(len(request.answers_ids)) for request in requests]
+    likeliest = [np.ones(len(request.answers_ids), bool) for request in requests]
+    if greedy is not None:
+        greedy[:] = likeliest
 
     def on_states(found: ForwardStates) -> None:
         nodes: list[np.ndarray] = []
@@ -78,11 +84,15 @@ def score(
                 nodes.append(places[start - first[n] :])
                 targets.extend(answer)
                 owners.extend([(r, c)] * len(answer))
-        logprob = _logprob(found, np.concatenate(nodes), np.array(targets), budget)
+        at, which = np.concatenate(nodes), np.array(targets)
+        logprob, best = _logprob(found, at, which, budget, compare=greedy is not None)
         if len(wrong := np.flatnonzero(~np.isfinite(logprob))):
             raise _refusal(lm, requests, [owners[i] for i in wrong], weights)
         for (r, c), value in zip(owners, logprob, strict=True):
             loglik[r][c] += value
+        if greedy is not None:
+            for (r, c), is_best in zip(owners, best, strict=True):
+                likeliest[r][c] &= is_best
 
     asked = ForwardRequest(
         sequences=[ids for _, ids in fed], first=first, variants=[variant for variant, _ in fed]
@@ -131,9 +141,14 @@ def _logprob(
     nodes: Int[np.ndarray, " tokens"],
     targets: Int[np.ndarray, " tokens"],
     budget_bytes: int,
-) -> Float64[np.ndarray, " tokens"]:
-    """Return log p(targets[i] | what node nodes[i] has read), softmax in float32."""
-    out = np.zeros(len(nodes))
+    *,
+    compare: bool,
+) -> tuple[Float64[np.ndarray, " tokens"], Bool[np.ndarray, " tokens"]]:
+    """Return log p(targets[i] | what node nodes[i] has read), softmax in float32.
+
+    And, where `compare` asks for it, whether no other token is likelier (the first of equals).
+    """
+    out, best = np.zeros(len(nodes)), np.zeros(len(nodes), bool)
     by_node = np.argsort(nodes, kind="stable")
     in_order = nodes[by_node]
     # Logits in the model's format, then in float32, and the exponentials under their sum.
@@ -148,4 +163,6 @@ def _logprob(
             at = torch.from_numpy(nodes[some] - low).to(logits.device)
             which = torch.from_numpy(targets[some]).to(logits.device)
             out[some] = (logits[at, which] - total[at]).double().cpu().numpy()
-    return out
+            if compare:
+                best[some] = (logits.argmax(dim=-1)[at] == which).cpu().numpy()
+    return out, best

@@ -13,6 +13,7 @@ from adaptlens.lm.load import LM
 from adaptlens.lm.prefix.walk import ForwardStats
 from adaptlens.measure import Progress
 from adaptlens.measure.axes import AXES, Stated
+from adaptlens.measure.exact_match import exact_match
 from adaptlens.prompts import render
 from adaptlens.prompts.sizes import STOP_TOKENS, PromptSizes
 from adaptlens.types import Adapted, CostEstimate, Example, Measured, Prompt, Task
@@ -167,7 +168,7 @@ def scored(
 
     Equal prompts of one set of weights are scored once.
     """
-    places: dict[tuple[int, str, tuple[str, ...]], int] = {}
+    places: dict[tuple[int, str, tuple[str, ...], tuple[int, ...]], int] = {}
     unique: list[Prompt] = []
     owners: list[int] = []
     where = []
@@ -175,7 +176,7 @@ def scored(
         for variant, row in zip(part.variants, part.sent, strict=True):
             own = _owner(adapted, variant)
             for prompt in row:
-                key = (own, prompt.text, prompt.answers)
+                key = (own, prompt.text, prompt.answers, prompt.given)
                 if key not in places:
                     places[key] = len(unique)
                     unique.append(prompt)
@@ -237,16 +238,23 @@ def _sizes(
     lm: LM, rows: Rows
 ) -> tuple[Int64[np.ndarray, "rows queries choices"], Int64[np.ndarray, "rows queries choices"]]:
     """Return tokens and bytes of the answers as they were scored."""
-    texts = dict.fromkeys(a for row in rows.sent for prompt in row for a in prompt.answers)
+    texts = dict.fromkeys(a for row in rows.sent for prompt in row for a in _scored_of(prompt))
     counts = {text: len(lm.tokenizer(text, add_special_tokens=False).input_ids) for text in texts}
     most = max(len(prompt.answers) for row in rows.sent for prompt in row)
     tokens, size = np.zeros((2, len(rows.sent), len(rows.queries), most), np.int64)
     for repeat, row in enumerate(rows.sent):
         for position, prompt in enumerate(row):
             num = len(prompt.answers)
-            tokens[repeat, position, :num] = [counts[answer] for answer in prompt.answers]
-            size[repeat, position, :num] = [len(answer.encode()) for answer in prompt.answers]
+            tokens[repeat, position, :num] = [counts[text] for text in _scored_of(prompt)]
+            size[repeat, position, :num] = [len(text.encode()) for text in _scored_of(prompt)]
     return tokens, size
+
+
+def _scored_of(prompt: Prompt) -> Sequence[str]:
+    """Return of each answer what is scored."""
+    if not prompt.given:
+        return prompt.answers
+    return [a[given:] for a, given in zip(prompt.answers, prompt.given, strict=True)]
 
 
 def generation(
@@ -283,14 +291,16 @@ def generation(
     arrays: dict[str, np.ndarray] = {}
     outputs: dict[str, list[list[str]]] = {}
     for (prefix, rows), loglik in zip(splits.items(), logliks, strict=True):
-        texts = [[next(generated).strip() for _ in row] for row in rows.sent]
+        texts = [[next(generated) for _ in row] for row in rows.sent]
+        if task.matching is None:
+            texts = [[text.strip() for text in row] for row in texts]
         outputs[prefix] = texts
-        wanted = [query.target for query in rows.queries]
+        wanted = [(query.target, *query.accepted) for query in rows.queries]
         pairs = [list(zip(row, wanted, strict=True)) for row in texts]
         tokens = [lm.tokenizer(p.target, add_special_tokens=False) for p in rows.sent[0]]
         own = {
-            "exact": np.array([[float(o == w.strip()) for o, w in row] for row in pairs]),
-            "chrf": np.array([[chrf.sentence_score(o, [w]).score for o, w in r] for r in pairs]),
+            "exact": np.array([[exact_match(o, w, task.matching) for o, w in r] for r in pairs]),
+            "chrf": np.array([[chrf.sentence_score(o, w).score for o, w in r] for r in pairs]),
             "target_loglik": np.array([[float(one[0]) for one in row] for row in loglik]),
             "target_tokens": np.array([len(one.input_ids) for one in tokens]),
         }

@@ -59,7 +59,16 @@ def render(
     else:
         parts = _chat_parts(task, demos, query, instruction, chat)
     target = answer(task, query.target, chat=chat is not None)
-    return Prompt(tuple(p for p in parts if p.text), answers, query.id, target=target)
+    before = len(answer(task, "", chat=chat is not None))
+    given = tuple(size and before + size for size in query.given)
+    kept = tuple(part for part in parts if part.text)
+    return Prompt(kept, answers, query.id, target=target, given=given)
+
+
+def after_instruction(task: Task) -> str:
+    """Return what stands between the instruction and the items."""
+    own = task.template.after_instruction
+    return task.template.between if own is None else own
 
 
 def _plain_parts(
@@ -68,7 +77,7 @@ def _plain_parts(
     template = task.template
     parts: list[Part] = []
     if instruction and task.instruction:
-        parts += [Part("instruction", task.instruction), Part("separator", template.between)]
+        parts += [Part("instruction", task.instruction), Part("separator", after_instruction(task))]
     for demo in demos:
         parts += _item(task, demo, "demo_input", instruction)
         parts += [
@@ -102,7 +111,7 @@ def _chat_parts(
         heading = heading if instruction else ""
         parts = [
             Part("instruction", heading),
-            Part("chat", (task.template.between if heading else "") + task.template.before_input),
+            Part("chat", (after_instruction(task) if heading else "") + task.template.before_input),
             Part("query" if is_query else "demo_input", example.input),
         ]
         messages.append(("user", parts))

@@ -154,6 +154,16 @@ def shown_names(names: Iterable[str]) -> dict[str, str]:
     return {name: name if alike[own] > 1 else own for name, own in shown.items()}
 
 
+def load_tasks(given: Iterable[str | Mapping[str, Any]], config: Sizes) -> list[Task]:
+    """Return the tasks, as `load_task` does; a name that stands for several gives them all."""
+    return [load_task(one, config) for settings in given for one in _each(settings)]
+
+
+def _each(settings: str | Mapping[str, Any]) -> list[dict[str, Any]]:
+    own = {"path": settings} if isinstance(settings, str) else dict(settings)
+    return [{**own, "path": name} for name in tasks.members(own["path"])]
+
+
 def load_task(settings: str | Mapping[str, Any], config: Sizes) -> Task:
     """Return the task, its test and validation splits cut to the number of queries asked for.
 

@@ -10,7 +10,8 @@
 * "hf:NAME[:CONFIG]", a hub dataset, or "hf:FOLDER";
 * "flan:NAME[,FOLDER]", one of FLAN's tasks (`flan.yaml`), from the hub or from a folder;
 * data that a caller of Python holds, by the name they have while its call runs (`python_objects`);
-* a task .yaml of lm-evaluation-harness (Jinja-only `multiple_choice` and `generate_until`).
+* a task .yaml of lm-evaluation-harness (Jinja-only `multiple_choice` and `generate_until`);
+* "lm-eval:NAME[#FILTER][,FOLDER]", one of its own tasks, by its library, whose code runs.
 """
 
 import difflib
@@ -59,7 +60,7 @@ def load(name: str, *, references: str | None = None, **settings: Any) -> Task:
 
     Args:
         name: a bundled task, a path, "SOURCE,REFERENCES", "hf:NAME[:CONFIG]",
-            "flan:NAME[,FOLDER]" or a task YAML.
+            "flan:NAME[,FOLDER]", "lm-eval:NAME" or a task YAML.
         references: the file whose line n answers line n of `name`.
         settings: the fields of `Settings`: input and target (columns, by name or 0-based number;
             the input may be several, "title,text" or a list), choices ("a,b" or "0=a,1=b"),
@@ -89,8 +90,15 @@ def load(name: str, *, references: str | None = None, **settings: Any) -> Task:
     return task
 
 
+def members(name: str) -> tuple[str, ...]:
+    """Return the names of the tasks that a name stands for: of a group of lm-eval's, several."""
+    from adaptlens.tasks import lm_eval_by_name
+
+    return lm_eval_by_name.members(name) if lm_eval_by_name.is_named(name) else (name,)
+
+
 def _loaded(name: str, references: str | None, wishes: Settings) -> Task:
-    from adaptlens.tasks import flan
+    from adaptlens.tasks import flan, lm_eval_by_name
 
     if data := python_objects.named(name):
         return _of_caller(data, references, wishes)
@@ -105,6 +113,8 @@ def _loaded(name: str, references: str | None, wishes: Settings) -> Task:
     if flan.is_named(name):
         _check_fixed(name, wishes)
         return _worded(flan.flan_task(name, wishes), wishes)
+    if lm_eval_by_name.is_named(name):
+        return lm_eval_by_name.named_task(name, wishes)
     try:
         path = Path(name).expanduser()
         there = path.exists()

@@ -334,6 +334,8 @@ def assemble(
                 item.instruction,
                 item.group,
                 item.fields,
+                item.accepted,
+                item.given,
             )
             for item in wanted
         )

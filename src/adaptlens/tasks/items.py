@@ -16,7 +16,8 @@ class Item:
     """One row as texts, and where it stands ("train.csv, line 17").
 
     `earlier_turns` marks a conversation whose exchanges before the last are not in `input`;
-    `fields` are further columns, by name; `group` says which items belong together.
+    `fields` are further columns, by name; `group` says which items belong together; `accepted` and
+    `given` are those of `types.Example`.
 
     Until `item_options.resolved` has looked them up, `target` may point to an option: `labels` are
     what the row calls its options.
@@ -31,6 +32,8 @@ class Item:
     fields: tuple[tuple[str, str], ...] = ()
     group: str = ""
     labels: tuple[str, ...] = ()
+    accepted: tuple[str, ...] = ()
+    given: tuple[int, ...] = ()
 
 
 _TEXTS = (str, int, float, Decimal, UUID, date, time, timedelta)

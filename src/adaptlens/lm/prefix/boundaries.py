@@ -31,12 +31,14 @@ class Request:
         answers_ids: per answer its tokens, each at least one; empty where text is generated.
         variant: the variant of the weights that reads it.
         query_id: what errors call it.
+        given: how many tokens each answer begins with that are read and not scored; empty for none.
     """
 
     prompt_ids: tuple[int, ...]
     answers_ids: tuple[tuple[int, ...], ...] = ()
     variant: int = 0
     query_id: str = field(default="", compare=False)
+    given: tuple[int, ...] = ()
 
 
 def encode(
@@ -53,7 +55,9 @@ def encode(
     same tokens; `work.seams_moved` counts such prompts. (lm-evaluation-harness cuts at as many
     tokens as the prompt has without trailing spaces: the same place wherever the answer begins
     with the space or none of its characters join the prompt's.) A prompt without any token is
-    given the BOS token, or EOS where there is none, as lm-evaluation-harness does.
+    given the BOS token, or EOS where there is none, as lm-evaluation-harness does. What an answer
+    begins with and is only read (`Prompt.given`) ends at the first token that its text alone has
+    not.
 
     Raises:
         UserError: an answer adds no token, two answers become the same tokens, or there is nothing
@@ -61,7 +65,8 @@ def encode(
     """
     texts: dict[str, int] = {}
     for prompt in prompts:
-        for text in (prompt.text, *(prompt.text + answer for answer in prompt.answers)):
+        written = (prompt.text + answer for answer in prompt.answers)
+        for text in (prompt.text, *written, *_read_only(prompt)):
             texts.setdefault(text, len(texts))
     ids = encode_texts(lm, list(texts))
     requests = []
@@ -71,8 +76,10 @@ def encode(
         cut = min((common(alone, one) for one in whole), default=len(alone))
         if work is not None and cut < len(alone):
             work.seams_moved += 1
-        for answer, one in zip(prompt.answers, whole, strict=True):
-            if len(one) <= cut:
+        read = [ids[texts[text]] for text in _read_only(prompt)]
+        given = tuple(max(common(a, b) - cut, 0) for a, b in zip(read, whole, strict=True))
+        for answer, one, skipped in zip(prompt.answers, whole, given, strict=True):
+            if len(one) <= cut + skipped:
                 raise UserError(
                     f"the answer {answer!r} adds no token to its prompt (query "
                     f"{prompt.query_id or number}); give answers that contain text."
@@ -81,8 +88,15 @@ def encode(
         answers = tuple(tuple(one[cut:]) for one in whole)
         _check_apart(lm, prompt, answers)
         variant = variants[number] if variants else 0
-        requests.append(Request(before, answers, variant, prompt.query_id))
+        given = given if any(prompt.given) else ()
+        requests.append(Request(before, answers, variant, prompt.query_id, given))
     return requests
+
+
+def _read_only(prompt: Prompt) -> list[str]:
+    """Return the texts, prompt and all, up to where each answer is scored."""
+    sizes = prompt.given or (0,) * len(prompt.answers)
+    return [prompt.text + a[:size] for a, size in zip(prompt.answers, sizes, strict=True)]
 
 
 def _check_apart(lm: LM, prompt: Prompt, answers: Sequence[tuple[int, ...]]) -> None:

@@ -29,7 +29,7 @@ from adaptlens.studies.python_call import carried_out
 from adaptlens.studies.wanted import (
     Measurement,
     Wanted,
-    load_task,
+    load_tasks,
     models_of,
     study_of,
     takes,
@@ -155,13 +155,13 @@ def plan(config: CompareConfig) -> Study:
         )
     loaded = [
         with_others(
-            load_task(settings, config),
+            task,
             also=config.also,
             ood=config.ood,
             queries=config.queries,
             seed=config.seed,
         )
-        for settings in config.tasks
+        for task in load_tasks(config.tasks, config)
     ]
     for task in loaded:
         check_items(task)

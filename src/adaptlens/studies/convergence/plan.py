@@ -30,6 +30,7 @@ from adaptlens.studies.wanted import (
     Measurement,
     Wanted,
     load_task,
+    load_tasks,
     models_of,
     study_of,
     those_taken,
@@ -79,7 +80,7 @@ def plan(config: ConvergenceConfig) -> Study:
             items than a measure takes.
     """
     notes: list[str] = []
-    loaded = [_with_unrelated(load_task(source, config), config) for source in config.tasks]
+    loaded = [_with_unrelated(task, config) for task in load_tasks(config.tasks, config)]
     extra = []
     if "generation" in config.factors and all(task.kind == "choice" for task in loaded):
         extra.append(_with_unrelated(load_task(GENERATION, config), config))
