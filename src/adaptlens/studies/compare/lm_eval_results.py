@@ -12,12 +12,13 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from adaptlens import __version__
+
 from adaptlens.adapt.families import family_of
 from adaptlens.conditions import Condition
 from adaptlens.prompts import render
@@ -80,7 +81,7 @@ def _results(model: str, label: str, name: str) -> dict[str, Any]:
         "n-samples": {},
         "config": {"model": MODEL, "model_args": {"pretrained": model, "arm": label}},
         "task_hashes": {},
-        "adaptlens_version": __version__,
+        "adaptlens_version": version("adaptlens"),
         "model_source": MODEL,
         "model_name": name,
         "model_name_sanitized": _sanitized(name),
