@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 
-
 from adaptlens.adapt.families import family_of
 from adaptlens.conditions import Condition
 from adaptlens.prompts import render
