@@ -27,7 +27,7 @@ def right(share: float, draws: int = 10, queries: int = 1000) -> Scores:
     """An arm that gets a share of the queries right, draws a tenth of a point apart."""
     apart = np.arange(draws) - draws // 2
     values = (np.arange(queries)[None] < queries * share + apart[:, None]).astype(float)
-    return Scores(values, tuple(range(draws)), floor=0.5)
+    return Scores(values, tuple(range(draws)), floor=0.5, validation=values[:, :50])
 
 
 def arm(label: str, look: str, examples: int, scores: Scores, **changes: object):
@@ -152,6 +152,10 @@ def test_why_nothing_can_be_said():
     few = judged(supports_claims=False, warnings=("3 draws support no claim",))
     assert crossing(ways(ARMS), ARMS, few, 99).line == "Cannot be said: 3 draws support no claim."
     assert crossing({}, [], Verdict("undecided", ""), 99).line == ""
+    blind = [arm("icl-2", "icl", 2, replace(right(0.8), validation=None)), *RISING]
+    assert crossing(ways(blind), blind, judged(arms=blind), 99).line == (
+        "Cannot be said: without validation items the arms are those with the best test scores."
+    )
     apart = [arm("icl-2", "icl", 2, right(0.8, draws=5)), *RISING]
     assert crossing(ways(apart), apart, judged(arms=apart), 99).line == (
         "Cannot be said: not all draws of both arms are there."

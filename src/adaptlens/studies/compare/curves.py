@@ -289,9 +289,13 @@ def _unknown(tuned: Arm, prompt: Arm, curves: Mapping[str, Curve], verdict: Verd
         )
     if prompt.condition.examples and not prompt.scores.is_drawn:
         return f"{prompt.label} picks from all training examples, whose number it does not have."
-    drawn = {frozenset(one.draws) for one in (*curves[tuned.shown.look].arms, prompt.scores)
-             if one.is_drawn}  # fmt: skip
-    return "not all draws of both arms are there." if len(drawn) > 1 else ""
+    if tuned.scores.validation is None or prompt.scores.validation is None:
+        return "without validation items the arms are those with the best test scores."
+    other = curves.get(prompt.shown.look)
+    scores = [*curves[tuned.shown.look].arms, prompt.scores, *(other.arms if other else ())]
+    if len({frozenset(one.draws) for one in scores if one.is_drawn}) > 1:
+        return "not all draws of both arms are there."
+    return ""
 
 
 def _reach(curve: Curve) -> int:
