@@ -78,7 +78,7 @@ def test_a_crossing_lies_between_what_is_shown_on_either_side():
     assert below.last <= found.middle <= above.first
     assert found.held == (2, pytest.approx(0.7915))
     assert found.line.startswith(
-        f"From {below.last} to {above.first} examples on tuning wins; below that, prompt"
+        f"Tuning wins from between {below.last} and {above.first} examples on; below that, prompt."
     )
 
 
@@ -88,7 +88,7 @@ def test_the_other_way_round_prompting_overtakes():
     ]  # fmt: skip
     found = crossing(ways(swapped), swapped, judged("icl-32", "it-2", swapped), 1000)
     assert [one.side for one in found.ahead] == ["tune", "prompt"]
-    assert "prompting wins; below that, tune" in found.line
+    assert found.line.startswith("Prompting wins from between ") and "that, tune." in found.line
 
 
 def replace_look(one, look: str):
@@ -106,8 +106,8 @@ def replace_look(one, look: str):
         (
             Crossing("crossing", ahead=(Ahead("prompt", 2, 80), Ahead("tune", 140, 200)),
                      first=2, last=256),
-            100, "From 80 to 140 examples on, 40 more than there are, tuning wins; below that, "
-            "prompt (shown up to 200).",
+            100, "Tuning wins from between 80 and 140 examples on (up to 40 more than there are); "
+            "below that, prompt. That is shown up to 200 examples.",
         ),
         (
             Crossing("none", ahead=(Ahead("tune", 2, 256),), first=2, last=256),

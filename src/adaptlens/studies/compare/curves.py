@@ -263,12 +263,17 @@ def _said(found: Crossing, labeled: int) -> str:
         return f"{' and '.join(shown)}"[:1].upper() + " and ".join(shown)[1:]
     if found.state == "crossing":
         below, above = found.ahead
-        wins = f"{SIDES[above.side]} wins; below that, {below.side}"
+        wins = SIDES[above.side]
         if below.last >= labeled:
-            return f"Label {below.last - labeled:,} to {above.first - labeled:,} more and {wins}."
-        until = f" (shown up to {above.last:,})" if above.last < found.last else ""
-        more = f", {above.first - labeled:,} more than there are," * (above.first > labeled)
-        return f"From {below.last:,} to {above.first:,} examples on{more} {wins}{until}."
+            more = f"{below.last - labeled:,} to {above.first - labeled:,}"
+            return f"Label {more} more and {wins} wins; below that, {below.side}."
+        more = f" (up to {above.first - labeled:,} more than there are)"
+        said = (
+            f"{wins.capitalize()} wins from between {below.last:,} and {above.first:,} examples on"
+            f"{more * (above.first > labeled)}; below that, {below.side}."
+        )
+        shown = f" That is shown up to {above.last:,} examples."
+        return said + shown * (above.last < found.last)
     return ""
 
 
