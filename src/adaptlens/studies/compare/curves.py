@@ -259,8 +259,10 @@ def _said(found: Crossing, labeled: int) -> str:
             side: listed(_from_to(one) for one in found.ahead if one.side == side)
             for side in dict.fromkeys(one.side for one in found.ahead)
         }
-        shown = [f"{SIDES[side]} is ahead {where} examples" for side, where in by_side.items()]
-        return f"{' and '.join(shown)}"[:1].upper() + " and ".join(shown)[1:]
+        said = " and ".join(
+            f"{SIDES[side]} is ahead {where} examples" for side, where in by_side.items()
+        )
+        return said[:1].upper() + said[1:]
     if found.state == "crossing":
         below, above = found.ahead
         wins = SIDES[above.side]
