@@ -27,7 +27,7 @@ def right(share: float, draws: int = 10, queries: int = 1000) -> Scores:
     """An arm that gets a share of the queries right, draws a tenth of a point apart."""
     apart = np.arange(draws) - draws // 2
     values = (np.arange(queries)[None] < queries * share + apart[:, None]).astype(float)
-    return Scores(values, tuple(range(draws)), floor=0.5)
+    return Scores(values, tuple(range(draws)), floor=0.5, validation=values[:, :50])
 
 
 def arm(label: str, look: str, examples: int, scores: Scores, **changes: object):
@@ -78,7 +78,7 @@ def test_a_crossing_lies_between_what_is_shown_on_either_side():
     assert below.last <= found.middle <= above.first
     assert found.held == (2, pytest.approx(0.7915))
     assert found.line.startswith(
-        f"From {below.last} to {above.first} examples on tuning wins; below that, prompt"
+        f"Tuning wins from between {below.last} and {above.first} examples on; below that, prompt."
     )
 
 
@@ -88,7 +88,7 @@ def test_the_other_way_round_prompting_overtakes():
     ]  # fmt: skip
     found = crossing(ways(swapped), swapped, judged("icl-32", "it-2", swapped), 1000)
     assert [one.side for one in found.ahead] == ["tune", "prompt"]
-    assert "prompting wins; below that, tune" in found.line
+    assert found.line.startswith("Prompting wins from between ") and "that, tune." in found.line
 
 
 def replace_look(one, look: str):
@@ -106,8 +106,8 @@ def replace_look(one, look: str):
         (
             Crossing("crossing", ahead=(Ahead("prompt", 2, 80), Ahead("tune", 140, 200)),
                      first=2, last=256),
-            100, "From 80 to 140 examples on, 40 more than there are, tuning wins; below that, "
-            "prompt (shown up to 200).",
+            100, "Tuning wins from between 80 and 140 examples on (up to 40 more than there are); "
+            "below that, prompt. That is shown up to 200 examples.",
         ),
         (
             Crossing("none", ahead=(Ahead("tune", 2, 256),), first=2, last=256),
@@ -152,6 +152,10 @@ def test_why_nothing_can_be_said():
     few = judged(supports_claims=False, warnings=("3 draws support no claim",))
     assert crossing(ways(ARMS), ARMS, few, 99).line == "Cannot be said: 3 draws support no claim."
     assert crossing({}, [], Verdict("undecided", ""), 99).line == ""
+    blind = [arm("icl-2", "icl", 2, replace(right(0.8), validation=None)), *RISING]
+    assert crossing(ways(blind), blind, judged(arms=blind), 99).line == (
+        "Cannot be said: without validation items the arms are those with the best test scores."
+    )
     apart = [arm("icl-2", "icl", 2, right(0.8, draws=5)), *RISING]
     assert crossing(ways(apart), apart, judged(arms=apart), 99).line == (
         "Cannot be said: not all draws of both arms are there."

@@ -259,16 +259,23 @@ def _said(found: Crossing, labeled: int) -> str:
             side: listed(_from_to(one) for one in found.ahead if one.side == side)
             for side in dict.fromkeys(one.side for one in found.ahead)
         }
-        shown = [f"{SIDES[side]} is ahead {where} examples" for side, where in by_side.items()]
-        return f"{' and '.join(shown)}"[:1].upper() + " and ".join(shown)[1:]
+        said = " and ".join(
+            f"{SIDES[side]} is ahead {where} examples" for side, where in by_side.items()
+        )
+        return said[:1].upper() + said[1:]
     if found.state == "crossing":
         below, above = found.ahead
-        wins = f"{SIDES[above.side]} wins; below that, {below.side}"
+        wins = SIDES[above.side]
         if below.last >= labeled:
-            return f"Label {below.last - labeled:,} to {above.first - labeled:,} more and {wins}."
-        until = f" (shown up to {above.last:,})" if above.last < found.last else ""
-        more = f", {above.first - labeled:,} more than there are," * (above.first > labeled)
-        return f"From {below.last:,} to {above.first:,} examples on{more} {wins}{until}."
+            more = f"{below.last - labeled:,} to {above.first - labeled:,}"
+            return f"Label {more} more and {wins} wins; below that, {below.side}."
+        more = f" (up to {above.first - labeled:,} more than there are)"
+        said = (
+            f"{wins.capitalize()} wins from between {below.last:,} and {above.first:,} examples on"
+            f"{more * (above.first > labeled)}; below that, {below.side}."
+        )
+        shown = f" That is shown up to {above.last:,} examples."
+        return said + shown * (above.last < found.last)
     return ""
 
 
@@ -289,9 +296,13 @@ def _unknown(tuned: Arm, prompt: Arm, curves: Mapping[str, Curve], verdict: Verd
         )
     if prompt.condition.examples and not prompt.scores.is_drawn:
         return f"{prompt.label} picks from all training examples, whose number it does not have."
-    drawn = {frozenset(one.draws) for one in (*curves[tuned.shown.look].arms, prompt.scores)
-             if one.is_drawn}  # fmt: skip
-    return "not all draws of both arms are there." if len(drawn) > 1 else ""
+    if tuned.scores.validation is None or prompt.scores.validation is None:
+        return "without validation items the arms are those with the best test scores."
+    other = curves.get(prompt.shown.look)
+    scores = [*curves[tuned.shown.look].arms, prompt.scores, *(other.arms if other else ())]
+    if len({frozenset(one.draws) for one in scores if one.is_drawn}) > 1:
+        return "not all draws of both arms are there."
+    return ""
 
 
 def _reach(curve: Curve) -> int:
