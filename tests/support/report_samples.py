@@ -3,6 +3,7 @@
 import hashlib
 import math
 import random
+import shlex
 
 import pandas as pd
 
@@ -176,6 +177,7 @@ def tables() -> dict[str, pd.DataFrame]:
         "accuracy": pd.DataFrame(accuracy),
         "templates": pd.DataFrame(templates),
         "searches": pd.DataFrame(searches()),
+        "recipes": pd.DataFrame(recipes()),
         "baselines": pd.DataFrame(baselines),
         "differences": pd.DataFrame(differences),
         "calibration": pd.DataFrame(calibration),
@@ -183,6 +185,19 @@ def tables() -> dict[str, pd.DataFrame]:
         "cost": pd.DataFrame(cost),
         "break_even": pd.DataFrame(break_even),
     }
+
+
+def recipes() -> list[dict]:
+    """How each arm was tuned: all alike but for the rate and the batch."""
+    return [
+        dict(
+            task=task, model="reference", condition=f"{name}-{k}", trained="LoRA", lora_rank=8.0,
+            lora_alpha=16.0, target_modules="q_proj, v_proj", learning_rates="0.005 or 0.02",
+            rates_chosen=f"0.005: {k % 10} draws, 0.02: {10 - k % 10} draws", max_steps="30",
+            steps_chosen="30: 10 draws", batch_size=min(k, 8),
+        )
+        for task in TASKS for name in ("it", "sl") for k in (1, 4, 16)
+    ]  # fmt: skip
 
 
 def searches() -> list[dict]:
@@ -295,6 +310,8 @@ def sample(rows: int = 400) -> Report:
             "shots": [0, 1, 4, 16], "draws": 10, "seed": 0,
             "tune": {"lora_rank": 8, "lora_alpha": 16, "target_modules": ["q_proj"]},
         },
+        made={"made": "2026-01-02 10:00 UTC to 2026-01-02 10:20 UTC", "machine": "not recorded"},
+        command=f"adaptlens compare --model reference --task {shlex.quote(SCRIPT)}",
         versions={"adaptlens": "0.1.0", "torch": "2.13.0", "transformers": "5.23.0"},
         notes=[
             "translation: 2 of 4,000 prompts lost demonstrations to fit the context of 512 tokens.",

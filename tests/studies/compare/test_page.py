@@ -180,6 +180,30 @@ def test_what_is_folded_keeps_the_names_it_had(page):
     assert folded >= {"searches", "prompts", "calibration"}
 
 
+def test_the_recipe_gives_numbers_the_command_and_the_date(page):
+    said = dict(zip(page.texts["dt"], page.texts["dd"], strict=False))
+    assert (said["LoRA rank"], said["learning rates tried"]) == ("8", "0.005 or 0.02")
+    assert said["made"] == "2026-01-02 10:00 UTC to 2026-01-02 10:20 UTC"
+    assert sample(1).command in page.texts["code"]
+    arms = [a for a in page.tagged("table") if a.get("id") == "grid-recipes"]
+    assert len(arms) == 1
+
+
+def test_no_number_of_the_page_is_a_negative_zero(written):
+    text = re.sub(r"<(style|script|svg).*?</\1>", "", written.read_text("utf-8"), flags=re.S)
+    assert not re.search(r"(?<![\w.])[-−]0(\.0+)?(?![\d.,]|\w)", text)
+
+
+def test_gates_stand_once():
+    gate = {"gate": "it-16 >= base - 1", "task": "t", "model": "m", "passed": True}
+    gate |= {"difference": 0.01, "least": -0.01, "bound": -1.0, "p": 0.01, "reason": ""}
+    verdict = {"task": "t", "model": "m", "state": "tune", "line": "l"}
+    found = Page(html(bare(verdicts=[verdict], tables={"gates": pd.DataFrame([gate])}), {}))
+    assert "more" not in found.sections()
+    said = [text for text in found.texts["p"] if "it-16 >= base - 1" in text]
+    assert said == ["Gate it-16 >= base - 1 passed: 0.0 points, shown to be at least 0.0 (p=0.01)"]
+
+
 def test_a_label_is_said_in_words_where_the_verdict_first_has_it(page):
     said = " ".join(page.texts["p"])
     wanted = "icl-16 (16 examples in the prompt) beats it-16 (tuned on 16 examples with the "
