@@ -15,6 +15,7 @@ from adaptlens.report.summary import Finding, Summary
 from adaptlens.report.tables import Conditions, embedded, plain
 from adaptlens.report.theme import ADAPTATIONS, ORDERS, RULES, in_order, style_of
 from adaptlens.studies.compare import figures_templates, gates, score_tables
+from adaptlens.studies.compare.curves import LEAST_SIZES
 from adaptlens.studies.compare.figures import accuracy_by_examples, reliability
 from adaptlens.studies.compare.figures_cost import cost_by_queries
 from adaptlens.studies.compare.figures_curves import learning_curves
@@ -224,11 +225,17 @@ def html(report: Report, figures: Mapping[str, Figure]) -> str:
         found=_prompts_judged(report),
         constants=constant_columns(report.tables.get("recipes")),
         searched=ADAPTATIONS["best_prompt"],
+        shows_form=_shows_form(report.table("curves")),
         several_models=len({verdict["model"] for verdict in report.verdicts}) > 1,
         num_answers=len(answers),
         constant=constant,
         answers=Markup(embedded(answers.drop(columns=list(constant)))),
     )
+
+
+def _shows_form(curves: "pd.DataFrame | None") -> bool:
+    """Return whether any learning curve has so many sizes that more than they can be said."""
+    return curves is not None and bool((curves["sizes"] >= LEAST_SIZES).any())
 
 
 def _size(scores: "pd.DataFrame | None") -> str:
