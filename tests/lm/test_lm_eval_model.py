@@ -124,3 +124,10 @@ def test_responses_are_kept_where_a_cache_is_asked_for(ours, tmp_path):
     assert [tuple(one) for one in cached.loglikelihood(requests)] == first
     cached.dbdict.close()
     ours.set_cache_hook(CacheHook(None))
+
+
+def test_the_commands_own_device_is_no_wish_for_a_gpu(monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert AdaptlensLM("reference", device="cuda:0").lm.device.type in ("cpu", "mps")

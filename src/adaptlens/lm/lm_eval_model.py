@@ -67,7 +67,8 @@ class AdaptlensLM(TemplateLM):
         Args:
             pretrained: a name that `adaptlens.lm.load.load` takes, or what it returned.
             dtype: "float32", "bfloat16", "float16" or "auto".
-            device: "cpu", "cuda", "cuda:N" or "mps"; what there is unless given.
+            device: "cpu", "cuda", "cuda:N" or "mps"; what there is unless given, or where there
+                is no such GPU, as the hf backend does.
             quantize: "8bit" or "4bit".
             batch_size: not needed: free memory decides how much is read at once.
             max_batch_size: likewise.
@@ -80,7 +81,9 @@ class AdaptlensLM(TemplateLM):
         for name in others:
             raise unknown("argument in --model_args", name, ARGUMENTS)
         if isinstance(pretrained, str):
-            where = device or "auto"
+            # The command's own --device is "cuda:0" where the user gives none.
+            missing = str(device).startswith("cuda") and not torch.cuda.is_available()
+            where = "auto" if device is None or missing else device
             pretrained = load(pretrained, dtype=dtype, device=where, quantize=quantize)
         begins = pretrained.tokenizer.decode(_prefix_id(pretrained))
         # A text that begins with BOS itself (a chat template wrote it) is given no second one.
