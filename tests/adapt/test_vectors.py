@@ -49,25 +49,32 @@ def difference(lm, task, demos, inputs):
 
 
 def loss(lm, task, layer, vector, items):
-    """The loss per token of right answers with a vector added behind a layer, by plain passes."""
-    nll, labels = 0.0, 0
+    """The loss of right answers with a vector added behind a layer, by plain passes.
+
+    Of a choice among its options, else per token.
+    """
+    nll, size = 0.0, 0
     for query in items:
         prompt = fit(lm, templates.written(task), (), query, on_overflow="error")
         start = len(lm.encode(prompt.text)) - 1
-        ids = torch.tensor([lm.encode(prompt.text + prompt.target)])
 
         def add(_, __, out, start=start):
             out = out.clone()
             out[:, start:] += torch.tensor(vector, dtype=out.dtype)
             return out
 
-        hook = lm.architecture.layers[layer].register_forward_hook(add)
-        with torch.no_grad():
-            logs = lm.model(input_ids=ids).logits[0].double().log_softmax(-1)
-        hook.remove()
-        nll -= sum(float(logs[i - 1, ids[0, i]]) for i in range(start + 1, ids.shape[1]))
-        labels += ids.shape[1] - start - 1
-    return nll / labels
+        own = {}
+        for answer in prompt.answers or (prompt.target,):
+            ids = torch.tensor([lm.encode(prompt.text + answer)])
+            hook = lm.architecture.layers[layer].register_forward_hook(add)
+            with torch.no_grad():
+                logs = lm.model(input_ids=ids).logits[0].double().log_softmax(-1)
+            hook.remove()
+            own[answer] = sum(float(logs[i - 1, ids[0, i]]) for i in range(start + 1, ids.shape[1]))
+        nll -= own[prompt.target]
+        nll += float(np.log(np.sum(np.exp(list(own.values()))))) if prompt.answers else 0.0
+        size += 1 if prompt.answers else ids.shape[1] - start - 1
+    return nll / size
 
 
 def test_layer_and_strength_are_those_that_do_best_on_validation_items(lm, task):
@@ -87,6 +94,17 @@ def test_layer_and_strength_are_those_that_do_best_on_validation_items(lm, task)
         np.testing.assert_allclose(weights.vectors[place], wanted, atol=1e-4)
     assert adapted.draws == (0, 3)
     assert record["tried_flops"] > record["flops"] > 0
+
+
+def test_of_text_the_loss_is_that_of_its_tokens(lm):
+    task = tasks.load("translation", seed=0)
+    record = HOW.adapt(lm, task, [0]).training
+    made = difference(lm, task, HOW.drawn(task, 0), HOW.inputs(task, 0))
+    losses = [
+        loss(lm, task, one["layer"], one["strength"] * made[one["layer"]], choosing(task)[:2])
+        for one in record["candidates"]
+    ]
+    np.testing.assert_allclose(record["validation_losses"][0], losses, atol=1e-4)
 
 
 def test_without_validation_each_example_judges_vectors_made_without_it(lm, task):

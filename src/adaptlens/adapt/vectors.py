@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
+import scipy
 import torch
 from jaxtyping import Float, Float32
 
@@ -256,22 +257,34 @@ class _Made:
         items: Sequence[Example],
         tried: Sequence[tuple[int, float]],
     ) -> Float[np.ndarray, "draws candidates"]:
-        """Return the loss per token of the right answers, of each draw's vectors and candidates."""
-        lm = self._lm
+        """Return each draw's and candidate's loss on labeled items.
+
+        Of a choice it is that of the right answer among its options, which is what is judged; of
+        text, that of its tokens.
+        """
+        lm, is_choice = self._lm, self._task.kind == "choice"
         bank = _bank(lm, [(own, one) for own in vectors for one in tried])
-        prompts = []
-        for place, query in enumerate(items):
-            asked = fit(lm, self._way(place), (), query, on_overflow="error")
-            prompts.append(replace(asked, answers=(asked.target,)))
+        asked = [
+            fit(lm, self._way(place), (), query, on_overflow="error")
+            for place, query in enumerate(items)
+        ]
+        if not is_choice:
+            asked = [replace(prompt, answers=(prompt.target,)) for prompt in asked]
+        encoded = score.encode(lm, asked, [0] * len(asked))
         requests = [
             replace(request, variant=variant)
-            for request in score.encode(lm, prompts, [0] * len(prompts))
+            for request in encoded
             for variant in range(bank.num_variants)
         ]
-        logliks = np.array(score.score(lm, requests, bank, work=self.work))
-        labels = sum(len(request.answers_ids[0]) for request in requests) / bank.num_variants
-        total = logliks.reshape(len(items), len(vectors), len(tried)).sum(0)
-        return -total / labels
+        found = iter(score.score(lm, requests, bank, work=self.work))
+        loss, size = np.zeros(bank.num_variants), 0
+        for prompt, request in zip(asked, encoded, strict=True):
+            logliks = np.stack([next(found) for _ in range(bank.num_variants)])
+            if is_choice:
+                logliks = scipy.special.log_softmax(logliks, axis=1)
+            loss -= logliks[:, prompt.answers.index(prompt.target)]
+            size += 1 if is_choice else len(request.answers_ids[0])
+        return loss.reshape(len(vectors), len(tried)) / size
 
     def left_out(
         self, draw: int, tried: Sequence[tuple[int, float]]
