@@ -1,11 +1,13 @@
 """A vector is what demonstrations do to a state, chosen by what it says of validation items."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+import adaptlens
 import tiny
 from adaptlens import tasks
 from adaptlens.adapt.settings import choosing
@@ -162,3 +164,25 @@ def test_one_layer_and_strength_need_nothing_to_choose_by(lm, task):
     adapted = how.adapt(lm, replace(task, validation=()), [0])
     assert adapted.weights.layers == (1,)
     assert "chosen" not in adapted.training
+
+
+def test_a_comparison_says_where_its_vectors_are_added(tmp_path):
+    found = adaptlens.prompt_or_tune(
+        str(tiny.tiny_folder(tmp_path, "llama")),
+        "sentiment-novel",
+        shots=[0, 2],
+        tuning=["vector"],
+        draws=2,
+        queries=4,
+        validation=4,
+        num_templates=1,
+        unlabeled=2,
+        search=False,
+        out=tmp_path / "run",
+        quiet=True,
+    )
+    (row,) = found.tables["recipes"].to_dict("records")
+    assert (row["condition"], row["trained"]) == ("vector-2", "a vector")
+    assert re.fullmatch(r"\d: \d draws?(, \d: \d draws?)*", row["layers_chosen"])
+    assert "vector-2" in set(found.accuracy["condition"])
+    assert "vector-2 adds a vector made with 2 examples" in found.page.read_text("utf-8")

@@ -67,6 +67,19 @@ def test_a_rate_that_was_left_open_is_a_number(tmp_path):
     assert row["batch_size"] == 4  # of 8, as a draw has 4 examples
 
 
+def test_a_vector_has_a_layer_and_a_strength_and_no_rate(tmp_path):
+    run = SimpleNamespace(cell_folder=lambda cell: tmp_path / cell)
+    tried = [{"layer": layer, "strength": 2.0} for layer in (3, 18)]
+    made = {"arguments": {"examples": 4, "strengths": [2.0], "layers": None, "seed": 0}}
+    made |= {"training": {"candidates": tried}, "chosen": (tried[1], tried[1], tried[0])}
+    (row,) = recipe.rows([arm("it-16", adaptation="vector", **made)], run)
+    assert (row["trained"], row["target_modules"], row["learning_rates"]) == ("a vector", "", "")
+    assert row["layers_chosen"] == "3: 1 draw, 18: 2 draws"
+    assert row["strengths_chosen"] == "2: 3 draws"
+    shown = recipes({"recipes": pd.DataFrame([row])}, Conditions(LABELS, {}))
+    assert "learning rates tried" not in [heading for heading, _ in shown.headings]
+
+
 def test_what_an_older_run_did_not_write_down_is_said_to_be_so(tmp_path):
     run = SimpleNamespace(cell_folder=lambda cell: tmp_path / cell)
     (row,) = recipe.rows([arm("it-4", runs=({"steps": 30.0},))], run)

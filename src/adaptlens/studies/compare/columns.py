@@ -59,7 +59,7 @@ TABLES: Mapping[str, Columns] = {
     },
     "recipes": {
         **_ABOUT,
-        "trained": "LoRA, or all weights",
+        "trained": "LoRA, a vector, or all weights",
         "lora_rank": "rank of the adapters",
         "lora_alpha": "their scale, times the rank",
         "lora_dropout": "share of their inputs that training leaves out",
@@ -68,6 +68,8 @@ TABLES: Mapping[str, Columns] = {
         "rates_chosen": "how many draws chose each rate",
         "max_steps": "numbers of steps tried",
         "steps_chosen": "how many draws chose each number of steps",
+        "layers_chosen": "behind which layer a vector is added, and in how many draws",
+        "strengths_chosen": "how many times it is",
         "batch_size": "examples a step, no more than a draw has",
         "gradient_accumulation_steps": "parts that a batch is read in",
         "lr_scheduler": "how the rate goes on",

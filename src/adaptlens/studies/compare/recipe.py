@@ -39,19 +39,50 @@ def rows(members: Iterable[Condition], run: Run) -> list[dict[str, Any]]:
             "task": one.task,
             "model": one.model,
             "condition": one.label,
-            "trained": "LoRA" if "lora_rank" in one.arguments else "all weights",
+            "trained": _trained(one),
             **{name: _number(one.arguments.get(name)) for name in AS_GIVEN},
             "target_modules": _targets(one, run),
-            "learning_rates": _values(one, "learning_rate"),
-            "rates_chosen": _chosen(one, "learning_rate"),
-            "max_steps": _values(one, "max_steps"),
-            "steps_chosen": _chosen(one, "max_steps"),
-            "batch_size": min(int(one.arguments.get("batch_size", 1)), one.examples or 1),
+            **_searched(one),
             **{name: str(one.arguments.get(name, "")) for name in TRAINING},
         }
         for one in members
         if family_of(one.adaptation) == "tune" and not one.is_brought and not one.control
     ]
+
+
+def _trained(one: Condition) -> str:
+    if _is_vector(one):
+        return "a vector"
+    if "lora_rank" not in one.arguments:
+        return "all weights"
+    return "LoRA, rank-stabilized" if one.arguments.get("use_rslora") else "LoRA"
+
+
+def _is_vector(one: Condition) -> bool:
+    return "strengths" in one.arguments
+
+
+def _searched(one: Condition) -> dict[str, Any]:
+    """Return what was tried and chosen: rates and steps, or of a vector its layer and strength."""
+    own = dict.fromkeys(
+        ("learning_rates", "rates_chosen", "max_steps", "steps_chosen", "layers_chosen",
+         "strengths_chosen"), "",
+    )  # fmt: skip
+    if _is_vector(one):
+        return {
+            **own,
+            "layers_chosen": _chosen(one, "layer", "layers"),
+            "strengths_chosen": _chosen(one, "strength", "strengths"),
+            "batch_size": float("nan"),
+        }
+    return {
+        **own,
+        "learning_rates": _values(one, "learning_rate"),
+        "rates_chosen": _chosen(one, "learning_rate"),
+        "max_steps": _values(one, "max_steps"),
+        "steps_chosen": _chosen(one, "max_steps"),
+        "batch_size": min(int(one.arguments.get("batch_size", 1)), one.examples or 1),
+    }
 
 
 def wordings(task: Task, model: str) -> list[dict[str, str]]:
@@ -106,7 +137,7 @@ def _number(value: Any) -> float:
 def _targets(one: Condition, run: Run) -> str:
     """Return the names of the modules that were trained, as the adapter's own file has them."""
     if "lora_rank" not in one.arguments:
-        return "all"
+        return "" if _is_vector(one) else "all"
     folder = run.cell_folder(one.cells[0]) / "adapters"
     found = sorted(folder.glob("*/adapter_config.json"))
     if not found:
@@ -118,25 +149,25 @@ def _targets(one: Condition, run: Run) -> str:
         return UNKNOWN
 
 
-def _tried(one: Condition, name: str) -> list[float]:
+def _tried(one: Condition, name: str, argument: str) -> list[float]:
     """Return the values that were tried; empty where no cell wrote them down."""
     if made := one.training.get("candidates"):
         return sorted({float(candidate[name]) for candidate in made})
-    given = one.arguments.get(name)
+    given = one.arguments.get(argument)
     if given is None:
         return sorted({float(run["steps"]) for run in one.runs}) if name == "max_steps" else []
     return sorted(map(float, given if isinstance(given, list | tuple) else [given]))
 
 
-def _values(one: Condition, name: str) -> str:
+def _values(one: Condition, name: str, argument: str = "") -> str:
     """Return the values that were tried: "0.005 or 0.02"."""
-    tried = _tried(one, name)
+    tried = _tried(one, name, argument or name)
     return listed([f"{value:.4g}" for value in tried], "or") if tried else UNKNOWN
 
 
-def _chosen(one: Condition, name: str) -> str:
+def _chosen(one: Condition, name: str, argument: str = "") -> str:
     """Return how often each was chosen: "0.005: 3 draws, 0.02: 7 draws"."""
     counts = Counter(float(made[name]) for made in one.chosen)
     if not counts:
-        return _values(one, name)
+        return _values(one, name, argument)
     return ", ".join(f"{value:.4g}: {counted(counts[value], 'draw')}" for value in sorted(counts))

@@ -191,6 +191,8 @@ RECIPE = {
     "rates_chosen": "learning rate chosen",
     "max_steps": "steps tried",
     "steps_chosen": "steps chosen",
+    "layers_chosen": "layers chosen",
+    "strengths_chosen": "strengths chosen",
     "batch_size": "batch size",
     "gradient_accumulation_steps": "accumulation steps",
     "lr_scheduler": "schedule",
@@ -209,7 +211,9 @@ def constant_columns(recipes: "pd.DataFrame | None") -> dict[str, str]:
     return {
         RECIPE[name]: _said(recipes[name].iloc[0]).text
         for name in RECIPE
-        if name in recipes and recipes[name].nunique(dropna=False) == 1
+        if name in recipes
+        and recipes[name].nunique(dropna=False) == 1
+        and recipes[name].iloc[0] != ""
     }
 
 
@@ -219,7 +223,11 @@ def recipes(tables: Tables, conditions: Conditions) -> Table | None:
     if table is None or table.empty:
         return None
     same = constant_columns(table)
-    shown = [name for name in RECIPE if name in table and RECIPE[name] not in same]
+    shown = [
+        name
+        for name in RECIPE
+        if name in table and RECIPE[name] not in same and (table[name] != "").any()
+    ]
 
     def entries(row: Mapping[Any, Any]) -> list[Entry]:
         arm = conditions.entry(row["condition"], row["model"], row["task"])
