@@ -57,6 +57,17 @@ PAGES: Mapping[str, Mapping[str, Mapping[str, str]]] = {
             "detectable, points": "differences.detectable",
             "equivalence margin, points": "differences.margin",
         },
+        "recipes": {
+            "arm": "recipes.condition", "LoRA rank": "recipes.lora_rank",
+            "LoRA alpha": "recipes.lora_alpha", "LoRA dropout": "recipes.lora_dropout",
+            "learning rates tried": "recipes.learning_rates",
+            "learning rate chosen": "recipes.rates_chosen", "steps tried": "recipes.max_steps",
+            "accumulation steps": "recipes.gradient_accumulation_steps",
+            "schedule": "recipes.lr_scheduler", "gradient norm at most": "recipes.max_grad_norm",
+        },
+        "curves": {
+            "way": "curves.adaptation", "curve": "curves.value", "forms that fit": "curves.forms",
+        },
         "break_even": {
             "prompt": "break_even.prompt_condition", "tuned": "break_even.tuned_condition",
             "counted in": "break_even.unit", "break-even, queries": "break_even.queries",

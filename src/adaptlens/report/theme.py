@@ -117,7 +117,7 @@ ADAPTATIONS = {
     ),
     "vector": Style(
         "vector", "what demonstrations do to a state, as a vector added to that without them",
-        "#00838f", "#4dd0e1", STAR, (1, 3),
+        "#782d00", "#a53c96", STAR, (1, 3),
     ),
     "full": Style(
         "full", "full fine-tuning: all weights, instruction format",
