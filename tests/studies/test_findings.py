@@ -83,6 +83,9 @@ def test_the_figure_shown_is_that_of_all_templates_or_the_first_of_the_page(tmp_
     (tmp_path / "figures").mkdir()
     svg = '<svg xmlns="http://www.w3.org/2000/svg"/>'
     found = Comparison(report_samples.sample(), DONE, tmp_path, tmp_path / "report.html")
-    for name, caption in (("accuracy", "number of examples"), ("templates", "one template each")):
+    for name, caption in (
+        ("accuracy", "number of examples"),
+        ("templates", "without hollow marks"),
+    ):
         (tmp_path / "figures" / f"{name}.svg").write_text(svg, encoding="utf-8")
         assert caption in found._repr_html_()

@@ -155,7 +155,8 @@ def _tried(one: Condition, name: str, argument: str) -> list[float]:
         return sorted({float(candidate[name]) for candidate in made})
     given = one.arguments.get(argument)
     if given is None:
-        return sorted({float(run["steps"]) for run in one.runs}) if name == "max_steps" else []
+        steps = {float(run["steps"]) for run in one.runs if "steps" in run}
+        return sorted(steps) if name == "max_steps" else []
     return sorted(map(float, given if isinstance(given, list | tuple) else [given]))
 
 
