@@ -100,10 +100,11 @@ def command(settings: Mapping[str, Any]) -> str:
     """
     defaults = asdict(CompareConfig())
     words = ["adaptlens", "compare"]
-    words += [word for model in settings["models"] for word in ("--model", str(model))]
-    plain_tasks = all([*one] == ["path"] for one in settings["tasks"])
+    words += [word for model in settings.get("models", ()) for word in ("--model", str(model))]
+    tasks = settings.get("tasks", ())
+    plain_tasks = all([*one] == ["path"] for one in tasks)
     if plain_tasks:
-        words += [word for one in settings["tasks"] for word in ("--task", str(one["path"]))]
+        words += [word for one in tasks for word in ("--task", str(one["path"]))]
     for name, value in settings.items():
         if name == "models" or (name == "tasks" and plain_tasks) or name not in defaults:
             continue
