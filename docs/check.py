@@ -1,6 +1,6 @@
 """Runs every command that the documentation publishes, in a small form.
 
-    python docs/check.py [--list] [--only TEXT] [--timeout 240]
+    python docs/check.py [--list] [--only TEXT] [--timeout 600]
 
 It stands beside the pages because they are what it checks; the suite (tests/test_docs_check.py)
 holds its parts to facts, `make docs-check` runs it. Each command is printed with the form that was
@@ -447,7 +447,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--list", action="store_true", help="say how each would be run, no more")
     parser.add_argument("--only", default="", metavar="TEXT", help="of commands that have it")
-    parser.add_argument("--timeout", type=float, default=240, metavar="SECONDS", help="of each")
+    parser.add_argument("--timeout", type=float, default=600, metavar="SECONDS", help="of each")
     given = parser.parse_args()
     found = [one for one in planned(*published(ROOT)) if given.only in one.name]
     with tempfile.TemporaryDirectory() as made, ThreadPoolExecutor(os.cpu_count()) as pool:
