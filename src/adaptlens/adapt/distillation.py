@@ -85,15 +85,7 @@ class Distillation(InstructionTuning):
         Raises:
             UserError: the training split has none beyond the demonstrations.
         """
-        return inputs_after(
-            task,
-            draw,
-            self.examples,
-            self.unlabeled,
-            selection=self.selection,
-            seed=self.seed,
-            label=self.label,
-        )
+        return inputs_after(self, task, draw)
 
     def training_texts(
         self, lm: LM, task: Task, draws: Sequence[int]

@@ -1,5 +1,7 @@
 """Inputs whose answers are not used: those that follow the demonstrations in a draw."""
 
+from typing import Protocol
+
 from adaptlens.errors import UserError
 from adaptlens.prompts import controls
 from adaptlens.types import Example, Task
@@ -18,28 +20,33 @@ def check_unlabeled(name: str, unlabeled: int) -> None:
         )
 
 
-def inputs_after(
-    task: Task, draw: int, examples: int, unlabeled: int, *, selection: str, seed: int, label: str
-) -> tuple[Example, ...]:
-    """Return the inputs of a draw; fewer than wanted where the training split ends.
+class Learner(Protocol):
+    """What learns on such inputs: how many examples it is shown, and how many inputs it wants."""
 
-    Args:
-        task: the task.
-        draw: of its training examples.
-        examples: of the draw, that are shown.
-        unlabeled: inputs that are wanted.
-        selection: how the draw's examples are chosen.
-        seed: of the draws.
-        label: of the condition, for the error.
+    @property
+    def examples(self) -> int: ...  # noqa: D102
+    @property
+    def unlabeled(self) -> int: ...  # noqa: D102
+    @property
+    def selection(self) -> str: ...  # noqa: D102
+    @property
+    def seed(self) -> int: ...  # noqa: D102
+    @property
+    def label(self) -> str: ...  # noqa: D102
+
+
+def inputs_after(how: Learner, task: Task, draw: int) -> tuple[Example, ...]:
+    """Return the inputs of a draw; fewer than wanted where the training split ends.
 
     Raises:
         UserError: the training split has none beyond the demonstrations.
     """
-    size = min(len(task.train), examples + unlabeled)
-    if size == examples:
+    size = min(len(task.train), how.examples + how.unlabeled)
+    if size == how.examples:
         raise UserError(
-            f"{label} learns on inputs beyond its {examples} demonstrations, and the training "
-            f"split of task '{task.name}' has {len(task.train)} items; give more, whose answers "
-            "are not used, or fewer demonstrations."
+            f"{how.label} learns on inputs beyond its {how.examples} demonstrations, and the "
+            f"training split of task '{task.name}' has {len(task.train)} items; give more, whose "
+            "answers are not used, or fewer demonstrations."
         )
-    return controls.drawn(task, draw, size, selection=selection, seed=seed)[examples:]
+    drawn = controls.drawn(task, draw, size, selection=how.selection, seed=how.seed)
+    return drawn[how.examples :]

@@ -119,7 +119,8 @@ class InContextVector:
         longer = sum(shape.token_counts(sizes.model, shown)) / len(ways)
         inputs = len(self.inputs(task, 0))
         bare = sizes.shared + sizes.rest
-        layers = len(self.layers or range(shape.num_layers(sizes.model)))
+        there = shape.num_layers(sizes.model)
+        layers = there if self.layers is None else len(self.layers)
         judging = min(self.validation_examples, (len(task.validation) + 1) // 2)
         rounds = len(set(parts(self.examples))) + 1 if self.true_few_shot else 1
         judging = self.examples if self.true_few_shot else judging
@@ -128,7 +129,7 @@ class InContextVector:
         return CostEstimate(
             prompts=float(draws * rounds * 2 * inputs),
             read_tokens=draws * (each + chosen) + judging * bare,
-            disk_bytes=draws * shape.state_numbers(sizes.model) / (layers + 2) * 4.0,
+            disk_bytes=draws * shape.state_numbers(sizes.model) / (there + 2) * 4.0,
         )
 
     def inputs(self, task: Task, draw: int) -> tuple[Example, ...]:
@@ -137,15 +138,7 @@ class InContextVector:
         Raises:
             UserError: the training split has none beyond the demonstrations.
         """
-        return inputs_after(
-            task,
-            draw,
-            self.examples,
-            self.unlabeled,
-            selection=self.selection,
-            seed=self.seed,
-            label=self.label,
-        )
+        return inputs_after(self, task, draw)
 
     def drawn(self, task: Task, draw: int) -> tuple[Example, ...]:
         """Return the examples that a draw shows."""

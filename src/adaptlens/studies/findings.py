@@ -1,5 +1,6 @@
 """What a call from Python returns: its report, short where it is shown, whole where it is asked."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,7 +43,7 @@ def claims_in_short(claims: Sequence[Mapping[str, Any]]) -> "pd.DataFrame":
     return table.drop(columns=[n for n in ("model", "task") if table[n].nunique() <= 1])
 
 
-class Findings:
+class Findings(ABC):
     """What every study found.
 
     Attributes:
@@ -64,9 +65,9 @@ class Findings:
         return tables
 
     @property
+    @abstractmethod
     def in_short(self) -> "pd.DataFrame":
         """The numbers in short, as texts, in few columns."""
-        raise NotImplementedError
 
     def _figures(self) -> "Iterable[Wanted]":
         """Yield the figures that the page has, those to look for first."""
