@@ -194,6 +194,8 @@ def _adaptlens(words: list[str], flags: Iterable[str], command: Command) -> Job:
     settings = [word for text in command.files.values() for word in re.split(r"[\s,{}]+", text)]
     files = {**_imagined([*rest, *settings]), **command.files}
     rest = _local(rest)
+    if verb == "view" and not rest:
+        rest = [f"{_RUN}/.."]
     if verb == "study limits" and "ladder" in rest:
         rest, verb = ["--study", "limits", *rest], "plan"
         return Job("planned", "the whole ladder", _run(verb, rest), files)

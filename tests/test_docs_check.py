@@ -144,6 +144,7 @@ def test_a_command_about_a_run_is_given_one():
     assert "<run of convergence>" in other.words
     made = check.job(Command("adaptlens compare --out runs/demo", "here"))
     assert "run" in made.words and "<run of compare>" not in made.words
+    assert check.job(Command("adaptlens view", "here")).words[-1] == "<run of compare>/.."
 
 
 def test_nothing_is_run_twice():
