@@ -23,7 +23,6 @@ import itertools
 import os
 import re
 import shlex
-import subprocess
 import sys
 import tempfile
 import threading
@@ -38,6 +37,7 @@ import click
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT / "tests" / "support"))
 
+import forked  # noqa: E402 (found beside this)
 from outside import installed  # noqa: E402 (found there)
 from published import Code, Command, published  # noqa: E402
 
@@ -350,6 +350,7 @@ class Runner:
     def __init__(self, folder: Path, timeout_seconds: float) -> None:
         self.folder, self.timeout_seconds = folder, timeout_seconds
         self._site = installed(folder / "site")
+        self._server = forked.server()
         self._lock = threading.Lock()
         self._numbers = iter(range(1_000_000))
         self._made = {
@@ -390,20 +391,22 @@ class Runner:
         return str(out)
 
     def _finished(self, words: Sequence[str], folder: Path) -> str:
-        """Run a command; return what is wrong, in one line, or ""."""
+        """Run a command of Python; return what is wrong, in one line, or ""."""
         path = os.pathsep.join([str(self._site), os.environ.get("PYTHONPATH", "")])
-        env = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", **os.environ, "PYTHONPATH": path}
-        limit = self.timeout_seconds
-        try:
-            done = subprocess.run(
-                words, cwd=folder, env=env, capture_output=True, text=True, timeout=limit
-            )
-        except subprocess.TimeoutExpired:
-            return f"took more than {limit:g} s; make its small form smaller"
-        if not done.returncode or (done.returncode == NOT_PASSED and "--gate" in words):
+        env = {**os.environ, "PYTHONPATH": path}
+        with self._lock:
+            said = self.folder / f"{next(self._numbers)}.txt"
+        process = self._server.Process(target=forked.run, args=(words[1:], folder, env, said))
+        process.start()
+        process.join(self.timeout_seconds)
+        if process.exitcode is None:
+            process.kill()
+            return f"took more than {self.timeout_seconds:g} s; make its small form smaller"
+        if not process.exitcode or (process.exitcode == NOT_PASSED and "--gate" in words):
             return ""
-        said = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-        return f"exit code {done.returncode}: {said[-1].strip() if said else 'it said nothing'}"
+        lines = [line for line in said.read_text("utf-8").splitlines() if line.strip()]
+        last = lines[-1].strip() if lines else "it said nothing"
+        return f"exit code {process.exitcode}: {last}"
 
 
 def planned(commands: Sequence[Command], blocks: Sequence[Code]) -> list["Result"]:
@@ -451,6 +454,7 @@ def main() -> None:
     parser.add_argument("--only", default="", metavar="TEXT", help="of commands that have it")
     parser.add_argument("--timeout", type=float, default=600, metavar="SECONDS", help="of each")
     given = parser.parse_args()
+    os.environ.update({"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"})
     found = [one for one in planned(*published(ROOT)) if given.only in one.name]
     with tempfile.TemporaryDirectory() as made, ThreadPoolExecutor(os.cpu_count()) as pool:
         runner = Runner(Path(made), given.timeout)
