@@ -60,9 +60,14 @@ def item(text: str, label: int | None = None) -> str:
     return f"Review: {text}\nSentiment:{end}"
 
 
-def ours(lm: LM, prompts: list[str], work: ForwardStats | None = None) -> np.ndarray:
+def ours(
+    lm: LM,
+    prompts: list[str],
+    work: ForwardStats | None = None,
+    answers: Sequence[str] = ANSWERS,
+) -> np.ndarray:
     """Return the log-likelihoods [queries, choices]."""
-    asked = [Prompt((Part("query", text),), ANSWERS) for text in prompts]
+    asked = [Prompt((Part("query", text),), tuple(answers)) for text in prompts]
     return np.stack(score(lm, encode(lm, asked, work=work), work=work))
 
 
@@ -77,13 +82,16 @@ def peer(backend: Any, prompts: list[str], answers: Sequence[str] = ANSWERS) -> 
     return np.array(found).reshape(len(prompts), len(answers))
 
 
-def best_peer(lm: LM, prompts: list[str], trial: int) -> tuple[Any, int]:
+def best_peer(
+    lm: LM, prompts: list[str], trial: int, answers: Sequence[str] = ANSWERS
+) -> tuple[Any, int]:
     """Return lm-evaluation-harness's backend at its best batch size, and the size.
 
     Args:
         lm: the model.
         prompts: what it will read; the longest bounds the batch.
         trial: the first so many are read at each size.
+        answers: of every prompt.
     """
     sizes = {}
     longest = max(len(ids) for ids in lm.encode_all(prompts))
@@ -92,37 +100,43 @@ def best_peer(lm: LM, prompts: list[str], trial: int) -> tuple[Any, int]:
         if size > 1 and size * a_row > _MOST_LOGITS_BYTES:
             break
         backend = HFLM(pretrained=lm.model, tokenizer=lm.tokenizer, batch_size=size)
-        sizes[size] = seconds(lambda b=backend: peer(b, prompts[:trial]))
+        sizes[size] = seconds(lambda b=backend: peer(b, prompts[:trial], answers))
     best = min(sizes, key=sizes.__getitem__)
     return HFLM(pretrained=lm.model, tokenizer=lm.tokenizer, batch_size=best), best
 
 
 def compare(
-    lm: LM, name: str, prompts: list[str], repeats: int, peer_queries: int
+    lm: LM,
+    name: str,
+    prompts: list[str],
+    repeats: int,
+    peer_queries: int,
+    answers: Sequence[str] = ANSWERS,
 ) -> dict[str, Any]:
     """Return both sides' median seconds, their ratio and the largest difference."""
     some = prompts[:peer_queries]
     scale = len(prompts) / len(some)
-    backend, best = best_peer(lm, prompts, min(max(len(some) // 4, 4), len(some)))
+    backend, best = best_peer(lm, prompts, min(max(len(some) // 4, 4), len(some)), answers)
     work = ForwardStats()
-    difference = float(np.abs(ours(lm, prompts, work)[: len(some)] - peer(backend, some)).max())
+    mine = ours(lm, prompts, work, answers)[: len(some)]
+    difference = float(np.abs(mine - peer(backend, some, answers)).max())
     timed: dict[str, list[float]] = {"ours": [], "peer": []}
     for _ in range(repeats):
-        timed["peer"].append(scale * seconds(lambda: peer(backend, some)))
-        timed["ours"].append(seconds(lambda: ours(lm, prompts)))
-    mine, theirs = (statistics.median(timed[side]) for side in ("ours", "peer"))
+        timed["peer"].append(scale * seconds(lambda: peer(backend, some, answers)))
+        timed["ours"].append(seconds(lambda: ours(lm, prompts, answers=answers)))
+    own, theirs = (statistics.median(timed[side]) for side in ("ours", "peer"))
     return {
         "case": name,
         "queries": len(prompts),
         "peer_seconds": theirs,
-        "ours_seconds": mine,
-        "ratio": theirs / mine,
+        "ours_seconds": own,
+        "ratio": theirs / own,
         "target": TARGETS.get(name),
         "max_difference": difference,
         "peer_batch_size": best,
         "tokens_given": work.tokens_given,
         "tokens_computed": work.tokens_computed,
-        "share_of_peak": 2 * matrix_parameters(lm) * work.tokens_computed / mine / matrix_peak(),
+        "share_of_peak": 2 * matrix_parameters(lm) * work.tokens_computed / own / matrix_peak(),
     }
 
 
@@ -181,6 +195,11 @@ def main() -> None:
             INSTRUCTION + "".join(source.sample(texts, 16)) + q for q in asked[: given.queries // 2]
         ],
     }
+    endings = tuple(f" {text}" for text, _ in pairs[:4])
+    passages = "4 endings of long passages"
+    cases[passages] = [
+        " ".join(text for text, _ in source.sample(pairs, 16)) for _ in asked[: given.queries // 4]
+    ]
     machine = f"{platform.processor() or platform.machine()}, {given.threads} threads"
     size = sum(p.numel() for p in lm.model.parameters()) / 1e6
     print(f"{lm.name} ({size:.1f}M parameters), float32, {machine}, torch {torch.__version__}")
@@ -192,7 +211,9 @@ def main() -> None:
     for name, prompts in cases.items():
         if given.only and given.only not in name:
             continue
-        r = compare(lm, name, prompts, given.repeats, given.peer_queries or len(prompts))
+        answers = endings if name == passages else ANSWERS
+        few = given.peer_queries or len(prompts)
+        r = compare(lm, name, prompts, given.repeats, few, answers)
         results.append(r)
         target = f"{r['target']:.1f}" if r["target"] else ""
         print(
@@ -208,9 +229,9 @@ def main() -> None:
             given.repeats,
         )  # fmt: skip
         record["shots"] = shots
-        few, many = (shots[k] * 1e3 for k in ("few_seconds_per_query", "many_seconds_per_query"))
+        first, last = (shots[k] * 1e3 for k in ("few_seconds_per_query", "many_seconds_per_query"))
         print(
-            f"adaptlens, {shots['queries']} queries: {few:.2f} ms a query at 1 shot, {many:.2f} at "
+            f"adaptlens, {shots['queries']} queries: {first:.2f} ms a query at 1 shot, {last:.2f} at "
             f"32 shots, ratio {shots['ratio']:.2f} (target at most {SHOTS_TARGET})"
         )
     if given.json:

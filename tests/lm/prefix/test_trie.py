@@ -83,7 +83,7 @@ def test_rows_and_batches_keep_to_their_sizes(sequences, row_tokens, batch_token
     for packed in pack(sequences, row_tokens, batch_tokens=batch_tokens):
         rows, width = packed.ids.shape
         longest = max(len(sequences[n]) for n in packed.sequences)
-        assert width <= max(row_tokens, longest)
+        assert width <= (row_tokens if longest <= row_tokens else longest + row_tokens)
         assert rows == 1 or rows * width <= batch_tokens
 
 
@@ -135,6 +135,16 @@ def test_a_long_prefix_of_many_is_cached_and_one_of_few_is_not():
     (stage,) = plan(many, [301] * 40, 128).deeper
     assert (stage.start, stage.stop, len(stage.sequences)) == (0, 300, 40)
     assert plan(many[:3], [301] * 3, 128).deeper == ()
+
+
+def test_few_sequences_after_a_long_beginning_are_one_row():
+    # Four endings of a passage of 300 tokens, and as many of another: 2 (300 + 4 * 8).
+    passages = [tuple(range(p, p + 300)) for p in (0, 1000)]
+    sequences = [passage + (2000 + i,) * 8 for passage in passages for i in range(4)]
+    assert plan(sequences, [len(s) - 1 for s in sequences], 128).deeper == ()
+    (packed,) = pack(sequences, 128)
+    assert packed.ids.shape == (2, 332)
+    assert packed.num_tokens == 664
 
 
 def test_nested_prefixes_are_cached_in_stages():

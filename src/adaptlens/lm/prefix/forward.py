@@ -164,7 +164,8 @@ class _Passes:
         longest = max(len(self.request.sequences[n]) for n in numbers)
         split = bool(layers) and can_split(self.lm.architecture, longest)
         width = row_width(0 if split else prefix)
-        widest = max(width, longest - prefix)
+        longest -= prefix
+        widest = longest + width if longest > width else width
         most = pass_tokens(self.lm.architecture, prefix, widest, self.budget_bytes)
         self.chunks(numbers, layers, prefix, width, most)
 
