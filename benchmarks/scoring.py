@@ -231,8 +231,8 @@ def main() -> None:
         record["shots"] = shots
         first, last = (shots[k] * 1e3 for k in ("few_seconds_per_query", "many_seconds_per_query"))
         print(
-            f"adaptlens, {shots['queries']} queries: {first:.2f} ms a query at 1 shot, {last:.2f} at "
-            f"32 shots, ratio {shots['ratio']:.2f} (target at most {SHOTS_TARGET})"
+            f"adaptlens, {shots['queries']} queries: {first:.2f} ms a query at 1 shot, {last:.2f} "
+            f"at 32 shots, ratio {shots['ratio']:.2f} (target at most {SHOTS_TARGET})"
         )
     if given.json:
         given.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

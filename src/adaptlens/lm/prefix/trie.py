@@ -215,8 +215,9 @@ def _items(order: Order, row_tokens: int, prefix: int) -> list[tuple[int, int]]:
         # A trunk that is short beside its branches is not worth keeping them together: loose
         # branches fill rows better. A long one is repeated in every row, so a row takes all it can.
         loose = trunk * 8 <= sum(sizes) / len(sizes)
-        # One that leaves a branch no room is not repeated for that: the row is longer instead.
-        most = row_tokens if loose or trunk + max(sizes) <= row_tokens else trunk + row_tokens
+        # Where a sequence is longer than a row anyway, the row has room for what shares its trunk.
+        longest = int(order.lengths[low:high].max()) - prefix
+        most = row_tokens if loose or longest <= row_tokens else trunk + row_tokens
         start, used = None, trunk
         for (a, b), size in zip(children, sizes, strict=True):
             if start is not None and (loose or used + size > most):
