@@ -195,7 +195,7 @@ def _circuits(
     want = partial(_want, config)
     shots, size = config.circuits["shots"], config.circuits["size"]
     other = tasks.load(UNRELATED, seed=config.seed).train
-    arms = own_arms.found(config.arms, config.models)
+    arms = own_arms.found(config.arms, config.models, inside=True)
     for task in _studied(config):
         given = {**arguments, "group": _group(task)}
         if "corruptions" in given and not _group(task):
