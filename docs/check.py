@@ -53,6 +53,7 @@ LEFT_OUT = {
     "make docs-check": "this",
     "make bench": "every benchmark in full; each is run here in its small form",
     "make fix": "changes the sources",
+    "adaptlens report runs/demo --track": "needs a tracker's package",
     "python benchmarks/real_sets.py": "reads a package that pip downloads",
     "python benchmarks/curve_rates.py --only real": "reads real texts, which are not here",
     "python benchmarks/patching.py --device cuda": "needs a GPU; the benchmark is run on the CPU",
@@ -277,7 +278,7 @@ def _parsed(known: click.Command, verb: str, rest: Sequence[str]) -> None:
         given = known.make_context(verb, list(rest)).params
         study = given.pop("name", "") if verb == "plan" else verb.removeprefix("study ")
         if verb.startswith(("compare", "study", "plan")):
-            for name in ("out", "as_json", "trial", "again", "detect", "like"):
+            for name in ("out", "as_json", "trial", "again", "detect", "like", "track"):
                 given.pop(name, None)
             study_config(study, **given)
     except (click.ClickException, UserError) as error:

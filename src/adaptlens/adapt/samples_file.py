@@ -60,8 +60,8 @@ class Samples:
         found: list[Sample | None] = []
         used: set[int] = set()
         for item in task.test:
-            row = self._take(left.get(_plain(item.input), ()), item, used)
-            found.append(row or self._take(self._ending_in(item), item, used))
+            own = self._take(left.get(_plain(item.input), ()), item, used)
+            found.append(own or self._take(self._ending_in(item), item, used))
         missing = [item for item, row in zip(task.test, found, strict=True) if row is None]
         if missing:
             raise UserError(
