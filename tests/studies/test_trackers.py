@@ -4,13 +4,12 @@ import importlib.util
 import json
 import os
 
-import pandas as pd
 import pytest
 from click.testing import CliRunner
 
 from adaptlens.cli.main import main
 from adaptlens.studies import trackers
-from adaptlens.studies.compare.plan import write_report
+from adaptlens.studies.compare.analyze import analyze
 from faked import compared
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -23,7 +22,10 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def told(run):
-    return trackers.told(run, *write_report(run))
+    report, _ = analyze(run)
+    page = run.folder / "report.html"
+    page.write_text("<p>A page.</p>")
+    return trackers.told(run, report, page)
 
 
 @pytest.fixture
@@ -46,7 +48,7 @@ def installed(name):
 
 
 def test_what_is_told_is_what_the_tables_have(run, told):
-    table = pd.read_parquet(run.folder / "tables" / "accuracy.parquet")
+    table = analyze(run)[0].tables["accuracy"]
     own = table[(table["condition"] == "icl-2") & (table["metric"] == "judged")]
     assert told.numbers["reference/sentiment-novel/icl-2"] == float(own["value"].iloc[0])
     assert told.name == "small" and told.settings["study"] == "compare"

@@ -141,7 +141,8 @@ def _mlflow(found: Tracked) -> None:
     import mlflow
 
     if not os.environ.get("MLFLOW_TRACKING_URI"):
-        # Its own choice of a file or a database differs from version to version.
+        # Its own choice is a database, for which mlflow-skinny has no driver.
+        os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
         mlflow.set_tracking_uri(Path("mlruns").resolve().as_uri())
     if not any(os.environ.get(f"MLFLOW_EXPERIMENT_{part}") for part in ("NAME", "ID")):
         mlflow.set_experiment(PROJECT)
