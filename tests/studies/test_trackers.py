@@ -89,8 +89,7 @@ def test_wandb_has_an_offline_run(here, told):
 
 @installed("mlflow")
 def test_mlflow_has_a_run_in_a_folder(here, told):
-    import mlflow
-
+    mlflow = pytest.importorskip("mlflow")
     trackers.TRACKERS["mlflow"](told)
     (found,) = mlflow.search_runs(experiment_names=["adaptlens"], output_format="list")
     assert found.info.run_name == "small" and found.data.params["draws"] == "2"
