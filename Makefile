@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test test-real test-slow test-lowest test-newest check docs-check fix bench clean
+.PHONY: demo test test-real test-slow test-lowest test-newest check docs docs-check fix bench clean
 
 demo: .venv/installed ## compare the ways of adapting the reference model on two tasks, offline
 	$(BIN)/adaptlens compare --model reference --task topic-novel --task translation \
@@ -33,6 +33,9 @@ check: .venv/installed-check ## formatter, linter, types, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: .venv/installed-docs ## the documentation as a site, in build/site; a broken link fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 docs-check: .venv/installed-test ## every command that the documentation names, in a small form
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python docs/check.py

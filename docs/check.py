@@ -20,6 +20,7 @@ One line says of each command that fails, or that nothing here covers, what is w
 import argparse
 import functools
 import itertools
+import json
 import os
 import re
 import shlex
@@ -52,6 +53,7 @@ LEFT_OUT = {
     "make docs-check": "this",
     "make bench": "every benchmark in full; each is run here in its small form",
     "make fix": "changes the sources",
+    "adaptlens report runs/demo --track": "needs a tracker's package",
     "python benchmarks/real_sets.py": "reads a package that pip downloads",
     "python benchmarks/curve_rates.py --only real": "reads real texts, which are not here",
     "python benchmarks/patching.py --device cuda": "needs a GPU; the benchmark is run on the CPU",
@@ -276,7 +278,7 @@ def _parsed(known: click.Command, verb: str, rest: Sequence[str]) -> None:
         given = known.make_context(verb, list(rest)).params
         study = given.pop("name", "") if verb == "plan" else verb.removeprefix("study ")
         if verb.startswith(("compare", "study", "plan")):
-            for name in ("out", "as_json", "trial", "again", "detect", "like"):
+            for name in ("out", "as_json", "trial", "again", "detect", "like", "track"):
                 given.pop(name, None)
             study_config(study, **given)
     except (click.ClickException, UserError) as error:
@@ -293,7 +295,7 @@ def _local(rest: Sequence[str]) -> list[str]:
     for word in rest:
         before, equals, path = word.rpartition("=")
         path = Path(path).name if path.endswith(TABLES) else path
-        if "--arm" in out[-1:] and not path.endswith(PROMPTS):
+        if "--arm" in out[-1:] and not path.endswith((*PROMPTS, SAMPLES)):
             path = _ADAPTER
         word = before + equals + path
         is_run = word == "RUN" or (word.startswith("runs/") and "--out" not in out[-1:])
@@ -306,6 +308,7 @@ def _local(rest: Sequence[str]) -> list[str]:
 
 
 PROMPTS = (".txt",)
+SAMPLES = ".jsonl"
 _ADAPTER = "<adapter of that>"
 NOT_PASSED = 3
 """What a command returns where a gate was not passed, as one in a small form need not be."""
@@ -314,19 +317,30 @@ _RUN, _CONVERGENCE_RUN = "<run of compare>", "<run of convergence>"
 
 def _imagined(rest: Sequence[str]) -> dict[str, str]:
     """Return small files in place of those that a command names: 60 labeled lines."""
-    words = ("good", "fine", "warm", "dull", "poor", "cold")
     files = {}
     for path in (Path(w.rpartition("=")[2]).name for w in rest if w.endswith(TABLES)):
         between = "\t" if path.endswith(".tsv") else ","
-        about = Path(path).stem
-        rows = [
-            f"a {words[i % 6]} film in {about} number {i}{between}{int(i % 6 < 3)}"
-            for i in range(60)
-        ]
+        rows = (f"{text}{between}{label}" for text, label in _labeled(Path(path).stem))
         files[path] = "\n".join(rows) + "\n"
     for path in (w.rpartition("=")[2] for w in rest if w.endswith(PROMPTS)):
         files[path] = "Film: {input}\nVerdict: {target}\n"
+    for path in (w.rpartition("=")[2] for w in rest if w.endswith(SAMPLES)):
+        rows = (_sample(*row) for row in _labeled(Path(path).stem.removeprefix("samples_")))
+        files[path] = "\n".join(rows) + "\n"
     return files
+
+
+def _labeled(about: str) -> list[tuple[str, int]]:
+    words = ("good", "fine", "warm", "dull", "poor", "cold")
+    return [(f"a {words[i % 6]} film in {about} number {i}", int(i % 6 < 3)) for i in range(60)]
+
+
+def _sample(text: str, label: int) -> str:
+    """Return a line as lm-evaluation-harness logs it."""
+    sent = {f"gen_args_{n}": {"arg_0": text, "arg_1": f" {n}"} for n in range(2)}
+    resps = [[[str(-float(n)), "False"]] for n in range(2)]
+    row = {"doc": {"text": text}, "target": label, "arguments": sent, "resps": resps}
+    return json.dumps(row)
 
 
 @dataclass(frozen=True)

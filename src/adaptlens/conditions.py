@@ -136,6 +136,11 @@ class Condition:
         return "arm" in self.arguments and not self.control
 
     @property
+    def is_recorded(self) -> bool:
+        """Whether its answers were recorded elsewhere: their cost is not known here."""
+        return self.adaptation == "recorded"
+
+    @property
     def wording(self) -> str:
         """The name of the better prompt that zero-shot was asked by, "" for the plain one."""
         return str(self.arguments.get("wording", ""))

@@ -26,6 +26,7 @@ TABLE: dict[str, dict[str, str]] = {
         "prompt": "adaptlens.adapt.brought:BroughtPrompt",
         "adapter": "adaptlens.adapt.brought:BroughtAdapter",
         "checkpoint": "adaptlens.adapt.brought:BroughtCheckpoint",
+        "recorded": "adaptlens.adapt.recorded:RecordedAnswers",
         "base": "adaptlens.adapt.mixture:Base",
         "gold": "adaptlens.adapt.mixture:Gold",
         "regular_tuned": "adaptlens.adapt.mixture:RegularTuned",

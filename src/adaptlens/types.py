@@ -302,7 +302,8 @@ class Adapted:
     variants are the draws after each of these numbers of training steps, one number after the
     other, `draws` repeating. With `templates` they are the draws as each of these templates writes
     them, template by template; prompts that are shared then depend on the template alone, and
-    variant i has the weights number i modulo `weights.num_variants`.
+    variant i has the weights number i modulo `weights.num_variants`. `recorded` is how the test
+    items were answered elsewhere: nothing is asked then, and `write` must not be called.
     """
 
     adaptation: str
@@ -315,6 +316,7 @@ class Adapted:
     checkpoint_steps: tuple[int, ...] = ()
     templates: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    recorded: "Measured | None" = None
 
 
 @dataclass(frozen=True, slots=True)

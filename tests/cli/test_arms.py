@@ -141,3 +141,29 @@ def test_an_adapter_of_another_model_ends_in_one_line(adapter, tmp_path):
                 str(tmp_path / "r"), code=2)  # fmt: skip
     line = found.strip().splitlines()[-1]
     assert line.startswith("error: adapter") and "model" in line
+
+
+def test_answers_that_another_run_wrote_are_an_arm_of_this_one(llama, tmp_path):
+    """The same model twice: paired item by item there is no difference at all."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    small = ["compare", "--model", str(llama), *SMALL, "--scoring", "raw"]
+    run(*small, "--out", str(first))
+    run("report", str(first), "--lm-eval-out", str(tmp_path / "le"))
+    (samples,) = (tmp_path / "le").glob("*__zero-shot/samples_*.jsonl")
+    said = run(*small, "--arm", f"before={samples}", "--out", str(second)).replace("\n", " ")
+    assert "before: recorded elsewhere" in said and "only prompting was measured" in said
+    pairs = pd.read_parquet(second / "tables" / "differences.parquet").set_index(["left", "right"])
+    assert pairs.loc[("before", "zero-shot"), "difference"] == 0
+    cost = pd.read_parquet(second / "tables" / "cost.parquet")
+    assert "before" not in set(cost["condition"])
+    # The file is not needed any more.
+    samples.unlink()
+    assert "before" in run("report", str(second))
+
+
+def test_answers_without_a_model_cannot_be_looked_into(llama, tmp_path):
+    samples = tmp_path / "samples_a.jsonl"
+    samples.write_text("{}\n")
+    words = ["study", "convergence", "--model", str(llama), "--task", "sentiment-novel"]
+    said = run(*words, "--arm", f"mine={samples}", code=2)
+    assert "looks inside the model" in " ".join(said.split())

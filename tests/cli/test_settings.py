@@ -53,7 +53,7 @@ def test_help_shows_defaults_and_the_names_that_are_taken():
         in (help_text)
     )
     assert (
-        "--dtype NAME Number format of weights and arithmetic; auto is bfloat16 where the device "
+        "--dtype [float32|bfloat16|float16|auto] Number format of weights and arithmetic; auto is "
         in (help_text)
     )
     assert "[it, sl, full, distil or vector; default: it,sl,full]" in help_text

@@ -10,6 +10,7 @@ FAMILY: Mapping[str, Family] = {
     "icl": "prompt",
     "best_prompt": "prompt",
     "prompt": "prompt",
+    "recorded": "none",
     "adapter": "tune",
     "checkpoint": "tune",
     "it": "tune",

@@ -3,8 +3,9 @@
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +16,9 @@ from adaptlens.cli.options import (
 )
 from adaptlens.errors import UserError
 from adaptlens.formatting import percent, say
+
+if TYPE_CHECKING:
+    from adaptlens.types import Task
 
 
 @click.group()
@@ -39,14 +43,37 @@ def tasks_list(as_json: bool) -> None:
 
 @tasks.command("show", cls=SettingsCommand, study=None)
 @click.argument("name")
+@json_option("splits, choices, templates, notes and first items as JSON")
 @user_errors
-def tasks_show(name: str, **given: Any) -> None:
+def tasks_show(name: str, as_json: bool, **given: Any) -> None:
     """Show a task: splits, choices, examples, and what was done to the data."""
     from adaptlens import tasks as known
     from adaptlens.cli.settings_options import reading
 
     about = {**reading(given), "difficulty": given["difficulty"]}
-    say(known.describe(known.load(name, **about)))
+    task = known.load(name, **about)
+    if as_json:
+        click.echo(json.dumps(_task(task)))
+    else:
+        say(known.describe(task))
+
+
+def _task(task: "Task") -> dict[str, Any]:
+    """Return a task as JSON has it: of each split its size and first items."""
+    splits = {"train": task.train, "validation": task.validation, "test": task.test}
+    return {
+        "name": task.name,
+        "kind": task.kind,
+        "instruction": task.instruction,
+        "choices": list(task.choices),
+        "columns": list(task.columns),
+        "templates": [asdict(one) for one in task.templates or (task.template,)],
+        "notes": list(task.notes),
+        "splits": {
+            name: {"items": len(items), "first": [asdict(item) for item in items[:3]]}
+            for name, items in splits.items()
+        },
+    }
 
 
 @tasks.command("check")
@@ -78,13 +105,18 @@ def zoo() -> None:
 
 
 @zoo.command("list")
+@json_option()
 @user_errors
-def zoo_list() -> None:
+def zoo_list(as_json: bool) -> None:
     """List the models that ship with the package."""
     from adaptlens.models import shipped
 
-    for name in shipped.names():
-        click.echo(f"{name:<22} {shipped.card(name)['summary']}")
+    found = {name: shipped.card(name)["summary"] for name in shipped.names()}
+    if as_json:
+        click.echo(json.dumps([{"name": name, "summary": said} for name, said in found.items()]))
+        return
+    for name, said in found.items():
+        click.echo(f"{name:<22} {said}")
 
 
 @zoo.command("show")

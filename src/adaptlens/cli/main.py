@@ -12,7 +12,7 @@ from adaptlens import __version__, registry
 from adaptlens.cli.bundled import tasks, zoo
 from adaptlens.cli.catalog import models
 from adaptlens.cli.lm_eval_command import lm_eval
-from adaptlens.cli.options import SettingsCommand, json_option, user_errors
+from adaptlens.cli.options import SettingsCommand, json_option, track_option, user_errors
 from adaptlens.cli.settings_list import settings
 from adaptlens.cli.viewing import view
 from adaptlens.errors import RunIncomplete, UserError, unknown
@@ -42,9 +42,10 @@ def _study_command(name: str) -> click.Command:
 
     @click.command(name, cls=SettingsCommand, study=name, help=studied.question)
     @json_option("claims and tables as JSON")
+    @track_option
     @user_errors
-    def command(out: Path | None, as_json: bool, **options: Any) -> None:
-        _carry_out(name, out, as_json, options)
+    def command(out: Path | None, as_json: bool, track: str | None, **options: Any) -> None:
+        _carry_out(name, out, as_json, track, options)
 
     return command
 
@@ -79,8 +80,11 @@ NOT_PASSED = 3
     help="Also write what became of each --gate as a JUnit report.",
 )
 @json_option("tables and verdicts as JSON")
+@track_option
 @user_errors
-def compare(out: Path | None, as_json: bool, junit: Path | None, **options: Any) -> None:
+def compare(
+    out: Path | None, as_json: bool, junit: Path | None, track: str | None, **options: Any
+) -> None:
     """Compare zero-shot, in-context learning and tuning; say whether to prompt or to tune."""
     from adaptlens.cli.settings_options import study_config
     from adaptlens.cli.terminal import Display
@@ -88,12 +92,14 @@ def compare(out: Path | None, as_json: bool, junit: Path | None, **options: Any)
     from adaptlens.studies.compare import gates
     from adaptlens.studies.compare.plan import compare as run_compare
 
+    _check_tracker(track)
     config = study_config("compare", **options)
     if junit is not None and not config.gates:
         raise UserError("--junit was given without a --gate; add one, such as 'mine >= base - 1'.")
     with Display() as display:
         found = run_compare(config, out=out, reporter=display)
     _print_report(found.report, found.page, as_json)
+    _track(track, found.run_folder, found.report, found.page)
     if junit is not None:
         write_atomically(junit, gates.junit(found.report.gates()))
     _raise_failed(found.outcome.failed, found.run_folder)
@@ -109,45 +115,51 @@ def study() -> None:
 
 @study.command(cls=SettingsCommand, study="convergence")
 @json_option("claims and tables as JSON")
+@track_option
 @user_errors
-def convergence(out: Path | None, as_json: bool, **options: Any) -> None:
+def convergence(out: Path | None, as_json: bool, track: str | None, **options: Any) -> None:
     """Does in-context learning do to hidden states what tuning does?
 
     Compares the states of every layer under zero-shot, in-context learning and tuning, with
     controls; says which claims of arXiv 2311.10367 hold for the model and task.
     """
-    _carry_out("convergence", out, as_json, options)
+    _carry_out("convergence", out, as_json, track, options)
 
 
 @study.command(cls=SettingsCommand, study="implicit")
 @json_option("claims and tables as JSON")
+@track_option
 @user_errors
-def implicit(out: Path | None, as_json: bool, **options: Any) -> None:
+def implicit(out: Path | None, as_json: bool, track: str | None, **options: Any) -> None:
     """Does in-context learning find a hidden shortcut that tuning misses, and by which circuits?
 
     Learns from items in which a shortcut holds or fails, reads both kinds, and patches heads and
     feed-forward parts under zero-shot, in-context learning and tuning; says which claims of arXiv
     2410.04691 hold for the model. --task names a task of your own, of which circuits are studied.
     """
-    _carry_out("implicit", out, as_json, options)
+    _carry_out("implicit", out, as_json, track, options)
 
 
 @study.command(cls=SettingsCommand, study="limits")
 @json_option("claims and tables as JSON")
+@track_option
 @user_errors
-def limits(out: Path | None, as_json: bool, **options: Any) -> None:
+def limits(out: Path | None, as_json: bool, track: str | None, **options: Any) -> None:
     """Does tuned performance follow what the base model does in context?
 
     Tunes every base model on mixtures of tasks, reads tuned and base models in five systems, and
     says which claims of arXiv 2501.08716 hold. Without --task the tasks are the microworld's; one
     of your own is given with its cluster: --task nli=rte.tsv.
     """
-    _carry_out("limits", out, as_json, options)
+    _carry_out("limits", out, as_json, track, options)
 
 
-def _carry_out(name: str, out: Path | None, as_json: bool, options: Mapping[str, Any]) -> None:
+def _carry_out(
+    name: str, out: Path | None, as_json: bool, track: str | None, options: Mapping[str, Any]
+) -> None:
     from adaptlens.cli.settings_options import study_config
 
+    _check_tracker(track)
     config = study_config(name, **options)
     from adaptlens.cli.terminal import Display
 
@@ -155,7 +167,25 @@ def _carry_out(name: str, out: Path | None, as_json: bool, options: Mapping[str,
     with Display() as display:
         found = studied.run_study(config, out=out, reporter=display)
     _print_report(found.report, found.page, as_json)
+    _track(track, found.run_folder, found.report, found.page)
     _raise_failed(found.outcome.failed, found.run_folder)
+
+
+def _check_tracker(track: str | None) -> None:
+    """Refuse a tracker that is not there before anything is computed."""
+    if track is not None:
+        from adaptlens.studies import trackers
+
+        trackers.check(track)
+
+
+def _track(track: str | None, run: Path, report: Any, page: Path) -> None:
+    if track is not None:
+        from adaptlens.store import Run
+        from adaptlens.studies import trackers
+
+        trackers.track(track, Run.open(run), report, page)
+        say(f"told {track} of {run}", talk=True)
 
 
 def _raise_failed(failed: Sequence[tuple[str, str]], run: Path) -> None:
@@ -202,6 +232,9 @@ def _json(frame: Any, orient: str) -> Any:
     default="compare",
     show_default=True,
     metavar="NAME",
+    shell_complete=lambda ctx, param, incomplete: [
+        name for name in registry.names("study") if name.startswith(incomplete)
+    ],
     help="compare, or a study of `adaptlens study --help`.",
 )
 @click.option(
@@ -278,8 +311,9 @@ def plan(
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--device", metavar="WHERE", help="Instead of where the study was to run.")
 @click.option("--attached", is_flag=True, hidden=True)
+@json_option("what was done as JSON")
 @user_errors
-def work(run: Path, device: str | None, attached: bool) -> None:
+def work(run: Path, device: str | None, attached: bool, as_json: bool) -> None:
     """Help to finish a run that another command has planned, from here or any machine.
 
     Takes a base model that no worker has, does its cells, then takes the next; ends when all that
@@ -292,6 +326,9 @@ def work(run: Path, device: str | None, attached: bool) -> None:
         processes.end_with_parent()
     with Display() as display:
         outcome = worker.work(run, display, device=device)
+    if as_json:
+        failed = [{"cell": cell, "reason": reason} for cell, reason in outcome.failed]
+        click.echo(json.dumps({"finished": outcome.finished, "failed": failed}))
     _raise_failed(outcome.failed, run)
 
 
@@ -354,6 +391,7 @@ def _cell_name(run: Any, cell: str) -> str:
     metavar="FOLDER",
     help="Also write results and samples of every arm as lm-evaluation-harness does.",
 )
+@track_option
 @user_errors
 def report(
     run: Path,
@@ -361,6 +399,7 @@ def report(
     as_json: bool,
     markdown: bool,
     lm_eval_out: Path | None,
+    track: str | None,
 ) -> None:
     """Make tables, figures and page again from what a run holds; needs no model."""
     if as_json and markdown:
@@ -368,6 +407,7 @@ def report(
     from adaptlens.config.reading import reanalyzed
     from adaptlens.store import Run
 
+    _check_tracker(track)
     opened = Run.open(run)
     name, settings = _study_of(opened)
     schema = registry.resolve("settings", name)
@@ -387,6 +427,7 @@ def report(
     changed = {"overrides": overrides} if overrides else {}
     found, page = writer.write_report(opened, **changed)
     _print_report(found, page, as_json, markdown)
+    _track(track, run, found, page)
 
 
 def _study_of(run: Any) -> tuple[str, dict[str, Any]]:

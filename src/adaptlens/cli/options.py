@@ -42,6 +42,16 @@ def json_option(what: str = "as JSON") -> Callable[[Command], Command]:
     return click.option("--json", "as_json", is_flag=True, help=f"Print {what}.")
 
 
+def track_option(command: Command) -> Command:
+    """Add the option that tells a tracker what was found."""
+    return click.option(
+        "--track",
+        type=click.Choice(["wandb", "mlflow", "trackio"]),
+        help="Also put settings, verdicts, scores and the page into this tracker, on this machine "
+        "unless its own settings say otherwise.",
+    )(command)
+
+
 def _refused(error: OSError) -> str:
     """Return one line about a file that the operating system refuses."""
     name = str(error.filename)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from adaptlens import registry
 from adaptlens.config import described
@@ -122,9 +123,31 @@ def option_of(setting: Setting, *, default: bool = True) -> click.Option:
         named |= {"metavar": ",".join(map(str, setting.example))}
         if described.shape(described.item(setting.hint)) is int:
             named |= {"callback": _numbers}
-    else:
-        named |= {"metavar": "TASK" if setting.table else "NAME" if setting.choices else "TEXT"}
+    elif not setting.choices:
+        named |= {"metavar": "TASK" if setting.table else "TEXT"}
+    if setting.choices:
+        named |= {"type": Names(setting.choices)}
     return click.Option([*names, setting.path.replace(".", "__")], **named)
+
+
+class Names(click.Choice):
+    """Names that help shows and a shell completes, in a list too; settings refuse any other."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Return it as it is given: where it is no such name, the settings say the nearest."""
+        return value
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Return what may stand there: each name, or in a list each name that is not in it."""
+        before, comma, last = incomplete.rpartition(",")
+        given = before.split(",")
+        return [
+            CompletionItem(f"{before}{comma}{name}")
+            for name in map(str, self.choices)
+            if name.startswith(last) and name not in given
+        ]
 
 
 def _option_names(setting: Setting) -> list[str]:
@@ -134,7 +157,8 @@ def _option_names(setting: Setting) -> list[str]:
 
 def _help(setting: Setting, with_default: bool) -> str:
     """Return what a setting is, the names it takes, and what it is where it is not given."""
-    more = [listed(setting.choices, "or")] if setting.choices else []
+    # Of a single name the option itself shows which there are.
+    more = [listed(setting.choices, "or")] if setting.choices and setting.is_list else []
     value = setting.default
     if with_default and value not in (MISSING, None, False, (), ""):
         every = setting.choices and [*value] == setting.choices if setting.is_list else False

@@ -1,12 +1,14 @@
 """The command that shows the runs in a folder, as a file or from this machine alone."""
 
 import functools
+import json
+from dataclasses import asdict
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import click
 
-from adaptlens.cli.options import user_errors
+from adaptlens.cli.options import json_option, user_errors
 from adaptlens.errors import UserError
 from adaptlens.formatting import say
 
@@ -26,8 +28,9 @@ HOST = "127.0.0.1"
     show_default=True,
     help="Where to serve; 0 takes any that is free.",
 )
+@json_option("what the index has as JSON")
 @user_errors
-def view(folder: Path, serve: bool, port: int) -> None:
+def view(folder: Path, serve: bool, port: int, as_json: bool) -> None:
     """Write a page of all the runs in FOLDER (default: runs), with what each of them found.
 
     It is FOLDER/index.html: one file that loads nothing. It links to every run's page, filters, and
@@ -36,7 +39,14 @@ def view(folder: Path, serve: bool, port: int) -> None:
     from adaptlens.studies import runs_index
 
     path = runs_index.write(folder)
-    say(f"index: {path}")
+    if as_json:
+        click.echo(
+            json.dumps(
+                {"index": str(path), "runs": [asdict(row) for row in runs_index.rows(folder)]}
+            )
+        )
+    else:
+        say(f"index: {path}")
     if serve:
         with server(folder, port) as listening:
             say(f"http://{HOST}:{listening.server_address[1]}/ (Ctrl-C ends it)", talk=True)

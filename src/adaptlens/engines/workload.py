@@ -6,6 +6,8 @@ from adaptlens.cells import Cell
 from adaptlens.prompts.sizes import prompt_sizes
 from adaptlens.types import CostEstimate, Task
 
+RECORDED = "recorded"
+"""What is adapted to nothing and asked of nobody."""
 CELL_BYTES = 8_000
 """Of a cell's spec, log, result and prompts shown, about."""
 
@@ -23,6 +25,8 @@ def of_cell(cell: Cell, task: Task, model: str, *, searched: bool = False) -> Co
     sizes = prompt_sizes(made, task, model, num_draws=len(cell.draws), templates_known=searched)
     found = made.cost_estimate(sizes)
     found = replace(found, disk_bytes=found.disk_bytes + CELL_BYTES)
+    if cell.adaptation.name == RECORDED:
+        return found
     checkpoints = len(getattr(made, "checkpoint_steps", (0,)))
     for component in cell.measurements:
         more = component.make("measurement").cost_estimate(sizes)

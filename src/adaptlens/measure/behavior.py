@@ -14,6 +14,7 @@ from adaptlens.lm.prefix.walk import ForwardStats
 from adaptlens.measure import Progress
 from adaptlens.measure.axes import AXES, Stated
 from adaptlens.measure.exact_match import exact_match
+from adaptlens.measure.recorded_answers import as_behavior
 from adaptlens.prompts import render
 from adaptlens.prompts.sizes import STOP_TOKENS, PromptSizes
 from adaptlens.types import Adapted, CostEstimate, Example, Measured, Prompt, Task
@@ -67,6 +68,8 @@ class Behavior:
         self, lm: LM, task: Task, adapted: Adapted, *, progress: Progress | None = None
     ) -> Measured:
         """Return the arrays above, and the first prompts as actually sent."""
+        if adapted.recorded is not None:
+            return as_behavior(adapted.recorded, task)
         test = as_written(adapted, task.test)
         splits = {"": test}
         if task.validation:

@@ -114,7 +114,16 @@ class Circuits:
                 ("floor", np.max([found.floor for found in swept], axis=0)),
             ):
                 arrays[f"{corruption}.{name}"] = values.reshape(repeats, len(chosen), len(METRICS))
-        return Measured(arrays=arrays, texts={"units": units, "items": items})
+        inside = lm.architecture
+        # What is not known inside was refused by the sweep.
+        assert inside is not None
+        shape_of = {
+            "n_layers": inside.num_layers,
+            "n_heads": inside.num_heads,
+            "d_model": inside.width,
+            "parallel_attn_mlp": inside.parallel,
+        }
+        return Measured(arrays=arrays, texts={"units": units, "items": items, "shape": shape_of})
 
 
 def _swept(

@@ -8,10 +8,13 @@ from typing import Literal
 from adaptlens.errors import UserError
 from adaptlens.models import gguf_file, identity
 
-Kind = Literal["adapter", "checkpoint", "prompt"]
+Kind = Literal["adapter", "checkpoint", "prompt", "recorded"]
 
 PROMPT_FILES = (".jinja", ".jinja2", ".j2", ".txt", ".md", ".json")
 """Endings of files that hold a prompt."""
+
+SAMPLES_FILE = ".jsonl"
+"""The ending of what `lm_eval --log_samples` writes."""
 
 _CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
@@ -21,9 +24,11 @@ class ArmFiles:
     """What was brought.
 
     Attributes:
-        kind: an adapter in PEFT's format, a checkpoint of the whole model, or a prompt.
+        kind: an adapter in PEFT's format, a checkpoint of the whole model, a prompt, or answers
+            that were recorded elsewhere.
         source: what it is found by, a path made absolute.
-        digest: sha256 in hex over what is read of it; empty for a prompt, which is read at once.
+        digest: sha256 in hex over what is read of it; empty for a prompt and for answers, which
+            are read at once.
     """
 
     kind: Kind
@@ -32,7 +37,7 @@ class ArmFiles:
 
 
 def find(name: str, path: str) -> ArmFiles:
-    """Return what a path stands for: a folder with an adapter, a model, or a file with a prompt.
+    """Return what a path stands for: an adapter's folder, a model, a prompt, or lm-eval's samples.
 
     Args:
         name: of the arm, for errors.
@@ -45,6 +50,8 @@ def find(name: str, path: str) -> ArmFiles:
     place = Path(path).expanduser()
     if place.is_file() and path.lower().endswith(PROMPT_FILES):
         return ArmFiles("prompt", str(place.resolve()))
+    if place.is_file() and path.lower().endswith(SAMPLES_FILE):
+        return ArmFiles("recorded", str(place.resolve()))
     if place.is_dir() and (place / _CONFIG).is_file() and not (place / "config.json").is_file():
         return ArmFiles("adapter", str(place.resolve()), adapter_digest(place))
     if not place.exists() and ("\\" in path or path.startswith((".", "/", "~"))):
@@ -61,8 +68,8 @@ def find(name: str, path: str) -> ArmFiles:
 
 
 _EXPECTED = (
-    f"expected an adapter's folder ({_CONFIG} and {_WEIGHTS}), a model's folder, a GGUF file, or a "
-    f"file with a prompt ({', '.join(PROMPT_FILES)})"
+    f"expected an adapter's folder ({_CONFIG} and {_WEIGHTS}), a model's folder, a GGUF file, a "
+    f"file with a prompt ({', '.join(PROMPT_FILES)}), or lm-eval's samples ({SAMPLES_FILE})"
 )
 
 

@@ -5,12 +5,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
+from adaptlens.adapt import recorded
 from adaptlens.errors import UserError
 from adaptlens.models import arm_files
 from adaptlens.prompts.controls import NULL
 from adaptlens.tasks import prompt_files
 from adaptlens.tasks import templates as writing
-from adaptlens.types import Task
+from adaptlens.types import NO_DRAWS, Task
 
 STRENGTHS = ("x0.25", "x0.5", "x0.75", "x1.25")
 """Controls of an arm that changes weights; at x0 it is the base, at x1 itself."""
@@ -22,19 +23,35 @@ _TAKEN = re.compile(
 
 
 class Brought(NamedTuple):
-    """One condition of an arm: a registered adaptation, its arguments, whether it has draws."""
+    """One condition of an arm: a registered adaptation, its arguments, and its draws.
+
+    `drawn` says whether it has those of the study, `draws` which of its own.
+    """
 
     adaptation: str
     arguments: Mapping[str, Any]
     drawn: bool = False
+    draws: tuple[int, ...] = NO_DRAWS
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether it was read elsewhere, so that no model is asked."""
+        return self.adaptation == "recorded"
 
 
-def found(arms: Mapping[str, str], models: Sequence[str]) -> dict[str, arm_files.ArmFiles]:
+def found(
+    arms: Mapping[str, str], models: Sequence[str], *, inside: bool = False
+) -> dict[str, arm_files.ArmFiles]:
     """Return what each arm's path stands for, by the arm's name.
+
+    Args:
+        arms: paths by name.
+        models: of the study.
+        inside: whether the study looks inside models, which recorded answers do not show.
 
     Raises:
         UserError: a name that tables use otherwise, a path that stands for no arm, or one that
-            changes weights where there are several models.
+            changes weights where there are several models, or answers without a model.
     """
     for name in arms:
         if not _NAME.fullmatch(name) or _TAKEN.fullmatch(name):
@@ -44,12 +61,19 @@ def found(arms: Mapping[str, str], models: Sequence[str]) -> dict[str, arm_files
                 "for example mine."
             )
     files = {name: arm_files.find(name, path) for name, path in arms.items()}
-    weights = [name for name, one in files.items() if one.kind != "prompt"]
+    weights = [name for name, one in files.items() if one.kind in ("adapter", "checkpoint")]
     if weights and len(models) > 1:
         raise UserError(
             f"arm '{weights[0]}' changes the weights of one model, and {len(models)} were given; "
             "give the one it was made for, and compare the others without it."
         )
+    for name, one in files.items():
+        if inside and one.kind == "recorded":
+            raise UserError(
+                f"arm '{name}': '{one.source}' holds answers that were recorded elsewhere, and "
+                "this study looks inside the model; give the adapter or the prompt itself, or use "
+                "`adaptlens compare`."
+            )
     return files
 
 
@@ -64,7 +88,8 @@ def wanted(
         controls: whether those that change weights are also read at other strengths and as null.
 
     Raises:
-        UserError: a prompt cannot be read, or names what the task's items do not have.
+        UserError: a prompt cannot be read, or names what the task's items do not have; recorded
+            answers are not those of the task's items.
     """
     for name, one in files.items():
         if one.kind == "prompt":
@@ -72,6 +97,11 @@ def wanted(
             writing.check_columns(task, (template,))
             arguments = {"template": asdict(template), "demonstrations": shown}
             yield Brought("prompt", {"arm": name, **arguments})
+            continue
+        if one.kind == "recorded":
+            digest, draws = recorded.find(name, one.source, task)
+            arguments = {"arm": name, "digest": digest, "source": one.source}
+            yield Brought("recorded", arguments, draws=draws)
             continue
         arguments = {"arm": name, "digest": one.digest, "source": one.source}
         yield Brought(one.kind, arguments)

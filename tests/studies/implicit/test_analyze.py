@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import eap_reader
 import tiny
 from adaptlens import columns
 from adaptlens.errors import UserError
@@ -170,6 +171,17 @@ def test_circuits_are_exported_as_the_table_has_them(finished: Run):
     assert shares == {(r.condition, r.unit): r.value for r in rows.itertuples()}
     drawn = (finished.folder / "circuits" / "reference-math-boolean.dot").read_text()
     assert all(f'"{unit["unit"]}"' in drawn for unit in found["units"])
+
+
+def test_each_circuit_is_a_graph_that_eap_ig_reads(finished: Run):
+    profiles = pd.read_parquet(finished.folder / "tables" / "profiles.parquet")
+    members = pd.read_parquet(finished.folder / "tables" / "circuit.parquet")
+    for condition, own in profiles.groupby("condition"):
+        path = finished.folder / "circuits" / f"reference-math-boolean-{condition}.eap.json"
+        graph = eap_reader.read(json.loads(path.read_text()))
+        assert sorted(graph.scores.values()) == pytest.approx(sorted(own["value"]))
+        inside = sum(graph.nodes.values()) - 2  # input and logits
+        assert inside == (members["condition"] == condition).sum()
 
 
 def test_an_interrupted_study_ends_with_the_same_tables(finished: Run, tmp_path: Path):

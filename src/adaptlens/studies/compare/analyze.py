@@ -147,8 +147,9 @@ class Judged:
         self.arms = arms(self.members, task, config, "chrf")
         self.scores = {arm.label: arm.scores for arm in self.arms if not arm.condition.control}
         self.baselines = self._baselines()
+        asked = {arm.label for arm in self.arms if not arm.condition.is_recorded}
         self.verdict: Verdict = verdict(
-            self.scores,
+            {label: scores for label, scores in self.scores.items() if label in asked},
             kind=task.kind,
             baselines=self.baselines,
             margin=config.margin,
@@ -200,6 +201,7 @@ class Judged:
             "cost": [
                 {**self._about(arm.condition), "condition": arm.label, **cost_row(arm)}
                 for arm in self.arms
+                if not arm.condition.is_recorded
             ],
             "break_even": [
                 {"task": self.name, "model": self.model, **row} for row in self.break_even.rows
@@ -348,10 +350,12 @@ class Judged:
         ]
 
     def _held_against(self) -> list[tuple[str, str]]:
-        """Return each arm that was brought, and each of its controls."""
+        """Return each arm that was brought with its controls; one recorded, with zero-shot."""
+        recorded = [(c.label, "zero-shot") for c in self.members if c.is_recorded]
         own = {c.arguments["arm"]: c.label for c in self.members if "arm" in c.arguments
                and not c.control}  # fmt: skip
-        return [(own[c.arguments["arm"]], c.label) for c in self.members if c.control]
+        controls = [(own[c.arguments["arm"]], c.label) for c in self.members if c.control]
+        return [*controls, *(pair for pair in recorded if pair[1] in self.scores)]
 
     def _calibration(self, condition: Condition) -> tuple[dict[str, Any], Rows]:
         arrays = self._arrays(condition)

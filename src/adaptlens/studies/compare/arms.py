@@ -70,7 +70,7 @@ class Reading:
         self.condition, self.task = condition, task
         self._stored = stored
         self.is_choice = task.kind == "choice"
-        self.num_validation = len(task.validation)
+        self.num_validation = 0 if condition.is_recorded else len(task.validation)
 
     def arrays(self, *, validation: bool = False) -> dict[str, np.ndarray]:
         """Return the arrays of the test or the validation split.
@@ -108,8 +108,14 @@ class Reading:
         return values if self.condition.templates else values[0]
 
     def rules(self) -> tuple[Rule, ...]:
-        """Return the rules there are; calibration over the queries needs options they share."""
-        return tuple(rule for rule in RULES if rule != "calibrated" or self.task.choices)
+        """Return the rules there are; calibration over the queries needs options they share.
+
+        Recorded answers come without their tokens and without a content-free query.
+        """
+        out = () if self.task.choices else ("calibrated",)
+        if self.condition.is_recorded:
+            out = (*out, "tokens", "corrected")
+        return tuple(rule for rule in RULES if rule not in out)
 
     def chosen_rule(self) -> Rule:
         """Return the rule with the best accuracy on the choosing half; the first of equals."""

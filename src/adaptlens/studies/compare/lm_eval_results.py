@@ -105,7 +105,11 @@ def _add(results: dict[str, Any], condition: Condition, task: Task) -> list[dict
         "description": task.instruction,
         "target_delimiter": task.template.target_prefix,
         "fewshot_delimiter": task.template.between,
-        "metadata": {"digest": condition.task_digest, "draws": list(condition.draws)},
+        "metadata": {
+            "digest": condition.task_digest,
+            "draws": list(condition.draws),
+            "templates": list(condition.templates),
+        },
     }
     results["versions"][name] = condition.task_digest[:12]
     shown = family_of(condition.adaptation) == "prompt"

@@ -248,7 +248,10 @@ def _wanted(config: CompareConfig, task: Task, arms: Mapping[str, ArmFiles]) -> 
             given = _how_to_tune(name, size, config, task)
             yield one(name, examples=size, selection=drawn, seed=config.seed, **given)
     for arm in own_arms.wanted(arms, task, controls=config.arm_controls):
-        yield one(arm.adaptation, arm.drawn, **arm.arguments)
+        if arm.is_recorded:
+            yield Wanted(task, arm.adaptation, arm.arguments, arm.draws, (("behavior", {}),))
+        else:
+            yield one(arm.adaptation, arm.drawn, **arm.arguments)
     settings = {**common, "selection": drawn, **config.tune}
     for other in config.adaptations:
         given = those_taken(other, settings)

@@ -94,8 +94,9 @@ def _is_read(arm: Arm, one: Elsewhere) -> bool:
     """Whether an arm may do otherwise there than one that is read already.
 
     Other tasks and texts are read by weights, which no prompt changes, and no choice of a template.
+    Nothing else was recorded of answers that were.
     """
-    if arm.condition.control:
+    if arm.condition.control or arm.condition.is_recorded:
         return False
     if one.role == "ood" or arm.label == ANCHOR:
         return True

@@ -87,7 +87,7 @@ def plan(config: ConvergenceConfig) -> Study:
     for task in (*loaded, *extra):
         check_measures(task, config.measures)
     measures = _resemblances(config, notes)
-    arms = own_arms.found(config.arms, config.models)
+    arms = own_arms.found(config.arms, config.models, inside=True)
     names = list(config.models)
     untrained = [UNTRAINED + name for name in names if config.untrained and "models" in
                  config.factors and not name.startswith(UNTRAINED)]  # fmt: skip

@@ -16,6 +16,7 @@ from adaptlens import tasks
 from adaptlens.canonical import tagged_json
 from adaptlens.cells import Study, task_digest
 from adaptlens.circuits import export
+from adaptlens.circuits.eap_graph import to_eap
 from adaptlens.circuits.profiles import Circuit
 from adaptlens.circuits.unit_sets import UnitSet
 from adaptlens.engines import Reporter
@@ -195,7 +196,7 @@ def _circuits(
     want = partial(_want, config)
     shots, size = config.circuits["shots"], config.circuits["size"]
     other = tasks.load(UNRELATED, seed=config.seed).train
-    arms = own_arms.found(config.arms, config.models)
+    arms = own_arms.found(config.arms, config.models, inside=True)
     for task in _studied(config):
         given = {**arguments, "group": _group(task)}
         if "corruptions" in given and not _group(task):
@@ -345,12 +346,20 @@ def write_report(run: Run, overrides: Sequence[str] = ()) -> tuple["StudyReport"
 
 
 def _export_circuits(run: Run, tables: "Mapping[str, pd.DataFrame]") -> None:
-    """Write the circuits of each model and task as circuits/NAME.json and, for Graphviz, .dot."""
+    """Write the circuits of each model and task as circuits/NAME.json and, for Graphviz, .dot.
+
+    And each condition's as NAME-CONDITION.eap.json, where its cells say what shape the model has.
+    """
     members = tables["circuit"]
     if members.empty:
         return
     annotations = tables["annotations"]
     make_folder(run.folder / "circuits")
+    shapes = {
+        record.spec["model"]["name"]: record.texts["shape"]
+        for record in run.records()
+        if "shape" in record.texts
+    }
     for (model, family), rows in members.groupby(["model", "family"], sort=False):
         found = [
             Circuit(str(condition), dict(zip(own["unit"], own["value"], strict=True)))
@@ -367,3 +376,10 @@ def _export_circuits(run: Run, tables: "Mapping[str, pd.DataFrame]") -> None:
         write_atomically(run.folder / "circuits" / f"{name}.json", exported)
         drawing = export.to_graphviz(found).encode()
         write_atomically(run.folder / "circuits" / f"{name}.dot", drawing)
+        every = tables["profiles"]
+        every = every[(every["model"] == model) & (every["family"] == family)]
+        for one in found if model in shapes else ():
+            own = every[every["condition"] == one.condition]
+            effects = dict(zip(own["unit"], own["value"], strict=True))
+            graph = tagged_json(to_eap(one, effects, shapes[model])) + "\n"
+            write_atomically(run.folder / "circuits" / f"{name}-{one.condition}.eap.json", graph)
