@@ -23,6 +23,7 @@ OF_EXTRA = {
     "sentence-transformers": "embeddings",
     "peft": "peft",
     "tqdm": "lm-eval",
+    "genai-prices": "prices",
 }
 """Packages that the package itself imports only with an extra, and the extra."""
 

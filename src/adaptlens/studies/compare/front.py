@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from adaptlens.stats.intervals import FLIPS, Difference, above, difference, holm
+from adaptlens.stats.intervals import FLIPS, Difference, difference, holm, paired_test
 from adaptlens.stats.scores import Scores
 from adaptlens.studies.compare.arm_choice import Choice, can_choose, cheaper, choose
 from adaptlens.studies.compare.verdict import held
@@ -178,10 +178,9 @@ def _tested(
     if not against.costs_less(offer):
         return own, 1.0
     no_worse = [
-        above(right, left, -margin, names=names[::-1], seed=seed, flips=flips)
-        for left, right in views
+        paired_test(right, left, names[::-1], margin, ALPHA, seed, flips)[1] for left, right in views
     ]
-    return own, max(one.p for one in no_worse)
+    return own, max(one.above_p(-margin) for one in no_worse)
 
 
 def _corrected(
