@@ -207,10 +207,9 @@ def _behind(one: Standing, kind: str) -> str:
         )
     assert one.difference is not None
     return (
-        f"{one.offer.name} is matched by {one.against.name}, which is shown to be no more than "
-        f"{100 * one.difference.margin:g} {UNITS[kind]} behind "
-        f"({_points(one, kind, sign=True)} between them) at "
-        f"1/{_times(one, unit=False)} of the cost, p {equals(one.matched_p)}"
+        f"{one.offer.name} is matched by {one.against.name}: shown to be no more than "
+        f"{100 * one.difference.margin:g} {UNITS[kind]} better "
+        f"({_points(one, kind, sign=True)}), for {_times(one)} the cost, p {equals(one.matched_p)}"
     )
 
 
@@ -220,9 +219,8 @@ def _points(one: Standing, kind: str, turn: int = 1, *, sign: bool = False) -> s
     return f"{gap} {UNITS[kind]} {interval(one.difference, turn)}"
 
 
-def _times(one: Standing, *, unit: bool = True) -> str:
+def _times(one: Standing) -> str:
     """Return how many times the cost of what it is held against an arm costs, not cached."""
     assert one.against is not None
     ratio = one.offer.uncached / one.against.uncached if one.against.uncached else math.inf
-    said = numeral(ratio, ",.2g" if ratio < 100 else ",.0f")
-    return f"{said} times" if unit else said
+    return f"{numeral(ratio, ',.2g' if ratio < 100 else ',.0f')} times"

@@ -17,7 +17,7 @@ SHAPES = ("circle", "square", "diamond", "triangle-up", "cross", "triangle-down"
 """Of models, in order of their names; more than these share."""
 
 KEY = (
-    "filled: not shown to be dominated",
+    "filled: not shown to be dominated; hollow: dominated, matched, or only held against others",
     "upright: 95% interval; sideways: to the cost with a cached prompt",
     "steps: the best score so far of what is not shown to be dominated",
 )
@@ -53,10 +53,9 @@ def score_by_cost(front: "pd.DataFrame", labels: Labels, *, width: int = WIDE) -
         steps = best_by_cost([(d["cost"], d["value"]) for d in dots if d["filled"]])
         low, high = (f(d[c] for d in dots) for f, c in ((min, "low"), (max, "high")))
         costs = [d[c] for d in dots for c in ("cost", "cached")]
-        room = 1.25
         x = (
             alt.X("cost:Q", title=UNITS[unit])
-            .scale(type="log", domain=[min(costs) / room, max(costs) * room], nice=False)
+            .scale(type="log", domain=[min(costs) / 1.25, max(costs) * 1.7], nice=False)
             .axis(format="~s" if unit == "FLOP" else "~g", labelOverlap=True, tickCount=6)
         )
         y = (
@@ -69,7 +68,7 @@ def score_by_cost(front: "pd.DataFrame", labels: Labels, *, width: int = WIDE) -
         layers: list[Any] = []
         if steps:
             ends = [*({"cost": c, "value": v} for c, v in steps)]
-            ends.append({"cost": max(costs) * room, "value": steps[-1][1]})
+            ends.append({"cost": max(costs) * 1.7, "value": steps[-1][1]})
             layers.append(
                 chart_of(ends)
                 .mark_line(interpolate="step-after", strokeWidth=1.25, color=MUTED, aria=False)

@@ -178,7 +178,8 @@ def _tested(
     if not against.costs_less(offer):
         return own, 1.0
     no_worse = [
-        paired_test(right, left, names[::-1], margin, ALPHA, seed, flips)[1] for left, right in views
+        paired_test(right, left, names[::-1], margin, ALPHA, seed, flips)[1]
+        for left, right in views
     ]
     return own, max(one.above_p(-margin) for one in no_worse)
 
