@@ -4,10 +4,10 @@
 
 Each model has prompts, which cost more with every example, and tuned arms, which do not; each
 costs more than the one before. Of every model the prompt and the tuned arm that validation chooses
-are judged. Equal: all arms are equally good, so that "dominated" and "ahead" are false. Margin: each
-model is better than the cheaper one by just the margin, so that "dominated" and "matched" are false of
-its arms against the cheaper model's. Found: the cheapest model's tuned arms are 10 points better than
-all else.
+are judged. Equal: all arms are equally good, so that "dominated" and "ahead" are false. Margin:
+each model is better than the cheaper one by just the margin, so that "dominated" and "matched" are
+false of its arms against the cheaper model's. Found: the cheapest model's tuned arms are 10 points
+better than all else.
 """
 
 import argparse
@@ -89,7 +89,7 @@ def offers(
             if validation:
                 judged = choose(arms, range(draws), MARGIN)
             else:
-                judged = max(arms, key=lambda one: arms[one].values.mean())  # noqa: B023
+                judged = max(arms, key=lambda one: arms[one].values.mean())
                 judged = choose({judged: arms[judged]}, range(draws), MARGIN)
             for label, scores in arms.items():
                 mine = label == judged.label

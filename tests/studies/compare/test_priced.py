@@ -25,7 +25,7 @@ def test_a_model_with_prices_of_its_own_has_none_of_the_others():
 
 
 def test_prices_of_a_model_that_is_not_compared_are_refused():
-    with pytest.raises(UserError, match="unknown model in prices.models 'smal'; did you mean"):
+    with pytest.raises(UserError, match=r"unknown model in prices\.models 'smal'; did you mean"):
         check_prices({"models": {"smal": {"input_million_tokens": 1.0}}}, ["small"])
 
 
