@@ -252,10 +252,12 @@ class _Pair:
         """Return the break-even in money; none where a price that it needs was not given."""
         runs = self.tuned.condition.runs
         amortized = self.tuned.condition.numbers["training_seconds_amortized"]
-        training = prices.training_price(
-            self.priced,
-            flops=np.array([run["flops"] for run in runs]),
-            seconds=np.array([run.get("seconds_amortized", amortized) for run in runs]),
+        training = np.asarray(
+            prices.training_price(
+                self.priced,
+                flops=np.array([run["flops"] for run in runs]),
+                seconds=np.array([run.get("seconds_amortized", amortized) for run in runs]),
+            )
         )
         costs = [
             [query_prices(arm, self.priced, serving) for arm in (self.prompt, self.tuned)]

@@ -64,7 +64,7 @@ def score_by_cost(front: "pd.DataFrame", labels: Labels, *, width: int = WIDE) -
             .axis(tickCount=6)
         )
         base = chart_of(dots)
-        marks = {"size": 90, "opacity": 1, "strokeWidth": 1.75}
+        marks: dict[str, Any] = {"size": 90, "opacity": 1, "strokeWidth": 1.75}
         layers: list[Any] = []
         if steps:
             ends = [*({"cost": c, "value": v} for c, v in steps)]
