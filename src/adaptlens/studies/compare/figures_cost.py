@@ -83,7 +83,7 @@ def cost_by_queries(
             y = (
                 alt.Y("cost:Q", title=f"{unit} in all")
                 .scale(type="log", domain=[10.0 ** span[0], 10.0 ** span[-1]])
-                .axis(values=_decades(span), format="~s" if unit == "FLOP" else "~g")
+                .axis(values=_decades(span), format={"FLOP": "~s", "money": "~e"}.get(unit, "~g"))
             )
             color, dash = _lines(lines, labels, width)
             dots = chart_of(rings).encode(x=x, y=y)

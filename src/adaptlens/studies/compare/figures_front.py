@@ -1,6 +1,7 @@
 """The figure of several models on one task: score against the cost of a query, with the front."""
 
 import math
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 from adaptlens.formatting import estimate, numeral
@@ -38,7 +39,10 @@ def score_by_cost(front: "pd.DataFrame", labels: Labels, *, width: int = WIDE) -
     shapes = [SHAPES[i % len(SHAPES)] for i in range(len(models))]
     looks = in_order(labels[label].look for label in front["condition"])
     wide = width > NARROW
-    legend = alt.Legend(columns=0 if wide else 2, **key_of([*KEY]))
+    legend = alt.Legend(
+        columns=0 if wide else 2,
+        **key_of([part for line in KEY for part in textwrap.wrap(line, 200 if wide else 48)]),
+    )
     color = alt.Color("arm:N", title=None, legend=alt.Legend(columns=0 if wide else 3)).scale(
         domain=[style_of(look).label for look in looks],
         range=[style_of(look).light for look in looks],
