@@ -39,10 +39,10 @@ def score_by_cost(front: "pd.DataFrame", labels: Labels, *, width: int = WIDE) -
     shapes = [SHAPES[i % len(SHAPES)] for i in range(len(models))]
     looks = in_order(labels[label].look for label in front["condition"])
     wide = width > NARROW
-    legend = alt.Legend(
-        columns=0 if wide else 2,
-        **key_of([part for line in KEY for part in textwrap.wrap(line, 200 if wide else 48)]),
-    )
+    key = [part for line in KEY for part in textwrap.wrap(line, 200 if wide else 52)]
+    legend = alt.Legend(columns=0 if wide else 2, **key_of(key))
+    if not wide:
+        legend.orient = "bottom"
     color = alt.Color("arm:N", title=None, legend=alt.Legend(columns=0 if wide else 3)).scale(
         domain=[style_of(look).label for look in looks],
         range=[style_of(look).light for look in looks],
@@ -60,7 +60,7 @@ def score_by_cost(front: "pd.DataFrame", labels: Labels, *, width: int = WIDE) -
         x = (
             alt.X("cost:Q", title=UNITS[unit])
             .scale(type="log", domain=[min(costs) / 1.25, max(costs) * 1.7], nice=False)
-            .axis(format="~s" if unit == "FLOP" else "~g", labelOverlap=True, tickCount=6)
+            .axis(format="~s" if unit == "FLOP" else "~e", labelOverlap=True, tickCount=6)
         )
         y = (
             alt.Y("value:Q", title=METRICS.get(metric, metric))
@@ -91,10 +91,10 @@ def score_by_cost(front: "pd.DataFrame", labels: Labels, *, width: int = WIDE) -
             base.transform_filter("!datum.filled")
             .mark_point(fill=PAPER, **marks)
             .encode(x=x, y=y, color=color, shape=shape, description="label:N"),
-            base.mark_text(align="left", dx=8, dy=-8, fontSize=11, color=INK, aria=False).encode(
-                x=x, y=y, text="said:N"
-            ),
         ]
+        if wide:
+            words = base.mark_text(align="left", dx=8, dy=-8, fontSize=11, color=INK, aria=False)
+            layers.append(words.encode(x=x, y=y, text="said:N"))
         panels.append(panel(layers, str(task), width - 70 if wide else width - 54, HEIGHT))
     return figure(panels, 1)
 
