@@ -26,6 +26,7 @@ OF_EXTRA = {
     "wandb": "wandb",
     "mlflow-skinny": "mlflow",
     "trackio": "trackio",
+    "genai-prices": "prices",
 }
 """Packages that the package itself imports only with an extra, and the extra."""
 

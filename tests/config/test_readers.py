@@ -14,7 +14,7 @@ from adaptlens.config.fields import Engine, Tune
 from adaptlens.config.reading import load_config
 from adaptlens.engines.on_ray import OnRay
 from adaptlens.errors import UserError
-from adaptlens.studies.compare.config import Prices
+from adaptlens.studies.compare.config import Prices, TokenPrices
 
 SOURCE = Path(adaptlens.__file__).parent
 
@@ -70,9 +70,12 @@ def test_every_setting_of_the_engine_is_an_argument_of_one():
 
 
 def test_every_price_is_read():
-    assert set(Prices.__annotations__) <= set(
-        names_read(SOURCE / "metrics" / "accuracy.py", "prices")
-    )
+    read = {
+        name
+        for path in ("metrics/prices.py", "studies/compare/priced.py")
+        for name in names_read(SOURCE / path, "prices", "own")
+    }
+    assert {*Prices.__annotations__, *TokenPrices.__annotations__} <= read
 
 
 def modules(study: str) -> dict[Path, tuple[str, ...]]:

@@ -119,6 +119,10 @@ WRONG = {
         "study.yaml:3: unknown key 'tasks.0.inptu'; did you mean 'tasks.0.input'?",
     ),
     "an unknown price": ("prices: {gpu: 1}", "did you mean 'prices.gpu_hour'?"),
+    "an unknown price of a model": (
+        "prices: {models: {Qwen/Qwen3-0.6B: {input_million_token: 1}}}",
+        "did you mean 'prices.models.Qwen/Qwen3-0.6B.input_million_tokens'?",
+    ),
     "a key like no other": (
         "zzzz: 1",
         "unknown key 'zzzz'; known: adaptations, also, arm_controls, ",

@@ -219,26 +219,3 @@ def test_at_the_break_even_point_both_have_cost_the_same(training, prompted, tun
     queries = accuracy.break_even(training, prompted, tuned, setup)
     if math.isfinite(queries) and queries > 0:
         assert setup + queries * prompted == pytest.approx(training + queries * tuned)
-
-
-def test_prices_by_hand():
-    prices = {
-        "input_million_tokens": 2.0,
-        "cached_million_tokens": 0.5,
-        "output_million_tokens": 8.0,
-    }
-    paid = accuracy.query_price(prices, input_tokens=100, cached_tokens=1000, output_tokens=10)
-    assert paid == pytest.approx((200 + 500 + 80) / 1e6)
-    assert accuracy.training_price({"gpu_hour": 3.6}, 10) == pytest.approx(0.01)
-
-
-def test_an_unknown_price_gives_no_number():
-    prices = {"input_million_tokens": 2.0}
-    assert math.isnan(
-        accuracy.query_price(prices, input_tokens=1, cached_tokens=0, output_tokens=5)
-    )
-    # Without a price of its own a cached token costs as much as a fresh one.
-    assert accuracy.query_price(
-        prices, input_tokens=1, cached_tokens=2, output_tokens=0
-    ) == pytest.approx(6e-6)
-    assert math.isnan(accuracy.training_price({}, 10))

@@ -30,6 +30,7 @@ ASKED = {
     "both kinds, prompting only": {**UNTUNED, "tasks": BOTH},
     "one rule": {"scoring": "raw"},
     "prices": {"prices": {"gpu_hour": 1.0}},
+    "several models": {"models": ["reference", "reference-math"]},
 }
 
 
@@ -40,7 +41,9 @@ def test_whatever_is_compared_ends_in_a_table_a_verdict_and_a_page(asked, tmp_pa
     found, shown = said(run)
     arms = set(found.tables["accuracy"]["condition"])
     assert arms and all(arm in shown for arm in arms)
-    assert len(found.verdicts) == len(ASKED[asked].get("tasks", [1]))
+    models, tasks = (len(ASKED[asked].get(name, [1])) for name in ("models", "tasks"))
+    assert len(found.verdicts) == models * tasks
+    assert len(found.fronts) == tasks * (models > 1)
     sides = {"it" in arm for arm in arms}
     for verdict in found.verdicts:
         assert verdict["line"] in " ".join(shown.split()) or len(verdict["line"]) > 80

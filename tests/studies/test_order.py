@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from adaptlens.conditions import Condition
 from adaptlens.stats import intervals
-from adaptlens.studies.compare import analyze
+from adaptlens.studies.compare import across_models, analyze, front
 from adaptlens.studies.compare import verdict as judging
 from adaptlens.studies.compare.config import compare_config
 from adaptlens.studies.stored import Stored
@@ -94,13 +94,16 @@ def analyzed(found: list[Condition], monkeypatch: pytest.MonkeyPatch) -> dict[st
     for name in ("comparisons", "estimate", "verdict"):
         quick = partial(getattr(intervals if name != "verdict" else judging, name), flips=99)
         monkeypatch.setattr(analyze, name, quick)
+    for module, name in ((front, "standings"), (intervals, "estimate")):
+        quick = partial(getattr(module, name), flips=99)
+        monkeypatch.setattr(across_models, name, quick)
     report, answers = analyze.analyze(None)
     rows = {name: table.to_dict("records") for name, table in report.tables.items()}
     rows |= {"verdicts": report.verdicts, "answers": answers.to_dict("records")}
     for own in rows["accuracy"]:
         own["cell"] = sorted(own["cell"].split())
     kept = {name: sorted(map(rounded, own)) for name, own in rows.items()}
-    return {**kept, "notes": sorted(report.notes)}
+    return {**kept, "notes": sorted(report.notes), "fronts": sorted(report.fronts)}
 
 
 def rounded(row: dict[str, Any]) -> str:
@@ -126,4 +129,4 @@ def test_no_order_of_arms_draws_tasks_or_models_changes_a_table(as_listed, order
 def test_the_study_has_verdicts_to_change(as_listed):
     assert len(as_listed["verdicts"]) == 4
     assert len(as_listed["accuracy"]) > 100 and len(as_listed["differences"]) > 20
-    assert as_listed["break_even"]
+    assert as_listed["break_even"] and as_listed["front"] and len(as_listed["fronts"]) == 2

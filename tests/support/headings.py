@@ -57,6 +57,12 @@ PAGES: Mapping[str, Mapping[str, Mapping[str, str]]] = {
             "detectable, points": "differences.detectable",
             "equivalence margin, points": "differences.margin",
         },
+        "front": {
+            "arm": "front.condition", "score": "front.value", "a query": "front.cost",
+            "with a cached prompt": "front.cost_cached", "stands": "front.state",
+            "held against": "front.against", "difference, points": "front.difference",
+            "p (matched)": "front.matched_p",
+        },
         "recipes": {
             "arm": "recipes.condition", "LoRA rank": "recipes.lora_rank",
             "LoRA alpha": "recipes.lora_alpha", "LoRA dropout": "recipes.lora_dropout",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
-from adaptlens.config.described import Setting, settings_of
+from adaptlens.config.described import Setting, is_table, item, keys_of, settings_of
 from adaptlens.config.yaml12 import Place
 
 Config = TypeVar("Config")
@@ -60,7 +60,11 @@ class Schema(Generic[Config]):
 
     def known(self, path: str) -> list[str]:
         """Return the keys that may stand at a path without list positions; none where any may."""
-        return [one.name for one in self.settings.values() if one.path.rpartition(".")[0] == path]
+        own = [one.name for one in self.settings.values() if one.path.rpartition(".")[0] == path]
+        for one in self.settings.values():
+            if one.is_free and path.startswith(f"{one.path}.") and is_table(item(one.hint)):
+                own += keys_of(item(one.hint))
+        return own
 
     def former(self, path: str) -> dict[str, str]:
         """Return the former names of the keys at a path, and what each is called now."""

@@ -318,38 +318,3 @@ def break_even(
     if equal or prompt_query < tuned_query:
         return 0.0 if ahead <= 0 and equal else math.inf
     return max(0.0, ahead / (prompt_query - tuned_query))
-
-
-def query_price(
-    prices: Mapping[str, float | None],
-    *,
-    input_tokens: float,
-    cached_tokens: float,
-    output_tokens: float,
-) -> float:
-    """Return the price of one query, or NaN where a price that it needs was not given.
-
-    Args:
-        prices: `input_million_tokens`, `cached_million_tokens`, `output_million_tokens`; a price
-            that is missing or None is unknown, except that cached tokens then cost as much as
-            fresh ones.
-        input_tokens: tokens read, without those that come from a cache.
-        cached_tokens: tokens that come from a cache.
-        output_tokens: tokens written.
-    """
-    fresh = prices.get("input_million_tokens")
-    cached = prices.get("cached_million_tokens")
-    parts = (
-        (input_tokens, fresh),
-        (cached_tokens, fresh if cached is None else cached),
-        (output_tokens, prices.get("output_million_tokens")),
-    )
-    if any(tokens and price is None for tokens, price in parts):
-        return math.nan
-    return sum(tokens * price for tokens, price in parts if tokens and price is not None) / 1e6
-
-
-def training_price(prices: Mapping[str, float | None], seconds: float) -> float:
-    """Return the price of so many seconds on one GPU, or NaN without `gpu_hour`."""
-    hourly = prices.get("gpu_hour")
-    return math.nan if hourly is None else hourly * seconds / 3600

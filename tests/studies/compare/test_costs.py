@@ -107,6 +107,32 @@ def test_money_by_hand():
     assert found(rows, unit="money", serving="uncached")[0] == pytest.approx(0.6)  # 6 / (31 - 21)
 
 
+def test_money_by_flops_has_the_least_and_most_of_single_draws():
+    # An operation costs 1: runs of 900 and 1,800, and 10 saved a query.
+    prices = {"gpu_hour": 3600.0, "gpu_flops": 1.0}
+    prices |= {"input_million_tokens": 1e6, "output_million_tokens": 1e6}
+    rows = break_even([tuned(), prompted()], judged("tune"), prices).rows
+    wanted = {"unit": "money", "serving": "uncached", "trainer": "plain PEFT"}
+    assert found(rows, **wanted) == pytest.approx((135.0, 90.0, 180.0))
+
+
+def test_without_a_price_that_it_needs_no_money_is_told_and_the_line_says_so():
+    even = break_even([tuned(), prompted()], judged("tune"), {"gpu_hour": 1.0})
+    assert "money" not in {row["unit"] for row in even.rows}
+    assert "in money: not told" in even.line
+    assert "money" not in break_even([tuned(), prompted()], judged("tune")).line
+
+
+def test_costs_have_money_and_energy_as_far_as_prices_say():
+    plain = cost_row(tuned(training_flops=1350.0, training_trained_parameters=1e9))
+    assert not [name for name in plain if "price" in name or "joules" in name]
+    prices = {"flops_per_joule": 10.0, "gb_month": 0.5}
+    row = cost_row(tuned(training_flops=1350.0, training_trained_parameters=1e9), prices)
+    assert row["training_joules"] == 135.0 and row["storage_price"] == 2.0  # 4 GB
+    assert row["query_joules"] == 1.0  # 5 and 15 under the two templates
+    assert "query_price" not in row and "training_price" not in row
+
+
 @pytest.mark.parametrize(
     ("state", "said"),
     [

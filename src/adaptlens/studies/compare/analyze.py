@@ -16,11 +16,13 @@ from adaptlens.report.labels import Shown
 from adaptlens.stats.intervals import comparisons, estimate, pairs_of_interest
 from adaptlens.store import Run
 from adaptlens.studies.compare import across, curves, gates, recipe, searches, side_effects
+from adaptlens.studies.compare.across_models import together
 from adaptlens.studies.compare.advice import advice, with_crossing
 from adaptlens.studies.compare.allowed import allowed
 from adaptlens.studies.compare.arms import Arm, Reading, arms
 from adaptlens.studies.compare.config import CompareConfig
 from adaptlens.studies.compare.costs import break_even, cost_row
+from adaptlens.studies.compare.priced import list_price_notes, prices_of
 from adaptlens.studies.compare.verdict import Verdict, verdict
 from adaptlens.studies.stored import Stored, read, said_once
 from adaptlens.types import Task
@@ -52,6 +54,7 @@ TABLES = [
     "reliability",
     "cost",
     "break_even",
+    "front",
     "gates",
     "elsewhere",
     "changed",
@@ -88,7 +91,10 @@ def analyze(run: Run) -> tuple["Report", "pd.DataFrame"]:
         answers += judged.answers()
         notes += judged.notes()
     verdicts = across.corrected(verdicts)
-    notes = [*across.said(verdicts), *notes]
+    fronts = together(every)
+    tables["front"] = [row for one in fronts for row in one.rows]
+    notes += [note for one in fronts for note in one.notes]
+    notes = [*across.said(verdicts), *notes, *list_price_notes(study.config.prices)]
     if len(answers) > MOST_ROWS:
         notes.append(
             f"the page lists the first {MOST_ROWS:,} of {len(answers):,} answers (draw by draw); "
@@ -105,6 +111,7 @@ def analyze(run: Run) -> tuple["Report", "pd.DataFrame"]:
         per_query=every_answer[:MOST_ROWS],
         made=study.made,
         command=recipe.command(study.settings),
+        fronts=[one.line for one in fronts if one.line],
         notes=said_once(notes, [judged.name for judged in every]),
         **study.about(labels),
     )
@@ -160,8 +167,8 @@ class Judged:
         )
         self.curves = curves.ways(self.arms)
         self.crossing = curves.crossing(self.curves, self.arms, self.verdict, len(task.train))
-        prices: dict[str, Any] = {**config.prices}
-        self.break_even = break_even(self.arms, self.verdict, prices)
+        self.prices = prices_of(config.prices, model)
+        self.break_even = break_even(self.arms, self.verdict, self.prices)
 
     def _arrays(self, condition: Condition) -> dict[str, np.ndarray]:
         return self.readings[condition.label].arrays()
@@ -199,7 +206,7 @@ class Judged:
             "calibration": [],
             "reliability": [],
             "cost": [
-                {**self._about(arm.condition), "condition": arm.label, **cost_row(arm)}
+                {**self._about(arm.condition), "condition": arm.label, **cost_row(arm, self.prices)}
                 for arm in self.arms
                 if not arm.condition.is_recorded
             ],

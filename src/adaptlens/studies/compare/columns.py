@@ -225,6 +225,14 @@ TABLES: Mapping[str, Columns] = {
         "query_seconds_cached": "seconds of one query where what all queries share is kept",
         "peak_bytes": "most bytes that adapting and reading took at once",
         "trainable": "parameters that were tuned",
+        "query_price": "price of one query, by the prices given: of tokens, else of its FLOPs",
+        "query_price_cached": "the same where what all queries share comes from a cache",
+        "training_price": "price of one run: of its FLOPs by plain PEFT, or of its seconds here",
+        "storage_price": "price of keeping the tuned parameters for a month, as 32-bit numbers",
+        "training_joules": "energy of one run, joules: its FLOPs at the efficiency given, an "
+        "estimate",
+        "query_joules": "energy of one query, likewise",
+        "query_joules_cached": "energy of one query where what all queries share is kept, likewise",
     },
     "break_even": {
         **TASK,
@@ -238,6 +246,30 @@ TABLES: Mapping[str, Columns] = {
         "queries": "from how many queries on the tuned model has cost no more; infinite: never",
         "low": "the least of single draws (no interval)",
         "high": "the most of single draws (no interval)",
+    },
+    "front": {
+        **_ABOUT,
+        "metric": "the metric of the verdict: judged, or chrf",
+        **_SCORE,
+        "unit": "what costs are counted in: money where every arm has a price, else FLOP",
+        "cost": "cost of one query in that unit",
+        "cost_cached": "cost of one query where what all queries share is kept",
+        "state": "cheapest; ahead: shown to score more than what it is held against; dominated: "
+        "that costs no more and is shown to score more; matched: that costs less and is shown to "
+        "be no more than the margin behind; open: none is shown; not judged: an arm that others "
+        "are held against",
+        "against_model": "model of the arm that it is held against: the best by validation of all "
+        "that cost no more",
+        "against": "label of that arm",
+        "difference": "its score less that of the other, on the same queries, in the units of "
+        "`value`",
+        "difference_low": "lower end of the 95% interval of `difference`",
+        "difference_high": "upper end of that interval",
+        "p": "p-value of no difference, for the pair and for the procedure that chose it",
+        "p_holm": "the same by Holm's correction over all pairs of the task",
+        "matched_p": "p-value of being better by more than the margin, corrected with them",
+        **QUERIES,
+        **DRAWS,
     },
     "measured": {
         **_ABOUT,

@@ -30,17 +30,40 @@ Amount = Annotated[float, Ge(0)]
 
 
 # fmt: off
-class Prices(TypedDict, total=False):
-    """What serving costs, in any one currency; only the keys that were given."""
+class TokenPrices(TypedDict, total=False):
+    """What a model's tokens cost; only the keys that were given."""
 
     __pydantic_config__ = STRICT  # type: ignore[misc]
 
-    gpu_hour: Annotated[Amount, About("Price of an hour of the device.", 2.5)]
     input_million_tokens: Annotated[Amount, About("Price of a million tokens read.", 0.2)]
     cached_million_tokens: Annotated[
         Amount, About("Price of a million tokens read from a cached prompt.", 0.05)
     ]
     output_million_tokens: Annotated[Amount, About("Price of a million tokens generated.", 0.8)]
+    hosted: Annotated[Text, About(
+        "Prices of tokens in US dollars as a provider lists them, from the package genai-prices.",
+        "openai:gpt-5-mini", "PROVIDER:MODEL, as genai-prices knows them",
+    )]
+
+
+class Prices(TokenPrices, total=False):
+    """What queries, training and storage cost, in any one currency; only the keys given."""
+
+    gpu_hour: Annotated[Amount, About("Price of an hour of the device.", 2.5)]
+    gpu_flops: Annotated[Positive, About(
+        "Floating-point operations that the device sustains in a second; by it and gpu_hour, FLOPs "
+        "have a price.", 1e14,
+    )]
+    kwh: Annotated[Amount, About("Price of a kilowatt-hour.", 0.25)]
+    flops_per_joule: Annotated[Positive, About(
+        "Floating-point operations that a joule pays for, at the plug; by it, FLOPs are told as "
+        "energy, an estimate.", 2e11,
+    )]
+    gb_month: Annotated[Amount, About("Price of keeping a gigabyte for a month.", 0.02)]
+    models: Annotated[dict[Text, TokenPrices], About(
+        "Prices of single models' tokens, in place of those above, by the model's name.",
+        {"reference": {"input_million_tokens": 0.1}}, "names of models and prices",
+    )]
 
 
 @dataclass(frozen=True)
@@ -114,7 +137,8 @@ class CompareConfig(Shared):
     ] = "random"
     on_overflow: Overflow = "error"
     prices: Annotated[Prices, About(
-        "Prices of serving, in any one currency.", {"gpu_hour": 2.5}, "prices",
+        "Prices of serving, training and storage, in any one currency.", {"gpu_hour": 2.5},
+        "prices",
     )] = field(default_factory=Prices)
     margin: Annotated[Positive, About(
         "Differences below this many points count as none (equivalence test).", 2.0,

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from adaptlens.metrics import accuracy
+from adaptlens.metrics import accuracy, prices
 from adaptlens.stats.intervals import Difference
 from adaptlens.studies.compare.across import ALPHA
 from adaptlens.studies.compare.arms import Arm
@@ -36,8 +36,11 @@ COSTS = (
 TRAINING = tuple(name for name in COSTS if name.startswith("training_"))
 """What is not known of an arm that a user brought."""
 
+SERVINGS = ("uncached", "cached")
 PEFT, HERE = "plain PEFT", "adaptlens"
 ONE_RUN, TRIED = "one run", "everything tried"
+
+NOTHING: prices.Prices = {}
 
 TELLING = 1.5
 """How many times the tokens of a tuned query a prompt must have for seconds to tell them apart."""
@@ -45,8 +48,15 @@ TELLING = 1.5
 Row = dict[str, Any]
 
 
-def cost_row(arm: Arm) -> Row:
-    """Return what an arm costs; an arm at a chosen template costs what its template does."""
+def cost_row(arm: Arm, priced: prices.Prices = NOTHING) -> Row:
+    """Return what an arm costs; an arm at a chosen template costs what its template does.
+
+    Money and energy are there as far as the prices say what they are.
+
+    Args:
+        arm: of a comparison.
+        priced: the prices of its model.
+    """
     numbers = arm.condition.numbers
     row: Row = {name: numbers.get(name, 0.0) for name in COSTS}
     for name in ("query_flops", "query_flops_cached", "query_tokens", "cached_tokens"):
@@ -55,7 +65,41 @@ def cost_row(arm: Arm) -> Row:
     row["trainable"] = numbers.get("training_trained_parameters", 0.0)
     if arm.condition.is_brought:
         row |= {name: math.nan for name in (*TRAINING, "trainable")}
-    return row
+    told = {
+        "query_price": float(query_prices(arm, priced, "uncached").mean()),
+        "query_price_cached": float(query_prices(arm, priced, "cached").mean()),
+        "training_price": prices.training_price(
+            priced, flops=row["training_flops"], seconds=row["training_seconds_amortized"]
+        ),
+        "storage_price": prices.storage_price(priced, row["trainable"]),
+        "training_joules": prices.joules(priced, row["training_flops"]),
+        "query_joules": prices.joules(priced, row["query_flops"]),
+        "query_joules_cached": prices.joules(priced, row["query_flops_cached"]),
+    }
+    return row | {name: float(value) for name, value in told.items() if math.isfinite(value)}
+
+
+def query_prices(arm: Arm, priced: prices.Prices, serving: str) -> np.ndarray:
+    """Return the price of a query in each draw [draws]; NaN where a price that it needs is missing.
+
+    Args:
+        arm: of a comparison.
+        priced: the prices of its model.
+        serving: "uncached", or "cached": what all queries share is read from a cache.
+    """
+    cached = serving == "cached"
+    needed = ("query_tokens", "cached_tokens", "answer_tokens", "query_flops")
+    if not priced or not all(name in arm.condition.costs for name in needed):
+        return np.full(len(arm.condition.draws), math.nan)
+    kept = by_draw(arm, "cached_tokens")
+    found = prices.query_price(
+        priced,
+        tokens=by_draw(arm, "query_tokens"),
+        cached_tokens=kept if cached else 0.0 * kept,
+        output_tokens=by_draw(arm, "answer_tokens"),
+        flops=by_draw(arm, "query_flops_cached" if cached else "query_flops"),
+    )
+    return np.broadcast_to(found, len(arm.condition.draws))
 
 
 def by_draw(arm: Arm, name: str) -> np.ndarray:
@@ -82,20 +126,18 @@ class BreakEven:
     rows: list[Row] = field(default_factory=list)
 
 
-def break_even(
-    arms: Sequence[Arm], found: Verdict, prices: Mapping[str, float | None] | None = None
-) -> BreakEven:
+def break_even(arms: Sequence[Arm], found: Verdict, priced: prices.Prices = NOTHING) -> BreakEven:
     """Return the break-even of the pair that was judged.
 
     Args:
         arms: those of the comparison.
         found: its verdict.
-        prices: of tokens and of the machine; none means none in money.
+        priced: the prices of the model; none means none in money.
     """
     known = {arm.label: arm for arm in arms}
     if not found.prompt or not found.tuned:
         return BreakEven("no break-even: nothing to compare")
-    pair = _Pair(known[found.prompt], known[found.tuned], prices or {})
+    pair = _Pair(known[found.prompt], known[found.tuned], priced)
     if reason := _without(found, known, pair):
         return BreakEven(f"no break-even: {reason}")
     rows = [*pair.in_flops(), *pair.in_seconds(), *pair.in_money()]
@@ -133,7 +175,7 @@ class _Pair:
 
     prompt: Arm
     tuned: Arm
-    prices: Mapping[str, float | None]
+    priced: prices.Prices
 
     @property
     def is_measured(self) -> bool:
@@ -144,7 +186,7 @@ class _Pair:
         rows = []
         for counted in (ONE_RUN, TRIED):
             for trainer in (PEFT, HERE):
-                for serving in ("uncached", "cached"):
+                for serving in SERVINGS:
                     queries, low, high = self._flops(counted, trainer, serving)
                     rows.append(self._row(serving, "FLOP", trainer, counted, queries, low, high))
         return rows
@@ -160,12 +202,31 @@ class _Pair:
             training = np.full(len(tuned.draws), tuned.numbers[f"training_tried_flops{suffix}"])
             once = np.array([search["flops"] for search in prompt.searches] or [0.0])
             once = np.broadcast_to(once, len(prompt.draws))
-        kept = [by_draw(arm, "query_flops") for arm in (self.prompt, self.tuned)]
-        asked, read = kept
-        if serving == "cached":
-            asked, read = (by_draw(a, "query_flops_cached") for a in (self.prompt, self.tuned))
-            # Filling the cache is paid once on either side.
-            once, training = once + kept[0] - asked, training + kept[1] - read
+        costs = [
+            [by_draw(arm, name) for arm in (self.prompt, self.tuned)]
+            for name in ("query_flops", "query_flops_cached")
+        ]
+        return self._meet(training, once, costs[0], costs[serving == "cached"])
+
+    def _meet(
+        self,
+        training: np.ndarray,
+        once: np.ndarray,
+        uncached: Sequence[np.ndarray],
+        served: Sequence[np.ndarray],
+    ) -> tuple[float, float, float]:
+        """Return the break-even of mean costs, and the least and the most of single draws.
+
+        Args:
+            training: what tuning costs once, in each of its draws.
+            once: what the prompt costs once, in each of its draws.
+            uncached: cost of a query of the prompt and of the tuned model, in each draw.
+            served: the same as they are served.
+        """
+        tuned, prompt = self.tuned.condition, self.prompt.condition
+        # Filling the cache is paid once on either side; without one nothing is added.
+        once, training = once + uncached[0] - served[0], training + uncached[1] - served[1]
+        asked, read = served
         queries = accuracy.break_even(
             float(training.mean()), float(asked.mean()), float(read.mean()), float(once.mean())
         )
@@ -188,25 +249,30 @@ class _Pair:
         return [self._row("uncached", "seconds", HERE, ONE_RUN, queries)]
 
     def in_money(self) -> list[Row]:
-        if not self.prices:
-            return []
-        seconds = self.tuned.condition.numbers["training_seconds_amortized"]
-        training = accuracy.training_price(self.prices, seconds)
-        rows = []
-        for serving in ("uncached", "cached"):
-            prices = [self._price(arm, serving) for arm in (self.prompt, self.tuned)]
-            queries = accuracy.break_even(training, *prices)
-            rows.append(self._row(serving, "money", HERE, ONE_RUN, queries))
-        return rows
-
-    def _price(self, arm: Arm, serving: str) -> float:
-        kept = float(by_draw(arm, "cached_tokens").mean()) if serving == "cached" else 0.0
-        return accuracy.query_price(
-            self.prices,
-            input_tokens=float(by_draw(arm, "query_tokens").mean()) - kept,
-            cached_tokens=kept,
-            output_tokens=float(by_draw(arm, "answer_tokens").mean()),
+        """Return the break-even in money; none where a price that it needs was not given."""
+        runs = self.tuned.condition.runs
+        amortized = self.tuned.condition.numbers["training_seconds_amortized"]
+        training = np.asarray(
+            prices.training_price(
+                self.priced,
+                flops=np.array([run["flops"] for run in runs]),
+                seconds=np.array([run.get("seconds_amortized", amortized) for run in runs]),
+            )
         )
+        costs = [
+            [query_prices(arm, self.priced, serving) for arm in (self.prompt, self.tuned)]
+            for serving in SERVINGS
+        ]
+        if not np.isfinite(np.concatenate([training, *costs[0], *costs[1]])).all():
+            return []
+        trainer = PEFT if math.isfinite(prices.flop_price(self.priced)) else HERE
+        once = np.zeros(len(self.prompt.condition.draws))
+        return [
+            self._row(
+                serving, "money", trainer, ONE_RUN, *self._meet(training, once, costs[0], served)
+            )
+            for serving, served in zip(SERVINGS, costs, strict=True)
+        ]
 
     def _row(
         self,
@@ -251,10 +317,16 @@ def _said(pair: _Pair, rows: Sequence[Row]) -> str:
             "in seconds here, training shared among models trained together: "
             f"{from_on('seconds', HERE, ONE_RUN, 'uncached')}"
         )
-    if pair.prices:
+    money = {row["serving"]: row for row in rows if row["unit"] == "money"}
+    if money:
         said.append(
-            f"in money: {from_on('money', HERE, ONE_RUN, 'uncached')}, "
-            f"{from_on('money', HERE, ONE_RUN, 'cached')} cached"
+            f"in money: {from_on_queries(money['uncached'])}, "
+            f"{from_on_queries(money['cached'])} cached"
+        )
+    elif pair.priced:
+        said.append(
+            "in money: not told, as prices of training (gpu_hour), or of queries (those of tokens, "
+            "or gpu_flops), were not given"
         )
     return "; ".join(said)
 

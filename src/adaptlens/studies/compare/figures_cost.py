@@ -27,11 +27,12 @@ if TYPE_CHECKING:
 COSTS = {
     "FLOP": ("training_flops", {"uncached": "query_flops", "cached": "query_flops_cached"}),
     "seconds": ("training_seconds_amortized", {"uncached": "query_seconds"}),
+    "money": ("training_price", {"uncached": "query_price", "cached": "query_price_cached"}),
 }
 """For each unit, the column of the training cost and those of a query's cost by serving."""
 
-RINGED = {"FLOP": ("plain PEFT", "one run"), "seconds": ("adaptlens", "one run")}
-"""For each unit, the trainer and the way of counting whose break-even is on the drawn lines."""
+RINGED = {"FLOP": {"plain PEFT"}, "seconds": {"adaptlens"}, "money": {"plain PEFT", "adaptlens"}}
+"""For each unit, the trainers whose break-even, of one run, is on the drawn lines."""
 
 HEIGHT = 170
 CHOSEN_DASH = (12, 3, 2, 3)
@@ -51,9 +52,9 @@ def cost_by_queries(
     """Return what each adaptation has cost in all, training included, after a number of queries.
 
     Of each adaptation the condition of the verdict is drawn, else the one with most examples,
-    unless its cost is not known (training costs 0 where nothing is trained). `unit` is "FLOP" or
-    "seconds"; without and with prompt caching are two panels on one scale. A ring marks the
-    break-even of two drawn conditions; both axes are logarithmic.
+    unless its cost is not known (training costs 0 where nothing is trained). `unit` is "FLOP",
+    "seconds" or "money"; without and with prompt caching are two panels on one scale. A ring
+    marks the break-even of two drawn conditions; both axes are logarithmic.
     """
     import altair as alt
 
@@ -82,7 +83,7 @@ def cost_by_queries(
             y = (
                 alt.Y("cost:Q", title=f"{unit} in all")
                 .scale(type="log", domain=[10.0 ** span[0], 10.0 ** span[-1]])
-                .axis(values=_decades(span), format="~s" if unit == "FLOP" else "~g")
+                .axis(values=_decades(span), format={"FLOP": "~s", "money": "~e"}.get(unit, "~g"))
             )
             color, dash = _lines(lines, labels, width)
             dots = chart_of(rings).encode(x=x, y=y)
@@ -141,7 +142,7 @@ def _break_evens(
     for row in break_even.to_dict("records"):
         pair = {row["prompt_condition"], row["tuned_condition"]}
         here = (row["task"], row["model"], row["unit"], row["serving"]) == wanted
-        here &= (row["trainer"], row["counted"]) == RINGED[unit]
+        here &= row["trainer"] in RINGED[unit] and row["counted"] == "one run"
         if here and pair <= names and 1 <= row["queries"] < math.inf:
             said = f"{math.ceil(row['queries']):,}"
             label = (

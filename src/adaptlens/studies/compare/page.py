@@ -24,6 +24,7 @@ from adaptlens.studies.compare.figures_differences import (
     paired_differences,
     shown_first,
 )
+from adaptlens.studies.compare.figures_front import score_by_cost
 from adaptlens.studies.compare.tables import (
     ROLES,
     as_it_is,
@@ -31,6 +32,7 @@ from adaptlens.studies.compare.tables import (
     constant_columns,
     differences,
     elsewhere,
+    front,
     learned,
     measured,
     recipes,
@@ -71,6 +73,8 @@ COLUMNS = {
     "high first last line",
     "cost": "task model condition training_flops training_seconds_amortized query_flops "
     "query_flops_cached query_tokens query_seconds peak_bytes trainable",
+    "front": "task model condition metric value low high unit cost cost_cached state against_model "
+    "against difference difference_low difference_high p p_holm matched_p queries draws",
     "break_even": "task model prompt_condition tuned_condition serving unit trainer counted "
     "queries low high",
 }
@@ -105,6 +109,7 @@ class Report:
         labels: what the labels of arms stand for.
         made: when the cells were made, and on which machines, by what that is called.
         command: what makes such a run again.
+        fronts: of several models, which arms are not shown to be dominated, a sentence a task.
     """
 
     title: str
@@ -119,6 +124,7 @@ class Report:
     notes: Sequence[str] = field(default_factory=tuple)
     made: Mapping[str, str] = field(default_factory=dict)
     command: str = ""
+    fronts: Sequence[str] = field(default_factory=tuple)
 
     def __post_init__(self) -> None:
         """Check that every table has its columns and every verdict a known state."""
@@ -175,6 +181,7 @@ class Report:
                 for name, one in about.items()
             ],
             lines=[
+                *self.fronts,
                 *(f"{n}, in words: {o['advice']}" for n, o in about.items() if o.get("advice")),
                 *self.gate_lines(),
                 *score_tables.prompt_lines(self.tables),
@@ -346,6 +353,14 @@ def wanted(report: Report) -> Iterator[Wanted]:
             f"model is overconfident. {most}",
         ),
         (
+            "front",
+            "front",
+            partial(score_by_cost, labels=labels),
+            "Score against the cost of a query, without training, of the arms that the verdicts of "
+            "all models are about, and of those they are held against. Intervals are over "
+            "queries, draws and templates.",
+        ),
+        (
             "cost",
             "cost",
             partial(cost_by_queries, labels=labels, break_even=tables.get("break_even")),
@@ -364,9 +379,22 @@ def wanted(report: Report) -> Iterator[Wanted]:
             f"The same in seconds on the machine that ran it; models that were trained together "
             f"share theirs. {judged}",
         ),
+        (
+            "money",
+            "cost",
+            partial(
+                cost_by_queries,
+                labels=labels,
+                break_even=tables.get("break_even"),
+                unit="money",
+            ),
+            f"The same in money, by the prices given. {judged}",
+        ),
     ]
     for name, source, chart, caption in made:
         if (rows := tables.get(source)) is not None and not rows.empty:
+            if name == "money" and not {"query_price", "training_price"} <= {*rows.columns}:
+                continue
             if name == "accuracy":
                 # An arm's controls have its number of examples, and stand among the templates.
                 rows = rows[[not labels[label].variant for label in rows["condition"]]]
@@ -414,5 +442,6 @@ def _tables(report: Report) -> dict[str, Any]:
         "reliability": measured(tables, "reliability", "Reliability by confidence", conditions),
         "cost": measured(tables, "cost", "Cost by condition", conditions),
         "break_even": break_evens(tables, conditions),
+        "front": front(tables, conditions),
         **other_tables(tables, COLUMNS, report.cells),
     }

@@ -20,6 +20,7 @@ from adaptlens.studies.compare import gates
 from adaptlens.studies.compare.analyze import analyze
 from adaptlens.studies.compare.best_first import best_first
 from adaptlens.studies.compare.config import COMPARISON, CompareConfig
+from adaptlens.studies.compare.priced import check_prices
 from adaptlens.studies.driver import carry_out, write_summary, write_tables
 from adaptlens.studies.findings import Findings
 from adaptlens.studies.least import check_items
@@ -153,6 +154,7 @@ def plan(config: CompareConfig) -> Study:
             f"shots {', '.join(map(str, config.shots))}: what changes elsewhere (--also, --ood) is "
             "held against zero-shot; add 0 to --shots."
         )
+    check_prices(config.prices, config.models)
     loaded = [
         with_others(
             task,

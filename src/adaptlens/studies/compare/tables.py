@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from adaptlens.formatting import numeral
 from adaptlens.report.tables import (
     NUMBERS,
     Conditions,
@@ -166,6 +167,56 @@ def _until(queries: float) -> Entry:
     if math.isfinite(queries):
         return Entry(f"{math.ceil(queries):,}", queries)
     return Entry("never", queries) if math.isinf(queries) else number(queries)
+
+
+STANDINGS = {
+    "cheapest": "not dominated: the cheapest",
+    "ahead": "not dominated: scores more",
+    "open": "not shown to be dominated",
+    "dominated": "dominated",
+    "matched": "matched at less cost",
+}
+"""What the page calls where an arm stands among those of all models."""
+
+
+def front(tables: Tables, conditions: Conditions) -> Table | None:
+    """Return where every judged arm stands among those of all models, the cheapest first."""
+    rows = tables.get("front")
+    if rows is None or rows.empty:
+        return None
+    headings = (
+        ("arm", False), ("score", True), ("a query", True), ("with a cached prompt", True),
+        ("stands", False), ("held against", False), ("difference, points", True),
+        ("p (Holm)", True), ("p (matched)", True), ("queries", True), ("draws", True),
+    )  # fmt: skip
+
+    def entries(row: Mapping[Any, Any]) -> list[Entry]:
+        metric = row["metric"]
+        score = (points(metric, row[c]) for c in ("value", "low", "high"))
+        gap = (points(metric, row[f"difference{c}"]) for c in ("", "_low", "_high"))
+        against = f"{row['against']} on {row['against_model']}" if row["against"] else "–"
+        return [
+            conditions.entry(row["condition"], row["model"], row["task"]),
+            estimated(*score, digits=1),
+            *(_cost(row["unit"], row[c]) for c in ("cost", "cost_cached")),
+            text(STANDINGS[row["state"]]),
+            text(against),
+            estimated(*gap, sign=True, digits=1),
+            *(p_entry(row[c]) for c in ("p_holm", "matched_p")),
+            *counts(row, "queries draws"),
+        ]
+
+    used = "condition metric value low high unit cost cost_cached state against_model against "
+    used += "difference difference_low difference_high p p_holm matched_p queries draws"
+    caption = "Models together: score against the cost of a query"
+    judged = {"front": rows[rows["state"] != "not judged"]}
+    return row_by_row(judged, "front", caption, headings, entries, used)
+
+
+def _cost(unit: str, cost: float) -> Entry:
+    if unit == "FLOP":
+        return Entry(f"{numeral(cost, '.3g', 1e-9)} GFLOP", cost)
+    return Entry(f"{numeral(cost, '.3g', 1e3)} a thousand", cost)
 
 
 def measured(tables: Tables, name: str, caption: str, conditions: Conditions) -> Table | None:

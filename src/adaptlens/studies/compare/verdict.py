@@ -33,6 +33,8 @@ class Verdict:
         tests: what was corrected together: the pair, and each arm against its hardest baseline.
         selection: how the arms were chosen, one sentence.
         warnings: what a reader must know before believing the line.
+        choices: the judged arms, prompt and tuned, with what halves of the draws would choose.
+        is_chosen_blind: whether they were chosen on other data than judges them.
     """
 
     state: State
@@ -46,6 +48,8 @@ class Verdict:
     tests: tuple[Difference, ...] = ()
     selection: str = ""
     warnings: tuple[str, ...] = ()
+    choices: tuple[Choice, ...] = ()
+    is_chosen_blind: bool = True
 
 
 def verdict(
@@ -100,7 +104,7 @@ def verdict(
     known = {name: _flat(values, arms.tuned.scores) for name, values in (baselines or {}).items()}
     own = _between(arms.tuned, arms.prompt, settings)
     procedure = _procedure(arms, settings)
-    pairs = [_held(own, procedure), *(_between(t, p, settings) for t, p in arms.others)]
+    pairs = [held(own, procedure), *(_between(t, p, settings) for t, p in arms.others)]
     against = [_hardest(arm, known, settings) for arm in (arms.tuned, arms.prompt) if known]
     adjusted = holm([test.p for test in (*pairs, *against)])
     said = f"Holm over {len(adjusted)} tests" if len(adjusted) > 1 else "none: one test"
@@ -126,6 +130,8 @@ def verdict(
         tuple(tests),
         arms.selection,
         own.warnings,
+        (arms.prompt, arms.tuned),
+        not arms.others,
     )
 
 
@@ -189,7 +195,7 @@ def _procedure(arms: _Arms, settings: Mapping[str, Any]) -> Difference | None:
     return difference(arms.tuned.of_procedure, arms.prompt.of_procedure, names=names, **settings)
 
 
-def _held(own: Difference, procedure: Difference | None) -> Difference:
+def held(own: Difference, procedure: Difference | None) -> Difference:
     """Return a difference with the p-values that hold for the pair and for the procedure.
 
     The larger ones; 1 where the two differ in sign.
@@ -218,7 +224,7 @@ def _hardest(
             difference(scores, baseline.scores, names=(arm.label, name), **settings)
             for scores in dict.fromkeys((arm.scores, arm.of_procedure))
         ]
-        test = _held(views[0], views[1] if len(views) > 1 else None)
+        test = held(views[0], views[1] if len(views) > 1 else None)
         tests.append(test if test.difference > 0 else replace(test, p=1.0))
     hardest = max(tests, key=lambda test: (test.p, -test.difference))
     return replace(hardest, test=f"{hardest.test}; 1 where not above")
