@@ -145,8 +145,8 @@ class BroughtWeights(ABC):
 class BroughtAdapter(BroughtWeights):
     """An adapter in PEFT's format.
 
-    LoRA is added as it is, with its own ranks and scales and whole modules; any other kind is
-    merged by the peft library.
+    LoRA is added as it is, with its own ranks and scales and whole modules, and DoRA where it is
+    no control; any other kind is merged by the peft library.
     """
 
     name: ClassVar[str] = "adapter"
@@ -157,13 +157,19 @@ class BroughtAdapter(BroughtWeights):
         try:
             saved = peft_files.read(folder)
         except peft_files.BeyondLora as beyond:
-            note = f"the adapter ({beyond.what}) was merged into the weights by the peft library"
-            whole = self._controlled(lm, merged(lm, folder), draws)
-            return ReplacedWeights(lm, whole, notes=(note,))
+            return self._merged(lm, folder, draws, beyond.what)
+        if saved.magnitudes and self.control != NONE:
+            # Controls are made of changes of weights, which merging shows: DoRA's is no product.
+            return self._merged(lm, folder, draws, "DoRA")
         check_replaceable(lm, saved.replaced, f"adapter {folder}")
         whole = self._controlled(lm, saved.replaced, draws)
         bank = LoraBank.holding(lm, [self._matrices(saved, draw) for draw in draws])
         return ReplacedWeights(lm, whole, bank, notes=_of_base(saved, lm))
+
+    def _merged(self, lm: LM, folder: Path, draws: Sequence[int], what: str) -> ReplacedWeights:
+        """Return the weights with the adapter merged into them, as the control has it."""
+        note = f"the adapter ({what}) was merged into the weights by the peft library"
+        return ReplacedWeights(lm, self._controlled(lm, merged(lm, folder), draws), notes=(note,))
 
     def _matrices(self, saved: peft_files.Saved, draw: int) -> peft_files.Saved:
         """Return the adapter's matrices as the control has them."""

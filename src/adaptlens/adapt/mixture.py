@@ -176,7 +176,12 @@ class MixtureTuning:
         )
         runs = [Chosen(history, d, steps) for d in range(len(draws))]
         training = training_cost(
-            lm, [history], history.losses, bank.num_parameters, runs, full=False
+            lm,
+            [history],
+            history.losses,
+            bank.num_parameters,
+            runs,
+            token_parameters=bank.token_parameters,
         )
         read = self.variation if self.variation in READ[self.system] else ""
         return Adapted(

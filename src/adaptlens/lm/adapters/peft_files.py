@@ -45,6 +45,7 @@ _READ = (
     "r",
     "rank_pattern",
     "target_modules",
+    "use_dora",
     "use_rslora",
 )
 # Other keys, and what they may hold beside nothing (null, false, empty): with these values, too,
@@ -62,9 +63,9 @@ _MEANINGS = {
     "lora_bias": "a bias in B",
     "target_parameters": "adapted parameters",
     "trainable_token_indices": "tuned tokens",
-    "use_dora": "DoRA",
     "use_qalora": "QALoRA",
 }
+_MAGNITUDES = ".lora_magnitude_vector"
 _BASE_DIGEST = "base_digest"
 # Where this project's adapters say, in the header of the weights, what base they were made for.
 
@@ -95,6 +96,7 @@ class Saved:
             matrices it has where its settings choose among them otherwise.
         matrices: A and B by module name.
         scales: by module name, what B A x is multiplied by: alpha / rank, or alpha / sqrt(rank).
+        magnitudes: DoRA's norms of rows, by module name; empty without DoRA.
         replaced: whole parameters that stand in place of the base's, by name.
         base: weights of the base that PEFT saves beside an adapted output head.
         base_digest: of the model it was made for, as `LM.digest` has it; empty where not said.
@@ -109,6 +111,7 @@ class Saved:
     target_modules: tuple[str, ...]
     matrices: Matrices
     scales: Mapping[str, float]
+    magnitudes: Mapping[str, Float[Tensor, " _"]]
     replaced: Mapping[str, Float[Tensor, "..."]]
     base: Mapping[str, Float[Tensor, "..."]]
     base_digest: str
@@ -183,6 +186,7 @@ class Saved:
 def write(
     folder: Path,
     matrices: Matrices,
+    magnitudes: Mapping[str, Float[Tensor, " _"]],
     *,
     base_name: str,
     base_digest: str,
@@ -209,13 +213,31 @@ def write(
     }
     if use_rslora:
         config["use_rslora"] = True
+    if magnitudes:
+        config["use_dora"] = True
     tensors = {}
     for name, (a, b) in matrices.items():
         tensors[f"{PREFIX}{name}.lora_A.weight"] = a.detach().cpu().contiguous()
         tensors[f"{PREFIX}{name}.lora_B.weight"] = b.detach().cpu().contiguous()
+    for name, norms in magnitudes.items():
+        tensors[f"{PREFIX}{name}{_MAGNITUDES}"] = norms.detach().cpu().contiguous()
+    save(folder, config, tensors, base_digest)
+
+
+def save(
+    folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor], base_digest: str
+) -> None:
+    """Write an adapter of any kind: its settings and tensors, as PEFT names them.
+
+    Args:
+        folder: where to; made if need be.
+        config: what its `adapter_config.json` says.
+        tensors: by their names.
+        base_digest: of the base, which the header of the weights says.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     header = {"format": "pt", _BASE_DIGEST: base_digest}
-    data = safetensors.torch.save(tensors, metadata=header)
+    data = safetensors.torch.save(dict(tensors), metadata=header)
     (folder / WEIGHTS).write_bytes(_in_order(data))
     (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", "utf-8")
 
@@ -258,6 +280,8 @@ def read(folder: Path) -> Saved:
     alpha = _number(folder, config, "lora_alpha", least=-math.inf)
     ranks = _pattern(folder, config, "rank_pattern", least=1, whole=True)
     alphas = _pattern(folder, config, "alpha_pattern", least=-math.inf)
+    is_dora = config.get("use_dora") is True
+    magnitudes = _taken(tensors, _MAGNITUDES) if is_dora else {}
     matrices, whole = _tensors(folder, tensors)
     scales = {}
     for name, (a, b) in matrices.items():
@@ -270,6 +294,15 @@ def read(folder: Path) -> Saved:
             )
         root = math.sqrt(own) if config.get("use_rslora") else own
         scales[name] = _matching(alphas, name, alpha) / root
+    for name in sorted({*magnitudes, *matrices} if is_dora else ()):
+        rows = matrices[name][1].shape[0] if name in matrices else 0
+        own = magnitudes.get(name)
+        if own is None or own.shape != (rows,) or not bool(own.isfinite().all()):
+            found = "none" if own is None else f"the shape {list(own.shape)}"
+            raise UserError(
+                f"adapter {folder} has {found} for DoRA's magnitudes of {name}; expected {rows} "
+                "finite numbers, one for each row of B: save it again."
+            )
     chooses = [config.get(key) for key in ("layers_to_transform", "exclude_modules")]
     is_choice = isinstance(config["target_modules"], str) or any(
         not _is_one_of(one, _NOTHING) for one in chooses
@@ -284,6 +317,7 @@ def read(folder: Path) -> Saved:
         tuple(sorted(matrices)) if is_choice else tuple(config["target_modules"]),
         matrices,
         scales,
+        magnitudes,
         replaced,
         {name: tensor for name, tensor in whole.items() if name not in replaced},
         header.get(_BASE_DIGEST, ""),
@@ -342,11 +376,12 @@ def _check_settings(folder: Path, config: Mapping[str, Any]) -> None:
             f"adapter {folder} has modules_to_save: {str(kept)[:60]}; expected a list of names: "
             "save it again."
         )
-    if not _is_one_of(config.get("use_rslora"), (*_NOTHING, True)):
-        raise UserError(
-            f"adapter {folder} has use_rslora: {str(config['use_rslora'])[:40]}; expected true or "
-            "false: save it again."
-        )
+    for key in ("use_rslora", "use_dora"):
+        if not _is_one_of(config.get(key), (*_NOTHING, True)):
+            raise UserError(
+                f"adapter {folder} has {key}: {str(config[key])[:40]}; expected true or false: "
+                "save it again."
+            )
     for key, value in config.items():
         if key in (*_SILENT, *_READ) or _is_one_of(value, (*_NOTHING, *_PLAIN.get(key, ()))):
             continue
@@ -409,6 +444,14 @@ def _number(
             f"adapter {folder} has {key}: {str(value)[:40]}; expected {kind}{bound}: save it again."
         )
     return float(value)
+
+
+def _taken(tensors: dict[str, Tensor], ending: str) -> dict[str, Tensor]:
+    """Take those tensors out whose names end so; return them by the names of their modules."""
+    names = [key for key in tensors if key.endswith(ending)]
+    return {
+        key.removeprefix(PREFIX).removesuffix(ending): tensors.pop(key).float() for key in names
+    }
 
 
 def _tensors(
