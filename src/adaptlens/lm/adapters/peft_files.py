@@ -1,4 +1,4 @@
-"""LoRA adapters on disk, in the format PEFT, vLLM and others read and write."""
+"""Adapters on disk, LoRA above all, in the format PEFT, vLLM and others read and write."""
 
 import json
 import math
@@ -215,29 +215,29 @@ def write(
         config["use_rslora"] = True
     if magnitudes:
         config["use_dora"] = True
-    tensors = {}
+    made = {}
     for name, (a, b) in matrices.items():
-        tensors[f"{PREFIX}{name}.lora_A.weight"] = a.detach().cpu().contiguous()
-        tensors[f"{PREFIX}{name}.lora_B.weight"] = b.detach().cpu().contiguous()
+        made[f"{PREFIX}{name}.lora_A.weight"] = a.detach().cpu().contiguous()
+        made[f"{PREFIX}{name}.lora_B.weight"] = b.detach().cpu().contiguous()
     for name, norms in magnitudes.items():
-        tensors[f"{PREFIX}{name}{_MAGNITUDES}"] = norms.detach().cpu().contiguous()
-    save(folder, config, tensors, base_digest)
+        made[f"{PREFIX}{name}{_MAGNITUDES}"] = norms.detach().cpu().contiguous()
+    save(folder, config, made, base_digest)
 
 
 def save(
-    folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor], base_digest: str
+    folder: Path, config: Mapping[str, Any], made: Mapping[str, Tensor], base_digest: str
 ) -> None:
     """Write an adapter of any kind: its settings and tensors, as PEFT names them.
 
     Args:
         folder: where to; made if need be.
         config: what its `adapter_config.json` says.
-        tensors: by their names.
+        made: its tensors by their names.
         base_digest: of the base, which the header of the weights says.
     """
     folder.mkdir(parents=True, exist_ok=True)
     header = {"format": "pt", _BASE_DIGEST: base_digest}
-    data = safetensors.torch.save(dict(tensors), metadata=header)
+    data = safetensors.torch.save(dict(made), metadata=header)
     (folder / WEIGHTS).write_bytes(_in_order(data))
     (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", "utf-8")
 
@@ -265,24 +265,15 @@ def read(folder: Path) -> Saved:
         UserError: files are missing or damaged.
     """
     config = settings(folder)
-    try:
-        tensors = safetensors.torch.load_file(folder / WEIGHTS)
-        with safetensors.safe_open(folder / WEIGHTS, framework="pt") as file:
-            header = file.metadata() or {}
-    except FileNotFoundError as error:
-        raise _not_saved(folder, error) from error
-    except (ValueError, OSError, safetensors.SafetensorError) as error:
-        raise UserError(
-            f"adapter {folder} is damaged ({first_line(error)}); save or copy it again."
-        ) from error
+    found, base_digest = tensors(folder)
     _check_settings(folder, config)
     rank = int(_number(folder, config, "r", least=1, whole=True))
     alpha = _number(folder, config, "lora_alpha", least=-math.inf)
     ranks = _pattern(folder, config, "rank_pattern", least=1, whole=True)
     alphas = _pattern(folder, config, "alpha_pattern", least=-math.inf)
     is_dora = config.get("use_dora") is True
-    magnitudes = _taken(tensors, _MAGNITUDES) if is_dora else {}
-    matrices, whole = _tensors(folder, tensors)
+    magnitudes = _taken(found, _MAGNITUDES) if is_dora else {}
+    matrices, whole = _tensors(folder, found)
     scales = {}
     for name, (a, b) in matrices.items():
         own = int(_matching(ranks, name, rank))
@@ -298,9 +289,9 @@ def read(folder: Path) -> Saved:
         rows = matrices[name][1].shape[0] if name in matrices else 0
         own = magnitudes.get(name)
         if own is None or own.shape != (rows,) or not bool(own.isfinite().all()):
-            found = "none" if own is None else f"the shape {list(own.shape)}"
+            has = "none" if own is None else f"the shape {list(own.shape)}"
             raise UserError(
-                f"adapter {folder} has {found} for DoRA's magnitudes of {name}; expected {rows} "
+                f"adapter {folder} has {has} for DoRA's magnitudes of {name}; expected {rows} "
                 "finite numbers, one for each row of B: save it again."
             )
     chooses = [config.get(key) for key in ("layers_to_transform", "exclude_modules")]
@@ -320,7 +311,7 @@ def read(folder: Path) -> Saved:
         magnitudes,
         replaced,
         {name: tensor for name, tensor in whole.items() if name not in replaced},
-        header.get(_BASE_DIGEST, ""),
+        base_digest,
         str(config.get("base_model_name_or_path") or "")[:200],
         is_choice or bool(saved),
     )
@@ -345,6 +336,25 @@ def settings(folder: Path) -> dict[str, Any]:
             f"adapter {folder} is damaged ({CONFIG} is no JSON object); save or copy it again."
         )
     return config
+
+
+def tensors(folder: Path) -> tuple[dict[str, Float[Tensor, "..."]], str]:
+    """Return the tensors of an adapter of any kind by name, and its base's digest, if it says one.
+
+    Raises:
+        UserError: they are missing or damaged.
+    """
+    try:
+        found = safetensors.torch.load_file(folder / WEIGHTS)
+        with safetensors.safe_open(folder / WEIGHTS, framework="pt") as file:
+            header = file.metadata() or {}
+    except FileNotFoundError as error:
+        raise _not_saved(folder, error) from error
+    except (ValueError, OSError, safetensors.SafetensorError) as error:
+        raise UserError(
+            f"adapter {folder} is damaged ({first_line(error)}); save or copy it again."
+        ) from error
+    return found, header.get(_BASE_DIGEST, "")
 
 
 def _not_saved(folder: Path, error: OSError) -> UserError:
