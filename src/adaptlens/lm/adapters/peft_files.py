@@ -287,9 +287,9 @@ def read(folder: Path) -> Saved:
         scales[name] = _matching(alphas, name, alpha) / root
     for name in sorted({*magnitudes, *matrices} if is_dora else ()):
         rows = matrices[name][1].shape[0] if name in matrices else 0
-        own = magnitudes.get(name)
-        if own is None or own.shape != (rows,) or not bool(own.isfinite().all()):
-            has = "none" if own is None else f"the shape {list(own.shape)}"
+        norms = magnitudes.get(name)
+        if norms is None or norms.shape != (rows,) or not bool(norms.isfinite().all()):
+            has = "none" if norms is None else f"the shape {list(norms.shape)}"
             raise UserError(
                 f"adapter {folder} has {has} for DoRA's magnitudes of {name}; expected {rows} "
                 "finite numbers, one for each row of B: save it again."

@@ -8,6 +8,8 @@ m[o]. With b row o of B, that row's own norm is
 which takes products as small as LoRA's own for every adapter.
 """
 
+from typing import Any
+
 import torch
 from jaxtyping import Float, Float32
 from torch import Tensor, nn
@@ -80,5 +82,5 @@ class RowNorms:
         self, output: Float[Tensor, "groups rows out_width"]
     ) -> Float[Tensor, "groups rows out_width"]:
         """Return what the map puts out less its bias."""
-        bias = self.module.bias
+        bias: Any = self.module.bias
         return output if bias is None else output - bias.to(output.device, output.dtype)

@@ -51,12 +51,8 @@ class SoftPrompts:
         self.base_name, self.base_digest = lm.name, lm.digest
         self.virtual_ids = virtual_ids(lm, embeddings.shape[1])
         self.master_weights = embeddings.to(lm.device, torch.float32).flatten(1).clone()
+        self.num_variants = len(self.master_weights)
         self._active = False
-
-    @property
-    def num_variants(self) -> int:
-        """How many soft prompts."""
-        return len(self.master_weights)
 
     @property
     def num_parameters(self) -> int:
@@ -82,7 +78,8 @@ class SoftPrompts:
     def _holding(self, master_weights: Float[Tensor, "variants parameters"]) -> "SoftPrompts":
         held = object.__new__(SoftPrompts)
         held.__dict__.update(self.__dict__)
-        held.master_weights, held._active = master_weights, False
+        held.master_weights, held.num_variants = master_weights, len(master_weights)
+        held._active = False
         return held
 
     @contextmanager
