@@ -145,7 +145,7 @@ def test_settings_that_make_no_soft_prompt_are_told(given, said):
 
 
 def test_a_soft_prompt_that_cannot_be_is_told_before_training(lm, task):
-    with pytest.raises(UserError, match="the context of 'tiny-llama' is 256 tokens; give fewer"):
+    with pytest.raises(UserError, match="fills the context of 'tiny-llama', which is 256 tokens"):
         replace(HOW, num_virtual_tokens=256).adapt(lm, task, [0])
     with pytest.raises(UserError, match="tokens longer than the context of 6 tokens"):
         replace(HOW, num_virtual_tokens=250).adapt(lm, task, [0])

@@ -19,7 +19,7 @@ from adaptlens.adapt.batches import TokenizedExample
 from adaptlens.adapt.settings import START
 from adaptlens.adapt.steps import usual_prompt_steps
 from adaptlens.errors import UserError, unknown
-from adaptlens.lm.adapters.soft_prompts import SoftPrompts, virtual_ids
+from adaptlens.lm.adapters.soft_prompts import SoftPrompts, after, virtual_ids
 from adaptlens.lm.load import LM
 from adaptlens.types import Example, Task
 
@@ -106,13 +106,7 @@ class PromptTuning(BankTuning):
         Raises:
             UserError: they leave none.
         """
-        left = lm.context_tokens - self.num_virtual_tokens
-        if left < 1:
-            raise UserError(
-                f"soft-prompt: num_virtual_tokens {self.num_virtual_tokens} was given, and the "
-                f"context of '{lm.name}' is {lm.context_tokens} tokens; give fewer."
-            )
-        return replace(lm, context_tokens=left)
+        return after(lm, self.num_virtual_tokens)
 
     def tokenized(self, lm: LM, task: Task, examples: Sequence[Example]) -> list[TokenizedExample]:
         """Return the examples as training texts, each after the virtual tokens."""

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from adaptlens.errors import UserError
@@ -62,7 +63,8 @@ def wanted(
     Args:
         files: of each arm, see `found`.
         task: what they are read on.
-        controls: whether those that change weights are also read at other strengths and as null.
+        controls: whether those that change weights are also read at other strengths, and they and
+            soft prompts as null.
 
     Raises:
         UserError: a prompt cannot be read, or names what the task's items do not have.
@@ -76,7 +78,8 @@ def wanted(
             continue
         arguments = {"arm": name, "digest": one.digest, "source": one.source}
         yield Brought(one.kind, arguments)
-        for control in STRENGTHS if controls else ():
+        has_strength = not arm_files.is_soft_prompt(Path(one.source))
+        for control in STRENGTHS if controls and has_strength else ():
             yield Brought(one.kind, {**arguments, "control": control})
         if controls:
             yield Brought(one.kind, {**arguments, "control": NULL}, drawn=True)

@@ -7,6 +7,7 @@ So it takes a position, is cached and shared as any token is, and no text can ho
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,21 @@ def virtual_ids(lm: LM, num_tokens: int) -> tuple[int, ...]:
     return tuple(range(vocab, vocab + num_tokens))
 
 
+def after(lm: LM, num_tokens: int) -> LM:
+    """Return the model with the context that so many virtual tokens leave to texts.
+
+    Raises:
+        UserError: they leave none.
+    """
+    left = lm.context_tokens - num_tokens
+    if left < 1:
+        raise UserError(
+            f"a soft prompt of {num_tokens} tokens fills the context of '{lm.name}', which is "
+            f"{lm.context_tokens} tokens; give fewer (num_virtual_tokens)."
+        )
+    return replace(lm, context_tokens=left)
+
+
 class SoftPrompts:
     """Variants that read embeddings of their own before every text.
 
@@ -42,6 +58,7 @@ class SoftPrompts:
 
     mixes_rows = True
     dropout = 0.0
+    notes: tuple[str, ...] = ()
     token_parameters = 0
     """How many of the numbers every token is multiplied by: none, they are tokens."""
 
