@@ -22,7 +22,10 @@ COMPONENTS = {"tasks": 2, "prompts": 3, "lm": 4, "adapt": 5, "measure": 5}
 SOURCE = "source"
 """An argument of this name says where files lie, whose digest is another; it decides nothing."""
 
-ORDER = ("zero_shot", "icl", "best_prompt", "it", "sl", "distil", "vector", "it_trajectory", "full")
+ORDER = (
+    "zero_shot", "icl", "best_prompt", "it", "sl", "distil", "soft-prompt", "vector",
+    "it_trajectory", "full",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

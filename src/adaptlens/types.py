@@ -291,6 +291,18 @@ class ActsWhereAnswered(Protocol):
         ...
 
 
+@runtime_checkable
+class HasVirtualTokens(Protocol):
+    """Weight changes that read tokens of their own before every text (soft prompts).
+
+    Attributes:
+        virtual_ids: ids beyond the vocabulary, to be put before the ids of every text, its BOS
+            token included. What stands for them is each variant's own.
+    """
+
+    virtual_ids: tuple[int, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Adapted:
     """R variants of one adaptation: each a way of writing prompts, and optional weight changes.

@@ -18,6 +18,7 @@ from adaptlens.errors import UserError
 from adaptlens.lm import score
 from adaptlens.lm.load import LM, load
 from adaptlens.models import arm_files
+from adaptlens.studies import own_arms
 from adaptlens.tasks import prompt_files
 from adaptlens.types import NO_DRAWS, Adapted, Task
 
@@ -133,7 +134,7 @@ def test_an_adapter_of_any_kind_scores_as_peft_says(kind, base, lm, task, tmp_pa
     assert np.abs(found - before).max() > 1e-3
     np.testing.assert_array_equal(bare(lm, task), before)
     merged = "merged into the weights by the peft library" in " ".join(adapted.notes)
-    assert merged == (kind not in list(KINDS)[:2])
+    assert merged == (kind not in list(KINDS)[:3])
 
 
 def test_an_adapter_is_read_under_every_template_by_one_set_of_weights(base, lm, task, tmp_path):
@@ -240,10 +241,29 @@ def test_what_was_made_for_another_base_is_refused_in_a_line(base, lm, task, tmp
         assert "\n" not in str(caught.value)
 
 
-def test_a_soft_prompt_changes_no_weights_and_is_refused(base, lm, task, tmp_path):
+def test_a_soft_prompt_of_pefts_is_read_before_every_text(base, lm, task, tmp_path):
     config = peft.PromptTuningConfig(num_virtual_tokens=2, task_type="CAUSAL_LM")
+    model = peft.get_peft_model(load(str(base)).model, config)
+    model.save_pretrained(str(tmp_path))
+    own = model.prompt_encoder["default"].embedding.weight.detach()
+    adapted = arm(tmp_path).adapt(lm, task, NO_DRAWS)
+    torch.testing.assert_close(adapted.weights.master_weights[0], own.flatten())
+    assert np.abs(scores(lm, adapted, task) - bare(lm, task)).max() > 1e-3
+    null = arm(tmp_path, control="null").adapt(lm, task, (0, 1)).weights
+    made = null.embeddings(null.master_weights)
+    torch.testing.assert_close(made.norm(dim=2), own.norm(dim=1).expand(2, -1))
+    assert not torch.equal(made[0], made[1])
+    with pytest.raises(UserError, match=r"has no strength; x0\.5 was asked for"):
+        arm(tmp_path, control="x0.5").adapt(lm, task, NO_DRAWS)
+    found = {"mine": arm_files.find("mine", str(tmp_path))}
+    asked = [one.arguments.get("control") for one in own_arms.wanted(found, task, controls=True)]
+    assert asked == [None, "null"]
+
+
+def test_what_changes_no_weights_otherwise_is_refused(base, lm, task, tmp_path):
+    config = peft.PrefixTuningConfig(num_virtual_tokens=2, task_type="CAUSAL_LM")
     peft.get_peft_model(load(str(base)).model, config).save_pretrained(str(tmp_path))
-    with pytest.raises(UserError, match="PROMPT_TUNING, which changes no weights"):
+    with pytest.raises(UserError, match="PREFIX_TUNING, which changes no weights"):
         arm(tmp_path).adapt(lm, task, NO_DRAWS)
 
 

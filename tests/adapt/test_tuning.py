@@ -276,7 +276,7 @@ def test_one_run_is_counted_as_the_texts_that_a_plain_trainer_would_read(kind: A
     draws = (0, 1)
     made = kind(4, max_steps=(2, 3), learning_rate=(1e-3, 1e-2), batch_size=4)
     training = made.adapt(lm, parity, draws).training
-    adapter = 0 if kind is FullTuning else training["trained_parameters"]
+    adapter = None if kind is FullTuning else training["trained_parameters"]
     for place, draw in enumerate(draws):
         # Four examples a batch of four: every step reads each of them whole.
         sizes = [len(one.ids) for one in made.tokenized(lm, parity, made.drawn(parity, draw))]

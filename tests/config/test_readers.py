@@ -42,8 +42,8 @@ def test_every_setting_of_tuning_is_an_argument_of_the_tuning_it_goes_to():
 
 
 TUNINGS: dict[str, Any] = {
-    "lora_rank": 4, "lora_alpha": 8.0, "use_rslora": True, "target_modules": ["q_proj"],
-    "lora_dropout": 0.0,
+    "lora_rank": 4, "lora_alpha": 8.0, "use_rslora": True, "use_dora": True,
+    "target_modules": ["q_proj"], "lora_dropout": 0.0,
     "learning_rate": [1e-3], "lr_multipliers": [1.0], "max_steps": [3], "batch_size": 4,
     "lr_scheduler": "constant", "gradient_checkpointing": True, "gradient_accumulation_steps": 2,
 }  # fmt: skip

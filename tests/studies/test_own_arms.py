@@ -39,10 +39,11 @@ def test_an_arm_is_compared_with_the_anchor_icl_and_it(llama, adapter, tmp_path)
     assert found == {"zero-shot", "icl-2", "it-2"}
 
 
-def test_what_was_distilled_from_the_prompt_is_held_against_it(llama, tmp_path):
+def test_ways_in_between_are_held_against_the_prompt_and_tuning(llama, tmp_path):
     config = convergence_config(
         models=[str(llama)], shots=2, draws=2, queries=6, factor_draws=2, factors=["pairs"],
-        untrained=False, full=False, tune={"max_steps": [3]}, further=["distil"],
+        untrained=False, full=False, tune={"max_steps": [3]}, validation=4,
+        further=["distil", "soft-prompt", "vector"],
     )  # fmt: skip
     study = plan(config)
     run = Run.open(tmp_path / "run", create=True)
@@ -58,6 +59,14 @@ def test_what_was_distilled_from_the_prompt_is_held_against_it(llama, tmp_path):
     by = {side: row[~row["is_final"]].iloc[-1]["value"] for side, row in
           (("distil", own[own["left"] == "icl-2"]), ("it", other))}  # fmt: skip
     assert claim["effect"] == pytest.approx(by["distil"] - by["it"], abs=1e-6)
+    for way in ("soft-prompt-2", "vector-2"):
+        assert set(pairs[pairs["right"] == way]["left"]) == {"zero-shot", "icl-2", "it-2"}
+    assert len([one for one in found.claims if "with its vector" in one["claim"]]) == 1
+
+
+def test_a_vector_without_items_to_choose_its_layer_by_is_refused_by_the_plan(llama):
+    with pytest.raises(UserError, match="add --set validation=64"):
+        plan(convergence_config(models=[str(llama)], further=["vector"]))
 
 
 def test_an_arm_s_circuit_is_studied_on_a_task_of_one_s_own(llama, adapter):

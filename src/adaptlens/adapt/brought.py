@@ -28,7 +28,9 @@ from adaptlens.lm.adapters.replaced import (
     check_replaceable,
     merged,
 )
+from adaptlens.lm.adapters.soft_prompts import SoftPrompts, after
 from adaptlens.lm.load import LM, load
+from adaptlens.lm.prefix.walk import virtual_ids
 from adaptlens.models import arm_files, identity
 from adaptlens.prompts import render
 from adaptlens.prompts.controls import NONE, NULL
@@ -104,7 +106,7 @@ class BroughtWeights(ABC):
         return Adapted(
             self.label,
             drawn * ways,
-            writer(lm, task, True, len(drawn)),
+            writer(after(lm, len(virtual_ids(weights))), task, True, len(drawn)),
             weights=weights,
             shares_prompts=True,
             templates=names_of(task),
@@ -112,7 +114,7 @@ class BroughtWeights(ABC):
         )
 
     @abstractmethod
-    def _weights(self, lm: LM, draws: Sequence[int]) -> ReplacedWeights:
+    def _weights(self, lm: LM, draws: Sequence[int]) -> ReplacedWeights | SoftPrompts:
         """Return the model's weights with the change, one variant a draw."""
 
     def _controlled(self, lm: LM, parameters: Parameters, draws: Sequence[int]) -> list[Parameters]:
@@ -145,25 +147,49 @@ class BroughtWeights(ABC):
 class BroughtAdapter(BroughtWeights):
     """An adapter in PEFT's format.
 
-    LoRA is added as it is, with its own ranks and scales and whole modules; any other kind is
-    merged by the peft library.
+    LoRA is added as it is, with its own ranks and scales and whole modules, and DoRA where it is
+    no control; a soft prompt is read before every text; any other kind is merged by the peft
+    library.
     """
 
     name: ClassVar[str] = "adapter"
 
-    def _weights(self, lm: LM, draws: Sequence[int]) -> ReplacedWeights:
+    def _weights(self, lm: LM, draws: Sequence[int]) -> ReplacedWeights | SoftPrompts:
         folder = Path(self.source)
         self._check_digest(arm_files.adapter_digest(folder))
+        if arm_files.is_soft_prompt(folder):
+            return self._soft_prompts(lm, folder, draws)
         try:
             saved = peft_files.read(folder)
         except peft_files.BeyondLora as beyond:
-            note = f"the adapter ({beyond.what}) was merged into the weights by the peft library"
-            whole = self._controlled(lm, merged(lm, folder), draws)
-            return ReplacedWeights(lm, whole, notes=(note,))
+            return self._merged(lm, folder, draws, beyond.what)
+        if saved.magnitudes and self.control != NONE:
+            # Controls are made of changes of weights, which merging shows: DoRA's is no product.
+            return self._merged(lm, folder, draws, "DoRA")
         check_replaceable(lm, saved.replaced, f"adapter {folder}")
         whole = self._controlled(lm, saved.replaced, draws)
         bank = LoraBank.holding(lm, [self._matrices(saved, draw) for draw in draws])
         return ReplacedWeights(lm, whole, bank, notes=_of_base(saved, lm))
+
+    def _soft_prompts(self, lm: LM, folder: Path, draws: Sequence[int]) -> SoftPrompts:
+        """Return the soft prompt; as null, random embeddings of the same norms."""
+        found = SoftPrompts.load(lm, folder)
+        if self.control == NONE:
+            return found
+        if self.control != NULL:
+            raise UserError(
+                f"arm '{self.arm}' is a soft prompt, which changes no weights and has no strength; "
+                f"{self.control} was asked for, expected {NONE} or {NULL}."
+            )
+        (own,) = found.embeddings(found.master_weights)
+        generators = [torch.Generator().manual_seed(draw) for draw in draws]
+        made = [torch.stack([_like(token, one) for token in own]) for one in generators]
+        return SoftPrompts(lm, torch.stack(made))
+
+    def _merged(self, lm: LM, folder: Path, draws: Sequence[int], what: str) -> ReplacedWeights:
+        """Return the weights with the adapter merged into them, as the control has it."""
+        note = f"the adapter ({what}) was merged into the weights by the peft library"
+        return ReplacedWeights(lm, self._controlled(lm, merged(lm, folder), draws), notes=(note,))
 
     def _matrices(self, saved: peft_files.Saved, draw: int) -> peft_files.Saved:
         """Return the adapter's matrices as the control has them."""

@@ -10,7 +10,14 @@ from typing import Any
 
 from adaptlens.adapt.steps import FOLDS
 from adaptlens.models import shape
-from adaptlens.prompts.sizes import GROUPS, PromptSizes, common, prompt_sizes, spread
+from adaptlens.prompts.sizes import (
+    GROUPS,
+    PromptSizes,
+    common,
+    prompt_sizes,
+    spread,
+    virtual_tokens,
+)
 from adaptlens.tasks.templates import Written
 from adaptlens.types import CostEstimate, Example
 
@@ -35,7 +42,7 @@ def of_tuning(how: Any, sizes: PromptSizes, write: TrainingText, *, full: bool) 
     steps = steps or [how.usual_steps]
     rates = len(_several(how.learning_rate)) or len(_several(how.lr_multipliers)) or 1
     all_steps, read = _steps(how, rates, steps, sizes.family, full=full)
-    mean, shared = _mean_tokens(sizes, write)
+    mean, shared = (tokens + virtual_tokens(how) for tokens in _mean_tokens(sizes, write))
     found = _trained(how, sizes, rows, all_steps, mean, shared, full=full)
     judging = _judging(how, sizes)
     return replace(
@@ -71,7 +78,12 @@ def _trained(
     ways = len(sizes.ways)
     beginnings = ways * (1 - (1 - 1 / ways) ** batch)
     tokens = batch * (mean - shared) + beginnings * shared if shared < mean else batch * mean
-    numbers = 0 if full else shape.lora_numbers(sizes.model, how.lora_rank, how.target_modules)
+    if full:
+        numbers = 0
+    elif virtual := virtual_tokens(how):
+        numbers = virtual * shape.width(sizes.model)
+    else:
+        numbers = shape.lora_numbers(sizes.model, how.lora_rank, how.target_modules)
     return CostEstimate(
         prompts=float(rows * sizes.num_draws * ways),
         trained_tokens=sizes.num_draws * steps * tokens,

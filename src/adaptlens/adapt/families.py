@@ -16,6 +16,7 @@ FAMILY: Mapping[str, Family] = {
     "it": "tune",
     "sl": "tune",
     "distil": "tune",
+    "soft-prompt": "tune",
     "vector": "tune",
     "it_trajectory": "tune",
     "full": "tune",

@@ -78,7 +78,13 @@ class FullTuning(Tuning):
             losses[: run.steps, d] = run.history.losses[:, 0]
         size = parameters.master_weights.shape[1]
         training = training_cost(
-            lm, trainer.histories, losses, size, runs, full=True, choosing=trainer.choosing
+            lm,
+            trainer.histories,
+            losses,
+            size,
+            runs,
+            token_parameters=None,
+            choosing=trainer.choosing,
         )
         training |= all_tried(candidates)
         if len(candidates) > 1:

@@ -6,17 +6,14 @@ them: prompts without demonstrations, each followed by its answer.
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import ClassVar
 
-import numpy as np
-from jaxtyping import Float32
-
-from adaptlens.adapt import Progress, loop
-from adaptlens.adapt.batches import Counts, TokenizedExample
-from adaptlens.adapt.prompting import check_one_way, names_of
-from adaptlens.adapt.settings import START, Candidate, Tuning, all_tried, choice_made, width, writer
-from adaptlens.adapt.training_cost import NOTHING, Chosen, training_cost
+from adaptlens.adapt import Progress
+from adaptlens.adapt.banks import BankTuning
+from adaptlens.adapt.prompting import check_one_way
+from adaptlens.adapt.settings import START, Candidate, width, writer
+from adaptlens.adapt.training_cost import Chosen, training_cost
 from adaptlens.errors import UserError
 from adaptlens.lm.adapters.bank import LoraBank
 from adaptlens.lm.load import LM
@@ -31,13 +28,15 @@ constant is what the reference model wants, and lands at the usual 1e-4 to 2e-4 
 
 
 @dataclass(frozen=True)
-class InstructionTuning(Tuning):
+class InstructionTuning(BankTuning):
     """LoRA on instruction, input and answer; read with the instruction, without demonstrations.
 
     Attributes:
         lora_rank: of the adapters.
         lora_alpha: their output is scaled by alpha / rank.
         use_rslora: by alpha / sqrt(rank) instead, as rank-stabilized LoRA has it.
+        use_dora: train the norms of the adapted weights' rows apart from their directions, as
+            weight-decomposed LoRA has it.
         target_modules: names, or last parts of them, to adapt; None for queries and values.
         lora_dropout: share of the adapters' inputs dropped while training.
     """
@@ -45,6 +44,7 @@ class InstructionTuning(Tuning):
     lora_rank: int = 8
     lora_alpha: float = 16.0
     use_rslora: bool = False
+    use_dora: bool = False
     target_modules: tuple[str, ...] | None = None
     lora_dropout: float = 0.0
 
@@ -56,205 +56,23 @@ class InstructionTuning(Tuning):
         if self.target_modules is not None:
             object.__setattr__(self, "target_modules", tuple(self.target_modules))
 
-    def adapt(
-        self, lm: LM, task: Task, draws: Sequence[int], *, progress: Progress | None = None
-    ) -> Adapted:
-        """Return one adapter per draw, all trained in one pass, candidates of a search too."""
-        candidates = self.candidates(LORA_RATE_TIMES_WIDTH / width(lm))
-        examples, reading = self.training_texts(lm, task, draws)
-        choose = self._chosen
-        if len(candidates) > 1 and self.true_few_shot:
-            choose = self._chosen_by_folds
-        found = choose(lm, task, draws, examples, candidates, progress)
-        training = training_cost(
+    def usual_rate(self, lm: LM) -> float:
+        """Return `LORA_RATE_TIMES_WIDTH` over the width."""
+        return LORA_RATE_TIMES_WIDTH / width(lm)
+
+    def new_bank(self, lm: LM, task: Task, draws: Sequence[int]) -> LoraBank:
+        """Return one adapter for each draw, which adds nothing yet."""
+        return LoraBank(
             lm,
-            found.histories,
-            found.losses,
-            found.bank.num_parameters,
-            found.runs,
-            full=False,
-            choosing=found.choosing,
-            before=reading,
-        )
-        ways = len(task.templates) or 1
-        return Adapted(
-            self.label,
-            tuple(draws) * ways,
-            writer(lm, task, self.instruction, len(draws)),
-            weights=found.bank,
-            shares_prompts=True,
-            training={**training, **all_tried(candidates), **found.record},
-            examples=tuple(self.drawn(task, draw) for draw in draws) * ways,
-            templates=names_of(task),
-        )
-
-    def training_texts(
-        self, lm: LM, task: Task, draws: Sequence[int]
-    ) -> tuple[list[list[TokenizedExample]], Counts]:
-        """Return what each draw is tuned on, and what was read to make it, of all draws."""
-        return [self.tokenized(lm, task, self.drawn(task, draw)) for draw in draws], NOTHING
-
-    def _chosen(
-        self,
-        lm: LM,
-        task: Task,
-        draws: Sequence[int],
-        examples: Sequence[Sequence[TokenizedExample]],
-        candidates: Sequence[Candidate],
-        progress: Progress | None,
-    ) -> "_Found":
-        """Return each draw's adapter, the validation split having chosen if there is a choice."""
-        held_out = self.held_out(lm, task) if len(candidates) > 1 else []
-        parts = list(zip(draws, examples, strict=True))
-        bank, candidates, history = self._tried(lm, parts, candidates, progress)
-        if not held_out:
-            runs = [Chosen(history, d, candidates[0].max_steps) for d in range(len(draws))]
-            return _Found(bank, [history], runs)
-        validation, choosing = loop.evaluate(lm, bank, held_out, bank.num_variants)
-        by_draw = validation.reshape(len(candidates), len(draws)).T
-        chosen = by_draw.argmin(1).tolist()
-        picked = [c * len(draws) + d for d, c in enumerate(chosen)]
-        # Stops on the way come one number of steps after the other, over the same trained variants.
-        trained = history.losses.shape[1]
-        runs = [
-            Chosen(history, place % trained, candidates[c].max_steps)
-            for place, c in zip(picked, chosen, strict=True)
-        ]
-        record = choice_made(candidates, by_draw, chosen)
-        return _Found(bank.pick(picked), [history], runs, record, choosing)
-
-    def _chosen_by_folds(
-        self,
-        lm: LM,
-        task: Task,
-        draws: Sequence[int],
-        examples: Sequence[Sequence[TokenizedExample]],
-        candidates: Sequence[Candidate],
-        progress: Progress | None,
-    ) -> "_Found":
-        """Return each draw's adapter, trained as does best on parts of its examples left out."""
-        folds = [
-            (place, *fold)
-            for place, draw in enumerate(draws)
-            for fold in self.folds(lm, task, draw)
-        ]
-        parts = [(draws[place], train) for place, train, _ in folds]
-        bank, candidates, tried = self._tried(lm, parts, candidates, progress)
-        summed, labels = np.zeros((len(draws), len(candidates))), np.zeros((len(draws), 1))
-        choosing = Counts()
-        for number, (place, _, held_out) in enumerate(folds):
-            own = bank.pick([c * len(parts) + number for c in range(len(candidates))])
-            size = sum(example.num_labels for example in held_out)
-            losses, counts = loop.evaluate(lm, own, held_out, len(candidates))
-            summed[place] += size * losses
-            choosing = Counts(*np.add(choosing, counts))
-            labels[place] += size
-        chosen = (summed / labels).argmin(1).tolist()
-        # The training loop wants those with the most steps first.
-        order = sorted(range(len(draws)), key=lambda place: -candidates[chosen[place]].max_steps)
-        variants = [(candidates[chosen[p]], draws[p], examples[p]) for p in order]
-        trained, history, _ = self.trained(lm, variants, progress)
-        back = np.argsort(order).tolist()
-        runs = [
-            Chosen(history, place, candidates[c].max_steps)
-            for place, c in zip(back, chosen, strict=True)
-        ]
-        record = choice_made(candidates, summed / labels, chosen)
-        return _Found(trained.pick(back), [tried, history], runs, record, choosing)
-
-    def _tried(
-        self,
-        lm: LM,
-        parts: Sequence[tuple[int, Sequence[TokenizedExample]]],
-        candidates: Sequence[Candidate],
-        progress: Progress | None,
-    ) -> tuple[LoraBank, list[Candidate], loop.History]:
-        """Return adapters, candidate by candidate, for each draw and its examples.
-
-        With a constant rate, fewer steps are a stop on the way of more, and the candidates come
-        fewest steps first; the history is that of the trainings with the most.
-        """
-        steps = sorted({one.max_steps for one in candidates})
-        candidates, checkpoints = list(candidates), tuple[int, ...]()
-        longest = candidates
-        if len(steps) > 1 and self.nests_steps:
-            longest = [candidate for candidate in candidates if candidate.max_steps == steps[-1]]
-            candidates = [Candidate(rate, stop) for stop in steps for rate, _ in longest]
-            checkpoints = tuple(steps)
-        variants = [(candidate, *part) for candidate in longest for part in parts]
-        bank, history, kept = self.trained(lm, variants, progress, checkpoints)
-        return bank.stacked(kept) if checkpoints else bank, candidates, history
-
-    def trained(
-        self,
-        lm: LM,
-        variants: Sequence[tuple[Candidate, int, Sequence[TokenizedExample]]],
-        progress: Progress | None,
-        checkpoint_steps: Sequence[int] = (),
-    ) -> tuple[LoraBank, loop.History, list[Any]]:
-        """Return a bank trained side by side, and its numbers at each checkpoint.
-
-        Args:
-            lm: the model.
-            variants: how to train each, of which draw, and on what; the most steps first.
-            progress: told of the steps.
-            checkpoint_steps: numbers of steps after which copies are kept.
-        """
-        draws = [draw for _, draw, _ in variants]
-        bank = LoraBank(
-            lm,
-            num_variants=len(variants),
+            num_variants=len(draws),
             rank=self.lora_rank,
             alpha=self.lora_alpha,
             use_rslora=self.use_rslora,
+            use_dora=self.use_dora,
             target_modules=self.target_modules,
             dropout=self.lora_dropout,
             seeds=[self.seed_for(draw, START) for draw in draws],
         )
-        kept: list[Any] = [bank.master_weights.clone()] if 0 in checkpoint_steps else []
-
-        def after(step: int, steps: int) -> None:
-            if step in checkpoint_steps:
-                kept.append(bank.master_weights.clone())
-            if progress:
-                progress(step, steps)
-
-        history = loop.train(
-            lm,
-            bank,
-            [examples for *_, examples in variants],
-            self.training_config([candidate for candidate, *_ in variants], draws),
-            names=[self.told(draw, candidate) for candidate, draw, _ in variants],
-            progress=after,
-        )
-        return bank, history, kept
-
-
-@dataclass(frozen=True)
-class _Found:
-    """The adapters that are kept, one a draw, and what was done to find them.
-
-    Attributes:
-        bank: the adapters.
-        histories: of all training.
-        runs: the training that each draw's adapter comes from.
-        record: what was tried and chosen; empty where nothing was.
-        choosing: what was read to choose.
-    """
-
-    bank: LoraBank
-    histories: list[loop.History]
-    runs: list[Chosen]
-    record: dict[str, Any] = field(default_factory=dict)
-    choosing: Counts = NOTHING
-
-    @property
-    def losses(self) -> Float32[np.ndarray, "steps draws"]:
-        """The losses of the runs; NaN after a run's last step."""
-        losses = np.full((max(run.steps for run in self.runs), len(self.runs)), np.nan, np.float32)
-        for d, run in enumerate(self.runs):
-            losses[: run.steps, d] = run.history.losses[: run.steps, run.variant]
-        return losses
 
 
 @dataclass(frozen=True)
@@ -309,16 +127,21 @@ class TuningTrajectory(InstructionTuning):
     ) -> Adapted:
         """Return the adapters of every draw after each number of steps, one after the other."""
         check_one_way(task, self.label)
-        (rate, _), *_ = self.candidates(LORA_RATE_TIMES_WIDTH / width(lm))
+        (rate, _), *_ = self.candidates(self.usual_rate(lm))
         steps = self.checkpoint_steps
         variants = [
             (Candidate(rate, steps[-1]), draw, self.tokenized(lm, task, self.drawn(task, draw)))
             for draw in draws
         ]
-        bank, history, kept = self.trained(lm, variants, progress, steps)
+        bank, history, kept = self.trained(lm, task, variants, progress, steps)
         runs = [Chosen(history, d, steps[-1]) for d in range(len(draws))]
         training = training_cost(
-            lm, [history], history.losses, bank.num_parameters, runs, full=False
+            lm,
+            [history],
+            history.losses,
+            bank.num_parameters,
+            runs,
+            token_parameters=bank.token_parameters,
         )
         examples = tuple(self.drawn(task, draw) for draw in draws)
         return Adapted(

@@ -43,6 +43,7 @@ class MixtureTuning:
         lora_rank: of the adapters.
         lora_alpha: their output is scaled by alpha / rank.
         use_rslora: by alpha / sqrt(rank) instead, as rank-stabilized LoRA has it.
+        use_dora: with trained norms of rows, as weight-decomposed LoRA has it.
         lora_dropout: share of the adapters' inputs dropped while training.
         target_modules: names, or last parts of them; None for queries and values.
         learning_rate: the highest; None for 0.64 / width (the paper: 5e-5).
@@ -64,6 +65,7 @@ class MixtureTuning:
     lora_rank: int = 64
     lora_alpha: float = 16.0
     use_rslora: bool = False
+    use_dora: bool = False
     lora_dropout: float = 0.1
     target_modules: tuple[str, ...] | None = None
     learning_rate: float | None = None
@@ -148,6 +150,7 @@ class MixtureTuning:
             rank=self.lora_rank,
             alpha=self.lora_alpha,
             use_rslora=self.use_rslora,
+            use_dora=self.use_dora,
             target_modules=self.target_modules,
             dropout=self.lora_dropout,
             seeds=[_seed(draw, START) for draw in draws],
@@ -176,7 +179,12 @@ class MixtureTuning:
         )
         runs = [Chosen(history, d, steps) for d in range(len(draws))]
         training = training_cost(
-            lm, [history], history.losses, bank.num_parameters, runs, full=False
+            lm,
+            [history],
+            history.losses,
+            bank.num_parameters,
+            runs,
+            token_parameters=bank.token_parameters,
         )
         read = self.variation if self.variation in READ[self.system] else ""
         return Adapted(

@@ -36,7 +36,7 @@ def training_cost(
     num_parameters: int,
     chosen: Sequence[Chosen],
     *,
-    full: bool,
+    token_parameters: int | None,
     choosing: Counts = NOTHING,
     before: Counts = NOTHING,
 ) -> dict[str, Any]:
@@ -54,13 +54,13 @@ def training_cost(
         losses: of the chosen runs.
         num_parameters: trained in each run.
         chosen: the run of each draw.
-        full: all weights were trained, not an adapter.
+        token_parameters: how many of these every token is multiplied by, beside the frozen base;
+            None where the base itself was trained.
         choosing: what was read to choose among candidates.
         before: what was read, for all draws, to make what they are trained on.
     """
     num_draws = len(chosen)
-    adapter = 0 if full else num_parameters
-    runs = [_run(lm, one, adapter) for one in chosen]
+    runs = [_run(lm, one, token_parameters) for one in chosen]
     made = {
         "flops": reading_flops(lm, *_given(before)) / num_draws,
         "flops_computed": reading_flops(lm, *_computed(before)) / num_draws,
@@ -70,8 +70,9 @@ def training_cost(
     runs = [{name: own + made.get(name, 0.0) for name, own in run.items()} for run in runs]
     total = Counts(*np.sum([history.total for history in histories], axis=0))
     tried = {
-        "flops": training_flops(lm, *_given(total), adapter) + reading_flops(lm, *_given(choosing)),
-        "flops_computed": training_flops(lm, *_computed(total), adapter)
+        "flops": training_flops(lm, *_given(total), token_parameters)
+        + reading_flops(lm, *_given(choosing)),
+        "flops_computed": training_flops(lm, *_computed(total), token_parameters)
         + reading_flops(lm, *_computed(choosing)),
         "tokens_given": total.tokens_given + choosing.tokens_given,
         "tokens_computed": total.tokens_computed + choosing.tokens_computed,
@@ -90,14 +91,14 @@ def training_cost(
     }
 
 
-def _run(lm: LM, chosen: Chosen, adapter_parameters: int) -> dict[str, float]:
+def _run(lm: LM, chosen: Chosen, token_parameters: int | None) -> dict[str, float]:
     """Return what one run took."""
     history = chosen.history
     counts = history.of_run(chosen.variant, chosen.steps)
     return {
         "steps": chosen.steps,
-        "flops": training_flops(lm, *_given(counts), adapter_parameters),
-        "flops_computed": training_flops(lm, *_computed(counts), adapter_parameters),
+        "flops": training_flops(lm, *_given(counts), token_parameters),
+        "flops_computed": training_flops(lm, *_computed(counts), token_parameters),
         "tokens_given": counts.tokens_given,
         "tokens_computed": counts.tokens_computed,
         "seconds_amortized": history.seconds
@@ -116,7 +117,7 @@ def _computed(counts: Counts) -> tuple[float, float, float]:
 
 
 def training_flops(
-    lm: LM, tokens: float, pairs: float, logits: float, adapter_parameters: int = 0
+    lm: LM, tokens: float, pairs: float, logits: float, adapter_parameters: int | None = None
 ) -> float:
     """Return the floating-point operations of training.
 
@@ -131,11 +132,12 @@ def training_flops(
         tokens: read.
         pairs: query-key pairs that see each other.
         logits: tokens whose logits are computed, which pay for the unembedding.
-        adapter_parameters: numbers of one adapter; 0 for full tuning.
+        adapter_parameters: numbers of one adapter that each token is multiplied by; None for
+            full tuning.
     """
-    each = 4 if adapter_parameters else 6
+    each = 6 if adapter_parameters is None else 4
     return (
-        tokens * (each * matrix_parameters(lm) + 6.0 * adapter_parameters)
+        tokens * (each * matrix_parameters(lm) + 6.0 * (adapter_parameters or 0))
         + 3 * attention_flops(lm, pairs)
         + logits * float(each) * _unembedding(lm)
     )

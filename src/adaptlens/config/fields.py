@@ -123,6 +123,11 @@ class Tune(TypedDict, total=False):
     use_rslora: Annotated[
         bool, About("Scale adapters' outputs by alpha / sqrt(rank): rank-stabilized LoRA.", True)
     ]
+    use_dora: Annotated[
+        bool,
+        About("Train the norms of the adapted weights' rows apart from their directions: "
+              "weight-decomposed LoRA (DoRA).", True),
+    ]
     target_modules: Annotated[
         list[Text],
         MinLen(1),

@@ -23,6 +23,7 @@ from adaptlens.lm.prefix.walk import (
     in_place,
     parted,
     routed,
+    virtual_ids,
     walk,
 )
 from adaptlens.lm.unembedding import logits
@@ -76,7 +77,8 @@ def generate(
         numbers.setdefault((r.variant if weights else 0, r.prompt_ids), len(numbers))
         for r in requests
     ]
-    prompts = [ids for _, ids in numbers]
+    before = virtual_ids(weights)
+    prompts = [(*before, *ids) for _, ids in numbers]
     check_lengths(lm, [len(ids) + max_new_tokens for ids in prompts])
     work.tokens_given += sum(map(len, prompts))
     writer = _Writer(
@@ -219,7 +221,8 @@ class _Writer:
             max_new_tokens=self.max_new_tokens,
             eos_token_id=list(self.lm.eos_ids) or None,
             pad_token_id=self.lm.pad_id,
-            stop_strings=list(self.stop) or None,
+            # Looking for these, Transformers takes every id for one of the vocabulary.
+            stop_strings=None if virtual_ids(self.weights) else list(self.stop) or None,
             return_dict_in_generate=True,
             output_logits=True,
         )

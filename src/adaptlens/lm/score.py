@@ -19,7 +19,7 @@ from adaptlens.lm.prefix.forward import (
     Progress,
     run_forward,
 )
-from adaptlens.lm.prefix.walk import ForwardStats, acting_at
+from adaptlens.lm.prefix.walk import ForwardStats, acting_at, virtual_ids
 from adaptlens.lm.states import as_variant
 from adaptlens.types import Weights
 
@@ -119,11 +119,12 @@ def _refusal(
         wrong: request and answer, of scores that came out as no numbers.
         weights: weight changes.
     """
-    said = {place: math.nan for place in wrong}
+    said, before = {place: math.nan for place in wrong}, virtual_ids(weights)
     for r, c in dict.fromkeys(wrong):
         request = requests[r]
-        ids = torch.tensor([(*request.prompt_ids, *request.answers_ids[c])], device=lm.device)
-        start = len(request.prompt_ids) - 1
+        whole = (*before, *request.prompt_ids, *request.answers_ids[c])
+        ids = torch.tensor([whole], device=lm.device)
+        start = len(before) + len(request.prompt_ids) - 1
         places = torch.arange(start, ids.shape[1], device=lm.device)
         with as_variant(weights, request.variant), acting_at(weights, places):
             logs = lm.model(input_ids=ids).logits[0].float().log_softmax(-1)

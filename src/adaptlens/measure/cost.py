@@ -18,6 +18,8 @@ from adaptlens.lm import score
 from adaptlens.lm.flops import attention_flops, matrix_parameters, not_counted
 from adaptlens.lm.kept import keeping, kept_in
 from adaptlens.lm.load import LM
+from adaptlens.lm.prefix.walk import virtual_ids
+from adaptlens.lm.states import as_variant
 from adaptlens.measure import Progress
 from adaptlens.measure.axes import AXES, Stated
 from adaptlens.prompts.sizes import PromptSizes
@@ -36,9 +38,10 @@ class Cost:
     demonstrations) and pays for the rest. Seconds are those of reading the prompt, the median over
     `SAMPLE_QUERIES` single, unbatched queries after one warm-up: what one user waits for until the
     answer begins, not the throughput of a server; the first variant is timed, all are counted.
-    Tuned weights are taken as merged, so a query costs what the base model costs. Where layers mix
-    tokens without attention (Mamba), `lm.flops.not_counted` says what FLOPs leave out, and cached
-    is the same as uncached: what such a model keeps of a prompt is not its keys and values.
+    Tuned weights are taken as merged, so a query costs what the base model costs; the virtual
+    tokens of a soft prompt are tokens of every query. Where layers mix tokens without attention
+    (Mamba), `lm.flops.not_counted` says what FLOPs leave out, and cached is the same as uncached:
+    what such a model keeps of a prompt is not its keys and values.
     """
 
     name: ClassVar[str] = "cost"
@@ -53,17 +56,20 @@ class Cost:
     ) -> Measured:
         """Return the numbers above, means over variants; those of each variant are the arrays."""
         queries = task.test[: SAMPLE_QUERIES + 1]
+        before = virtual_ids(adapted.weights)
         counted = [
-            _counted(lm, [adapted.write(variant, query) for query in queries])
+            _counted(lm, before, [adapted.write(variant, query) for query in queries])
             for variant in range(len(adapted.draws))
         ]
         arrays = {name: np.array([one[name] for one, _ in counted]) for name in counted[0][0]}
         ids, shared = counted[0][1], int(arrays["cached_tokens"][0])
-        seconds = _seconds(lm, ids, 0)
+        with as_variant(adapted.weights if before else None, 0):
+            seconds = _seconds(lm, ids, 0)
+            cached = _seconds(lm, ids, shared) if shared else seconds
         numbers = {
             **{name: float(values.mean()) for name, values in arrays.items()},
             "query_seconds": seconds,
-            "query_seconds_cached": _seconds(lm, ids, shared) if shared else seconds,
+            "query_seconds_cached": cached,
         }
         training = {
             f"training_{name}": float(value)
@@ -76,13 +82,18 @@ class Cost:
         )
 
 
-def _counted(lm: LM, sent: Sequence[Prompt]) -> tuple[dict[str, float], list[list[int]]]:
-    """Return the tokens and FLOPs of one variant's queries, means, and the prompts in tokens."""
+def _counted(
+    lm: LM, before: Sequence[int], sent: Sequence[Prompt]
+) -> tuple[dict[str, float], list[list[int]]]:
+    """Return the tokens and FLOPs of one variant's queries, means, and the prompts in tokens.
+
+    Those in `before` stand before each.
+    """
     asked = [
         prompt if prompt.answers else Prompt(prompt.parts, (prompt.target,)) for prompt in sent
     ]
     requests = score.encode(lm, asked, [0] * len(asked))
-    ids = [list(request.prompt_ids) for request in requests]
+    ids = [[*before, *request.prompt_ids] for request in requests]
     shared = min((_common(ids[0], other) for other in ids[1:]), default=0)
     shared = 0 if not_counted(lm.model.config) else shared
     answer_tokens = [sum(map(len, request.answers_ids)) for request in requests]

@@ -13,6 +13,7 @@ from adaptlens.lm.prefix import boundaries
 from adaptlens.lm.prefix.trie import common
 from adaptlens.measure import Progress
 from adaptlens.measure.axes import AXES, Stated
+from adaptlens.measure.patch_pairs import check_units_can_be_read
 from adaptlens.models import shape
 from adaptlens.prompts import render
 from adaptlens.prompts.sizes import PromptSizes
@@ -72,8 +73,10 @@ class Heads:
         """Return the arrays above.
 
         Raises:
-            UserError: the model's inside is not known, or there are too few items.
+            UserError: the model's inside is not known, there are too few items, or units cannot be
+                read.
         """
+        check_units_can_be_read(adapted)
         own = [q for q in task.test if not self.group or q.group == self.group][: self.queries]
         if len(own) < 2:
             raise UserError(

@@ -16,7 +16,14 @@ from adaptlens.lm.prefix import boundaries
 from adaptlens.lm.prefix.trie import common
 from adaptlens.lm.units import Pair
 from adaptlens.prompts import render
-from adaptlens.types import Adapted, Example, Prompt, Task
+from adaptlens.types import (
+    ActsWhereAnswered,
+    Adapted,
+    Example,
+    HasVirtualTokens,
+    Prompt,
+    Task,
+)
 
 Corruption = Literal["other", "twin"]
 Place = Literal["last", "cue", "query", "all"]
@@ -86,6 +93,19 @@ def matched(
     return found
 
 
+def check_units_can_be_read(adapted: Adapted) -> None:
+    """Check that units can be read and replaced in runs of an adapted model.
+
+    Raises:
+        UserError: it acts at some tokens alone, or reads tokens of its own: patching does neither.
+    """
+    if isinstance(adapted.weights, ActsWhereAnswered | HasVirtualTokens):
+        raise UserError(
+            f"{adapted.adaptation}: heads, circuits and edges are not read of vectors and soft "
+            "prompts; leave them out of the measurements, or leave out that way of tuning."
+        )
+
+
 def written(
     lm: LM, adapted: Adapted, task: Task, pairs: Sequence[Matched], place: Place
 ) -> list[Pair]:
@@ -95,8 +115,10 @@ def written(
     query from the first that differs; "all", from the first that differs to the last.
 
     Raises:
-        UserError: the two prompts of a pair differ in length in this condition.
+        UserError: the two prompts of a pair differ in length in this condition, or its units
+            cannot be read.
     """
+    check_units_can_be_read(adapted)
     repeats = len(adapted.draws)
     both = [query for pair in pairs for query in (pair.clean, pair.corrupt)]
     sent = [

@@ -1,6 +1,7 @@
 """What the path of an arm that a user brings stands for, without torch: its kind and its digest."""
 
 import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -71,6 +72,15 @@ _EXPECTED = (
     f"expected an adapter's folder ({_CONFIG} and {_WEIGHTS}), a model's folder, a GGUF file, a "
     f"file with a prompt ({', '.join(PROMPT_FILES)}), or lm-eval's samples ({SAMPLES_FILE})"
 )
+
+
+def is_soft_prompt(folder: Path) -> bool:
+    """Return whether an adapter is embeddings before the prompt (PEFT's prompt tuning)."""
+    try:
+        found = json.loads((folder / _CONFIG).read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False  # Whoever reads it says what is wrong with it.
+    return isinstance(found, dict) and found.get("peft_type") == "PROMPT_TUNING"
 
 
 def adapter_digest(folder: Path) -> str:

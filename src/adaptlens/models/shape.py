@@ -76,15 +76,19 @@ def num_heads(model: str) -> int:
     return _stated(_config(model), _HEADS) or 0
 
 
+def width(model: str) -> int:
+    """Return the width of the model's states; 0 where its configuration does not say."""
+    return _stated(_config(model), _WIDTH) or 0
+
+
 def lora_numbers(model: str, rank: int, targets: Sequence[str] | None = None) -> int:
     """Return about how many numbers one LoRA adapter of the model has.
 
     Every target is taken for a square matrix; without targets, queries and values are adapted;
     "all-linear" counts as seven, which a layer of a gated model has.
     """
-    width = _stated(_config(model), _WIDTH) or 0
     each = 7 if targets and tuple(targets) == ("all-linear",) else len(targets or "qv")
-    return num_layers(model) * each * 2 * width * rank
+    return num_layers(model) * each * 2 * width(model) * rank
 
 
 def token_counts(model: str, texts: Sequence[str]) -> list[int]:

@@ -115,6 +115,7 @@ def prompt_sizes(
     scored = [next(sizes) - 1 for _ in flat]
     texts = [next(sizes) for _ in written]
     mean_shared = sum(shared) / len(shared)
+    virtual = virtual_tokens(adaptation)
     return PromptSizes(
         task=task,
         model=model,
@@ -122,7 +123,7 @@ def prompt_sizes(
         ways=ways,
         family=adaptation.family,
         templates_known=templates_known,
-        shared=mean_shared,
+        shared=mean_shared + virtual,
         rest=sum(whole) / len(whole) - mean_shared,
         groups=len(by_group),
         options=sum(scored) / len(queries),
@@ -131,6 +132,11 @@ def prompt_sizes(
         longest=max(answers),
         written=sum(texts) / len(texts) if texts else 0.0,
     )
+
+
+def virtual_tokens(adaptation: Any) -> int:
+    """Return how many trained tokens an adaptation reads before every text."""
+    return int(getattr(adaptation, "num_virtual_tokens", 0))
 
 
 def ways_of(adaptation: Any, task: Task) -> tuple[Written, ...]:

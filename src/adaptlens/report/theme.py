@@ -59,6 +59,7 @@ SIMILARITIES = {
 
 SALTIRE = "M0,-0.4L0.6,-1L1,-0.6L0.4,0L1,0.6L0.6,1L0,0.4L-0.6,1L-1,0.6L-0.4,0L-1,-0.6L-0.6,-1Z"
 STAR = "M0,-1.1L0.3,-0.3L1.1,0L0.3,0.3L0,1.1L-0.3,0.3L-1.1,0L-0.3,-0.3Z"
+HOURGLASS = "M-0.9,-1L0.9,-1L0.25,0L0.9,1L-0.9,1L-0.25,0Z"
 """Shapes that Vega has no name for, as it takes those: outlines in a box from about -1 to 1."""
 
 SHAPES = {
@@ -73,6 +74,7 @@ SHAPES = {
     SALTIRE: "M0-2.2L3.3-5.5L5.5-3.3L2.2 0L5.5 3.3L3.3 5.5L0 2.2L-3.3 5.5L-5.5 3.3L-2.2 0L-5.5-3.3"
     "L-3.3-5.5Z",
     STAR: "M0-6L1.7-1.7L6 0L1.7 1.7L0 6L-1.7 1.7L-6 0L-1.7-1.7Z",
+    HOURGLASS: "M-5-5.5H5L1.4 0L5 5.5H-5L-1.4 0Z",
     "cross": "M-2-6h4v4h4v4h-4v4h-4v-4h-4v-4h4Z",
 }
 """The outline of each mark, in a box from -6 to 6."""
@@ -115,6 +117,10 @@ ADAPTATIONS = {
         "distil", "LoRA trained to give without demonstrations what the base gives with them",
         "#241a39", "#defb0a", SALTIRE, (3, 3),
     ),
+    "soft-prompt": Style(
+        "soft prompt", "trained embeddings before the prompt; weights untouched",
+        "#b469aa", "#b9322d", HOURGLASS, (5, 2, 1, 2),
+    ),
     "vector": Style(
         "vector", "what demonstrations do to a state, as a vector added to that without them",
         "#782d00", "#a53c96", STAR, (1, 3),
@@ -145,6 +151,7 @@ CHOSEN = {
         ("it", "triangle-right"),
         ("sl", "triangle-left"),
         ("distil", "circle"),
+        ("soft-prompt", "triangle-down"),
         ("vector", "square"),
         ("full", "arrow"),
     )
@@ -187,7 +194,7 @@ PAIRS: dict[Pair, Style] = {
 
 SHORT = {
     "zero_shot": "anchor", "icl": "ICL", "it": "IT", "sl": "SL", "distil": "distilled",
-    "vector": "vector",
+    "soft-prompt": "soft prompt", "vector": "vector",
     "full": "full",
 }  # fmt: skip
 """What adaptations are called in figures that have little room; zero-shot is the anchor."""

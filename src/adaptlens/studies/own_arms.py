@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from adaptlens.adapt import recorded
@@ -18,7 +19,8 @@ STRENGTHS = ("x0.25", "x0.5", "x0.75", "x1.25")
 
 _NAME = re.compile(r"[A-Za-z][\w.-]{0,39}")
 _TAKEN = re.compile(
-    r"base|zero-shot.*|(best-)?(icl|it|sl|full|prompt)(-\d+.*)?|best-.*|majority.*", re.IGNORECASE
+    r"base|zero-shot.*|(best-)?(icl|it|sl|full|distil|vector|(soft-)?prompt)(-\d+.*)?|best-.*|majority.*",
+    re.IGNORECASE,
 )
 
 
@@ -85,7 +87,8 @@ def wanted(
     Args:
         files: of each arm, see `found`.
         task: what they are read on.
-        controls: whether those that change weights are also read at other strengths and as null.
+        controls: whether those that change weights are also read at other strengths, and they and
+            soft prompts as null.
 
     Raises:
         UserError: a prompt cannot be read, or names what the task's items do not have; recorded
@@ -105,7 +108,8 @@ def wanted(
             continue
         arguments = {"arm": name, "digest": one.digest, "source": one.source}
         yield Brought(one.kind, arguments)
-        for control in STRENGTHS if controls else ():
+        has_strength = not arm_files.is_soft_prompt(Path(one.source))
+        for control in STRENGTHS if controls and has_strength else ():
             yield Brought(one.kind, {**arguments, "control": control})
         if controls:
             yield Brought(one.kind, {**arguments, "control": NULL}, drawn=True)

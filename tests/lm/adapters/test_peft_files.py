@@ -58,6 +58,8 @@ READ = {
     "no start": {"init_lora_weights": False},
     "output head": {"target_modules": ["q_proj", "lm_head"]},
     "rank-stabilized": {"use_rslora": True, "r": 6},
+    "DoRA": {"use_dora": True},
+    "DoRA of ranks": {"use_dora": True, "rank_pattern": {"v_proj": 2}, "use_rslora": True},
     "ranks": {"rank_pattern": {"v_proj": 2, "layers.0.self_attn.q_proj": 7}},
     "alphas": {"alpha_pattern": {"v_proj": 2, "^model.layers.1.*q_proj": 30}},
     "ranks, alphas, rank-stabilized": {
@@ -69,7 +71,6 @@ READ = {
     "pattern": {"target_modules": r".*layers\.0.*q_proj"},
 }  # fmt: skip
 BEYOND = {
-    "use_dora": {"use_dora": True},
     "init_lora_weights": {"init_lora_weights": "pissa"},
     "olora": {"init_lora_weights": "olora"},
     "pissa by iteration": {"init_lora_weights": "pissa_niter_4"},

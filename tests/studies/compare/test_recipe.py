@@ -80,6 +80,19 @@ def test_a_vector_has_a_layer_and_a_strength_and_no_rate(tmp_path):
     assert "learning rates tried" not in [heading for heading, _ in shown.headings]
 
 
+def test_what_was_trained_is_called_by_its_name(tmp_path):
+    run = SimpleNamespace(cell_folder=lambda cell: tmp_path / cell)
+    given = {"examples": 4, "lora_rank": 8, "lora_alpha": 16.0, "lora_dropout": 0.0}
+    called = {
+        "LoRA": {},
+        "DoRA": {"use_dora": True},
+        "DoRA, rank-stabilized": {"use_dora": True, "use_rslora": True},
+    }
+    for name, more in called.items():
+        (row,) = recipe.rows([arm("it-4", arguments=given | more)], run)
+        assert row["trained"] == name
+
+
 def test_what_an_older_run_did_not_write_down_is_said_to_be_so(tmp_path):
     run = SimpleNamespace(cell_folder=lambda cell: tmp_path / cell)
     (row,) = recipe.rows([arm("it-4", runs=({"steps": 30.0},))], run)

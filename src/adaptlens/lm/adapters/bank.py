@@ -2,14 +2,15 @@
 
 Adapter i adds `alpha / rank * B[i] A[i] x` to the output of each target module (Hu et al. 2021,
 arXiv 2106.09685, section 4.1), or `alpha / sqrt(rank)` times that (rank-stabilized: Kalajdzievski
-2023, arXiv 2312.03732). One pass runs the base once for all rows and the adapters as one
-batched product, whichever adapter each row belongs to.
+2023, arXiv 2312.03732). Weight-decomposed adapters (DoRA: Liu et al. 2024, arXiv 2402.09353,
+section 4) also rescale the rows of what comes of it, see `lm.adapters.row_norms`. One pass runs
+the base once for all rows and the adapters as one batched product, whichever adapter each row
+belongs to.
 """
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,31 +19,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from adaptlens.errors import UserError, unknown
+from adaptlens.errors import UserError
 from adaptlens.lm.adapters import peft_files
-from adaptlens.lm.architecture import QUERY_AND_VALUE
+from adaptlens.lm.adapters.row_norms import RowNorms
+from adaptlens.lm.adapters.targets import Site, check_reached, find_sites, named_targets
 from adaptlens.lm.load import LM
-
-
-@dataclass(frozen=True, eq=False)
-class Site:
-    """A module of the base model that every adapter adds to.
-
-    `a_start` and `b_start` say where A [rank, in_width] and B [out_width, rank] begin in an
-    adapter's row of numbers. `transposed` marks GPT-2's `Conv1D`, whose weight is [in, out].
-    """
-
-    name: str
-    module: nn.Module
-    in_width: int
-    out_width: int
-    transposed: bool
-    a_start: int
-    b_start: int
-
-
-ALL_LINEAR = "all-linear"
-"""PEFT's name for every linear map but the output head."""
 
 
 class LoraBank:
@@ -59,6 +40,7 @@ class LoraBank:
         rank: width of the adapters' bottleneck.
         alpha: the update is scaled by alpha / rank.
         use_rslora: by alpha / sqrt(rank) instead.
+        use_dora: whether each target's rows have trained norms, which start at the base's.
         target_modules: names, or last parts of names, of the modules to adapt, as in PEFT;
             "all-linear" alone for every linear map but the output head; None for the family's query
             and value projections (or its fused projection).
@@ -67,7 +49,7 @@ class LoraBank:
 
     Raises:
         UserError: a rank below 1, a target that names no module, one that is not linear, or one
-            that the model does not run on every token.
+            that the model does not run on every token; under DoRA also one that is quantized.
     """
 
     mixes_rows = True
@@ -80,6 +62,7 @@ class LoraBank:
         rank: int = 8,
         alpha: float = 16,
         use_rslora: bool = False,
+        use_dora: bool = False,
         target_modules: Sequence[str] | None = None,
         dropout: float = 0.0,
         seeds: Sequence[int] | None = None,
@@ -89,14 +72,18 @@ class LoraBank:
         if not 0 <= dropout < 1:
             raise UserError(f"LoRA dropout {dropout} was given; it must be at least 0, below 1.")
         self.num_variants, self.rank, self.alpha, self.dropout = num_variants, rank, alpha, dropout
-        self.use_rslora = use_rslora
+        self.use_rslora, self.use_dora = use_rslora, use_dora
         self.scale = alpha / (math.sqrt(rank) if use_rslora else rank)
         self.base_name, self.base_digest = lm.name, lm.digest
-        self.target_modules = _named_targets(lm, target_modules)
-        self.sites = _find_sites(lm.model, self.target_modules, rank)
+        self.target_modules = named_targets(lm, target_modules)
+        self.sites = find_sites(lm.model, self.target_modules, rank, use_dora)
         if lm.architecture is None:
-            _check_reached(lm, self.sites)
-        size = self.sites[-1].b_start + self.sites[-1].out_width * rank
+            check_reached(lm, self.sites)
+        self.norms = {
+            site.name: RowNorms(site.module, site.name) for site in self.sites if use_dora
+        }
+        last = self.sites[-1]
+        size = last.m_start + (last.out_width if use_dora else 0)
         self.master_weights = torch.zeros(num_variants, size, device=lm.device)
         self.seeds = tuple(range(num_variants) if seeds is None else seeds)
         for variant, seed in zip(range(num_variants), self.seeds, strict=True):
@@ -105,12 +92,19 @@ class LoraBank:
                 start = torch.empty(rank, site.in_width)
                 nn.init.kaiming_uniform_(start, a=math.sqrt(5), generator=generator)
                 self._a(site, self.master_weights)[variant].copy_(start)
+        for site in self.sites if use_dora else ():
+            self._m(site, self.master_weights).copy_(self.norms[site.name].of_base())
         self._active = False
 
     @property
     def num_parameters(self) -> int:
         """How many numbers one adapter has."""
         return self.master_weights.shape[1]
+
+    @property
+    def token_parameters(self) -> int:
+        """How many of these numbers every token is multiplied by: all."""
+        return self.num_parameters
 
     def _a(
         self, site: Site, numbers: Float[Tensor, "variants parameters"]
@@ -123,6 +117,16 @@ class LoraBank:
     ) -> Float[Tensor, "variants out_width rank"]:
         stop = site.b_start + self.rank * site.out_width
         return numbers[:, site.b_start : stop].unflatten(1, (site.out_width, self.rank))
+
+    def _m(
+        self, site: Site, numbers: Float[Tensor, "variants parameters"]
+    ) -> Float[Tensor, "variants out_width"]:
+        return numbers[:, site.m_start : site.m_start + site.out_width]
+
+    def magnitudes(self, variant: int) -> Mapping[str, Float[Tensor, " _"]]:
+        """Return DoRA's norms of rows by module name, as views; empty without DoRA."""
+        own = self.master_weights[variant : variant + 1]
+        return {site.name: self._m(site, own)[0] for site in self.sites if self.use_dora}
 
     def matrices(self, variant: int) -> peft_files.Matrices:
         """Return A and B of one adapter by module name, as views."""
@@ -167,8 +171,7 @@ class LoraBank:
         else:
             stacked = self.master_weights[list(variants)]
             groups = len(variants)
-        pairs = [(self._a(site, stacked), self._b(site, stacked)) for site in self.sites]
-        with self._installed(pairs, groups):
+        with self._installed(self._parts(stacked), groups):
             yield
 
     @contextmanager
@@ -187,36 +190,47 @@ class LoraBank:
         they do not depend on the variants beside it.
         """
         numbers, sums = self.master_weights[first:last], gradients[first:last]
-        pairs = [
-            (self._a(site, numbers).detach(), self._b(site, numbers).detach())
-            for site in self.sites
-        ]
-        for pair in pairs:
-            for leaf in pair:
+        every = [tuple(part.detach() for part in parts) for parts in self._parts(numbers)]
+        for parts in every:
+            for leaf in parts:
                 leaf.requires_grad_()
         drop = None
         if self.dropout:
             drop = _Dropout(self.dropout, [(s, step, block) for s in self.seeds[first:last]])
-        with self._installed(pairs, last - first, drop):
+        with self._installed(every, last - first, drop):
             yield
-        for site, (a, b) in zip(self.sites, pairs, strict=True):
-            if a.grad is not None and b.grad is not None:
-                self._a(site, sums).add_(a.grad)
-                self._b(site, sums).add_(b.grad)
+        for own, parts in zip(self._parts(sums), every, strict=True):
+            for place, leaf in zip(own, parts, strict=True):
+                if leaf.grad is not None:
+                    place.add_(leaf.grad)
+
+    def _parts(self, numbers: Float[Tensor, "variants parameters"]) -> list[tuple[Tensor, ...]]:
+        """Return each site's A and B, and its magnitudes under DoRA, as views."""
+        return [
+            (
+                self._a(site, numbers),
+                self._b(site, numbers),
+                *((self._m(site, numbers),) if self.use_dora else ()),
+            )
+            for site in self.sites
+        ]
 
     def sync(self) -> None:
         """Do nothing: `routed` reads `master_weights` themselves."""
 
     @contextmanager
     def _installed(
-        self, pairs: Sequence[tuple[Tensor, Tensor]], groups: int, drop: Any = None
+        self, every: Sequence[tuple[Tensor, ...]], groups: int, drop: Any = None
     ) -> Iterator[None]:
         if self._active:
             raise RuntimeError("a bank is routed already; leave that context first")
         self._active = True
         handles = [
-            site.module.register_forward_hook(_hook(a, b, self.scale, groups, drop))
-            for site, (a, b) in zip(self.sites, pairs, strict=True)
+            site.module.register_forward_hook(
+                _hook(*parts, scale=self.scale, groups=groups, drop=drop, norms=norms)
+            )
+            for site, parts in zip(self.sites, every, strict=True)
+            for norms in (self.norms.get(site.name),)
         ]
         try:
             yield
@@ -231,6 +245,7 @@ class LoraBank:
             peft_files.write(
                 folder / name,
                 self.matrices(variant),
+                self.magnitudes(variant),
                 base_name=self.base_name,
                 base_digest=self.base_digest,
                 rank=self.rank,
@@ -272,6 +287,11 @@ class LoraBank:
         for one in saved:
             one.check_base(lm.model, lm.digest)
             one.check_names(modules)
+        if len({bool(one.magnitudes) for one in saved}) > 1:
+            plain = next(one for one in saved if not one.magnitudes)
+            raise UserError(
+                f"adapter {plain.folder} is no DoRA, and others beside it are; load them apart."
+            )
         alike = all(one.is_uniform for one in saved)
         alike = alike and len({(one.rank, one.alpha) for one in saved}) == 1
         rank = max(a.shape[0] for one in saved for a, _ in one.matrices.values())
@@ -280,12 +300,14 @@ class LoraBank:
             num_variants=len(saved),
             rank=rank,
             alpha=saved[0].alpha if alike else rank,
+            use_dora=bool(saved[0].magnitudes),
             target_modules=tuple(dict.fromkeys(t for one in saved for t in one.target_modules)),
             dropout=max(one.dropout for one in saved),
         )
-        bank.master_weights.zero_()
         for variant, adapter in enumerate(saved):
-            own = bank.matrices(variant)
+            own, magnitudes = bank.matrices(variant), bank.magnitudes(variant)
+            for part in (part for pair in own.values() for part in pair):
+                part.zero_()
             adapter.check_complete(own)
             for name, (a, b) in adapter.matrices.items():
                 at, to = own[name]
@@ -298,125 +320,9 @@ class LoraBank:
                     )
                 at[: a.shape[0]].copy_(a)
                 to[:, : a.shape[0]].copy_(b if alike else b.float() * adapter.scales[name])
+                if magnitudes:
+                    magnitudes[name].copy_(adapter.magnitudes[name])
         return bank
-
-
-def _named_targets(lm: LM, target_modules: Sequence[str] | None) -> tuple[str, ...]:
-    """Return the names of the modules to adapt, "all-linear" written out."""
-    if target_modules is None:
-        return _usual_targets(lm)
-    if tuple(target_modules) != (ALL_LINEAR,):
-        return tuple(target_modules)
-    return tuple(sorted({name.rpartition(".")[2] for name in _linear_maps(lm)}))
-
-
-def _usual_targets(lm: LM) -> tuple[str, ...]:
-    if lm.architecture is not None:
-        return lm.architecture.tuning_targets
-    linear = _linear_maps(lm)
-    names = {name.rpartition(".")[2] for name in linear}
-    # Models with attention in some layers only have these two in those.
-    if names.issuperset(QUERY_AND_VALUE):
-        return QUERY_AND_VALUE
-    fit = sorted(names - {n.rpartition(".")[2] for n in linear.keys() - _reached(lm, linear)})
-    begin = f"model '{lm.name}' has no query and value projections that are known here"
-    if not fit:
-        raise UserError(f"{begin}, and no linear module that runs on every token; tune it in full.")
-    raise UserError(
-        f"{begin}; say which of its linear modules LoRA tunes ({', '.join(fit)}), such as "
-        f'--set "tune.target_modules=[{", ".join(fit)}]", or use full tuning.'
-    )
-
-
-def _linear_maps(lm: LM) -> dict[str, nn.Module]:
-    """Return all linear modules but the output head, by name."""
-    head = lm.model.get_output_embeddings()
-    return {
-        name: module
-        for name, module in lm.model.named_modules()
-        if _widths(module) is not None and module is not head
-    }
-
-
-def _find_sites(model: nn.Module, target_modules: Sequence[str], rank: int) -> list[Site]:
-    """Return the modules named by `target_modules`, each with its place in an adapter's numbers."""
-    sites: list[Site] = []
-    start = 0
-    found = set()
-    for name, module in model.named_modules():
-        matching = [t for t in target_modules if name == t or name.endswith("." + t)]
-        if not matching:
-            continue
-        found.update(matching)
-        widths = _widths(module)
-        if widths is None:
-            raise UserError(
-                f"LoRA target '{matching[0]}' names {name}, a {type(module).__name__}; expected a "
-                "linear module: choose among the projections, such as q_proj or v_proj; what is "
-                "looked up, as embeddings are, is tuned by full tuning only."
-            )
-        in_width, out_width = widths
-        b_start = start + rank * in_width
-        transposed = not isinstance(module, nn.Linear)
-        sites.append(Site(name, module, in_width, out_width, transposed, start, b_start))
-        start = b_start + rank * out_width
-    missing = [target for target in target_modules if target not in found]
-    if missing or not sites:
-        linear = {n.rsplit(".", 1)[-1] for n, m in model.named_modules() if _widths(m)}
-        raise unknown("LoRA target", missing[0] if missing else "", linear)
-    return sites
-
-
-def _check_reached(lm: LM, sites: Sequence[Site]) -> None:
-    """Refuse modules that do not see all tokens of all rows, batch first, when the model runs.
-
-    What is added there would reach no token, or another row's: a model may use a weight without
-    calling its module, or send each token to some of its modules only (experts).
-
-    Raises:
-        UserError: names the first such module.
-    """
-    reached = _reached(lm, {site.name: site.module for site in sites})
-    missed = [site.name for site in sites if site.name not in reached]
-    if missed:
-        raise UserError(
-            f"LoRA target {missed[0]} of '{lm.name}' does not run on every token as a module of "
-            "its own, so an adapter on it would not be what is read; leave it out of "
-            "target_modules, or use full tuning."
-        )
-
-
-@torch.no_grad()
-def _reached(lm: LM, modules: Mapping[str, nn.Module]) -> set[str]:
-    """Return the names of the modules that see all tokens of all rows when the model runs."""
-    batch, seq = 3, 2
-    reached: set[str] = set()
-
-    def seen(name: str) -> Callable[[nn.Module, tuple[Any, ...], Any], None]:
-        def note(_: nn.Module, args: tuple[Any, ...], __: Any) -> None:
-            shape = args[0].shape[:-1]
-            if tuple(shape) in ((batch, seq), (batch * seq,)):
-                reached.add(name)
-
-        return note
-
-    hooks = [module.register_forward_hook(seen(name)) for name, module in modules.items()]
-    try:
-        lm.model(input_ids=torch.full((batch, seq), lm.pad_id, device=lm.device), use_cache=False)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return reached
-
-
-def _widths(module: nn.Module) -> tuple[int, int] | None:
-    """Return (in, out) of a linear map, also of GPT-2's transposed one; None for anything else."""
-    if isinstance(module, nn.Linear):
-        return module.in_features, module.out_features
-    if type(module).__name__ == "Conv1D":
-        in_width, out_width = module.weight.shape  # type: ignore[misc]
-        return in_width, out_width
-    return None
 
 
 def _even_run(variants: Sequence[int]) -> range | None:
@@ -456,14 +362,18 @@ class _Dropout:
 def _hook(
     a: Float[Tensor, "groups rank in_width"],
     b: Float[Tensor, "groups out_width rank"],
+    m: Float[Tensor, "groups out_width"] | None = None,
+    *,
     scale: float,
     groups: int,
     drop: Callable[[Tensor, nn.Module], Tensor] | None,
+    norms: RowNorms | None,
 ) -> Callable[[nn.Module, tuple[Any, ...], Tensor], Tensor]:
-    """Return the forward hook that adds `scale * B A x`.
+    """Return the forward hook that adds `scale * B A x`, and under DoRA rescales the rows.
 
     Adapters are kept and applied in float32 whatever the base's format, as in PEFT.
     """
+    gain = norms.gain(a, b, m, scale) if norms is not None and m is not None else None
 
     def add(
         module: nn.Module, args: tuple[Any, ...], output: Float[Tensor, "*rows out_width"]
@@ -477,6 +387,13 @@ def _hook(
         x = (drop(x, module) if drop else x).reshape(groups, -1, x.shape[-1])
         inner = torch.bmm(x, a_here)
         plain = output.reshape(groups, -1, output.shape[-1]).to(a.dtype)
-        return torch.baddbmm(plain, inner, b_here, alpha=scale).view(output.shape).to(output.dtype)
+        if gain is None or norms is None:
+            added = torch.baddbmm(plain, inner, b_here, alpha=scale)
+        else:
+            # What dropout leaves of the input is also what the base's part is rescaled by: PEFT.
+            base = norms.product(x) if drop else norms.without_bias(plain)
+            here = gain.to(output.device)[:, None]
+            added = plain + (here - 1) * base + here * scale * torch.bmm(inner, b_here)
+        return added.view(output.shape).to(output.dtype)
 
     return add

@@ -1,4 +1,4 @@
-"""LoRA adapters on disk, in the format PEFT, vLLM and others read and write."""
+"""Adapters on disk, LoRA above all, in the format PEFT, vLLM and others read and write."""
 
 import json
 import math
@@ -45,6 +45,7 @@ _READ = (
     "r",
     "rank_pattern",
     "target_modules",
+    "use_dora",
     "use_rslora",
 )
 # Other keys, and what they may hold beside nothing (null, false, empty): with these values, too,
@@ -62,9 +63,9 @@ _MEANINGS = {
     "lora_bias": "a bias in B",
     "target_parameters": "adapted parameters",
     "trainable_token_indices": "tuned tokens",
-    "use_dora": "DoRA",
     "use_qalora": "QALoRA",
 }
+_MAGNITUDES = ".lora_magnitude_vector"
 _BASE_DIGEST = "base_digest"
 # Where this project's adapters say, in the header of the weights, what base they were made for.
 
@@ -95,6 +96,7 @@ class Saved:
             matrices it has where its settings choose among them otherwise.
         matrices: A and B by module name.
         scales: by module name, what B A x is multiplied by: alpha / rank, or alpha / sqrt(rank).
+        magnitudes: DoRA's norms of rows, by module name; empty without DoRA.
         replaced: whole parameters that stand in place of the base's, by name.
         base: weights of the base that PEFT saves beside an adapted output head.
         base_digest: of the model it was made for, as `LM.digest` has it; empty where not said.
@@ -109,6 +111,7 @@ class Saved:
     target_modules: tuple[str, ...]
     matrices: Matrices
     scales: Mapping[str, float]
+    magnitudes: Mapping[str, Float[Tensor, " _"]]
     replaced: Mapping[str, Float[Tensor, "..."]]
     base: Mapping[str, Float[Tensor, "..."]]
     base_digest: str
@@ -183,6 +186,7 @@ class Saved:
 def write(
     folder: Path,
     matrices: Matrices,
+    magnitudes: Mapping[str, Float[Tensor, " _"]],
     *,
     base_name: str,
     base_digest: str,
@@ -209,13 +213,31 @@ def write(
     }
     if use_rslora:
         config["use_rslora"] = True
-    tensors = {}
+    if magnitudes:
+        config["use_dora"] = True
+    made = {}
     for name, (a, b) in matrices.items():
-        tensors[f"{PREFIX}{name}.lora_A.weight"] = a.detach().cpu().contiguous()
-        tensors[f"{PREFIX}{name}.lora_B.weight"] = b.detach().cpu().contiguous()
+        made[f"{PREFIX}{name}.lora_A.weight"] = a.detach().cpu().contiguous()
+        made[f"{PREFIX}{name}.lora_B.weight"] = b.detach().cpu().contiguous()
+    for name, norms in magnitudes.items():
+        made[f"{PREFIX}{name}{_MAGNITUDES}"] = norms.detach().cpu().contiguous()
+    save(folder, config, made, base_digest)
+
+
+def save(
+    folder: Path, config: Mapping[str, Any], made: Mapping[str, Tensor], base_digest: str
+) -> None:
+    """Write an adapter of any kind: its settings and tensors, as PEFT names them.
+
+    Args:
+        folder: where to; made if need be.
+        config: what its `adapter_config.json` says.
+        made: its tensors by their names.
+        base_digest: of the base, which the header of the weights says.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     header = {"format": "pt", _BASE_DIGEST: base_digest}
-    data = safetensors.torch.save(tensors, metadata=header)
+    data = safetensors.torch.save(dict(made), metadata=header)
     (folder / WEIGHTS).write_bytes(_in_order(data))
     (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", "utf-8")
 
@@ -243,22 +265,15 @@ def read(folder: Path) -> Saved:
         UserError: files are missing or damaged.
     """
     config = settings(folder)
-    try:
-        tensors = safetensors.torch.load_file(folder / WEIGHTS)
-        with safetensors.safe_open(folder / WEIGHTS, framework="pt") as file:
-            header = file.metadata() or {}
-    except FileNotFoundError as error:
-        raise _not_saved(folder, error) from error
-    except (ValueError, OSError, safetensors.SafetensorError) as error:
-        raise UserError(
-            f"adapter {folder} is damaged ({first_line(error)}); save or copy it again."
-        ) from error
+    found, base_digest = tensors(folder)
     _check_settings(folder, config)
     rank = int(_number(folder, config, "r", least=1, whole=True))
     alpha = _number(folder, config, "lora_alpha", least=-math.inf)
     ranks = _pattern(folder, config, "rank_pattern", least=1, whole=True)
     alphas = _pattern(folder, config, "alpha_pattern", least=-math.inf)
-    matrices, whole = _tensors(folder, tensors)
+    is_dora = config.get("use_dora") is True
+    magnitudes = _taken(found, _MAGNITUDES) if is_dora else {}
+    matrices, whole = _tensors(folder, found)
     scales = {}
     for name, (a, b) in matrices.items():
         own = int(_matching(ranks, name, rank))
@@ -270,6 +285,15 @@ def read(folder: Path) -> Saved:
             )
         root = math.sqrt(own) if config.get("use_rslora") else own
         scales[name] = _matching(alphas, name, alpha) / root
+    for name in sorted({*magnitudes, *matrices} if is_dora else ()):
+        rows = matrices[name][1].shape[0] if name in matrices else 0
+        norms = magnitudes.get(name)
+        if norms is None or norms.shape != (rows,) or not bool(norms.isfinite().all()):
+            has = "none" if norms is None else f"the shape {list(norms.shape)}"
+            raise UserError(
+                f"adapter {folder} has {has} for DoRA's magnitudes of {name}; expected {rows} "
+                "finite numbers, one for each row of B: save it again."
+            )
     chooses = [config.get(key) for key in ("layers_to_transform", "exclude_modules")]
     is_choice = isinstance(config["target_modules"], str) or any(
         not _is_one_of(one, _NOTHING) for one in chooses
@@ -284,9 +308,10 @@ def read(folder: Path) -> Saved:
         tuple(sorted(matrices)) if is_choice else tuple(config["target_modules"]),
         matrices,
         scales,
+        magnitudes,
         replaced,
         {name: tensor for name, tensor in whole.items() if name not in replaced},
-        header.get(_BASE_DIGEST, ""),
+        base_digest,
         str(config.get("base_model_name_or_path") or "")[:200],
         is_choice or bool(saved),
     )
@@ -311,6 +336,25 @@ def settings(folder: Path) -> dict[str, Any]:
             f"adapter {folder} is damaged ({CONFIG} is no JSON object); save or copy it again."
         )
     return config
+
+
+def tensors(folder: Path) -> tuple[dict[str, Float[Tensor, "..."]], str]:
+    """Return the tensors of an adapter of any kind by name, and its base's digest, if it says one.
+
+    Raises:
+        UserError: they are missing or damaged.
+    """
+    try:
+        found = safetensors.torch.load_file(folder / WEIGHTS)
+        with safetensors.safe_open(folder / WEIGHTS, framework="pt") as file:
+            header = file.metadata() or {}
+    except FileNotFoundError as error:
+        raise _not_saved(folder, error) from error
+    except (ValueError, OSError, safetensors.SafetensorError) as error:
+        raise UserError(
+            f"adapter {folder} is damaged ({first_line(error)}); save or copy it again."
+        ) from error
+    return found, header.get(_BASE_DIGEST, "")
 
 
 def _not_saved(folder: Path, error: OSError) -> UserError:
@@ -342,11 +386,12 @@ def _check_settings(folder: Path, config: Mapping[str, Any]) -> None:
             f"adapter {folder} has modules_to_save: {str(kept)[:60]}; expected a list of names: "
             "save it again."
         )
-    if not _is_one_of(config.get("use_rslora"), (*_NOTHING, True)):
-        raise UserError(
-            f"adapter {folder} has use_rslora: {str(config['use_rslora'])[:40]}; expected true or "
-            "false: save it again."
-        )
+    for key in ("use_rslora", "use_dora"):
+        if not _is_one_of(config.get(key), (*_NOTHING, True)):
+            raise UserError(
+                f"adapter {folder} has {key}: {str(config[key])[:40]}; expected true or false: "
+                "save it again."
+            )
     for key, value in config.items():
         if key in (*_SILENT, *_READ) or _is_one_of(value, (*_NOTHING, *_PLAIN.get(key, ()))):
             continue
@@ -409,6 +454,14 @@ def _number(
             f"adapter {folder} has {key}: {str(value)[:40]}; expected {kind}{bound}: save it again."
         )
     return float(value)
+
+
+def _taken(tensors: dict[str, Tensor], ending: str) -> dict[str, Tensor]:
+    """Take those tensors out whose names end so; return them by the names of their modules."""
+    names = [key for key in tensors if key.endswith(ending)]
+    return {
+        key.removeprefix(PREFIX).removesuffix(ending): tensors.pop(key).float() for key in names
+    }
 
 
 def _tensors(

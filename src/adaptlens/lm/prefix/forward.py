@@ -34,6 +34,7 @@ from adaptlens.lm.prefix.walk import (
     part_nested,
     parted,
     routed,
+    virtual_ids,
     walk,
 )
 from adaptlens.lm.unembedding import logits
@@ -109,7 +110,8 @@ def run_forward(
         lm: the model.
         request: the sequences.
         on_states: called with the states found, pass by pass.
-        weights: weight changes; None reads everything by the base model.
+        weights: weight changes; None reads everything by the base model. Of soft prompts, the
+            virtual tokens are put before every sequence here.
         budget_bytes: memory for the passes; None takes `default_budget`.
         progress: called with (sequences done, all sequences).
         work: counters to add to.
@@ -122,6 +124,7 @@ def run_forward(
             layers or units were asked for where the model's inside is not known.
     """
     work = work if work is not None else ForwardStats()
+    request = _after(virtual_ids(weights), request)
     lengths = [len(sequence) for sequence in request.sequences]
     check_lengths(lm, lengths)
     if (request.layers or request.units) and lm.architecture is None:
@@ -143,6 +146,18 @@ def run_forward(
     walk(lm, request.sequences, first, together, weights, work, passes.leaf, row_width(0))
     passes.alone(alone)
     return work
+
+
+def _after(before: tuple[int, ...], request: ForwardRequest) -> ForwardRequest:
+    """Return the request with these ids before each of its sequences."""
+    if not before:
+        return request
+    return replace(
+        request,
+        sequences=[(*before, *sequence) for sequence in request.sequences],
+        first=[len(before) + first for first in request.first],
+        answered=[len(before) + place for place in request.answered],
+    )
 
 
 @dataclass

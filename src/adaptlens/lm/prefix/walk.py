@@ -19,7 +19,7 @@ from adaptlens.lm.memory import halving
 from adaptlens.lm.prefix.cache import copied
 from adaptlens.lm.prefix.schedule import Stage, plan
 from adaptlens.lm.unembedding import TellsApart
-from adaptlens.types import ActsWhereAnswered, Weights
+from adaptlens.types import ActsWhereAnswered, HasVirtualTokens, Weights
 
 # A prefix longer than this goes into its cache in pieces, so that its mask stays small.
 _PIECE_TOKENS = 2048
@@ -123,6 +123,11 @@ def acting_at(
     if isinstance(weights, ActsWhereAnswered):
         return weights.acting_at(tokens)
     return contextlib.nullcontext()
+
+
+def virtual_ids(weights: Weights | None) -> tuple[int, ...]:
+    """Return the ids that weights want before those of every text: none, but of soft prompts."""
+    return weights.virtual_ids if isinstance(weights, HasVirtualTokens) else ()
 
 
 def part_nested(

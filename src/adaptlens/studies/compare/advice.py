@@ -18,6 +18,7 @@ TUNING = {
     "sl": "tuning without the instruction",
     "full": "tuning all weights",
     "distil": "distilling the prompt into weights",
+    "soft-prompt": "tuning embeddings before the prompt",
 }
 
 

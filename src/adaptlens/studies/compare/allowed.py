@@ -114,7 +114,13 @@ def _kind(arguments: Mapping[str, Any]) -> str:
     """Return what is changed."""
     if "strengths" in arguments:
         return "a vector"
-    return f"LoRA of rank {arguments['lora_rank']}" if "lora_rank" in arguments else "all weights"
+    if tokens := arguments.get("num_virtual_tokens"):
+        start = "drawn tokens" if arguments["prompt_tuning_init"] == "sample_vocab" else "a text"
+        return f"a soft prompt of {counted(tokens, 'token')}, which starts as {start}"
+    if "lora_rank" not in arguments:
+        return "all weights"
+    kind = "DoRA" if arguments.get("use_dora") else "LoRA"
+    return f"{kind} of rank {arguments['lora_rank']}"
 
 
 def _counts(

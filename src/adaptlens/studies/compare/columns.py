@@ -59,7 +59,7 @@ TABLES: Mapping[str, Columns] = {
     },
     "recipes": {
         **_ABOUT,
-        "trained": "LoRA, a vector, or all weights",
+        "trained": "LoRA, DoRA, a soft prompt, a vector, or all weights",
         "lora_rank": "rank of the adapters",
         "lora_alpha": "their scale, times the rank",
         "lora_dropout": "share of their inputs that training leaves out",

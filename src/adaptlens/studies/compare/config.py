@@ -27,6 +27,7 @@ from adaptlens.config.reading import load_config
 from adaptlens.config.schema import Schema
 
 Amount = Annotated[float, Ge(0)]
+Tuned = Literal["it", "sl", "full", "distil", "soft-prompt", "vector"]
 
 
 # fmt: off
@@ -75,9 +76,10 @@ class CompareConfig(Shared):
     """
 
     shots: Shots = (0, 4, 16)
-    tuning: Annotated[tuple[Literal["it", "sl", "full", "distil", "vector"], ...], About(
+    tuning: Annotated[tuple[Tuned, ...], About(
         "Ways of tuning: with the instruction, without, all weights, to give what the base gives "
-        "with demonstrations, or by adding to its states, as a vector, what they do there.",
+        "with demonstrations, embeddings before the prompt, or by adding to its states, as a "
+        "vector, what demonstrations do there.",
         ["it", "full"], option=True,
     )] = ("it", "sl", "full")
     sizes: Annotated[Sizes | None, About(
@@ -105,6 +107,17 @@ class CompareConfig(Shared):
         "Inputs, whose answers are not used, that distillation learns on, and that vectors are "
         "averaged over.", 200,
     )] = 64
+    num_virtual_tokens: Annotated[Count, About(
+        "Tokens that a soft prompt stands for, which every query is longer by.", 8,
+    )] = 20
+    prompt_tuning_init: Annotated[Literal["sample_vocab", "text"], About(
+        "What the embeddings of a soft prompt start as: those of tokens drawn from the vocabulary, "
+        "or of a text's.", "text",
+    )] = "sample_vocab"
+    prompt_tuning_init_text: Annotated[Text | None, About(
+        "The text that a soft prompt starts as, again from its start where it is shorter.",
+        "Classify the review:", null="for the task's instruction",
+    )] = None
     draws: Draws = 10
     num_templates: Annotated[Count, About(
         "How many of the usual templates every arm is read and tuned under, where the task was "

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from adaptlens.report.images import Wanted as Figure
     from adaptlens.studies.compare.page import Report
 
-TUNING = ("it", "sl", "distil", "full")
+TUNING = ("it", "sl", "distil", "soft-prompt", "full")
 
 BATCH = 8
 MEASURED: tuple[Measurement, ...] = (("behavior", {}), ("cost", {}))
@@ -291,8 +291,8 @@ def _how_to_tune(name: str, size: int, config: CompareConfig, task: Task) -> dic
     """Return how to tune in one way on so many examples, what the settings do not say filled in.
 
     Where there is a validation split, rates and steps are chosen on it; in a true few-shot setting,
-    on the examples themselves, if there are two. LoRA alone chooses steps: fewer are a stop on the
-    way of more.
+    on the examples themselves, if there are two. All but full tuning choose steps: fewer are a stop
+    on the way of more.
     """
     chooses = size >= 2 if config.true_few_shot else bool(task.validation)
     if name == "vector" and not chooses:
@@ -306,6 +306,9 @@ def _how_to_tune(name: str, size: int, config: CompareConfig, task: Task) -> dic
         "true_few_shot": config.true_few_shot,
         "on_overflow": config.on_overflow,
         "unlabeled": config.unlabeled,
+        "num_virtual_tokens": config.num_virtual_tokens,
+        "prompt_tuning_init": config.prompt_tuning_init,
+        "prompt_tuning_init_text": config.prompt_tuning_init_text,
     }
     if chooses:
         usual["lr_multipliers"] = LR_MULTIPLIERS

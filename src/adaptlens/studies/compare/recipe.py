@@ -53,9 +53,12 @@ def rows(members: Iterable[Condition], run: Run) -> list[dict[str, Any]]:
 def _trained(one: Condition) -> str:
     if _is_vector(one):
         return "a vector"
+    if tokens := one.arguments.get("num_virtual_tokens"):
+        return f"a soft prompt of {counted(tokens, 'token')}"
     if "lora_rank" not in one.arguments:
         return "all weights"
-    return "LoRA, rank-stabilized" if one.arguments.get("use_rslora") else "LoRA"
+    kind = "DoRA" if one.arguments.get("use_dora") else "LoRA"
+    return f"{kind}, rank-stabilized" if one.arguments.get("use_rslora") else kind
 
 
 def _is_vector(one: Condition) -> bool:
@@ -137,8 +140,10 @@ def _number(value: Any) -> float:
 
 def _targets(one: Condition, run: Run) -> str:
     """Return the names of the modules that were trained, as the adapter's own file has them."""
+    if _is_vector(one) or "num_virtual_tokens" in one.arguments:
+        return ""
     if "lora_rank" not in one.arguments:
-        return "" if _is_vector(one) else "all"
+        return "all"
     folder = run.cell_folder(one.cells[0]) / "adapters"
     found = sorted(folder.glob("*/adapter_config.json"))
     if not found:

@@ -110,8 +110,9 @@ class ConvergenceConfig(Shared):
     validation: Annotated[Annotated[int, Ge(0)] | None, About(
         "Most validation items that are scored.", 0, null="for all",
     )] = 0
-    further: Annotated[tuple[Literal["distil"], ...], About(
-        "Ways in between to compare with both: LoRA trained to give what the prompt gives.",
+    further: Annotated[tuple[Literal["distil", "soft-prompt", "vector"], ...], About(
+        "Ways in between to compare with both: LoRA trained to give what the prompt gives, "
+        "embeddings before the prompt, or what the prompt does to a state, as a vector.",
         ["distil"], option=True,
     )] = ()
     arms: Arms = field(default_factory=dict)

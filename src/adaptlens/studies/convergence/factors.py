@@ -99,8 +99,8 @@ class Factors:
 
     def pairs(self) -> Iterator[Hypothesis]:
         """Yield the paper's main claims, at the last layer, and ICL ~ IT against other routes."""
-        icl, it, sl, full, distilled = (
-            self.compared.side(name) for name in ("icl", "it", "sl", "full", "distil")
+        icl, it, sl, full, distilled, vector = (
+            self.compared.side(name) for name in ("icl", "it", "sl", "full", "distil", "vector")
         )
         if not self.has(ANCHOR, icl, it):
             return
@@ -115,6 +115,7 @@ class Factors:
                 (icl, STEERED),
             ),
             "ICL is more like what was distilled from it than like IT": ((icl, distilled), main),
+            "ICL is more like the anchor with its vector than like IT": ((icl, vector), main),
         }
         for claim, (more, less) in claims.items():
             if self.has(*more, *less):

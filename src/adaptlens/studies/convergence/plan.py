@@ -86,6 +86,11 @@ def plan(config: ConvergenceConfig) -> Study:
         extra.append(_with_unrelated(load_task(GENERATION, config), config))
     for task in (*loaded, *extra):
         check_measures(task, config.measures)
+        if "vector" in config.further and not task.validation:
+            raise UserError(
+                f"--further vector: layer and strength are chosen on labeled items, and none of "
+                f"task '{task.name}' are taken; add --set validation=64, or more than 0 items."
+            )
     measures = _resemblances(config, notes)
     arms = own_arms.found(config.arms, config.models, inside=True)
     names = list(config.models)
