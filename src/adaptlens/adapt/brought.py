@@ -28,6 +28,7 @@ from adaptlens.lm.adapters.replaced import (
     check_replaceable,
     merged,
 )
+from adaptlens.lm.asked import Asked
 from adaptlens.lm.load import LM, load
 from adaptlens.models import arm_files, identity
 from adaptlens.prompts import render
@@ -249,7 +250,7 @@ class BroughtPrompt:
         return CostEstimate()
 
     def adapt(
-        self, lm: LM, task: Task, draws: Sequence[int], *, progress: Progress | None = None
+        self, lm: Asked, task: Task, draws: Sequence[int], *, progress: Progress | None = None
     ) -> Adapted:
         """Return one variant: nothing is drawn, and there is one way of writing."""
         way, demos = templates.written(task, self.template), self.shown()

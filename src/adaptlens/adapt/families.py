@@ -12,6 +12,7 @@ FAMILY: Mapping[str, Family] = {
     "prompt": "prompt",
     "adapter": "tune",
     "checkpoint": "tune",
+    "served": "tune",
     "it": "tune",
     "sl": "tune",
     "distil": "tune",

@@ -73,6 +73,11 @@ def wanted(
             arguments = {"template": asdict(template), "demonstrations": shown}
             yield Brought("prompt", {"arm": name, **arguments})
             continue
+        if one.kind == "served" and controls:
+            raise UserError(
+                f"arm '{name}' is served: it has no strength to be changed; leave out "
+                "--arm-controls, or give the adapter's folder."
+            )
         arguments = {"arm": name, "digest": one.digest, "source": one.source}
         yield Brought(one.kind, arguments)
         for control in STRENGTHS if controls else ():

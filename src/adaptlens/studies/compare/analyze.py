@@ -171,8 +171,8 @@ class Judged:
             golds = [example.target for example in self.task.test]
             known = [example.target for example in self.task.train] or golds
             label, values = accuracy.majority(known, golds)
-            loglik = self._arrays(self.members[0])["loglik"]
-            return {"chance": accuracy.chance(loglik), f"majority '{label}'": values}
+            floor = accuracy.chance(self._arrays(self.members[0]))
+            return {"chance": floor, f"majority '{label}'": values}
         from sacrebleu.metrics import CHRF
 
         chrf = CHRF()
@@ -215,6 +215,8 @@ class Judged:
         }
         if self.is_choice:
             for condition in self.members:
+                if "written" in self.readings[condition.label].rules():
+                    continue
                 row, bins = self._calibration(condition)
                 tables["calibration"].append(row)
                 tables["reliability"] += bins
@@ -456,10 +458,16 @@ class Judged:
         """Yield what was answered by log-likelihood as it is, template by template."""
         arrays = self._arrays(condition)
         options = [example.choices or self.task.choices for example in self.task.test]
-        chosen, margin = accuracy.predictions(arrays), accuracy.margins(arrays)
+        chosen = accuracy.predictions(arrays)
+        scored = "loglik" in arrays
+        margin = accuracy.margins(arrays) if scored else np.full(chosen.shape, np.nan)
         for row, gaps in zip(chosen, margin, strict=True):
             yield [
-                (options[i][c], bool(c == arrays["gold"][i]), round(float(g), 4))
+                (
+                    options[i][c] if c >= 0 else "",
+                    bool(c == arrays["gold"][i]),
+                    round(float(g), 4),
+                )
                 for i, (c, g) in enumerate(zip(row, gaps, strict=True))
             ]
 
