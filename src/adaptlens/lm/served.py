@@ -224,7 +224,7 @@ def _token_by_token(
                 return {token: found[token] for token in wanted[ids]}
             if len(found) <= last:
                 return {token: found.get(token, math.nan) for token in wanted[ids]}
-            last, most = len(found), 100 * most
+            last, most = len(found), 20 * most
 
     found = dict(zip(order, at.connection.each(ask, order, progress), strict=True))
     return [

@@ -98,9 +98,10 @@ def identify(
     """
     asked = parse(name)
     if server.is_named(asked.source):
+        at = server.named(asked.source)
         if asked.untrained or quantize or dtype != "float32":
-            raise server.needs_weights(asked.source, "untrained:, dtype and quantize")
-        return server.named(asked.source).spec(name, chat or asked.chat)
+            raise server.needs_weights(asked.source, "setting untrained:, dtype or quantize")
+        return at.spec(name, chat or asked.chat)
     check_quantize(name, quantize)
     path = locate(name)
     return ModelSpec(

@@ -15,7 +15,15 @@ from adaptlens.metrics import accuracy
 from adaptlens.report.labels import Shown
 from adaptlens.stats.intervals import comparisons, estimate, pairs_of_interest
 from adaptlens.store import Run
-from adaptlens.studies.compare import across, curves, gates, recipe, searches, side_effects
+from adaptlens.studies.compare import (
+    across,
+    curves,
+    gates,
+    recipe,
+    searches,
+    served_use,
+    side_effects,
+)
 from adaptlens.studies.compare.advice import advice, with_crossing
 from adaptlens.studies.compare.allowed import allowed
 from adaptlens.studies.compare.arms import Arm, Reading, arms
@@ -58,6 +66,7 @@ TABLES = [
     "curves",
     "crossings",
     "measured",
+    "served",
 ]
 
 Rows = list[dict[str, Any]]
@@ -212,6 +221,7 @@ class Judged:
                 [self.crossing.row(self.metric)] if self.crossing.line else []
             ),
             "measured": self._measured(),
+            "served": served_use.rows(self.members),
         }
         if self.is_choice:
             for condition in self.members:
@@ -396,6 +406,7 @@ class Judged:
         """Return what a reader must know, each sentence naming the task."""
         warned = [text for text in self.verdict.warnings if text not in self.verdict.line]
         said = [f"{self.name}: {note}" for note in (*self.task.notes, *warned)]
+        said += served_use.notes(self.members)
         for condition in self.members:
             about = f"{self.name}, {condition.label}"
             said += [f"{self.model}: {note}" for note in condition.notes]
