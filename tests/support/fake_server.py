@@ -103,7 +103,10 @@ class FakeServer:
             "chat": ("/v1/chat/completions",),
         }[self.kind]
         if path == "/v1/models":
-            data = [{"id": name, "owned_by": self.kind, "created": len(self.asked)} for name in self.names]
+            data = [
+                {"id": name, "owned_by": self.kind, "created": len(self.asked)}
+                for name in self.names
+            ]
             for one in data if self.kind == "vllm" else []:
                 one["max_model_len"] = model().context_tokens
             return 200, {"object": "list", "data": data}
@@ -115,18 +118,32 @@ class FakeServer:
         return 200, {"default_generation_settings": {"n_ctx": model().context_tokens}}
 
     def _tokenize(self, body: dict[str, Any]) -> Answer:
-        text, name = ("prompt", "add_special_tokens") if self.kind == "vllm" else ("content", "add_special")
+        text, name = (
+            ("prompt", "add_special_tokens") if self.kind == "vllm" else ("content", "add_special")
+        )
         if text not in body:
             return 400, {"error": {"message": "no chat template"}}
-        found = model().encode(body[text]) if body[name] else model().tokenizer(body[text], add_special_tokens=False).input_ids
+        found = (
+            model().encode(body[text])
+            if body[name]
+            else model().tokenizer(body[text], add_special_tokens=False).input_ids
+        )
         return 200, {"tokens": found}
 
     def _completion(self, body: dict[str, Any]) -> Answer:
         ids = body["prompt"]
         scores = logprobs(ids)[-1]
         values, tokens = scores.topk(min(body["n_probs"], len(scores)))
-        top = [{"id": t, "token": "", "logprob": v} for t, v in zip(tokens.tolist(), values.tolist(), strict=True)]
-        return 200, {"completion_probabilities": [{"top_logprobs": top}], "tokens_evaluated": len(ids), "tokens_predicted": 1, "timings": {"cache_n": 1}}
+        top = [
+            {"id": t, "token": "", "logprob": v}
+            for t, v in zip(tokens.tolist(), values.tolist(), strict=True)
+        ]
+        return 200, {
+            "completion_probabilities": [{"top_logprobs": top}],
+            "tokens_evaluated": len(ids),
+            "tokens_predicted": 1,
+            "timings": {"cache_n": 1},
+        }
 
     def _v1_completions(self, body: dict[str, Any]) -> Answer:
         if body["model"] not in self.names:
@@ -145,7 +162,11 @@ class FakeServer:
         own = [None, *(float(scores[i, token]) for i, token in enumerate(whole[1:]))]
         found = {"token_logprobs": own}
         if isinstance(body["prompt"], str):
-            offsets = model().tokenizer(body["prompt"], add_special_tokens=False, return_offsets_mapping=True).offset_mapping
+            offsets = (
+                model()
+                .tokenizer(body["prompt"], add_special_tokens=False, return_offsets_mapping=True)
+                .offset_mapping
+            )
             starts = [start for start, _ in offsets]
             before = [0] * (len(ids) - len(starts))
             found["text_offset"] = [*before, *starts, len(body["prompt"])]
@@ -155,7 +176,10 @@ class FakeServer:
         asked = "\n\n".join(one["content"] for one in body["messages"])
         text, _ = written(model().encode(asked), body["max_tokens"])
         usage = {"prompt_tokens": len(asked), "completion_tokens": 1}
-        return 200, {"choices": [{"message": {"role": "assistant", "content": text}}], "usage": usage}
+        return 200, {
+            "choices": [{"message": {"role": "assistant", "content": text}}],
+            "usage": usage,
+        }
 
 
 @contextmanager

@@ -16,8 +16,8 @@ from adaptlens.adapt.halving import Read, Search, Tried
 from adaptlens.adapt.prompting import OVERFLOW, with_demonstrations
 from adaptlens.adapt.settings import choosing, parts
 from adaptlens.errors import UserError, unknown
-from adaptlens.lm.encoder import DEFAULT_ENCODER, Similarity, cosine_similarity
 from adaptlens.lm.asked import Asked
+from adaptlens.lm.encoder import DEFAULT_ENCODER, Similarity, cosine_similarity
 from adaptlens.metrics import accuracy
 from adaptlens.prompts import controls, render
 from adaptlens.prompts.fitting import TooLong, fit

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from adaptlens.adapt import Progress
 from adaptlens.errors import UserError, unknown
-from adaptlens.lm.encoder import DEFAULT_ENCODER, cosine_similarity
 from adaptlens.lm.asked import Asked
+from adaptlens.lm.encoder import DEFAULT_ENCODER, cosine_similarity
 from adaptlens.prompts import controls, render
 from adaptlens.prompts.fitting import fit
 from adaptlens.prompts.selection import (
@@ -216,7 +216,7 @@ def check_one_way(task: Task, label: str) -> None:
 def _filler(lm: Asked, task: Task, demos: Sequence[Example], draw: int, seed: int) -> str:
     """Return neutral words of as many tokens as the demonstrations, to within one word."""
     query = task.test[0]
-    chat = lm.render_chat if lm.chat else None
+    chat = lm.chat_of(task.template)
     with_demos, without = (
         len(lm.encode(render.render(task, shown, query, chat=chat).text)) for shown in (demos, ())
     )

@@ -252,7 +252,7 @@ Arms = Annotated[
     dict[Text, Text],
     About(
         "Arms of your own, by name: an adapter's folder in PEFT's format, a checkpoint of the same "
-        "model, a file with a prompt, or openai:URL#NAME for what the model's server has beside it.",
+        "model, a file with a prompt, or openai:URL#NAME, what the model's server has beside it.",
         {"mine": "adapters/mine"},
         "names and paths",
         option=("--arm",),

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -162,7 +163,7 @@ class Served:
         return [_cut(written[prompt.text], stop) for prompt in prompts]
 
 
-@dataclass(frozen=True)
+@dataclass
 class ServedWeights:
     """Weights that a server has under a name of their own: one variant."""
 
@@ -170,6 +171,14 @@ class ServedWeights:
     num_variants: int = 1
     mixes_rows: bool = True
     notes: tuple[str, ...] = ()
+
+    def routed(self, variants: Sequence[int]) -> AbstractContextManager[None]:
+        """Return a context that does nothing: requests name the weights."""
+        return nullcontext()
+
+    def adapts(self, module: Any) -> bool:
+        """Return false: there are no modules here."""
+        return False
 
     def save(self, folder: Any, names: Sequence[str]) -> None:
         """Write nothing: they are the server's."""

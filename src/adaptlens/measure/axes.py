@@ -34,7 +34,8 @@ AXES: Mapping[str, Stated] = {
     "behavior": {
         "loglik|prior_loglik|answer_bytes|answer_tokens": _SCORED,
         "exact|chrf|target_loglik|chosen": _READ,
-        "gold|num_choices|validation_num_choices|target_tokens|validation_gold|validation_target_tokens": (QUERIES,),
+        "gold|num_choices|target_tokens": (QUERIES,),
+        "validation_(gold|num_choices|target_tokens)": (QUERIES,),
         "validation_(loglik|prior_loglik|answer_bytes|answer_tokens)": (TURNS, QUERIES, CHOICES),
         "validation_(exact|chrf|target_loglik|chosen)": (TURNS, QUERIES),
     },

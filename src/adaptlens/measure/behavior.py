@@ -164,7 +164,11 @@ def _written(adapted: Adapted, queries: Sequence[Example]) -> list[list[Prompt]]
 
 
 def scored(
-    lm: Asked, adapted: Adapted, parts: Sequence[Rows], progress: Progress | None, work: ForwardStats
+    lm: Asked,
+    adapted: Adapted,
+    parts: Sequence[Rows],
+    progress: Progress | None,
+    work: ForwardStats,
 ) -> list[list[list[Float64[np.ndarray, " _"]]]]:
     """Return the log-likelihoods of every prompt's answers, [parts][rows][queries] of [choices].
 

@@ -49,7 +49,9 @@ def written(
         `PREFIXchosen` [rows, queries], `NONE` where no option is named; and texts by prefix.
     """
     flat = [prompt for rows, _ in sent.values() for row in rows for prompt in row]
-    owners = [own for rows, of in sent.values() for row, own in zip(rows, of, strict=True) for _ in row]
+    owners = [
+        own for rows, of in sent.values() for row, own in zip(rows, of, strict=True) for _ in row
+    ]
     texts = iter(
         lm.continuations(
             flat, owners, task.max_new_tokens, render.stops(task), weights, progress=progress

@@ -290,9 +290,7 @@ class Connection:
             self.used.written_tokens += written
 
 
-def _told(
-    done: Any, total: int, progress: Callable[[int, int], None] | None
-) -> Iterator[Any]:
+def _told(done: Any, total: int, progress: Callable[[int, int], None] | None) -> Iterator[Any]:
     for number, one in enumerate(done, 1):
         if progress:
             progress(number, total)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from adaptlens.adapt.families import family_of
 from adaptlens.errors import UserError
@@ -25,7 +26,8 @@ def connect(config: CompareConfig) -> None:
     Raises:
         UserError: a server cannot be used, or has no such model.
     """
-    limits = Limits(**config.server)
+    given: dict[str, Any] = {**config.server}
+    limits = Limits(**given)
     sources = [identity.parse(name).source for name in config.models]
     for source in (*sources, *config.arms.values()):
         if server.is_named(source):

@@ -49,9 +49,7 @@ def cost_row(arm: Arm) -> Row:
     """Return what an arm costs; an arm at a chosen template costs what its template does."""
     numbers = arm.condition.numbers
     # What a cell did not measure of a query is not known; what it did not train cost nothing.
-    row: Row = {
-        name: numbers.get(name, 0.0 if name in TRAINING else math.nan) for name in COSTS
-    }
+    row: Row = {name: numbers.get(name, 0.0 if name in TRAINING else math.nan) for name in COSTS}
     for name in ("query_flops", "query_flops_cached", "query_tokens", "cached_tokens"):
         if name in arm.condition.costs:
             row[name] = float(by_draw(arm, name).mean())
