@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from adaptlens.errors import UserError, listed, unknown
+from adaptlens.errors import UserError, listed, one_line, unknown
 from adaptlens.models.http_client import Connection, Limits, Refused
 from adaptlens.types import ModelSpec
 
@@ -85,7 +85,7 @@ class ServerModel:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader of its results should know, in sentences."""
-        by = self.stated.get("owned_by")
+        by = one_line(str(self.stated.get("owned_by", "")), 40, 10)
         said = [
             f"It is served by {self.connection.address}{f' ({by})' if by else ''} as "
             f"'{self.model}', and its weights cannot be digested: that it is the same model at "
