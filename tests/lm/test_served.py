@@ -101,7 +101,10 @@ def test_the_beginning_of_text_is_put_once():
 def test_messages_go_to_a_server_that_takes_nothing_else():
     with serving("chat") as fake:
         lm = served(fake)
-        messages = [{"role": "user", "content": "Say\nyes."}, {"role": "assistant", "content": "no"}]
+        messages = [
+            {"role": "user", "content": "Say\nyes."},
+            {"role": "assistant", "content": "no"},
+        ]
         text = lm.at.chat_text([*messages, {"role": "user", "content": "Again."}])
         lm.continuations([prompt(text), prompt("plain")], None, 1)
         sent = [body["messages"] for path, body in fake.asked if path == "/v1/chat/completions"]
