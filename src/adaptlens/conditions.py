@@ -251,6 +251,13 @@ def _join(spec: Mapping[str, Any], draws: Iterable[int], records: Sequence[Recor
     )
 
 
+SUMMED = (
+    "dropped_demos", "unshared_sequences", "seams_moved", "served_requests", "served_read_tokens",
+    "served_cached_tokens", "served_written_tokens",
+)  # fmt: skip
+"""Numbers of which a condition has those of all its cells together."""
+
+
 def _numbers(used: Sequence[Record], cell_of_draw: Sequence[str]) -> dict[str, float]:
     weight = {record.id: cell_of_draw.count(record.id) for record in used}
     total = sum(weight.values())
@@ -259,7 +266,7 @@ def _numbers(used: Sequence[Record], cell_of_draw: Sequence[str]) -> dict[str, f
         values = [(r.result["numbers"].get(name, float("nan")), weight[r.id]) for r in used]
         if name in ("peak_bytes", "training_peak_bytes"):
             found[name] = max(value for value, _ in values)
-        elif name in ("dropped_demos", "unshared_sequences", "seams_moved"):
+        elif name in SUMMED:
             found[name] = sum(value for value, _ in values)
         else:
             found[name] = sum(value * share for value, share in values) / total

@@ -13,11 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tiny
-from adaptlens.adapt import best_prompt, halving
+from adaptlens.adapt import best_prompt
 from adaptlens.adapt.best_prompt import NARROW, ORDERS, WIDE, BestPrompt, arranged
 from adaptlens.adapt.halving import KEPT, LEAST_CALIBRATED, Search, Tried
 from adaptlens.adapt.settings import choosing
 from adaptlens.errors import UserError
+from adaptlens.lm.load import LM
 from adaptlens.measure.behavior import Behavior
 from adaptlens.metrics import accuracy
 from adaptlens.prompts import render, selection
@@ -67,8 +68,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[Prompt]:
         sent.extend(requests)
         return [by_text(prompt) for prompt in requests]
 
-    fake = SimpleNamespace(encode=lambda lm, given: list(given), score=score)
-    monkeypatch.setattr(halving, "score", fake)
+    monkeypatch.setattr(LM, "log_likelihoods", score)
     monkeypatch.setattr(best_prompt, "_SEARCHED", weakref.WeakKeyDictionary())
     return sent
 
@@ -186,7 +186,8 @@ def test_a_search_keeps_to_its_budget(
         sent.extend(requests)
         return [by_text(prompt) for prompt in requests]
 
-    lm = SimpleNamespace(tokenizer=lambda texts, **_: SimpleNamespace(input_ids=[[0]] * len(texts)))
+    lm: Any = SimpleNamespace(token_counts=lambda texts: [1] * len(texts))
+    lm.log_likelihoods = lambda requests, work: score(lm, requests, work)
     queries = [Example(f"q{i}", f"{i}", "a") for i in range(items)]
 
     def tried(number: int) -> Tried:
@@ -197,10 +198,8 @@ def test_a_search_keeps_to_its_budget(
             str(number), write, (lambda q: write(render.content_free(q))) if free else None
         )
 
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(halving, "score", SimpleNamespace(encode=lambda _, p: p, score=score))
-        search = Search(lm, queries, lambda _: ("a", "b"), ("raw", "corrected"))
-        kept = search.halve([tried(i) for i in range(count)], budget, keep)
+    search = Search(lm, queries, lambda _: ("a", "b"), ("raw", "corrected"))
+    kept = search.halve([tried(i) for i in range(count)], budget, keep)
     assert len(kept) == min(count, keep)
     assert search.reads == len(sent) == len({prompt.text for prompt in sent})
     # One item of each whatever the budget, and one prompt each without content.
@@ -236,7 +235,9 @@ def test_equally_good_candidates_keep_their_order(lm: Any, read: Any) -> None:
     assert [one.name for one in kept] == ["0", "1", "2"]
 
 
-def test_candidates_are_compared_on_the_same_items(lm: Any, read: Any) -> None:
+def test_candidates_are_compared_on_the_same_items(
+    lm: Any, read: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One that was read before, on items it got wrong since, has no start over a new one."""
     queries = [Example(f"q{i}", f"{i}", "a") for i in range(10)]
 
@@ -251,7 +252,7 @@ def test_candidates_are_compared_on_the_same_items(lm: Any, read: Any) -> None:
     def score(lm: Any, requests: list[Prompt], work: Any) -> list[np.ndarray]:
         return [-np.array([len(a) for a in prompt.answers], float) for prompt in requests]
 
-    halving.score.score = score
+    monkeypatch.setattr(LM, "log_likelihoods", score)
     search = Search(lm, queries, lambda _: ("a", "b"), ("raw",))
     (old,) = search.halve([Tried("old", right_until(2))], 10)
     assert len(old.reads) == 10 and search.found(old).accuracy == 0.2

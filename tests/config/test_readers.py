@@ -14,7 +14,8 @@ from adaptlens.config.fields import Engine, Tune
 from adaptlens.config.reading import load_config
 from adaptlens.engines.on_ray import OnRay
 from adaptlens.errors import UserError
-from adaptlens.studies.compare.config import Prices, TokenPrices
+from adaptlens.models.http_client import Limits
+from adaptlens.studies.compare.config import Prices, Server, TokenPrices
 
 SOURCE = Path(adaptlens.__file__).parent
 
@@ -63,6 +64,12 @@ def test_a_setting_of_tuning_makes_cells_or_is_refused_in_a_line(study, name):
         assert "tune.learning_rate" in str(error) and "\n" not in str(error)
         return
     assert registry.resolve("study", study).plan(config).cells
+
+
+def test_every_setting_of_a_server_is_a_limit_of_its_connection():
+    assert set(Server.__annotations__) - {"__pydantic_config__"} == {
+        field.name for field in fields(Limits)
+    }
 
 
 def test_every_setting_of_the_engine_is_an_argument_of_one():

@@ -190,7 +190,7 @@ def test_kappa_by_hand():
 
 
 def test_guessing_scores_one_over_the_choices_of_each_query():
-    assert accuracy.chance(ARRAYS["loglik"]) == pytest.approx([1 / 3, 1 / 2])
+    assert accuracy.chance(ARRAYS) == pytest.approx([1 / 3, 1 / 2])
 
 
 def test_the_majority_answer_is_the_training_splits():

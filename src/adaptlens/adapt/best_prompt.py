@@ -16,9 +16,8 @@ from adaptlens.adapt.halving import Read, Search, Tried
 from adaptlens.adapt.prompting import OVERFLOW, with_demonstrations
 from adaptlens.adapt.settings import choosing, parts
 from adaptlens.errors import UserError, unknown
+from adaptlens.lm.asked import Asked
 from adaptlens.lm.encoder import DEFAULT_ENCODER, Similarity, cosine_similarity
-from adaptlens.lm.flops import matrix_parameters
-from adaptlens.lm.load import LM
 from adaptlens.metrics import accuracy
 from adaptlens.prompts import controls, render
 from adaptlens.prompts.fitting import TooLong, fit
@@ -116,7 +115,7 @@ class BestPrompt:
         return estimates.of_search(self, sizes)
 
     def adapt(
-        self, lm: LM, task: Task, draws: Sequence[int], *, progress: Progress | None = None
+        self, lm: Asked, task: Task, draws: Sequence[int], *, progress: Progress | None = None
     ) -> Adapted:
         """Return one variant per draw, each with the prompt that was found for it.
 
@@ -149,14 +148,14 @@ class BestPrompt:
                 "search": records,
                 "search_reads": sum(r["reads"] for r in records) / len(records),
                 "search_tokens": sum(r["tokens"] for r in records) / len(records),
-                "search_flops": sum(r["flops"] for r in records) / len(records),
+                **_mean_flops(records),
             },
             examples=tuple(drawn) if self.examples else (),
         )
 
     def _searched(
         self,
-        lm: LM,
+        lm: Asked,
         task: Task,
         demos: Sequence[Example],
         alike: Similarity,
@@ -186,7 +185,7 @@ class BestPrompt:
             "reads": bare.num_reads + search.reads,
             "tokens": bare.num_tokens + search.tokens,
             # Attention and unembedding are left out, so this is the least that it takes.
-            "flops": 2.0 * matrix_parameters(lm) * (bare.num_tokens + search.tokens),
+            **_flops(lm, bare.num_tokens + search.tokens),
             "templates": [template.name for template in bare.templates],
             "too_long": bare.too_long + too_long,
             "sent": way.prompt(task.test[0]).text,
@@ -211,7 +210,7 @@ class BestPrompt:
         return demos, others
 
     def _templates(
-        self, lm: LM, task: Task, items: Sequence[Example], progress: Progress
+        self, lm: Asked, task: Task, items: Sequence[Example], progress: Progress
     ) -> "_Bare":
         """Return the best templates without demonstrations, with their label words, best first.
 
@@ -227,7 +226,7 @@ class BestPrompt:
         return kept[key]
 
     def _search_templates(
-        self, lm: LM, task: Task, items: Sequence[Example], progress: Progress
+        self, lm: Asked, task: Task, items: Sequence[Example], progress: Progress
     ) -> "_Bare":
         search = _search(lm, task, items)
         first, too_long = _candidates(
@@ -248,7 +247,7 @@ class BestPrompt:
         too_long += longer
         return _Bare(templates, again[0][1].reads, search.reads, search.tokens, too_long)
 
-    def _bare(self, lm: LM, task: Task, template: Template) -> "_Way":
+    def _bare(self, lm: Asked, task: Task, template: Template) -> "_Way":
         """Return how a template writes prompts without demonstrations."""
         return _Way(lm, written(task, template), on_overflow=self.on_overflow)
 
@@ -285,7 +284,7 @@ def _all(shown: Sequence[Example], _: Example) -> Sequence[Example]:
 class _Way:
     """One way of writing prompts: a template, demonstrations and their order."""
 
-    lm: LM
+    lm: Asked
     written: Written
     demos: Sequence[Example] = ()
     order: str = "drawn"
@@ -334,7 +333,7 @@ class _Bare:
     too_long: int
 
 
-_SEARCHED: WeakKeyDictionary[LM, dict[Any, _Bare]] = WeakKeyDictionary()
+_SEARCHED: WeakKeyDictionary[Asked, dict[Any, _Bare]] = WeakKeyDictionary()
 """Templates found for a model that is loaded, by what the search depended on."""
 
 
@@ -382,7 +381,7 @@ def _halved(
     return [(ways[id(one)], one) for one in best]
 
 
-def _search(lm: LM, task: Task, items: Sequence[Example]) -> Search:
+def _search(lm: Asked, task: Task, items: Sequence[Example]) -> Search:
     return Search(lm, items, lambda item: item.choices or task.choices, _rules(task))
 
 
@@ -419,6 +418,16 @@ class _Told:
                 self._progress(min(before + size * done // max(1, of), self._total), self._total)
 
         return told
+
+
+def _flops(lm: Asked, tokens: int) -> dict[str, float]:
+    """Return the operations of reading so many tokens; nothing where they cannot be known."""
+    return {} if lm.flops_a_token is None else {"flops": lm.flops_a_token * tokens}
+
+
+def _mean_flops(records: Sequence[dict[str, Any]]) -> dict[str, float]:
+    counted = [record["flops"] for record in records if "flops" in record]
+    return {"search_flops": sum(counted) / len(counted)} if counted else {}
 
 
 def _rules(task: Task) -> tuple[accuracy.Rule, ...]:

@@ -29,6 +29,7 @@ from adaptlens.lm.adapters.replaced import (
     merged,
 )
 from adaptlens.lm.adapters.soft_prompts import SoftPrompts, after
+from adaptlens.lm.asked import Asked
 from adaptlens.lm.load import LM, load
 from adaptlens.lm.prefix.walk import virtual_ids
 from adaptlens.models import arm_files, identity
@@ -275,7 +276,7 @@ class BroughtPrompt:
         return CostEstimate()
 
     def adapt(
-        self, lm: LM, task: Task, draws: Sequence[int], *, progress: Progress | None = None
+        self, lm: Asked, task: Task, draws: Sequence[int], *, progress: Progress | None = None
     ) -> Adapted:
         """Return one variant: nothing is drawn, and there is one way of writing."""
         way, demos = templates.written(task, self.template), self.shown()

@@ -13,6 +13,7 @@ FAMILY: Mapping[str, Family] = {
     "recorded": "none",
     "adapter": "tune",
     "checkpoint": "tune",
+    "served": "tune",
     "it": "tune",
     "sl": "tune",
     "distil": "tune",

@@ -8,8 +8,7 @@ import numpy as np
 from jaxtyping import Float64, Int
 
 from adaptlens.adapt import Progress
-from adaptlens.lm import score
-from adaptlens.lm.load import LM
+from adaptlens.lm.asked import Asked
 from adaptlens.lm.prefix.walk import ForwardStats
 from adaptlens.metrics.accuracy import Rule, choice_loglik, choice_scores, correct
 from adaptlens.types import Example, Prompt
@@ -147,7 +146,7 @@ class Search:
     """
 
     def __init__(
-        self, lm: LM, items: Sequence[Example], options: Callable[[Example], Sequence[str]],
+        self, lm: Asked, items: Sequence[Example], options: Callable[[Example], Sequence[str]],
         rules: Sequence[Rule],
     ) -> None:  # fmt: skip
         """Say what to read by, on which items, and by which rules answers may be chosen."""
@@ -234,7 +233,7 @@ class Search:
         if not wanted:
             return
         work = ForwardStats()
-        logliks = score.score(self._lm, score.encode(self._lm, prompts), work=work)
+        logliks = self._lm.log_likelihoods(prompts, work=work)
         sizes = self._sizes(prompts)
         for candidate, number, free in wanted:
             prior = None
@@ -250,8 +249,7 @@ class Search:
     def _sizes(self, prompts: Sequence[Prompt]) -> list[Int[np.ndarray, "2 _"]]:
         """Return the bytes and tokens of each prompt's answers."""
         texts = list(dict.fromkeys(answer for prompt in prompts for answer in prompt.answers))
-        ids = self._lm.tokenizer(texts, add_special_tokens=False).input_ids
-        tokens = dict(zip(texts, map(len, ids), strict=True))
+        tokens = dict(zip(texts, self._lm.token_counts(texts), strict=True))
         return [
             np.array([(len(answer.encode()), tokens[answer]) for answer in prompt.answers]).T
             for prompt in prompts

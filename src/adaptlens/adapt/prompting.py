@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from adaptlens.adapt import Progress
 from adaptlens.errors import UserError, unknown
+from adaptlens.lm.asked import Asked
 from adaptlens.lm.encoder import DEFAULT_ENCODER, cosine_similarity
-from adaptlens.lm.load import LM
 from adaptlens.prompts import controls, render
 from adaptlens.prompts.fitting import fit
 from adaptlens.prompts.selection import (
@@ -61,7 +61,7 @@ class ZeroShot:
         return CostEstimate()
 
     def adapt(
-        self, lm: LM, task: Task, draws: Sequence[int], *, progress: Progress | None = None
+        self, lm: Asked, task: Task, draws: Sequence[int], *, progress: Progress | None = None
     ) -> Adapted:
         """Return one variant: there are no demonstrations to draw, so `draws` is not used."""
         read = controls.worded(task, self.wording, self.text) if self.wording else task
@@ -135,7 +135,7 @@ class InContext:
         return CostEstimate()
 
     def adapt(
-        self, lm: LM, task: Task, draws: Sequence[int], *, progress: Progress | None = None
+        self, lm: Asked, task: Task, draws: Sequence[int], *, progress: Progress | None = None
     ) -> Adapted:
         """Return one variant per draw: the same draws that tuning trains on."""
         ways = templates.ways(task)
@@ -213,10 +213,10 @@ def check_one_way(task: Task, label: str) -> None:
         )
 
 
-def _filler(lm: LM, task: Task, demos: Sequence[Example], draw: int, seed: int) -> str:
+def _filler(lm: Asked, task: Task, demos: Sequence[Example], draw: int, seed: int) -> str:
     """Return neutral words of as many tokens as the demonstrations, to within one word."""
     query = task.test[0]
-    chat = lm.render_chat if lm.chat else None
+    chat = lm.chat_of(task.template)
     with_demos, without = (
         len(lm.encode(render.render(task, shown, query, chat=chat).text)) for shown in (demos, ())
     )
@@ -227,7 +227,7 @@ def _filler(lm: LM, task: Task, demos: Sequence[Example], draw: int, seed: int) 
     return text
 
 
-def _after_filler(lm: LM, task: Task, filler: str, query: Example) -> Prompt:
+def _after_filler(lm: Asked, task: Task, filler: str, query: Example) -> Prompt:
     """Return the prompt with filler between its instruction and the query.
 
     Raises:

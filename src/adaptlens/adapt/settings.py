@@ -14,6 +14,7 @@ from adaptlens.adapt.optimizer import SCHEDULES, Schedule, TrainingConfig
 from adaptlens.adapt.steps import FOLDS, LEAST_STEPS, usual_steps
 from adaptlens.adapt.tokenizing import tokenized
 from adaptlens.errors import UserError, unknown
+from adaptlens.lm.asked import Asked
 from adaptlens.lm.load import LM
 from adaptlens.prompts import controls, render
 from adaptlens.prompts.fitting import fit
@@ -261,7 +262,7 @@ class Tuning:
 
 
 def writer(
-    lm: LM, task: Task, instruction: bool, num_draws: int
+    lm: Asked, task: Task, instruction: bool, num_draws: int
 ) -> Callable[[int, Example], Prompt]:
     """Return what writes a tuned model's prompts: no demonstrations, template by template."""
     ways = templates.ways(task)

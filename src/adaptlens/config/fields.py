@@ -206,8 +206,9 @@ Models = Annotated[
     tuple[Text, ...],
     MinLen(1),
     About(
-        "Hub id, folder, GGUF file, or a model of `adaptlens models list`; untrained:NAME has "
-        "random weights, chat:NAME its chat template.",
+        "Hub id, folder, GGUF file, a model of `adaptlens models list`, or, to be prompted by "
+        "compare, openai:URL#NAME at a server; untrained:NAME has random weights, chat:NAME its "
+        "chat template.",
         ["reference"],
         "names of models",
         option=("--model", "--models"),
@@ -256,7 +257,7 @@ Arms = Annotated[
     dict[Text, Text],
     About(
         "Arms of your own, by name: an adapter's folder in PEFT's format, a checkpoint of the same "
-        "model, or a file with a prompt.",
+        "model, a file with a prompt, or openai:URL#NAME, what the model's server has beside it.",
         {"mine": "adapters/mine"},
         "names and paths",
         option=("--arm",),

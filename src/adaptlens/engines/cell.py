@@ -3,12 +3,13 @@
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import torch
 
 from adaptlens.cells import Cell
 from adaptlens.errors import UserError
-from adaptlens.lm.load import LM
+from adaptlens.lm.asked import Asked
 from adaptlens.measure import axes
 from adaptlens.measure.cost import PeakMemory
 from adaptlens.store import Claim, ClaimLost, versions
@@ -21,7 +22,7 @@ Progress = Callable[[str, int, int], None]
 """Called with (what is being done, steps done, steps in all)."""
 
 
-def run_cell(cell: Cell, task: Task, lm: LM, claim: Claim, progress: Progress) -> str | None:
+def run_cell(cell: Cell, task: Task, lm: Asked, claim: Claim, progress: Progress) -> str | None:
     """Adapt, measure, and write the cell's record.
 
     Returns:
@@ -47,12 +48,13 @@ def run_cell(cell: Cell, task: Task, lm: LM, claim: Claim, progress: Progress) -
     return None
 
 
-def _run(cell: Cell, task: Task, lm: LM, claim: Claim, progress: Progress) -> None:
+def _run(cell: Cell, task: Task, lm: Asked, claim: Claim, progress: Progress) -> None:
     numbers: dict[str, float] = {}
     arrays = {}
     texts: dict[str, object] = {}
     start = time.perf_counter()
-    with PeakMemory(lm.device) as peak:
+    before = lm.used()
+    with PeakMemory(lm.device) if lm.device is not None else nullcontext() as peak:
         adaptation = cell.adaptation.make("adaptation")
         adapted = adaptation.adapt(
             lm, task, cell.draws, progress=lambda i, n: progress("training", i, n)
@@ -72,7 +74,9 @@ def _run(cell: Cell, task: Task, lm: LM, claim: Claim, progress: Progress) -> No
     if adapted.weights is not None:
         with writing(claim.folder):
             adapted.weights.save(claim.folder / "adapters", _names(adapted))
-    numbers["peak_bytes"] = float(peak.peak_bytes)
+    numbers |= {name: value - before[name] for name, value in lm.used().items()}
+    if peak is not None:
+        numbers["peak_bytes"] = float(peak.peak_bytes)
     numbers["cell_seconds"] = time.perf_counter() - start
     curves = {k: v for k, v in adapted.training.items() if not isinstance(v, (int, float))}
     claim.finish(
@@ -90,8 +94,10 @@ def _run(cell: Cell, task: Task, lm: LM, claim: Claim, progress: Progress) -> No
     )
 
 
-def _used(lm: LM) -> dict[str, str | int]:
+def _used(lm: Asked) -> dict[str, str | int]:
     """Return what the model ran on, and with how many threads of the processor."""
+    if lm.device is None:
+        return {"device": "a server"}
     device = torch.device(lm.device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     return {"device": name, "threads": torch.get_num_threads()}

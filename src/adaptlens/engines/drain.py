@@ -108,7 +108,7 @@ def _next_base(
 
 
 def _ready(lm: Any) -> Any:
-    if lm.device.type == "cpu":
+    if lm.device is not None and lm.device.type == "cpu":
         keep_freed_memory()
     return lm
 

@@ -9,11 +9,13 @@ import torch
 from adaptlens.adapt.families import family_of
 from adaptlens.cells import Cell, Study, group
 from adaptlens.engines import kept_throughput, workload
+from adaptlens.engines.served_trial import answering
 from adaptlens.engines.throughput import Throughput, device_speed, from_shape, shape
 from adaptlens.engines.trials import measured
 from adaptlens.lm.load import load
+from adaptlens.lm.ready import ready
 from adaptlens.lm.weights import DTYPES, find_device
-from adaptlens.models import identity
+from adaptlens.models import identity, server
 
 MOST_TRIED_BYTES = 4 * 10**9
 """Larger bases are not loaded for a trial; their throughput is guessed from their shape."""
@@ -52,7 +54,7 @@ def forecast(
     tried: dict[str, Throughput] = {}
     throughputs = {}
     for name, cells in by_model.items():
-        key = shape(models[name])
+        key = models[name] if server.PREFIX in models[name] else shape(models[name])
         if key not in tried:
             tried[key] = _pace(models[name], cells, study, config, progress, again=again)
         throughputs[name] = tried[key]
@@ -83,6 +85,11 @@ def _pace(
     *,
     again: bool,
 ) -> Throughput:
+    if server.PREFIX in model:
+        progress(f"asking {cells[0].model.name}")
+        first = cells[0]
+        made = first.adaptation.make("adaptation")
+        return answering(ready(model, chat=config.chat), study.tasks[first.task.digest], made)
     size = sum(path.stat().st_size for path in identity.weight_files(identity.locate(model)))
     if size > MOST_TRIED_BYTES:
         device, dtype = find_device(config.device), DTYPES[cells[0].model.dtype]

@@ -2,14 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 import torch
+from jaxtyping import Float64
 
 from adaptlens.errors import UserError
 from adaptlens.lm.architecture import Architecture
 from adaptlens.lm.chat import chat_text
-from adaptlens.lm.flops import not_counted
+from adaptlens.lm.flops import matrix_parameters, not_counted
 from adaptlens.lm.parity import examine
 from adaptlens.lm.spread import NAME as MAP
 from adaptlens.lm.spread import input_device
@@ -25,7 +27,10 @@ from adaptlens.lm.weights import (
     read_tokenizer,
 )
 from adaptlens.models import identity, loaded
-from adaptlens.types import MARK, Template
+from adaptlens.types import MARK, Prompt, Template, Weights
+
+if TYPE_CHECKING:
+    from adaptlens.lm.prefix.walk import ForwardStats
 
 _UNLIMITED_TOKENS = 2**31
 
@@ -71,6 +76,8 @@ class LM:
     pad_id: int = 0
     eos_ids: tuple[int, ...] = ()
 
+    scores_answers: ClassVar[bool] = True
+
     def encode(self, text: str) -> list[int]:
         """Return the token ids of a text, led by BOS exactly where the tokenizer adds it.
 
@@ -106,6 +113,54 @@ class LM:
     def chat_of(self, template: Template) -> Callable[[list[dict[str, str]]], str] | None:
         """Return what writes messages for prompts under a template; None for the plain layout."""
         return self.render_chat if self.chat or template.chat else None
+
+    def log_likelihoods(
+        self,
+        prompts: Sequence[Prompt],
+        variants: Sequence[int] | None = None,
+        weights: Weights | None = None,
+        *,
+        progress: Callable[[int, int], None] | None = None,
+        work: "ForwardStats | None" = None,
+    ) -> list[Float64[np.ndarray, " _"]]:
+        """Return per prompt the summed log-probability of each answer; see `score.score`."""
+        from adaptlens.lm import score
+
+        requests = score.encode(self, prompts, variants, work=work)
+        return score.score(self, requests, weights, progress=progress, work=work)
+
+    def continuations(
+        self,
+        prompts: Sequence[Prompt],
+        variants: Sequence[int] | None,
+        max_new_tokens: int,
+        stop: Sequence[str] = (),
+        weights: Weights | None = None,
+        *,
+        progress: Callable[[int, int], None] | None = None,
+        work: "ForwardStats | None" = None,
+    ) -> list[str]:
+        """Return the greedy continuation of every prompt; see `generate.generate`."""
+        from adaptlens.lm import score
+
+        requests = score.encode(self, prompts, variants)
+        return score.generate(
+            self, requests, max_new_tokens, stop, weights, progress=progress, work=work
+        )
+
+    def token_counts(self, texts: Sequence[str]) -> list[int]:
+        """Return how many tokens each text has by itself."""
+        ids = self.tokenizer([*texts], add_special_tokens=False, verbose=False).input_ids
+        return [len(one) for one in ids]
+
+    @property
+    def flops_a_token(self) -> float:
+        """The operations in matrices that reading a token takes: the least of what it takes."""
+        return 2.0 * matrix_parameters(self)
+
+    def used(self) -> dict[str, float]:
+        """Return what a server has answered: nothing, as the model is here."""
+        return {}
 
     def render_chat(self, messages: Sequence[dict[str, str]]) -> str:
         """Return messages ({"role", "content"}) as the chat template writes them, answer open.

@@ -33,10 +33,11 @@ AXES: Mapping[str, Stated] = {
     },
     "behavior": {
         "loglik|prior_loglik|answer_bytes|answer_tokens": _SCORED,
-        "exact|chrf|target_loglik": _READ,
-        "gold|target_tokens|validation_gold|validation_target_tokens": (QUERIES,),
+        "exact|chrf|target_loglik|chosen": _READ,
+        "gold|num_choices|target_tokens": (QUERIES,),
+        "validation_(gold|num_choices|target_tokens)": (QUERIES,),
         "validation_(loglik|prior_loglik|answer_bytes|answer_tokens)": (TURNS, QUERIES, CHOICES),
-        "validation_(exact|chrf|target_loglik)": (TURNS, QUERIES),
+        "validation_(exact|chrf|target_loglik|chosen)": (TURNS, QUERIES),
     },
     "circuits": {
         r"\w+\.(clean|corrupt|floor)": _PATCHED,
@@ -45,13 +46,14 @@ AXES: Mapping[str, Stated] = {
     "cost": {
         "(query|cached|answer)_tokens|query_flops|query_flops_cached": (REPEATS,),
     },
+    "served_cost": {"(query|cached|answer)_tokens": (REPEATS,)},
     "edges": {"change": (REPEATS, "sources", "targets")},
     "elsewhere": {
         r"ood\d+\.(loglik|prior_loglik|answer_bytes|answer_tokens)": _SCORED,
-        r"ood\d+\.(exact|chrf|target_loglik)": _READ,
+        r"ood\d+\.(exact|chrf|target_loglik|chosen)": _READ,
         r"also\d+\.(loglik|prior_loglik|answer_bytes|answer_tokens)": (TURNS, QUERIES, CHOICES),
-        r"(also|text)\d+\.(exact|chrf|target_loglik)": (TURNS, QUERIES),
-        r"\w+\.(gold|target_tokens|bytes)": (QUERIES,),
+        r"(also|text)\d+\.(exact|chrf|target_loglik|chosen)": (TURNS, QUERIES),
+        r"\w+\.(gold|num_choices|target_tokens|bytes)": (QUERIES,),
     },
     "heads": {"first|induction|labels|query|vector": (REPEATS, "layers", "heads")},
     "hidden": {

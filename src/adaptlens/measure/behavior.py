@@ -8,13 +8,13 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from adaptlens.lm import score
-from adaptlens.lm.load import LM
+from adaptlens.lm.asked import Asked
 from adaptlens.lm.prefix.walk import ForwardStats
 from adaptlens.measure import Progress
 from adaptlens.measure.axes import AXES, Stated
 from adaptlens.measure.exact_match import exact_match
 from adaptlens.measure.recorded_answers import as_behavior
+from adaptlens.measure.written import written
 from adaptlens.prompts import render
 from adaptlens.prompts.sizes import STOP_TOKENS, PromptSizes
 from adaptlens.types import Adapted, CostEstimate, Example, Measured, Prompt, Task
@@ -29,7 +29,9 @@ class Behavior:
     Choice tasks give `loglik`, `prior_loglik`, `answer_tokens` and `answer_bytes` [repeats,
     queries, choices] and `gold` [queries]; where a query has fewer choices than others, the first
     two are NaN and the others 0, and nowhere else: a score that is no number ends the measurement
-    (`lm.score`). Generation tasks give `exact`, `chrf`
+    (`lm.score`). Of a model whose server gives no log-probabilities, they give `chosen` [repeats,
+    queries], read from what it writes (`measure.written`), `gold` and `num_choices` [queries];
+    and generation tasks give no `target_loglik`. Generation tasks give `exact`, `chrf`
     and `target_loglik` [repeats, queries] and the generated `outputs`. The same names with the
     prefix `validation_` hold the validation split, on which choices such as the best shot count
     are made. Where variants are draws under several templates, each draw reads each validation
@@ -65,7 +67,7 @@ class Behavior:
         )
 
     def measure(
-        self, lm: LM, task: Task, adapted: Adapted, *, progress: Progress | None = None
+        self, lm: Asked, task: Task, adapted: Adapted, *, progress: Progress | None = None
     ) -> Measured:
         """Return the arrays above, and the first prompts as actually sent."""
         if adapted.recorded is not None:
@@ -165,7 +167,11 @@ def _written(adapted: Adapted, queries: Sequence[Example]) -> list[list[Prompt]]
 
 
 def scored(
-    lm: LM, adapted: Adapted, parts: Sequence[Rows], progress: Progress | None, work: ForwardStats
+    lm: Asked,
+    adapted: Adapted,
+    parts: Sequence[Rows],
+    progress: Progress | None,
+    work: ForwardStats,
 ) -> list[list[list[Float64[np.ndarray, " _"]]]]:
     """Return the log-likelihoods of every prompt's answers, [parts][rows][queries] of [choices].
 
@@ -185,8 +191,7 @@ def scored(
                     unique.append(prompt)
                     owners.append(own)
                 where.append(places[key])
-    requests = score.encode(lm, unique, owners, work=work)
-    found = score.score(lm, requests, adapted.weights, progress=progress, work=work)
+    found = lm.log_likelihoods(unique, owners, adapted.weights, progress=progress, work=work)
     each = iter(where)
     return [[[found[next(each)] for _ in row] for row in part.sent] for part in parts]
 
@@ -197,31 +202,59 @@ def _owner(adapted: Adapted, variant: int) -> int:
 
 
 def choices(
-    lm: LM,
+    lm: Asked,
     task: Task,
     adapted: Adapted,
     splits: Mapping[str, Rows],
     progress: Progress | None,
     work: ForwardStats,
 ) -> dict[str, np.ndarray]:
-    """Return the scores of answers to every split, its prefix before their names."""
+    """Return the scores of answers to every split, its prefix before their names.
+
+    Of a model that scores no answers, the choices that it writes.
+    """
+    if not lm.scores_answers:
+        return _written_choices(lm, task, adapted, splits, progress)
     free = [rows.content_free() for rows in splits.values()]
     both = scored(lm, adapted, [*splits.values(), *free], progress, work)
     arrays: dict[str, np.ndarray] = {}
     for (prefix, rows), found, prior in zip(
         splits.items(), both[: len(splits)], both[len(splits) :], strict=True
     ):
-        options = [query.choices or task.choices for query in rows.queries]
-        golds = [o.index(q.target) for o, q in zip(options, rows.queries, strict=True)]
         tokens, size = _sizes(lm, rows)
         own = {
             "loglik": _padded(found),
             "prior_loglik": _padded(prior),
             "answer_tokens": tokens,
             "answer_bytes": size,
-            "gold": np.array(golds),
+            "gold": _golds(task, rows),
         }
         arrays |= {prefix + name: array for name, array in own.items()}
+    return arrays
+
+
+def _golds(task: Task, rows: Rows) -> Int64[np.ndarray, " queries"]:
+    options = [query.choices or task.choices for query in rows.queries]
+    return np.array([o.index(q.target) for o, q in zip(options, rows.queries, strict=True)])
+
+
+def _written_choices(
+    lm: Asked,
+    task: Task,
+    adapted: Adapted,
+    splits: Mapping[str, Rows],
+    progress: Progress | None,
+) -> dict[str, np.ndarray]:
+    sent = {
+        prefix: (rows.sent, [_owner(adapted, variant) for variant in rows.variants])
+        for prefix, rows in splits.items()
+    }
+    arrays, _ = written(lm, task, sent, adapted.weights, progress)
+    for prefix, rows in splits.items():
+        arrays[f"{prefix}gold"] = _golds(task, rows)
+        arrays[f"{prefix}num_choices"] = np.array(
+            [len(query.choices or task.choices) for query in rows.queries]
+        )
     return arrays
 
 
@@ -238,11 +271,11 @@ def _padded(
 
 
 def _sizes(
-    lm: LM, rows: Rows
+    lm: Asked, rows: Rows
 ) -> tuple[Int64[np.ndarray, "rows queries choices"], Int64[np.ndarray, "rows queries choices"]]:
     """Return tokens and bytes of the answers as they were scored."""
-    texts = dict.fromkeys(a for row in rows.sent for prompt in row for a in _scored_of(prompt))
-    counts = {text: len(lm.tokenizer(text, add_special_tokens=False).input_ids) for text in texts}
+    texts = [*dict.fromkeys(a for row in rows.sent for prompt in row for a in _scored_of(prompt))]
+    counts = dict(zip(texts, lm.token_counts(texts), strict=True))
     most = max(len(prompt.answers) for row in rows.sent for prompt in row)
     tokens, size = np.zeros((2, len(rows.sent), len(rows.queries), most), np.int64)
     for repeat, row in enumerate(rows.sent):
@@ -261,7 +294,7 @@ def _scored_of(prompt: Prompt) -> Sequence[str]:
 
 
 def generation(
-    lm: LM,
+    lm: Asked,
     task: Task,
     adapted: Adapted,
     splits: Mapping[str, Rows],
@@ -271,7 +304,8 @@ def generation(
     """Return the scores of texts written for every split, likewise, and the texts by prefix."""
     from sacrebleu.metrics import CHRF
 
-    logliks = scored(lm, adapted, [rows.for_targets() for rows in splits.values()], None, work)
+    targets = [rows.for_targets() for rows in splits.values()]
+    logliks = scored(lm, adapted, targets, None, work) if lm.scores_answers else [[]] * len(targets)
     flat = [prompt for rows in splits.values() for row in rows.sent for prompt in row]
     owners = [
         _owner(adapted, variant)
@@ -280,9 +314,9 @@ def generation(
         for _ in rows.queries
     ]
     generated = iter(
-        score.generate(
-            lm,
-            score.encode(lm, flat, owners),
+        lm.continuations(
+            flat,
+            owners,
             task.max_new_tokens,
             stop=render.stops(task),
             weights=adapted.weights,
@@ -300,12 +334,12 @@ def generation(
         outputs[prefix] = texts
         wanted = [(query.target, *query.accepted) for query in rows.queries]
         pairs = [list(zip(row, wanted, strict=True)) for row in texts]
-        tokens = [lm.tokenizer(p.target, add_special_tokens=False) for p in rows.sent[0]]
         own = {
             "exact": np.array([[exact_match(o, w, task.matching) for o, w in r] for r in pairs]),
             "chrf": np.array([[chrf.sentence_score(o, w).score for o, w in r] for r in pairs]),
-            "target_loglik": np.array([[float(one[0]) for one in row] for row in loglik]),
-            "target_tokens": np.array([len(one.input_ids) for one in tokens]),
+            "target_tokens": np.array(lm.token_counts([p.target for p in rows.sent[0]])),
         }
+        if loglik:
+            own["target_loglik"] = np.array([[float(one[0]) for one in row] for row in loglik])
         arrays |= {prefix + name: array for name, array in own.items()}
     return arrays, outputs

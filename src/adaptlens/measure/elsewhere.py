@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from adaptlens.errors import UserError
-from adaptlens.lm.load import LM
+from adaptlens.lm.asked import Asked
 from adaptlens.lm.prefix.walk import ForwardStats
 from adaptlens.measure import Progress
 from adaptlens.measure.axes import AXES, Stated
@@ -63,7 +63,7 @@ class BehaviorElsewhere:
         return CostEstimate(prompts, read, written_tokens=written, disk_bytes=disk)
 
     def measure(
-        self, lm: LM, task: Task, adapted: Adapted, *, progress: Progress | None = None
+        self, lm: Asked, task: Task, adapted: Adapted, *, progress: Progress | None = None
     ) -> Measured:
         """Return the arrays above; none where the task names no such items."""
         arrays: dict[str, np.ndarray] = {}
@@ -104,7 +104,7 @@ def _by_weights(adapted: Adapted, queries: Sequence[Example], write: Write) -> R
     return Rows(queries, tuple(range(draws)), rows)
 
 
-def _asked(lm: LM, task: Task, query: Example) -> Prompt:
+def _asked(lm: Asked, task: Task, query: Example) -> Prompt:
     return fit(lm, task, (), query, on_overflow="error")
 
 
@@ -114,7 +114,7 @@ def _beginning(text: Example) -> Prompt:
     return Prompt((Part("query", first),), (rest,), text.id, target=rest)
 
 
-def _check_lengths(lm: LM, one: Elsewhere) -> None:
+def _check_lengths(lm: Asked, one: Elsewhere) -> None:
     """Refuse texts that are longer than the model's context.
 
     Raises:

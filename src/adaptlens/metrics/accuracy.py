@@ -19,8 +19,9 @@ ByQuery = Float[np.ndarray, "repeats queries"]
 Gold = Int[np.ndarray, " queries"]
 Arrays = Mapping[str, Shaped[np.ndarray, "..."]]
 
-Rule = Literal["raw", "bytes", "tokens", "corrected", "calibrated"]
+Rule = Literal["raw", "bytes", "tokens", "corrected", "calibrated", "written"]
 RULES: tuple[Rule, ...] = ("raw", "bytes", "tokens", "corrected", "calibrated")
+"""The rules by which scored answers are chosen; "written" is for choices that a model writes."""
 
 CALIBRATION_BINS = 10
 CALIBRATED_MODELS = 499
@@ -73,7 +74,12 @@ def _batch_calibrated(loglik: np.ndarray) -> np.ndarray:
 
 
 def predictions(arrays: Arrays, rule: Rule = "raw") -> Int[np.ndarray, "repeats queries"]:
-    """Return the index of the chosen answer; a tie goes to the first."""
+    """Return the index of the chosen answer; a tie goes to the first.
+
+    Where answers are not scored but written (`chosen`), -1 for a text that names none.
+    """
+    if "chosen" in arrays:
+        return arrays["chosen"]
     scores = choice_scores(arrays, rule)
     return np.argmax(np.where(np.isnan(scores), -np.inf, scores), axis=-1)
 
@@ -279,9 +285,11 @@ def kappa(
     return (agreement(left, right) - by_chance) / (1 - by_chance)
 
 
-def chance(loglik: ByChoice) -> Float[np.ndarray, " queries"]:
+def chance(arrays: Arrays) -> Float[np.ndarray, " queries"]:
     """Return the expected score of guessing on each query: one over its choices."""
-    return 1 / (~np.isnan(loglik[0])).sum(axis=-1)
+    if "num_choices" in arrays:
+        return 1 / arrays["num_choices"]
+    return 1 / (~np.isnan(arrays["loglik"][0])).sum(axis=-1)
 
 
 def majority(

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Literal
 
 from adaptlens.errors import UserError
-from adaptlens.models import gguf_file, identity
+from adaptlens.models import gguf_file, identity, server
 
-Kind = Literal["adapter", "checkpoint", "prompt", "recorded"]
+Kind = Literal["adapter", "checkpoint", "prompt", "recorded", "served"]
 
 PROMPT_FILES = (".jinja", ".jinja2", ".j2", ".txt", ".md", ".json")
 """Endings of files that hold a prompt."""
@@ -25,8 +25,8 @@ class ArmFiles:
     """What was brought.
 
     Attributes:
-        kind: an adapter in PEFT's format, a checkpoint of the whole model, a prompt, or answers
-            that were recorded elsewhere.
+        kind: an adapter in PEFT's format, a checkpoint of the whole model, a prompt, answers that
+            were recorded elsewhere, or weights that the base model's server has under another name.
         source: what it is found by, a path made absolute.
         digest: sha256 in hex over what is read of it; empty for a prompt and for answers, which
             are read at once.
@@ -48,6 +48,8 @@ def find(name: str, path: str) -> ArmFiles:
     Raises:
         UserError: it is none of these.
     """
+    if server.is_named(path):
+        return ArmFiles("served", path, server.named(path).digest)
     place = Path(path).expanduser()
     if place.is_file() and path.lower().endswith(PROMPT_FILES):
         return ArmFiles("prompt", str(place.resolve()))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from adaptlens.errors import UserError, first_line, unknown
-from adaptlens.models import gguf_file, hub_models, loaded, obtainable
+from adaptlens.models import gguf_file, hub_models, loaded, obtainable, server
 from adaptlens.types import ModelSpec
 
 PREFIXES = {
@@ -90,10 +90,18 @@ def identify(
 ) -> ModelSpec:
     """Return what a cell says of its model; the `clock` where its chat template reads one.
 
+    Of a served model, what its server says of it stands for its files.
+
     Raises:
-        UserError: see `locate`; or `quantize` is asked for of a GGUF file.
+        UserError: see `locate`; or `quantize` is asked for of a GGUF file, or a number format or
+            random weights of a model that is served.
     """
     asked = parse(name)
+    if server.is_named(asked.source):
+        at = server.named(asked.source)
+        if asked.untrained or quantize or dtype != "float32":
+            raise server.needs_weights(asked.source, "setting untrained:, dtype or quantize")
+        return at.spec(name, chat or asked.chat)
     check_quantize(name, quantize)
     path = locate(name)
     return ModelSpec(
@@ -125,6 +133,8 @@ def locate(name: str) -> Path:
 
     asked = parse(name)
     name = asked.source
+    if server.is_named(name):
+        raise server.needs_weights(name)
     if loaded.is_named(name):
         folder = loaded.named(name).folder
         _check_description(folder, loaded.label_of(name))
@@ -167,6 +177,8 @@ def label(name: str) -> str:
     source = parse(name).source
     if loaded.is_named(source):
         return name.removesuffix(source) + loaded.label_of(source)
+    if server.is_named(source):
+        return name.removesuffix(source) + server.label_of(source)
     if not is_local(source):
         return name
     last = _expanded(source).resolve().name.removesuffix(".gguf")
@@ -251,7 +263,10 @@ def adapter_beside(path: Path) -> str:
 
 
 def has_chat_template(name: str) -> bool:
-    """Return whether a model's tokenizer brings a template for chat messages."""
+    """Return whether a model's tokenizer, or its server, brings a template for chat messages."""
+    source = parse(name).source
+    if server.is_named(source):
+        return bool(server.named(source).chat_way)
     return bool(chat_template(locate(name), name))
 
 

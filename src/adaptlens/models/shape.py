@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from adaptlens.errors import UserError, one_line
-from adaptlens.models import gguf_file, identity, loaded
+from adaptlens.models import gguf_file, identity, loaded, server
 
 _CONTEXT = ("max_position_embeddings", "n_positions", "seq_length", "max_seq_len")
 _LAYERS = ("num_hidden_layers", "n_layer", "num_layers")
@@ -98,6 +98,9 @@ def token_counts(model: str, texts: Sequence[str]) -> list[int]:
     of bytes, which no text exceeds. The counts of a GGUF file may be off by a few tokens: its words
     are cut as GPT-2 cuts them, whatever it was made for.
     """
+    source = identity.parse(model).source
+    if server.is_named(source):
+        return server.named(source).token_counts(texts)
     path = identity.locate(model)
     found = _from_gguf(path) if path.is_file() else _from_json(path / "tokenizer.json")
     if found is None:

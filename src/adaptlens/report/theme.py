@@ -30,6 +30,7 @@ RULES = {
     "tokens": "per token",
     "corrected": "prior-corrected",
     "calibrated": "batch-calibrated",
+    "written": "as written",
 }
 """What each scoring rule is called."""
 

@@ -14,7 +14,7 @@ from adaptlens.engines import Engine, Outcome, Reporter
 from adaptlens.engines import Silent as Silent
 from adaptlens.errors import RunIncomplete, UserError
 from adaptlens.formatting import counted
-from adaptlens.models import loaded
+from adaptlens.models import loaded, server
 from adaptlens.report.summary import Finding
 from adaptlens.store import Damaged, Run, make_folder, write_atomically
 from adaptlens.store.addresses import without_passwords
@@ -131,13 +131,19 @@ def carry_out(
 
 
 def _check_lent(study: Study, engine: Mapping[str, Any]) -> None:
-    """Refuse to have other processes use a model that this one has loaded.
+    """Refuse to have other processes use a model that this one has loaded, or a server has.
 
     Raises:
         UserError: it is asked for.
     """
     here = [name for name, source in study.sources.items() if loaded.PREFIX in source]
+    served = [source for source in study.sources.values() if server.PREFIX in source]
     elsewhere = engine.get("name", "in_process") != "in_process" or engine.get("workers", 1) > 1
+    if served and elsewhere:
+        raise UserError(
+            f"model {served[0]} is served, and engine asks for several processes; one process "
+            "sends its requests, server.concurrency at a time: leave out engine."
+        )
     if here and elsewhere:
         raise UserError(
             f"model {here[0]} is loaded in this process, and engine asks for others, which cannot "
@@ -199,10 +205,10 @@ def shown_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 def execute(study: Study, run: Run, config: Settings, reporter: Reporter) -> Outcome:
     """Run the study's cells with the configured engine."""
     from adaptlens.engines.worker import LOADING_FILE, loading
-    from adaptlens.lm.load import load
+    from adaptlens.lm.ready import ready
 
     def load_model(cell: Cell) -> Any:
-        return load(
+        return ready(
             cell.model.source,
             dtype=cell.model.dtype,
             device=config.device,

@@ -106,6 +106,11 @@ def wanted(
             arguments = {"arm": name, "digest": digest, "source": one.source}
             yield Brought("recorded", arguments, draws=draws)
             continue
+        if one.kind == "served" and controls:
+            raise UserError(
+                f"arm '{name}' is served: it has no strength to be changed; leave out "
+                "--arm-controls, or give the adapter's folder."
+            )
         arguments = {"arm": name, "digest": one.digest, "source": one.source}
         yield Brought(one.kind, arguments)
         has_strength = not arm_files.is_soft_prompt(Path(one.source))

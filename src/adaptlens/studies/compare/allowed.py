@@ -60,10 +60,12 @@ def _shared(members: Sequence[Condition], task: Task, config: CompareConfig) -> 
         parts.append(f"{items}, which choose the arm and nothing else")
     if names := dict.fromkeys(name for one in members for name in one.templates):
         parts.append(f"{counted(len(names), 'template')} ({', '.join(names)})")
-    if reading.is_choice and config.scoring == "validation":
+    if "written" in reading.rules():
+        parts.append(f"one scoring rule: {RULES['written']}")
+    elif reading.is_choice and config.scoring == "validation":
         rules = listed((RULES[rule] for rule in reading.rules()), "or")
         parts.append(f"for each arm the scoring rule that does best: {rules}")
-    elif reading.is_choice:
+    elif reading.is_choice and config.scoring in reading.rules():
         parts.append(f"one scoring rule: {RULES[config.scoring]}")
     return "; ".join(parts) or "no labels"
 

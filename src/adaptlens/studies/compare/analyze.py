@@ -15,7 +15,15 @@ from adaptlens.metrics import accuracy
 from adaptlens.report.labels import Shown
 from adaptlens.stats.intervals import comparisons, estimate, pairs_of_interest
 from adaptlens.store import Run
-from adaptlens.studies.compare import across, curves, gates, recipe, searches, side_effects
+from adaptlens.studies.compare import (
+    across,
+    curves,
+    gates,
+    recipe,
+    searches,
+    served_use,
+    side_effects,
+)
 from adaptlens.studies.compare.across_models import together
 from adaptlens.studies.compare.advice import advice, with_crossing
 from adaptlens.studies.compare.allowed import allowed
@@ -61,6 +69,7 @@ TABLES = [
     "curves",
     "crossings",
     "measured",
+    "served",
 ]
 
 Rows = list[dict[str, Any]]
@@ -179,8 +188,8 @@ class Judged:
             golds = [example.target for example in self.task.test]
             known = [example.target for example in self.task.train] or golds
             label, values = accuracy.majority(known, golds)
-            loglik = self._arrays(self.members[0])["loglik"]
-            return {"chance": accuracy.chance(loglik), f"majority '{label}'": values}
+            floor = accuracy.chance(self._arrays(self.members[0]))
+            return {"chance": floor, f"majority '{label}'": values}
         from sacrebleu.metrics import CHRF
 
         chrf = CHRF()
@@ -221,9 +230,12 @@ class Judged:
                 [self.crossing.row(self.metric)] if self.crossing.line else []
             ),
             "measured": self._measured(),
+            "served": served_use.rows(self.members),
         }
         if self.is_choice:
             for condition in self.members:
+                if "written" in self.readings[condition.label].rules():
+                    continue
                 row, bins = self._calibration(condition)
                 tables["calibration"].append(row)
                 tables["reliability"] += bins
@@ -405,6 +417,7 @@ class Judged:
         """Return what a reader must know, each sentence naming the task."""
         warned = [text for text in self.verdict.warnings if text not in self.verdict.line]
         said = [f"{self.name}: {note}" for note in (*self.task.notes, *warned)]
+        said += served_use.notes(self.members)
         for condition in self.members:
             about = f"{self.name}, {condition.label}"
             said += [f"{self.model}: {note}" for note in condition.notes]
@@ -467,10 +480,16 @@ class Judged:
         """Yield what was answered by log-likelihood as it is, template by template."""
         arrays = self._arrays(condition)
         options = [example.choices or self.task.choices for example in self.task.test]
-        chosen, margin = accuracy.predictions(arrays), accuracy.margins(arrays)
+        chosen = accuracy.predictions(arrays)
+        scored = "loglik" in arrays
+        margin = accuracy.margins(arrays) if scored else np.full(chosen.shape, np.nan)
         for row, gaps in zip(chosen, margin, strict=True):
             yield [
-                (options[i][c], bool(c == arrays["gold"][i]), round(float(g), 4))
+                (
+                    options[i][c] if c >= 0 else "",
+                    bool(c == arrays["gold"][i]),
+                    round(float(g), 4),
+                )
                 for i, (c, g) in enumerate(zip(row, gaps, strict=True))
             ]
 

@@ -112,6 +112,8 @@ class Reading:
 
         Recorded answers come without their tokens and without a content-free query.
         """
+        if "chosen" in self.condition.behavior:
+            return ("written",)
         out = () if self.task.choices else ("calibrated",)
         if self.condition.is_recorded:
             out = (*out, "tokens", "corrected")
@@ -170,7 +172,7 @@ def _rules(reading: Reading, config: CompareConfig) -> tuple[Rule, ...]:
         return ()
     draws = range(len(reading.condition.draws))
     asked = config.scoring
-    rule: Rule = next((known for known in reading.rules() if known == asked), "raw")
+    rule: Rule = next((known for known in reading.rules() if known == asked), reading.rules()[0])
     if asked == "validation" and reading.condition.searches:
         return tuple(search["rule"] for search in reading.condition.searches)
     if asked == "validation" and reading.can_choose and not config.true_few_shot:
@@ -235,12 +237,21 @@ def _scores(
         family_of(condition.adaptation),
         held_out,
         templates=tuple(named),
-        cost=float(condition.numbers.get("query_flops", 0.0)),
+        cost=cost_of(condition),
         floor=floor(reading),
         groups=groups_of(task),
         examples=0 if retrieved else condition.examples,
         pool=None if retrieved or not condition.examples else len(task.train),
     )
+
+
+def cost_of(condition: Condition) -> float:
+    """Return what tells cheap conditions of one model from dear ones: FLOPs of a query, or tokens.
+
+    Tokens where a server has the model: its operations are not known.
+    """
+    numbers = condition.numbers
+    return float(numbers.get("query_flops", numbers.get("query_tokens", 0.0)))
 
 
 def groups_of(task: Task) -> np.ndarray | None:
@@ -256,4 +267,4 @@ def floor(reading: Reading) -> float:
     """Return what a draw that fails scores: chance; nothing for generated text."""
     if not reading.is_choice:
         return 0.0
-    return float(accuracy.chance(reading.arrays()["loglik"]).mean())
+    return float(accuracy.chance(reading.arrays()).mean())

@@ -280,6 +280,17 @@ TABLES: Mapping[str, Columns] = {
         "highest": "mean of the draw where it is highest (no interval)",
         "draws": "draws measured",
     },
+    "served": {
+        **_ABOUT,
+        "scored": "how answers of choice tasks were scored: by the log-probability that the "
+        "server gives, or as written: the option that the text names first",
+        "unnamed": "share of the test answers that name no option, and are wrong; empty where "
+        "answers are scored by log-probability",
+        "requests": "that the server answered, its search for a prompt among them",
+        "read_tokens": "tokens of prompts, as the server counts them",
+        "cached_tokens": "those of them that the server says it had kept",
+        "written_tokens": "tokens that the server generated",
+    },
     "answers": {
         **_ABOUT,
         "template": "the template the item was written in",

@@ -67,6 +67,30 @@ class Prices(TokenPrices, total=False):
     )]
 
 
+class Server(TypedDict, total=False):
+    """How the servers of served models are asked; only the keys that were given."""
+
+    __pydantic_config__ = STRICT  # type: ignore[misc]
+
+    max_requests: Annotated[Count, About(
+        "Most requests that served models may answer, in one command.", 20_000,
+        option=("--max-requests",),
+    )]
+    max_tokens: Annotated[Count, About(
+        "Most tokens that served models may read and write, as their server counts them, in one "
+        "command.", 5_000_000, option=("--max-tokens",),
+    )]
+    timeout_seconds: Annotated[Positive, About("Longest wait for one answer.", 300)]
+    retries: Annotated[int, Ge(0), About(
+        "How often a request is sent again that a server did not answer, or put off.", 6,
+    )]
+    retry_seconds: Annotated[Positive, About(
+        "Pause before a request is sent again, doubled each time; a server that says how long to "
+        "wait is waited for as it says.", 0.5,
+    )]
+    concurrency: Annotated[Count, About("Requests under way at a time.", 4)]
+
+
 @dataclass(frozen=True)
 class CompareConfig(Shared):
     """The settings of a comparison, checked.
@@ -157,6 +181,11 @@ class CompareConfig(Shared):
         "Differences below this many points count as none (equivalence test).", 2.0,
         "a number of points above 0",
     )] = 2.0
+
+    server: Annotated[Server, About(
+        "How the servers of models openai:URL#NAME are asked.", {"max_requests": 20_000},
+        "settings of served models",
+    )] = field(default_factory=Server)
 
     @property
     def tuning_sizes(self) -> tuple[int, ...]:

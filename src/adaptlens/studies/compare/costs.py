@@ -58,7 +58,8 @@ def cost_row(arm: Arm, priced: prices.Prices = NOTHING) -> Row:
         priced: the prices of its model.
     """
     numbers = arm.condition.numbers
-    row: Row = {name: numbers.get(name, 0.0) for name in COSTS}
+    # What a cell did not measure of a query is not known; what it did not train cost nothing.
+    row: Row = {name: numbers.get(name, 0.0 if name in TRAINING else math.nan) for name in COSTS}
     for name in ("query_flops", "query_flops_cached", "query_tokens", "cached_tokens"):
         if name in arm.condition.costs:
             row[name] = float(by_draw(arm, name).mean())

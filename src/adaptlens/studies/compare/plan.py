@@ -16,7 +16,7 @@ from adaptlens.prompts import render, selection
 from adaptlens.report.summary import Finding
 from adaptlens.store import Run
 from adaptlens.studies import own_arms
-from adaptlens.studies.compare import gates
+from adaptlens.studies.compare import at_server, gates
 from adaptlens.studies.compare.analyze import analyze
 from adaptlens.studies.compare.best_first import best_first
 from adaptlens.studies.compare.config import COMPARISON, CompareConfig
@@ -167,6 +167,7 @@ def plan(config: CompareConfig) -> Study:
     ]
     for task in loaded:
         check_items(task)
+    at_server.connect(config)
     arms = own_arms.found(config.arms, config.models)
     asked = [gates.parse(text) for text in config.gates]
     wanted: list[tuple[ModelSpec, list[Wanted]]] = []
@@ -175,12 +176,12 @@ def plan(config: CompareConfig) -> Study:
         for plain in loaded:
             task = _templated(plain, config, bool(plain.instruction) if model.chat else offered)
             _check_sizes(task, config)
-            conditions = [*_wanted(config, task, arms)]
+            conditions = at_server.asked(name, [*_wanted(config, task, arms)])
             labels = [one.label for one in conditions]
             gates.check(asked, [*labels, *(f"best-{label}" for label in labels)])
             wanted.append((model, conditions))
     untuned = config.tuning and not config.tuning_sizes and not config.arms
-    notes = (UNTUNED,) if untuned else ()
+    notes = (*((UNTUNED,) if untuned else ()), *at_server.notes(config))
     return study_of("compare", config, wanted, notes)
 
 

@@ -43,6 +43,7 @@ SHORT_RULES = {
     "per token": ("token", "that per token"),
     "prior-corrected": ("prior", "that less what it is without an item"),
     "batch-calibrated": ("batch", "that calibrated over the queries"),
+    "as written": ("written", "the option that the model's text names first; none is wrong"),
 }
 """Scoring rules where there is little room: in a word, and what it means."""
 

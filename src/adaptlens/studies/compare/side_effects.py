@@ -120,7 +120,7 @@ def _scores(arm: Arm, one: Elsewhere, number: int) -> Scores:
     elif one.role == "also":
         values = stored.chrf / 100 if one.task.kind == "generation" else _right(stored, one.task)
         if one.task.kind == "choice":
-            least = float(accuracy.chance(stored.loglik).mean())
+            least = float(accuracy.chance(stored).mean())
     else:
         reading = Reading(condition, one.task, stored)
         values, least = by_draw(reading, arm.rules, "chrf"), floor(reading)

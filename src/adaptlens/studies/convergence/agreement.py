@@ -27,7 +27,7 @@ class Behaving:
             if not self._behaves(one) or one.checkpoint_steps or one.label == STEERED.label:
                 continue
             values = self._values(one)
-            floor = accuracy.chance(one.behavior.loglik).mean() if self.is_choice else 0.0
+            floor = accuracy.chance(one.behavior).mean() if self.is_choice else 0.0
             scores = Scores(values, one.draws, floor=float(floor))
             found = estimate(scores, seed=self.compared.config.seed)
             rows.append(
