@@ -12,7 +12,7 @@ import transformers
 
 import tiny
 from adaptlens.errors import UserError
-from adaptlens.lm.adapters import bank
+from adaptlens.lm.adapters import targets
 from adaptlens.lm.adapters.bank import LoraBank
 from adaptlens.lm.adapters.full_weights import FullVariants
 from adaptlens.lm.generate import generate
@@ -166,8 +166,8 @@ def test_every_linear_map_that_lora_adapts_is_read_adapted(
     ]
     assert "lm_head" in names
     inner = [name for name in names if name != "lm_head"]
-    for number, targets in enumerate([["lm_head"], inner, names]):
-        bank = random_bank(lm, targets)
+    for number, chosen in enumerate([["lm_head"], inner, names]):
+        bank = random_bank(lm, chosen)
         check_all(lm, bank, list(peft_models(arch, tied, bank, tmp_path / str(number))))
 
 
@@ -218,7 +218,7 @@ def test_without_known_projections_the_modules_that_can_be_tuned_are_named() -> 
 
 
 def test_where_no_module_can_be_tuned_full_tuning_is_named(monkeypatch) -> None:
-    monkeypatch.setattr(bank, "_reached", lambda lm, modules: set())
+    monkeypatch.setattr(targets, "_reached", lambda lm, modules: set())
     with pytest.raises(UserError, match=r"no linear module that runs on every token; tune it in f"):
         LoraBank(language_model("mamba", True), num_variants=1)
 
