@@ -34,8 +34,9 @@ check: .venv/installed-check ## formatter, linter, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Not --quiet: what is not logged does not count as a warning, and nothing would fail.
 docs: .venv/installed-docs ## the documentation as a site, in build/site; a broken link fails
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 docs-check: .venv/installed-test ## every command that the documentation names, in a small form
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python docs/check.py
