@@ -103,9 +103,11 @@ def searched(
             self.stage.chosen = found[0]
             return found
 
-    def scored(lm: LM, requests: Sequence[score.Request], **more: Any) -> list[np.ndarray]:
+    def scored(
+        lm: LM, requests: Sequence[score.Request], weights: Any = None, **more: Any
+    ) -> list[np.ndarray]:
         new = [request for request in requests if key(request) not in known]
-        own = dict(zip(map(key, new), read(lm, new, **more), strict=True)) if new else {}
+        own = dict(zip(map(key, new), read(lm, new, weights, **more), strict=True)) if new else {}
         all_read.update(own)
         return [known[k] if (k := key(request)) in known else own[k] for request in requests]
 

@@ -13,7 +13,7 @@ from adaptlens.config.fields import Count, Engine, Positive, Shared, TaskSource,
 from adaptlens.config.reading import load_config
 from adaptlens.config.schema import Schema, no_conflict
 from adaptlens.errors import UserError
-from adaptlens.studies.compare.config import Prices, TokenPrices
+from adaptlens.studies.compare.config import Prices, Server, TokenPrices
 from adaptlens.studies.convergence.config import Claim
 from adaptlens.studies.implicit.config import Circuit
 from adaptlens.studies.limits.claims import Margins
@@ -137,7 +137,7 @@ def test_every_key_of_a_table_is_read_or_is_an_argument():
         paths = (SOURCE / "studies" / study).glob("*.py")
         read = {name for path in paths for name in names_read(path, *called)}
         assert set(table.__annotations__) <= read, study
-    # Those of tuning, of the engine and of prices: see test_readers.py.
-    seen = {TaskSource, Claims, Circuit, Claim, Tune, Engine, Prices, TokenPrices}
+    # Those of tuning, of the engine, of prices and of servers: see test_readers.py.
+    seen = {TaskSource, Claims, Circuit, Claim, Tune, Engine, Prices, Server, TokenPrices}
     for study in registry.names("settings"):
         assert {*registry.resolve("settings", study).tables.values()} <= seen

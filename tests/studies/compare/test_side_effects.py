@@ -99,7 +99,9 @@ def test_the_order_of_arms_changes_nothing():
         )  # fmt: skip
         arrays = {"elsewhere.also0.loglik": loglik, "elsewhere.also0.gold": np.zeros(60, int)}
         draws = tuple(range(len(shares))) if len(shares) > 1 else (-1,)
-        condition = SimpleNamespace(arrays=arrays, draws=draws, control="", templates=())
+        condition = SimpleNamespace(
+            arrays=arrays, draws=draws, control="", templates=(), is_recorded=False
+        )
         scores = SimpleNamespace(family=family, examples=0, pool=None)
         return SimpleNamespace(label=label, condition=condition, scores=scores, templates=())
 

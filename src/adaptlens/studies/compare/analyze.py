@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from adaptlens import columns
-from adaptlens.adapt.families import family_of
 from adaptlens.conditions import Condition
 from adaptlens.measure.arrays import stored_by
 from adaptlens.metrics import accuracy
@@ -17,6 +16,7 @@ from adaptlens.stats.intervals import comparisons, estimate, pairs_of_interest
 from adaptlens.store import Run
 from adaptlens.studies.compare import (
     across,
+    condition_notes,
     curves,
     gates,
     recipe,
@@ -419,28 +419,7 @@ class Judged:
         said = [f"{self.name}: {note}" for note in (*self.task.notes, *warned)]
         said += served_use.notes(self.members)
         for condition in self.members:
-            about = f"{self.name}, {condition.label}"
-            said += [f"{self.model}: {note}" for note in condition.notes]
-            if condition.is_brought and family_of(condition.adaptation) == "tune":
-                said.append(
-                    f"{about}: as it was brought; what is claimed of it holds for it alone, not "
-                    "for tuning that way again"
-                )
-            if dropped := condition.numbers.get("dropped_demos", 0):
-                said.append(
-                    f"{about}: {dropped:.0f} demonstrations were left out of "
-                    "prompts that would not fit the context (drop-demos)"
-                )
-            if unshared := condition.numbers.get("unshared_sequences", 0):
-                said.append(
-                    f"{about}: {unshared:.0f} texts were read on their own, since "
-                    f"prefixes cannot be shared exactly in '{self.model}'"
-                )
-            if moved := condition.numbers.get("seams_moved", 0):
-                said.append(
-                    f"{about}: in {moved:.0f} prompts the last token changes once "
-                    "an answer follows; they are scored from the first token that differs"
-                )
+            said += condition_notes.notes(condition, self.name, self.model)
         return said
 
     def prompts(self) -> Rows:

@@ -1,7 +1,7 @@
 """Prompt or tune: one line, from scores, with error rates that hold after choosing the arms."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any, Literal
 
@@ -48,7 +48,7 @@ class Verdict:
     tests: tuple[Difference, ...] = ()
     selection: str = ""
     warnings: tuple[str, ...] = ()
-    choices: tuple[Choice, ...] = ()
+    choices: tuple[Choice, ...] = field(default=(), compare=False)
     is_chosen_blind: bool = True
 
 
