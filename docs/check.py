@@ -155,7 +155,8 @@ def _benchmark(
         if f'"{flag}"' not in source:
             raise Uncovered(f"{script} has no option {flag}")
     fuller = [one.text for one in all_commands if re.search(rf"{script} (?!\[)", one.text)
-              and not one.text.startswith(tuple(LEFT_OUT))]  # fmt: skip
+              and not one.text.startswith(tuple(LEFT_OUT))
+              and all(map(_is_here, _after(one.text.split(), ("--model",))))]  # fmt: skip
     if not rest and any(text != command.text for text in fuller):
         return Job("covered", fuller[0])
     if not rest and command.text.startswith("benchmarks/"):

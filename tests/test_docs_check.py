@@ -156,6 +156,14 @@ def test_nothing_is_run_twice():
     assert [one.job.form for one in check.planned(twice, [])] == ["small", "covered", "covered"]
 
 
+def test_what_must_be_fetched_covers_nothing():
+    plain = Command("python benchmarks/states.py", "a")
+    fetched = Command("python benchmarks/states.py --model smollm2", "b")
+    ours = Command("python benchmarks/states.py --model reference", "c")
+    assert check.job(plain, [plain, fetched]).form == "small"
+    assert check.job(plain, [plain, fetched, ours]).form == "covered"
+
+
 def test_everything_published_is_covered():
     problems = [f"{one.of.where}: {one.problem}" for one in check.planned(*published(ROOT))]
     assert [line for line in problems if not line.endswith(": ")] == []
