@@ -48,7 +48,7 @@ def sixty(folder: Path, more: str = "") -> dict[tuple[str, str], Scores]:
     found = {}
     for one in study.found:
         reading = Reading(one, study.tasks[one.task_digest])
-        floor = float(accuracy.chance(reading.arrays()["loglik"]).mean())
+        floor = float(accuracy.chance(reading.arrays()).mean())
         for rule in RULES:
             values = reading.values("accuracy", rule).mean(0)
             family = family_of(one.adaptation)

@@ -72,7 +72,7 @@ def row(lm, task, given, targets, times, stops) -> None:
     variants = [
         (Candidate(rate, stops[-1]), draw, examples[draw]) for rate in rates for draw in draws
     ]
-    bank, _, kept = tuning.trained(lm, variants, None, stops)
+    bank, _, kept = tuning.trained(lm, task, variants, None, stops)
     bank = bank.stacked(kept)
     losses, _ = loop.evaluate(lm, bank, tuning.held_out(lm, task), bank.num_variants)
     ways = templates.ways(task)
