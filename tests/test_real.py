@@ -1,5 +1,6 @@
 """On a small real model, SmolLM2-135M-Instruct: `make test-real`."""
 
+import copy
 import hashlib
 import json
 
@@ -122,7 +123,7 @@ def test_a_step_of_the_bank_is_a_step_of_peft(lm, plain):
     bank = LoraBank(lm, num_variants=2, rank=4, alpha=8, seeds=(5, 6))
     start = {name: [w.clone() for w in pair] for name, pair in bank.matrices(1).items()}
     model = peft.get_peft_model(
-        plain,
+        copy.deepcopy(plain),
         peft.LoraConfig(
             r=4, lora_alpha=8, target_modules=list(bank.target_modules), task_type="CAUSAL_LM"
         ),
