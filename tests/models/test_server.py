@@ -103,11 +103,14 @@ def test_the_key_is_sent_and_never_said(monkeypatch):
         fake.fails(CHAT, (400, {"error": {"message": "the key sk-secret is odd"}}))
         with pytest.raises(UserError, match=r"the key \*\*\* is odd"):
             asked(one)
+        fake.fails(CHAT, (200, "no JSON, but your key: sk-secret"))
+        with pytest.raises(UserError, match=r"something else than JSON .*\*\*\*"):
+            asked(one)
         monkeypatch.setenv(KEY_VARIABLE, "sk-other")
         with pytest.raises(UserError, match=r"refuses the key \(status 401\)") as error:
             asked(one)
     assert "sk-" not in str(error.value) + repr(one)
-    assert fake.keys == ["sk-secret", "sk-secret", "sk-other"]
+    assert fake.keys == ["sk-secret", "sk-secret", "sk-secret", "sk-other"]
 
 
 def test_the_key_of_openai_goes_to_no_other_server(fake, monkeypatch):

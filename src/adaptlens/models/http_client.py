@@ -231,16 +231,19 @@ class Connection:
         return self._error(f"failed at {path} (status {status}): {said}", "see its log")
 
     def _said(self, response: Any) -> str:
-        """Return what the server says of an error, without the key, which some repeat."""
+        """Return what the server says of an error."""
         try:
             found = response.json()
             error = found.get("error", found.get("message", found.get("detail", found)))
             text = error.get("message", str(error)) if isinstance(error, dict) else str(error)
         except (ValueError, AttributeError):
             text = response.text
-        if key := self._key().strip():
-            text = text.replace(key, "***")
-        return one_line(text.strip(), 160, 40) or "no reason given"
+        return one_line(self._without_key(text).strip(), 160, 40) or "no reason given"
+
+    def _without_key(self, text: str) -> str:
+        """Return what a server wrote without the key, which some repeat."""
+        key = self._key().strip()
+        return text.replace(key, "***") if key else text
 
     def _error(self, what: str, todo: str) -> UserError:
         return UserError(f"the server {self.address} {what}; {todo}; {_KEPT}.")
@@ -252,7 +255,8 @@ class Connection:
             found = None
         if not isinstance(found, dict):
             raise self._error(
-                f"answers {path} with something else than JSON ({one_line(response.text, 60, 10)})",
+                f"answers {path} with something else than JSON "
+                f"({one_line(self._without_key(response.text), 60, 10)})",
                 "give the address of an OpenAI-compatible server, such as http://127.0.0.1:8000/v1",
             )
         return found
