@@ -4,6 +4,7 @@ On the labels that tuning gets: the draw's own examples, and the part of the val
 chooses rates of tuning, too.
 """
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
@@ -20,7 +21,7 @@ from adaptlens.lm.asked import Asked
 from adaptlens.lm.encoder import DEFAULT_ENCODER, Similarity, cosine_similarity
 from adaptlens.metrics import accuracy
 from adaptlens.prompts import controls, render
-from adaptlens.prompts.fitting import TooLong, fit
+from adaptlens.prompts.fitting import Fitting, TooLong
 from adaptlens.prompts.selection import DRAWN, RETRIEVED, bm25, take_turns
 from adaptlens.prompts.sizes import PromptSizes
 from adaptlens.stats.scores import Family
@@ -299,7 +300,16 @@ class _Way:
 
     def prompt(self, query: Example) -> Prompt:
         shown = arranged(self.shown(self.demos, query), self.order, query, self.alike)
-        return fit(self.lm, self.written, shown, query, on_overflow=self.on_overflow)
+        key = tuple(demo.id for demo in shown)
+        if key not in self._fittings:
+            self._fittings[key] = Fitting(
+                self.lm, self.written, shown, on_overflow=self.on_overflow
+            )
+        return self._fittings[key].prompt(query)
+
+    @functools.cached_property
+    def _fittings(self) -> dict[tuple[str, ...], Fitting]:
+        return {}
 
     @property
     def template(self) -> Template:

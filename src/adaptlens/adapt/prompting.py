@@ -10,7 +10,7 @@ from adaptlens.errors import UserError, unknown
 from adaptlens.lm.asked import Asked
 from adaptlens.lm.encoder import DEFAULT_ENCODER, cosine_similarity
 from adaptlens.prompts import controls, render
-from adaptlens.prompts.fitting import fit
+from adaptlens.prompts.fitting import Fitting, fit
 from adaptlens.prompts.selection import (
     DRAWN,
     RETRIEVED,
@@ -176,9 +176,12 @@ class InContext:
 
             return Adapted(self.label, tuple(draws), write_filler)
 
+        fittings = [
+            Fitting(lm, way, demos, on_overflow=self.on_overflow) for way in ways for demos in drawn
+        ]
+
         def write(variant: int, query: Example) -> Prompt:
-            way, draw = divmod(variant, len(drawn))
-            return fit(lm, ways[way], drawn[draw], query, on_overflow=self.on_overflow)
+            return fittings[variant].prompt(query)
 
         return Adapted(
             self.label,

@@ -32,7 +32,7 @@ from adaptlens.lm.prefix.walk import ForwardStats
 from adaptlens.lm.states import Place, states_at
 from adaptlens.models import shape
 from adaptlens.prompts import controls, render
-from adaptlens.prompts.fitting import fit
+from adaptlens.prompts.fitting import Fitting, fit
 from adaptlens.prompts.selection import DRAWN
 from adaptlens.prompts.sizes import PromptSizes
 from adaptlens.stats.scores import Family
@@ -232,9 +232,13 @@ class _Made:
 
         Templates take turns with the inputs.
         """
-        asked = [
-            fit(self._lm, self._way(place), shown, query, on_overflow=self._how.on_overflow)
+        sides = [
+            [Fitting(self._lm, way, shown, on_overflow=self._how.on_overflow) for way in self._ways]
             for shown in (demos, ())
+        ]
+        asked = [
+            ways[place % len(ways)].prompt(query)
+            for ways in sides
             for place, query in enumerate(inputs)
         ]
         requests = score.encode(self._lm, asked, [0] * len(asked))

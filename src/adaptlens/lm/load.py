@@ -13,6 +13,7 @@ from adaptlens.lm.architecture import Architecture
 from adaptlens.lm.chat import chat_text
 from adaptlens.lm.flops import matrix_parameters, not_counted
 from adaptlens.lm.parity import examine
+from adaptlens.lm.portions import Told, in_portions
 from adaptlens.lm.spread import NAME as MAP
 from adaptlens.lm.spread import input_device
 from adaptlens.lm.weights import (
@@ -126,8 +127,13 @@ class LM:
         """Return per prompt the summed log-probability of each answer; see `score.score`."""
         from adaptlens.lm import score
 
-        requests = score.encode(self, prompts, variants, work=work)
-        return score.score(self, requests, weights, progress=progress, work=work)
+        def read(
+            some: Sequence[Prompt], owners: Sequence[int] | None, told: Told | None
+        ) -> list[Float64[np.ndarray, " _"]]:
+            requests = score.encode(self, some, owners, work=work)
+            return score.score(self, requests, weights, progress=told, work=work)
+
+        return in_portions(prompts, variants, read, progress=progress)
 
     def continuations(
         self,
@@ -143,10 +149,15 @@ class LM:
         """Return the greedy continuation of every prompt; see `generate.generate`."""
         from adaptlens.lm import score
 
-        requests = score.encode(self, prompts, variants)
-        return score.generate(
-            self, requests, max_new_tokens, stop, weights, progress=progress, work=work
-        )
+        def read(
+            some: Sequence[Prompt], owners: Sequence[int] | None, told: Told | None
+        ) -> list[str]:
+            requests = score.encode(self, some, owners)
+            return score.generate(
+                self, requests, max_new_tokens, stop, weights, progress=told, work=work
+            )
+
+        return in_portions(prompts, variants, read, progress=progress)
 
     def token_counts(self, texts: Sequence[str]) -> list[int]:
         """Return how many tokens each text has by itself."""

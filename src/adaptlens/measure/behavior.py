@@ -1,6 +1,7 @@
 """What an adapted model does: log-likelihood of every choice, or the text it generates."""
 
 import functools
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -177,7 +178,7 @@ def scored(
 
     Equal prompts of one set of weights are scored once.
     """
-    places: dict[tuple[int, str, tuple[str, ...], tuple[int, ...]], int] = {}
+    places: dict[tuple[int, bytes, tuple[str, ...], tuple[int, ...]], int] = {}
     unique: list[Prompt] = []
     owners: list[int] = []
     where = []
@@ -185,7 +186,7 @@ def scored(
         for variant, row in zip(part.variants, part.sent, strict=True):
             own = _owner(adapted, variant)
             for prompt in row:
-                key = (own, prompt.text, prompt.answers, prompt.given)
+                key = (own, _digest(prompt.text), prompt.answers, prompt.given)
                 if key not in places:
                     places[key] = len(unique)
                     unique.append(prompt)
@@ -194,6 +195,11 @@ def scored(
     found = lm.log_likelihoods(unique, owners, adapted.weights, progress=progress, work=work)
     each = iter(where)
     return [[[found[next(each)] for _ in row] for row in part.sent] for part in parts]
+
+
+def _digest(text: str) -> bytes:
+    """Return what stands for a text that may be long."""
+    return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=16).digest()
 
 
 def _owner(adapted: Adapted, variant: int) -> int:

@@ -141,7 +141,8 @@ def _seconds(lm: LM, ids: list[list[int]], shared: int) -> float:
     last_only = {"logits_to_keep": 1} if "logits_to_keep" in accepted else {}
     taken = []
     with torch.inference_mode():
-        cache = lm.model(tensor(ids[0][:shared]), use_cache=True) if shared else None
+        first = tensor(ids[0][:shared])
+        cache = lm.model(first, use_cache=True, **last_only) if shared else None
         for one in ids:
             past = deepcopy(kept_in(cache)) if cache is not None else None
             given = {**keeping(lm.model, past), **last_only}

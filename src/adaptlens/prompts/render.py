@@ -39,6 +39,7 @@ def render(
     *,
     instruction: bool = True,
     chat: RenderChat | None = None,
+    before: Sequence[Part] | None = None,
 ) -> Prompt:
     """Return the prompt that shows `demos`, then asks for the answer to `query`.
 
@@ -48,6 +49,8 @@ def render(
         query: asked last; its own choices, if any, become the answers to score.
         instruction: whether the instruction text is written (plain supervised tuning omits it).
         chat: the tokenizer's chat template (messages -> text); None writes the plain layout.
+        before: of the plain layout, what `shown` returned; prompts that have it in common are
+            written, and kept, faster.
 
     Returns:
         A prompt whose parts join to exactly the text sent.
@@ -55,7 +58,8 @@ def render(
     options = query.choices or task.choices
     answers = tuple(answer(task, option, chat=chat is not None) for option in options)
     if chat is None:
-        parts = _plain_parts(task, demos, query, instruction)
+        first = shown(task, demos, instruction=instruction) if before is None else before
+        parts = [*first, *_item(task, query, "query", instruction)]
     else:
         parts = _chat_parts(task, demos, query, instruction, chat)
     target = answer(task, query.target, chat=chat is not None)
@@ -71,9 +75,8 @@ def after_instruction(task: Task) -> str:
     return task.template.between if own is None else own
 
 
-def _plain_parts(
-    task: Task, demos: Sequence[Example], query: Example, instruction: bool
-) -> list[Part]:
+def shown(task: Task, demos: Sequence[Example], *, instruction: bool = True) -> tuple[Part, ...]:
+    """Return what the plain layout writes before a query: the instruction and demonstrations."""
     template = task.template
     parts: list[Part] = []
     if instruction and task.instruction:
@@ -84,7 +87,7 @@ def _plain_parts(
             Part("demo_target", template.target_prefix + demo.target),
             Part("separator", template.between),
         ]
-    return parts + _item(task, query, "query", instruction)
+    return tuple(part for part in parts if part.text)
 
 
 def _item(task: Task, example: Example, role: Role, instruction: bool) -> list[Part]:
