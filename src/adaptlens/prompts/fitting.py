@@ -11,7 +11,6 @@ from adaptlens.tasks import templates
 from adaptlens.tasks.templates import Written
 from adaptlens.types import Example, Part, Prompt, Task, Template
 
-
 SPECIAL_TOKENS = 4
 """Room for tokens at the beginning and end of a text."""
 SEAM_TOKENS = 16
