@@ -285,3 +285,44 @@ def test_an_unknown_shipped_model(name):
     result = CliRunner().invoke(main, ["zoo", "show", name])
     assert result.exit_code == 2
     assert name in one_line(last_line(result.stderr))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["compare", "--shotz", "3"],
+            "error: no such option '--shotz'. (Did you mean one of: '--out', '--set', '--shots'?). "
+            "See `main compare --help`.\n",
+        ),
+        (
+            ["compar"],
+            "error: no such command 'compar'. Did you mean 'compare'? See `main --help`.\n",
+        ),
+        (
+            ["models", "gett"],
+            "error: no such command 'gett'. Did you mean 'get'? See `main models --help`.\n",
+        ),
+        (["report"], "error: missing argument 'RUN'. See `main report --help`.\n"),
+    ],
+)
+def test_a_command_line_that_is_none_is_one_line_like_every_other_error(words, said):
+    result = CliRunner().invoke(main, words)
+    assert (result.exit_code, result.stdout, result.stderr) == (2, "", said)
+
+
+def test_an_arm_that_is_nothing_is_told_what_an_arm_may_be():
+    message = refused("compare", "--model", "reference", "--task", "topic", "--arm", "mine=nope")
+    assert message.startswith("error: arm 'mine': 'nope' is no file, no folder and no model")
+    assert "adapter_config.json" in message
+
+
+def test_a_gate_on_an_arm_that_is_not_there_names_those_that_are():
+    message = refused(
+        "compare", "--model", "reference", "--task", "topic", "--shots", "0,2", "--tuning", "it",
+        "--gate", "mine >= base",
+    )  # fmt: skip
+    assert message == (
+        "error: gate 'mine >= base': unknown arm 'mine'; known: base, best-icl-2, best-it-2, "
+        "best-prompt-0, best-prompt-2, best-zero-shot, chance, icl-2, it-2, majority, zero-shot."
+    )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from adaptlens.cli.options import (
+    Commands,
     SettingsCommand,
     json_option,
     user_errors,
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from adaptlens.types import Task
 
 
-@click.group()
+@click.group(cls=Commands)
 def tasks() -> None:
     """List the bundled tasks, or show what a task holds."""
 
@@ -99,7 +100,7 @@ def tasks_check(items: int, difficulty: str, as_json: bool) -> None:
         sys.exit(1)
 
 
-@click.group()
+@click.group(cls=Commands)
 def zoo() -> None:
     """List, show, check and train the reference models."""
 

@@ -6,14 +6,14 @@ from typing import Any
 
 import click
 
-from adaptlens.cli.options import json_option, user_errors
+from adaptlens.cli.options import Commands, json_option, user_errors
 from adaptlens.formatting import byte_size, parameters
 
 _LICENSE = "Apache-2.0"
 """Of the package, and so of the models that ship with it."""
 
 
-@click.group()
+@click.group(cls=Commands)
 def models() -> None:
     """List the models there are by name, or get one that does not ship with the package."""
 

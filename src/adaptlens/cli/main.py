@@ -12,14 +12,14 @@ from adaptlens import __version__, registry
 from adaptlens.cli.bundled import tasks, zoo
 from adaptlens.cli.catalog import models
 from adaptlens.cli.lm_eval_command import lm_eval
-from adaptlens.cli.options import SettingsCommand, json_option, track_option, user_errors
+from adaptlens.cli.options import Commands, SettingsCommand, json_option, track_option, user_errors
 from adaptlens.cli.settings_list import settings
 from adaptlens.cli.viewing import view
 from adaptlens.errors import RunIncomplete, UserError, unknown
 from adaptlens.formatting import counted, say
 
 
-class Studies(click.Group):
+class Studies(Commands):
     """The project's own studies, and those that other packages register."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -59,7 +59,10 @@ def _unusable(name: str, problem: str) -> click.Command:
     return command
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__)
 def main() -> None:
     """Prompt or tune? Compare the ways of adapting a causal language model.
@@ -278,6 +281,7 @@ def plan(
     from adaptlens.cli.settings_options import study_config
     from adaptlens.cli.terminal import err
     from adaptlens.cli.terminal import out as console
+    from adaptlens.studies.stored import task_notes
 
     if name not in registry.names("study"):
         raise unknown("study", name, registry.names("study"))
@@ -295,7 +299,7 @@ def plan(
             lambda said: err().print(said, markup=False),
             again=again,
         )
-    for note in planned.notes:
+    for note in (*planned.notes, *task_notes(planned.tasks.values())):
         err().print(f"note: {note}")
     found = designs_of(name, config, planned, detect, like)
     if as_json:

@@ -1,7 +1,8 @@
 """What several commands share: options that give settings, JSON, errors in one line."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any
 
@@ -12,6 +13,50 @@ from adaptlens.formatting import say
 from adaptlens.store.addresses import without_password
 
 Command = Callable[..., None]
+
+
+class OneLine(click.ClickException):
+    """What is wrong with a command line, in the form of every other error."""
+
+    exit_code = 2
+
+    def show(self, file: Any = None) -> None:
+        """Print it."""
+        say(f"error: {self.message}", talk=True)
+
+
+class Commands(click.Group):
+    """Commands with whole summaries in their list, whose errors of use are one line."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the names of all commands, each with its summary, however many lines it takes."""
+        listed = ((name, self.get_command(ctx, name)) for name in self.list_commands(ctx))
+        rows = [(name, one.get_short_help_str(limit=500)) for name, one in listed if one]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+    def make_context(self, *given: Any, **named: Any) -> click.Context:
+        """Return the context of these arguments."""
+        with _in_one_line():
+            return super().make_context(*given, **named)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Carry the command out."""
+        with _in_one_line():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _in_one_line() -> Iterator[None]:
+    try:
+        yield
+    except click.exceptions.NoArgsIsHelpError:
+        raise
+    except click.UsageError as error:
+        said = " ".join(error.format_message().split())
+        said = f"{said[:1].lower()}{said[1:]}{'' if said.endswith(('.', '?')) else '.'}"
+        help_of = f" See `{error.ctx.command_path} --help`." if error.ctx else ""
+        raise OneLine(f"{said}{help_of}") from error
 
 
 class SettingsCommand(click.Command):

@@ -43,9 +43,14 @@ def show(summary: "Summary", console: Printer) -> None:
         said.append(finding.line)
         console.print(said)
     for line in summary.lines:
-        console.print(Text(line))
+        console.print(Text(line), soft_wrap=_is_copied(line))
     for note in summary.notes:
-        console.print(Text(f"note: {note}", style="dim"))
+        console.print(Text(f"note: {note}", style="dim"), soft_wrap=_is_copied(note))
+
+
+def _is_copied(line: str) -> bool:
+    """Whether a line names options, so that only the terminal may break it: it copies it whole."""
+    return " --" in line
 
 
 @contextmanager

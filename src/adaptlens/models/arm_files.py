@@ -66,6 +66,11 @@ def find(name: str, path: str) -> ArmFiles:
     try:
         digest = identity.digest(identity.locate(path))
     except UserError as error:
+        if "/" not in path and not place.exists():
+            raise UserError(
+                f"arm '{name}': '{path}' is no file, no folder and no model that can be had here; "
+                f"{_EXPECTED}."
+            ) from error
         raise UserError(f"arm '{name}': {error}") from error
     return ArmFiles("checkpoint", identity.absolute(path), digest)
 

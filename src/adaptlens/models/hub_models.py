@@ -70,4 +70,4 @@ def download(
 
 def _nearest(name: str, shipped: Sequence[str]) -> str:
     near = difflib.get_close_matches(name, [*shipped, *obtainable.names()], n=1)
-    return f"; did you mean '{near[0]}'?" if near else ""
+    return f" (did you mean '{near[0]}'?)" if near else ""

@@ -1,5 +1,6 @@
 """How a study gets on, on standard error: all cells with an ETA, and the steps of the current."""
 
+import time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -15,18 +16,23 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from adaptlens.formatting import counted, visible
+from adaptlens.formatting import counted, duration, visible
 from adaptlens.report.printer import err
 from adaptlens.types import NO_DRAWS
 
 if TYPE_CHECKING:
     from adaptlens.cells import Cell
 
+FIRST_WORD_SECONDS = 30.0
+"""After so long a cell's steps are told where nothing moves, and again after:"""
+NEXT_WORD_SECONDS = 60.0
+
 
 class Display:
     """Shows how a study gets on: all cells with an ETA, and the steps of the current one.
 
-    Nothing moves when standard error is not a terminal; then each finished cell is one line.
+    Nothing moves when standard error is not a terminal; then each finished cell is one line, and
+    so is how far a long one is, now and then.
     """
 
     def __init__(self) -> None:
@@ -49,6 +55,9 @@ class Display:
         self._total = 0
         self._done = 0
         self._holders = ""
+        self._name = ""
+        self._step = ""
+        self._step_began = self._next_word = 0.0
 
     def __enter__(self) -> "Display":
         """Start drawing."""
@@ -69,14 +78,16 @@ class Display:
         self._total, self._done = total, done
         if done:
             self._console.print(f"{done} of {total} cells were done before; continuing.")
-        self._cells = self._progress.add_task("cells", total=total - done)
+        if total > done:
+            self._cells = self._progress.add_task("cells", total=total - done)
 
     def started(self, cell: "Cell") -> None:
         """Show which cell runs; where several do, the latest."""
         self._clear()
-        name = visible(f"{cell.task.name} {cell.label}")
-        self._steps = self._progress.add_task(name, total=None)
-        self._name = name
+        self._name = visible(f"{cell.task.name} {cell.label}")
+        self._steps = self._progress.add_task(self._name, total=None)
+        self._step = ""
+        self._next_word = time.monotonic() + FIRST_WORD_SECONDS
 
     def progress(self, what: str, done: int, total: int) -> None:
         """Show the current cell's steps."""
@@ -84,13 +95,29 @@ class Display:
             self._progress.update(
                 self._steps, description=f"{self._name}: {what}", completed=done, total=total
             )
+        if not self._moving:
+            self._tell(what, done, total)
+
+    def _tell(self, what: str, done: int, total: int) -> None:
+        """Say how far the current cell is, and how long its step will go on, if it is time to."""
+        now = time.monotonic()
+        if what != self._step:
+            self._step, self._step_began = what, now
+        if now < self._next_word:
+            return
+        self._next_word = now + NEXT_WORD_SECONDS
+        left = (now - self._step_began) * (total - done) / done if done else 0.0
+        more = f", about {duration(left)} left" if left else ""
+        self._console.print(
+            f"[{self._done}/{self._total}] {self._name}: {what}, {done} of {total}{more}"
+        )
 
     def finished(self, cell: "Cell") -> None:
         """Count a cell."""
         self._close()
         self._done += 1
         if not self._moving:
-            draws = f"{len(cell.draws)} draws" if cell.draws != NO_DRAWS else "no draws"
+            draws = counted(len(cell.draws), "draw") if cell.draws != NO_DRAWS else "no draws"
             self._console.print(
                 f"[{self._done}/{self._total}] {cell.model.name} {cell.task.name} "
                 f"{cell.label} ({draws})"

@@ -122,7 +122,9 @@ def carry_out(
                     outcome = _do(larger, run, config, reporter)
                 if outcome.failed and not run.whole_specs():
                     raise all_failed(outcome, run)
-                return (*report(run), outcome, run)
+                with telling.slow("analyzing what was measured, drawing the page"):
+                    found = report(run)
+                return (*found, outcome, run)
             except Damaged:
                 # Found by its digest, when it was read: so all the rest is read, too.
                 if attempt == MOST_MENDS or not _mend(run, thorough=True):

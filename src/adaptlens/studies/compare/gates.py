@@ -81,7 +81,7 @@ def check(gates: Iterable[Gate], labels: Iterable[str]) -> None:
         sides = (gate.left,) if gate.fixed is not None else (gate.left, gate.right)
         for side in sides:
             if side not in known:
-                raise unknown(f"arm in the gate '{gate.text}'", side, known)
+                raise _unknown(gate, side, known)
 
 
 def judged(
@@ -136,7 +136,11 @@ def _scores(
         if label.partition(" ")[0] == name:
             groups = next(iter(arms.values())).groups
             return Scores(np.asarray(values, float)[None], groups=groups)
-    raise unknown(f"arm in the gate '{gate.text}'", name, arms)
+    raise _unknown(gate, name, arms)
+
+
+def _unknown(gate: Gate, name: str, known: Iterable[str]) -> UserError:
+    return UserError(f"gate '{gate.text}': {unknown('arm', name, known)}")
 
 
 def line(row: Mapping[str, Any]) -> str:

@@ -178,7 +178,9 @@ def plan(config: CompareConfig) -> Study:
             _check_sizes(task, config)
             conditions = at_server.asked(name, [*_wanted(config, task, arms)])
             labels = [one.label for one in conditions]
-            gates.check(asked, [*labels, *(f"best-{label}" for label in labels)])
+            gates.check(
+                asked, [*labels, *(f"best-{one}" for one in labels if not one.startswith("best-"))]
+            )
             wanted.append((model, conditions))
     untuned = config.tuning and not config.tuning_sizes and not config.arms
     notes = (*((UNTUNED,) if untuned else ()), *at_server.notes(config))
