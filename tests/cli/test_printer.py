@@ -57,3 +57,11 @@ def test_the_tables_of_the_verbs_say_what_they_are_given():
     assert [entry.text for entry in status.rows[0]] == ["c", "n", "failed", "h:3", "b"]
     assert status.note == "1 failed"
     assert rows_table("t", [{"a": 0.12345, "b": 7}]).rows[0] == (Entry("0.123"), Entry("7"))
+
+
+def test_what_a_row_is_called_is_not_broken_while_other_columns_may_be():
+    headings = [("arm", False), *[("templates", False)] * 8]
+    table = table_of(headings, [["best-zero-shot", *["12345678901"] * 8]])
+    widths = column_widths(table, 80)
+    assert widths[0] == len("best-zero-shot")
+    assert sum(widths) + 8 <= 80

@@ -60,8 +60,9 @@ class Printer(Console):
 def column_widths(table: Table, width: int) -> list[int]:
     """Return how wide each column is, so that a table fits with one space between columns.
 
-    In this order, as far as there is room: words of headings and texts whole and numbers on one
-    line; texts on one line, the shortest first; headings on one line.
+    In this order, as far as there is room: words of the first column whole, which says what a row
+    is; words of headings and texts whole and numbers on one line; texts on one line, the shortest
+    first; headings on one line.
     """
     columns = [
         ([visible(row[i].text) for row in table.rows], visible(heading), is_numeric)
@@ -72,10 +73,11 @@ def column_widths(table: Table, width: int) -> list[int]:
         for texts, heading, is_numeric in columns
     ]
     room = max(width - len(columns) + 1, len(columns))
+    first = [min(least, width // 3, room - len(columns) + 1) for least in unbroken[:1]]
     most = max(unbroken, default=1)
-    while sum(min(least, most) for least in unbroken) > room and most > 1:
+    while sum(first) + sum(min(least, most) for least in unbroken[1:]) > room and most > 1:
         most -= 1
-    widths = [min(least, most) for least in unbroken]
+    widths = [*first, *(min(least, most) for least in unbroken[1:])]
     for wanted in (
         [_widest(texts) for texts, _, _ in columns],
         [_widest([heading]) for _, heading, _ in columns],
