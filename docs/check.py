@@ -279,7 +279,7 @@ def _parsed(known: click.Command, verb: str, rest: Sequence[str]) -> None:
         given = known.make_context(verb, list(rest)).params
         study = given.pop("name", "") if verb == "plan" else verb.removeprefix("study ")
         if verb.startswith(("compare", "study", "plan")):
-            for name in ("out", "as_json", "trial", "again", "detect", "like", "track"):
+            for name in ("out", "as_json", "trial", "again", "detect", "like", "curve", "track"):
                 given.pop(name, None)
             study_config(study, **given)
     except (click.ClickException, UserError) as error:

@@ -260,6 +260,13 @@ def _json(frame: Any, orient: str) -> Any:
     help="For --detect: a comparison that was made, whose draws and answers vary as those to come "
     "will; without it, as those of a small real model did.",
 )
+@click.option(
+    "--curve",
+    type=click.FloatRange(0, min_open=True),
+    metavar="MINUTES",
+    help="Also say which numbers of examples a comparison can have in so many minutes, 2, 4, 8, "
+    "... as far as data and context go: the learning curve that there is time for.",
+)
 @json_option("the plan as JSON")
 @user_errors
 def plan(
@@ -268,6 +275,7 @@ def plan(
     again: bool,
     detect: float | None,
     like: Path | None,
+    curve: float | None,
     out: Path | None,
     as_json: bool,
     **options: Any,
@@ -277,7 +285,7 @@ def plan(
     Predicts seconds, memory and disk of all cells within a factor of two, on one device; several
     workers divide the seconds.
     """
-    from adaptlens.cli.planned import designs_of, plan_table
+    from adaptlens.cli.planned import curve_of, designs_of, plan_table
     from adaptlens.cli.settings_options import study_config
     from adaptlens.cli.terminal import err
     from adaptlens.cli.terminal import out as console
@@ -289,25 +297,25 @@ def plan(
     planner = registry.resolve("study", name)
     planned = planner.plan(config)
     rows = planner.planned_work(planned, out)
+
+    def told(said: str) -> None:
+        err().print(said, markup=False)
+
     if trial and rows:
         from adaptlens.studies.progress import foreseen
 
-        rows = foreseen(
-            planned,
-            config,
-            rows,
-            lambda said: err().print(said, markup=False),
-            again=again,
-        )
+        rows = foreseen(planned, config, rows, told, again=again)
     for note in (*planned.notes, *task_notes(planned.tasks.values())):
         err().print(f"note: {note}")
     found = designs_of(name, config, planned, detect, like)
+    sizes = curve_of(name, config, curve, told if trial else None)
     if as_json:
-        detected = {one.pair: [*one.rows] for one in found}
-        click.echo(json.dumps({"plan": rows, "detect": detected} if found else rows))
+        further: dict[str, Any] = {"detect": {one.pair: one.rows for one in found}} if found else {}
+        further |= {"curve": sizes.rows} if sizes else {}
+        click.echo(json.dumps({"plan": rows, **further} if further else rows))
         return
     console().table(plan_table(rows))
-    for one in found:
+    for one in [*found, *([sizes] if sizes else [])]:
         console().table(one.table())
 
 

@@ -1,6 +1,6 @@
 """Where the cells of a run stand, and what a plan would do and take, as tables."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ from adaptlens.formatting import byte_size, duration, fixed
 from adaptlens.report.tables import Entry, Table, text
 
 if TYPE_CHECKING:
+    from adaptlens.studies.compare.curve_sizes import CurveSizes
     from adaptlens.studies.compare.design import Design
 
 PLAN_HEADINGS = {
@@ -72,6 +73,42 @@ def designs_of(
 
     queries = min(len(task.test) for task in planned.tasks.values())
     return designs(points, draws=config.draws, queries=queries, margin=config.margin, like=like)
+
+
+def curve_of(
+    study: str, config: Any, minutes: float | None, told: Callable[[str], None] | None
+) -> "CurveSizes | None":
+    """Return which numbers of examples fit so much time, for `plan --curve`; None without it.
+
+    Args:
+        study: its name.
+        config: its settings.
+        minutes: that there are.
+        told: told what is done next; None where models are not to be tried out.
+
+    Raises:
+        UserError: the study is no comparison, or nothing is tried out, or a curve has no room.
+    """
+    if minutes is None:
+        return None
+    if study != "compare":
+        raise UserError(
+            f"--curve was given for the study '{study}'; expected it with --study compare, whose "
+            "curves are over numbers of examples; leave it out."
+        )
+    if told is None:
+        raise UserError(
+            "--curve says what takes how long, so models are tried out; leave out --no-trial."
+        )
+    from adaptlens.studies.compare import plan
+    from adaptlens.studies.compare.curve_sizes import curve_sizes
+    from adaptlens.studies.progress import foreseen
+
+    def seconds_of(planned: Study, asked: Any) -> list[float]:
+        rows: list[dict[str, Any]] = [{} for _ in dict.fromkeys(planned.groups())]
+        return [row["seconds"] for row in foreseen(planned, asked, rows, told)]
+
+    return curve_sizes(config, minutes, plan.plan, seconds_of)
 
 
 def _planned(name: str, value: Any) -> str:
