@@ -51,7 +51,7 @@ def test_a_curve_ends_where_the_training_file_or_the_context_does(tmp_path):
     found = curve_sizes(config, 1e6, plan.plan, by_examples)
     assert found.rows[-1]["examples"] == [0, 2, 4, 8, 16]
     assert found.line().endswith("the training split of task 'few' has 24 examples")
-    long = "\n".join(f"{'word ' * 600}{i}\t{'ab'[i % 2]}" for i in range(40))
+    long = "\n".join(f"{'word ' * 3000}{i}\t{'ab'[i % 2]}" for i in range(40))
     (tmp_path / "long.tsv").write_text(long + "\n")
     config = compare_config(
         models=["reference"], tasks=[str(tmp_path / "long.tsv")], tuning=["it"], search=False

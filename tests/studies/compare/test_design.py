@@ -83,7 +83,7 @@ def test_a_pilot_s_design_finds_about_as_often_as_it_says():
 def run(*words: str, code: int = 0) -> str:
     done = CliRunner().invoke(main, ["plan", "--no-trial", *words])
     assert done.exit_code == code, (done.output, done.exception)
-    return done.output
+    return done.stderr.splitlines()[-1] if code else done.stdout
 
 
 GIVEN = ("--model", "reference", "--task", "sentiment-novel", "--tuning", "it", "--no-search")
