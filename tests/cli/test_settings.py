@@ -117,3 +117,12 @@ def test_the_list_of_a_study_nobody_knows_is_refused_in_a_line():
     result = CliRunner().invoke(main, ["settings", "converge"])
     assert result.exit_code == 2
     assert result.stderr == "error: unknown study 'converge'; did you mean 'convergence'?\n"
+
+
+def test_settings_are_lines_where_a_table_would_be_too_narrow(monkeypatch):
+    monkeypatch.setattr("adaptlens.report.printer.PIPED_WIDTH", 80)
+    lines = invoke("settings", "compare").splitlines()
+    place = next(n for n, line in enumerate(lines) if line.startswith("margin = 2.0"))
+    assert lines[place + 1].startswith("    Differences below this many points count as none")
+    assert lines[place + 2].startswith("    Expected a number of points above 0, such as 2.0")
+    assert max(map(len, lines)) <= 80

@@ -138,7 +138,10 @@ def test_what_a_call_says_of_reading_goes_to_every_task_that_does_not_say_it_its
     [
         ({"task": ROWS, "tasks": "a.tsv"}, "task and tasks are one setting"),
         ({"input": "text"}, "input says how to read a task, but no task was given"),
-        ({"task": [ROWS, ROWS[:9]]}, "two tasks would be called 'data'"),
+        (
+            {"task": [{"path": rows, "name": "films"} for rows in (ROWS, ROWS[:9])]},
+            "two tasks would be called 'films'",
+        ),
         ({"task": "a.tsv", "name": "films"}, "name='films' was given for 'a.tsv'"),
         ({"task": ROWS, "name": 3}, "name=3 was given for a task; expected a text"),
         ({"task": None}, "a task is an object of type NoneType"),

@@ -1,6 +1,7 @@
 """Data from Python: the same rows give the same task, whatever holds them."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -158,3 +159,11 @@ def test_data_are_there_as_long_as_they_are_held():
 )
 def test_rows_are_told_from_tasks(value, is_data: bool):
     assert python_objects.is_data(value) is is_data
+
+
+def test_data_without_a_name_are_called_by_what_is_in_them():
+    rows = [{"text": f"number {i}", "label": "ab"[i % 2]} for i in range(8)]
+    one, same, other = (python_objects.read(given) for given in (rows, list(rows), rows[:7]))
+    assert re.fullmatch(r"data-[0-9a-f]{6}", one.label)
+    assert one.label == same.label != other.label
+    assert python_objects.read(rows, "films").label == "films"

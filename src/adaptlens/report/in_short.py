@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 MOST_LINES = 10
+LAST_LINES = 3
+"""Of these, for the last detail: the numbers."""
 WIDTH = 100
 MOST_ROWS = 12
 """Of a table, and of findings, in HTML."""
@@ -56,10 +58,11 @@ def as_text(
         states = Counter(one.state for one in rest)
         said = ", ".join(f"{number} {state}" for state, number in states.items())
         lines.append(f"and {len(rest)} more: {said}")
-    for detail in details:
+    for place, detail in enumerate(details, start=1):
+        kept = LAST_LINES if place < len(details) else 0
         wrapper = textwrap.TextWrapper(
             WIDTH, initial_indent="  ", subsequent_indent="  ", placeholder=" ...",
-            max_lines=room - len(lines), break_on_hyphens=False,
+            max_lines=max(room - len(lines) - kept, 0), break_on_hyphens=False,
         )  # fmt: skip
         if wrapper.max_lines:
             lines += wrapper.wrap(_plain(detail))

@@ -60,8 +60,10 @@ SIMILARITIES = {
 
 SALTIRE = "M0,-0.4L0.6,-1L1,-0.6L0.4,0L1,0.6L0.6,1L0,0.4L-0.6,1L-1,0.6L-0.4,0L-1,-0.6L-0.6,-1Z"
 STAR = "M0,-1.1L0.3,-0.3L1.1,0L0.3,0.3L0,1.1L-0.3,0.3L-1.1,0L-0.3,-0.3Z"
+ARROW = "M0,-1.1L0.9,-0.1L0.35,-0.1L0.35,1.1L-0.35,1.1L-0.35,-0.1L-0.9,-0.1Z"
 HOURGLASS = "M-0.9,-1L0.9,-1L0.25,0L0.9,1L-0.9,1L-0.25,0Z"
-"""Shapes that Vega has no name for, as it takes those: outlines in a box from about -1 to 1."""
+"""Shapes that Vega has no name for, or draws as a hairline, as it takes those: outlines in a box
+from about -1 to 1."""
 
 SHAPES = {
     "circle": "M5 0A5 5 0 1 1-5 0A5 5 0 1 1 5 0",
@@ -71,7 +73,7 @@ SHAPES = {
     "triangle-right": "M5 0L-4.5 5.5V-5.5Z",
     "triangle-left": "M-5 0L4.5 5.5V-5.5Z",
     "diamond": "M0-6L6 0L0 6L-6 0Z",
-    "arrow": "M0-6L4.5 0H1.7V6H-1.7V0H-4.5Z",
+    ARROW: "M0-6L4.5 0H1.7V6H-1.7V0H-4.5Z",
     SALTIRE: "M0-2.2L3.3-5.5L5.5-3.3L2.2 0L5.5 3.3L3.3 5.5L0 2.2L-3.3 5.5L-5.5 3.3L-2.2 0L-5.5-3.3"
     "L-3.3-5.5Z",
     STAR: "M0-6L1.7-1.7L6 0L1.7 1.7L0 6L-1.7 1.7L-6 0L-1.7-1.7Z",
@@ -154,7 +156,7 @@ CHOSEN = {
         ("distil", "circle"),
         ("soft-prompt", "triangle-down"),
         ("vector", "square"),
-        ("full", "arrow"),
+        ("full", ARROW),
     )
 }
 """Arms at a chosen template: the color of what they are, a shape of their own."""
@@ -222,7 +224,7 @@ def style_of(adaptation: str) -> Style:
     if shown := styles_of_others().get(adaptation):
         return shown
     if (own := adaptation.removeprefix(at_chosen_template(""))) != adaptation:
-        return _chosen(style_of(own), "arrow")
+        return _chosen(style_of(own), ARROW)
     light, dark, shape = SPARE[zlib.crc32(adaptation.encode()) % len(SPARE)]
     if adaptation in registry.names("adaptation"):
         return Style(adaptation.replace("_", "-"), "", light, dark, shape)

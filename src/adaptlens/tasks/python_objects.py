@@ -3,6 +3,7 @@
 A name is "data:LABEL@DIGEST". It is found where the call runs, and in no other process.
 """
 
+import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,9 +19,9 @@ from adaptlens.types import Task
 
 PREFIX = "data:"
 UNNAMED = "data"
-"""What data are called that have no name of their own."""
+"""What data are called that have no name of their own, with the first digits of their digest."""
 
-_DIGITS = 12
+_DIGITS, _FEW_DIGITS = 12, 6
 _EXPECTED = (
     "expected a pandas DataFrame, a datasets.Dataset or DatasetDict, a list of dicts, these by "
     "split, an adaptlens.Task, or the name of a task"
@@ -44,6 +45,11 @@ class Data:
     @property
     def source(self) -> str:
         """The name that it is found by."""
+        return f"{PREFIX}{self.label}@{self.digest[:_DIGITS]}"
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """The sha256 of the content, in hex."""
         if isinstance(self.content, Task):
             content: Any = asdict(self.content)
         else:
@@ -51,7 +57,7 @@ class Data:
                 split: [table.columns, [_written(list(row.values())) for row in table.rows]]
                 for split, table in self.content.items()
             }
-        return f"{PREFIX}{self.label}@{digest(content)[:_DIGITS]}"
+        return digest(content)
 
 
 _held: ContextVar[Mapping[str, Data]] = ContextVar("data", default={})  # noqa: B039
@@ -113,7 +119,8 @@ def read(value: Any, label: str = "") -> Data:
 
     Args:
         value: what was given, see `is_data`.
-        label: what tables are to call the task; the dataset's own name, or "data", unless given.
+        label: what tables are to call the task; the dataset's own name, or "data-" and the first
+            digits of its digest, unless given: other data have another run.
 
     Raises:
         UserError: it is nothing that a task can be read from.
@@ -121,7 +128,13 @@ def read(value: Any, label: str = "") -> Data:
     if isinstance(value, Task):
         _check_task(value)
         return Data(label or value.name, replace(value, name=label or value.name))
-    label = label or _name_of(value) or UNNAMED
+    if label := label or _name_of(value):
+        return _tables(value, label)
+    data = _tables(value, UNNAMED)
+    return replace(data, label=f"{UNNAMED}-{data.digest[:_FEW_DIGITS]}")
+
+
+def _tables(value: Any, label: str) -> Data:
     if (kind := _kind(value)) == "datasets.DatasetDict":
         from adaptlens.tasks.hub_datasets import split_tables
 
