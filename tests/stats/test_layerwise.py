@@ -6,6 +6,7 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
+import scipy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import t as students
@@ -290,3 +291,25 @@ def test_thirds_of_seven_layers_are_two_three_and_two():
 def test_two_layers_have_no_thirds():
     with pytest.raises(ValueError, match="2 layers have no thirds"):
         layerwise.outer_less_middle(np.zeros((2, 3, 4)))
+
+
+def test_of_answers_all_alike_those_not_seen_may_be_otherwise():
+    # All of 20 right in both: with 97.5 % at most 1 - 0.025^(1/20) = 16.8 % are of another kind.
+    found = layerwise.mean(np.zeros((5, 20)), drawn=True, most=1.0)
+    assert (found.low, found.high) == pytest.approx((-0.16843, 0.16843), abs=1e-5)
+    assert found.at_most(0.05) == pytest.approx(0.95**20)
+    assert layerwise.mean(np.zeros((5, 200)), drawn=True, most=1.0).at_most(0.05) < 1e-4
+    always = layerwise.mean(np.ones((5, 20)), drawn=True, most=1.0)
+    assert (always.high, always.at_least(0.9)) == (1.0, pytest.approx(0.95**20))
+    without = layerwise.mean(np.zeros((5, 20)), drawn=True)
+    assert (without.low, without.at_most(0.05)) == (0.0, 0.5**20)
+
+
+def test_of_answers_nearly_alike_the_error_is_at_least_that_at_the_bound():
+    values = np.zeros((5, 20))
+    values[0, 0] = 1.0
+    found = layerwise.mean(values, drawn=True, most=1.0)
+    distance = 0.05 - found.value
+    wanted = scipy.special.stdtr(found.df, -distance / np.sqrt(0.05 * 0.95 / 20))
+    assert found.at_most(0.05) == pytest.approx(wanted)
+    assert found.at_most(0.05) > 10 * layerwise.mean(values, drawn=True).at_most(0.05)

@@ -12,8 +12,8 @@ from adaptlens.types import Prompt
 Told = Callable[[int, int], None]
 T = TypeVar("T")
 
-MOST_CHARACTERS = 2**27
-"""Of a portion, prompts counted once and once more for each answer: about 1 GB with its tokens."""
+MOST_CHARACTERS = 2**26
+"""Of a portion, prompts counted once and once more an answer: about 1.2 GB with their tokens."""
 _BEGINNING = 4096
 """Prompts that agree in so many characters are read one after the other."""
 

@@ -5,7 +5,7 @@ random factors (`crossed`); the same draws and queries stand behind every layer.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Literal
 
@@ -14,6 +14,7 @@ import scipy
 from jaxtyping import Float, Real
 
 from adaptlens.stats.crossed import Crossed
+from adaptlens.stats.difference_tests import least_error, unseen_queries
 from adaptlens.types import NO_DRAWS
 
 FLIPS = 1999
@@ -45,7 +46,9 @@ class Similarity:
 class Mean:
     """A mean over queries and draws, the interval that would cover it, and p for a mean of 0.
 
-    `stderr` is its standard error, `df` the degrees of freedom of that; `p` is two-sided.
+    `stderr` is its standard error, `df` the degrees of freedom of that; `p` is two-sided. `most` is
+    the largest size that a value may have: finite for answers that are right or wrong, of which
+    those of a kind that was not seen may be otherwise, however alike those seen are.
     """
 
     value: float
@@ -56,19 +59,31 @@ class Mean:
     draws: int
     stderr: float
     df: float
+    most: float = math.inf
 
     def at_least(self, bound: float = 0.0) -> float:
         """Return the one-sided p-value of the mean being no larger than a bound."""
-        return self._beyond(self.value - bound)
+        return self._beyond(self.value - bound, bound, self.value + self.most)
 
     def at_most(self, bound: float = 0.0) -> float:
         """Return the one-sided p-value of the mean being no smaller than a bound."""
-        return self._beyond(bound - self.value)
+        return self._beyond(bound - self.value, bound, self.most - self.value)
 
-    def _beyond(self, distance: float) -> float:
+    def _beyond(self, distance: float, bound: float, room: float) -> float:
+        """Return the p-value of the mean being this far from what it is, at the bound.
+
+        Of bounded values the error is at least what those have whose mean is the bound, and values
+        that were not seen may be as far as there is room.
+        """
         if self.stderr == 0 and distance > 0:
-            return _of_signs(self.queries, self.draws)
-        return _tail(distance, self.stderr, self.df)
+            if math.isinf(self.most):
+                return _of_signs(self.queries, self.draws)
+            return (1 - min(1.0, distance / room)) ** self.queries
+        error = self.stderr
+        if math.isfinite(self.most):
+            share = min(1.0, abs(bound) / self.most)
+            error = max(error, self.most * least_error(share, self.queries))
+        return _tail(distance, error, self.df)
 
 
 def mean(
@@ -78,6 +93,7 @@ def mean(
     level: float = 0.95,
     flips: int = 0,
     seed: int = 0,
+    most: float = math.inf,
 ) -> Mean:
     """Return the mean of values over queries and draws.
 
@@ -88,9 +104,11 @@ def mean(
         flips: studentized sign flips behind interval and p; 0 takes Student's t with
             Satterthwaite's degrees of freedom.
         seed: of the flips.
+        most: the largest size that a value may have, if there is one.
 
     Where all values are equal and not 0, there is no error to go by, and p is the chance that as
-    many signs, one a query, agree. Source: `stats.crossed.Crossed`.
+    many signs, one a query, agree; of bounded values the interval has what queries of a kind that
+    was not seen may do. Source: `stats.crossed.Crossed`, `stats.difference_tests.unseen_queries`.
     """
     values = np.asarray(values, float)
     repeats, queries = values.shape
@@ -100,9 +118,15 @@ def mean(
     found = Crossed([values], drawn, center=True, seed=seed, flips=flips)
     if found.stderr == 0:
         p = 0.5 ** (queries - 1) if value else 1.0
-        return Mean(value, value, value, p, queries, repeats, 0.0, math.inf)
+        low = high = value
+        if math.isfinite(most):
+            low, high = (
+                most * end for end in unseen_queries(value / most, queries, 1 - level, -1.0)
+            )
+        return Mean(value, low, high, p, queries, repeats, 0.0, math.inf, most)
     p = min(1.0, 2 * found.tail(abs(value) / found.stderr))
-    return _mean(value, p, found.critical(1 - level), queries, repeats, found.stderr, found.df)
+    reach = found.critical(1 - level)
+    return replace(_mean(value, p, reach, queries, repeats, found.stderr, found.df), most=most)
 
 
 def _of_one_query(values: np.ndarray, level: float) -> Mean:

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from adaptlens.stats.hypotheses import judged
 from adaptlens.studies.implicit.samples_needed import Answered
 from adaptlens.studies.implicit.shortcut_use import ICL, ZERO, Behaved
 from adaptlens.tasks.shortcuts import PATTERN
@@ -14,10 +15,13 @@ ALL = tuple(range(DRAWS))
 
 
 def model(icl: float, curve: dict[int, float], *, shots: int = 2, zero: float = 0.2) -> Behaved:
-    """Return a model whose every answer has the accuracy itself for its score: no noise."""
+    """Return a model whose every answer has the accuracy itself for its score: no noise.
+
+    Such scores are no answers, so nothing is known of those that were not seen.
+    """
 
     def scored(value: float, draws: tuple[int, ...] = ALL) -> Answered:
-        return Answered(np.full((len(draws), QUERIES), value), draws)
+        return Answered(np.full((len(draws), QUERIES), value), draws, span=math.inf)
 
     found = {
         (PATTERN, ZERO, 0, PATTERN): scored(zero, (-1,)),
@@ -88,7 +92,7 @@ def test_noise_in_the_smallest_size_does_not_make_a_bound():
 def test_draws_that_one_of_them_lacks_are_left_out():
     one = model(0.6, {3: 0.4, 15: 0.8})
     values = np.full((2, QUERIES), 0.4)
-    one.test[PATTERN, "it", 3, PATTERN] = Answered(values, (1, 3))
+    one.test[PATTERN, "it", 3, PATTERN] = Answered(values, (1, 3), span=math.inf)
     (row,) = one.needed()
     assert (row["low"], row["samples"], row["high"]) == pytest.approx((7, 7, 7))
     assert row["draws"] == 2
@@ -106,3 +110,15 @@ def test_no_draw_in_common_is_not_measured_yet():
     one = model(0.9, {3: 0.4, 15: 0.8})
     one.test[PATTERN, "it", 3, PATTERN] = Answered(np.full((1, QUERIES), 0.4), (7,))
     assert one.needed() == []
+
+
+def test_where_all_is_right_nothing_is_shown_to_be_the_same():
+    one = model(1.0, {3: 1.0}, zero=0.0)
+    for key, answers in one.test.items():
+        one.test[key] = Answered(answers.values, answers.draws)
+    (claim,) = [
+        found for found in one.hypotheses() if found.claim.startswith("in-context learning reads")
+    ]
+    assert (claim.mean.value, claim.mean.low) == (0.0, pytest.approx(-30.85, abs=0.01))
+    (judgment,) = judged([claim], margin=5.0)
+    assert judgment.state == "not decided"

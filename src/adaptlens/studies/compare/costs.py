@@ -305,13 +305,20 @@ def _said(pair: _Pair, rows: Sequence[Row]) -> str:
     def from_on(unit: str, trainer: str, counted: str, serving: str) -> str:
         return from_on_queries(found[unit, trainer, counted, serving])
 
+    def either_way(counted: str) -> str:
+        whole, cached = (
+            from_on("FLOP", PEFT, counted, serving) for serving in ("uncached", "cached")
+        )
+        if whole == cached:
+            return f"{whole}, with the prompt cached or not"
+        return f"{whole}, {cached} with the prompt cached"
+
+    once, tried = either_way(ONE_RUN), either_way(TRIED)
     said = [
         f"break-even of {pair.tuned.label} against {pair.prompt.label}, FLOPs of one run of "
-        f"{PEFT}: {from_on('FLOP', PEFT, ONE_RUN, 'uncached')}, "
-        f"{from_on('FLOP', PEFT, ONE_RUN, 'cached')} with the prompt cached",
-        f"counting everything tried on both sides: "
-        f"{from_on('FLOP', PEFT, TRIED, 'uncached')}, "
-        f"{from_on('FLOP', PEFT, TRIED, 'cached')} cached",
+        f"{PEFT}: {once}",
+        "counting everything tried on both sides: "
+        + ("the same" if tried == once else tried.replace(" with the prompt cached", " cached")),
     ]
     if ("seconds", HERE, ONE_RUN, "uncached") in found:
         said.append(

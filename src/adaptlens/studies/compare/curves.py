@@ -289,6 +289,8 @@ def _unknown(tuned: Arm, prompt: Arm, curves: Mapping[str, Curve], verdict: Verd
     assert pair is not None
     if not pair.supports_claims:
         return f"{pair.warnings[0]}."
+    if tuned.condition.is_brought:
+        return f"{tuned.label} was brought as it is, and is on no curve."
     if tuned.shown.look not in curves:
         return (
             f"{tuned.label} was tuned on one number of examples, and a curve takes three: "

@@ -15,10 +15,14 @@ ROUNDING = 1e-12
 
 @dataclass(frozen=True)
 class Answered:
-    """Which answers of a condition were right: [draws, queries] of one kind of items."""
+    """Which answers of a condition were right: [draws, queries] of one kind of items.
+
+    Or how much oftener than others: `span` is by how much two values may differ.
+    """
 
     values: np.ndarray
     draws: tuple[int, ...]
+    span: float = 1.0
 
     @property
     def drawn(self) -> bool:
@@ -30,7 +34,12 @@ def difference(left: Answered, right: Answered) -> layerwise.Mean:
     """Return the mean difference over paired draws and items."""
     x, y, draws = paired(left, right)
     num = min(x.shape[1], y.shape[1])
-    return layerwise.mean(x[:, :num] - y[:, :num], drawn=draws != NO_DRAWS, flips=layerwise.FLIPS)
+    return layerwise.mean(
+        x[:, :num] - y[:, :num],
+        drawn=draws != NO_DRAWS,
+        flips=layerwise.FLIPS,
+        most=max(left.span, right.span),
+    )
 
 
 def paired(left: Answered, right: Answered) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
@@ -58,7 +67,8 @@ def in_common(several: Sequence[Answered]) -> list[Answered]:
     found = []
     for one in several:
         draws = tuple(sorted(common)) if one.drawn else one.draws
-        found.append(Answered(one.values[[one.draws.index(draw) for draw in draws]], draws))
+        kept = one.values[[one.draws.index(draw) for draw in draws]]
+        found.append(replace(one, values=kept, draws=draws))
     return found
 
 
@@ -70,6 +80,7 @@ def points(mean: layerwise.Mean) -> layerwise.Mean:
         low=100 * mean.low,
         high=100 * mean.high,
         stderr=100 * mean.stderr,
+        most=100 * mean.most,
     )
 
 

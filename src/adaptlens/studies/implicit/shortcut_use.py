@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -142,7 +142,7 @@ class Behaved:
             anchor = self.test.get((PATTERN, ZERO, 0, kind))
             if answers is None or anchor is None:
                 return None
-            gains.append(replace(answers, values=answers.values - anchor.values))
+            gains.append(Answered(answers.values - anchor.values, answers.draws, span=2.0))
         return difference(gains[0], gains[1])
 
     def relied(self, method: str, samples: Samples) -> layerwise.Mean | None:
@@ -301,7 +301,7 @@ class Behaved:
         x, y, draws = paired(pattern, plain)
         num = min(x.shape[1], y.shape[1])
         values = x[:, :num] - anchors[0].values[:, :num] - y[:, :num] + anchors[1].values[:, :num]
-        return Answered(values, draws)
+        return Answered(values, draws, span=4.0)
 
 
 def _less(
@@ -454,7 +454,7 @@ def elsewhere(
     for (model, method), several in gains.items():
         # Every family and kind has as many items; an item number stands for one of each.
         differences = [values.values - anchor.values for values, anchor in several]
-        mean = layerwise.mean(np.mean(differences, 0), True, flips=layerwise.FLIPS)
+        mean = layerwise.mean(np.mean(differences, 0), True, flips=layerwise.FLIPS, most=1.0)
         name = NAMES.get(method, "in-context learning")
         claim = f"what {name} learns from one family helps on the others"
         claimed.setdefault(model, []).append(Hypothesis(4, claim, 1, points(mean)))
