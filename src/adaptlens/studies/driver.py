@@ -20,7 +20,7 @@ from adaptlens.store import Damaged, Run, make_folder, write_atomically
 from adaptlens.store.addresses import without_passwords
 from adaptlens.store.commands import working
 from adaptlens.studies.findings import Findings, claims_in_short
-from adaptlens.studies.progress import default_folder
+from adaptlens.studies.progress import default_folder, own_folder
 from adaptlens.studies.wanted import Loading
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def carry_out(
         UserError: what the user can fix; among it, that another plan is at work in the folder.
     """
     _check_lent(study, config.engine)
-    run = Run.open(out or default_folder(study), create=True)
+    run = Run.open(out or _own_folder(study), create=True)
     # First, as what is damaged may be what keeps commands apart.
     _mend(run)
     with working(run.folder, plan_digest(study)):
@@ -130,6 +130,16 @@ def carry_out(
                 if attempt == MOST_MENDS or not _mend(run, thorough=True):
                     raise
     raise AssertionError("every attempt returns or raises")
+
+
+def _own_folder(study: Study) -> Path:
+    """Return the study's own folder, having said where it is if another study has its name."""
+    folder, wanted = own_folder(study), default_folder(study)
+    if folder != wanted:
+        _log.warning(
+            "%s holds another study; this one is in %s (--out names a folder)", wanted, folder
+        )
+    return folder
 
 
 def _check_lent(study: Study, engine: Mapping[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """How far a plan is in its run, and what is left of it will take."""
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -56,7 +57,7 @@ def progress(study: Study, out: str | Path | None) -> list[Progress]:
         study: the plan.
         out: the run folder; the study's default where it is None. It may be missing.
     """
-    folder = Path(out or default_folder(study))
+    folder = Path(out) if out else own_folder(study)
     done = Run.open(folder).whole_specs() if is_there(folder) else []
     left: Counter[str] = Counter()
     for cell in missing(study.cells, done):
@@ -107,6 +108,21 @@ def foreseen(
 
     found = forecast(study, config, progress, again=again)
     return [{**row, **own} for row, own in zip(rows, found, strict=True)]
+
+
+def own_folder(study: Study) -> Path:
+    """Return the study's default folder, or the first numbered one that holds no other study.
+
+    What is in a folder is another study where cells are done and none is of a condition of this
+    one: the same file read in another way, or another file of that name. Its page would be lost.
+    """
+    wanted, folder = {*study.groups()}, default_folder(study)
+    for number in itertools.count(2):
+        done = Run.open(folder).whole_specs() if is_there(folder) else []
+        if not done or wanted & {group(spec) for spec in done}:
+            return folder
+        folder = default_folder(study).with_name(f"{default_folder(study).name}-{number}")
+    raise AssertionError("numbers do not end")
 
 
 def default_folder(study: Study) -> Path:

@@ -6,12 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from adaptlens.errors import UserError, listed
+from adaptlens.formatting import counted
 from adaptlens.tasks.items import Item
 from adaptlens.tasks.spellings import clean, key, shown, unified
 from adaptlens.tasks.table import some
 from adaptlens.types import Kind
 
 MAX_INFERRED_CHOICES = 20
+RARE_ROWS, OFTENER = 3, 10
+"""An answer of so few rows may be a typing error for one that occurs so many times as often."""
 
 Choices = str | Sequence[str] | Mapping[str, str]
 Splits = dict[str, list[Item]]
@@ -78,12 +81,29 @@ def settle(
     if kind != "choice":
         return splits, "generation", (), notes
     _check_several(name, set(distinct))
+    notes += _mistyped(Counter(item.target for items in splits.values() for item in items))
     if all(answer.lstrip("-").isdecimal() for answer in distinct):
         notes.append(
             "The options are bare numbers; words tell a model more: --choices "
             f"{','.join(f'{answer}=WORD' for answer in distinct[:3])}."
         )
     return splits, "choice", tuple(distinct), notes
+
+
+def _mistyped(counts: Mapping[str, int]) -> list[str]:
+    """Return a warning for each answer that is rare and nearly spelled as a common one."""
+    notes = []
+    for answer, count in counts.items():
+        if count > RARE_ROWS:
+            continue
+        common = [other for other in counts if counts[other] >= OFTENER * count]
+        near = difflib.get_close_matches(answer[:200], common, n=1, cutoff=0.8)
+        if near and not {answer[-1:], near[0][-1:]} & {*"0123456789"}:
+            notes.append(
+                f"Warning: {shown(answer)} is the answer of {counted(count, 'row')}, and "
+                f"{shown(near[0])} of {counts[near[0]]}: if that is a typing error, correct it."
+            )
+    return notes
 
 
 def _in_words(

@@ -102,3 +102,14 @@ def test_neither_names_what_is_not_beaten_and_nothing_is_said_of_nothing():
     said = advice(verdict("neither", tests=tests), ARMS, PAYS, "choice")
     assert "is shown to beat always answering 'good'." in said
     assert advice(Verdict("undecided", ""), ARMS, PAYS, "choice") == ""
+
+
+def test_no_decision_between_arms_that_beat_nothing_is_not_left_to_cost():
+    low = [SimpleNamespace(left=name, right="majority 'good'", low=-0.1) for name in ("a", "b")]
+    said = advice(verdict("undecided", 76, 80, tests=tuple(low)), ARMS, PAYS, "choice")
+    assert said.endswith(
+        "Neither is shown to beat always answering 'good', so neither is worth its cost yet."
+    )
+    one = (low[0], SimpleNamespace(left="b", right="majority 'good'", low=0.02))
+    said = advice(verdict("undecided", 76, 80, tests=one), ARMS, PAYS, "choice")
+    assert said.endswith("the prompt below 1,235 queries, tuning above.")

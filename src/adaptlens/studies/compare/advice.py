@@ -1,7 +1,7 @@
 """The verdict as advice: what to do, in words that need no table."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from adaptlens.adapt.families import family_of
 from adaptlens.conditions import Condition
@@ -70,7 +70,11 @@ def advice(found: Verdict, arms: Sequence[Arm], pays: BreakEven, kind: Kind) -> 
         seen = (
             f"{_capital(prompt)} and {tuned} score the same here; that they are equal is not shown"
         )
-    return f"{seen}.{_would_decide(found)} Until it is decided, cost decides: {_cheaper(queries)}."
+    if above := _not_beaten(found, known):
+        then = f"Neither is shown to beat {above}, so neither is worth its cost yet."
+    else:
+        then = f"Until it is decided, cost decides: {_cheaper(queries)}."
+    return f"{seen}.{_would_decide(found)} {then}"
 
 
 def with_crossing(said: str, found: Verdict, crossing: Crossing) -> str:
@@ -142,6 +146,14 @@ def _would_decide(found: Verdict) -> str:
     if pair.needed_queries is not None and pair.needed_queries > pair.queries:
         return f" {pair.needed_queries:,} test items would decide it."
     return ""
+
+
+def _not_beaten(found: Verdict, arms: Collection[str]) -> str:
+    """Return the baselines that neither arm is seen to beat, in words; "" where one arm does."""
+    against = [test for test in found.tests if test.right not in arms]
+    if not against or any(test.low > 0 for test in against):
+        return ""
+    return " or ".join(dict.fromkeys(phrase(test.right) for test in against))
 
 
 def _capital(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from adaptlens.formatting import estimate, fixed
+from adaptlens.formatting import counted, estimate, fixed
 from adaptlens.report.charts import (
     BELOW,
     INK,
@@ -120,8 +120,9 @@ def _means(rows: "pd.DataFrame", task: str) -> list[dict[str, Any]]:
                 "low": finite(low),
                 "high": finite(high),
                 "said": said,
-                "label": f"{row['condition']} on {task}: {said}, {row['templates']} templates × "
-                f"{row['draws']} draws × {row['queries']} queries",
+                "label": f"{row['condition']} on {task}: {said}, "
+                f"{counted(row['templates'], 'template')} × {counted(row['draws'], 'draw')} × "
+                f"{row['queries']} queries",
             }
         )
     return found

@@ -42,8 +42,9 @@ OF_ALL: Mapping[str, tuple[str, Any, str]] = {
     "curves": (
         "curves", learning,
         "Right answers, %, by number of demonstrations or training examples. Dotted: "
-        "zero-shot on the same items. Ringed: the number chosen on validation items. Hollow: tuned "
-        "on all families together. Bands: 95% intervals.",
+        "zero-shot on the same items. Ringed: the number chosen on validation items. Hollow, where "
+        "there are any: tuned on all families together. Bands, where there are several numbers: "
+        "95% intervals.",
     ),
     "chosen": (
         "curves", chosen_bars,
@@ -265,6 +266,7 @@ def cards(claims: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         found.append(
             {
                 "claim": claim, "model": model, "factor": factor, "state": state,
+                "mixed": _in_families(states),
                 "several": several,
                 "lines": [
                     {**row, "said": tabled.effect(row),
@@ -276,6 +278,13 @@ def cards(claims: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             }
         )  # fmt: skip
     return found
+
+
+def _in_families(states: Mapping[str, int]) -> str:
+    """Return in how many families a claim was decided: "refuted in 1 of 3"."""
+    total = sum(states.values())
+    decided = [f"{state} in {n}" for state, n in states.items() if state != "not decided"]
+    return f"{' and '.join(sorted(decided, reverse=True))} of {total}"
 
 
 def _tables(report: StudyReport) -> dict[str, Any]:
