@@ -117,7 +117,7 @@ def test_a_gate_that_is_not_passed_ends_in_its_own_exit_code(llama, adapter, tmp
         (["--arm", "a=x", "--arm", "a=y"], "given twice"),
         (["--arm", "a=./nothing"], "there is no './nothing'"),
         (["--arm", f"a={Path(__file__).parent}"], "is neither; expected an adapter's folder"),
-        (["--gate", "mine >= base"], "unknown arm in the gate"),
+        (["--gate", "mine >= base"], "unknown arm 'mine'"),
         (["--gate", "zero-shot >> 3"], "expected ARM >= ARM"),
         (["--junit", "x.xml"], "without a --gate"),
     ],

@@ -6,7 +6,7 @@ import sys
 import click
 
 from adaptlens.cli.options import user_errors
-from adaptlens.errors import UserError
+from adaptlens.errors import UserError, first_line
 
 _PASSED_ON = {
     "ignore_unknown_options": True,
@@ -36,6 +36,11 @@ def lm_eval(arguments: tuple[str, ...]) -> None:
     before, sys.argv = sys.argv, ["lm_eval", *_with_model(arguments)]
     try:
         cli_evaluate()
+    except ConnectionError as error:
+        raise UserError(
+            f"lm-eval could not load a data set: {first_line(error)}; go online, or give tasks "
+            "whose data are in the Hugging Face cache."
+        ) from error
     finally:
         sys.argv = before
 

@@ -1,6 +1,5 @@
 """What the pages of all studies have in common: what they show, and how it gets there."""
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -140,12 +139,8 @@ def render_study(
     page: str = "page.html",
     **values: Any,
 ) -> str:
-    """Return the page of a study; claims are counted, and verdicts have their signs."""
-    states = Counter(claim["state"] for claim in report.claims)
-    return render(
-        package, scripts, figures, page, report=report, counts=states, signs=SIGNS, tone=tone,
-        **values,
-    )  # fmt: skip
+    """Return the page of a study; verdicts have their signs."""
+    return render(package, scripts, figures, page, report=report, signs=SIGNS, tone=tone, **values)
 
 
 def write_plain(report: StudyReport, path: Path) -> Path:

@@ -97,7 +97,7 @@ def test_the_page_says_whose_circuit_shift_it_is(page):
 def test_verdicts_are_counted_and_families_that_differ_said_to(page):
     said = " ".join(page.texts["main"][0].split())
     assert "Of 9 claims tested: ✓ 7 supported, ✗ 1 refuted, ? 1 not decided." in said
-    assert "Families differ In-context learning shifts the circuit more" in said.replace("  ", " ")
+    assert "Supported in 1 of 2 In-context learning shifts the circuit more" in said
     assert "relation: not decided, undefined: no clean-corrupt gap" in said
 
 
