@@ -14,7 +14,8 @@ from statistics import NormalDist
 
 import numpy as np
 
-from adaptlens.studies.implicit.samples_needed import Answered, difference
+from adaptlens.stats.hypotheses import Hypothesis, judged
+from adaptlens.studies.implicit.samples_needed import Answered, difference, points
 from adaptlens.studies.implicit.shortcut_use import ICL, ZERO, Behaved
 from adaptlens.tasks.shortcuts import PATTERN
 from adaptlens.types import NO_DRAWS
@@ -89,9 +90,9 @@ def one_choice(rng, draws: int, effect: float, accuracy: float) -> list[float]:
     )
     (now,) = (said.mean for said in one.hypotheses() if BETTER in said.claim)
     row = []
-    for mean, points in ((before, 100.0), (now, 1.0)):
+    for mean, scale in ((before, 100.0), (now, 1.0)):
         is_there = mean.p <= 0.05
-        row += [points * mean.value, is_there and mean.value > 0, is_there and mean.value < 0]
+        row += [scale * mean.value, is_there and mean.value > 0, is_there and mean.value < 0]
     return row
 
 
@@ -126,7 +127,32 @@ def needed_table(runs: int) -> None:
                       f"{1 - kept.mean():7.3f}", flush=True)  # fmt: skip
 
 
-TABLES = {"choice": choice_table, "needed": needed_table}
+def ceiling_table(runs: int) -> None:
+    print("\nIn-context learning is right on all items; tuning, in every draw, on all but a share.")
+    print(
+        "Share of runs in which a difference is refuted (said to be within 5 points): as the study"
+    )
+    print("judges, and without what items of a kind that was not seen may do")
+    print(f"{'items':>5} {'draws':>5} {'true points':>11} {'refuted':>8} {'without':>8} "
+          f"{'supported':>9}")  # fmt: skip
+    for items in (12, 20, 60, 100, 300):
+        for lost in (0.0, 0.05, 0.08):
+            rng = np.random.default_rng(13)
+            found = []
+            for _ in range(runs):
+                right = np.broadcast_to(rng.random(items) >= lost, (5, items)).astype(float)
+                states = []
+                for span in (1.0, math.inf):
+                    sides = (Answered(one, tuple(range(5)), span) for one in (right * 0 + 1, right))
+                    claim = Hypothesis(1, "", 1, points(difference(*sides)))
+                    states.append(judged([claim], margin=5.0)[0].state)
+                found.append([state == "refuted" for state in states] + [states[0] == "supported"])
+            now, without, shown = np.mean(found, 0)
+            print(f"{items:5} {5:5} {100 * lost:11.0f} {now:8.3f} {without:8.3f} {shown:9.3f}",
+                  flush=True)  # fmt: skip
+
+
+TABLES = {"choice": choice_table, "needed": needed_table, "ceiling": ceiling_table}
 
 
 def main() -> None:
