@@ -19,6 +19,7 @@ TABLE: dict[str, dict[str, str]] = {
         "it": "adaptlens.adapt.lora:InstructionTuning",
         "sl": "adaptlens.adapt.lora:SupervisedTuning",
         "distil": "adaptlens.adapt.distillation:Distillation",
+        "ia2": "adaptlens.adapt.activation_alignment:ActivationAlignment",
         "soft-prompt": "adaptlens.adapt.prompt_tuning:PromptTuning",
         "vector": "adaptlens.adapt.vectors:InContextVector",
         "it_trajectory": "adaptlens.adapt.lora:TuningTrajectory",

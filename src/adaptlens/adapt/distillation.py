@@ -10,7 +10,7 @@ Source: context distillation, Askell et al. 2021 (arXiv 2112.00861, section 2.3)
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import scipy
@@ -56,8 +56,7 @@ class Distillation(InstructionTuning):
     def cost_estimate(self, sizes: PromptSizes) -> CostEstimate:
         """Return the work of tuning, and of the teacher's reading."""
         found = super().cost_estimate(sizes)
-        shown = InContext(self.examples, on_overflow=self.on_overflow)
-        read = prompt_sizes(shown, sizes.task, sizes.model, num_draws=sizes.num_draws)
+        read = self.teacher_sizes(sizes)
         inputs = len(self.inputs(sizes.task, 0))
         ways, draws = len(sizes.ways), sizes.num_draws
         each = read.shared + inputs * (read.rest + read.options)
@@ -68,6 +67,11 @@ class Distillation(InstructionTuning):
             read_tokens=found.read_tokens + draws * ways * each,
             written_tokens=found.written_tokens + written,
         )
+
+    def teacher_sizes(self, sizes: PromptSizes) -> PromptSizes:
+        """Return the sizes of the teacher's prompts."""
+        shown = InContext(self.examples, on_overflow=self.on_overflow)
+        return prompt_sizes(shown, sizes.task, sizes.model, num_draws=sizes.num_draws)
 
     @property
     def num_rows(self) -> int:
@@ -110,68 +114,97 @@ class Distillation(InstructionTuning):
         self, lm: LM, task: Task, draws: Sequence[int], inputs: Sequence[Sequence[Example]]
     ) -> tuple[list[list[TokenizedExample]], Counts]:
         """Return each draw's training texts on these inputs, template by template."""
-        ways = templates.ways(task)
-        asked = [
-            (place, way, query, fit(lm, way, demos, query, on_overflow=self.on_overflow))
-            for place, demos in enumerate(self.drawn(task, draw) for draw in draws)
-            for way in ways
-            for query in inputs[place]
-        ]
-        work = ForwardStats()
-        prompts = [prompt for *_, prompt in asked]
-        given = (self._weighed if task.kind == "choice" else self._written)(lm, task, prompts, work)
+        asked = self.asked(lm, task, draws, inputs)
+        given, counts = self.answers(lm, task, asked)
         texts: list[list[TokenizedExample]] = [[] for _ in draws]
-        for (place, way, query, _), answers in zip(asked, given, strict=True):
-            shown = way.example(query)
-            options = shown.choices or way.task.choices
-            first = True
-            for number, (text, weight) in enumerate(answers):
-                own = replace(shown, target=options[number] if options else text, choices=())
-                one = replace(self._text(lm, way, own), weight=weight, joined=not first)
-                texts[place].append(one)
-                first = False
-        lengths = [len(lm.encode(prompt.text)) for prompt in prompts]
-        counts = Counts(
-            tokens_given=float(work.tokens_given),
-            pairs_given=float(sum(n * (n + 1) // 2 for n in lengths)),
-            tokens_computed=float(work.tokens_computed),
-            pairs_computed=float(sum(n * (n + 1) // 2 for n in lengths)),
-            labels=float(sum(len(answers) for answers in given)),
-        )
+        for one, answers in zip(asked, given, strict=True):
+            for place, answer in enumerate(answers):
+                text = replace(self.text(lm, one, answer), weight=answer.weight, joined=place > 0)
+                texts[one.place].append(text)
         return texts, counts
 
-    def _weighed(
-        self, lm: LM, task: Task, prompts: Sequence[Prompt], work: ForwardStats
-    ) -> list[list[tuple[str, float]]]:
-        """Return each prompt's options, each with its share of the teacher's belief.
-
-        Shares of a prompt's n options add up to n, so that a text counts 1 on average.
-        """
-        requests = score.encode(lm, prompts, [0] * len(prompts))
-        found = score.score(lm, requests, work=work)
+    def asked(
+        self, lm: LM, task: Task, draws: Sequence[int], inputs: Sequence[Sequence[Example]]
+    ) -> list["Asked"]:
+        """Return what each draw's teacher is asked of these inputs, template by template."""
         return [
-            [
-                (answer, float(share) * len(prompt.answers))
-                for answer, share in zip(
-                    prompt.answers, scipy.special.softmax(np.asarray(own)), strict=True
-                )
-            ]
-            for prompt, own in zip(prompts, found, strict=True)
+            Asked(place, way, query, fit(lm, way, demos, query, on_overflow=self.on_overflow))
+            for place, demos in enumerate(self.drawn(task, draw) for draw in draws)
+            for way in templates.ways(task)
+            for query in inputs[place]
         ]
 
-    def _written(
-        self, lm: LM, task: Task, prompts: Sequence[Prompt], work: ForwardStats
-    ) -> list[list[tuple[str, float]]]:
-        """Return what the teacher writes after each prompt; nothing where it writes nothing."""
-        requests = score.encode(lm, prompts, [0] * len(prompts))
-        texts = score.generate(
-            lm, requests, task.max_new_tokens, stop=render.stops(task), work=work
-        )
-        return [[(text.strip(), 1.0)] if text.strip() else [] for text in texts]
+    def answers(
+        self, lm: LM, task: Task, asked: Sequence["Asked"]
+    ) -> tuple[list[list["Answer"]], Counts]:
+        """Return the teacher's answers to each, and what it read for them.
 
-    def _text(self, lm: LM, way: Written, shown: Example) -> TokenizedExample:
-        """Return a training text: an item as a template has it, without demonstrations."""
+        Of a choice they are all its options, of text the one that the teacher writes, if any.
+        """
+        work = ForwardStats()
+        found = (_weighed if task.kind == "choice" else _written)(lm, task, asked, work)
+        lengths = [len(lm.encode(one.prompt.text)) for one in asked]
+        return found, reading(lengths, work, labels=sum(map(len, found)))
+
+    def text(self, lm: LM, asked: "Asked", answer: "Answer") -> TokenizedExample:
+        """Return the student's text: an item as a template has it, without demonstrations."""
+        way = asked.way
+        shown = replace(way.example(asked.query), target=answer.target, choices=())
         bare = replace(way.task.template, item="", words=(), instruction=None)
         plain = replace(way.task, template=bare, choices=())
         (text,) = tokenized(lm, plain, [shown], instruction=self.instruction)
         return text
+
+
+class Asked(NamedTuple):
+    """What a teacher is asked: which of several draws', in which wording, of which input."""
+
+    place: int
+    way: Written
+    query: Example
+    prompt: Prompt
+
+
+class Answer(NamedTuple):
+    """An answer of the teacher's, and how much it counts beside others that count 1 on average."""
+
+    target: str
+    weight: float
+
+
+def reading(lengths: Sequence[int], work: ForwardStats, labels: int) -> Counts:
+    """Return what it takes to read texts of so many tokens for so many labels."""
+    pairs = float(sum(n * (n + 1) // 2 for n in lengths))
+    return Counts(
+        tokens_given=float(work.tokens_given),
+        pairs_given=pairs,
+        tokens_computed=float(work.tokens_computed),
+        pairs_computed=pairs,
+        labels=float(labels),
+    )
+
+
+def _weighed(lm: LM, task: Task, asked: Sequence[Asked], work: ForwardStats) -> list[list[Answer]]:
+    """Return each prompt's options, each with its share of the teacher's belief.
+
+    Shares of a prompt's n options add up to n, so that a text counts 1 on average.
+    """
+    requests = score.encode(lm, [one.prompt for one in asked], [0] * len(asked))
+    found = []
+    for one, logliks in zip(asked, score.score(lm, requests, work=work), strict=True):
+        options = one.way.example(one.query).choices or one.way.task.choices
+        shares = scipy.special.softmax(np.asarray(logliks))
+        found.append(
+            [
+                Answer(option, float(share) * len(options))
+                for option, share in zip(options, shares, strict=True)
+            ]
+        )
+    return found
+
+
+def _written(lm: LM, task: Task, asked: Sequence[Asked], work: ForwardStats) -> list[list[Answer]]:
+    """Return what the teacher writes after each prompt; nothing where it writes nothing."""
+    requests = score.encode(lm, [one.prompt for one in asked], [0] * len(asked))
+    texts = score.generate(lm, requests, task.max_new_tokens, stop=render.stops(task), work=work)
+    return [[Answer(text.strip(), 1.0)] if text.strip() else [] for text in texts]

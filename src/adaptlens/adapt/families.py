@@ -17,6 +17,7 @@ FAMILY: Mapping[str, Family] = {
     "it": "tune",
     "sl": "tune",
     "distil": "tune",
+    "ia2": "tune",
     "soft-prompt": "tune",
     "vector": "tune",
     "it_trajectory": "tune",

@@ -18,6 +18,7 @@ TUNING = {
     "sl": "tuning without the instruction",
     "full": "tuning all weights",
     "distil": "distilling the prompt into weights",
+    "ia2": "aligning attention with the prompt's",
     "soft-prompt": "tuning embeddings before the prompt",
 }
 

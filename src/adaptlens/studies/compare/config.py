@@ -27,7 +27,7 @@ from adaptlens.config.reading import load_config
 from adaptlens.config.schema import Schema
 
 Amount = Annotated[float, Ge(0)]
-Tuned = Literal["it", "sl", "full", "distil", "soft-prompt", "vector"]
+Tuned = Literal["it", "sl", "full", "distil", "ia2", "soft-prompt", "vector"]
 
 
 # fmt: off
@@ -102,8 +102,8 @@ class CompareConfig(Shared):
     shots: Shots = (0, 4, 16)
     tuning: Annotated[tuple[Tuned, ...], About(
         "Ways of tuning: with the instruction, without, all weights, to give what the base gives "
-        "with demonstrations, embeddings before the prompt, or by adding to its states, as a "
-        "vector, what demonstrations do there.",
+        "with demonstrations, to attend as it does after them, embeddings before the prompt, or by "
+        "adding to its states, as a vector, what demonstrations do there.",
         ["it", "full"], option=True,
     )] = ("it", "sl", "full")
     sizes: Annotated[Sizes | None, About(
@@ -128,7 +128,7 @@ class CompareConfig(Shared):
         "names of measurements", option=True,
     )] = ()
     unlabeled: Annotated[Count, About(
-        "Inputs, whose answers are not used, that distillation learns on, and that vectors are "
+        "Inputs, whose answers are not used, that distil and ia2 learn on, and that vectors are "
         "averaged over.", 200,
     )] = 64
     num_virtual_tokens: Annotated[Count, About(

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from adaptlens.report.images import Wanted as Figure
     from adaptlens.studies.compare.page import Report
 
-TUNING = ("it", "sl", "distil", "soft-prompt", "full")
+TUNING = ("it", "sl", "distil", "ia2", "soft-prompt", "full")
 
 BATCH = 8
 MEASURED: tuple[Measurement, ...] = (("behavior", {}), ("cost", {}))
