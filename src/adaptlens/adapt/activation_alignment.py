@@ -47,16 +47,25 @@ class ActivationAlignment(Distillation):
             read_tokens=found.read_tokens + every * again,
         )
 
-    def _taught(
-        self, lm: LM, task: Task, draws: Sequence[int], inputs: Sequence[Sequence[Example]]
+    def taught(
+        self,
+        lm: LM,
+        task: Task,
+        shown: Sequence[Sequence[Example]],
+        inputs: Sequence[Sequence[Example]],
     ) -> tuple[list[list[TokenizedExample]], Counts]:
-        """Return each draw's texts, each the teacher's likeliest answer, with its activations."""
+        """Return each draw's texts, each the teacher's likeliest answer, with its activations.
+
+        Raises:
+            UserError: the model's inside is not known, or an answer becomes other tokens after
+                demonstrations.
+        """
         if lm.architecture is None:
             raise UserError(
                 f"ia2: the inside of '{lm.name}' is not known, so what its attention puts out "
                 "cannot be learned; use a model of a supported architecture, or distil."
             )
-        asked = self.asked(lm, task, draws, inputs)
+        asked = self.asked(lm, task, shown, inputs)
         given, choosing = self.answers(lm, task, asked)
         pairs = [
             (one, max(answers, key=lambda answer: answer.weight))
@@ -68,7 +77,7 @@ class ActivationAlignment(Distillation):
         work = ForwardStats()
         first = [len(ids) - text.num_labels for ids, text in zip(read, own, strict=True)]
         found = attention_outputs(lm, read, first, work=work)
-        texts: list[list[TokenizedExample]] = [[] for _ in draws]
+        texts: list[list[TokenizedExample]] = [[] for _ in shown]
         for (one, _), text, activations in zip(pairs, own, found, strict=True):
             texts[one.place].append(replace(text, activations=activations))
         counts = reading([len(ids) for ids in read], work, labels=0)

@@ -95,11 +95,12 @@ class Distillation(InstructionTuning):
         self, lm: LM, task: Task, draws: Sequence[int]
     ) -> tuple[list[list[TokenizedExample]], Counts]:
         """Return what each draw's student learns from, and what the teachers read for it."""
-        return self._taught(lm, task, draws, [self.inputs(task, draw) for draw in draws])
+        shown = [self.drawn(task, draw) for draw in draws]
+        return self.taught(lm, task, shown, [self.inputs(task, draw) for draw in draws])
 
     def folds(self, lm: LM, task: Task, draw: int) -> list[Fold]:
         """Return the draw's inputs in as many folds as they have parts."""
-        inputs = self.inputs(task, draw)
+        shown, inputs = self.drawn(task, draw), self.inputs(task, draw)
         part = parts(len(inputs))
         found = []
         for held in dict.fromkeys(part):
@@ -107,16 +108,27 @@ class Distillation(InstructionTuning):
                 [one for one, own in zip(inputs, part, strict=True) if (own == held) == is_held]
                 for is_held in (False, True)
             ]
-            found.append(Fold(*(self._taught(lm, task, [draw], [side])[0][0] for side in sides)))
+            found.append(Fold(*(self.taught(lm, task, [shown], [side])[0][0] for side in sides)))
         return found
 
-    def _taught(
-        self, lm: LM, task: Task, draws: Sequence[int], inputs: Sequence[Sequence[Example]]
+    def taught(
+        self,
+        lm: LM,
+        task: Task,
+        shown: Sequence[Sequence[Example]],
+        inputs: Sequence[Sequence[Example]],
     ) -> tuple[list[list[TokenizedExample]], Counts]:
-        """Return each draw's training texts on these inputs, template by template."""
-        asked = self.asked(lm, task, draws, inputs)
+        """Return each draw's training texts, template by template, and what teachers read for them.
+
+        Args:
+            lm: the model.
+            task: what is tuned to.
+            shown: per draw, the demonstrations that its teacher sees.
+            inputs: per draw, what is learned on.
+        """
+        asked = self.asked(lm, task, shown, inputs)
         given, counts = self.answers(lm, task, asked)
-        texts: list[list[TokenizedExample]] = [[] for _ in draws]
+        texts: list[list[TokenizedExample]] = [[] for _ in shown]
         for one, answers in zip(asked, given, strict=True):
             for place, answer in enumerate(answers):
                 text = replace(self.text(lm, one, answer), weight=answer.weight, joined=place > 0)
@@ -124,12 +136,16 @@ class Distillation(InstructionTuning):
         return texts, counts
 
     def asked(
-        self, lm: LM, task: Task, draws: Sequence[int], inputs: Sequence[Sequence[Example]]
+        self,
+        lm: LM,
+        task: Task,
+        shown: Sequence[Sequence[Example]],
+        inputs: Sequence[Sequence[Example]],
     ) -> list["Asked"]:
         """Return what each draw's teacher is asked of these inputs, template by template."""
         return [
             Asked(place, way, query, fit(lm, way, demos, query, on_overflow=self.on_overflow))
-            for place, demos in enumerate(self.drawn(task, draw) for draw in draws)
+            for place, demos in enumerate(shown)
             for way in templates.ways(task)
             for query in inputs[place]
         ]

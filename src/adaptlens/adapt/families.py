@@ -18,6 +18,7 @@ FAMILY: Mapping[str, Family] = {
     "sl": "tune",
     "distil": "tune",
     "ia2": "tune",
+    "ia2-it": "tune",
     "soft-prompt": "tune",
     "vector": "tune",
     "it_trajectory": "tune",

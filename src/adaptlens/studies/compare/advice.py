@@ -19,6 +19,7 @@ TUNING = {
     "full": "tuning all weights",
     "distil": "distilling the prompt into weights",
     "ia2": "aligning attention with the prompt's",
+    "ia2-it": "tuning, after aligning attention with the prompt's,",
     "soft-prompt": "tuning embeddings before the prompt",
 }
 
