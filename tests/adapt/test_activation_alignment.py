@@ -13,7 +13,7 @@ import tiny
 from adaptlens import tasks
 from adaptlens.adapt import activation_alignment, loop
 from adaptlens.adapt.activation_alignment import ActivationAlignment
-from adaptlens.adapt.batches import TokenizedExample, lay_out
+from adaptlens.adapt.batches import Block, TokenizedExample, lay_out
 from adaptlens.adapt.distillation import Distillation
 from adaptlens.adapt.optimizer import TrainingConfig
 from adaptlens.adapt.training_cost import Chosen, training_cost, training_flops
@@ -179,6 +179,15 @@ def with_peft(
         optimizer.step()
         optimizer.zero_grad()
     return losses, gradients, pairs
+
+
+def test_the_loss_is_the_one_worked_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two layers of width 2: (1 + 0) / 2 in the first and (1 + 4) / 2 in the other."""
+    there = np.array([[[1, 0], [2, 2]]], np.float32)
+    (block,) = lay_out([[TokenizedExample((5, 6, 7), 2, activations=there)]], 1, block_tokens=8)
+    here = torch.tensor([[[0.0, 0.0], [1.0, 4.0]]])
+    monkeypatch.setattr(Block, "_attention", lambda *_: here)
+    assert block.losses(tiny.tiny_lm("llama")).tolist() == [3.0]
 
 
 @pytest.mark.filterwarnings("ignore")

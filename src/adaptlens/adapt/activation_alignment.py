@@ -4,7 +4,7 @@ Teacher, student and inputs are those of `adapt.distillation`. The student learn
 what each layer's attention puts out, after its projection, in the teacher: at the last token of the
 prompt, and at those of the teacher's own answer but its last.
 
-Source: ICL activation alignment (IA2), Mishra et al. 2026 (arXiv 2509.22621) and its `act` in
+Source: ICL activation alignment (IA2), Mishra et al. 2025 (arXiv 2509.22621) and its `act` in
 https://github.com/aamixsh/ia2; what differs from it stands in docs/methods.md, section 24.
 """
 

@@ -1,6 +1,6 @@
 """The adaptation that aligns an adapter by activations, then tunes it on the draw's examples.
 
-Source: IA2 before SFT, Mishra et al. 2026 (arXiv 2509.22621), `a2t` in
+Source: IA2 before SFT, Mishra et al. 2025 (arXiv 2509.22621), `a2t` in
 https://github.com/aamixsh/ia2; its labels of type "ground_truth".
 """
 
