@@ -72,13 +72,13 @@ class ActivationAlignment(Distillation):
             for one, answers in zip(asked, given, strict=True)
             if answers
         ]
-        own = [self.text(lm, *pair) for pair in pairs]
-        read = [_teacher_ids(lm, *pair, text) for pair, text in zip(pairs, own, strict=True)]
+        bare = [self.text(lm, *pair) for pair in pairs]
+        read = [_teacher_ids(lm, *pair, text) for pair, text in zip(pairs, bare, strict=True)]
         work = ForwardStats()
-        first = [len(ids) - text.num_labels for ids, text in zip(read, own, strict=True)]
+        first = [len(ids) - text.num_labels for ids, text in zip(read, bare, strict=True)]
         found = attention_outputs(lm, read, first, work=work)
         texts: list[list[TokenizedExample]] = [[] for _ in shown]
-        for (one, _), text, activations in zip(pairs, own, found, strict=True):
+        for (one, _), text, activations in zip(pairs, bare, found, strict=True):
             texts[one.place].append(replace(text, activations=activations))
         counts = reading([len(ids) for ids in read], work, labels=0)
         counts = counts._replace(without_logits=counts.tokens_given)

@@ -22,6 +22,7 @@ from adaptlens.adapt.settings import Fold, parts
 from adaptlens.adapt.steps import usual_steps
 from adaptlens.adapt.tokenizing import tokenized
 from adaptlens.adapt.unlabeled import check_unlabeled, inputs_after
+from adaptlens.errors import UserError
 from adaptlens.lm import score
 from adaptlens.lm.load import LM
 from adaptlens.lm.prefix.walk import ForwardStats
@@ -94,9 +95,21 @@ class Distillation(InstructionTuning):
     def training_texts(
         self, lm: LM, task: Task, draws: Sequence[int]
     ) -> tuple[list[list[TokenizedExample]], Counts]:
-        """Return what each draw's student learns from, and what the teachers read for it."""
+        """Return what each draw's student learns from, and what the teachers read for it.
+
+        Raises:
+            UserError: a draw's teacher writes nothing after any input.
+        """
         shown = [self.drawn(task, draw) for draw in draws]
-        return self.taught(lm, task, shown, [self.inputs(task, draw) for draw in draws])
+        found = self.taught(lm, task, shown, [self.inputs(task, draw) for draw in draws])
+        for draw, texts in zip(draws, found[0], strict=True):
+            if not texts:
+                raise UserError(
+                    f"{self.label}, draw {draw}: after its demonstrations '{lm.name}' writes "
+                    "nothing for any input, so there is nothing to learn; show more examples, or "
+                    "try another template."
+                )
+        return found
 
     def folds(self, lm: LM, task: Task, draw: int) -> list[Fold]:
         """Return the draw's inputs in as many folds as they have parts."""
