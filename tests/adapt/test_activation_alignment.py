@@ -23,6 +23,7 @@ from adaptlens.lm.adapters.bank import LoraBank
 from adaptlens.lm.load import LM, load
 from adaptlens.lm.states import attention_outputs
 from adaptlens.prompts.fitting import fit
+from adaptlens.prompts.sizes import prompt_sizes
 from adaptlens.tasks import templates
 from adaptlens.types import Example, Task
 
@@ -294,6 +295,15 @@ def test_the_student_answers_as_the_teacher(aligned):
         shares.append(np.exp(logs[:, 0]) / np.exp(logs).sum(1))
     base, before, after = shares
     assert np.abs(after - base).mean() < np.abs(before - base).mean() / 2
+
+
+def test_the_plan_is_right_to_within_a_third(aligned):
+    _, how, read, adapted = aligned
+    planned = how.cost_estimate(prompt_sizes(how, read, "reference", num_draws=1))
+    trained, whole = planned.trained_tokens, planned.trained_tokens + planned.read_tokens
+    done = adapted.training["tokens_computed"]
+    assert trained < done
+    assert whole == pytest.approx(done, rel=1 / 3)
 
 
 def test_training_is_charged_without_logits(lm):
