@@ -19,6 +19,7 @@ from adaptlens.lm.adapters.bank import LoraBank
 from adaptlens.lm.load import load
 from adaptlens.lm.patching.patch import sweep
 from adaptlens.lm.score import Request, score
+from adaptlens.lm.states import attention_outputs
 from adaptlens.lm.units import Pair, Unit
 from adaptlens.models import identity, obtainable
 from adaptlens.store import Run
@@ -164,6 +165,28 @@ def test_a_step_of_the_bank_is_a_step_of_peft(lm, plain):
             np.testing.assert_allclose(own[firm], other.detach()[firm], atol=1e-5)
             assert not torch.equal(own, before) or not firm.any()
     assert moved > 1000
+
+
+def test_what_attention_puts_out_is_what_hooks_on_a_plain_model_see(lm, plain):
+    """In every layer, after a beginning that three texts share."""
+    stem = "Review: warm, funny and moving\nSentiment: positive\n\n" * 4
+    ends = ("Review: dull\nSentiment: negative", "Review: a fine, quiet film\nSentiment:", "So")
+    texts = [lm.encode(stem + end) for end in ends]
+    first = [len(ids) - 2 for ids in texts]
+    found = attention_outputs(lm, texts, first)
+    for ids, start, own in zip(texts, first, found, strict=True):
+        seen: list[torch.Tensor] = []
+        hooks = [
+            layer.self_attn.register_forward_hook(lambda _, __, out, to=seen: to.append(out[0]))
+            for layer in plain.model.layers
+        ]
+        with torch.no_grad():
+            plain(input_ids=torch.tensor([ids]))
+        for hook in hooks:
+            hook.remove()
+        expected = torch.stack([states[0, start:] for states in seen], 1).numpy()
+        assert own.shape == (2, 30, 576)
+        np.testing.assert_allclose(own, expected, atol=1e-3 * np.abs(expected).max())
 
 
 WORDS = {

@@ -23,8 +23,8 @@ SOURCE = "source"
 """An argument of this name says where files lie, whose digest is another; it decides nothing."""
 
 ORDER = (
-    "zero_shot", "icl", "best_prompt", "it", "sl", "distil", "soft-prompt", "vector",
-    "it_trajectory", "full",
+    "zero_shot", "icl", "best_prompt", "it", "sl", "distil", "ia2", "ia2-it", "soft-prompt",
+    "vector", "it_trajectory", "full",
 )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import torch
 
 import tiny
 from adaptlens import tasks
+from adaptlens.adapt.activation_alignment import ActivationAlignment
 from adaptlens.adapt.batches import lay_out
 from adaptlens.adapt.distillation import Distillation
 from adaptlens.adapt.loop import train
@@ -144,6 +145,14 @@ def test_of_text_it_learns_what_the_teacher_writes(lm):
             written.append(lm.encode(f"{asked} {text.strip()}\n\n"))
     assert [list(one.ids) for one in texts] == written
     assert all(one.weight == 1 and not one.joined for one in texts)
+
+
+@pytest.mark.parametrize("way", [Distillation, ActivationAlignment])
+def test_a_teacher_that_writes_nothing_teaches_nothing(way, lm, monkeypatch):
+    task = tasks.load("translation", seed=0)
+    monkeypatch.setattr(score, "generate", lambda _, requests, *__, **___: [" "] * len(requests))
+    with pytest.raises(UserError, match=f"{way.name}-2, draw 1: .* writes nothing for any input"):
+        way(examples=2, unlabeled=3).adapt(lm, task, [1])
 
 
 def test_it_needs_inputs_beyond_the_demonstrations(lm, task):

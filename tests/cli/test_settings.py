@@ -56,7 +56,10 @@ def test_help_shows_defaults_and_the_names_that_are_taken():
         "--dtype [float32|bfloat16|float16|auto] Number format of weights and arithmetic; auto is "
         in (help_text)
     )
-    assert "[it, sl, full, distil, soft-prompt or vector; default: it,sl,full]" in help_text
+    assert (
+        "[it, sl, full, distil, ia2, ia2-it, soft-prompt or vector; default: it,sl,full]"
+        in help_text
+    )
     assert "--true-few-shot Use no" in help_text and "--search / --no-search" in help_text
 
 

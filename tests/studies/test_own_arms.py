@@ -43,7 +43,7 @@ def test_ways_in_between_are_held_against_the_prompt_and_tuning(llama, tmp_path)
     config = convergence_config(
         models=[str(llama)], shots=2, draws=2, queries=6, factor_draws=2, factors=["pairs"],
         untrained=False, full=False, tune={"max_steps": [3]}, validation=4,
-        further=["distil", "soft-prompt", "vector"],
+        further=["distil", "ia2", "soft-prompt", "vector"],
     )  # fmt: skip
     study = plan(config)
     run = Run.open(tmp_path / "run", create=True)
@@ -53,13 +53,15 @@ def test_ways_in_between_are_held_against_the_prompt_and_tuning(llama, tmp_path)
     pairs = found.tables["pairs"]
     own = pairs[(pairs["right"] == "distil-2") & (pairs["measure"] == "within")]
     assert set(own["left"]) == {"zero-shot", "icl-2", "it-2"}
-    (claim,) = [one for one in found.claims if "distilled" in one["claim"]]
+    claim, more = (one for one in found.claims if "distilled" in one["claim"])
+    assert "aligned with it than like what was distilled" in more["claim"]
     other = pairs[(pairs["left"] == "icl-2") & (pairs["right"] == "it-2")
                   & (pairs["measure"] == "within")]  # fmt: skip
     by = {side: row[~row["is_final"]].iloc[-1]["value"] for side, row in
           (("distil", own[own["left"] == "icl-2"]), ("it", other))}  # fmt: skip
     assert claim["effect"] == pytest.approx(by["distil"] - by["it"], abs=1e-6)
-    for way in ("soft-prompt-2", "vector-2"):
+    assert len([one for one in found.claims if "aligned with it than like IT" in one["claim"]]) == 1
+    for way in ("ia2-2", "soft-prompt-2", "vector-2"):
         assert set(pairs[pairs["right"] == way]["left"]) == {"zero-shot", "icl-2", "it-2"}
     assert len([one for one in found.claims if "with its vector" in one["claim"]]) == 1
 

@@ -197,6 +197,7 @@ class BankTuning(Tuning):
         variants: Sequence[tuple[Candidate, int, Sequence[TokenizedExample]]],
         progress: Progress | None,
         checkpoint_steps: Sequence[int] = (),
+        bank: Bank | None = None,
     ) -> tuple[Bank, loop.History, list[Any]]:
         """Return a bank trained side by side, and its numbers at each checkpoint.
 
@@ -206,9 +207,10 @@ class BankTuning(Tuning):
             variants: how to train each, of which draw, and on what; the most steps first.
             progress: told of the steps.
             checkpoint_steps: numbers of steps after which copies are kept.
+            bank: what they start as; None for untrained ones.
         """
         draws = [draw for _, draw, _ in variants]
-        bank = self.new_bank(lm, task, draws)
+        bank = bank or self.new_bank(lm, task, draws)
         kept: list[Any] = [bank.master_weights.clone()] if 0 in checkpoint_steps else []
 
         def after(step: int, steps: int) -> None:

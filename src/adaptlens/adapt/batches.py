@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Float32, Float64, Int64
 from torch import Tensor
 
+from adaptlens.lm.hooks import attention_shown
 from adaptlens.lm.load import LM
 from adaptlens.lm.prefix import trie
 from adaptlens.lm.prefix.walk import last_mlp_at
@@ -40,12 +41,16 @@ class TokenizedExample:
 
     Its labels count `weight` times, beside others that count 1 on average. One that is `joined`
     belongs to the one before it: they come in the same steps, and count once in a batch's size.
+
+    Where it has `activations` [labels, layers, width], no label is learned but what attention is to
+    put out at the token that predicts it, in each layer and after the projection.
     """
 
     ids: tuple[int, ...]
     prompt_tokens: int
     weight: float = 1.0
     joined: bool = False
+    activations: np.ndarray | None = field(default=None, compare=False)
 
     @property
     def num_labels(self) -> int:
@@ -61,7 +66,8 @@ class Counts(NamedTuple):
         pairs_given: query-key pairs that see each other in these.
         tokens_computed: tokens run, shared ones once, padding included.
         pairs_computed: query-key pairs that see each other, as run.
-        labels: tokens the loss was taken on.
+        labels: tokens whose logits the loss was taken on.
+        without_logits: tokens of the examples of which it needs no logits.
     """
 
     tokens_given: float = 0.0
@@ -69,6 +75,7 @@ class Counts(NamedTuple):
     tokens_computed: float = 0.0
     pairs_computed: float = 0.0
     labels: float = 0.0
+    without_logits: float = 0.0
 
 
 def counts_of(
@@ -85,7 +92,8 @@ def counts_of(
         sizes = [len(example.ids) for example in batch]
         own[0] = sum(sizes)
         own[1] = sum(size * (size + 1) // 2 for size in sizes)
-        own[4] = sum(example.num_labels for example in batch)
+        own[4] = sum(example.num_labels for example in batch if example.activations is None)
+        own[5] = sum(len(example.ids) for example in batch if example.activations is not None)
     for block in blocks:
         rows = found[block.first : block.last]
         rows[:, 2] += block.tokens_computed / len(rows)
@@ -106,6 +114,7 @@ class Block:
         targets: the labels.
         owners: the variant each belongs to, counted from `first`.
         weights: that of its example over the number of labels of its variant in the whole batch.
+        activations: what attention is to put out at these places; None where labels are learned.
         tokens_computed: batch x seq.
         pairs_computed: query-key pairs that see each other, padding included.
     """
@@ -119,18 +128,24 @@ class Block:
     targets: Int64[Tensor, " labels"]
     owners: Int64[Tensor, " labels"]
     weights: Float32[Tensor, " labels"]
+    activations: Float32[Tensor, "labels layers width"] | None
     tokens_computed: int
     pairs_computed: int
     kept_mask: list[Tensor | dict[str, Tensor]] = field(default_factory=list)
 
     def losses(self, lm: LM, weights: TellsApart | None = None) -> Float32[Tensor, " labels"]:
-        """Return each label's negative log-likelihood times its weight.
+        """Return each label's loss times its weight.
 
         `weights` are those installed, if any: variants `first` to `last - 1`, in even runs of rows.
 
-        Added up per variant this is the mean over the variant's labels in the batch, which is
-        what Hugging Face models return for one padded batch whose other labels are ignored.
+        Of labels, the loss is their negative log-likelihood. Added up per variant this is the mean
+        over the variant's labels in the batch, which is what Hugging Face models return for one
+        padded batch whose other labels are ignored. Of `activations`, it is the mean squared
+        difference over the width, added up over the layers.
         """
+        if self.activations is not None:
+            gap = self._attention(lm, weights) - self.activations
+            return gap.square().mean(-1).sum(-1) * self.weights
         nll = torch.nn.functional.cross_entropy(
             self._logits(lm, weights).to(self.targets.device).float(),
             self.targets,
@@ -150,15 +165,38 @@ class Block:
         if lm.architecture is None:
             logits = lm.model(input_ids=self.ids, use_cache=False).logits
             return logits.flatten(0, 1)[self.places]
-        how: dict[str, Any] = {}
-        if self.ends is not None:
-            how = {"position_ids": self.positions, "attention_mask": self._mask(lm, self.ends)}
         with last_mlp_at(lm.architecture, self.places.unique(), weights):
-            output = lm.architecture.backbone(input_ids=self.ids, use_cache=False, **how)
+            output = lm.architecture.backbone(use_cache=False, **self._rows(lm))
         final = output.last_hidden_state.to(self.ids.device).flatten(0, 1)[self.places]
         if weights is not None and weights.adapts(lm.architecture.unembed):
             return by_owner(lm.architecture, final, self.owners, self.last - self.first)
         return lm.architecture.logits(final)
+
+    def _attention(
+        self, lm: LM, weights: TellsApart | None
+    ) -> Float32[Tensor, "labels layers width"]:
+        """Return what attention puts out in every layer at the places where labels are predicted.
+
+        The hooks keep whole tensors: under gradient checkpointing, layers are computed again
+        without them.
+        """
+        assert lm.architecture is not None
+        outputs: dict[int, Tensor] = {}
+        nowhere = self.places[:0]
+        with (
+            attention_shown(lm.architecture, outputs.__setitem__),
+            last_mlp_at(lm.architecture, nowhere, weights),
+        ):
+            lm.architecture.backbone(use_cache=False, **self._rows(lm))
+        layers = [outputs[layer].to(self.ids.device) for layer in range(len(outputs))]
+        return torch.stack([own.flatten(0, 1)[self.places].float() for own in layers], dim=1)
+
+    def _rows(self, lm: LM) -> dict[str, Any]:
+        """Return what the backbone takes for these rows."""
+        if self.ends is None:
+            return {"input_ids": self.ids}
+        mask = self._mask(lm, self.ends)
+        return {"input_ids": self.ids, "position_ids": self.positions, "attention_mask": mask}
 
     def _mask(self, lm: LM, ends: Int64[Tensor, "batch seq"]) -> Tensor | dict[str, Tensor]:
         """Return the tree mask, kept for the next step on this batch where it is small."""
@@ -249,7 +287,7 @@ def _block(
     last = max(int(packed.positions.max()) for packed in laid)
     positions = np.broadcast_to(np.minimum(np.arange(seq), last), shape).copy()
     ends = positions + 1
-    places, targets, owners, weights = [], [], [], []
+    places, targets, owners, weights, activations = [], [], [], [], []
     for v, (batch, packed) in enumerate(zip(batches, laid, strict=True)):
         own_rows, own_seq = packed.ids[low:high, :seq].shape
         ids[v, :own_rows, :own_seq] = packed.ids[low:high, :seq]
@@ -266,6 +304,8 @@ def _block(
             owners.append(np.full(example.num_labels, v))
             each = example.weight / num_labels
             weights.append(np.full(example.num_labels, each, np.float32))
+            if example.activations is not None:
+                activations.append(example.activations)
     chain = all(packed.is_chain for packed in laid)
     return Block(
         first=first,
@@ -277,6 +317,7 @@ def _block(
         targets=torch.from_numpy(np.concatenate(targets).astype(np.int64)),
         owners=torch.from_numpy(np.concatenate(owners)),
         weights=torch.from_numpy(np.concatenate(weights)),
+        activations=torch.from_numpy(np.concatenate(activations)) if activations else None,
         tokens_computed=ids.size,
         pairs_computed=int((ends - np.arange(seq)).sum()),
     )
@@ -293,11 +334,12 @@ def _to(block: Block, device: torch.device | str) -> Block:
         name: getattr(block, name).to(device)
         for name in ("ids", "positions", "places", "targets", "owners", "weights")
     }
-    ends = None if block.ends is None else block.ends.to(device)
+    for name in ("ends", "activations"):
+        own = getattr(block, name)
+        moved[name] = None if own is None else own.to(device)
     return Block(
         first=block.first,
         last=block.last,
-        ends=ends,
         tokens_computed=block.tokens_computed,
         pairs_computed=block.pairs_computed,
         **moved,

@@ -10,7 +10,7 @@ Source: context distillation, Askell et al. 2021 (arXiv 2112.00861, section 2.3)
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import scipy
@@ -22,11 +22,12 @@ from adaptlens.adapt.settings import Fold, parts
 from adaptlens.adapt.steps import usual_steps
 from adaptlens.adapt.tokenizing import tokenized
 from adaptlens.adapt.unlabeled import check_unlabeled, inputs_after
+from adaptlens.errors import UserError
 from adaptlens.lm import score
 from adaptlens.lm.load import LM
 from adaptlens.lm.prefix.walk import ForwardStats
 from adaptlens.prompts import render
-from adaptlens.prompts.fitting import fit
+from adaptlens.prompts.fitting import Fitting
 from adaptlens.prompts.sizes import PromptSizes, prompt_sizes
 from adaptlens.tasks import templates
 from adaptlens.tasks.templates import Written
@@ -56,8 +57,7 @@ class Distillation(InstructionTuning):
     def cost_estimate(self, sizes: PromptSizes) -> CostEstimate:
         """Return the work of tuning, and of the teacher's reading."""
         found = super().cost_estimate(sizes)
-        shown = InContext(self.examples, on_overflow=self.on_overflow)
-        read = prompt_sizes(shown, sizes.task, sizes.model, num_draws=sizes.num_draws)
+        read = self.teacher_sizes(sizes)
         inputs = len(self.inputs(sizes.task, 0))
         ways, draws = len(sizes.ways), sizes.num_draws
         each = read.shared + inputs * (read.rest + read.options)
@@ -68,6 +68,11 @@ class Distillation(InstructionTuning):
             read_tokens=found.read_tokens + draws * ways * each,
             written_tokens=found.written_tokens + written,
         )
+
+    def teacher_sizes(self, sizes: PromptSizes) -> PromptSizes:
+        """Return the sizes of the teacher's prompts."""
+        shown = InContext(self.examples, on_overflow=self.on_overflow)
+        return prompt_sizes(shown, sizes.task, sizes.model, num_draws=sizes.num_draws)
 
     @property
     def num_rows(self) -> int:
@@ -90,12 +95,25 @@ class Distillation(InstructionTuning):
     def training_texts(
         self, lm: LM, task: Task, draws: Sequence[int]
     ) -> tuple[list[list[TokenizedExample]], Counts]:
-        """Return what each draw's student learns from, and what the teachers read for it."""
-        return self._taught(lm, task, draws, [self.inputs(task, draw) for draw in draws])
+        """Return what each draw's student learns from, and what the teachers read for it.
+
+        Raises:
+            UserError: a draw's teacher writes nothing after any input.
+        """
+        shown = [self.drawn(task, draw) for draw in draws]
+        found = self.taught(lm, task, shown, [self.inputs(task, draw) for draw in draws])
+        for draw, texts in zip(draws, found[0], strict=True):
+            if not texts:
+                raise UserError(
+                    f"{self.label}, draw {draw}: after its demonstrations '{lm.name}' writes "
+                    "nothing for any input, so there is nothing to learn; show more examples, or "
+                    "try another template."
+                )
+        return found
 
     def folds(self, lm: LM, task: Task, draw: int) -> list[Fold]:
         """Return the draw's inputs in as many folds as they have parts."""
-        inputs = self.inputs(task, draw)
+        shown, inputs = self.drawn(task, draw), self.inputs(task, draw)
         part = parts(len(inputs))
         found = []
         for held in dict.fromkeys(part):
@@ -103,75 +121,121 @@ class Distillation(InstructionTuning):
                 [one for one, own in zip(inputs, part, strict=True) if (own == held) == is_held]
                 for is_held in (False, True)
             ]
-            found.append(Fold(*(self._taught(lm, task, [draw], [side])[0][0] for side in sides)))
+            found.append(Fold(*(self.taught(lm, task, [shown], [side])[0][0] for side in sides)))
         return found
 
-    def _taught(
-        self, lm: LM, task: Task, draws: Sequence[int], inputs: Sequence[Sequence[Example]]
+    def taught(
+        self,
+        lm: LM,
+        task: Task,
+        shown: Sequence[Sequence[Example]],
+        inputs: Sequence[Sequence[Example]],
     ) -> tuple[list[list[TokenizedExample]], Counts]:
-        """Return each draw's training texts on these inputs, template by template."""
-        ways = templates.ways(task)
-        asked = [
-            (place, way, query, fit(lm, way, demos, query, on_overflow=self.on_overflow))
-            for place, demos in enumerate(self.drawn(task, draw) for draw in draws)
-            for way in ways
-            for query in inputs[place]
-        ]
-        work = ForwardStats()
-        prompts = [prompt for *_, prompt in asked]
-        given = (self._weighed if task.kind == "choice" else self._written)(lm, task, prompts, work)
-        texts: list[list[TokenizedExample]] = [[] for _ in draws]
-        for (place, way, query, _), answers in zip(asked, given, strict=True):
-            shown = way.example(query)
-            options = shown.choices or way.task.choices
-            first = True
-            for number, (text, weight) in enumerate(answers):
-                own = replace(shown, target=options[number] if options else text, choices=())
-                one = replace(self._text(lm, way, own), weight=weight, joined=not first)
-                texts[place].append(one)
-                first = False
-        lengths = [len(lm.encode(prompt.text)) for prompt in prompts]
-        counts = Counts(
-            tokens_given=float(work.tokens_given),
-            pairs_given=float(sum(n * (n + 1) // 2 for n in lengths)),
-            tokens_computed=float(work.tokens_computed),
-            pairs_computed=float(sum(n * (n + 1) // 2 for n in lengths)),
-            labels=float(sum(len(answers) for answers in given)),
-        )
+        """Return each draw's training texts, template by template, and what teachers read for them.
+
+        Args:
+            lm: the model.
+            task: what is tuned to.
+            shown: per draw, the demonstrations that its teacher sees.
+            inputs: per draw, what is learned on.
+        """
+        asked = self.asked(lm, task, shown, inputs)
+        given, counts = self.answers(lm, task, asked)
+        texts: list[list[TokenizedExample]] = [[] for _ in shown]
+        for one, answers in zip(asked, given, strict=True):
+            for place, answer in enumerate(answers):
+                text = replace(self.text(lm, one, answer), weight=answer.weight, joined=place > 0)
+                texts[one.place].append(text)
         return texts, counts
 
-    def _weighed(
-        self, lm: LM, task: Task, prompts: Sequence[Prompt], work: ForwardStats
-    ) -> list[list[tuple[str, float]]]:
-        """Return each prompt's options, each with its share of the teacher's belief.
+    def asked(
+        self,
+        lm: LM,
+        task: Task,
+        shown: Sequence[Sequence[Example]],
+        inputs: Sequence[Sequence[Example]],
+    ) -> list["Asked"]:
+        """Return what each draw's teacher is asked of these inputs, template by template."""
+        found = []
+        for place, demos in enumerate(shown):
+            for way in templates.ways(task):
+                fitting = Fitting(lm, way, demos, on_overflow=self.on_overflow)
+                found += [
+                    Asked(place, way, query, fitting.prompt(query)) for query in inputs[place]
+                ]
+        return found
 
-        Shares of a prompt's n options add up to n, so that a text counts 1 on average.
+    def answers(
+        self, lm: LM, task: Task, asked: Sequence["Asked"]
+    ) -> tuple[list[list["Answer"]], Counts]:
+        """Return the teacher's answers to each, and what it read for them.
+
+        Of a choice they are all its options, of text the one that the teacher writes, if any.
         """
-        requests = score.encode(lm, prompts, [0] * len(prompts))
-        found = score.score(lm, requests, work=work)
-        return [
-            [
-                (answer, float(share) * len(prompt.answers))
-                for answer, share in zip(
-                    prompt.answers, scipy.special.softmax(np.asarray(own)), strict=True
-                )
-            ]
-            for prompt, own in zip(prompts, found, strict=True)
-        ]
+        work = ForwardStats()
+        found = (_weighed if task.kind == "choice" else _written)(lm, task, asked, work)
+        lengths = [len(lm.encode(one.prompt.text)) for one in asked]
+        return found, reading(lengths, work, labels=sum(map(len, found)))
 
-    def _written(
-        self, lm: LM, task: Task, prompts: Sequence[Prompt], work: ForwardStats
-    ) -> list[list[tuple[str, float]]]:
-        """Return what the teacher writes after each prompt; nothing where it writes nothing."""
-        requests = score.encode(lm, prompts, [0] * len(prompts))
-        texts = score.generate(
-            lm, requests, task.max_new_tokens, stop=render.stops(task), work=work
-        )
-        return [[(text.strip(), 1.0)] if text.strip() else [] for text in texts]
-
-    def _text(self, lm: LM, way: Written, shown: Example) -> TokenizedExample:
-        """Return a training text: an item as a template has it, without demonstrations."""
+    def text(self, lm: LM, asked: "Asked", answer: "Answer") -> TokenizedExample:
+        """Return the student's text: an item as a template has it, without demonstrations."""
+        way = asked.way
+        shown = replace(way.example(asked.query), target=answer.target, choices=())
         bare = replace(way.task.template, item="", words=(), instruction=None)
         plain = replace(way.task, template=bare, choices=())
         (text,) = tokenized(lm, plain, [shown], instruction=self.instruction)
         return text
+
+
+class Asked(NamedTuple):
+    """What a teacher is asked: which of several draws', in which wording, of which input."""
+
+    place: int
+    way: Written
+    query: Example
+    prompt: Prompt
+
+
+class Answer(NamedTuple):
+    """An answer of the teacher's, and how much it counts beside others that count 1 on average."""
+
+    target: str
+    weight: float
+
+
+def reading(lengths: Sequence[int], work: ForwardStats, labels: int) -> Counts:
+    """Return what it takes to read texts of so many tokens for so many labels."""
+    pairs = float(sum(n * (n + 1) // 2 for n in lengths))
+    return Counts(
+        tokens_given=float(work.tokens_given),
+        pairs_given=pairs,
+        tokens_computed=float(work.tokens_computed),
+        pairs_computed=pairs,
+        labels=float(labels),
+    )
+
+
+def _weighed(lm: LM, task: Task, asked: Sequence[Asked], work: ForwardStats) -> list[list[Answer]]:
+    """Return each prompt's options, each with its share of the teacher's belief.
+
+    Shares of a prompt's n options add up to n, so that a text counts 1 on average.
+    """
+    requests = score.encode(lm, [one.prompt for one in asked], [0] * len(asked))
+    found = []
+    for one, logliks in zip(asked, score.score(lm, requests, work=work), strict=True):
+        options = one.way.example(one.query).choices or one.way.task.choices
+        shares = scipy.special.softmax(np.asarray(logliks))
+        found.append(
+            [
+                Answer(option, float(share) * len(options))
+                for option, share in zip(options, shares, strict=True)
+            ]
+        )
+    return found
+
+
+def _written(lm: LM, task: Task, asked: Sequence[Asked], work: ForwardStats) -> list[list[Answer]]:
+    """Return what the teacher writes after each prompt; nothing where it writes nothing."""
+    requests = score.encode(lm, [one.prompt for one in asked], [0] * len(asked))
+    texts = score.generate(lm, requests, task.max_new_tokens, stop=render.stops(task), work=work)
+    return [[Answer(text.strip(), 1.0)] if text.strip() else [] for text in texts]

@@ -17,6 +17,8 @@ FAMILY: Mapping[str, Family] = {
     "it": "tune",
     "sl": "tune",
     "distil": "tune",
+    "ia2": "tune",
+    "ia2-it": "tune",
     "soft-prompt": "tune",
     "vector": "tune",
     "it_trajectory": "tune",

@@ -1,8 +1,9 @@
 """The one training loop: R adapters at once, or all weights of the model.
 
 AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101) on the mean negative log-likelihood of the
-answers' tokens. Each variant has its own examples, order, rate, schedule, gradient norm and
-optimizer state, and the losses are added up, so what one variant does cannot reach another.
+answers' tokens, or on the distance of what attention puts out to what it is to. Each variant has
+its own examples, order, rate, schedule, gradient norm and optimizer state, and the losses are added
+up, so what one variant does cannot reach another.
 """
 
 import math

@@ -56,13 +56,18 @@ def _texts(
 ) -> list[tuple[Example, str, str]]:
     """Return each example with its prompt and its answer, as a template writes them."""
     task, chat = way.task, lm.chat_of(way.task.template)
-    ending = ""
-    if task.kind == "generation":
-        ending = (lm.tokenizer.eos_token or "") if chat else task.template.between
     found = []
     for example in examples:
         shown = way.example(example)
         asked = render.render(task, (), shown, instruction=instruction, chat=chat).text
-        answer = render.answer(task, shown.target, chat=chat is not None)
-        found.append((example, asked, answer + ending))
+        found.append((example, asked, answered(lm, task, shown.target)))
     return found
+
+
+def answered(lm: LM, task: Task, target: str) -> str:
+    """Return what follows a prompt in a training text: an answer, and what ends it."""
+    chat = lm.chat_of(task.template) is not None
+    ending = ""
+    if task.kind == "generation":
+        ending = (lm.tokenizer.eos_token or "") if chat else task.template.between
+    return render.answer(task, target, chat=chat) + ending

@@ -108,8 +108,9 @@ def _run(lm: LM, chosen: Chosen, token_parameters: int | None) -> dict[str, floa
 
 
 def _given(counts: Counts) -> tuple[float, float, float]:
-    # Transformers computes the logits of every token, whatever the loss is taken on.
-    return counts.tokens_given, counts.pairs_given, counts.tokens_given
+    # Transformers computes the logits of every token, whatever labels the loss is taken on.
+    logits = counts.tokens_given - counts.without_logits
+    return counts.tokens_given, counts.pairs_given, logits
 
 
 def _computed(counts: Counts) -> tuple[float, float, float]:

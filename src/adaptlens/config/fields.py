@@ -238,10 +238,10 @@ Sizes = Annotated[
     tuple[Count, ...], About("Numbers of training examples for tuning.", [16, 64], option=True)
 ]
 Tuning = Annotated[
-    tuple[Literal["it", "sl", "full", "distil"], ...],
+    tuple[Literal["it", "sl", "full", "distil", "ia2"], ...],
     About(
-        "Ways of tuning: with the instruction, without, all weights, or to give what the base "
-        "gives with demonstrations.",
+        "Ways of tuning: with the instruction, without, all weights, to give what the base gives "
+        "with demonstrations, or to attend as it does after them.",
         ["it", "full"],
         option=True,
     ),

@@ -60,6 +60,21 @@ def hooked(
         yield
 
 
+@contextlib.contextmanager
+def attention_shown(parts: Architecture, show: Callable[[int, Tensor], None]) -> Iterator[None]:
+    """Show what the attention of every layer puts out as it passes by, after its projection.
+
+    Args:
+        parts: the model.
+        show: called with (layer, states [batch, seq, width]).
+    """
+    with contextlib.ExitStack() as stack:
+        for layer in range(parts.num_layers):
+            hook = partial(_on_output, partial(show, layer))
+            stack.callback(parts.attention(layer).register_forward_hook(hook).remove)
+        yield
+
+
 def _register(
     parts: Architecture, kind: UnitKind, layer: int, hook: Callable[[Tensor], Tensor | None]
 ) -> RemovableHandle:

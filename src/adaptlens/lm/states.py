@@ -1,4 +1,4 @@
-"""Hidden states at chosen tokens of each prompt, in every layer, and how answers are read there."""
+"""Hidden states and attention's outputs at chosen tokens, and how answers are read there."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -107,6 +107,37 @@ def states_at(
     for found in (states.residual, states.final):
         check_finite(found, lm.name, "a hidden state")
     return states
+
+
+def attention_outputs(
+    lm: LM,
+    sequences: Sequence[Sequence[int]],
+    first: Sequence[int],
+    *,
+    work: ForwardStats | None = None,
+) -> list[Float32[np.ndarray, "tokens layers width"]]:
+    """Return what the attention of each layer puts out, after its projection, token by token.
+
+    Args:
+        lm: the model.
+        sequences: token ids of each text.
+        first: per text, the first token it is wanted at; those after it are, too.
+        work: counters to add to.
+
+    Raises:
+        UserError: the model's inside is not known, a text does not fit, or an output is not finite.
+    """
+    outputs: list[np.ndarray] = [np.zeros(0)] * len(sequences)
+
+    def on_states(found: ForwardStates) -> None:
+        assert found.attention is not None
+        for n, nodes in found.nodes.items():
+            outputs[n] = found.attention[torch.from_numpy(nodes)].cpu().numpy()
+
+    run_forward(lm, ForwardRequest(sequences, first, attention=True), on_states, work=work)
+    for own in outputs:
+        check_finite(own, lm.name, "an output of attention")
+    return outputs
 
 
 @torch.inference_mode()

@@ -88,6 +88,8 @@ IN_WORDS = {
     "it": "tuned on {k} with the instruction",
     "sl": "tuned on {k} without the instruction",
     "distil": "a prompt with {k}, distilled into weights",
+    "ia2": "what the model attends to after {k}, trained into weights",
+    "ia2-it": "tuned on {k} with the instruction, from weights that attend as after them",
     "soft-prompt": "embeddings before the prompt, tuned on {k}",
     "full": "all weights tuned on {k}",
     "icl": "{k} in the prompt",

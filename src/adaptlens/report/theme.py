@@ -62,6 +62,8 @@ SALTIRE = "M0,-0.4L0.6,-1L1,-0.6L0.4,0L1,0.6L0.6,1L0,0.4L-0.6,1L-1,0.6L-0.4,0L-1
 STAR = "M0,-1.1L0.3,-0.3L1.1,0L0.3,0.3L0,1.1L-0.3,0.3L-1.1,0L-0.3,-0.3Z"
 ARROW = "M0,-1.1L0.9,-0.1L0.35,-0.1L0.35,1.1L-0.35,1.1L-0.35,-0.1L-0.9,-0.1Z"
 HOURGLASS = "M-0.9,-1L0.9,-1L0.25,0L0.9,1L-0.9,1L-0.25,0Z"
+HOUSE = "M0,-1L0.9,-0.2L0.9,0.9L-0.9,0.9L-0.9,-0.2Z"
+BOWTIE = "M-1,-0.9L0,-0.25L1,-0.9L1,0.9L0,0.25L-1,0.9Z"
 """Shapes that Vega has no name for, or draws as a hairline, as it takes those: outlines in a box
 from about -1 to 1."""
 
@@ -78,6 +80,8 @@ SHAPES = {
     "L-3.3-5.5Z",
     STAR: "M0-6L1.7-1.7L6 0L1.7 1.7L0 6L-1.7 1.7L-6 0L-1.7-1.7Z",
     HOURGLASS: "M-5-5.5H5L1.4 0L5 5.5H-5L-1.4 0Z",
+    HOUSE: "M0-6L5-1V5H-5V-1Z",
+    BOWTIE: "M-5.5-5L0-1.4L5.5-5V5L0 1.4L-5.5 5Z",
     "cross": "M-2-6h4v4h4v4h-4v4h-4v-4h-4v-4h4Z",
 }
 """The outline of each mark, in a box from -6 to 6."""
@@ -120,6 +124,14 @@ ADAPTATIONS = {
         "distil", "LoRA trained to give without demonstrations what the base gives with them",
         "#241a39", "#defb0a", SALTIRE, (3, 3),
     ),
+    "ia2": Style(
+        "ia2", "LoRA trained to attend without demonstrations as the base does after them",
+        "#bf5f44", "#9fdd83", BOWTIE, (1, 2, 5, 2),
+    ),
+    "ia2-it": Style(
+        "ia2-it", "instruction tuning of LoRA that was trained to attend as after demonstrations",
+        "#3c1207", "#f5d858", HOUSE, (9, 2),
+    ),
     "soft-prompt": Style(
         "soft prompt", "trained embeddings before the prompt; weights untouched",
         "#b469aa", "#b9322d", HOURGLASS, (5, 2, 1, 2),
@@ -154,6 +166,8 @@ CHOSEN = {
         ("it", "triangle-right"),
         ("sl", "triangle-left"),
         ("distil", "circle"),
+        ("ia2", "diamond"),
+        ("ia2-it", "triangle-up"),
         ("soft-prompt", "triangle-down"),
         ("vector", "square"),
         ("full", ARROW),
@@ -197,6 +211,7 @@ PAIRS: dict[Pair, Style] = {
 
 SHORT = {
     "zero_shot": "anchor", "icl": "ICL", "it": "IT", "sl": "SL", "distil": "distilled",
+    "ia2": "aligned", "ia2-it": "aligned IT",
     "soft-prompt": "soft prompt", "vector": "vector",
     "full": "full",
 }  # fmt: skip

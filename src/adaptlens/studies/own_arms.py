@@ -19,7 +19,7 @@ STRENGTHS = ("x0.25", "x0.5", "x0.75", "x1.25")
 
 _NAME = re.compile(r"[A-Za-z][\w.-]{0,39}")
 _TAKEN = re.compile(
-    r"base|zero-shot.*|(best-)?(icl|it|sl|full|distil|vector|(soft-)?prompt)(-\d+.*)?|best-.*|majority.*",
+    r"base|zero-shot.*|(best-)?(icl|it|sl|full|distil|ia2(-it)?|vector|(soft-)?prompt)(-\d+.*)?|best-.*|majority.*",
     re.IGNORECASE,
 )
 

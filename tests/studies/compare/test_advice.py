@@ -54,6 +54,12 @@ def verdict(state: str, left: int = 90, right: int = 60, **changes: object) -> V
         ("best-prompt-8", "best_prompt", 8, "the best prompt found (8 examples)"),
         ("best-it-8", "it", 8, "tuning on 8 examples"),
         ("sl-8", "sl", 8, "tuning without the instruction on 8 examples"),
+        (
+            "ia2-8",
+            "ia2",
+            8,
+            "aligning attention with the prompt's on 8 examples",
+        ),
         ("distil-8", "distil", 8, "distilling the prompt into weights on 8 examples"),
     ],
 )

@@ -87,6 +87,7 @@ def test_what_was_trained_is_called_by_its_name(tmp_path):
         "LoRA": {},
         "DoRA": {"use_dora": True},
         "DoRA, rank-stabilized": {"use_dora": True, "use_rslora": True},
+        "LoRA, aligned first": {"priming_steps": None, "unlabeled": 64},
     }
     for name, more in called.items():
         (row,) = recipe.rows([arm("it-4", arguments=given | more)], run)

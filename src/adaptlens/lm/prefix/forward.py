@@ -18,7 +18,7 @@ from transformers.cache_utils import DynamicLayer
 
 from adaptlens.errors import UserError
 from adaptlens.lm.architecture import Architecture
-from adaptlens.lm.hooks import Activations, hooked
+from adaptlens.lm.hooks import Activations, attention_shown, hooked
 from adaptlens.lm.load import LM
 from adaptlens.lm.memory import attempt, default_budget, does_not_fit, pass_tokens
 from adaptlens.lm.prefix.attention import can_split, split
@@ -56,6 +56,8 @@ class ForwardStates:
             whose inside is not known.
         residual: the residual stream into layer 0 and out of each layer, before the final norm;
             None unless asked for.
+        attention: what the attention of each layer puts out, after its projection; None unless
+            asked for.
         outputs: what units put out, [nodes, units of the layer x unit width] by kind and layer.
     """
 
@@ -64,6 +66,7 @@ class ForwardStates:
     logits: Callable[[int, int], Float[Tensor, "nodes vocab"]]
     final: Float[Tensor, "nodes width"] | None = None
     residual: Float32[Tensor, "nodes layers_and_embedding width"] | None = None
+    attention: Float32[Tensor, "nodes layers width"] | None = None
     outputs: Activations = field(default_factory=dict)
 
 
@@ -79,6 +82,7 @@ class ForwardRequest:
             given.
         variants: per sequence, the variant of the weights that it is read by; 0 unless given.
         layers: also hand out every layer's residual stream.
+        attention: also hand out what every layer's attention puts out.
         units: kinds and layers of units whose outputs are handed out too.
     """
 
@@ -87,6 +91,7 @@ class ForwardRequest:
     answered: Sequence[int] = ()
     variants: Sequence[int] = ()
     layers: bool = False
+    attention: bool = False
     units: Sequence[tuple[UnitKind, int]] = ()
 
 
@@ -121,13 +126,14 @@ def run_forward(
 
     Raises:
         UserError: a sequence does not fit the context, or one alone does not fit the memory, or
-            layers or units were asked for where the model's inside is not known.
+            layers, attention or units were asked for where the model's inside is not known.
     """
     work = work if work is not None else ForwardStats()
     request = _after(virtual_ids(weights), request)
     lengths = [len(sequence) for sequence in request.sequences]
     check_lengths(lm, lengths)
-    if (request.layers or request.units) and lm.architecture is None:
+    inside = request.layers or request.attention or request.units
+    if inside and lm.architecture is None:
         raise UserError(
             f"the inside of '{lm.name}' is not known, so its hidden states cannot be read; use a "
             "model of a supported architecture, or measure behavior only."
@@ -267,12 +273,11 @@ class _Passes:
             row * packed.ids.shape[1] + places[len(places) + self.request.answered[n] - ends[n] :]
             for n, row, places in zip(packed.sequences, packed.rows, packed.places, strict=True)
         ]
-        streams: list[Tensor] = []
-        outputs: Activations = {}
+        kept = _Kept()
         with (
             routed(self.weights, packed.variants),
             acting_at(self.weights, _tokens(acting, device)),
-            self.gathering(parts, at, streams, outputs),
+            self.gathering(parts, at, kept),
             self.last_mlp_at(parts, at),
         ):
             hidden = self.hidden(parts, packed, layers, at)
@@ -280,15 +285,13 @@ class _Passes:
         self.work.tokens_computed += packed.num_tokens
         self.work.tokens_padded += packed.ids.numel() - packed.num_tokens
         final = hidden.to(device).flatten(0, 1)[at]
-        residual = torch.stack(streams, dim=1) if streams else None
         readers = [packed.variants[row] for row in (flat // packed.ids.shape[1]).tolist()]
         return ForwardStates(
             nodes,
             len(flat),
             lambda low, high: logits(parts, final[low:high], self.weights, readers[low:high]),
             final,
-            residual,
-            outputs,
+            **kept.states(),
         )
 
     def last_mlp_at(
@@ -328,15 +331,14 @@ class _Passes:
             [b * seq + np.arange(self.request.first[n], seq) for b, n in enumerate(numbers)],
         )
         at = torch.from_numpy(flat).to(device)
-        streams: list[Tensor] = []
         finals: list[Tensor] = []
-        outputs: Activations = {}
+        kept = _Kept()
         acting = [b * seq + np.arange(self.request.answered[n], seq) for b, n in enumerate(numbers)]
         with contextlib.ExitStack() as stack:
             stack.enter_context(routed(self.weights, [self.request.variants[n] for n in numbers]))
             stack.enter_context(acting_at(self.weights, _tokens(acting, device)))
             if self.lm.architecture is not None:
-                stack.enter_context(self.gathering(self.lm.architecture, at, streams, outputs))
+                stack.enter_context(self.gathering(self.lm.architecture, at, kept))
                 hook = self.lm.architecture.backbone.register_forward_hook(
                     lambda _, __, out: finals.append(out[0].to(device).flatten(0, 1)[at])
                 )
@@ -350,25 +352,17 @@ class _Passes:
             len(flat),
             lambda low, high: at_wanted[low:high],
             finals[0] if finals else None,
-            torch.stack(streams, dim=1) if streams else None,
-            outputs,
+            **kept.states(),
         )
 
     @contextlib.contextmanager
     def gathering(
-        self,
-        parts: Architecture,
-        at: Int[Tensor, " nodes"],
-        streams: list[Tensor],
-        outputs: Activations,
+        self, parts: Architecture, at: Int[Tensor, " nodes"], kept: "_Kept"
     ) -> Iterator[None]:
-        """Keep what was asked for at the wanted tokens.
-
-        That is the residual stream into layer 0, then out of each layer, and what units put out.
-        """
+        """Keep what was asked for at the wanted tokens."""
 
         def keep(states: Float[Tensor, "batch seq width"]) -> None:
-            streams.append(states.to(at.device).flatten(0, 1)[at].float())
+            kept.streams.append(states.to(at.device).flatten(0, 1)[at].float())
 
         def entering(_: object, given: tuple, named: dict) -> None:
             keep(given[0] if given else named["hidden_states"])
@@ -376,8 +370,11 @@ class _Passes:
         def leaving(_: object, __: object, out: Any) -> None:
             keep(out[0] if isinstance(out, tuple) else out)
 
+        def attended(_: int, states: Float[Tensor, "batch seq width"]) -> None:
+            kept.attention.append(states.to(at.device).flatten(0, 1)[at].float())
+
         def put_out(kind: UnitKind, layer: int, states: Float[Tensor, "..."]) -> None:
-            outputs[kind, layer] = states.to(at.device).reshape(-1, states.shape[-1])[at]
+            kept.outputs[kind, layer] = states.to(at.device).reshape(-1, states.shape[-1])[at]
 
         with contextlib.ExitStack() as stack:
             if self.request.layers:
@@ -385,8 +382,33 @@ class _Passes:
                 stack.callback(first.remove)
                 for block in parts.layers:
                     stack.callback(block.register_forward_hook(leaving).remove)
+            if self.request.attention:
+                stack.enter_context(attention_shown(parts, attended))
             stack.enter_context(hooked(parts, self.request.units, put_out))
             yield
+
+
+@dataclass
+class _Kept:
+    """What is kept in one pass, at its wanted tokens.
+
+    Attributes:
+        streams: the residual stream into layer 0, then out of each layer.
+        attention: what the attention of each layer puts out.
+        outputs: what units put out.
+    """
+
+    streams: list[Float32[Tensor, "nodes width"]] = field(default_factory=list)
+    attention: list[Float32[Tensor, "nodes width"]] = field(default_factory=list)
+    outputs: Activations = field(default_factory=dict)
+
+    def states(self) -> dict[str, Any]:
+        """Return it as `ForwardStates` has it, layers side by side."""
+        return {
+            "residual": torch.stack(self.streams, dim=1) if self.streams else None,
+            "attention": torch.stack(self.attention, dim=1) if self.attention else None,
+            "outputs": self.outputs,
+        }
 
 
 def _tokens(

@@ -18,6 +18,8 @@ TUNING = {
     "sl": "tuning without the instruction",
     "full": "tuning all weights",
     "distil": "distilling the prompt into weights",
+    "ia2": "aligning attention with the prompt's",
+    "ia2-it": "tuning, after aligning attention with the prompt's,",
     "soft-prompt": "tuning embeddings before the prompt",
 }
 

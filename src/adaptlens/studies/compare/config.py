@@ -27,7 +27,7 @@ from adaptlens.config.reading import load_config
 from adaptlens.config.schema import Schema
 
 Amount = Annotated[float, Ge(0)]
-Tuned = Literal["it", "sl", "full", "distil", "soft-prompt", "vector"]
+Tuned = Literal["it", "sl", "full", "distil", "ia2", "ia2-it", "soft-prompt", "vector"]
 
 
 # fmt: off
@@ -102,8 +102,9 @@ class CompareConfig(Shared):
     shots: Shots = (0, 4, 16)
     tuning: Annotated[tuple[Tuned, ...], About(
         "Ways of tuning: with the instruction, without, all weights, to give what the base gives "
-        "with demonstrations, embeddings before the prompt, or by adding to its states, as a "
-        "vector, what demonstrations do there.",
+        "with demonstrations, to attend as it does after them, likewise and then with the "
+        "instruction, embeddings before the prompt, or by adding to its states, as a vector, what "
+        "demonstrations do there.",
         ["it", "full"], option=True,
     )] = ("it", "sl", "full")
     sizes: Annotated[Sizes | None, About(
@@ -128,9 +129,13 @@ class CompareConfig(Shared):
         "names of measurements", option=True,
     )] = ()
     unlabeled: Annotated[Count, About(
-        "Inputs, whose answers are not used, that distillation learns on, and that vectors are "
+        "Inputs, whose answers are not used, that distil and ia2 learn on, and that vectors are "
         "averaged over.", 200,
     )] = 64
+    priming_steps: Annotated[Count | None, About(
+        "Steps in which ia2-it learns to attend as after demonstrations, before it is tuned.", 24,
+        null="for as many as ia2 takes",
+    )] = None
     num_virtual_tokens: Annotated[Count, About(
         "Tokens that a soft prompt stands for, which every query is longer by.", 8,
     )] = 20

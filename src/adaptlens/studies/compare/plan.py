@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from adaptlens.report.images import Wanted as Figure
     from adaptlens.studies.compare.page import Report
 
-TUNING = ("it", "sl", "distil", "soft-prompt", "full")
+TUNING = ("it", "sl", "distil", "ia2", "ia2-it", "soft-prompt", "full")
 
 BATCH = 8
 MEASURED: tuple[Measurement, ...] = (("behavior", {}), ("cost", {}))
@@ -309,6 +309,7 @@ def _how_to_tune(name: str, size: int, config: CompareConfig, task: Task) -> dic
         "true_few_shot": config.true_few_shot,
         "on_overflow": config.on_overflow,
         "unlabeled": config.unlabeled,
+        "priming_steps": config.priming_steps,
         "num_virtual_tokens": config.num_virtual_tokens,
         "prompt_tuning_init": config.prompt_tuning_init,
         "prompt_tuning_init_text": config.prompt_tuning_init_text,

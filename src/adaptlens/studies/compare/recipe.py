@@ -58,7 +58,8 @@ def _trained(one: Condition) -> str:
     if "lora_rank" not in one.arguments:
         return "all weights"
     kind = "DoRA" if one.arguments.get("use_dora") else "LoRA"
-    return f"{kind}, rank-stabilized" if one.arguments.get("use_rslora") else kind
+    kind += ", rank-stabilized" if one.arguments.get("use_rslora") else ""
+    return f"{kind}, aligned first" if "priming_steps" in one.arguments else kind
 
 
 def _is_vector(one: Condition) -> bool:
@@ -84,8 +85,14 @@ def _searched(one: Condition) -> dict[str, Any]:
         "rates_chosen": _chosen(one, "learning_rate"),
         "max_steps": _values(one, "max_steps"),
         "steps_chosen": _chosen(one, "max_steps"),
-        "batch_size": min(int(one.arguments.get("batch_size", 1)), one.examples or 1),
+        "batch_size": min(int(one.arguments.get("batch_size", 1)), _rows(one) or 1),
     }
+
+
+def _rows(one: Condition) -> int:
+    """Return how many items a draw is trained on."""
+    learns_unlabeled = "unlabeled" in one.arguments and "priming_steps" not in one.arguments
+    return int(one.arguments["unlabeled"]) if learns_unlabeled else one.examples
 
 
 def wordings(task: Task, model: str) -> list[dict[str, str]]:

@@ -110,10 +110,11 @@ class ConvergenceConfig(Shared):
     validation: Annotated[Annotated[int, Ge(0)] | None, About(
         "Most validation items that are scored.", 0, null="for all",
     )] = 0
-    further: Annotated[tuple[Literal["distil", "soft-prompt", "vector"], ...], About(
-        "Ways in between to compare with both: LoRA trained to give what the prompt gives, "
-        "embeddings before the prompt, or what the prompt does to a state, as a vector.",
-        ["distil"], option=True,
+    further: Annotated[tuple[Literal["distil", "ia2", "soft-prompt", "vector"], ...], About(
+        "Ways in between to compare with both: LoRA trained to give what the prompt gives, or to "
+        "attend as after it, embeddings before the prompt, or what the prompt does to a state, as "
+        "a vector.",
+        ["distil", "ia2"], option=True,
     )] = ()
     arms: Arms = field(default_factory=dict)
     unrelated: Annotated[TaskSource | None, About(

@@ -99,8 +99,9 @@ class Factors:
 
     def pairs(self) -> Iterator[Hypothesis]:
         """Yield the paper's main claims, at the last layer, and ICL ~ IT against other routes."""
-        icl, it, sl, full, distilled, vector = (
-            self.compared.side(name) for name in ("icl", "it", "sl", "full", "distil", "vector")
+        icl, it, sl, full, distilled, aligned, vector = (
+            self.compared.side(name)
+            for name in ("icl", "it", "sl", "full", "distil", "ia2", "vector")
         )
         if not self.has(ANCHOR, icl, it):
             return
@@ -115,6 +116,11 @@ class Factors:
                 (icl, STEERED),
             ),
             "ICL is more like what was distilled from it than like IT": ((icl, distilled), main),
+            "ICL is more like what was aligned with it than like IT": ((icl, aligned), main),
+            "ICL is more like what was aligned with it than like what was distilled from it": (
+                (icl, aligned),
+                (icl, distilled),
+            ),
             "ICL is more like the anchor with its vector than like IT": ((icl, vector), main),
         }
         for claim, (more, less) in claims.items():
