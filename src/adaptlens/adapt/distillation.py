@@ -59,7 +59,7 @@ class Distillation(InstructionTuning):
         shown = InContext(self.examples, on_overflow=self.on_overflow)
         read = prompt_sizes(shown, sizes.task, sizes.model, num_draws=sizes.num_draws)
         inputs = len(self.inputs(sizes.task, 0))
-        ways, draws = len(sizes.ways), sizes.num_draws
+        ways, draws = self.num_templates or len(sizes.ways), sizes.num_draws
         each = read.shared + inputs * (read.rest + read.options)
         written = 0.0 if sizes.task.kind == "choice" else ways * draws * inputs * sizes.answer
         return replace(
@@ -110,11 +110,10 @@ class Distillation(InstructionTuning):
         self, lm: LM, task: Task, draws: Sequence[int], inputs: Sequence[Sequence[Example]]
     ) -> tuple[list[list[TokenizedExample]], Counts]:
         """Return each draw's training texts on these inputs, template by template."""
-        ways = templates.ways(task)
         asked = [
             (place, way, query, fit(lm, way, demos, query, on_overflow=self.on_overflow))
             for place, demos in enumerate(self.drawn(task, draw) for draw in draws)
-            for way in ways
+            for way in templates.ways(self.as_tuned(task, draws[place]))
             for query in inputs[place]
         ]
         work = ForwardStats()
