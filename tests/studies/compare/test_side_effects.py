@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from adaptlens.conditions import Condition
-from adaptlens.stats.intervals import difference, estimate
+from adaptlens.stats.intervals import difference, estimate, holm
 from adaptlens.stats.scores import Scores
 from adaptlens.studies.compare import side_effect_words, side_effects
 from adaptlens.studies.compare.answers_changed import answers_changed
@@ -263,6 +263,34 @@ def test_the_verdict_s_tuned_arm_is_held_against_its_prompt_and_zero_shot_in_con
     assert "those of zero-shot: Brier score 0.49 against 0.42, 0.07 [" in said
     plain = Verdict("undecided", "", "zero-shot", "it-8")
     assert len(side_effects.changes(every, OWN, plain, margin=2.0, seed=0)) == 1
+
+
+def test_confidence_counts_as_one_test_beside_those_that_were_asked_for():
+    def also(one: Condition, shares: Any) -> Condition:
+        read = stored("", shares).arrays
+        further = {
+            f"elsewhere.also0.{name}": read[f"behavior.{name}"] for name in ("loglik", "gold")
+        }
+        return replace(one, arrays={**one.arrays, **further})
+
+    every = arms_of(
+        also(stored("zero-shot", [0.75], sure=np.log(9), **BASE), [0.75]),
+        also(stored("it-8", [0.75] * 5, sure=np.log(99)), [0.6, 0.5, 0.55, 0.6, 0.5]),
+        stored("icl-8", [0.75] * 5, sure=np.log(4), adaptation="icl"),
+    )
+    other = replace(OWN, name="trec", train=())
+    task = replace(OWN, elsewhere=(Elsewhere("trec", "also", replace(other, choices=(), test=tuple(
+        replace(item, choices=("a", "b")) for item in other.test
+    ))),))  # fmt: skip
+    found = side_effects.changes(
+        every, task, Verdict("tune", "", "icl-8", "it-8"), margin=2.0, seed=0
+    )
+    assert [change.role for change in found] == ["also", "confidence", "confidence"]
+    wanted = holm([change.found.p for change in found], [1.0, 0.5, 0.5])
+    assert [change.found.p_holm for change in found] == wanted
+    assert {c.found.correction for c in found} == {
+        "Holm over 3 tests, those of confidence counting as one"
+    }
 
 
 def test_what_a_model_writes_states_no_probabilities():

@@ -81,7 +81,7 @@ def changes(
     unasked = [*_in_confidence(arms, task, verdict, settings)]
     found = [*asked, *unasked]
     # What nobody asked for counts as one test, that it takes little from what somebody did.
-    weights = [1.0] * len(asked) + [1 / len(unasked)] * len(unasked)
+    weights = [1.0] * len(asked) + [1 / max(1, len(unasked))] * len(unasked)
     adjusted = holm([change.found.p for change in found], weights)
     said = f"Holm over {len(found)} tests"
     if asked and len(unasked) > 1:
