@@ -5,6 +5,8 @@ tuned on it stand beside draws that were not, so that a template that is harder 
 does a draw that is worse under all templates.
 """
 
+from dataclasses import replace
+
 import numpy as np
 from jaxtyping import Bool, Float
 
@@ -77,7 +79,8 @@ def unseen_less_seen(
         p_holm=tested.p,
         equivalence_p=tested.equivalence_p,
         margin=margin,
-        detectable=tested.detectable,
+        # The least variance that a difference of right-or-wrong scores brings is one draw's.
+        detectable=replace(tested, binary=False).detectable,
         queries=scores.queries,
         draws=len(scores.draws),
         test="sign-flip permutation over queries, draws and templates, studentized, with "
