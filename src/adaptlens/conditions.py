@@ -92,7 +92,8 @@ class Condition:
     by their draws, except `peak_bytes` (the maximum); `cells` names the cell of each draw;
     `searches` is what a search found for each draw, `chosen` the candidate (rate and steps) that
     tuning chose for each, empty where there was no choice, and `runs` what each draw's training
-    took, empty where nothing was trained; `texts` are those of the first cell; `versions` are those
+    took, empty where nothing was trained; `tuned_on` names the templates that each draw was tuned
+    on, empty where all were on all; `texts` are those of the first cell; `versions` are those
     that each cell was made with, `machines` where (empty where a cell did not say);
     `templates` names those it was read under.
     """
@@ -116,6 +117,7 @@ class Condition:
     searches: Sequence[Mapping[str, Any]] = ()
     chosen: Sequence[Mapping[str, Any]] = ()
     runs: Sequence[Mapping[str, float]] = ()
+    tuned_on: Sequence[Sequence[str]] = ()
     versions: Sequence[Mapping[str, str]] = ()
     machines: Sequence[Mapping[str, Any]] = ()
 
@@ -247,6 +249,11 @@ def _join(spec: Mapping[str, Any], draws: Iterable[int], records: Sequence[Recor
             record.result["training"]["runs"][place]
             for record, place in (source[draw] for draw in order)
             if "runs" in record.result.get("training", {})
+        ),
+        tuned_on=tuple(
+            tuple(record.result["training"]["tuned_on"][place])
+            for record, place in (source[draw] for draw in order)
+            if "tuned_on" in record.result.get("training", {})
         ),
     )
 

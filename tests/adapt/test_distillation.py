@@ -67,6 +67,18 @@ def test_every_option_is_learned_as_far_as_the_teacher_believes_it(lm, task):
     assert counts.tokens_given > counts.tokens_computed > 0
 
 
+def test_a_student_is_taught_under_its_own_templates_alone(lm, task):
+    several = replace(task, templates=templates.usual(task, chat=False)[:3])
+    how = replace(HOW, num_templates=1)
+    texts, _ = how.training_texts(lm, several, [0, 1, 2])
+    for draw, own in enumerate(texts):
+        (wanted,), _ = HOW.training_texts(lm, how.as_tuned(several, draw), [draw])
+        assert [one.ids for one in own] == [one.ids for one in wanted]
+        weights = [[one.weight for one in side] for side in (own, wanted)]
+        assert weights[0] == pytest.approx(weights[1], abs=1e-5)
+    assert len(HOW.training_texts(lm, several, [0])[0][0]) == 3 * len(texts[0])
+
+
 def test_the_answers_of_the_inputs_have_no_say(lm, task):
     known = {example.id for example in HOW.drawn(task, 0)}
     other = {choice: task.choices[i - 1] for i, choice in enumerate(task.choices)}

@@ -10,6 +10,7 @@ import tiny
 from adaptlens import tasks
 from adaptlens.adapt import loop
 from adaptlens.adapt.activation_alignment import ActivationAlignment
+from adaptlens.adapt.distillation import Lesson
 from adaptlens.adapt.lora import InstructionTuning
 from adaptlens.adapt.primed_tuning import PrimedTuning
 from adaptlens.adapt.settings import Candidate
@@ -77,7 +78,7 @@ def test_no_teacher_is_shown_the_examples_left_out(lm, task):
     examples, inputs = how.drawn(task, 0), how.alignment.inputs(task, 0)
     for place, fold in enumerate(how.folds(lm, task, 0)):
         shown = [one for number, one in enumerate(examples) if number != place]
-        (aligned,), _ = how.alignment.taught(lm, task, [shown], [inputs])
+        (aligned,), _ = how.alignment.taught(lm, [Lesson(task, shown, inputs)])
         own = [text for text in fold.train if text.activations is not None]
         for text, expected in zip(own, aligned, strict=True):
             assert np.array_equal(text.activations, expected.activations)

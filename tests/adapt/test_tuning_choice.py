@@ -211,6 +211,45 @@ def test_templates_take_turns_over_the_items_that_choose() -> None:
     assert held_out == wanted and len(wanted) == 6
 
 
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_draw_is_tuned_and_chooses_under_its_own_templates_alone(strict: bool) -> None:
+    lm, task = tiny.tiny_lm("llama"), parity(templates=True)
+    how = InstructionTuning(
+        4, learning_rate=RATES, max_steps=3, num_templates=2, true_few_shot=strict
+    )
+    adapted = how.adapt(lm, task, (0, 1, 2))
+    names = [template.name for template in task.templates]
+    assert adapted.templates == tuple(names) and len(adapted.draws) == 9
+    told = adapted.training["tuned_on"]
+    # Three draws of two templates take each of the three twice.
+    assert sorted(name for own in told for name in own) == sorted(2 * names)
+    for place in range(3):
+        own = replace(task, templates=tuple(t for t in task.templates if t.name in told[place]))
+        alone = replace(how, num_templates=None).adapt(lm, own, (place,))
+        torch.testing.assert_close(
+            adapted.weights.master_weights[place],
+            alone.weights.master_weights[0],
+            atol=5e-5,
+            rtol=0,
+        )
+        assert adapted.training["chosen"][place] == alone.training["chosen"][0]
+        assert adapted.training["validation_losses"][place] == pytest.approx(
+            alone.training["validation_losses"][0], abs=1e-5
+        )
+    assert "tuned_on" not in replace(how, num_templates=None).adapt(lm, task, (0,)).training
+
+
+def test_full_tuning_has_a_draw_s_own_templates_too() -> None:
+    lm, task = tiny.tiny_lm("llama"), parity(templates=True)
+    how = FullTuning(4, learning_rate=(1e-4, 2e-3), max_steps=2, num_templates=1)
+    adapted = how.adapt(lm, task, (1,))
+    (name,) = adapted.training["tuned_on"][0]
+    own = replace(task, templates=tuple(t for t in task.templates if t.name == name))
+    alone = replace(how, num_templates=None).adapt(lm, own, (1,))
+    assert adapted.training["losses"] == alone.training["losses"]
+    assert adapted.training["validation_losses"] == alone.training["validation_losses"]
+
+
 def test_texts_that_are_the_same_under_several_templates_are_learned_once() -> None:
     lm, task = tiny.tiny_lm("llama"), parity()
     same = tuple(parse(text) for text in ("A: {input} {target}", "A: {{ input }} {target}"))

@@ -34,18 +34,17 @@ def test_what_only_the_settings_themselves_mention_counts_as_not_read(tmp_path):
 
 
 def test_every_setting_of_tuning_is_an_argument_of_the_tuning_it_goes_to():
-    for name in ("it", "regular_tuned"):
+    refused = {"lr_multipliers", "num_templates"}
+    for name, without in (("it", set()), ("regular_tuned", refused)):
         arguments = {field.name for field in fields(registry.resolve("adaptation", name))}
-        assert set(Tune.__annotations__) - {"lr_multipliers"} <= arguments
-    assert "lr_multipliers" in {
-        field.name for field in fields(registry.resolve("adaptation", "it"))
-    }
+        assert set(Tune.__annotations__) - without <= arguments
 
 
 TUNINGS: dict[str, Any] = {
     "lora_rank": 4, "lora_alpha": 8.0, "use_rslora": True, "use_dora": True,
     "target_modules": ["q_proj"], "lora_dropout": 0.0,
-    "learning_rate": [1e-3], "lr_multipliers": [1.0], "max_steps": [3], "batch_size": 4,
+    "learning_rate": [1e-3], "lr_multipliers": [1.0], "max_steps": [3], "num_templates": 1,
+    "batch_size": 4,
     "lr_scheduler": "constant", "gradient_checkpointing": True, "gradient_accumulation_steps": 2,
 }  # fmt: skip
 
@@ -60,8 +59,8 @@ def test_a_setting_of_tuning_makes_cells_or_is_refused_in_a_line(study, name):
     try:
         config = load_config(schema, settings=given)
     except UserError as error:
-        assert (study, name) == ("limits", "lr_multipliers")
-        assert "tune.learning_rate" in str(error) and "\n" not in str(error)
+        assert study == "limits" and name in ("lr_multipliers", "num_templates")
+        assert f"tune.{name}" in str(error) and "\n" not in str(error)
         return
     assert registry.resolve("study", study).plan(config).cells
 

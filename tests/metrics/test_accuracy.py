@@ -104,6 +104,22 @@ def test_brier_by_hand():
     assert np.allclose(accuracy.brier(loglik, np.array([1, 0])), [[0.125, 1.125]])
 
 
+def test_quadratic_scores_are_of_the_probabilities_that_the_rule_states():
+    # As they are, 0.25 and 0.75; less what a content-free query gives, 0.1 / 0.3 and 0.3 / 0.1 and
+    # so 0.1 and 0.9; by length, the same as they are.
+    arrays = {
+        "loglik": np.log(np.array([[[0.1, 0.3]]])),
+        "prior_loglik": np.log(np.array([[[0.3, 0.1]]])),
+        "answer_bytes": np.array([[[4, 9]]]),
+        "answer_tokens": np.array([[[1, 3]]]),
+        "gold": np.array([0]),
+    }
+    for rule, share in (("raw", 0.25), ("bytes", 0.25), ("tokens", 0.25), ("corrected", 0.1)):
+        assert accuracy.quadratic(arrays, rule) == pytest.approx(1 - (1 - share) ** 2)
+    # Of one query, calibration leaves both equally likely.
+    assert accuracy.quadratic(arrays, "calibrated") == pytest.approx(0.75)
+
+
 def test_choice_loglik_is_the_log_of_the_normalized_probability():
     loglik = np.array([[[-1.0, -2.5, NAN], [-3.0, -1.0, -2.0]]])
     gold = np.array([1, 0])

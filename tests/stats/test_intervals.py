@@ -20,6 +20,11 @@ def test_holm_by_hand():
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.5, 0.9]) == [1.0, 1.0]
     assert holm([]) == []
+    # The two of weight 1/2 must be twice as clear, and together cost the other as much as one test:
+    # 2 / 0.5 times 0.01, 1.5 / 0.5 times 0.012, and what is left, 1, times 0.04 or 0.05.
+    assert holm([0.04, 0.01, 0.012], [1, 0.5, 0.5]) == pytest.approx([0.04, 0.04, 0.04])
+    assert holm([0.05, 0.01, 0.012], [1, 0.5, 0.5]) == pytest.approx([0.05, 0.04, 0.04])
+    assert holm([0.01, 0.04, 0.03], [1, 0.5, 0.5]) == pytest.approx([0.02, 0.06, 0.06])
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))

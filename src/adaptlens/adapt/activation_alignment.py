@@ -15,14 +15,14 @@ from typing import ClassVar
 import numpy as np
 
 from adaptlens.adapt.batches import Counts, TokenizedExample
-from adaptlens.adapt.distillation import Answer, Asked, Distillation, reading
+from adaptlens.adapt.distillation import Answer, Asked, Distillation, Lesson, reading
 from adaptlens.adapt.tokenizing import answered
 from adaptlens.errors import UserError
 from adaptlens.lm.load import LM
 from adaptlens.lm.prefix.walk import ForwardStats
 from adaptlens.lm.states import attention_outputs
 from adaptlens.prompts.sizes import PromptSizes
-from adaptlens.types import CostEstimate, Example, Task
+from adaptlens.types import CostEstimate
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,8 @@ class ActivationAlignment(Distillation):
         """Return the work of distillation, and of the teacher's reading of its own answers."""
         found = super().cost_estimate(sizes)
         shown = self.teacher_sizes(sizes)
-        inputs, every = len(self.inputs(sizes.task, 0)), sizes.num_draws * len(sizes.ways)
+        ways = self.num_templates or len(sizes.ways)
+        inputs, every = len(self.inputs(sizes.task, 0)), sizes.num_draws * ways
         again = shown.shared + inputs * (shown.rest + sizes.answer)
         return replace(
             found,
@@ -48,13 +49,9 @@ class ActivationAlignment(Distillation):
         )
 
     def taught(
-        self,
-        lm: LM,
-        task: Task,
-        shown: Sequence[Sequence[Example]],
-        inputs: Sequence[Sequence[Example]],
+        self, lm: LM, lessons: Sequence[Lesson]
     ) -> tuple[list[list[TokenizedExample]], Counts]:
-        """Return each draw's texts, each the teacher's likeliest answer, with its activations.
+        """Return each lesson's texts, each the teacher's likeliest answer, with its activations.
 
         Raises:
             UserError: the model's inside is not known, or an answer becomes other tokens after
@@ -65,8 +62,8 @@ class ActivationAlignment(Distillation):
                 f"ia2: the inside of '{lm.name}' is not known, so what its attention puts out "
                 "cannot be learned; use a model of a supported architecture, or distil."
             )
-        asked = self.asked(lm, task, shown, inputs)
-        given, choosing = self.answers(lm, task, asked)
+        asked = self.asked(lm, lessons)
+        given, choosing = self.answers(lm, lessons[0].task, asked)
         pairs = [
             (one, max(answers, key=lambda answer: answer.weight))
             for one, answers in zip(asked, given, strict=True)
@@ -77,7 +74,7 @@ class ActivationAlignment(Distillation):
         work = ForwardStats()
         first = [len(ids) - text.num_labels for ids, text in zip(read, bare, strict=True)]
         found = attention_outputs(lm, read, first, work=work)
-        texts: list[list[TokenizedExample]] = [[] for _ in shown]
+        texts: list[list[TokenizedExample]] = [[] for _ in lessons]
         for (one, _), text, activations in zip(pairs, bare, found, strict=True):
             texts[one.place].append(replace(text, activations=activations))
         counts = reading([len(ids) for ids in read], work, labels=0)

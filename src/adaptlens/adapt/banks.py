@@ -6,7 +6,7 @@ LoRA's matrices (`adapt.lora`), or embeddings before the prompt (`adapt.prompt_t
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -19,7 +19,7 @@ from adaptlens.adapt.prompting import names_of
 from adaptlens.adapt.settings import Candidate, Tuning, all_tried, choice_made, writer
 from adaptlens.adapt.training_cost import NOTHING, Chosen, training_cost
 from adaptlens.lm.load import LM
-from adaptlens.types import Adapted, Task, Weights
+from adaptlens.types import Adapted, Task, Template, Weights
 
 
 class Bank(loop.Trainable, Weights, Protocol):
@@ -87,7 +87,12 @@ class BankTuning(Tuning):
             writer(self.read_as(lm), task, self.instruction, len(draws)),
             weights=found.bank,
             shares_prompts=True,
-            training={**training, **all_tried(candidates), **found.record},
+            training={
+                **training,
+                **all_tried(candidates),
+                **found.record,
+                **self.tuned_on(task, draws),
+            },
             examples=tuple(self.drawn(task, draw) for draw in draws) * ways,
             templates=names_of(task),
         )
@@ -96,7 +101,10 @@ class BankTuning(Tuning):
         self, lm: LM, task: Task, draws: Sequence[int]
     ) -> tuple[list[list[TokenizedExample]], Counts]:
         """Return what each draw is tuned on, and what was read to make it, of all draws."""
-        return [self.tokenized(lm, task, self.drawn(task, draw)) for draw in draws], NOTHING
+        texts = [
+            self.tokenized(lm, self.as_tuned(task, draw), self.drawn(task, draw)) for draw in draws
+        ]
+        return texts, NOTHING
 
     def _chosen(
         self,
@@ -108,14 +116,18 @@ class BankTuning(Tuning):
         progress: Progress | None,
     ) -> "_Found":
         """Return each draw's variant, the validation split having chosen if there is a choice."""
-        held_out = self.held_out(lm, task) if len(candidates) > 1 else []
+        held_out = self._held_out(lm, task, draws) if len(candidates) > 1 else []
         parts = list(zip(draws, examples, strict=True))
         bank, candidates, history = self._tried(lm, task, parts, candidates, progress)
         if not held_out:
             runs = [Chosen(history, d, candidates[0].max_steps) for d in range(len(draws))]
             return _Found(bank, [history], runs)
-        validation, choosing = loop.evaluate(lm, bank, held_out, bank.num_variants)
-        by_draw = validation.reshape(len(candidates), len(draws)).T
+        by_draw, choosing = np.zeros((len(draws), len(candidates))), Counts()
+        for places, texts in held_out:
+            picked = [c * len(draws) + d for c in range(len(candidates)) for d in places]
+            losses, counts = loop.evaluate(lm, bank.pick(picked), texts, len(picked))
+            by_draw[places] = losses.reshape(len(candidates), len(places)).T
+            choosing = Counts(*np.add(choosing, counts))
         chosen = by_draw.argmin(1).tolist()
         picked = [c * len(draws) + d for d, c in enumerate(chosen)]
         # Stops on the way come one number of steps after the other, over the same trained variants.
@@ -126,6 +138,18 @@ class BankTuning(Tuning):
         ]
         record = choice_made(candidates, by_draw, chosen)
         return _Found(bank.pick(picked), [history], runs, record, choosing)
+
+    def _held_out(
+        self, lm: LM, task: Task, draws: Sequence[int]
+    ) -> list[tuple[list[int], list[TokenizedExample]]]:
+        """Return the places of draws with the same templates, and what chooses for them."""
+        alike: dict[tuple[Template, ...], list[int]] = {}
+        for place, draw in enumerate(draws):
+            alike.setdefault(self.as_tuned(task, draw).templates, []).append(place)
+        return [
+            (places, self.held_out(lm, replace(task, templates=ways)))
+            for ways, places in alike.items()
+        ]
 
     def _chosen_by_folds(
         self,

@@ -59,7 +59,7 @@ class Distillation(InstructionTuning):
         found = super().cost_estimate(sizes)
         read = self.teacher_sizes(sizes)
         inputs = len(self.inputs(sizes.task, 0))
-        ways, draws = len(sizes.ways), sizes.num_draws
+        ways, draws = self.num_templates or len(sizes.ways), sizes.num_draws
         each = read.shared + inputs * (read.rest + read.options)
         written = 0.0 if sizes.task.kind == "choice" else ways * draws * inputs * sizes.answer
         return replace(
@@ -100,8 +100,13 @@ class Distillation(InstructionTuning):
         Raises:
             UserError: a draw's teacher writes nothing after any input.
         """
-        shown = [self.drawn(task, draw) for draw in draws]
-        found = self.taught(lm, task, shown, [self.inputs(task, draw) for draw in draws])
+        found = self.taught(
+            lm,
+            [
+                Lesson(self.as_tuned(task, draw), self.drawn(task, draw), self.inputs(task, draw))
+                for draw in draws
+            ],
+        )
         for draw, texts in zip(draws, found[0], strict=True):
             if not texts:
                 raise UserError(
@@ -113,55 +118,40 @@ class Distillation(InstructionTuning):
 
     def folds(self, lm: LM, task: Task, draw: int) -> list[Fold]:
         """Return the draw's inputs in as many folds as they have parts."""
-        shown, inputs = self.drawn(task, draw), self.inputs(task, draw)
+        own, shown = self.as_tuned(task, draw), self.drawn(task, draw)
+        inputs = self.inputs(task, draw)
         part = parts(len(inputs))
         found = []
         for held in dict.fromkeys(part):
             sides = [
-                [one for one, own in zip(inputs, part, strict=True) if (own == held) == is_held]
+                [one for one, its in zip(inputs, part, strict=True) if (its == held) == is_held]
                 for is_held in (False, True)
             ]
-            found.append(Fold(*(self.taught(lm, task, [shown], [side])[0][0] for side in sides)))
+            lessons = [Lesson(own, shown, side) for side in sides]
+            found.append(Fold(*(self.taught(lm, [lesson])[0][0] for lesson in lessons)))
         return found
 
     def taught(
-        self,
-        lm: LM,
-        task: Task,
-        shown: Sequence[Sequence[Example]],
-        inputs: Sequence[Sequence[Example]],
+        self, lm: LM, lessons: Sequence["Lesson"]
     ) -> tuple[list[list[TokenizedExample]], Counts]:
-        """Return each draw's training texts, template by template, and what teachers read for them.
-
-        Args:
-            lm: the model.
-            task: what is tuned to.
-            shown: per draw, the demonstrations that its teacher sees.
-            inputs: per draw, what is learned on.
-        """
-        asked = self.asked(lm, task, shown, inputs)
-        given, counts = self.answers(lm, task, asked)
-        texts: list[list[TokenizedExample]] = [[] for _ in shown]
+        """Return each lesson's training texts, template by template, and what teachers read."""
+        asked = self.asked(lm, lessons)
+        given, counts = self.answers(lm, lessons[0].task, asked)
+        texts: list[list[TokenizedExample]] = [[] for _ in lessons]
         for one, answers in zip(asked, given, strict=True):
             for place, answer in enumerate(answers):
                 text = replace(self.text(lm, one, answer), weight=answer.weight, joined=place > 0)
                 texts[one.place].append(text)
         return texts, counts
 
-    def asked(
-        self,
-        lm: LM,
-        task: Task,
-        shown: Sequence[Sequence[Example]],
-        inputs: Sequence[Sequence[Example]],
-    ) -> list["Asked"]:
-        """Return what each draw's teacher is asked of these inputs, template by template."""
+    def asked(self, lm: LM, lessons: Sequence["Lesson"]) -> list["Asked"]:
+        """Return what each lesson's teacher is asked of its inputs, template by template."""
         found = []
-        for place, demos in enumerate(shown):
-            for way in templates.ways(task):
-                fitting = Fitting(lm, way, demos, on_overflow=self.on_overflow)
+        for place, lesson in enumerate(lessons):
+            for way in templates.ways(lesson.task):
+                fitting = Fitting(lm, way, lesson.shown, on_overflow=self.on_overflow)
                 found += [
-                    Asked(place, way, query, fitting.prompt(query)) for query in inputs[place]
+                    Asked(place, way, query, fitting.prompt(query)) for query in lesson.inputs
                 ]
         return found
 
@@ -185,6 +175,14 @@ class Distillation(InstructionTuning):
         plain = replace(way.task, template=bare, choices=())
         (text,) = tokenized(lm, plain, [shown], instruction=self.instruction)
         return text
+
+
+class Lesson(NamedTuple):
+    """What one draw is taught: the task under its templates, demonstrations, inputs to learn on."""
+
+    task: Task
+    shown: Sequence[Example]
+    inputs: Sequence[Example]
 
 
 class Asked(NamedTuple):

@@ -75,7 +75,7 @@ def _trained(
     # A pass ends with a smaller batch where the rows do not divide.
     batch = rows / math.ceil(rows / batch)
     # Texts of one template share a beginning; so many templates are in a batch, on average.
-    ways = len(sizes.ways)
+    ways = getattr(how, "num_templates", None) or len(sizes.ways)
     beginnings = ways * (1 - (1 - 1 / ways) ** batch)
     tokens = batch * (mean - shared) + beginnings * shared if shared < mean else batch * mean
     if full:

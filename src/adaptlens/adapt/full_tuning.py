@@ -49,14 +49,16 @@ class FullTuning(Tuning):
         """Return one set of weights per draw; of a search, only the chosen one is kept."""
         candidates = self.candidates(FULL_RATE_TIMES_WIDTH / width(lm))
         folded = self.true_few_shot and len(candidates) > 1
-        held_out = self.held_out(lm, task) if len(candidates) > 1 and not folded else []
+        chooses = len(candidates) > 1 and not folded
         rounds = len(set(parts(self.examples))) + 1 if folded else 1
         total = len(draws) * rounds * sum(candidate.max_steps for candidate in candidates)
         trainer = _Trainer(self, lm, progress, total)
         variants, runs, chosen = [], [], []
         validation = np.zeros((len(draws), len(candidates)))
         for d, draw in enumerate(draws):
-            examples = self.tokenized(lm, task, self.drawn(task, draw))
+            own = self.as_tuned(task, draw)
+            examples = self.tokenized(lm, own, self.drawn(task, draw))
+            held_out = self.held_out(lm, own) if chooses else []
             tried = list(enumerate(candidates))
             if folded:
                 folds = self.folds(lm, task, draw)
@@ -89,6 +91,7 @@ class FullTuning(Tuning):
         training |= all_tried(candidates)
         if len(candidates) > 1:
             training |= choice_made(candidates, validation, chosen)
+        training |= self.tuned_on(task, draws)
         ways = len(task.templates) or 1
         return Adapted(
             self.label,

@@ -12,6 +12,7 @@ from adaptlens.adapt import Progress
 from adaptlens.adapt.activation_alignment import ActivationAlignment
 from adaptlens.adapt.banks import Bank
 from adaptlens.adapt.batches import Counts, TokenizedExample
+from adaptlens.adapt.distillation import Lesson
 from adaptlens.adapt.loop import History
 from adaptlens.adapt.lora import InstructionTuning
 from adaptlens.adapt.settings import Candidate, Fold, parts
@@ -83,7 +84,8 @@ class PrimedTuning(InstructionTuning):
         found = []
         for held, fold in zip(dict.fromkeys(part), super().folds(lm, task, draw), strict=True):
             shown = [e for e, own in zip(examples, part, strict=True) if own != held]
-            (aligned,), _ = self.alignment.taught(lm, task, [shown], [inputs])
+            lesson = Lesson(self.as_tuned(task, draw), shown, inputs)
+            (aligned,), _ = self.alignment.taught(lm, [lesson])
             found.append(Fold([*aligned, *fold.train], fold.held_out))
         return found
 

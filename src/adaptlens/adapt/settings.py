@@ -16,7 +16,7 @@ from adaptlens.adapt.tokenizing import tokenized
 from adaptlens.errors import UserError, unknown
 from adaptlens.lm.asked import Asked
 from adaptlens.lm.load import LM
-from adaptlens.prompts import controls, render
+from adaptlens.prompts import controls, render, template_turns
 from adaptlens.prompts.fitting import fit
 from adaptlens.prompts.selection import DRAWN
 from adaptlens.prompts.sizes import PromptSizes
@@ -70,6 +70,8 @@ class Tuning:
         true_few_shot: use no validation split: rates and steps are chosen draw by draw by the loss
             on the draw's own examples, each left out of training in one of `steps.FOLDS` parts
             (Perez et al. 2021, arXiv 2105.11447); what is chosen is then trained on all of them.
+        num_templates: how many of the task's templates each draw is tuned on, in turn, see
+            `prompts.template_turns`; None for all. It is read under all of them.
         seed: of the draws, of the start and of the order of examples.
         restart: another number starts and orders anew, on the same draws.
     """
@@ -89,6 +91,7 @@ class Tuning:
     gradient_accumulation_steps: int = 1
     validation_examples: int = 64
     true_few_shot: bool = False
+    num_templates: int | None = None
     seed: int = 0
     restart: int = 0
 
@@ -122,6 +125,7 @@ class Tuning:
             ),
             ("warmup_steps", self.warmup_steps in warmup, "at least 0 and fewer than the steps"),
             ("validation_examples", self.validation_examples >= 1, "at least 1"),
+            ("num_templates", (self.num_templates or 1) >= 1, "at least 1, or none"),
             ("restart", self.restart >= 0, "at least 0"),
         ]
         for name, holds, expected in rules:
@@ -171,12 +175,26 @@ class Tuning:
             control=self.control,
         )
 
+    def as_tuned(self, task: Task, draw: int) -> Task:
+        """Return the task as a draw is tuned on it: with its own templates alone."""
+        if self.num_templates is None:
+            return task
+        own = template_turns.tuned_on(task, draw, self.num_templates, self.seed)
+        return replace(task, templates=own)
+
+    def tuned_on(self, task: Task, draws: Sequence[int]) -> dict[str, Any]:
+        """Return the names of each draw's templates, for the record, where it has its own."""
+        if self.num_templates is None:
+            return {}
+        own = [self.as_tuned(task, draw).templates for draw in draws]
+        return {"tuned_on": [[template.name for template in ways] for ways in own]}
+
     def tokenized(self, lm: LM, task: Task, examples: Sequence[Example]) -> list[TokenizedExample]:
         """Return the examples as training texts in tokens, under every template."""
         return tokenized(lm, task, examples, instruction=self.instruction)
 
     def held_out(self, lm: LM, task: Task) -> list[TokenizedExample]:
-        """Return the examples that choose among candidates, the templates taking turns.
+        """Return the examples that choose among candidates, the task's templates taking turns.
 
         Raises:
             UserError: the task has no validation split.
@@ -195,16 +213,16 @@ class Tuning:
         return found
 
     def folds(self, lm: LM, task: Task, draw: int) -> list[Fold]:
-        """Return the draw's examples in as many folds as it has parts, under every template."""
-        examples = self.drawn(task, draw)
+        """Return the draw's examples in as many folds as it has parts, under its templates."""
+        examples, own = self.drawn(task, draw), self.as_tuned(task, draw)
         part = parts(len(examples))
         found = []
         for held in dict.fromkeys(part):
             sides = [
-                [e for e, own in zip(examples, part, strict=True) if (own == held) == is_held]
+                [e for e, its in zip(examples, part, strict=True) if (its == held) == is_held]
                 for is_held in (False, True)
             ]
-            found.append(Fold(*(self.tokenized(lm, task, side) for side in sides)))
+            found.append(Fold(*(self.tokenized(lm, own, side) for side in sides)))
         return found
 
     @property

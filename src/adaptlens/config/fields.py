@@ -158,6 +158,11 @@ class Tune(TypedDict, total=False):
         About("Optimizer steps; of several numbers, the validation split chooses.", [30],
               formerly="steps"),
     ]
+    num_templates: Annotated[
+        Count,
+        About("How many of the templates each draw is tuned on, in turn, so that the others tell "
+              "what tuning costs in wording; all unless given.", 3),
+    ]
     batch_size: Annotated[Count, About("Training examples a step.", 16, formerly="batch")]
     lr_scheduler: Annotated[
         Literal["constant", "linear", "cosine"],

@@ -114,6 +114,19 @@ def brier(loglik: ByChoice, gold: Gold) -> ByQuery:
     return np.square(shares - truth).sum(axis=-1)
 
 
+def quadratic(arrays: Arrays, rule: Rule = "raw") -> ByQuery:
+    """Return 1 less half the Brier score, of the probabilities that a rule states.
+
+    Those of "corrected" and "calibrated" are their scores, normalized over the choices. Scores by
+    length are on the scale of one byte or token and state none: for "bytes" and "tokens" it is the
+    log-likelihood that is normalized, as for "raw".
+
+    Source: Brier 1950; the quadratic scoring rule, which is largest for what one believes.
+    """
+    states = rule in ("corrected", "calibrated")
+    return 1 - brier(choice_scores(arrays, rule if states else "raw"), arrays["gold"]) / 2
+
+
 def answer_loglik(loglik: ByChoice, gold: Gold) -> ByQuery:
     """Return the log-likelihood of the gold answer, in nats, over all tokens.
 

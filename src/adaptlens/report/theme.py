@@ -22,6 +22,7 @@ METRICS = {
     "chrf": "chrF, 0–100",
     "exact": "exact match, %",
     "likelihood": "likelihood of a byte, %",
+    "quadratic": "1 − Brier / 2, %",
 }
 
 RULES = {

@@ -171,7 +171,7 @@ def difference(
     low, high = tested.interval()
     size = SampleSize(tested, max(left.pool_share, right.pool_share))
     clusters = size.queries()
-    short = tuple(dict.fromkeys((*_too_few(left), *_too_few(right))))
+    short = tuple(dict.fromkeys((*too_few(left), *too_few(right))))
     reach = tuple(dict.fromkeys((*_reach(left), *_reach(right))))
     factors = ["queries", *["draws"] * tables.drawn, *["templates"] * bool(tables.templates)]
     return Difference(
@@ -222,7 +222,7 @@ def above(
         UserError: different numbers of queries, or different groups of them.
     """
     _, tested = paired_test(left, right, names, abs(bound), alpha, seed, flips)
-    short = tuple(dict.fromkeys((*_too_few(left), *_too_few(right))))
+    short = tuple(dict.fromkeys((*too_few(left), *too_few(right))))
     least, high = -1.0, tested.mean
     for _ in range(BISECTIONS):
         middle = (least + high) / 2
@@ -313,20 +313,29 @@ def pairs_of_interest(conditions: Mapping[str, Scores]) -> list[tuple[str, str]]
     return [*product(named["tune"], named["prompt"]), *product(adapted, named["none"])]
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
+def holm(p_values: Sequence[float], weights: Sequence[float] | None = None) -> list[float]:
     """Return p-values that hold the chance of any false rejection, in the order given.
 
-    Source: Holm 1979, A simple sequentially rejective multiple test procedure.
+    Args:
+        p_values: of the tests.
+        weights: of the tests, above 0: one of weight 1/2 costs the others half as much, and must be
+            twice as clear; equal unless given.
+
+    Source: Holm 1979, A simple sequentially rejective multiple test procedure (section 4 of it for
+    weights).
     """
+    shares = [1.0] * len(p_values) if weights is None else list(weights)
     adjusted = [0.0] * len(p_values)
-    largest = 0.0
-    for rank, place in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
+    largest, left = 0.0, float(sum(shares))
+    for place in sorted(range(len(p_values)), key=lambda i: p_values[i] / shares[i]):
+        share = max(left, shares[place]) / shares[place]
+        largest = max(largest, min(1.0, share * p_values[place]))
         adjusted[place] = largest
+        left -= shares[place]
     return adjusted
 
 
-def _too_few(scores: Scores) -> tuple[str, ...]:
+def too_few(scores: Scores) -> tuple[str, ...]:
     """Return why scores support no claim."""
     found = []
     count = len(scores.draws)

@@ -1,7 +1,7 @@
 """From the scores of one condition, or of two, to the tables that `Crossed` judges."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -55,6 +55,17 @@ def tables_between(left: Scores, right: Scores) -> Tables:
     if left.is_drawn and right.is_drawn and set(left.draws) != set(right.draws):
         return _tables([[left], [right]], [[side] for side in sides])
     return _tables([[left, right]], [sides])
+
+
+def tables_from(table: Float[np.ndarray, "templates repeats queries"], of: Scores) -> Tables:
+    """Return the tables of a mean of numbers that were made of one condition's scores.
+
+    What templates do is read from means over draws, so that the variance is that between draws plus
+    that between templates: what a draw does under one template counts in both.
+    """
+    whole = _tables([[of]], [[table]])
+    by_template = _clustered(table.mean(1, keepdims=True), of.groups)
+    return replace(whole, templates=((by_template,),))
 
 
 def _tables(of: Sequence[Sequence[Scores]], sides: Sequence[Sequence[np.ndarray]]) -> Tables:

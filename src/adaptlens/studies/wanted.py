@@ -9,6 +9,7 @@ from adaptlens import registry, tasks, telling
 from adaptlens.cells import Cell, Study, cut, resolve, task_digest
 from adaptlens.errors import UserError
 from adaptlens.models import identity
+from adaptlens.prompts.template_turns import check_number
 from adaptlens.types import ModelSpec, Task, TaskSpec
 
 UNTRAINED = "untrained:"
@@ -71,9 +72,13 @@ class Wanted:
             model: which.
             digest: of the task.
             seed: of everything random.
+
+        Raises:
+            UserError: draws are to be tuned on more templates than the task has.
         """
         task = TaskSpec(self.task.name, digest, self.task.kind, len(self.task.test), seed)
         component, made = resolve("adaptation", self.adaptation, **self.arguments)
+        check_number(self.task, component.arguments.get("num_templates"))
         measured = tuple(resolve("measurement", name, **of)[0] for name, of in self.measurements)
         cell = Cell(model, task, component, made.label, measured, self.draws, seed)
         return cut(cell, made.draws_per_cell)

@@ -4,6 +4,7 @@ Arrays small enough to work by hand: two options, the gold one always the first,
 log-likelihood of 0 for what is chosen and -1 for what is not.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -161,6 +162,24 @@ def test_a_template_that_no_validation_query_was_read_under_is_not_chosen() -> N
     # One draw, two choosing queries, three templates: the third was read by nobody.
     one = condition([[[1, 1]] * 3], [[0] * 4], templates=("a", "b", "c"))
     assert arm_of(one, stored(4, 2), 1).templates == ("a",)
+
+
+def test_a_draw_tuned_on_some_templates_is_read_under_the_best_of_its_own() -> None:
+    # Of the first four, named does better; draw 0 was not tuned on it, and stays with plain.
+    own = (("plain",), ("named",))
+    best = arm_of(templated(tuned_on=own), stored(8, 3), 1)
+    assert best.templates == ("plain", "named")
+    assert best.scores.values.tolist() == [[1, 0, 0], [0, 0, 1]]
+    # What a draw does under a template that it was not tuned on does not count. Under a, draw 0 was
+    # right 1 of 2 times, draw 1 0 of 1, and draw 2, not tuned on it, 1 of 1; under b all together 2
+    # of 4.
+    held = [[1, 1, 0, 0] + [0] * 4, [1, 0, 0, 0] + [0] * 4, [0, 1, 0, 0] + [0] * 4]
+    three = condition(
+        [[[1, 1]] * 3] * 3, held, templates=("a", "b", "c"),
+        tuned_on=(("a", "b"), ("a", "b"), ("b", "c")),
+    )  # fmt: skip
+    assert arm_of(three, stored(8, 2), 1).templates == ("b", "b", "b")
+    assert arm_of(replace(three, tuned_on=()), stored(8, 2), 1).templates == ("a", "a", "a")
 
 
 def test_prompts_choose_their_template_where_no_prompt_was_searched() -> None:

@@ -22,11 +22,13 @@ from adaptlens.studies.compare import (
     recipe,
     searches,
     served_use,
+    side_effect_words,
     side_effects,
 )
 from adaptlens.studies.compare.across_models import together
 from adaptlens.studies.compare.advice import advice, with_crossing
 from adaptlens.studies.compare.allowed import allowed
+from adaptlens.studies.compare.answers_changed import answers_changed
 from adaptlens.studies.compare.arms import Arm, Reading, arms
 from adaptlens.studies.compare.config import CompareConfig
 from adaptlens.studies.compare.costs import break_even, cost_row
@@ -64,7 +66,7 @@ TABLES = [
     "break_even",
     "front",
     "gates",
-    "elsewhere",
+    "side_effects",
     "changed",
     "curves",
     "crossings",
@@ -223,8 +225,8 @@ class Judged:
                 {"task": self.name, "model": self.model, **row} for row in self.break_even.rows
             ],
             "gates": self._gates(),
-            "elsewhere": self._named(side_effects.rows(self.changes, seed=self.config.seed)),
-            "changed": self._named(side_effects.answers_changed(self.arms, self.readings)),
+            "side_effects": self._named(side_effects.rows(self.changes)),
+            "changed": self._named(answers_changed(self.arms, self.readings)),
             "curves": self._named(curves.rows(self.curves, self.metric)),
             "crossings": self._named(
                 [self.crossing.row(self.metric)] if self.crossing.line else []
@@ -394,7 +396,7 @@ class Judged:
 
     def verdict_row(self) -> dict[str, Any]:
         """Return the verdict and what it rests on."""
-        but = side_effects.but(self.changes, self.verdict, self.arms)
+        but = side_effect_words.but(self.changes, self.verdict, self.arms)
         said = advice(self.verdict, self.arms, self.break_even, self.task.kind)
         said = with_crossing(said, self.verdict, self.crossing)
         return {
@@ -407,7 +409,7 @@ class Judged:
             "advice": f"{said} B{but[1:]}." if but else said,
             "selection": self.verdict.selection,
             "allowed": allowed(self.members, self.task, self.config),
-            "elsewhere": side_effects.line(self.changes),
+            "side_effects": side_effect_words.line(self.changes),
             "break_even": self.break_even.line,
             "crossing": self.crossing.line,
             "p": across.claimed_p(self.verdict),

@@ -1,7 +1,8 @@
 """From stored conditions to arms: who is judged, by which scoring rule, under which templates.
 
 A condition is what was measured; an arm is what a person could use. A tuned condition is an arm as
-it is, whatever the template, and again at the template that the validation split chooses for it.
+it is, whatever the template, and again at the template that the validation split chooses for it, of
+those that a draw was tuned on.
 Rules and templates are chosen on the first half of the validation split, arms on the second.
 """
 
@@ -54,6 +55,16 @@ class Arm:
         """What tables and figures show it as."""
         return replace(self.condition.shown, label=self.label, is_chosen=bool(self.templates))
 
+    def under_its_templates(self, values: np.ndarray) -> np.ndarray:
+        """Return scores [templates, draws, queries] as `Scores` has them for this arm.
+
+        Each draw's under the template chosen for it; without a templates axis where there is none.
+        """
+        if self.templates:
+            places = [self.condition.templates.index(name) for name in self.templates]
+            return values[places, np.arange(len(places))]
+        return values if self.condition.templates else values[0]
+
 
 class Reading:
     """The scores of one condition: by metric, by rule, by template, on both splits.
@@ -88,9 +99,11 @@ class Reading:
         return arrays
 
     def values(self, metric: str, rule: Rule = "raw", *, validation: bool = False) -> np.ndarray:
-        """Return scores from 0 to 1; `metric` is for generation."""
+        """Return scores from 0 to 1: of choices, whether they are right, or "quadratic" scores."""
         arrays = self.arrays(validation=validation)
-        if self.is_choice:
+        if metric == "quadratic":
+            scores = accuracy.quadratic(arrays, rule)
+        elif self.is_choice:
             scores = accuracy.correct(arrays, rule)
         else:
             scores = arrays[metric] / (100 if metric == "chrf" else 1)
@@ -101,6 +114,14 @@ class Reading:
     def template_of(self, draw: int) -> np.ndarray:
         """Return the template [validation queries] under which a draw read each query."""
         return (np.arange(self.num_validation) + draw) % max(1, len(self.condition.templates))
+
+    @property
+    def was_tuned_on(self) -> np.ndarray:
+        """Whether each draw was tuned on each template [draws, templates]; all where none says."""
+        names, own = self.condition.templates, self.condition.tuned_on
+        if not own:
+            return np.ones((len(self.condition.draws), len(names)), bool)
+        return np.array([[name in its for name in names] for its in own])
 
     def shaped(self, metric: str, rule: Rule = "raw") -> np.ndarray:
         """Return test scores as `Scores` has them: no templates axis where there are none."""
@@ -207,18 +228,23 @@ def _as_measured(reading: Reading, config: CompareConfig, metric: str) -> Arm:
 def _at_best_template(reading: Reading, config: CompareConfig, metric: str) -> Arm:
     """Return a tuned condition at the template that does best on the choosing half.
 
-    One template for all draws, since each draw read each validation query under one of them; the
-    first of equals.
+    The same for all draws, since each draw read each validation query under one of them; the first
+    of equals. Where draws were tuned on some templates, each is read under the best of its own:
+    what is known of a template is then from draws that were tuned on it.
     """
     condition, half = reading.condition, reading.half
     rules = _rules(reading, config)
     held_out = by_draw(reading, rules, metric, validation=True)
     read = np.stack([reading.template_of(draw) for draw in condition.draws])[:, :half]
-    seen = [held_out[:, :half][read == place] for place in range(len(condition.templates))]
-    best = int(np.argmax([round(part.mean(), 9) if part.size else -1.0 for part in seen]))
-    values = by_draw(reading, rules, metric)[best]
+    own = reading.was_tuned_on
+    counts = np.take_along_axis(own, read, axis=1)
+    places = range(len(condition.templates))
+    parts = [held_out[:, :half][(read == place) & counts] for place in places]
+    means = np.array([round(part.mean(), 9) if part.size else -1.0 for part in parts])
+    best = np.where(own, means, -np.inf).argmax(axis=1)
+    values = by_draw(reading, rules, metric)[best, np.arange(len(best))]
     scores = _scores(reading, config, values[None], held_out[:, half:], ())
-    templates = (condition.templates[best],) * len(condition.draws)
+    templates = tuple(condition.templates[place] for place in best)
     return Arm(f"best-{condition.label}", condition, scores, rules, templates)
 
 

@@ -70,6 +70,7 @@ TABLES: Mapping[str, Columns] = {
         "steps_chosen": "how many draws chose each number of steps",
         "layers_chosen": "behind which layer a vector is added, and in how many draws",
         "strengths_chosen": "how many times it is",
+        "num_templates": "templates that each draw was tuned on, in turn; empty for all",
         "batch_size": "examples a step, no more than a draw has",
         "gradient_accumulation_steps": "parts that a batch is read in",
         "lr_scheduler": "how the rate goes on",
@@ -95,17 +96,22 @@ TABLES: Mapping[str, Columns] = {
         "p": "one-sided p-value of a difference of no more than the bound",
         "reason": "why the data cannot show anything, where they cannot",
     },
-    "elsewhere": {
+    "side_effects": {
         **TASK,
         **MODEL,
-        "set": "items that the arms were not made for, as --also or --ood named them",
-        "role": "ood: another domain; also: another task; text: plain text",
+        "set": "items that the arms were not made for, as --also or --ood named them; templates "
+        "not tuned on; or stated probabilities",
+        "role": "ood: another domain; also: another task; text: plain text; wording: the left side "
+        "under templates that a draw was not tuned on, the right side under those that it was; "
+        "confidence: of the probabilities that arms state",
         **SIDES,
-        "metric": "judged: accuracy by the rule that judges the arm (ood), batch-calibrated or raw "
-        "(also); chrf; likelihood: the geometric mean of the probability of a byte of text",
-        "value": "what the left side scores there: a fraction of 1 (chrF: of 100)",
-        "value_low": "lower end of its 95% interval",
-        "value_high": "upper end of its 95% interval",
+        "metric": "judged: accuracy by the rule that judges the arm (also: batch-calibrated or "
+        "raw); chrf; likelihood: the geometric mean of the probability of a byte of text; "
+        "quadratic: 1 less half the Brier score",
+        "value": "what the left side scores there: a fraction of 1 (chrF: of 100); in wording, "
+        "with what draws and templates differ by taken out",
+        "value_low": "lower end of its 95% interval; none in wording",
+        "value_high": "upper end of its 95% interval; none in wording",
         "value_right": "what the right side scores there, in the same units",
         "difference": "left less right on the same queries and draws, in the same units",
         **ends(),

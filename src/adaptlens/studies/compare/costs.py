@@ -109,7 +109,8 @@ def by_draw(arm: Arm, name: str) -> np.ndarray:
     if values.ndim == 1:
         return values
     if arm.templates:
-        return values[:, arm.condition.templates.index(arm.templates[0])]
+        places = [arm.condition.templates.index(name) for name in arm.templates]
+        return values[np.arange(len(places)), places]
     return values.mean(axis=1)
 
 

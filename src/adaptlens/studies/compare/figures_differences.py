@@ -52,7 +52,7 @@ def paired_differences(
     A difference that is clear after Holm's correction (p < 0.05, and enough draws where the table
     says so in `supports_claims`) is filled and has the color of the better side; the others are
     hollow and gray. The pale band is the smallest difference this many queries and draws could
-    have detected.
+    have detected. `pair` names a row's two sides where their labels do not.
     """
     import altair as alt
 
@@ -135,8 +135,9 @@ def _bar(row: Mapping[Any, Any], task: str, metric: str, labels: Labels) -> dict
         points(metric, row[c]) for c in ("difference", "low", "high", "detectable")
     )
     said = estimate(difference, low, high, sign=True, digits=1)
+    pair = row.get("pair", f"{row['left']} − {row['right']}")
     return {
-        "pair": f"{row['left']} − {row['right']}",
+        "pair": pair,
         "difference": difference,
         "low": finite(low),
         "high": finite(high),
@@ -146,7 +147,7 @@ def _bar(row: Mapping[Any, Any], task: str, metric: str, labels: Labels) -> dict
         "clear": clear,
         "said": said,
         "p": f"p {equals(row['p_holm'])}",
-        "label": f"{row['left']} minus {row['right']} on {task}: {said} points, "
+        "label": f"{pair.replace(' − ', ' minus ')} on {task}: {said} points, "
         f"p(Holm) {equals(row['p_holm'])}",
     }
 

@@ -31,11 +31,11 @@ from adaptlens.studies.compare.tables import (
     break_evens,
     constant_columns,
     differences,
-    elsewhere,
     front,
     learned,
     measured,
     recipes,
+    side_effects,
 )
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ COLUMNS = {
     "differences": "task model left right metric difference low high p p_holm equivalence_p "
     "detectable queries draws test correction",
     "calibration": "task model condition brier ece answer_loglik",
-    "elsewhere": "task model set role left right metric value value_low value_high value_right "
+    "side_effects": "task model set role left right metric value value_low value_high value_right "
     "difference low high p p_holm equivalence_p detectable supports_claims queries draws "
     "correction",
     "changed": "task model condition agreement lost gained rule base_rule",
@@ -186,9 +186,9 @@ class Report:
                 *self.gate_lines(),
                 *score_tables.prompt_lines(self.tables),
                 *(
-                    f"{n}, elsewhere: {o['elsewhere']}"
+                    f"{n}, side effects: {o['side_effects']}"
                     for n, o in about.items()
-                    if o.get("elsewhere")
+                    if o.get("side_effects")
                 ),
                 *(f"{n}, examples: {o['crossing']}" for n, o in about.items() if o.get("crossing")),
                 *(f"{n}: {o['break_even']}" for n, o in about.items() if o.get("break_even")),
@@ -328,12 +328,14 @@ def wanted(report: Report) -> Iterator[Wanted]:
             "intervals. p is corrected (Holm) over all of them.",
         ),
         (
-            "elsewhere",
-            "elsewhere",
-            partial(_elsewhere, labels=labels),
-            "What arms score on items that they were not made for, less what zero-shot scores "
-            "there, with 95% intervals; on another domain also the tuned arm of the verdict less "
-            "the prompted one. p is corrected (Holm) over all of them.",
+            "side-effects",
+            "side_effects",
+            partial(_side_effects, labels=labels),
+            "What adapting changes besides the score, with 95% intervals; left of 0 is a loss. On "
+            "items that arms were not made for: less what zero-shot scores there. In wording: "
+            "under templates that a draw was not tuned on (unseen), less under those that it was. "
+            "In confidence: how near stated probabilities are to the truth (1 − Brier / 2). p is "
+            "corrected (Holm) over all of them.",
         ),
         (
             "curves",
@@ -412,15 +414,22 @@ def _every_difference(rows: "pd.DataFrame", labels: Labels, *, width: int = WIDE
     return paired_differences(by_kind(rows, labels), labels, width=width, step=19)
 
 
-def _elsewhere(rows: "pd.DataFrame", labels: Labels, *, width: int = WIDE) -> Any:
-    """Return the differences on each set of items as a panel."""
-    named = [f"{one['set']}, {ROLES[one['role']]}" for one in rows.to_dict("records")]
+def _side_effects(rows: "pd.DataFrame", labels: Labels, *, width: int = WIDE) -> Any:
+    """Return every side effect: a panel for each set of items, for wording, for confidence."""
+    every = rows.to_dict("records")
+    named = [f"{one['set']}, {ROLES[one['role']]}" for one in every]
+    pairs = [
+        f"{one['left']}, unseen − seen"
+        if one["role"] == "wording"
+        else f"{one['left']} − {one['right']}"
+        for one in every
+    ]
     several = rows["task"].nunique() > 1
     titles = [
         f"{task}: {name}" if several else name
         for task, name in zip(rows["task"], named, strict=True)
     ]
-    return paired_differences(rows.assign(task=titles), labels, width=width)
+    return paired_differences(rows.assign(task=titles, pair=pairs), labels, width=width)
 
 
 def _tables(report: Report) -> dict[str, Any]:
@@ -435,7 +444,7 @@ def _tables(report: Report) -> dict[str, Any]:
         "recipes": recipes(tables, conditions),
         "wordings": as_it_is(tables, "wordings", "Templates, as --template takes them"),
         "differences": differences(tables, conditions),
-        "elsewhere": elsewhere(tables, conditions),
+        "side_effects": side_effects(tables, conditions),
         "changed": measured(tables, "changed", "Answers that changed", conditions),
         "curves": learned(tables),
         "calibration": measured(tables, "calibration", "Calibration by condition", conditions),

@@ -43,6 +43,7 @@ def rows(members: Iterable[Condition], run: Run) -> list[dict[str, Any]]:
             **{name: _number(one.arguments.get(name)) for name in AS_GIVEN},
             "target_modules": _targets(one, run),
             **_searched(one),
+            "num_templates": str(one.arguments.get("num_templates") or ""),
             **{name: str(one.arguments.get(name, "")) for name in TRAINING},
         }
         for one in members

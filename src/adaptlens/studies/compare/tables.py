@@ -67,14 +67,20 @@ def differences(tables: Tables, conditions: Conditions) -> Table | None:
     return row_by_row(tables, "differences", caption, headings, entries, used)
 
 
-ROLES = {"ood": "another domain", "also": "another task", "text": "plain text"}
-"""What items are that an arm was not made for."""
+ROLES = {
+    "ood": "another domain",
+    "also": "another task",
+    "text": "plain text",
+    "wording": "wording",
+    "confidence": "confidence",
+}
+"""What a side effect is seen on."""
 
 
-def elsewhere(tables: Tables, conditions: Conditions) -> Table | None:
-    """Return what arms score on items that they were not made for, and against whom."""
+def side_effects(tables: Tables, conditions: Conditions) -> Table | None:
+    """Return what adapting changes besides the score, and against whom."""
     headings = (
-        ("items", False), ("which are", False), ("arm", False), ("against", False),
+        ("read on", False), ("which is", False), ("arm", False), ("against", False),
         ("metric", False), ("arm's score", True), ("the other's", True),
         ("difference, points", True), ("p", True), ("p (Holm)", True),
         ("detectable, points", True), ("queries", True), ("draws", True),
@@ -99,8 +105,8 @@ def elsewhere(tables: Tables, conditions: Conditions) -> Table | None:
 
     used = "set role left right metric value value_low value_high value_right difference low high "
     used += "p p_holm equivalence_p detectable supports_claims queries draws correction"
-    caption = "What changes elsewhere"
-    return row_by_row(tables, "elsewhere", caption, headings, entries, used)
+    caption = "Side effects"
+    return row_by_row(tables, "side_effects", caption, headings, entries, used)
 
 
 def learned(tables: Tables) -> Table | None:
@@ -244,6 +250,7 @@ RECIPE = {
     "steps_chosen": "steps chosen",
     "layers_chosen": "layers chosen",
     "strengths_chosen": "strengths chosen",
+    "num_templates": "templates tuned on",
     "batch_size": "batch size",
     "gradient_accumulation_steps": "accumulation steps",
     "lr_scheduler": "schedule",

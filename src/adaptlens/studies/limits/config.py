@@ -220,6 +220,11 @@ def _conflict(config: LimitsConfig) -> Conflict | None:
             "no rates are tried in this study; expected one chosen beforehand: give "
             "tune.learning_rate, or leave both out for 0.64 / width."
         )
+    if "num_templates" in config.tune:
+        return ("tune", "num_templates"), (
+            "mixtures are written in one way; expected nothing: leave it out, or use `adaptlens "
+            "compare`."
+        )
     for number, task in enumerate(config.tasks):
         if not task.get("cluster") and not flan.is_named(task["path"]):
             return ("tasks", number), (
