@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from jaxtyping import Float
@@ -16,6 +16,7 @@ from adaptlens.adapt.tokenizing import tokenized
 from adaptlens.errors import UserError, unknown
 from adaptlens.lm.asked import Asked
 from adaptlens.lm.load import LM
+from adaptlens.models import shape
 from adaptlens.prompts import controls, render
 from adaptlens.prompts.fitting import fit
 from adaptlens.prompts.selection import DRAWN
@@ -97,6 +98,7 @@ class Tuning:
     draws_per_cell: ClassVar[int | None] = None
     every_template: ClassVar[bool] = True
     instruction: ClassVar[bool] = True
+    rate_times_width: ClassVar[float]
 
     def __post_init__(self) -> None:
         """Check the arguments."""
@@ -140,6 +142,27 @@ class Tuning:
         if self.selection not in DRAWN:
             raise unknown("selection", self.selection, DRAWN)
         controls.check_control(self.control)
+
+    def settled(self, task: Task, model: str) -> Self:
+        """Return the arguments with the numbers that defaults stand for, by which a cell is named.
+
+        Args:
+            task: what is tuned to.
+            model: the name that the base model is found by.
+
+        Raises:
+            UserError: a default rate depends on the width, which the model's files do not say.
+        """
+        steps = self.usual_steps if self.max_steps is None else self.max_steps
+        return replace(self, **self.settled_rates(model), max_steps=steps)
+
+    def settled_rates(self, model: str) -> dict[str, Any]:
+        """Return `learning_rate` in numbers, and `lr_multipliers`, which are then used up."""
+        rates = _several(self.learning_rate)
+        if not rates:
+            usual = self.rate_times_width / stated_width(model)
+            rates = tuple(usual * factor for factor in _several(self.lr_multipliers))
+        return {"learning_rate": rates if len(rates) > 1 else rates[0], "lr_multipliers": 1.0}
 
     @property
     def label(self) -> str:
@@ -291,6 +314,20 @@ def choosing(task: Task) -> tuple[Example, ...]:
 def width(lm: LM) -> int:
     """Return the width of the model's hidden states."""
     return lm.model.config.get_text_config().hidden_size
+
+
+def stated_width(model: str) -> int:
+    """Return the width of a model's hidden states as its files say it.
+
+    Raises:
+        UserError: they do not.
+    """
+    if not (found := shape.width(model)):
+        raise UserError(
+            f"the configuration of model '{model}' states no hidden_size, by which the default "
+            "learning rate is chosen; give one, such as --set tune.learning_rate=[1e-4]."
+        )
+    return found
 
 
 def all_tried(candidates: Sequence[Candidate]) -> dict[str, Any]:
