@@ -11,6 +11,7 @@ import click
 from adaptlens import __version__, registry
 from adaptlens.cli.bundled import tasks, zoo
 from adaptlens.cli.catalog import models
+from adaptlens.cli.export_command import export
 from adaptlens.cli.lm_eval_command import lm_eval
 from adaptlens.cli.options import SettingsCommand, json_option, track_option, user_errors
 from adaptlens.cli.settings_list import settings
@@ -473,6 +474,7 @@ def check(run: Path, as_json: bool) -> None:
         sys.exit(2)
 
 
+main.add_command(export)
 main.add_command(lm_eval)
 main.add_command(models)
 main.add_command(settings)
