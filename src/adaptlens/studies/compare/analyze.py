@@ -120,7 +120,7 @@ def analyze(run: Run) -> tuple["Report", "pd.DataFrame"]:
         per_query=every_answer[:MOST_ROWS],
         made=study.made,
         command=recipe.command(study.settings),
-        fronts=[one.line for one in fronts if one.line],
+        fronts=[(one.advice, one.line) for one in fronts if one.line],
         notes=said_once(notes, [judged.name for judged in every]),
         **study.about(labels),
     )
