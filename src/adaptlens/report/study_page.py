@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptlens.columns import frame_of
+from adaptlens.formatting import counted
 from adaptlens.report.frame import check_prompts, other_tables, publish, render
 from adaptlens.report.images import Figure
 from adaptlens.report.labels import Labels
@@ -144,8 +145,15 @@ def render_study(
     states = Counter(claim["state"] for claim in report.claims)
     return render(
         package, scripts, figures, page, report=report, counts=states, signs=SIGNS, tone=tone,
-        **values,
+        size=_in_words(states), **values,
     )  # fmt: skip
+
+
+def _in_words(states: Mapping[str, int]) -> str:
+    """Return how many claims there are of each verdict; empty without claims."""
+    total = sum(states.values())
+    counts = ", ".join(f"{states[state]} {state}" for state in SIGNS)
+    return f"{counted(total, 'claim')}: {counts}" if total else ""
 
 
 def write_plain(report: StudyReport, path: Path) -> Path:
