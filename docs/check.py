@@ -297,7 +297,7 @@ def _local(rest: Sequence[str]) -> list[str]:
         before, equals, path = word.rpartition("=")
         path = Path(path).name if path.endswith(TABLES) else path
         if "--arm" in out[-1:] and not path.endswith((*PROMPTS, SAMPLES)):
-            path = _ADAPTER
+            path = _ADAPTER if equals else _TUNED
         word = before + equals + path
         is_run = word == "RUN" or (word.startswith("runs/") and "--out" not in out[-1:])
         if "--out" in out[-1:]:
@@ -311,6 +311,8 @@ def _local(rest: Sequence[str]) -> list[str]:
 PROMPTS = (".txt",)
 SAMPLES = ".jsonl"
 _ADAPTER = "<adapter of that>"
+_TUNED = "it-2"
+"""What the small run tuned, in place of an arm that a command names of its run."""
 NOT_PASSED = 3
 """What a command returns where a gate was not passed, as one in a small form need not be."""
 _RUN, _CONVERGENCE_RUN = "<run of compare>", "<run of convergence>"

@@ -10,7 +10,7 @@ from adaptlens.errors import UserError
 from adaptlens.store import Run
 from adaptlens.types import Elsewhere, ExactMatch, Example, ModelSpec, Task, TaskSpec, Template
 
-SPEC_FORMAT = 3
+SPEC_FORMAT = 4
 """Raise it when what a spec or an array is called changes: older runs are then refused."""
 
 STUDY_FILE = "study.json"

@@ -12,7 +12,7 @@ from adaptlens.errors import UserError
 from adaptlens.measure.behavior import Behavior
 from adaptlens.prompts import render, selection
 from adaptlens.prompts.render import stops
-from adaptlens.types import Example, Task
+from adaptlens.types import Example, Task, Template
 from tiny import tiny_lm
 
 QUERIES = tuple(Example(f"q{i}", f"the {word}", "AB"[i % 2]) for i, word in enumerate("xyzw"))
@@ -100,6 +100,19 @@ def test_the_first_prompts_are_kept_with_the_role_of_every_part():
     demos = selection.demonstrations(CHOICE, 0, 1)
     assert "".join(t for _, t in shown["parts"]) == render.render(CHOICE, demos, QUERIES[0]).text
     assert shown["answers"] == [" A", " B"]
+
+
+def test_a_prompt_of_every_template_is_kept_of_the_first_draw():
+    lm = tiny_lm("llama")
+    ways = tuple(Template(name=name, before_input=f"{name}: ") for name in ("one", "two", "three"))
+    task = replace(CHOICE, templates=ways)
+    shown = Behavior().measure(lm, task, InContext(1).adapt(lm, task, (0, 1))).texts["prompts"]
+    few = min(3, len(task.test))
+    assert [one["template"] for one in shown] == ["one"] * few + ["two", "three"]
+    demos = selection.demonstrations(CHOICE, 0, 1)
+    for one, way in zip([shown[0], *shown[few:]], ways, strict=True):
+        wanted = render.render(replace(CHOICE, template=way), demos, QUERIES[0]).text
+        assert "".join(text for _, text in one["parts"]) == wanted
 
 
 def test_a_prompt_over_the_context_names_the_example_and_the_excess():

@@ -3,7 +3,7 @@ import time
 import pytest
 
 from adaptlens.errors import UserError
-from adaptlens.models import identity, server
+from adaptlens.models import http_client, identity, server
 from adaptlens.models.http_client import KEY_VARIABLE, OPENAI_VARIABLE, Connection, Limits
 from fake_server import serving
 
@@ -93,6 +93,37 @@ def test_a_server_that_is_slow_is_said_in_a_line(fake):
     fake.faults.append(slow)
     with pytest.raises(UserError, match=r"gave no answer to .* within 0.05 s; .*timeout_seconds"):
         asked(connection(fake, timeout_seconds=0.05, retries=0))
+
+
+def test_an_answer_that_never_ends_is_broken_off(fake, monkeypatch):
+    monkeypatch.setattr(http_client, "LARGEST_ANSWER_BYTES", 2**20)
+    sent = []
+
+    def forever():
+        while True:
+            sent.append(2**16)
+            yield b" " * 2**16
+
+    for status in (200, 500):
+        fake.fails(CHAT, (status, forever()))
+        with pytest.raises(
+            UserError, match=r"sends more than 1 MiB in answer to /v1/chat"
+        ) as error:
+            asked(connection(fake))
+        assert "\n" not in str(error.value)
+    # What lies in the buffers between the two is sent, too.
+    assert sum(sent) < 32 * 2**20
+
+
+def test_an_answer_that_trickles_is_not_waited_for_longer_than_one(fake):
+    def trickling():
+        while True:
+            time.sleep(0.02)
+            yield b" " * 2**16
+
+    fake.fails(CHAT, (200, trickling()))
+    with pytest.raises(UserError, match=r"gave no answer to .* within 0.2 s; .*timeout_seconds"):
+        asked(connection(fake, timeout_seconds=0.2, retries=0))
 
 
 def test_the_key_is_sent_and_never_said(monkeypatch):

@@ -12,7 +12,7 @@ from adaptlens.types import NO_DRAWS, Example, ModelSpec, Task
 
 ITEMS = tuple(Example(str(i), f"the {i}", "ab"[i % 2]) for i in range(8))
 TASK = Task("t", "choice", ITEMS, (), ITEMS[:3], choices=("a", "b"))
-MODEL = ModelSpec("m", "d" * 8)
+MODEL = ModelSpec("m", "d" * 8, source="reference")
 READ = (("behavior", {}),)
 
 

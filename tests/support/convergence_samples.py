@@ -211,7 +211,7 @@ def claims() -> list[dict]:
             "in-context learning is implicit instruction tuning",
             "supported",
             0.65,
-            headline="prompt and tuning agree on answers (0.950 of queries); within an answer "
+            headline="prompt and tuning agree on answers (95.0% of queries); within an answer "
             "their states are more alike",
             detail="ICL ~ IT less ICL ~ SL: +0.65",
         ),

@@ -79,7 +79,7 @@ class FakeServer:
         return [path for path, _ in self.asked]
 
     def fails(self, path: str, *answers: Answer) -> None:
-        """Answer the next requests to a path by these, in order."""
+        """Answer the next requests to a path by these, in order; iterators part by part."""
         left = list(answers)
 
         def fault(asked: str, body: dict[str, Any]) -> Answer | None:
@@ -200,6 +200,12 @@ def serving(kind: str, key: str = "") -> Iterator[FakeServer]:
                 status, found, *more = 401, {"error": {"message": said}}
             else:
                 status, found, *more = fake.answer(self.path, body)
+            if isinstance(found, Iterator):
+                self.send_response(status)
+                self.end_headers()
+                for part in found:
+                    self.wfile.write(part)
+                return
             content = found.encode() if isinstance(found, str) else json.dumps(found).encode()
             self.send_response(status)
             for name, value in (more[0] if more else {}).items():

@@ -60,7 +60,12 @@ def fill(run: Run, study: Study, cell: Cell, rng: np.random.Generator) -> None:
         training = {"runs": [{"flops": 1e3, "flops_computed": 1e3}] * draws}
     result = {"draws": list(cell.draws), "numbers": numbers, "templates": names,
               "training": training, "notes": []}  # fmt: skip
-    texts = {"prompts": [], "outputs": [["text"] * len(task.test)] * (draws * ways)}
+    prompts = [
+        {"query_id": task.test[0].id, "template": name, "gold": task.test[0].target,
+         "parts": [["query", f"{cell.label} under {name}"]], "answers": []}
+        for name in names
+    ]  # fmt: skip
+    texts = {"prompts": prompts, "outputs": [["text"] * len(task.test)] * (draws * ways)}
     if task.kind == "choice":
         del texts["outputs"]
     with run.claim(cell.spec()) as claim:

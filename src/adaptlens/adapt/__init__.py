@@ -21,6 +21,7 @@ class Adaptation(Protocol):
 
     Some say more: `style` (`report.theme.Style`), how figures show it, where that is not left to
     the project; `every_template`, whether each template of a task is read;
+    `settled(task, model)`, itself with what defaults stand for, by which its cells are named;
     `sketch(task, query, way)`, a prompt as long as those to come, where it has more than the
     instruction and the query.
     """

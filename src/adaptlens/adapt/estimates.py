@@ -55,7 +55,7 @@ def of_tuning(how: Any, sizes: PromptSizes, write: TrainingText, *, full: bool) 
 def of_mixture(how: Any, sizes: PromptSizes, write: TrainingText) -> CostEstimate:
     """Return the work of tuning on a mixture's rows, all of them; see `adapt.mixture`."""
     rows = len(sizes.task.train)
-    steps = how.max_steps or max(1, math.ceil(how.num_train_epochs * rows / how.batch_size))
+    steps = how.max_steps or how.usual_steps(rows)
     mean, shared = _mean_tokens(sizes, write)
     return _trained(how, sizes, rows, steps, mean, shared, full=False)
 

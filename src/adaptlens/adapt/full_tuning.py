@@ -41,13 +41,14 @@ class FullTuning(Tuning):
     keep: bool = False
 
     name: ClassVar[str] = "full"
+    rate_times_width: ClassVar[float] = FULL_RATE_TIMES_WIDTH
     draws_per_cell: ClassVar[int | None] = 1
 
     def adapt(
         self, lm: LM, task: Task, draws: Sequence[int], *, progress: Progress | None = None
     ) -> Adapted:
         """Return one set of weights per draw; of a search, only the chosen one is kept."""
-        candidates = self.candidates(FULL_RATE_TIMES_WIDTH / width(lm))
+        candidates = self.candidates(self.rate_times_width / width(lm))
         folded = self.true_few_shot and len(candidates) > 1
         chooses = len(candidates) > 1 and not folded
         rounds = len(set(parts(self.examples))) + 1 if folded else 1

@@ -6,8 +6,8 @@ them: prompts without demonstrations, each followed by its answer.
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 from adaptlens.adapt import Progress
 from adaptlens.adapt.banks import BankTuning
@@ -16,6 +16,7 @@ from adaptlens.adapt.settings import START, Candidate, width, writer
 from adaptlens.adapt.training_cost import Chosen, training_cost
 from adaptlens.errors import UserError
 from adaptlens.lm.adapters.bank import LoraBank
+from adaptlens.lm.adapters.targets import usual_targets
 from adaptlens.lm.load import LM
 from adaptlens.types import Adapted, Task
 
@@ -49,6 +50,7 @@ class InstructionTuning(BankTuning):
     lora_dropout: float = 0.0
 
     name: ClassVar[str] = "it"
+    rate_times_width: ClassVar[float] = LORA_RATE_TIMES_WIDTH
 
     def __post_init__(self) -> None:
         """Check the arguments."""
@@ -58,7 +60,12 @@ class InstructionTuning(BankTuning):
 
     def usual_rate(self, lm: LM) -> float:
         """Return `LORA_RATE_TIMES_WIDTH` over the width."""
-        return LORA_RATE_TIMES_WIDTH / width(lm)
+        return self.rate_times_width / width(lm)
+
+    def settled(self, task: Task, model: str) -> Self:
+        """Return the arguments with numbers and names where defaults stood."""
+        targets = self.target_modules or usual_targets(model)
+        return replace(super().settled(task, model), target_modules=targets)
 
     def new_bank(self, lm: LM, task: Task, draws: Sequence[int]) -> LoraBank:
         """Return one adapter for each draw, which adds nothing yet."""
@@ -89,9 +96,14 @@ class TuningTrajectory(InstructionTuning):
 
     Training runs to the last of `checkpoint_steps`, at one constant learning rate, so that its
     state after n steps is that of a training of n steps.
+
+    Attributes:
+        checkpoint_steps: numbers of steps after which it is read.
+        rate_name: what tables call the learning rate; empty for the default.
     """
 
     checkpoint_steps: tuple[int, ...] = (0, 1, 2, 4, 8, 16, 30)
+    rate_name: str = ""
 
     name: ClassVar[str] = "it_trajectory"
     every_template: ClassVar[bool] = False
@@ -109,7 +121,8 @@ class TuningTrajectory(InstructionTuning):
                 "0,1,2,4,8,16,30."
             )
         several = any(isinstance(x, tuple) for x in (self.learning_rate, self.lr_multipliers))
-        if self.lr_scheduler != "constant" or self.max_steps is not None or several:
+        steps_given = self.max_steps not in (None, steps[-1])
+        if self.lr_scheduler != "constant" or steps_given or several:
             raise UserError(
                 "it_trajectory: lr_scheduler, max_steps or several learning rates were given; a "
                 "trajectory has one constant learning rate, and ends at its last checkpoint."
@@ -118,9 +131,13 @@ class TuningTrajectory(InstructionTuning):
     @property
     def label(self) -> str:
         """The condition's name in tables."""
-        at = "" if self.lr_multipliers == 1 else f"-rate-x{self.lr_multipliers:g}"
-        at = at if self.learning_rate is None else f"-rate-{self.learning_rate:g}"
+        at = f"-rate-{self.rate_name}" if self.rate_name else ""
         return f"it-{self.examples}-trajectory{at}"
+
+    @property
+    def usual_steps(self) -> int:
+        """The last checkpoint, where it ends."""
+        return self.checkpoint_steps[-1]
 
     def adapt(
         self, lm: LM, task: Task, draws: Sequence[int], *, progress: Progress | None = None

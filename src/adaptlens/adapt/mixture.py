@@ -6,8 +6,8 @@ All of them take a mixture (`tasks.mixtures.build`) as their task, and write the
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -15,10 +15,11 @@ from adaptlens.adapt import Progress, estimates, loop
 from adaptlens.adapt.batches import PLAIN, TokenizedExample, choose_width
 from adaptlens.adapt.lora import LORA_RATE_TIMES_WIDTH
 from adaptlens.adapt.optimizer import SCHEDULES, Schedule, TrainingConfig
-from adaptlens.adapt.settings import ORDER, START, width
+from adaptlens.adapt.settings import ORDER, START, stated_width, width
 from adaptlens.adapt.training_cost import Chosen, training_cost
 from adaptlens.errors import UserError, unknown
 from adaptlens.lm.adapters.bank import LoraBank
+from adaptlens.lm.adapters.targets import usual_targets
 from adaptlens.lm.load import LM
 from adaptlens.lm.prefix.trie import common
 from adaptlens.prompts import system_prompts, variations
@@ -122,6 +123,23 @@ class MixtureTuning:
         """The condition's name in tables."""
         return _labeled(self.system, self.variation)
 
+    def settled(self, task: Task, model: str) -> Self:
+        """Return the arguments with the numbers and names that defaults stand for.
+
+        Raises:
+            UserError: see `settings.stated_width`.
+        """
+        return replace(
+            self,
+            learning_rate=self.learning_rate or LORA_RATE_TIMES_WIDTH / stated_width(model),
+            max_steps=self.max_steps or self.usual_steps(len(task.train)),
+            target_modules=self.target_modules or usual_targets(model),
+        )
+
+    def usual_steps(self, rows: int) -> int:
+        """Return how many steps make `num_train_epochs` passes over so many rows."""
+        return max(1, math.ceil(self.num_train_epochs * rows / self.batch_size))
+
     def cost_estimate(self, sizes: PromptSizes) -> CostEstimate:
         """Return the work of tuning, see `adapt.estimates`."""
         pool, clusters = system_prompts.by_group(sizes.task.pool), dict(self.clusters)
@@ -141,8 +159,7 @@ class MixtureTuning:
             UserError: the task is no mixture, or a text is longer than the context.
         """
         examples = self.tokenized(lm, task)
-        epoch = len(examples) / self.batch_size
-        steps = self.max_steps or max(1, math.ceil(self.num_train_epochs * epoch))
+        steps = self.max_steps or self.usual_steps(len(examples))
         rate = self.learning_rate or LORA_RATE_TIMES_WIDTH / width(lm)
         bank = LoraBank(
             lm,

@@ -6,7 +6,7 @@ https://github.com/aamixsh/ia2; its labels of type "ground_truth".
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from adaptlens.adapt import Progress
 from adaptlens.adapt.activation_alignment import ActivationAlignment
@@ -56,6 +56,11 @@ class PrimedTuning(InstructionTuning):
         """How adapters are aligned."""
         same = {field.name: getattr(self, field.name) for field in fields(ActivationAlignment)}
         return ActivationAlignment(**{**same, "max_steps": self.priming_steps})
+
+    def settled(self, task: Task, model: str) -> Self:
+        """Return the arguments with numbers and names where defaults stood."""
+        steps = self.priming_steps or self.alignment.usual_steps
+        return replace(super().settled(task, model), priming_steps=steps)
 
     def cost_estimate(self, sizes: PromptSizes) -> CostEstimate:
         """Return the work of tuning, and of alignment."""

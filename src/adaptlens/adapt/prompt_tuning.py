@@ -8,7 +8,7 @@ Source: prompt tuning, Lester et al. 2021 (arXiv 2104.08691); starts as the peft
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -41,11 +41,15 @@ class PromptTuning(BankTuning):
             from the vocabulary, each draw its own; "text" for those of a text's tokens, from the
             start again where it is shorter, cut where it is longer.
         prompt_tuning_init_text: that text; the task's instruction if empty.
+        rate_times_spread: the default rate is so many times the root mean square of the embeddings'
+            numbers, which is known when the model is loaded: with it, a settled `learning_rate`
+            holds no numbers, and `lr_multipliers` are of it.
     """
 
     num_virtual_tokens: int = 20
     prompt_tuning_init: str = "sample_vocab"
     prompt_tuning_init_text: str = ""
+    rate_times_spread: float = RATE_TIMES_SPREAD
 
     name: ClassVar[str] = "soft-prompt"
 
@@ -70,10 +74,14 @@ class PromptTuning(BankTuning):
         """How many steps are taken where none are asked for."""
         return usual_prompt_steps(self.num_rows, self.batch_size)
 
+    def settled_rates(self, model: str) -> dict[str, Any]:
+        """Return the rates in numbers where they were given so."""
+        return super().settled_rates(model) if self.learning_rate else {"learning_rate": ()}
+
     def usual_rate(self, lm: LM) -> float:
-        """Return `RATE_TIMES_SPREAD` times the size of the numbers in the embedding."""
+        """Return `rate_times_spread` times the size of the numbers in the embedding."""
         table = lm.model.get_input_embeddings().weight.detach().float()
-        return RATE_TIMES_SPREAD * float(table.square().mean().sqrt())
+        return self.rate_times_spread * float(table.square().mean().sqrt())
 
     def new_bank(self, lm: LM, task: Task, draws: Sequence[int]) -> SoftPrompts:
         """Return a soft prompt for each draw, as it starts.

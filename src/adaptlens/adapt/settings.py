@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from jaxtyping import Float
@@ -16,6 +16,7 @@ from adaptlens.adapt.tokenizing import tokenized
 from adaptlens.errors import UserError, unknown
 from adaptlens.lm.asked import Asked
 from adaptlens.lm.load import LM
+from adaptlens.models import shape
 from adaptlens.prompts import controls, render, template_turns
 from adaptlens.prompts.fitting import fit
 from adaptlens.prompts.selection import DRAWN
@@ -100,6 +101,7 @@ class Tuning:
     draws_per_cell: ClassVar[int | None] = None
     every_template: ClassVar[bool] = True
     instruction: ClassVar[bool] = True
+    rate_times_width: ClassVar[float]
 
     def __post_init__(self) -> None:
         """Check the arguments."""
@@ -145,6 +147,29 @@ class Tuning:
             raise unknown("selection", self.selection, DRAWN)
         controls.check_control(self.control)
 
+    def settled(self, task: Task, model: str) -> Self:
+        """Return the arguments with the numbers that defaults stand for, by which a cell is named.
+
+        Args:
+            task: what is tuned to.
+            model: the name that the base model is found by.
+
+        Raises:
+            UserError: a default rate depends on the width, which the model's files do not say.
+        """
+        steps = self.usual_steps if self.max_steps is None else self.max_steps
+        ways = self.num_templates or len(task.templates) or 1
+        rates = self.settled_rates(model)
+        return replace(self, **rates, max_steps=steps, num_templates=ways)
+
+    def settled_rates(self, model: str) -> dict[str, Any]:
+        """Return `learning_rate` in numbers, and `lr_multipliers`, which are then used up."""
+        rates = _several(self.learning_rate)
+        if not rates:
+            usual = self.rate_times_width / stated_width(model)
+            rates = tuple(usual * factor for factor in _several(self.lr_multipliers))
+        return {"learning_rate": rates if len(rates) > 1 else rates[0], "lr_multipliers": 1.0}
+
     @property
     def label(self) -> str:
         """The condition's name in tables."""
@@ -177,17 +202,21 @@ class Tuning:
 
     def as_tuned(self, task: Task, draw: int) -> Task:
         """Return the task as a draw is tuned on it: with its own templates alone."""
-        if self.num_templates is None:
+        if not self._has_turns(task):
             return task
         own = template_turns.tuned_on(task, draw, self.num_templates, self.seed)
         return replace(task, templates=own)
 
     def tuned_on(self, task: Task, draws: Sequence[int]) -> dict[str, Any]:
         """Return the names of each draw's templates, for the record, where it has its own."""
-        if self.num_templates is None:
+        if not self._has_turns(task):
             return {}
         own = [self.as_tuned(task, draw).templates for draw in draws]
         return {"tuned_on": [[template.name for template in ways] for ways in own]}
+
+    def _has_turns(self, task: Task) -> bool:
+        """Whether draws are tuned on some of a task's templates each."""
+        return self.num_templates not in (None, len(task.templates) or 1)
 
     def tokenized(self, lm: LM, task: Task, examples: Sequence[Example]) -> list[TokenizedExample]:
         """Return the examples as training texts in tokens, under every template."""
@@ -309,6 +338,20 @@ def choosing(task: Task) -> tuple[Example, ...]:
 def width(lm: LM) -> int:
     """Return the width of the model's hidden states."""
     return lm.model.config.get_text_config().hidden_size
+
+
+def stated_width(model: str) -> int:
+    """Return the width of a model's hidden states as its files say it.
+
+    Raises:
+        UserError: they do not.
+    """
+    if not (found := shape.width(model)):
+        raise UserError(
+            f"the configuration of model '{model}' states no hidden_size, by which the default "
+            "learning rate is chosen; give one, such as --set tune.learning_rate=[1e-4]."
+        )
+    return found
 
 
 def all_tried(candidates: Sequence[Candidate]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ of means as in Liu et al. 2024 (arXiv 2311.06668) and Rimsky et al. 2024 (arXiv 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import scipy
@@ -101,6 +101,11 @@ class InContextVector:
                 f"vector: {self.examples} examples were given with true_few_shot, which chooses "
                 "layer and strength on them; it needs at least 2."
             )
+
+    def settled(self, task: Task, model: str) -> Self:
+        """Return the arguments with the number of every layer, where any will do."""
+        layers = self.layers or tuple(range(shape.num_layers(model)))
+        return replace(self, layers=layers or None)
 
     @property
     def label(self) -> str:

@@ -11,6 +11,7 @@ import click
 from adaptlens import __version__, registry
 from adaptlens.cli.bundled import tasks, zoo
 from adaptlens.cli.catalog import models
+from adaptlens.cli.export_command import export
 from adaptlens.cli.lm_eval_command import lm_eval
 from adaptlens.cli.options import Commands, SettingsCommand, json_option, track_option, user_errors
 from adaptlens.cli.settings_list import settings
@@ -298,25 +299,27 @@ def plan(
     planned = planner.plan(config)
     rows = planner.planned_work(planned, out)
 
-    def told(said: str) -> None:
-        err().print(said, markup=False)
-
-    if trial and rows:
+    def timed(study: Any, asked: Any, these: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         from adaptlens.studies.progress import foreseen
 
-        rows = foreseen(planned, config, rows, told, again=again)
+        return foreseen(
+            study, asked, these, lambda said: err().print(said, markup=False), again=again
+        )
+
+    if trial and rows:
+        rows = timed(planned, config, rows)
     for note in (*planned.notes, *task_notes(planned.tasks.values())):
         err().print(f"note: {note}")
     found = designs_of(name, config, planned, detect, like)
-    sizes = curve_of(name, config, curve, told if trial else None)
+    sizes = curve_of(name, config, curve, planner.plan, timed if trial else None)
     if as_json:
         further: dict[str, Any] = {"detect": {one.pair: one.rows for one in found}} if found else {}
         further |= {"curve": sizes.rows} if sizes else {}
         click.echo(json.dumps({"plan": rows, **further} if further else rows))
         return
     console().table(plan_table(rows))
-    for one in [*found, *([sizes] if sizes else [])]:
-        console().table(one.table())
+    for table in (*(one.table() for one in found), *([sizes.table()] if sizes else [])):
+        console().table(table)
 
 
 @main.command()
@@ -485,6 +488,7 @@ def check(run: Path, as_json: bool) -> None:
         sys.exit(2)
 
 
+main.add_command(export)
 main.add_command(lm_eval)
 main.add_command(models)
 main.add_command(settings)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from adaptlens.studies.compare.curve_sizes import CurveSizes
     from adaptlens.studies.compare.design import Design
 
+Rows = Sequence[Mapping[str, Any]]
+
 PLAN_HEADINGS = {
     "model": "model",
     "task": "task",
@@ -76,7 +78,11 @@ def designs_of(
 
 
 def curve_of(
-    study: str, config: Any, minutes: float | None, told: Callable[[str], None] | None
+    study: str,
+    config: Any,
+    minutes: float | None,
+    plan: Callable[[Any], Study],
+    timed: Callable[[Study, Any, Rows], Rows] | None,
 ) -> "CurveSizes | None":
     """Return which numbers of examples fit so much time, for `plan --curve`; None without it.
 
@@ -84,7 +90,9 @@ def curve_of(
         study: its name.
         config: its settings.
         minutes: that there are.
-        told: told what is done next; None where models are not to be tried out.
+        plan: makes its cells.
+        timed: returns the rows of a plan with the seconds that each takes; None where models are
+            not to be tried out.
 
     Raises:
         UserError: the study is no comparison, or nothing is tried out, or a curve has no room.
@@ -96,19 +104,17 @@ def curve_of(
             f"--curve was given for the study '{study}'; expected it with --study compare, whose "
             "curves are over numbers of examples; leave it out."
         )
-    if told is None:
+    if timed is None:
         raise UserError(
             "--curve says what takes how long, so models are tried out; leave out --no-trial."
         )
-    from adaptlens.studies.compare import plan
     from adaptlens.studies.compare.curve_sizes import curve_sizes
-    from adaptlens.studies.progress import foreseen
 
     def seconds_of(planned: Study, asked: Any) -> list[float]:
-        rows: list[dict[str, Any]] = [{} for _ in dict.fromkeys(planned.groups())]
-        return [row["seconds"] for row in foreseen(planned, asked, rows, told)]
+        rows: Rows = [{} for _ in dict.fromkeys(planned.groups())]
+        return [row["seconds"] for row in timed(planned, asked, rows)]
 
-    return curve_sizes(config, minutes, plan.plan, seconds_of)
+    return curve_sizes(config, minutes, plan, seconds_of)
 
 
 def _planned(name: str, value: Any) -> str:

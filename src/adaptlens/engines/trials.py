@@ -102,13 +102,13 @@ def _step_seconds(lm: LM, cell: Cell, task: Task) -> tuple[float, Weights | None
     arguments = dict(cell.adaptation.arguments)
     for name in ("learning_rate", "lr_multipliers"):
         given = arguments.get(name)
-        if isinstance(given, tuple | list):
+        if isinstance(given, tuple | list) and given:
             arguments[name] = given[0]
 
     def train(draws: Sequence[int], steps: int) -> tuple[float, Weights | None]:
         short: dict[str, Any] = {"max_steps": steps}
         if "checkpoint_steps" in arguments:
-            short = {"checkpoint_steps": (steps,)}
+            short["checkpoint_steps"] = (steps,)
         short |= {"warmup_steps": 0} if "warmup_steps" in arguments else {}
         made = replace(cell.adaptation, arguments={**arguments, **short}).make("adaptation")
         start = time.perf_counter()

@@ -149,6 +149,15 @@ def fresh(
     return model, (f"Its weights are random (untrained, seed {seed}); only its shape is as named.",)
 
 
+def skeleton(source: Source, name: str) -> Any:
+    """Return the model of a configuration without numbers, to see what modules it has."""
+    auto: Any = transformers.AutoModelForCausalLM
+    meta = torch.device("meta")
+    with quiet(), loading(name, meta), meta:
+        config = transformers.AutoConfig.from_pretrained(source.folder, **source.settings)
+        return auto.from_config(config, trust_remote_code=False)
+
+
 def read_tokenizer(source: Source, name: str) -> Any:
     """Return the tokenizer as transformers reads it; of a GGUF file, see `from_gguf`."""
     try:

@@ -70,7 +70,7 @@ class Behavior:
     def measure(
         self, lm: Asked, task: Task, adapted: Adapted, *, progress: Progress | None = None
     ) -> Measured:
-        """Return the arrays above, and the first prompts as actually sent."""
+        """Return the arrays above, and prompts as actually sent, of every template."""
         if adapted.recorded is not None:
             return as_behavior(adapted.recorded, task)
         test = as_written(adapted, task.test)
@@ -84,15 +84,7 @@ class Behavior:
         else:
             arrays, outputs = generation(lm, task, adapted, splits, progress, work)
             texts["outputs"] = outputs[""]
-        texts["prompts"] = [
-            {
-                "query_id": prompt.query_id,
-                "gold": query.target,
-                "parts": [[part.role, part.text] for part in prompt.parts],
-                "answers": list(prompt.answers),
-            }
-            for prompt, query in zip(test.sent[0][:SHOWN_PROMPTS], task.test, strict=False)
-        ]
+        texts["prompts"] = _shown(adapted, test)
         sent = [prompt for rows in splits.values() for row in rows.sent for prompt in row]
         counts = {
             "dropped_demos": float(sum(prompt.dropped_demos for prompt in sent)),
@@ -138,6 +130,25 @@ class Rows:
 def as_written(adapted: Adapted, queries: Sequence[Example]) -> Rows:
     """Return queries as every variant reads them."""
     return Rows(queries, tuple(range(len(adapted.draws))), functools.partial(_written, adapted))
+
+
+def _shown(adapted: Adapted, rows: Rows) -> list[dict[str, object]]:
+    """Return the first draw's first prompts as sent, then one of each further template."""
+    ways = adapted.templates or ("",)
+    draws = len(adapted.draws) // len(ways)
+    return [
+        {
+            "query_id": prompt.query_id,
+            "template": way,
+            "gold": query.target,
+            "parts": [[part.role, part.text] for part in prompt.parts],
+            "answers": list(prompt.answers),
+        }
+        for place, way in enumerate(ways)
+        for prompt, query in zip(
+            rows.sent[place * draws][: 1 if place else SHOWN_PROMPTS], rows.queries, strict=False
+        )
+    ]
 
 
 def _in_turn(adapted: Adapted, queries: Sequence[Example]) -> Rows:

@@ -6,7 +6,7 @@ pipeline, in which the base model finishes what the tuned one wrote.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Float, Float64
@@ -24,6 +24,7 @@ from adaptlens.prompts.system_prompts import END, Writer
 from adaptlens.prompts.variations import varied
 from adaptlens.types import Adapted, CostEstimate, Example, Measured, Prompt, Task, Weights
 
+NEEDED: Literal["needed"] = "needed"
 SHOWN_EACH = 2
 _SPARE_TOKENS, _SPARE_SHARE = 4, 1.1
 _LINE = ("\n",)
@@ -57,14 +58,14 @@ class Systems:
         tasks: read these tasks' items only, all others are NaN; () for all.
         semantic: a sentence encoder's name or folder; "" for no match by meaning.
         pipeline: whether the base model finishes what a samplegen model wrote.
-        max_new_tokens: the most an output has; None for what the mixture's texts need.
+        max_new_tokens: the most an output has; "needed" for what the mixture's texts need.
     """
 
     variations: tuple[str, ...] = ("",)
     tasks: tuple[str, ...] = ()
     semantic: str = ""
     pipeline: bool = True
-    max_new_tokens: int | None = None
+    max_new_tokens: int | Literal["needed"] = NEEDED
 
     name: ClassVar[str] = "systems"
     axes: ClassVar[Stated] = AXES["systems"]
@@ -122,7 +123,8 @@ class Systems:
             reading.writer = adapted.write.varied(variation)
             queries = [varied(task.test[i], reading.writer.variation) for i in places]
             asked = [task.test[i] for i in places]
-            found = {"": reading.direct(asked, queries, self.max_new_tokens)}
+            most = None if self.max_new_tokens == NEEDED else self.max_new_tokens
+            found = {"": reading.direct(asked, queries, most)}
             if reading.writer.system == "samplegen" and self.pipeline:
                 found["pipeline_"] = reading.pipeline(queries, found[""].outputs)
             for prefix, verdicts in found.items():

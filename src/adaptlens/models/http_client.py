@@ -1,6 +1,7 @@
 """Requests to a server of models: tried again where that helps, counted, and stopped at a limit."""
 
 import email.utils
+import json
 import os
 import threading
 import time
@@ -20,6 +21,10 @@ OPENAI_VARIABLE, OPENAI_HOST = "OPENAI_API_KEY", "api.openai.com"
 LONGEST_WAIT_SECONDS = 120.0
 """A server that asks for a longer pause is not waited for."""
 
+LARGEST_ANSWER_BYTES = 128 * 2**20
+"""An answer of more is broken off: log-probabilities of 100,000 tokens are a third of it."""
+
+_CHUNK_BYTES = 2**16
 _AGAIN = (408, 409, 425, 429, 500, 502, 503, 504, 529)
 _KEPT = "finished cells are kept, the same command goes on"
 
@@ -73,6 +78,20 @@ class Used:
 
 class Refused(UserError):
     """The server understood the request and refuses it (status 400, 404, 405, 422 or 501)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What a server sent: the whole of it, which has a bound."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        """The body as text; what is none is marked."""
+        return self.body.decode("utf-8", "replace")
 
 
 @dataclass
@@ -138,14 +157,7 @@ class Connection:
         pause = self.limits.retry_seconds
         for left in range(self.limits.retries, -1, -1):
             try:
-                response = self._opened().request(
-                    method,
-                    self.address + path,
-                    json=body,
-                    headers=self._headers(),
-                    timeout=self.limits.timeout_seconds,
-                    allow_redirects=False,
-                )
+                answer = self._received(method, path, body)
             except requests.Timeout:
                 error = self._error(
                     f"gave no answer to {path} within {self.limits.timeout_seconds:g} s",
@@ -160,12 +172,12 @@ class Connection:
                     f"cannot be asked ({first_line(failed)})", "correct the address"
                 ) from None
             else:
-                if response.status_code == 200:
-                    return self._json(response, path)
-                error = self._failed(response, path)
-                if response.status_code not in _AGAIN or _is_spent(response):
+                if answer.status == 200:
+                    return self._json(answer, path)
+                error = self._failed(answer, path)
+                if answer.status not in _AGAIN or _is_spent(answer):
                     raise error
-                asked_for = _asked_for(response.headers.get("Retry-After", ""))
+                asked_for = _asked_for(answer.headers.get("Retry-After", ""))
                 if asked_for > LONGEST_WAIT_SECONDS:
                     raise error
                 pause = max(pause, asked_for)
@@ -173,6 +185,38 @@ class Connection:
                 time.sleep(pause)
                 pause = min(2 * max(pause, self.limits.retry_seconds), LONGEST_WAIT_SECONDS)
         raise error
+
+    def _received(self, method: str, path: str, body: Mapping[str, Any] | None) -> _Answer:
+        """Return an answer, read to its end.
+
+        Raises:
+            requests.Timeout: it has not ended in the time that there is for one answer.
+            UserError: it is larger than any answer is.
+        """
+        import requests
+
+        seconds = self.limits.timeout_seconds
+        until = time.monotonic() + seconds
+        received = bytearray()
+        with self._opened().request(
+            method,
+            self.address + path,
+            json=body,
+            headers=self._headers(),
+            timeout=seconds,
+            allow_redirects=False,
+            stream=True,
+        ) as response:
+            for chunk in response.iter_content(_CHUNK_BYTES):
+                received += chunk
+                if len(received) > LARGEST_ANSWER_BYTES:
+                    raise self._error(
+                        f"sends more than {LARGEST_ANSWER_BYTES / 2**20:g} MiB in answer to {path}",
+                        "see that it is the server you mean, and its log",
+                    )
+                if time.monotonic() > until:
+                    raise requests.Timeout
+            return _Answer(response.status_code, response.headers, bytes(received))
 
     def _opened(self) -> Any:
         """Return the session, which keeps as many connections open as are used at a time."""
@@ -206,17 +250,17 @@ class Connection:
             )
         return {"Authorization": f"Bearer {key}"}
 
-    def _failed(self, response: Any, path: str) -> UserError:
+    def _failed(self, answer: _Answer, path: str) -> UserError:
         """Return the error for an answer that is none."""
-        status, said = response.status_code, self._said(response)
+        status, said = answer.status, self._said(answer)
         if status in (401, 403):
             variable = f"{KEY_VARIABLE} (or, for {OPENAI_HOST}, {OPENAI_VARIABLE})"
             what = "refuses the key" if self._key() else "asks for a key"
             return self._error(f"{what} (status {status})", f"set {variable} in the environment")
         if status == 429:
-            if _is_spent(response):
+            if _is_spent(answer):
                 return self._error(f"says that the account is used up ({said})", "add to it")
-            wait = response.headers.get("Retry-After")
+            wait = answer.headers.get("Retry-After")
             told = f", and asks for a pause of {one_line(wait, 40, 10)} s" if wait else ""
             return self._error(
                 f"still refuses the pace (status 429{told}): {said}",
@@ -230,14 +274,14 @@ class Connection:
             return Refused(f"the server {self.address} refuses {path} (status {status}): {said}")
         return self._error(f"failed at {path} (status {status}): {said}", "see its log")
 
-    def _said(self, response: Any) -> str:
+    def _said(self, answer: _Answer) -> str:
         """Return what the server says of an error."""
         try:
-            found = response.json()
+            found = json.loads(answer.body)
             error = found.get("error", found.get("message", found.get("detail", found)))
             text = error.get("message", str(error)) if isinstance(error, dict) else str(error)
         except (ValueError, AttributeError):
-            text = response.text
+            text = answer.text
         return one_line(self._without_key(text).strip(), 160, 40) or "no reason given"
 
     def _without_key(self, text: str) -> str:
@@ -248,15 +292,15 @@ class Connection:
     def _error(self, what: str, todo: str) -> UserError:
         return UserError(f"the server {self.address} {what}; {todo}; {_KEPT}.")
 
-    def _json(self, response: Any, path: str) -> Any:
+    def _json(self, answer: _Answer, path: str) -> Any:
         try:
-            found = response.json()
+            found = json.loads(answer.body)
         except ValueError:
             found = None
         if not isinstance(found, dict):
             raise self._error(
                 f"answers {path} with something else than JSON "
-                f"({one_line(self._without_key(response.text), 60, 10)})",
+                f"({one_line(self._without_key(answer.text), 60, 10)})",
                 "give the address of an OpenAI-compatible server, such as http://127.0.0.1:8000/v1",
             )
         return found
@@ -305,9 +349,9 @@ def _no_netrc(request: Any) -> Any:
     return request
 
 
-def _is_spent(response: Any) -> bool:
+def _is_spent(answer: _Answer) -> bool:
     """Whether a server says that no pause will help."""
-    return "insufficient_quota" in response.text
+    return b"insufficient_quota" in answer.body
 
 
 def _asked_for(header: str) -> float:

@@ -12,7 +12,7 @@ from adaptlens.models import gguf_file, identity, loaded, server
 
 _CONTEXT = ("max_position_embeddings", "n_positions", "seq_length", "max_seq_len")
 _LAYERS = ("num_hidden_layers", "n_layer", "num_layers")
-_WIDTH = ("hidden_size", "n_embd", "d_model")
+_WIDTH = ("hidden_size", "n_embd", "n_embed", "d_model")
 _HEADS = ("num_attention_heads", "n_head", "num_heads")
 
 
@@ -74,6 +74,11 @@ def num_layers(model: str) -> int:
 def num_heads(model: str) -> int:
     """Return how many attention heads a layer has; 0 where its configuration does not say."""
     return _stated(_config(model), _HEADS) or 0
+
+
+def family(model: str) -> str:
+    """Return the `model_type` of the model's configuration; empty where it does not say."""
+    return str(_config(model).get("model_type", ""))
 
 
 def width(model: str) -> int:

@@ -63,8 +63,8 @@ def render(
     else:
         parts = _chat_parts(task, demos, query, instruction, chat)
     target = answer(task, query.target, chat=chat is not None)
-    before = len(answer(task, "", chat=chat is not None))
-    given = tuple(size and before + size for size in query.given)
+    own = len(answer(task, "", chat=chat is not None))
+    given = tuple(size and own + size for size in query.given)
     kept = tuple(part for part in parts if part.text)
     return Prompt(kept, answers, query.id, target=target, given=given)
 

@@ -1,11 +1,13 @@
 """What the pages of all studies have in common: what they show, and how it gets there."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptlens.columns import frame_of
+from adaptlens.formatting import counted
 from adaptlens.report.frame import check_prompts, other_tables, publish, render
 from adaptlens.report.images import Figure
 from adaptlens.report.labels import Labels
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+COPY = "untrained:"
+"""How the name of a control begins, a copy with random weights: its claims are not counted."""
 MOST_ROWS = 40
 """Of a table that a terminal shows as it is."""
 
@@ -139,8 +143,19 @@ def render_study(
     page: str = "page.html",
     **values: Any,
 ) -> str:
-    """Return the page of a study; verdicts have their signs."""
-    return render(package, scripts, figures, page, report=report, signs=SIGNS, tone=tone, **values)
+    """Return the page of a study; claims are counted, and verdicts have their signs."""
+    own = (claim for claim in report.claims if not claim["model"].startswith(COPY))
+    size = _in_words(Counter(claim["state"] for claim in own))
+    return render(
+        package, scripts, figures, page, report=report, signs=SIGNS, tone=tone, size=size, **values
+    )
+
+
+def _in_words(states: Mapping[str, int]) -> str:
+    """Return how many claims there are of each verdict; empty without claims."""
+    total = sum(states.values())
+    counts = ", ".join(f"{states[state]} {state}" for state in SIGNS)
+    return f"{counted(total, 'claim')}: {counts}" if total else ""
 
 
 def write_plain(report: StudyReport, path: Path) -> Path:

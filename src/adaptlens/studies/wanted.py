@@ -79,6 +79,8 @@ class Wanted:
         task = TaskSpec(self.task.name, digest, self.task.kind, len(self.task.test), seed)
         component, made = resolve("adaptation", self.adaptation, **self.arguments)
         check_number(self.task, component.arguments.get("num_templates"))
+        if settled := getattr(made, "settled", None):
+            component = replace(component, arguments=asdict(settled(self.task, model.source)))
         measured = tuple(resolve("measurement", name, **of)[0] for name, of in self.measurements)
         cell = Cell(model, task, component, made.label, measured, self.draws, seed)
         return cut(cell, made.draws_per_cell)

@@ -78,6 +78,10 @@ def test_a_small_tuned_model_dominates_a_large_prompted_one():
     )
     assert "icl-4 on large is dominated by it-4 on small: 35.0 points [" in found.line
     assert " less, for 10 times the cost, p = " in found.line
+    assert found.advice == (
+        "On reviews take it-4 on small for the least cost: nothing that costs more is shown to "
+        "score more."
+    )
     assert [row["state"] for row in found.rows] == ["cheapest", "dominated", "dominated"]
     assert [row["cost_cached"] for row in found.rows] == [20e6, 20e6, 100e6]
 
@@ -119,6 +123,24 @@ def test_an_arm_that_beats_no_baseline_is_said_to():
     (found,) = together((small, large))
     assert "it-4 on small (the cheapest; not shown to beat an answer that costs nothing)" in (
         found.line
+    )
+    assert found.advice.endswith("; it-4 on small: not shown to beat an answer that costs nothing.")
+
+
+def test_the_advice_names_what_scores_more_for_more_and_what_is_not_decided():
+    large = model("large", arm("icl-4", 160, 200, 100), arm("it-4", 191, 100))
+    (found,) = together((model("small", arm("it-4", 120, 20)), large))
+    assert [(row["model"], row["state"]) for row in found.rows] == [
+        ("small", "cheapest"), ("large", "ahead"), ("large", "dominated")
+    ]  # fmt: skip
+    assert found.advice == (
+        "On reviews take it-4 on small for the least cost, it-4 on large for a higher score."
+    )
+    close = model("large", arm("it-4", 122, 100))
+    (found,) = together((model("small", arm("it-4", 120, 20)), close))
+    assert found.advice == (
+        "On reviews take it-4 on small for the least cost; whether it-4 on large scores more is "
+        "not decided."
     )
 
 

@@ -8,7 +8,9 @@ import pytest
 from adaptlens.engines import Silent
 from adaptlens.errors import UserError
 from adaptlens.models.http_client import KEY_VARIABLE
+from adaptlens.store import Run
 from adaptlens.studies.compare.config import compare_config
+from adaptlens.studies.compare.lm_eval_results import write_lm_eval
 from adaptlens.studies.compare.plan import compare, plan, prompt_or_tune
 from fake_server import serving
 
@@ -96,6 +98,27 @@ def test_a_server_without_log_probabilities_is_scored_by_what_it_writes(tmp_path
     assert not unnamed["correct"].any()
     shares = (answers["answer"] == "").groupby(answers["condition"]).mean()
     assert used.set_index("condition")["unnamed"].to_dict() == shares.to_dict()
+
+
+def test_what_was_read_from_texts_is_written_as_lm_evaluation_harness_does(tmp_path):
+    with serving("chat") as fake:
+        compare(config(fake), out=tmp_path / "run", reporter=Silent())
+    answers = pd.read_parquet(tmp_path / "run/tables/answers.parquet")
+    files = write_lm_eval(Run.open(tmp_path / "run"), tmp_path / "out")
+    for file in files:
+        results = json.loads(file.read_text("utf-8"))
+        (label,) = (results["config"]["model_args"]["arm"],)
+        own = answers[answers["condition"] == label]
+        found = results["results"]["sentiment-novel"]
+        assert found["acc,none"] == pytest.approx(own["correct"].mean())
+        assert "acc_norm,none" not in found
+        assert results["configs"]["sentiment-novel"]["output_type"] == "generate_until"
+        (path,) = file.parent.glob("samples_*")
+        for sample in map(json.loads, path.read_text("utf-8").splitlines()):
+            named = own[own["query"] == sample["doc"]["id"]]["answer"].tolist()
+            assert sample["resps"] == [named]
+            assert "until" in sample["arguments"]["gen_args_0"]["arg_1"]
+    assert {"", "lantern", "ribbon"} >= {*answers["answer"]}
 
 
 def test_finished_cells_are_kept_when_a_limit_ends_it(tmp_path):

@@ -12,8 +12,10 @@ from adaptlens.cli.settings_options import study_config
 from adaptlens.report.tables import Conditions
 from adaptlens.store import hardware
 from adaptlens.studies.compare import recipe
+from adaptlens.studies.compare.analyze import analyze
 from adaptlens.studies.compare.config import compare_config
 from adaptlens.studies.compare.tables import constant_columns, recipes
+from faked import compared
 from report_samples import LABELS
 
 
@@ -124,3 +126,15 @@ def test_machines_are_said_once_and_an_older_cell_says_none():
     )
     found = hardware.hardware()
     assert found["cores"] >= 1 and found["memory_bytes"] > 2**20 and found["processor"]
+
+
+def test_the_prompt_that_is_shown_of_a_chosen_template_is_written_by_it(tmp_path):
+    report, _ = analyze(compared(tmp_path / "run", validation=16, num_templates=3))
+    scores = report.tables["accuracy"]
+    texts = {
+        label: [prompt["parts"][0][1] for prompt in report.prompts if prompt["condition"] == label]
+        for label in ("it-2", "best-it-2")
+    }
+    assert texts["it-2"] == [f"it-2 under {report.tables['wordings']['template'].iloc[0]}"]
+    chosen = scores[scores["condition"] == "best-it-2"]["template"].iloc[0].partition(",")[0]
+    assert texts["best-it-2"] == [f"it-2 under {chosen}"]

@@ -84,7 +84,7 @@ def test_conditions_that_answer_alike_and_share_nothing_else_do_not_support_the_
     (found,), rows = implicit_tuning(compared({}))
     assert found["state"] != "supported"
     assert found["headline"].startswith(
-        "prompt and tuning agree on answers (1.000 of queries); within an answer their states are "
+        "prompt and tuning agree on answers (100.0% of queries); within an answer their states are "
         "not "
     )
     by = {(row["measure"], row["over"]): row for row in rows}

@@ -113,6 +113,10 @@ def test_every_label_in_the_tables_of_circuits_stands_for_something(finished: Ru
         assert report.labels[right].condition == left
 
 
+def test_the_question_names_family_and_model(finished: Run):
+    assert analyze(finished).title.endswith("misses? boolean on reference-math")
+
+
 def test_every_table_of_a_finished_run_has_rows(finished: Run):
     found = analyze(finished)
     empty = {name for name in TABLES if found.tables[name].empty}

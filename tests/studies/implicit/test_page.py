@@ -71,6 +71,12 @@ def test_sections_stand_in_the_order_of_the_study(page):
     assert page.sections() == SECTIONS
 
 
+def test_claims_are_counted_in_words_below_the_question(written):
+    states = [claim["state"] for claim in sample(FAMILIES).claims]
+    counts = ", ".join(f"{states.count(s)} {s}" for s in ("supported", "refuted", "not decided"))
+    assert f'<p class="kicker">{len(states)} claims: {counts}</p>' in written.read_text("utf-8")
+
+
 def test_headings_go_down_one_level_at_a_time(page):
     check_headings(page)
 

@@ -1,6 +1,7 @@
 """Which modules of a model LoRA adapts, and where each has its numbers in a bank."""
 
-from collections.abc import Callable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,8 +9,10 @@ import torch
 from torch import nn
 
 from adaptlens.errors import UserError, unknown
-from adaptlens.lm.architecture import QUERY_AND_VALUE
+from adaptlens.lm.architecture import LAYOUTS, QUERY_AND_VALUE
 from adaptlens.lm.load import LM
+from adaptlens.lm.weights import opened, skeleton
+from adaptlens.models import identity, shape
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,17 +44,38 @@ def named_targets(lm: LM, target_modules: Sequence[str] | None) -> tuple[str, ..
         return _usual_targets(lm)
     if tuple(target_modules) != (ALL_LINEAR,):
         return tuple(target_modules)
-    return tuple(sorted({name.rpartition(".")[2] for name in _linear_maps(lm)}))
+    return tuple(sorted({name.rpartition(".")[2] for name in _linear_maps(lm.model)}))
+
+
+@functools.lru_cache(maxsize=64)
+def usual_targets(model: str) -> tuple[str, ...] | None:
+    """Return the names of the modules that are adapted by default, before the model is loaded.
+
+    None where it has no query and value projections that are known: see `named_targets`.
+
+    Args:
+        model: the name that it is found by.
+    """
+    if layout := LAYOUTS.get(shape.family(model)):
+        return layout.tuning_targets
+    with opened(identity.locate(model), untrained=True) as source:
+        return _query_and_value(_linear_maps(skeleton(source, model)))
+
+
+def _query_and_value(linear: Iterable[str]) -> tuple[str, ...] | None:
+    """Return their names, if they are among those of the linear modules."""
+    # Models with attention in some layers only have these two in those.
+    names = {name.rpartition(".")[2] for name in linear}
+    return QUERY_AND_VALUE if names.issuperset(QUERY_AND_VALUE) else None
 
 
 def _usual_targets(lm: LM) -> tuple[str, ...]:
     if lm.architecture is not None:
         return lm.architecture.tuning_targets
-    linear = _linear_maps(lm)
+    linear = _linear_maps(lm.model)
+    if found := _query_and_value(linear):
+        return found
     names = {name.rpartition(".")[2] for name in linear}
-    # Models with attention in some layers only have these two in those.
-    if names.issuperset(QUERY_AND_VALUE):
-        return QUERY_AND_VALUE
     fit = sorted(names - {n.rpartition(".")[2] for n in linear.keys() - _reached(lm, linear)})
     begin = f"model '{lm.name}' has no query and value projections that are known here"
     if not fit:
@@ -62,12 +86,12 @@ def _usual_targets(lm: LM) -> tuple[str, ...]:
     )
 
 
-def _linear_maps(lm: LM) -> dict[str, nn.Module]:
+def _linear_maps(model: Any) -> dict[str, nn.Module]:
     """Return all linear modules but the output head, by name."""
-    head = lm.model.get_output_embeddings()
+    head = model.get_output_embeddings()
     return {
         name: module
-        for name, module in lm.model.named_modules()
+        for name, module in model.named_modules()
         if _widths(module) is not None and module is not head
     }
 

@@ -1,7 +1,10 @@
-"""One verdict over the models of a task: who is on the front of score against cost, in words."""
+"""One verdict over the models of a task: who is on the front of score against cost, in words.
+
+Advice comes first, in a short sentence; what it rests on follows.
+"""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -32,12 +35,14 @@ class Together:
 
     Attributes:
         task: its name.
-        line: one sentence; empty where nothing could be said.
+        advice: one short sentence; empty where nothing could be said.
+        line: what it rests on, arm by arm, with the numbers; likewise.
         rows: one for each judged arm, and for each arm that one is held against.
         notes: what a reader must know.
     """
 
     task: str
+    advice: str = ""
     line: str = ""
     rows: Rows = field(default_factory=list)
     notes: Sequence[str] = ()
@@ -79,7 +84,14 @@ def _of_task(task: str, several: "Sequence[Judged]") -> Together:
                       for w in one.difference.warnings}):  # fmt: skip
         notes.append(f"{task}, models together: {'; '.join(few)}")
     rows = _rows(task, unit, found, several)
-    return Together(task, _line(task, unit, found, several), rows, tuple(notes))
+    beaten = {one.offer.name for one in found if _beats_no_baseline(one, several)}
+    return Together(
+        task,
+        _advice(task, found, beaten),
+        _line(task, unit, found, several, beaten),
+        rows,
+        tuple(notes),
+    )
 
 
 def _offers(several: "Sequence[Judged]") -> tuple[str, list[Offer]]:
@@ -163,22 +175,57 @@ def _rows(task: str, unit: str, found: Sequence[Standing], several: "Sequence[Ju
     return sorted(rows, key=lambda row: (row["cost"], row["cost_cached"], row["model"]))
 
 
-def _line(task: str, unit: str, found: Sequence[Standing], several: "Sequence[Judged]") -> str:
+def _beats_no_baseline(one: Standing, several: "Sequence[Judged]") -> bool:
+    """Whether an answer that costs nothing is not shown to be worse than an arm."""
+    (judged,) = (judged for judged in several if judged.model == one.offer.model)
+    return any(
+        test.left == one.offer.label and test.right not in judged.scores and test.p_holm > ALPHA
+        for test in judged.verdict.tests
+    )
+
+
+def _advice(task: str, found: Sequence[Standing], beaten: Container[str]) -> str:
+    """Return what to take for the least cost and for the highest score, in a short sentence."""
+    names = {
+        state: [one.offer.name for one in found if one.state == state] for state in NOT_DOMINATED
+    }
+    cheapest, ahead, still = names["cheapest"], names["ahead"], names["open"]
+    taken = [f"{listed(cheapest, 'or')} for the least cost"] if cheapest else []
+    taken += [f"{listed(ahead, 'or')} for a higher score"] if ahead else []
+    said = f"On {task} take {', '.join(taken)}" if taken else f"On {task} nothing is decided"
+    if still:
+        said += f"; whether {listed(still, 'or')} scores more is not decided"
+    elif cheapest and not ahead:
+        said += ": nothing that costs more is shown to score more"
+    elif not taken:
+        said = f"On {task} every judged arm is dominated or matched by one that costs no more"
+    front = [name for of_state in names.values() for name in of_state]
+    if useless := [name for name in front if name in beaten]:
+        said += f"; {listed(useless)}: not shown to beat an answer that costs nothing"
+    return f"{said}."
+
+
+def _line(
+    task: str,
+    unit: str,
+    found: Sequence[Standing],
+    several: "Sequence[Judged]",
+    beaten: Container[str],
+) -> str:
     """Return the standings as one sentence, what is not shown to be dominated first."""
     kind = several[0].task.kind
-    judged = {one.model: one for one in several}
     front = [one for one in found if one.state in NOT_DOMINATED]
     behind = [one for one in found if one not in front]
     what = {"FLOP": "FLOPs", "money": "price"}[unit]
     parts = [
         f"score against {what} of a query, {counted(len(several), 'model')} on {task}: not shown "
-        f"to be dominated: {listed(_on_front(one, judged[one.offer.model], kind) for one in front)}"
+        f"to be dominated: {listed(_on_front(one, kind, beaten) for one in front)}"
     ]
     parts += [_behind(one, kind) for one in behind]
     return "; ".join(parts)
 
 
-def _on_front(one: Standing, judged: "Judged", kind: str) -> str:
+def _on_front(one: Standing, kind: str, beaten: Container[str]) -> str:
     name = one.offer.name
     if one.state == "cheapest" or one.against is None or one.difference is None:
         said = f"{name} (the cheapest"
@@ -191,9 +238,7 @@ def _on_front(one: Standing, judged: "Judged", kind: str) -> str:
         said = (
             f"{name} ({_points(one, kind, sign=True)} against {one.against.name}, p {equals(one.p)}"
         )
-    beaten = [test for test in judged.verdict.tests
-              if test.left == one.offer.label and test.right not in judged.scores]  # fmt: skip
-    if any(test.p_holm > ALPHA for test in beaten):
+    if name in beaten:
         said += "; not shown to beat an answer that costs nothing"
     return f"{said})"
 

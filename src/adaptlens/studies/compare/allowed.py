@@ -102,7 +102,8 @@ def _search_space(members: Sequence[Condition]) -> str:
     kind = _kind(arguments)
     if "unlabeled" in arguments:
         kind += f" on up to {arguments['unlabeled']} inputs more, without their answers"
-    if number := arguments.get("num_templates"):
+    if members[0].tuned_on:
+        number = arguments["num_templates"]
         kind += f" under {counted(number, 'template')} a draw, in turn"
     tried = [c for one in members for c in one.training.get("candidates", ())]
     chosen = [c for one in members for c in one.chosen]

@@ -122,7 +122,7 @@ def analyze(run: Run) -> tuple["Report", "pd.DataFrame"]:
         per_query=every_answer[:MOST_ROWS],
         made=study.made,
         command=recipe.command(study.settings),
-        fronts=[one.line for one in fronts if one.line],
+        fronts=[(one.advice, one.line) for one in fronts if one.line],
         notes=said_once(notes, [judged.name for judged in every]),
         **study.about(labels),
     )
@@ -425,12 +425,23 @@ class Judged:
         return said
 
     def prompts(self) -> Rows:
-        """Return the first prompts of every condition as sent."""
-        return [
-            {**self._about(condition), **prompt}
-            for condition in self.members
-            for prompt in condition.prompts
-        ]
+        """Return prompts as sent: of every condition, and of arms at the template chosen for them.
+
+        A condition's are those of its first template; of the chosen ones, the first draw's.
+        """
+        found = []
+        for condition in self.members:
+            sent = condition.prompts
+            first = [one for one in sent if one.get("template", "") == sent[0].get("template", "")]
+            found += [{**self._about(condition), **prompt} for prompt in first]
+            chosen = [arm for arm in self.arms if arm.condition is condition and arm.templates]
+            found += [
+                {**self._about(condition), "condition": arm.label, **prompt}
+                for arm in chosen
+                for prompt in sent
+                if prompt.get("template", "") == arm.templates[0]
+            ]
+        return found
 
     def answers(self) -> Rows:
         """Return one row per condition, template, draw and query."""

@@ -70,7 +70,8 @@ TABLES: Mapping[str, Columns] = {
         "steps_chosen": "how many draws chose each number of steps",
         "layers_chosen": "behind which layer a vector is added, and in how many draws",
         "strengths_chosen": "how many times it is",
-        "num_templates": "templates that each draw was tuned on, in turn; empty for all",
+        "num_templates": "templates that each draw was tuned on, in turn where there are more; "
+        "empty of a vector",
         "batch_size": "examples a step, no more than a draw has",
         "gradient_accumulation_steps": "parts that a batch is read in",
         "lr_scheduler": "how the rate goes on",

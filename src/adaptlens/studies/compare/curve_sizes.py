@@ -98,10 +98,11 @@ def curve_sizes(
         )
     asked = replace(config, shots=(0, *sizes), sizes=None, gates=())
     study = plan(asked)
-    owners = dict.fromkeys(study.groups())
-    for group, cell in zip(study.groups(), study.cells, strict=True):
-        owners[group] = int(cell.adaptation.arguments.get("examples", 0))
-    each = list(zip(owners.values(), seconds_of(study, asked), strict=True))
+    examples = {
+        group: int(cell.adaptation.arguments.get("examples", 0))
+        for group, cell in zip(study.groups(), study.cells, strict=True)
+    }
+    each = list(zip(examples.values(), seconds_of(study, asked), strict=True))
     rows = []
     for number in range(LEAST_SIZES, len(sizes) + 1):
         seconds = sum(took for size, took in each if size <= sizes[number - 1])

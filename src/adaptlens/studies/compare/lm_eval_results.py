@@ -92,7 +92,8 @@ def _add(results: dict[str, Any], condition: Condition, task: Task) -> list[dict
     reading = Reading(condition, task)
     scores = _scores(reading)
     name, num_items = task.name, len(task.test)
-    output_type = "multiple_choice" if reading.is_choice else "generate_until"
+    scored = reading.is_choice and not _is_written(reading)
+    output_type = "multiple_choice" if scored else "generate_until"
     results["results"][name] = {
         "alias": name,
         "sample_len": num_items,
@@ -122,14 +123,22 @@ def _add(results: dict[str, Any], condition: Condition, task: Task) -> list[dict
     return samples
 
 
+def _is_written(reading: Reading) -> bool:
+    """Whether choices were read from what a server's model wrote, which scores no option."""
+    return "chosen" in reading.arrays()
+
+
 def _scores(reading: Reading) -> Scores:
     """Return lm-evaluation-harness's metrics of every answer.
 
     Its acc_norm and acc_bytes divide by the length of the option without what stands before it.
+    Where the option was read from a text there is acc alone.
     """
     arrays, task = reading.arrays(), reading.task
     if not reading.is_choice:
         return {"exact_match": arrays["exact"], "chrf": arrays["chrf"]}
+    if _is_written(reading):
+        return {"acc": (arrays["chosen"] == arrays["gold"]).astype(float)}
     loglik = np.where(np.isnan(arrays["loglik"]), -np.inf, arrays["loglik"])
     scores = {}
     for metric, size in (
@@ -156,9 +165,13 @@ def _means(scores: Scores) -> Iterable[tuple[str, float | str]]:
 
 
 def _samples(reading: Reading, scores: Scores) -> Iterable[dict[str, Any]]:
-    """Yield what was done about each item of the test split."""
+    """Yield what was done about each item of the test split.
+
+    Of choices that were read from texts, the responses are the options named; "" for none.
+    """
     condition, task = reading.condition, reading.task
-    loglik = reading.arrays()["loglik"] if reading.is_choice else None
+    arrays = reading.arrays()
+    loglik = arrays.get("loglik")
     for number, query in enumerate(task.test):
         asked = render.render(task, (), query)
         arguments: list[list[Any]]
@@ -173,7 +186,13 @@ def _samples(reading: Reading, scores: Scores) -> Iterable[dict[str, Any]]:
         else:
             wishes = {"until": [*render.stops(task)], "max_gen_toks": task.max_new_tokens}
             arguments = [[asked.text, wishes]]
-            resps = [[row[number] for row in condition.outputs]]
+            options = query.choices or task.choices
+            named = arrays["chosen"][:, number] if "chosen" in arrays else None
+            resps = (
+                [[row[number] for row in condition.outputs]]
+                if named is None
+                else [[options[place] if place >= 0 else "" for place in named]]
+            )
             firsts = [resps[0][0]] if resps[0] else []
         doc = _doc(query, task)
         yield {

@@ -109,7 +109,7 @@ class Report:
         labels: what the labels of arms stand for.
         made: when the cells were made, and on which machines, by what that is called.
         command: what makes such a run again.
-        fronts: of several models, which arms are not shown to be dominated, a sentence a task.
+        fronts: of several models, a task each: which arm to take, and what that rests on.
     """
 
     title: str
@@ -124,7 +124,7 @@ class Report:
     notes: Sequence[str] = field(default_factory=tuple)
     made: Mapping[str, str] = field(default_factory=dict)
     command: str = ""
-    fronts: Sequence[str] = field(default_factory=tuple)
+    fronts: Sequence[tuple[str, str]] = field(default_factory=tuple)
 
     def __post_init__(self) -> None:
         """Check that every table has its columns and every verdict a known state."""
@@ -181,7 +181,7 @@ class Report:
                 for name, one in about.items()
             ],
             lines=[
-                *self.fronts,
+                *(line for both in self.fronts for line in both),
                 *(f"{n}, in words: {o['advice']}" for n, o in about.items() if o.get("advice")),
                 *self.gate_lines(),
                 *score_tables.prompt_lines(self.tables),

@@ -83,7 +83,8 @@ def analyze(run: Run, overrides: Sequence[str] = ()) -> "ConvergenceReport":
         judged += _against_untrained(studied)
     return ConvergenceReport(
         title="Does in-context learning do to hidden states what tuning does? "
-        + ", ".join(dict.fromkeys(one.task for one in study.found)),
+        + ", ".join(dict.fromkeys(one.task for one in study.found))
+        + f" on {', '.join(dict.fromkeys(one.model for one in study.found))}",
         claims=judged,
         tables=columns.framed("convergence", tables),
         map=columns.frame_of(points),

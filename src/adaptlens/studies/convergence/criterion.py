@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from adaptlens.formatting import fixed, percent
+from adaptlens.formatting import percent
 from adaptlens.metrics.answer_out import MOST_ALONE, is_alone
 from adaptlens.stats import hypotheses, layerwise
 from adaptlens.stats.hypotheses import Claim, Hypothesis
@@ -127,12 +127,12 @@ def headline(compared: Compared, found: Claim) -> str:
     icl, it = (compared.side(name) for name in ("icl", "it"))
     rule = compared.config.claim
     inside = compared.inside
-    alike = fixed(inside.agreement(icl, it), 3)
+    alike = percent(inside.agreement(icl, it))
     said = f"prompt and tuning agree on answers ({alike} of queries)"
     if not inside.options:
         said = (
             f"prompt and tuning begin their answers with the same token ({alike} of queries) and "
-            f"write the same text ({fixed(inside.same_texts(icl, it), 3)})"
+            f"write the same text ({percent(inside.same_texts(icl, it))})"
         )
     where = WHERE.get(rule["measure"], "with the answer in")
     if found.decides is None or found.reason:

@@ -393,11 +393,7 @@ class Factors:
 
 def _rate(trajectory: Condition) -> str:
     """Return what a level calls the learning rate: as it is, or times the usual one."""
-    rate = trajectory.arguments.get("learning_rate")
-    times = trajectory.arguments.get("lr_multipliers", 1)
-    if rate is not None:
-        return f"{rate:g}"
-    return DEFAULT_RATE if times == 1 else f"x{times:g}"
+    return trajectory.arguments["rate_name"] or DEFAULT_RATE
 
 
 def _from_0_to_1(levels: np.ndarray) -> np.ndarray:

@@ -46,7 +46,7 @@ def excesses(implicit: "pd.DataFrame", *, margin: float, width: int = WIDE) -> "
         width=width,
         columns=1 if width <= NARROW else 2,
         room=176 if width <= NARROW else 190,
-        title="ICL ~ IT, less",
+        title="similarity of ICL ~ IT less that of the row",
         styles=STYLES,
         reference=margin,
     )

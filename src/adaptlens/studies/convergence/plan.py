@@ -296,8 +296,9 @@ class _Conditions:
             for name in ("icl", "it", "sl"):
                 yield self.want(name, measured, draws, examples=shots)
         if "dose" in config.factors:
-            given = [{"learning_rate": rate} for rate in config.learning_rates]
-            for rate in ({}, *(given or [{"lr_multipliers": 0.5}, {"lr_multipliers": 2.0}])):
+            given = [{"learning_rate": r, "rate_name": f"{r:g}"} for r in config.learning_rates]
+            usual = [{"lr_multipliers": x, "rate_name": f"x{x:g}"} for x in (0.5, 2.0)]
+            for rate in ({}, *(given or usual)):
                 own: dict[str, Any] = {
                     "examples": shots,
                     "checkpoint_steps": config.checkpoint_steps,

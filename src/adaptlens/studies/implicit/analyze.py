@@ -65,7 +65,8 @@ def analyze(run: Run, overrides: Sequence[str] = ()) -> "ImplicitReport":
     families = dict.fromkeys(row["family"] for row in tables["curves"])
     return ImplicitReport(
         title="Does in-context learning find a hidden shortcut that tuning misses? "
-        + ", ".join(families or dict.fromkeys(one.task for one in found)),
+        + ", ".join(families or dict.fromkeys(one.task for one in found))
+        + f" on {', '.join(dict.fromkeys(one.model for one in found))}",
         claims=judged,
         tables=frames,
         prompts=_prompts(found),
