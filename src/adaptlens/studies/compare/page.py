@@ -37,6 +37,7 @@ from adaptlens.studies.compare.tables import (
     recipes,
     side_effects,
 )
+from adaptlens.studies.compare.verdict import ON_VALIDATION
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -224,6 +225,7 @@ def html(report: Report, figures: Mapping[str, Figure]) -> str:
         tables=_tables(report),
         adaptations=[style_of(look) for look in in_order(arm.look for arm in arms)],
         names_in_words=in_words(arms),
+        chosen=any(one.get("selection", "").startswith(ON_VALIDATION) for one in report.verdicts),
         states=STATES,
         shown_first="templates" if "templates" in figures else "accuracy",
         size=_size(scores),

@@ -13,6 +13,7 @@ from adaptlens.studies.compare.arm_choice import Choice, can_choose, cheaper, ch
 from adaptlens.studies.compare.verdict_words import Finding, line
 from adaptlens.types import Kind
 
+ON_VALIDATION = "arms chosen on the validation split"
 State = Literal["tune", "prompt", "no difference", "undecided", "neither"]
 
 
@@ -164,7 +165,7 @@ def _choose(prompts: Mapping[str, Scores], tunings: Mapping[str, Scores], margin
         )
     common = sorted(next(iter(draws), ()))
     prompt, tuned = choose(prompts, common, margin), choose(tunings, common, margin)
-    selection = "arms chosen on the validation split"
+    selection = ON_VALIDATION
     if len(everyone) == 2:
         selection = "one arm on each side, so none was chosen"
     elif prompt.crossed is not None or tuned.crossed is not None:
