@@ -289,6 +289,7 @@ def test_a_true_few_shot_comparison_reads_no_validation_split() -> None:
         "zero-shot", "icl-1", "icl-4", "best-prompt-4", "it-1", "sl-1", "full-1", "it-4", "sl-4",
         "full-4",
     }  # fmt: skip
-    assert made["it-4"]["true_few_shot"] and len(made["it-4"]["lr_multipliers"]) > 1
+    assert made["it-4"]["true_few_shot"] and len(made["it-4"]["learning_rate"]) > 1
     # One example cannot judge: the usual rate and steps.
-    assert made["it-1"]["lr_multipliers"] == 1.0 and made["it-1"]["max_steps"] is None
+    assert made["it-1"]["learning_rate"] == made["it-4"]["learning_rate"][1]
+    assert made["it-1"]["max_steps"] == 30

@@ -52,5 +52,5 @@ def test_a_run_of_another_format_is_refused_by_report_and_by_workers(tmp_path):
     plan = run.need_json(STUDY_FILE)
     run.write_json(STUDY_FILE, {**plan, "cells": [{**one, "format": 1} for one in plan["cells"]]})
     for reader in (lambda: read(run, "compare"), lambda: planned(run)):
-        with pytest.raises(UserError, match="have format 1, this one reads 3; run the command"):
+        with pytest.raises(UserError, match="have format 1, this one reads 4; run the command"):
             reader()
