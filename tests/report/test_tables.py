@@ -2,6 +2,8 @@
 
 import math
 
+import pandas as pd
+
 from adaptlens.report.tables import (
     Entry,
     Table,
@@ -10,6 +12,7 @@ from adaptlens.report.tables import (
     estimated,
     number,
     p_entry,
+    plain,
     text,
     verdict,
     words,
@@ -67,3 +70,8 @@ def test_an_entry_links_to_the_first_of_its_cells():
     assert at_cell(text("it-16"), ("abc", "def")).links == (("it-16", "abc"),)
     assert at_cell(text("it-16"), ()) == text("it-16")
     assert (words("so"), words(math.nan)) == (Entry("so", "so", tone="words"), Entry("", ""))
+
+
+def test_nothing_is_a_dash_in_a_table_shown_as_it_is():
+    shown = plain(pd.DataFrame({"needed_draws": [None, None], "left": ["a", None]}), "t", "")
+    assert [[entry.text for entry in row] for row in shown.rows] == [["–", "a"], ["–", "–"]]

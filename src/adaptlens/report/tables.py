@@ -315,6 +315,8 @@ def _json_number(value: Any) -> str:
 def _plain(value: Any, kind: str) -> Entry:
     if kind == "number":
         return number(value)
+    if value is None:
+        return Entry("–")
     text = ("yes" if value else "no") if kind == "flag" else str(value)
     return Entry(text, text)
 

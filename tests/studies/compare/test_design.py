@@ -70,6 +70,9 @@ def test_a_design_says_what_it_finds_and_the_least_work_that_finds_what_was_aske
     assert f"10 points take {best['draws_needed']} draws x {best['queries']:,} queries" in (
         found.line()
     )
+    assert ("more test items" in found.line()) == (best["queries"] > 300)
+    (few,) = design.designs(3.0, draws=10, queries=25, margin=2.0, like=None)
+    assert few.line().endswith("queries (more test items than are planned)")
     (easy,) = design.designs(50.0, draws=10, queries=300, margin=2.0, like=None)
     assert "take" not in easy.line()
 

@@ -126,9 +126,10 @@ class Design:
                 f"queries do not find {self.points:g}"
             )
         least = min(enough, key=lambda row: row["draws_needed"] * row["queries"])
+        more = " (more test items than are planned)"
         return (
             f"{said}; {self.points:g} points take {least['draws_needed']:,} draws x "
-            f"{least['queries']:,} queries"
+            f"{least['queries']:,} queries{more * (least['queries'] > planned['queries'])}"
         )
 
     def table(self) -> Table:
