@@ -315,7 +315,7 @@ def _json_number(value: Any) -> str:
 def _plain(value: Any, kind: str) -> Entry:
     if kind == "number":
         return number(value)
-    if value is None:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
         return Entry("–")
     text = ("yes" if value else "no") if kind == "flag" else str(value)
     return Entry(text, text)
