@@ -86,3 +86,10 @@ def test_long_tables_and_lists_say_what_is_left_out():
     assert "2 more findings on the page." in html
     assert "1 more row in the table itself." in html
     assert [tag for tag, _ in Tags(html).seen].count("td") == MOST_ROWS
+
+
+def test_long_words_leave_room_for_the_numbers():
+    words = " ".join(["word"] * 400)
+    lines = as_text([Finding("m, t", "tune", ": yes")], [words, "scores: a 1; b 2"], Path("p"))
+    assert lines.splitlines()[-2].strip() == "scores: a 1; b 2"
+    assert lines.splitlines()[-3].endswith("...")
