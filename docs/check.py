@@ -223,7 +223,9 @@ def _lm_eval(rest: Sequence[str]) -> Job:
 
 
 def _run(verb: str, rest: Sequence[str]) -> tuple[str, ...]:
-    more = [word for word in SMALL.get(verb, "").split() if word != "--quick" or word not in rest]
+    # A curve's sizes follow from the trial.
+    without = {*(["--quick"] if "--quick" in rest else []), *(["--no-trial"] * ("--curve" in rest))}
+    more = [word for word in SMALL.get(verb, "").split() if word not in without]
     return (sys.executable, "-m", "adaptlens", *verb.split(), *rest, *more)
 
 
