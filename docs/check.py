@@ -224,7 +224,8 @@ def _lm_eval(rest: Sequence[str]) -> Job:
 
 def _run(verb: str, rest: Sequence[str]) -> tuple[str, ...]:
     # A curve's sizes follow from the trial.
-    without = {*(["--quick"] if "--quick" in rest else []), *(["--no-trial"] * ("--curve" in rest))}
+    given = (("--quick", "--quick"), ("--no-trial", "--curve"))
+    without = {word for word, beside in given if beside in rest}
     more = [word for word in SMALL.get(verb, "").split() if word not in without]
     return (sys.executable, "-m", "adaptlens", *verb.split(), *rest, *more)
 
