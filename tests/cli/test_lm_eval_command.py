@@ -31,3 +31,19 @@ def test_without_the_library_it_says_what_to_install(monkeypatch):
     done = CliRunner().invoke(main, ["lm-eval", "--tasks", "sst2"])
     assert done.exit_code == 2
     assert "pip install 'adaptlens[lm-eval]'" in done.output
+
+
+def test_a_hub_that_cannot_be_reached_is_one_line(monkeypatch):
+    evaluated = pytest.importorskip("lm_eval.__main__")
+
+    def offline() -> None:
+        raise ConnectionError("Couldn't reach 'allenai/ai2_arc' on the Hub (OfflineModeIsEnabled)")
+
+    monkeypatch.setattr(evaluated, "cli_evaluate", offline)
+    done = CliRunner().invoke(main, ["lm-eval", "--tasks", "arc_easy"])
+    assert done.exit_code == 2
+    assert done.stderr == (
+        "error: lm-eval could not load a data set: Couldn't reach 'allenai/ai2_arc' on the Hub "
+        "(OfflineModeIsEnabled); go online, or give tasks whose data are in the Hugging Face "
+        "cache.\n"
+    )
