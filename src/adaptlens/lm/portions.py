@@ -13,7 +13,7 @@ Told = Callable[[int, int], None]
 T = TypeVar("T")
 
 MOST_CHARACTERS = 2**26
-"""Of a portion, prompts counted once and once more an answer: about 1.2 GB with their tokens."""
+"""Of a portion, prompts counted once and once more for each answer."""
 _BEGINNING = 4096
 """Prompts that agree in so many characters are read one after the other."""
 
