@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from adaptlens.formatting import typeset, visible
 from adaptlens.report import tables as made
 from adaptlens.report.charts import INK, LINE, MUTED, PAPER
+from adaptlens.report.how_tuned import constant_columns, table_of
 from adaptlens.report.images import Figure, Wanted, draw
 from adaptlens.report.labels import explained
 from adaptlens.report.theme import (
@@ -76,12 +77,15 @@ def render(
         swatch=_swatch, newlines=_newlines, safe_id=_safe_id, typeset=typeset, explained=explained
     )
     report = values["report"]
+    recipes = report.tables.get("recipes")
     known = {str(cell) for cell in report.cells["cell"]} if len(report.cells) else set()
     return environment.get_template(page).render(
         **values,
         figures=figures,
         undrawn=getattr(figures, "problem", ""),
         known=known,
+        constants=constant_columns(recipes),
+        recipes=table_of(recipes, made.Conditions.of(report.labels, report.cells)),
         roles=ROLES,
         settings=list(flat(report.settings)),
         prompts=_by_task(report.prompts),
@@ -148,7 +152,7 @@ def other_tables(
         "others": [
             made.plain(table, f"other-{i}", made.heading_of(name))
             for i, (name, table) in enumerate(tables.items())
-            if name not in known and len(table)
+            if name not in (*known, "recipes") and len(table)
         ],
     }
 

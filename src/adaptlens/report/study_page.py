@@ -55,6 +55,8 @@ class StudyReport:
         cells: one cell a row, its id in the column `cell`.
         labels: what the labels of conditions stand for.
         notes: sentences a reader needs in order to trust the numbers.
+        made: when the cells were made, and on which machines, by what that is called.
+        command: what makes such a run again.
     """
 
     title: str
@@ -66,6 +68,8 @@ class StudyReport:
     cells: "pd.DataFrame"
     labels: Labels = field(default_factory=dict)
     notes: Sequence[str] = ()
+    made: Mapping[str, str] = field(default_factory=dict)
+    command: str = ""
 
     def __post_init__(self) -> None:
         """Check that every claim has a known verdict and every prompt known parts."""
@@ -95,6 +99,62 @@ class StudyReport:
         """Return a table, or None where it was not measured."""
         table = self.tables.get(name)
         return None if table is None or table.empty else table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What the page says of one claim.
+
+    Attributes:
+        claim: what is claimed.
+        state: its verdict; "" where it differs from task to task.
+        mixed: then, in how many tasks it is what.
+        about: which model it is about, where there are several.
+        lines: verdict and numbers on each thing that it was tested on.
+        more: why there are no numbers, a sentence each.
+    """
+
+    claim: str
+    state: str
+    lines: Sequence[tuple[str, str]]
+    mixed: str = ""
+    about: str = ""
+    more: Sequence[str] = ()
+
+    @property
+    def title(self) -> str:
+        """The claim as a heading."""
+        return self.claim[:1].upper() + self.claim[1:]
+
+    @classmethod
+    def of(
+        cls,
+        rows: Sequence[Mapping[str, Any]],
+        said: Callable[[Mapping[str, Any]], str],
+        *,
+        about: str = "",
+        more: Sequence[str] = (),
+        first_decides: bool = False,
+    ) -> "Card":
+        """Return what is said of one claim that was tested on several things.
+
+        Args:
+            rows: the rows of the claim, as a `StudyReport` has them.
+            said: the numbers of a row, and what they are of.
+            about: which model the claim is about, where there are several.
+            more: why there are no numbers, a sentence each.
+            first_decides: the verdict is that of the first row, whatever the others are.
+        """
+        states = Counter(row["state"] for row in rows)
+        decided = [f"{state} in {n}" for state, n in states.items() if state != "not decided"]
+        return cls(
+            claim=rows[0]["claim"],
+            state=rows[0]["state"] if first_decides or len(states) == 1 else "",
+            mixed=f"{' and '.join(sorted(decided, reverse=True))} of {len(rows)}",
+            about=about,
+            lines=[(row["state"], said(row)) for row in rows],
+            more=more,
+        )
 
 
 def claims_table(

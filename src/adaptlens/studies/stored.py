@@ -14,6 +14,7 @@ from adaptlens.formatting import moment
 from adaptlens.report.labels import Labels
 from adaptlens.store import Run, hardware, versions
 from adaptlens.store.events import span
+from adaptlens.studies.again import command
 from adaptlens.types import NO_DRAWS, Task
 
 Config = TypeVar("Config")
@@ -24,6 +25,7 @@ class Stored(Generic[Config]):
     """A study as far as its run has it.
 
     Attributes:
+        name: of the study.
         config: the settings, those of the analysis as they were asked for.
         settings: the same as the run holds them, for the page.
         found: the conditions of which anything is done.
@@ -32,6 +34,7 @@ class Stored(Generic[Config]):
         made: when its cells were made, and on which machines, in words.
     """
 
+    name: str
     config: Config
     settings: Mapping[str, Any]
     found: Sequence[Condition]
@@ -47,7 +50,7 @@ class Stored(Generic[Config]):
         return groups
 
     def about(self, labels: Labels = MappingProxyType({})) -> dict[str, Any]:
-        """Return what the page of every study shows: settings, versions, cells and labels.
+        """Return what the page of every study shows of how it was made, its cells and labels.
 
         Args:
             labels: what labels other than those of the conditions stand for.
@@ -55,6 +58,8 @@ class Stored(Generic[Config]):
         return {
             "labels": {**{one.label: one.shown for one in self.found}, **labels},
             "settings": self.settings,
+            "made": self.made,
+            "command": command(self.name, self.settings),
             "versions": versions.together(v for one in self.found for v in one.versions),
             "cells": columns.frame_of(cell_rows(self.found)),
         }
@@ -88,6 +93,7 @@ def read(run: Run, name: str, overrides: Sequence[str] = ()) -> Stored[Any]:
             f"no cell of run '{run.folder}' is done yet; the command that made it finishes them."
         )
     return Stored(
+        name,
         config,
         {**study["settings"], **{one: getattr(config, one) for one in schema.analysis}},
         found,

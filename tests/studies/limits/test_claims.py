@@ -242,7 +242,9 @@ def test_rows_have_the_columns_of_all_claims_and_say_how_many_bases():
     assert [row["factor"] for row in rows] == [1, 2, 3, 4, 5]
     assert "9 bases x 12 tasks" in rows[0]["line"]
     assert rows[4]["state"] == "not decided"
-    assert rows[4]["line"] == "nothing was read that it is about"
+    assert rows[4]["line"] == (
+        "not measured: it takes tuned models read in other prompts, as --variations unified"
+    )
 
 
 def test_few_bases_decide_nothing():

@@ -102,7 +102,7 @@ def test_each_claim_says_its_numbers_one_by_one_and_why_they_decide_nothing():
         "IT (claimed above 0.05): -0.100 [-0.200, 0.000], 4 tasks × 1 tuning",
         "p(Holm) = 1.000",
     ]
-    assert limits.said("nothing was read that it is about") == ["nothing was read that it is about"]
+    assert limits.said("not measured: it takes x, as --y") == ["not measured: it takes x, as --y"]
 
 
 def test_verdicts_are_those_of_the_claims(page):

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from adaptlens.conditions import Condition
 from adaptlens.formatting import counted, ends, percent
+from adaptlens.report.how_tuned import RECIPE
 from adaptlens.report.markdown import inline, pipes
 from adaptlens.report.tables import Entry, Table
 from adaptlens.report.theme import main_metric
-from adaptlens.studies.compare.tables import RECIPE
 from adaptlens.tasks import templates
 from adaptlens.types import Task
 

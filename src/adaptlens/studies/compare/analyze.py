@@ -14,12 +14,12 @@ from adaptlens.metrics import accuracy
 from adaptlens.report.labels import Shown
 from adaptlens.stats.intervals import comparisons, estimate, pairs_of_interest
 from adaptlens.store import Run
+from adaptlens.studies import recipe
 from adaptlens.studies.compare import (
     across,
     condition_notes,
     curves,
     gates,
-    recipe,
     searches,
     served_use,
     side_effect_words,
@@ -112,7 +112,7 @@ def analyze(run: Run) -> tuple["Report", "pd.DataFrame"]:
             "all of them are in tables/answers.parquet"
         )
     answers.sort(key=lambda row: row["draw"])
-    framed = columns.framed("compare", {**tables, "answers": answers})
+    framed = columns.framed("compare", {**tables, "verdicts": verdicts, "answers": answers})
     every_answer = framed.pop("answers")
     report = Report(
         title=f"Prompt or tune? {_names(every)}",
@@ -120,8 +120,6 @@ def analyze(run: Run) -> tuple["Report", "pd.DataFrame"]:
         tables=framed,
         prompts=prompts,
         per_query=every_answer[:MOST_ROWS],
-        made=study.made,
-        command=recipe.command(study.settings),
         fronts=[(one.advice, one.line) for one in fronts if one.line],
         notes=said_once(notes, [judged.name for judged in every]),
         **study.about(labels),

@@ -2,7 +2,17 @@
 
 from collections.abc import Mapping
 
-from adaptlens.columns.shared import CONDITION, DRAWS, MODEL, QUERIES, SIDES, TASK, Columns, ends
+from adaptlens.columns.shared import (
+    CONDITION,
+    DRAWS,
+    MODEL,
+    QUERIES,
+    RECIPES,
+    SIDES,
+    TASK,
+    Columns,
+    ends,
+)
 
 _ABOUT: Columns = {**TASK, **MODEL, **CONDITION}
 _METRIC: Columns = {
@@ -16,6 +26,22 @@ _SCORE: Columns = {
 _RULE: Columns = {"rule": "the scoring rule that chooses an answer; several where draws differ"}
 
 TABLES: Mapping[str, Columns] = {
+    "verdicts": {
+        **TASK,
+        **MODEL,
+        "state": "tune, prompt, no difference, undecided or neither",
+        "line": "the verdict in a line, with what speaks against it",
+        "advice": "the verdict as advice",
+        "prompt": "the prompting arm that it is about",
+        "tuned": "the tuned arm that it is about",
+        "selection": "how these two were chosen",
+        "allowed": "what each side was allowed to try",
+        "side_effects": "what else tuning changed",
+        "break_even": "when tuning pays",
+        "crossing": "from how many examples tuning is better",
+        "p": "p-value of the claim; empty where nothing was claimed",
+        "p_holm_tasks": "the same, corrected over tasks and models",
+    },
     "accuracy": {
         **_ABOUT,
         "adaptation": "the way of adapting; best_ before it: at its best template",
@@ -57,29 +83,7 @@ TABLES: Mapping[str, Columns] = {
         "options": "options of `adaptlens compare` that give the template back",
         "sent": "the prompt of the first test item, as sent",
     },
-    "recipes": {
-        **_ABOUT,
-        "trained": "LoRA, DoRA, a soft prompt, a vector, or all weights",
-        "lora_rank": "rank of the adapters",
-        "lora_alpha": "their scale, times the rank",
-        "lora_dropout": "share of their inputs that training leaves out",
-        "target_modules": "modules that were adapted, by the last parts of their names",
-        "learning_rates": "rates tried",
-        "rates_chosen": "how many draws chose each rate",
-        "max_steps": "numbers of steps tried",
-        "steps_chosen": "how many draws chose each number of steps",
-        "layers_chosen": "behind which layer a vector is added, and in how many draws",
-        "strengths_chosen": "how many times it is",
-        "num_templates": "templates that each draw was tuned on, in turn where there are more; "
-        "empty of a vector",
-        "batch_size": "examples a step, no more than a draw has",
-        "gradient_accumulation_steps": "parts that a batch is read in",
-        "lr_scheduler": "how the rate goes on",
-        "warmup_steps": "steps over which it rises",
-        "weight_decay": "share of the weights taken off, times the rate, a step",
-        "max_grad_norm": "length that gradients are cut to",
-        "seed": "of everything random",
-    },
+    "recipes": RECIPES,
     "wordings": {
         **TASK,
         **MODEL,

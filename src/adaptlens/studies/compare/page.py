@@ -29,12 +29,10 @@ from adaptlens.studies.compare.tables import (
     ROLES,
     as_it_is,
     break_evens,
-    constant_columns,
     differences,
     front,
     learned,
     measured,
-    recipes,
     side_effects,
 )
 from adaptlens.studies.compare.verdict import ON_VALIDATION
@@ -232,7 +230,6 @@ def html(report: Report, figures: Mapping[str, Figure]) -> str:
         gates=[{**row, "said": gates.line(row)} for row in report.gates()],
         searches=_searches(report),
         found=_prompts_judged(report),
-        constants=constant_columns(report.tables.get("recipes")),
         searched=ADAPTATIONS["best_prompt"],
         shows_form=_shows_form(report.table("curves")),
         several_models=len({verdict["model"] for verdict in report.verdicts}) > 1,
@@ -443,7 +440,6 @@ def _tables(report: Report) -> dict[str, Any]:
         "rules": score_tables.by_fixed_rule(tables),
         "templates": score_tables.by_template(tables, conditions),
         "searches": score_tables.searches(tables, conditions),
-        "recipes": recipes(tables, conditions),
         "wordings": as_it_is(tables, "wordings", "Templates, as --template takes them"),
         "differences": differences(tables, conditions),
         "side_effects": side_effects(tables, conditions),
@@ -454,5 +450,5 @@ def _tables(report: Report) -> dict[str, Any]:
         "cost": measured(tables, "cost", "Cost by condition", conditions),
         "break_even": break_evens(tables, conditions),
         "front": front(tables, conditions),
-        **other_tables(tables, COLUMNS, report.cells),
+        **other_tables(tables, (*COLUMNS, "verdicts"), report.cells),
     }

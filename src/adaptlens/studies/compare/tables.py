@@ -23,7 +23,7 @@ from adaptlens.report.tables import (
 from adaptlens.report.theme import METRICS, points, style_of
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 
 def differences(tables: Tables, conditions: Conditions) -> Table | None:
@@ -236,68 +236,6 @@ def measured(tables: Tables, name: str, caption: str, conditions: Conditions) ->
         return [conditions.entry(row["condition"], row["model"], row["task"]), *numbers]
 
     return row_by_row(tables, name, caption, headings, entries, " ".join(["condition", *columns]))
-
-
-RECIPE = {
-    "trained": "trained",
-    "lora_rank": "LoRA rank",
-    "lora_alpha": "LoRA alpha",
-    "lora_dropout": "LoRA dropout",
-    "target_modules": "target modules",
-    "learning_rates": "learning rates tried",
-    "rates_chosen": "learning rate chosen",
-    "max_steps": "steps tried",
-    "steps_chosen": "steps chosen",
-    "layers_chosen": "layers chosen",
-    "strengths_chosen": "strengths chosen",
-    "num_templates": "templates tuned on",
-    "batch_size": "batch size",
-    "gradient_accumulation_steps": "accumulation steps",
-    "lr_scheduler": "schedule",
-    "warmup_steps": "warmup steps",
-    "weight_decay": "weight decay",
-    "max_grad_norm": "gradient norm at most",
-    "seed": "seed",
-}
-"""What the page calls the columns of the table of recipes."""
-
-
-def constant_columns(recipes: "pd.DataFrame | None") -> dict[str, str]:
-    """Return what is the same of every arm that was tuned, by what the page calls it."""
-    if recipes is None or recipes.empty:
-        return {}
-    return {
-        RECIPE[name]: _said(recipes[name].iloc[0]).text
-        for name in RECIPE
-        if name in recipes
-        and recipes[name].nunique(dropna=False) == 1
-        and recipes[name].iloc[0] != ""
-    }
-
-
-def recipes(tables: Tables, conditions: Conditions) -> Table | None:
-    """Return how each arm was tuned, without what is the same of all."""
-    table = tables.get("recipes")
-    if table is None or table.empty:
-        return None
-    same = constant_columns(table)
-    shown = [
-        name
-        for name in RECIPE
-        if name in table and RECIPE[name] not in same and (table[name] != "").any()
-    ]
-
-    def entries(row: Mapping[Any, Any]) -> list[Entry]:
-        arm = conditions.entry(row["condition"], row["model"], row["task"])
-        return [arm, *(_said(row[name]) for name in shown)]
-
-    headings = (("arm", False), *((RECIPE[name], False) for name in shown))
-    used = " ".join(["condition", *RECIPE])
-    return row_by_row(tables, "recipes", "How each arm was tuned", headings, entries, used)
-
-
-def _said(value: Any) -> Entry:
-    return text(value) if isinstance(value, str) else number(value)
 
 
 def as_it_is(tables: Tables, name: str, caption: str) -> Table | None:

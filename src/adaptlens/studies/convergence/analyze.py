@@ -9,6 +9,7 @@ from adaptlens.report.labels import Labels, Shown
 from adaptlens.stats import hypotheses as claims
 from adaptlens.stats.hypotheses import Hypothesis, Judged
 from adaptlens.store import Run
+from adaptlens.studies import recipe
 from adaptlens.studies.convergence import thirds
 from adaptlens.studies.convergence.agreement import Behaving
 from adaptlens.studies.convergence.columns import similarity_of
@@ -86,7 +87,9 @@ def analyze(run: Run, overrides: Sequence[str] = ()) -> "ConvergenceReport":
         + ", ".join(dict.fromkeys(one.task for one in study.found))
         + f" on {', '.join(dict.fromkeys(one.model for one in study.found))}",
         claims=judged,
-        tables=columns.framed("convergence", tables),
+        tables=columns.framed(
+            "convergence", {**tables, "claims": judged, "recipes": recipe.rows(study.found, run)}
+        ),
         map=columns.frame_of(points),
         prompts=prompts,
         notes=list(dict.fromkeys(notes)),

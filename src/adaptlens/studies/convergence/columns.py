@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 
 from adaptlens.columns.shared import (
+    CLAIMS,
     CONDITION,
     DRAWS,
     MODEL,
     PAIR,
     QUERIES,
+    RECIPES,
     SIDES,
     TASK,
     Columns,
@@ -148,4 +150,10 @@ TABLES: Mapping[str, Columns] = {
         "claim": "what becomes of the main claim",
         "effect": "the effect that the main claim is judged by",
     },
+    "claims": {
+        **CLAIMS,
+        "headline": "of the main claim, what was found in a sentence",
+        "detail": "of the main claim, its numbers",
+    },
+    "recipes": RECIPES,
 }

@@ -60,11 +60,11 @@ def bars(
 
     panels: list[Any] = []
     rows = last_layer(of_pairs(pairs[pairs["role"] == "main"], labels))
-    columns, size = spread(len(measures), rows.groupby(["task", "model"]).ngroups, width)
+    columns, size = _measure_by_measure(rows, measures, width)
     present = [pair for pair in DRAWN if pair in set(rows["pair"])]
     color = pair_color(present, width, legend=False)
-    for _, title, group in groups(rows):
-        for measure in measures:
+    for measure in measures:
+        for _, title, group in groups(rows):
             own = group[(group["measure"] == measure) & group["pair"].isin(present)]
             if (own := own.dropna(subset=["value"])).empty:
                 continue
@@ -123,11 +123,11 @@ def over_layers(
 
     panels: list[Any] = []
     rows = of_pairs(pairs[pairs["role"] == "main"], labels)
-    columns, size = spread(len(measures), rows.groupby(["task", "model"]).ngroups, width)
+    columns, size = _measure_by_measure(rows, measures, width)
     present = [pair for pair in DRAWN if pair in set(rows["pair"]) and pair in only]
     color, shape = pair_color(present, width), pair_shape(present)
-    for _, title, group in groups(rows):
-        for measure in measures:
+    for measure in measures:
+        for _, title, group in groups(rows):
             own = group[(group["measure"] == measure) & group["pair"].isin(present)]
             if (own := own.dropna(subset=["value"])).empty:
                 continue
@@ -277,7 +277,9 @@ def lens(rows: "pd.DataFrame", labels: Labels, *, width: int = WIDE) -> "alt.Con
     return figure(panels, columns)
 
 
-def agreement(rows: "pd.DataFrame", labels: Labels, *, width: int = WIDE) -> "alt.ConcatChart":
+def agreement(
+    rows: "pd.DataFrame", labels: Labels, *, measure: str = "within", width: int = WIDE
+) -> "alt.ConcatChart":
     """Return how alike pairs are inside against how often they answer alike.
 
     The main pairs have their colors; controls and noise floors are hollow.
@@ -286,24 +288,21 @@ def agreement(rows: "pd.DataFrame", labels: Labels, *, width: int = WIDE) -> "al
 
     panels: list[Any] = []
     rows = of_pairs(rows, labels).dropna(subset=["agreement"])
-    measures = [("centered", "centered cosine"), ("within", "within answers")]
-    measures = [(column, name) for column, name in measures if column in rows]
-    columns, size = spread(len(measures), rows.groupby(["task", "model"]).ngroups, width)
+    name = SIMILARITIES.get(measure, measure)
+    columns, size = spread(1, rows.groupby(["task", "model"]).ngroups, width)
     present = [p for p in PAIRS if p in set(rows.loc[rows["role"] == "main", "pair"])]
     color, shape = pair_color(present, width), pair_shape(present)
     for _, title, group in groups(rows):
-        for column, name in measures:
-            own = group.dropna(subset=[column])
-            if own.empty:
-                continue
+        own = group.dropna(subset=[measure])
+        if not own.empty:
             dots = [
                 {
-                    "x": row[column],
+                    "x": row[measure],
                     "y": 100 * row["agreement"],
                     "pair": style_of_pair(row["pair"]).label,
                     "main": row["role"] == "main",
                     "label": f"{row['left']} ~ {row['right']} ({row['role']}): {name} "
-                    f"{estimate(row[column])}, same answer to "
+                    f"{estimate(row[measure])}, same answer to "
                     f"{percent(row['agreement'])} of queries",
                 }
                 for row in own.to_dict("records")
@@ -325,6 +324,17 @@ def agreement(rows: "pd.DataFrame", labels: Labels, *, width: int = WIDE) -> "al
             ]
             panels.append(panel(layers, title, size, 220))
     return figure(panels, columns)
+
+
+def _measure_by_measure(
+    rows: "pd.DataFrame", measures: Sequence[str], width: int
+) -> tuple[int, int]:
+    """Return columns and size, see `spread`, of panels that show one measure after another.
+
+    Several tasks and models stand beside each other, and of one the measures do.
+    """
+    num_groups = rows.groupby(["task", "model"]).ngroups
+    return spread(1, num_groups, width) if num_groups > 1 else spread(len(measures), 1, width)
 
 
 def _after(depth: int) -> float:

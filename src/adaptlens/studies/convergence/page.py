@@ -7,9 +7,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adaptlens.formatting import equals
 from adaptlens.report.frame import other_tables, publish
 from adaptlens.report.images import FORMATS, Figure, Wanted
-from adaptlens.report.study_page import StudyReport, browsed, claims_table, render_study
+from adaptlens.report.study_page import (
+    Card,
+    StudyReport,
+    browsed,
+    claims_table,
+    render_study,
+)
 from adaptlens.report.tables import Conditions, Table
 from adaptlens.report.theme import PAIRS, SIMILARITIES, Pair, in_order, style_of
 from adaptlens.studies.convergence import figures_claim, figures_levels
@@ -55,11 +62,13 @@ TITLES = {
     "prompt": "Better prompts without demonstrations",
     "position": "Position of the token",
     "dose": "Tuning dose",
+    "models": "Models",
 }
-"""The headings of the factors' sections, in their order on the page."""
+"""The headings of the factors."""
 
 SHOWN = ("cosine", "centered", "within", "projected")
-"""The measures of the figures of pairs: the paper's, and with the answer taken out."""
+"""The measures of the figures of pairs: the paper's, and with the answer taken out. Those that do
+not judge are drawn apart, but for the paper's."""
 
 KNOWN = {
     "implicit", "claims", "pairs", "factors", "u_shape", "regression", "behavior",
@@ -112,7 +121,6 @@ def html(report: ConvergenceReport, figures: Mapping[str, Figure]) -> str:
 
     pairs = report.table("pairs")
     maps = state_maps(report.map, report.labels)
-    about = {(claim["task"], claim["model"]) for claim in report.claims}
     return render_study(
         __package__,
         report,
@@ -121,9 +129,7 @@ def html(report: ConvergenceReport, figures: Mapping[str, Figure]) -> str:
         tables=_tables(report),
         titles=TITLES,
         implicit=[claim for claim in report.claims if claim["claim"] == IMPLICIT],
-        claims_by_factor=_by_factor(report.claims),
-        several=len(about) > 1,
-        several_models=len({model for _, model in about}) > 1,
+        cards=_by_factor(report.claims),
         adaptations=[style_of(name) for name in _adaptations(report)],
         pair_styles=[
             one for pair, one in PAIRS.items() if one.meaning and pair in _main_pairs(report)
@@ -145,22 +151,32 @@ def wanted(report: ConvergenceReport) -> Iterator[Wanted]:
         yield Wanted(
             "implicit",
             "How much more alike ICL and IT are in the last layer than the pairs they are held "
-            f"against, with 95% intervals, by the measure that judges ({judged}) and by others. "
+            f"against, with 95% intervals, by the measure that judges ({judged}), and by the raw "
+            "cosine of the paper; the table has other measures. "
             f"The line is the margin, {margin:g}: the claim needs every interval beyond it. The "
             "steered anchor is the anchor's states moved, for each answer, by the mean change of "
             "tuning: IT's answers and nothing else of IT. Hollow: beside, not "
             f"counted. {_n(implicit)}",
-            partial(figures_claim.excesses, implicit, margin=margin),
+            partial(
+                figures_claim.excesses,
+                implicit[implicit["measure"].isin([*measures])],
+                margin=margin,
+            ),
         )
     if (pairs := report.table("pairs")) is not None:
-        shown = [one for one in SHOWN if one in set(pairs["measure"])]
+        beside = [one for one in SHOWN if one in set(pairs["measure"]) and one not in measures]
         main = pairs[pairs["role"] == "main"]
         if len(last := last_layer(of_pairs(main, labels))):
             yield Wanted(
                 "pairs",
                 "How alike the states of two conditions are, out of the last layer and before the "
                 f"final norm: mean over queries and draws with 95% intervals. {TICKS} {_n(last)}",
-                partial(bars, pairs, labels, measures=shown),
+                partial(bars, pairs, labels, measures=measures),
+            )
+            yield Wanted(
+                "pairs-beside",
+                f"The same by other measures. {TICKS} {_n(last)}",
+                partial(bars, pairs, labels, measures=beside),
             )
             yield Wanted(
                 "layers",
@@ -168,7 +184,12 @@ def wanted(report: ConvergenceReport) -> Iterator[Wanted]:
                 "prompts share, so that the lower layers are alike in any pair; the hollow marks "
                 f"are after the final norm. Bands: 95% intervals. {LINES} Where all states are "
                 f"equal, a centered cosine is undefined and left out. {_n(main)}",
-                partial(over_layers, pairs, labels, measures=shown),
+                partial(over_layers, pairs, labels, measures=measures),
+            )
+            yield Wanted(
+                "layers-beside",
+                f"The same by other measures. Bands: 95% intervals. {LINES} {_n(main)}",
+                partial(over_layers, pairs, labels, measures=beside),
             )
             tuned = (("icl", "it"), ("icl", "sl"))
             if set(tuned) <= set(last["pair"]):
@@ -199,7 +220,7 @@ def wanted(report: ConvergenceReport) -> Iterator[Wanted]:
             "agreement",
             "How alike a pair is inside, in the last layer, against how often it gives the same "
             "answer. In color: the main pairs. Hollow: controls and second seeds.",
-            partial(agreement, both, labels),
+            partial(agreement, both, labels, measure=report.measure),
         )
     if (lens := report.table("lens")) is not None:
         yield Wanted(
@@ -266,7 +287,7 @@ def _tables(report: ConvergenceReport) -> dict[str, Any]:
         "lens": tabled.lens(tables, conditions),
         "models": tabled.models(tables),
         "pairs": [],
-        "factors": dict.fromkeys(TITLES),
+        "factors": dict.fromkeys((*CURVES, *NAMED)),
         **other_tables(tables, KNOWN, report.cells),
     }
     if (pairs := report.table("pairs")) is not None:
@@ -285,12 +306,21 @@ def _tables(report: ConvergenceReport) -> dict[str, Any]:
     return found
 
 
-def _by_factor(claims: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+def _by_factor(claims: Sequence[Mapping[str, Any]]) -> dict[str, list[Card]]:
     """Return the claims of each factor, but the one that the page begins with."""
-    found: dict[str, list[Mapping[str, Any]]] = {}
+    found: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
     for claim in (claim for claim in claims if claim["claim"] != IMPLICIT):
-        found.setdefault(tabled.FACTORS.get(claim["factor"], ""), []).append(claim)
-    return found
+        of_factor = found.setdefault(tabled.FACTORS.get(claim["factor"], ""), {})
+        of_factor.setdefault(claim["claim"], []).append(claim)
+    several = len({(claim["task"], claim["model"]) for claim in claims}) > 1
+    said = partial(_said, several=several)
+    return {name: [Card.of(rows, said) for rows in own.values()] for name, own in found.items()}
+
+
+def _said(claim: Mapping[str, Any], *, several: bool) -> str:
+    """Return the numbers of a claim, and where there are several what they are of."""
+    where = f"{claim['task']} on {claim['model']} " if several else ""
+    return f"{where}{tabled.effect(claim).text}, p {equals(claim['p_holm'])}"
 
 
 def _adaptations(report: ConvergenceReport) -> list[str]:

@@ -8,6 +8,7 @@ from adaptlens.conditions import Condition
 from adaptlens.report.labels import Shown
 from adaptlens.stats.hypotheses import Hypothesis, judged
 from adaptlens.store import Run
+from adaptlens.studies import recipe
 from adaptlens.studies.implicit.circuit_conditions import circuits_of
 from adaptlens.studies.implicit.circuit_sets import effects
 from adaptlens.studies.implicit.circuit_tables import CIRCUIT_TABLES, CircuitTables
@@ -59,7 +60,15 @@ def analyze(run: Run, overrides: Sequence[str] = ()) -> "ImplicitReport":
             tables[name] += rows
         labels |= of_circuits.halves(own["shift"])
         judged += of_circuits.claims()
-    frames = columns.framed("implicit", {**tables, "effects": effects(found, tasks)})
+    frames = columns.framed(
+        "implicit",
+        {
+            **tables,
+            "effects": effects(found, tasks),
+            "claims": judged,
+            "recipes": recipe.rows(found, run),
+        },
+    )
     notes = [*study.notes, *task_notes(tasks.values())]
     notes += [f"{one.model}: {note}" for one in found for note in one.notes]
     families = dict.fromkeys(row["family"] for row in tables["curves"])

@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 
 from adaptlens.columns.shared import (
+    CLAIMS,
     CONDITION,
     DRAWS,
     FAMILY,
     ITEMS,
     MODEL,
     QUERIES,
+    RECIPES,
     SIDES,
     Columns,
     ends,
@@ -226,4 +228,6 @@ TABLES: Mapping[str, Columns] = {
         "corrupt": "the metric on the corrupt prompt",
         "floor": "change by rounding alone",
     },
+    "claims": CLAIMS,
+    "recipes": RECIPES,
 }

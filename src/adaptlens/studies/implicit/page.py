@@ -1,7 +1,6 @@
 """The study of implicit patterns as one self-contained HTML page, and as figures beside it."""
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -11,7 +10,13 @@ from adaptlens.formatting import estimate
 from adaptlens.report.frame import other_tables, publish
 from adaptlens.report.images import FORMATS, Figure, Wanted
 from adaptlens.report.labels import Labels
-from adaptlens.report.study_page import StudyReport, browsed, claims_table, render_study
+from adaptlens.report.study_page import (
+    Card,
+    StudyReport,
+    browsed,
+    claims_table,
+    render_study,
+)
 from adaptlens.report.tables import Conditions, Table
 from adaptlens.report.theme import in_order, style_of
 from adaptlens.stats.specification_curve import specification_curve
@@ -35,6 +40,12 @@ KNOWN = {
     "circuit", "edges", "effects",
 }  # fmt: skip
 """The tables that the page has sections for, or speaks of."""
+
+TITLES = {"chosen": "Accuracy by condition", "distances": "Distances of circuits"}
+"""Of the figures that the page may begin with."""
+
+ASKED = ("uses the shortcut more than", "shifts the circuit more than")
+"""How the claim reads that the page begins with: the first of these that was tested."""
 
 BARS = "Lines: 95% intervals."
 
@@ -159,15 +170,18 @@ def write(report: StudyReport, path: Path | str, *, formats: Iterable[str] = FOR
 
 def html(report: StudyReport, figures: Mapping[str, Figure]) -> str:
     """Return the page as one string."""
-    effects = report.table("effects")
+    effects, claims = report.table("effects"), cards(report.claims)
     return render_study(
         __package__,
         report,
         figures,
         tables=_tables(report),
         families=families(report),
-        cards=cards(report.claims),
+        main=claims["main"],
+        others=claims["others"],
         robust=robust(report),
+        titles=TITLES,
+        shown_first="chosen" if "chosen" in figures else "distances",
         adaptations=[style_of(name) for name in _adaptations(report)],
         num_effects=0 if effects is None else len(effects),
         **browsed(tabled.everything(report.tables), ("family", "model")),
@@ -247,44 +261,34 @@ def robust(report: StudyReport) -> list[str]:
     return found
 
 
-def cards(claims: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def cards(claims: Sequence[Mapping[str, Any]]) -> dict[str, list[Card]]:
     """Return the claims by what is claimed, each with its verdict on every family.
 
     What was tested on all families together comes first and decides; where nothing was, and
-    families differ, the verdict is how many there are of each.
+    families differ, the verdict is how many there are of each. In "main" is the claim that the
+    study asks about, in "others" are the others.
     """
     groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for claim in sorted(claims, key=lambda claim: claim["factor"]):
-        groups.setdefault((claim["factor"], claim["claim"], claim["model"]), []).append(claim)
-    found = []
+        groups.setdefault((claim["model"], claim["factor"], claim["claim"]), []).append(claim)
     several = len({claim["model"] for claim in claims}) > 1
-    for (factor, claim, model), rows in groups.items():
+    asked = next((one for one in ASKED if any(one in claim["claim"] for claim in claims)), "")
+    found: dict[str, list[Card]] = {"main": [], "others": []}
+    for (model, _, claim), rows in groups.items():
         rows = sorted(rows, key=lambda row: row["task"] != tabled.EVERY_FAMILY)
-        states = Counter(row["state"] for row in rows)
-        decided = rows[0]["task"] == tabled.EVERY_FAMILY or len(states) == 1
-        state = rows[0]["state"] if decided else ""
-        found.append(
-            {
-                "claim": claim, "model": model, "factor": factor, "state": state,
-                "mixed": _in_families(states),
-                "several": several,
-                "lines": [
-                    {**row, "said": tabled.effect(row),
-                     # How many samples were tried, and for what, only the line says.
-                     "is_defined": row["factor"] != tabled.SAMPLES and row["effect"] is not None
-                     and math.isfinite(row["effect"])}
-                    for row in rows
-                ],
-            }
-        )  # fmt: skip
+        card = Card.of(
+            rows,
+            lambda row: f"{row['task']} {tabled.effect(row)}",
+            about=model if several else "",
+            more=[f"{row['task']}: {row['line']}" for row in rows if not _is_number(row["effect"])],
+            first_decides=rows[0]["task"] == tabled.EVERY_FAMILY,
+        )
+        found["main" if asked and asked in claim else "others"].append(card)
     return found
 
 
-def _in_families(states: Mapping[str, int]) -> str:
-    """Return in how many families a claim was decided: "refuted in 1 of 3"."""
-    total = sum(states.values())
-    decided = [f"{state} in {n}" for state, n in states.items() if state != "not decided"]
-    return f"{' and '.join(sorted(decided, reverse=True))} of {total}"
+def _is_number(effect: float | None) -> bool:
+    return effect is not None and math.isfinite(effect)
 
 
 def _tables(report: StudyReport) -> dict[str, Any]:

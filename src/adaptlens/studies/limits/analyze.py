@@ -11,6 +11,7 @@ from adaptlens.conditions import Condition
 from adaptlens.formatting import counted
 from adaptlens.measure.arrays import Answered
 from adaptlens.store import Run
+from adaptlens.studies import recipe
 from adaptlens.studies.limits.config import LimitsConfig
 from adaptlens.studies.stored import Stored, read, task_notes
 from adaptlens.tasks import mixtures
@@ -160,7 +161,10 @@ def analyze(run: Run, overrides: Sequence[str] = ()) -> "LimitsReport":
         f"{counted(table.model.nunique(), 'base')}, {counted(num_tuned, 'tuned model')}, "
         f"{counted(table.task.nunique(), 'task')}",
         claims=judged,
-        tables=columns.framed("limits", {"scores": table, **tables}),
+        tables=columns.framed(
+            "limits",
+            {"scores": table, **tables, "claims": judged, "recipes": recipe.rows(found, run)},
+        ),
         prompts=_prompts(found),
         notes=list(dict.fromkeys(notes)),
         **study.about(),

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from adaptlens.columns.shared import Columns, ends
+from adaptlens.columns.shared import CLAIMS, RECIPES, Columns, ends
 
 _ABILITY = "0: guessing, 1: all right"
 _SCORING: Columns = {
@@ -188,4 +188,6 @@ TABLES: Mapping[str, Columns] = {
         "num_tasks": "tasks behind a number",
         "note": "what a reader must know of the row",
     },
+    "claims": CLAIMS,
+    "recipes": RECIPES,
 }

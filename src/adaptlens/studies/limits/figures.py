@@ -110,7 +110,7 @@ def following(points: "pd.DataFrame", *, width: int = WIDE) -> "alt.ConcatChart"
     rows = points.dropna(subset=["tuned", "icl"])
     if rows.empty:
         return figure([], 1)
-    size = min(width - 50, 560)
+    size = min(width - 50, 360)
     dots = [{**_dot(row), "label": _said(row)} for row in rows.to_dict("records")]
     ends = domain([*rows["tuned"], *rows["icl"]], zero=False)
     color, shape = color_and_shape(styles_of(sorted(set(rows["cluster"]))), "cluster", width)
@@ -200,21 +200,21 @@ def following_by_task(
     ends = domain([*rows["tuned"], *rows["icl"]], zero=False)
     import altair as alt
 
-    columns = 2 if width <= NARROW else 5
-    size = int(width / columns - 40)
+    columns = 3 if width <= NARROW else 6
+    size = int(width / columns - 50)
     styles = styles_of(sorted({dot["family"] for dot in dots}))
     color, shape = color_and_shape(styles, "family", width)
     x, y = _axes(ends, 3)
     layers = [
         _diagonal(ends),
         layer().mark_rule(strokeWidth=1.25, opacity=0.6, aria=False).encode(
-            x=x, y=alt.Y("low:Q", title="tuned, zero-shot"), y2="high:Q", color=color
+            x=x, y=alt.Y("low:Q", title="tuned"), y2="high:Q", color=color
         ),
         layer().mark_point(size=30, filled=True, opacity=1).encode(
             x=x, y=y, color=color, shape=shape, description="label:N"
         ),
     ]  # fmt: skip
-    return facets(layers, dots, columns, (size, size), (76, 40))
+    return facets(layers, dots, columns, (size, size), (70, 50))
 
 
 def _spearman(per_task: "pd.DataFrame | None") -> dict[Any, float]:
@@ -247,8 +247,8 @@ def _axes(ends: Sequence[float], ticks: int) -> tuple["alt.X", "alt.Y"]:
     """Return two axes with the same ends: the base in context, and tuned."""
     import altair as alt
 
-    x = alt.X("x:Q", title="base in context").scale(domain=ends, nice=False, zero=False)
-    y = alt.Y("y:Q", title="tuned, zero-shot").scale(domain=ends, nice=False, zero=False)
+    x = alt.X("x:Q", title="in context").scale(domain=ends, nice=False, zero=False)
+    y = alt.Y("y:Q", title="tuned").scale(domain=ends, nice=False, zero=False)
     y = y.axis(tickCount=ticks, titleColor=INK)
     return x.axis(tickCount=ticks, grid=False, titleColor=INK), y
 
@@ -258,8 +258,8 @@ def _diagonal(ends: Sequence[float]) -> "alt.Chart":
     import altair as alt
 
     low, high = (str(end) for end in ends)
-    x = alt.X("low:Q", title="base in context").scale(domain=ends, nice=False, zero=False)
-    y = alt.Y("low:Q", title="tuned, zero-shot").scale(domain=ends, nice=False, zero=False)
+    x = alt.X("low:Q", title="in context").scale(domain=ends, nice=False, zero=False)
+    y = alt.Y("low:Q", title="tuned").scale(domain=ends, nice=False, zero=False)
     return (
         layer()
         .transform_aggregate(count="count()")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from adaptlens.report.frame import other_tables, publish
 from adaptlens.report.images import FORMATS, Figure, Wanted
-from adaptlens.report.study_page import StudyReport, browsed, render_study
+from adaptlens.report.study_page import Card, StudyReport, browsed, render_study
 from adaptlens.report.tables import Table
 from adaptlens.report.theme import Style
 from adaptlens.studies.limits import (
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 KNOWN = {
     "scores", "relations", "per_task", "per_model", "attribution", "mixed_effects", "exceeding",
-    "systems", "variations", "exposure", "mediation",
+    "systems", "variations", "exposure", "mediation", "claims",
 }  # fmt: skip
 """The tables that the page has sections for."""
 
@@ -104,7 +104,11 @@ def html(report: StudyReport, figures: Mapping[str, Figure]) -> str:
         sent=sent(report.prompts),
         tables=_tables(report, scores, points),
         cards=[
-            {**claim, "said": said(claim["line"])}
+            Card(
+                claim=claim["claim"],
+                state=claim["state"],
+                lines=[(claim["state"], line) for line in said(claim["line"])],
+            )
             for claim in sorted(report.claims, key=lambda claim: claim["factor"])
         ],
         compared=[] if scores is None else compared(scores),
@@ -164,7 +168,7 @@ def said(line: str) -> list[str]:
     text = re.sub(r" x (?=\d)", " × ", line)
     found: list[str] = []
     for piece in text.split("; "):
-        if found and "(claimed" not in piece and not piece.startswith("p("):
+        if found and "(claimed" not in piece:
             found[-1] += f"; {piece}"
         else:
             found.append(piece)

@@ -1,10 +1,8 @@
-"""How every arm was made, with numbers where settings left them open; and the command again."""
+"""How every condition was tuned, with numbers where settings left them open."""
 
-import json
-import shlex
+import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from collections.abc import Iterable
 from typing import Any
 
 from adaptlens.adapt.families import family_of
@@ -13,7 +11,6 @@ from adaptlens.formatting import counted, listed
 from adaptlens.store import Damaged, Run
 from adaptlens.store.sealed import load_json
 from adaptlens.store.versions import UNKNOWN
-from adaptlens.studies.compare.config import CompareConfig
 from adaptlens.tasks import templates
 from adaptlens.types import Task
 
@@ -86,12 +83,12 @@ def _searched(one: Condition) -> dict[str, Any]:
         "rates_chosen": _chosen(one, "learning_rate"),
         "max_steps": _values(one, "max_steps"),
         "steps_chosen": _chosen(one, "max_steps"),
-        "batch_size": min(int(one.arguments.get("batch_size", 1)), _rows(one) or 1),
+        "batch_size": min(int(one.arguments.get("batch_size", 1)), _rows(one) or sys.maxsize),
     }
 
 
 def _rows(one: Condition) -> int:
-    """Return how many items a draw is trained on."""
+    """Return how many items a draw is trained on; 0 where no draws were made, as of mixtures."""
     learns_unlabeled = "unlabeled" in one.arguments and "priming_steps" not in one.arguments
     return int(one.arguments["unlabeled"]) if learns_unlabeled else one.examples
 
@@ -102,44 +99,6 @@ def wordings(task: Task, model: str) -> list[dict[str, str]]:
         {"task": task.name, "model": model, "template": way.name, "text": templates.as_text(way)}
         for way in task.templates or (task.template,)
     ]
-
-
-def command(settings: Mapping[str, Any]) -> str:
-    """Return the command that makes a run of these settings again.
-
-    Models and tasks are always named; of other settings, those that are not as usual.
-    """
-    defaults = asdict(CompareConfig())
-    words = ["adaptlens", "compare"]
-    words += [word for model in settings.get("models", ()) for word in ("--model", str(model))]
-    tasks = settings.get("tasks", ())
-    plain_tasks = all([*one] == ["path"] for one in tasks)
-    if plain_tasks:
-        words += [word for one in tasks for word in ("--task", str(one["path"]))]
-    for name, value in settings.items():
-        if name == "models" or (name == "tasks" and plain_tasks) or name not in defaults:
-            continue
-        if _plain(value) == _plain(defaults[name]):
-            continue
-        if name in ("shots", "sizes", "tuning") and value:
-            words += [f"--{name}", ",".join(map(str, value))]
-        elif name in ("queries", "draws", "seed", "validation") and isinstance(value, int):
-            words += [f"--{name}", str(value)]
-        elif isinstance(value, Mapping) and value:
-            words += [w for key, one in value.items() for w in _set(f"{name}.{key}", one)]
-        else:
-            words += _set(name, value)
-    return " ".join(shlex.quote(word) for word in words)
-
-
-def _set(path: str, value: Any) -> list[str]:
-    text = value if isinstance(value, str) else json.dumps(_plain(value), ensure_ascii=False)
-    return ["--set", f"{path}={text}"]
-
-
-def _plain(value: Any) -> Any:
-    """Return a setting as JSON has it, so that lists and tuples are the same."""
-    return json.loads(json.dumps(value))
 
 
 def _number(value: Any) -> float:

@@ -1,48 +1,16 @@
-"""The recipe says in numbers how arms were made, and its command makes the same run."""
+"""The recipe says in numbers how conditions were tuned."""
 
-import shlex
-from dataclasses import asdict
 from types import SimpleNamespace
 
 import pandas as pd
-import pytest
 
-from adaptlens.cli.main import compare
-from adaptlens.cli.settings_options import study_config
+from adaptlens.report.how_tuned import constant_columns, table_of
 from adaptlens.report.tables import Conditions
 from adaptlens.store import hardware
-from adaptlens.studies.compare import recipe
+from adaptlens.studies import recipe
 from adaptlens.studies.compare.analyze import analyze
-from adaptlens.studies.compare.config import compare_config
-from adaptlens.studies.compare.tables import constant_columns, recipes
 from faked import compared
 from report_samples import LABELS
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        {},
-        {"models": ["smollm2", "reference"], "shots": [0, 2], "tuning": ["it", "sl"], "seed": 3},
-        {"tasks": [{"path": "a b.tsv", "templates": ["In: {input}\nOut: {target}"]}]},
-        {"tune": {"lora_rank": 16, "learning_rate": [0.001, 0.002]}, "search": False},
-        {"gates": ["it-16 >= base - 1"], "queries": None, "sizes": [8], "margin": 1.5},
-        {"arms": {"mine": "prompt.txt"}, "validation": None, "engine": {"workers": 2}},
-    ],
-)
-def test_the_command_gives_the_settings_back(given):
-    config = compare_config(**given)
-    words = shlex.split(recipe.command(asdict(config)))
-    assert words[:2] == ["adaptlens", "compare"]
-    context = compare.make_context("compare", words[2:])
-    options = {k: v for k, v in context.params.items() if k not in ("out", "as_json", "junit")}
-    assert study_config("compare", **options) == config
-
-
-def test_the_command_names_model_and_task_even_where_they_are_the_usual():
-    assert recipe.command(asdict(compare_config())) == (
-        "adaptlens compare --model reference --task sentiment-novel"
-    )
 
 
 def arm(label: str, **made) -> SimpleNamespace:
@@ -78,8 +46,7 @@ def test_a_vector_has_a_layer_and_a_strength_and_no_rate(tmp_path):
     assert (row["trained"], row["target_modules"], row["learning_rates"]) == ("a vector", "", "")
     assert row["layers_chosen"] == "3: 1 draw, 18: 2 draws"
     assert row["strengths_chosen"] == "2: 3 draws"
-    shown = recipes({"recipes": pd.DataFrame([row])}, Conditions(LABELS, {}))
-    assert "learning rates tried" not in [heading for heading, _ in shown.headings]
+    assert "learning rates tried" not in constant_columns(pd.DataFrame([row]))
 
 
 def test_what_was_trained_is_called_by_its_name(tmp_path):
@@ -103,6 +70,18 @@ def test_what_an_older_run_did_not_write_down_is_said_to_be_so(tmp_path):
     assert row["max_steps"] == "10 or 30"
 
 
+def test_a_model_tuned_on_a_mixture_has_the_batches_it_was_given(tmp_path):
+    run = SimpleNamespace(cell_folder=lambda cell: tmp_path / cell)
+    (row,) = recipe.rows([arm("regular", adaptation="regular_tuned", examples=0)], run)
+    assert row["batch_size"] == 8
+
+
+def test_where_all_is_the_same_of_all_arms_no_table_says_it_again():
+    table = pd.DataFrame({"task": "t", "model": "m", "condition": ["it-4", "it-16"],
+                          "trained": "LoRA", "lora_rank": 8.0})  # fmt: skip
+    assert table_of(table, Conditions(LABELS, {})) is None
+
+
 def test_what_is_the_same_of_all_arms_is_said_once():
     table = pd.DataFrame(
         {"task": "t", "model": "m", "condition": ["it-4", "it-16"], "trained": "LoRA",
@@ -111,7 +90,7 @@ def test_what_is_the_same_of_all_arms_is_said_once():
     assert constant_columns(table) == {
         "trained": "LoRA", "LoRA rank": "8", "learning rates tried": "0.005",
     }  # fmt: skip
-    shown = recipes({"recipes": table}, Conditions(LABELS, {}))
+    shown = table_of(table, Conditions(LABELS, {}))
     assert [heading for heading, _ in shown.headings] == ["task", "arm", "steps tried"]
     assert [[entry.text for entry in row] for row in shown.rows] == [
         ["t", "it-4", "10"], ["t", "it-16", "30"],
