@@ -105,6 +105,19 @@ def visit(browser, address, motion):
 
 
 @pytest.fixture
+def unfolded(visit):
+    """Open the page with everything on it that can be folded unfolded."""
+    from browsing import unfold
+
+    def opened(**settings):
+        page = visit(**settings)
+        unfold(page)
+        return page
+
+    return opened
+
+
+@pytest.fixture
 def without_script(browser, address):
     """The page with JavaScript switched off."""
     context = browser.new_context(java_script_enabled=False)

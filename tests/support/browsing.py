@@ -67,3 +67,13 @@ def leads_to_its_target(page, link) -> bool:
     link.click()
     arrived = page.evaluate("location.hash") == target
     return arrived and page.locator(f'[id="{target[1:]}"]').is_visible()
+
+
+SCREEN = 800
+"""Pixels of a desk's screen, below what is around the page."""
+
+
+def num_screens(visit) -> float:
+    """Return how many screens of a desk a page takes as it opens."""
+    page = visit(width=1280, height=SCREEN)
+    return page.evaluate("document.documentElement.scrollHeight") / SCREEN

@@ -171,7 +171,6 @@ def test_the_verdicts_come_first(page):
         "recipe",
         "effects",
         "answers",
-        "about",
     ]
 
 

@@ -5,7 +5,16 @@ from dataclasses import replace
 import pytest
 
 from adaptlens.studies.compare.page import write
-from browsing import column, ground, inks, leads_to_its_target, page_width, sync_api, unfold
+from browsing import (
+    column,
+    ground,
+    inks,
+    leads_to_its_target,
+    num_screens,
+    page_width,
+    sync_api,
+    unfold,
+)
 from report_samples import SCRIPT, per_query, sample
 
 NUM_ANSWERS = 20_000
@@ -46,29 +55,13 @@ def test_the_page_opens_quietly_with_every_figure(visit):
     assert page.title() == "sentiment-novel and translation on reference · adaptlens"
 
 
-@pytest.fixture
-def unfolded(visit):
-    """Open the page with everything on it that can be folded unfolded."""
-
-    def opened(**settings):
-        page = visit(**settings)
-        unfold(page)
-        return page
-
-    return opened
-
-
-SCREEN = 800
-"""Pixels of a desk's screen, below what is around the page."""
-
-
 def test_two_tasks_take_eight_screens_at_most(visit):
-    page = visit(width=1280, height=SCREEN)
-    assert page.evaluate("document.documentElement.scrollHeight") <= 8 * SCREEN
+    assert num_screens(visit) <= 8
 
 
 @pytest.mark.parametrize(
-    "target", ["figure-seconds", "grid-scores-1", "searches", "prompts", "calibration", "about"]
+    "target",
+    ["figure-seconds", "grid-scores-1", "searches", "prompts", "calibration", "grid-cells"],
 )
 def test_a_link_unfolds_what_it_leads_to(visit, address, target):
     page = visit()

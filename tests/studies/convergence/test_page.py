@@ -27,7 +27,8 @@ from pages import (
 from report_samples import SCRIPT
 
 FIGURES = {
-    "implicit", "pairs", "layers", "it-against-sl", "heat", "models", "demonstrations",
+    "implicit", "pairs", "pairs-beside", "layers", "layers-beside", "it-against-sl", "heat",
+    "models", "demonstrations",
     "resemblance", "labels", "dose", "task", "generation", "prompt", "position", "regression",
     "agreement", "lens",
 }  # fmt: skip
@@ -85,10 +86,22 @@ def test_the_page_names_nothing_to_load(page):
 
 def test_claims_come_first_and_factors_in_the_order_of_the_study(page):
     assert page.sections() == [
-        "verdict", "pairs", "layers", "map", "demonstrations", "resemblance", "labels", "task",
-        "generation", "models", "prompt", "position", "dose", "behavior", "prompts", "answers",
-        "about",
+        "verdict", "pairs", "layers", "factors", "behavior", "recipe",
     ]  # fmt: skip
+    factors = [a["id"] for a in page.tagged("details") if "factor" in a.get("class", "").split()]
+    assert factors == [
+        "demonstrations", "resemblance", "labels", "task", "generation", "models", "prompt",
+        "position", "dose",
+    ]  # fmt: skip
+
+
+def test_the_name_of_a_factor_says_what_became_of_its_claims():
+    own = [claim(5, "a", "refuted", 0.1), claim(5, "b", "refuted", 0.1, task="x"),
+           claim(5, "b", "supported", 0.1)]  # fmt: skip
+    some = bare(claims=own, tables={"factors": sample().tables["factors"]})
+    said = {" ".join(text.split()) for text in Page(html(some, {})).texts["summary"]}
+    assert "Wrong labels ✓ 1 supported, ✗ 2 refuted" in said
+    assert "Tuning dose" in said
 
 
 def test_what_is_said_of_the_main_claim_begins_as_a_sentence():
@@ -99,10 +112,10 @@ def test_what_is_said_of_the_main_claim_begins_as_a_sentence():
 
 def test_what_was_not_measured_has_no_section():
     found = Page(html(bare(), {}))
-    assert found.sections() == ["verdict", "about"]
+    assert found.sections() == ["verdict", "recipe"]
     some = bare(tables={"factors": sample().tables["factors"].query("factor == 'prompt'")})
     found = Page(html(some, draw(wanted(some))))
-    assert found.sections() == ["verdict", "prompt", "about"]
+    assert found.sections() == ["verdict", "factors", "recipe"]
 
 
 def test_a_table_the_page_does_not_know_is_shown_whole():

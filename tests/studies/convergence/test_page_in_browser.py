@@ -5,7 +5,7 @@ import re
 import pytest
 
 from adaptlens.studies.convergence.page import write
-from browsing import column, inks, leads_to_its_target, page_width, sync_api, unfold
+from browsing import column, inks, leads_to_its_target, num_screens, page_width, sync_api, unfold
 from convergence_samples import DEPTH, MODELS, NAMES, TASK, sample
 from report_samples import SCRIPT
 from tests.studies.convergence.test_page import FIGURES
@@ -38,12 +38,18 @@ def test_the_page_opens_quietly_with_every_figure(visit):
     page = visit()
     shown = page.locator("figure .wide svg")
     assert shown.count() == len(FIGURES)
+    assert page.locator("figure .wide svg:visible").count() == 4  # claim, pairs, layers, agreement
+    unfold(page)
     assert all(shown.nth(i).is_visible() for i in range(len(FIGURES)))
     assert page.title().startswith("Does in-context learning do to hidden states")
 
 
-def test_the_slider_moves_the_states_from_layer_to_layer(visit):
-    page = visit()
+def test_the_page_takes_eight_screens_at_most(visit):
+    assert num_screens(visit) <= 8
+
+
+def test_the_slider_moves_the_states_from_layer_to_layer(unfolded):
+    page = unfolded()
     assert where(page) == "after the final norm"
     last = places(page)
     slide(page, 1)
@@ -55,8 +61,8 @@ def test_the_slider_moves_the_states_from_layer_to_layer(visit):
     assert places(page) == last
 
 
-def test_the_keyboard_alone_moves_the_slider(visit):
-    page = visit()
+def test_the_keyboard_alone_moves_the_slider(unfolded):
+    page = unfolded()
     page.focus("#map-layer")
     page.keyboard.press("ArrowLeft")
     assert where(page) == f"layer {DEPTH}"
@@ -64,8 +70,8 @@ def test_the_keyboard_alone_moves_the_slider(visit):
     assert where(page) == "layer 0"
 
 
-def test_a_query_is_followed_through_the_conditions(visit):
-    page = visit()
+def test_a_query_is_followed_through_the_conditions(unfolded):
+    page = unfolded()
     page.select_option("#map-query", label="test-3")
     assert page.locator("#map-marks path.followed").count() == 4
     assert page.locator("#map-marks path.faded").count() == 20
@@ -75,8 +81,8 @@ def test_a_query_is_followed_through_the_conditions(visit):
     assert page.locator("#map-marks path.faded").count() == 0
 
 
-def test_a_condition_is_hidden_and_shown_again(visit):
-    page = visit()
+def test_a_condition_is_hidden_and_shown_again(unfolded):
+    page = unfolded()
     box = page.get_by_role("checkbox", name="icl-16")
     shown = "marks => marks.filter(mark => mark.style.display !== 'none').length"
     box.uncheck()
@@ -85,22 +91,22 @@ def test_a_condition_is_hidden_and_shown_again(visit):
     assert page.eval_on_selector_all("#map-marks path", shown) == 24
 
 
-def test_another_model_has_its_own_map(visit):
-    page = visit()
+def test_another_model_has_its_own_map(unfolded):
+    page = unfolded()
     slide(page, 1)
     page.select_option("#map-which", label=f"{TASK} · {MODELS[1]}")
     assert where(page) == "after the final norm"
     assert MODELS[1] in page.get_attribute("#map-canvas", "aria-label")
 
 
-def test_the_two_answers_are_told_apart_by_hollow_marks(visit):
-    page = visit()
+def test_the_two_answers_are_told_apart_by_hollow_marks(unfolded):
+    page = unfolded()
     assert page.locator("#map-marks path.hollow").count() == 12
     assert "Hollow: the answer wug" in page.inner_text("#map")
 
 
-def test_a_finger_finds_the_nearest_state(visit):
-    page = visit(width=390, height=844, has_touch=True)
+def test_a_finger_finds_the_nearest_state(unfolded):
+    page = unfolded(width=390, height=844, has_touch=True)
     page.locator("#map-canvas").scroll_into_view_if_needed()
     mark = page.locator("#map-marks path").nth(5)
     at = mark.bounding_box()
@@ -110,16 +116,16 @@ def test_a_finger_finds_the_nearest_state(visit):
     assert re.fullmatch(r"test-\d, right answer: \w+", page.inner_text("#map-said"))
 
 
-def test_claims_sort_by_effect_with_their_verdicts(visit):
-    page = visit()
+def test_claims_sort_by_effect_with_their_verdicts(unfolded):
+    page = unfolded()
     page.locator("#grid-claims thead button").nth(2).click()
     effects = [float(text.split()[0].replace("−", "-")) for text in column(page, "#grid-claims", 3)]
     assert effects == sorted(effects) == [-0.4, -0.02, -0.01, 0.1, 0.65]
     assert column(page, "#grid-claims", 1)[0] == "✗ refuted"
 
 
-def test_every_number_can_be_found(visit):
-    page = visit()
+def test_every_number_can_be_found(unfolded):
+    page = unfolded()
     total = len(sample().tables["pairs"])
     assert page.inner_text("#found") == f"{total} numbers"
     page.locator('[data-column="right"]').select_option(label="it-16-restart")
@@ -129,8 +135,8 @@ def test_every_number_can_be_found(visit):
     assert set(column(page, "#grid-answers", 7)) == {"residual stream", "after the final norm"}
 
 
-def test_script_in_texts_is_shown_and_not_run(visit):
-    page = visit()
+def test_script_in_texts_is_shown_and_not_run(unfolded):
+    page = unfolded()
     assert page.title() != "owned"
     page.select_option("#map-query", "0")
     assert page.inner_text("#map-said").startswith(SCRIPT)
@@ -152,14 +158,15 @@ def test_a_small_screen_never_scrolls_sideways(visit, width):
     assert page.locator("#map-canvas").bounding_box()["width"] <= width
 
 
-def test_a_number_leads_to_its_cell(visit):
-    page = visit()
+def test_a_number_leads_to_its_cell(unfolded):
+    page = unfolded()
     link = page.locator("#grid-pairs-main tbody a").first
     assert leads_to_its_target(page, link)
 
 
 def test_without_javascript_the_last_layer_is_shown(without_script):
     marks = without_script.locator("#map-marks path")
+    without_script.locator("#map > summary").click()
     text = without_script.inner_text("main")
     boxes = {tuple(marks.nth(i).bounding_box().items()) for i in range(4)}
     assert marks.count() == 4 * 6 and len(boxes) == 4

@@ -27,8 +27,8 @@ FAMILIES = ("expression", "relation")
 ALL = [*implicit.OF_ALL, *implicit.OF_CONDITIONS]
 FIGURES = [*ALL, *(f"{name}-{family}" for name in implicit.OF_FAMILY for family in FAMILIES)]
 SECTIONS = [
-    "verdict", "accuracy", "shortcut", "needed", "transfer", "gates", "units", "differences",
-    "shift", "function", "robustness", "heads", "graph", "prompts", "answers", "about",
+    "verdict", "accuracy", "shortcut", "needed", "transfer", "gates", "units", "shift", "function",
+    "robustness", "graph", "recipe",
 ]  # fmt: skip
 NAMES = [*tables(("expression",))]
 
@@ -87,7 +87,9 @@ def test_every_figure_and_table_says_what_it_is(page):
 
 def test_one_family_is_open_and_the_others_are_folded(page):
     folded = [a for a in page.tagged("details") if "family" in a.get("class", "")]
-    assert ["open" in a for a in folded] == [True, False] * len(implicit.OF_FAMILY)
+    opened = [True, False], [False, False], [False, False], [True, False], [False, False]
+    # units, differences, overlap, graphs, heads
+    assert ["open" in a for a in folded] == [one for kind in opened for one in kind]
 
 
 def test_the_numbers_under_a_figure_are_folded_but_reachable(page):
@@ -104,7 +106,7 @@ def test_verdicts_are_counted_and_families_that_differ_said_to(page):
     said = " ".join(page.texts["main"][0].split())
     assert "Of 9 claims tested: ✓ 7 supported, ✗ 1 refuted, ? 1 not decided." in said
     assert "Supported in 1 of 2 In-context learning shifts the circuit more" in said
-    assert "relation: not decided, undefined: no clean-corrupt gap" in said
+    assert "relation: undefined: no clean-corrupt gap" in said
 
 
 def test_a_claim_on_all_families_decides_and_others_must_agree():
@@ -114,12 +116,28 @@ def test_a_claim_on_all_families_decides_and_others_must_agree():
         claim(4, "b", "supported", 9.0, task="all families"),
         claim(5, "c", "supported", 1.0, model="x"), claim(5, "c", "refuted", 1.0, model="y"),
     ]  # fmt: skip
-    found = {(c["claim"], c["model"]): c["state"] for c in implicit.cards(given)}
-    assert [*found.values()] == ["", "supported", "supported", "refuted"]
+    found = {card.claim + card.about: card.state for card in implicit.cards(given)["others"]}
+    assert found == {
+        "areference": "",
+        "breference": "supported",
+        "cx": "supported",
+        "cy": "refuted",
+    }
+
+
+def test_the_page_begins_with_the_claim_that_the_study_is_named_after():
+    of_shift = claim(
+        6, "in-context learning shifts the circuit more than it-8 does", "refuted", 1.0
+    )
+    of_use = claim(1, "in-context learning uses the shortcut more than it-8", "refuted", 1.0)
+    own = [claim(2, "a", "supported", 9.0), of_shift]
+    assert [card.claim for card in implicit.cards(own)["main"]] == [of_shift["claim"]]
+    assert [card.claim for card in implicit.cards([*own, of_use])["main"]] == [of_use["claim"]]
+    assert implicit.cards(own[:1])["main"] == []
 
 
 def test_what_was_not_measured_has_no_section():
-    assert Page(html(bare(), {})).sections() == ["verdict", "about"]
+    assert Page(html(bare(), {})).sections() == ["verdict", "recipe"]
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in ("effects", "edges")])
@@ -144,7 +162,7 @@ def test_tables_without_rows_or_numbers_make_a_page():
     assert Page(html(some, draw(implicit.wanted(some)))).open == []
     none = bare(tables={name: table[:0] for name, table in full.items()})
     assert [*implicit.wanted(none)] == []
-    assert Page(html(none, {})).sections() == ["verdict", "about"]
+    assert Page(html(none, {})).sections() == ["verdict", "recipe"]
 
 
 def test_a_family_without_circuits_keeps_its_behavior():
