@@ -165,9 +165,9 @@ def complete(
 
 def _of_groups(splits: Splits) -> list[str]:
     """Return what is to be known of groups: that none is in two splits, or that some are."""
-    asked, *others = ({item.group for item in splits[name] if item.group}
-                      for name in ("test", "train", "validation"))  # fmt: skip
-    shared = asked & set.union(*others)
+    named = {name: {item.group for item in items if item.group} for name, items in splits.items()}
+    asked = named["test"]
+    shared = asked & (named["train"] | named["validation"])
     if shared:
         return [
             f"{len(shared)} of the {len(asked)} groups of the test split are in the training or "
