@@ -46,6 +46,8 @@ SIZES = {
     "20 passages x 10": lambda rng: np.full(20, 10),
     "20 passages x 1 to 39": lambda rng: 1 + 2 * np.arange(20),
     "6 passages x 30": lambda rng: np.full(6, 30),
+    "30 users, 150 / rank": lambda rng: 150 // np.arange(1, 31),
+    "1 x 100, 20 x 5": lambda rng: np.repeat([100, 5], [1, 20]),
     "200 x 1": lambda rng: np.ones(200, int),
 }
 

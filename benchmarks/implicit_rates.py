@@ -152,7 +152,40 @@ def ceiling_table(runs: int) -> None:
                   flush=True)  # fmt: skip
 
 
-TABLES = {"choice": choice_table, "needed": needed_table, "ceiling": ceiling_table}
+def failing_table(runs: int) -> None:
+    print("\nIn-context learning falls from 97% to chance, 50%, in a share of draws; tuning never.")
+    print("Share of runs in which a difference is claimed where there is none; and in which it is")
+    print("said to be within 5 points where it is 5: as the study judges, and by draws made alone")
+    print(f"{'draws':>5} {'share':>6} {'claimed':>8} {'alone':>6} {'within':>8} {'alone':>6}")
+    for draws in (5, 10, 30, 100):
+        for share in (0.05, 0.1, 0.2):
+            rng = np.random.default_rng(17)
+            found = np.mean([_of_failing(rng, draws, share) for _ in range(runs)], 0)
+            print(f"{draws:5} {share:6.2f} {found[0]:8.3f} {found[1]:6.3f} {found[2]:8.3f} "
+                  f"{found[3]:6.3f}", flush=True)  # fmt: skip
+
+
+def _of_failing(rng: np.random.Generator, draws: int, share: float) -> list[bool]:
+    """Return whether there is said to be a difference of 0, and one of 5 points to be within 5."""
+    fails = rng.random((draws, 1)) < share
+    ease, mean = rng.random((1, ITEMS)), 0.97 - 0.47 * share
+    found = []
+    for truth in (0.0, 0.05):
+        sides = []
+        for level in (np.where(fails, 0.5, 0.97), min(1.0, mean + truth)):
+            own = rng.random((draws, ITEMS))
+            luck = np.where(rng.random((draws, ITEMS)) < 0.6, ease, own)
+            sides.append((luck < level).astype(float))
+        for floor in (0.5, None):
+            left, right = (Answered(one, tuple(range(draws)), floor=floor) for one in sides)
+            claim = Hypothesis(1, "", 0, points(difference(left, right)))
+            state = judged([claim], margin=5.0)[0].state
+            found.append(state == ("supported" if truth else "refuted"))
+    return found
+
+
+TABLES = {"choice": choice_table, "needed": needed_table, "ceiling": ceiling_table,
+          "failing": failing_table}  # fmt: skip
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from adaptlens.errors import UserError
-from adaptlens.stats.clusters import by_cluster
+from adaptlens.stats.clusters import by_cluster, effective_clusters
 from adaptlens.stats.intervals import difference, estimate
 from adaptlens.stats.paired import tables_of
 from adaptlens.stats.scores import Scores
@@ -22,17 +22,67 @@ def test_clusters_of_one_size_are_judged_by_their_means():
     assert estimate(whole).low == pytest.approx(estimate(means).low)
 
 
-def test_unequal_clusters_give_the_cluster_robust_variance():
+def test_unequal_clusters_give_the_variance_of_a_jackknife_over_clusters():
     rng = np.random.default_rng(0)
     groups = np.repeat(np.arange(7), [1, 2, 9, 4, 4, 12, 3])
     values = (rng.random((1, groups.size)) < 0.7).astype(float)
     found = tables_of(Scores(values, groups=groups)).crossed(seed=0, flips=0)
-    # The residuals of each cluster added up, squared, with G / (G - 1): Liang and Zeger's.
-    sums = [(values[0, groups == g] - values.mean()).sum() for g in range(7)]
-    variance = 7 / 6 * sum(s**2 for s in sums) / groups.size**2
+    without = np.array([values[0, groups != g].mean() for g in range(7)])
     assert found.mean == pytest.approx(values.mean())
-    assert found.stderr**2 == pytest.approx(variance)
-    assert found.df == 6
+    assert found.stderr**2 == pytest.approx(6 / 7 * np.square(without - without.mean()).sum())
+
+
+def test_draws_that_differ_everywhere_are_not_taken_for_noise_of_large_clusters():
+    groups = np.repeat([0, 1, 2, 3, 4], [40, 1, 1, 1, 1])
+    values = np.repeat([[0.2], [0.8], [0.5]], groups.size, axis=1)
+    assert by_cluster(values, groups) == pytest.approx(np.repeat([[0.2], [0.8], [0.5]], 5, axis=1))
+
+
+def test_how_many_clusters_of_one_size_unequal_ones_are_worth():
+    assert effective_clusters(np.arange(40) % 8) == 8
+    sizes = np.array([6, 2, 1, 1])
+    # The variance of the jackknife as a matrix in the effects of clusters, and its trace.
+    shares = sizes / 10
+    apart = np.eye(4) - shares
+    matrix = apart.T @ np.diag(np.square(shares * (3 / 4) / (1 - shares))) @ apart
+    df = np.trace(matrix) ** 2 / np.trace(matrix @ matrix)
+    groups = np.repeat(np.arange(4), sizes)
+    assert effective_clusters(groups) == pytest.approx(1 + df)
+    found = tables_of(Scores((groups == 1)[None].astype(float), groups=groups))
+    assert found.crossed(seed=0, flips=0).df == pytest.approx(df)
+
+
+def test_a_cluster_with_most_queries_does_not_make_a_difference_certain():
+    # One user with half of the messages, for whom tuning is better, and twenty of whom it is not.
+    groups = np.r_[np.zeros(100, int), np.repeat(np.arange(1, 21), 5)]
+    left, right = np.zeros((2, 1, 200))
+    left[0, :60] = right[0, :30] = 1
+    left[0, 100:160] = right[0, 101:161] = 1
+    plain = difference(Scores(left), Scores(right))
+    found = difference(Scores(left, groups=groups), Scores(right, groups=groups))
+    assert plain.p < 0.001
+    assert found.p > 0.1
+    assert found.low < 0
+    assert any("as little as 2.1 of one size" in said for said in found.warnings)
+
+
+def share_of_false_claims(sizes, runs: int) -> float:
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    wrong = 0
+    for run in range(runs):
+        rng = np.random.default_rng(run)
+        easy = rng.normal(0.6, 0.15, (2, len(sizes)))[:, groups]
+        arms = [
+            Scores((rng.random(groups.size) < own)[None].astype(float), groups=groups)
+            for own in easy
+        ]
+        wrong += difference(*arms, seed=run, flips=99).p <= 0.05
+    return wrong / runs
+
+
+def test_unequal_clusters_keep_the_level():
+    assert share_of_false_claims([100, *[5] * 20], 200) <= 0.05
+    assert share_of_false_claims([150 // (1 + k) for k in range(30)], 200) <= 0.05
 
 
 def test_clusters_of_one_query_change_nothing():

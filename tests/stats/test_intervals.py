@@ -11,7 +11,7 @@ from scipy.stats import t as students
 
 from adaptlens.errors import UserError
 from adaptlens.stats.crossed import Crossed
-from adaptlens.stats.intervals import Scores, comparisons, difference, estimate, holm
+from adaptlens.stats.intervals import Scores, above, comparisons, difference, estimate, holm
 
 TEN = tuple(range(10))
 
@@ -177,6 +177,35 @@ def test_one_disagreement_in_two_hundred_does_not_show_equality():
     right[0, 0] = 0.0
     assert difference(Scores(left), Scores(left)).equivalence_p <= 0.05
     assert difference(Scores(left), Scores(right)).equivalence_p > 0.05
+
+
+def test_texts_that_were_not_seen_to_fail_may_fail():
+    # Were one text in fifty to lose everything, none of 60 would be seen to with chance 0.98^60.
+    rng = np.random.default_rng(0)
+    right = Scores(rng.uniform(0.4, 0.8, (1, 60)))
+    left = Scores(right.values + rng.permutation(np.repeat([-1e-3, 1e-3], 30)))
+    assert difference(left, right).equivalence_p == pytest.approx(0.98**60, rel=1e-3)
+    assert above(left, right, -0.02).p == pytest.approx(0.98**60, rel=1e-3)
+    # Of right or wrong answers a true difference of two points is seen in the variance.
+    assert difference(Scores(np.ones((1, 400))), Scores(np.ones((1, 400)))).equivalence_p < 0.001
+
+
+def share_shown_equal(queries, runs):
+    shown = 0
+    for run in range(runs):
+        rng = np.random.default_rng(run)
+        base = rng.uniform(0.5, 0.7, queries)
+        fails = rng.random(queries) < 0.04
+        # The mean is 0.96 x 0 less 0.04 x 0.5, two points below.
+        other = base + np.where(fails, -0.5, rng.normal(0, 0.02, queries))
+        found = difference(Scores(other[None]), Scores(base[None]), flips=99, seed=run)
+        shown += found.equivalence_p <= 0.05
+    return shown / runs
+
+
+def test_texts_that_seldom_fail_are_not_shown_to_be_alike():
+    assert share_shown_equal(100, 200) <= 0.05
+    assert share_shown_equal(400, 200) <= 0.05
 
 
 def test_a_perfect_score_still_has_an_interval():

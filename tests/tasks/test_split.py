@@ -1,6 +1,7 @@
 """Splits are disjoint, complete, reproducible, and do not depend on the order of the rows."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -62,6 +63,49 @@ def test_a_limited_split_begins_the_unlimited_one():
     whole = assemble("t", {"train": pool}, Settings())
     part = assemble("t", {"train": pool}, Settings(limit_train=7))
     assert part.train == whole.train[:7] and part.test == whole.test
+
+
+def grouped(sizes):
+    named = [f"user {i}" for i, size in enumerate(sizes) for _ in range(size)]
+    return [replace(item, group=group) for item, group in zip(
+        items([f"text {i}" for i in range(len(named))]), named, strict=True)]  # fmt: skip
+
+
+@pytest.mark.parametrize("sizes", [[10] * 20, [1, 50, 3, 7, 2, 9, 30, 1, 4, 5]])
+def test_a_group_is_in_one_split_only(sizes):
+    pool = grouped(sizes)
+    found, notes = split.complete({"train": pool}, 0, stratified=True)
+    assert sorted(item.input for one in found.values() for item in one) == sorted(
+        item.input for item in pool
+    )
+    groups = [{item.group for item in found[name]} for name in split.SPLITS]
+    assert [len(one) for one in groups] == [len(sizes) * part // 5 for part in (3, 1, 1)]
+    assert not groups[0] & groups[1] | groups[0] & groups[2] | groups[1] & groups[2]
+    assert f"No group of the test split ({len(groups[2])}) is in another split." in notes
+    assert "by groups and seed 0" in notes[0]
+    shuffled, _ = split.complete({"train": pool[::-1]}, 0, stratified=True)
+    assert shuffled == found
+
+
+def test_validation_is_cut_from_training_by_whole_groups_and_shared_ones_are_told():
+    pool = grouped([4] * 10)
+    found, notes = split.complete({"train": pool[8:], "test": pool[:8]}, 0, stratified=True)
+    assert not {item.group for item in found["train"]} & {i.group for i in found["validation"]}
+    assert notes[-1].startswith("No group of the test split (2)")
+    found, notes = split.complete({"train": pool[4:], "test": pool[:8]}, 0, stratified=True)
+    assert notes[-1].startswith("1 of the 2 groups of the test split are in the training")
+
+
+def test_items_without_a_group_are_groups_of_their_own():
+    pool = [*items([f"alone {i}" for i in range(10)]), *grouped([5])]
+    found, _ = split.complete({"train": pool}, 0, stratified=True)
+    assert len({name for name in split.SPLITS for item in found[name] if item.group}) == 1
+    assert sum(not item.group for item in found["train"]) in (6, 7)
+
+
+def test_too_few_groups_to_cut_are_refused():
+    with pytest.raises(UserError, match=r"too few groups \(2\).*leave out --group"):
+        split.complete({"train": grouped([20, 20])}, 0, stratified=True, name="t")
 
 
 def test_duplicates_and_contradictions_are_left_out_and_counted():

@@ -31,6 +31,8 @@ class MeanSquares:
         by_rest: of what is left in each block.
         of_templates: what the choice of templates adds to the variance of the mean.
         templates_spread: their part of the sum in Satterthwaite's approximation.
+        worth: of each query, below 1 where they are clusters of unequal size
+            (`clusters.effective_clusters`).
     """
 
     queries: int
@@ -40,6 +42,12 @@ class MeanSquares:
     by_rest: tuple[float, ...]
     of_templates: float = 0.0
     templates_spread: float = 0.0
+    worth: float = 1.0
+
+    @property
+    def effective_queries(self) -> float:
+        """As many queries as tell as much about the error."""
+        return self.worth * self.queries
 
     @property
     def variance(self) -> float:
@@ -50,9 +58,10 @@ class MeanSquares:
     @property
     def df(self) -> float:
         """The degrees of freedom of `variance`. Source: Satterthwaite 1946."""
-        spread = self.by_query**2 / (self.queries - 1)
+        of_queries = max(1.0, self.effective_queries - 1)
+        spread = self.by_query**2 / of_queries
         for many, draws, rest in zip(self.draws, self.by_draw, self.by_rest, strict=True):
-            spread += (draws**2 + rest**2 / (self.queries - 1)) / (many - 1)
+            spread += (draws**2 + rest**2 / of_queries) / (many - 1)
         return self.variance**2 / (spread + self.templates_spread)
 
 
@@ -68,6 +77,10 @@ class Crossed:
     Where conditions were read under several templates, `blocks` are means over the templates and
     `templates` holds what each set of templates adds; its effects flip too.
 
+    Where the columns are clusters of unequal size, `effective` says how many of one size they are
+    worth. Degrees of freedom count those, and Student's t always has its say: flips are exact for
+    columns that are alike.
+
     Source: Cornfield and Tukey 1956 (mean squares), Satterthwaite 1946, MacKinnon, Nielsen and
     Webb 2021 (wild bootstrap with multiway clustering).
     """
@@ -81,10 +94,13 @@ class Crossed:
         flips: int,
         center: bool = False,
         templates: Sequence[TemplateEffects] = (),
+        effective: float | None = None,
     ) -> None:
-        self.cautious = drawn or bool(templates)
         self._templates = templates
         columns = np.sum([block.mean(0) for block in blocks], axis=0)
+        self.effective_queries = float(columns.size) if effective is None else effective
+        is_unequal = self.effective_queries < columns.size
+        self.cautious = drawn or bool(templates) or is_unequal
         self.mean = float(columns.mean())
         self.queries = columns.size
         self._columns = columns - self.mean if center else columns
@@ -102,11 +118,12 @@ class Crossed:
             tuple(by_rest),
             sum(one.variance for one in templates),
             sum(one.spread for one in templates),
+            self.effective_queries / self.queries,
         )
         scale = max(1e-300, float(np.square(columns).mean()), *(b.max() ** 2 for b in blocks))
         variance = self.squares.variance
         self.stderr = math.sqrt(variance) if variance > 1e-24 * scale else 0.0
-        self.df = self.squares.df if self.stderr > 0 else float(self.queries - 1)
+        self.df = self.squares.df if self.stderr > 0 else self.effective_queries - 1
         self._flip(seed, flips)
 
     def _flip(self, seed: int, flips: int) -> None:
@@ -212,6 +229,11 @@ class Expected:
         return self.squares.queries
 
     @property
+    def effective_queries(self) -> float:
+        """As many queries as tell as much about the error."""
+        return self.squares.effective_queries
+
+    @property
     def stderr(self) -> float:
         """The error of the mean."""
         return math.sqrt(self.squares.variance)
@@ -219,7 +241,7 @@ class Expected:
     @property
     def df(self) -> float:
         """The degrees of freedom of the error: those of queries where nothing varies."""
-        return self.squares.df if self.squares.variance > 0 else self.queries - 1.0
+        return self.squares.df if self.squares.variance > 0 else self.effective_queries - 1.0
 
     def tail(self, studentized: float, *, cautious: bool = False) -> float:
         """Return the chance of a studentized mean so large; `cautious` changes nothing."""

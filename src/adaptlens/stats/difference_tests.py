@@ -4,10 +4,14 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
+import scipy
+
 from adaptlens.stats.crossed import Crossed, Expected
 from adaptlens.stats.unseen_draws import ANY_SHARE, MOST_COLLAPSING, UnseenDraws
 
 POWER = 0.8
+STEPS = 40
+"""Of a p-value, which is found to a trillionth."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +30,8 @@ class DifferenceTest:
         alpha: chance of a false claim.
         binary: whether all scores are 0 or 1.
         items: queries, each by itself, whatever groups they are in.
+        fixed: the score that the right side is, of which nothing is left to chance, where the left
+            side's are right or wrong; None where both sides were measured.
     """
 
     crossed: Crossed | Expected
@@ -35,6 +41,7 @@ class DifferenceTest:
     alpha: float
     binary: bool
     items: int
+    fixed: float | None = None
 
     @property
     def mean(self) -> float:
@@ -70,11 +77,13 @@ class DifferenceTest:
         Source: Schuirmann 1987.
         """
         if abs(self.mean) >= self.margin:
-            return self._one_sided(self.margin - abs(self.mean))
+            return self._one_sided(self.margin - abs(self.mean), 1 - abs(self.mean))
+
+        def sampling(distance: float) -> float:
+            return self._one_sided(distance, 1 - abs(self.mean))
+
         sides = ((self.left, self.margin + self.mean), (self.right, self.margin - self.mean))
-        return max(
-            unseen.p_value(gap, self._one_sided, sides=1, most=ANY_SHARE) for unseen, gap in sides
-        )
+        return max(unseen.p_value(gap, sampling, sides=1, most=ANY_SHARE) for unseen, gap in sides)
 
     def above_p(self, bound: float) -> float:
         """Return the p-value of a difference of at most `bound`; small where more is shown.
@@ -82,19 +91,32 @@ class DifferenceTest:
         One-sided, with any share of failing draws of the left side that those made do not exclude.
         For scores of 0 or 1 the error is at least what two that differ by `margin` have, and half
         a query is taken off, as only whole ones differ (Yates' correction): without it, two arms
-        that answer nearly alike pass too often (benchmarks/gate_rates.py).
+        that answer nearly alike pass too often (benchmarks/gate_rates.py). Against a score that is
+        fixed it is at least the binomial tail, which is exact: near a ceiling too few wrong answers
+        are seen to tell the error by.
         """
         gap = self.mean - bound - self.binary / (2 * self.items)
         if gap <= 0:
             return 1.0
 
         def sampling(distance: float) -> float:
-            if self.crossed.stderr > 0:
-                return self._one_sided(distance)
-            # All queries seen gave the mean; those of a kind not seen may give -1.
-            return (1 - distance / (1 + self.mean)) ** self.crossed.queries
+            if self.fixed is None:
+                return self._one_sided(distance, 1 + self.mean)
+            share = self.fixed + self.mean
+            if distance >= share:
+                return 0.0
+            return max(self._one_sided(distance, share), self._binomial(share, distance))
 
         return self.left.p_value(gap, sampling, sides=1, most=ANY_SHARE)
+
+    def _binomial(self, share: float, distance: float) -> float:
+        """Return the chance of so large a share of right answers where it is that much lower.
+
+        Source: Clopper and Pearson 1934; of means of several draws the number need not be whole.
+        """
+        queries = self.crossed.effective_queries
+        right, wrong = queries * share, queries * (1 - share)
+        return float(scipy.special.betainc(right, wrong + 1, share - distance))
 
     @property
     def detectable(self) -> float:
@@ -113,7 +135,10 @@ class DifferenceTest:
             for side, ahead in ((self.left, self.mean), (self.right, -self.mean))
         )
         if self.binary:
-            found = max(found, (claim + power) ** 2 / (self.crossed.queries + (claim + power) ** 2))
+            found = max(
+                found,
+                (claim + power) ** 2 / (self.crossed.effective_queries + (claim + power) ** 2),
+            )
         return min(1.0, found)
 
     def _found(self, side: UnseenDraws, ahead: float, claim: float, power: float) -> float:
@@ -131,17 +156,34 @@ class DifferenceTest:
         unseen = (1 - distance / (1 + abs(self.mean))) ** self.crossed.queries
         return min(1.0, 2 * max(self.crossed.tail(math.inf), unseen))
 
-    def _one_sided(self, distance: float) -> float:
-        error = self.crossed.stderr
-        if error > 0:
-            error = max(error, least_error(self.margin, self.crossed.queries) * self.binary)
-            return self.crossed.tail(distance / error, cautious=True)
+    def _one_sided(self, distance: float, room: float) -> float:
+        """Return the p-value of a mean this far from the tested one, in the tested direction.
+
+        Queries of a kind that was not seen may lie `room` away. Where scores are not 0 or 1, those
+        seen do not show how far: a text that fails now and then may not be among them. As with
+        draws that were not made, the two distances add up by their squares.
+        """
         if distance <= 0:
-            return 1.0
-        return (1 - distance / (1 - abs(self.mean))) ** self.crossed.queries
+            return self._tail(distance) if self.crossed.stderr > 0 else 1.0
+        if self.crossed.stderr == 0:
+            return (1 - distance / room) ** self.crossed.queries
+        if self.binary or self.fixed is not None:
+            return self._tail(distance)
+        low, high = 0.0, 1.0
+        for _ in range(STEPS):
+            middle = (low + high) / 2
+            rest = distance**2 - (room * unseen_share(middle, self.crossed.queries)) ** 2
+            reached = rest > 0 and self._tail(math.sqrt(rest)) <= middle
+            low, high = (low, middle) if reached else (middle, high)
+        return high
+
+    def _tail(self, distance: float) -> float:
+        error = self.crossed.stderr
+        error = max(error, least_error(self.margin, self.crossed.effective_queries) * self.binary)
+        return self.crossed.tail(distance / error, cautious=True)
 
 
-def least_error(margin: float, queries: int) -> float:
+def least_error(margin: float, queries: float) -> float:
     """Return the least standard error of right-or-wrong scores that differ by `margin`.
 
     Source: Tango 1998 (the variance under the hypothesis that is tested).
@@ -156,5 +198,10 @@ def unseen_queries(mean: float, queries: int, alpha: float, lowest: float) -> tu
     of a kind that was not seen (Clopper and Pearson's bound at zero successes); those may score
     anything from `lowest` to 1.
     """
-    share = 1 - (alpha / 2) ** (1 / queries)
+    share = unseen_share(alpha / 2, queries)
     return (1 - share) * mean + share * lowest, (1 - share) * mean + share
+
+
+def unseen_share(tail: float, queries: int) -> float:
+    """Return the share of all queries below which those of a kind not seen lie, but for `tail`."""
+    return 1 - tail ** (1 / queries)

@@ -13,6 +13,7 @@ from itertools import product
 import numpy as np
 
 from adaptlens.errors import UserError, unknown
+from adaptlens.stats.clusters import effective_clusters
 from adaptlens.stats.difference_tests import DifferenceTest, unseen_queries
 from adaptlens.stats.paired import Tables, tables_between, tables_of
 from adaptlens.stats.sample_size import SampleSize
@@ -254,9 +255,17 @@ def paired_test(
         )
     tables = tables_between(left, right)
     found = tables.crossed(seed=seed, flips=flips)
-    binary = all(np.all((s.values == 0) | (s.values == 1)) for s in (left, right))
+    binary = [bool(np.all((s.values == 0) | (s.values == 1))) for s in (left, right)]
+    is_fixed = binary == [True, False] and not (right.is_drawn or right.templates)
     return tables, DifferenceTest(
-        found, unseen_draws(left), unseen_draws(right), margin, alpha, binary, left.queries
+        found,
+        unseen_draws(left),
+        unseen_draws(right),
+        margin,
+        alpha,
+        all(binary),
+        left.queries,
+        float(right.values.mean()) if is_fixed else None,
     )
 
 
@@ -367,6 +376,13 @@ def _reach(scores: Scores) -> tuple[str, ...]:
             f"each draw is {scores.examples} of {scores.pool} training examples: the result holds "
             f"for these {scores.pool} only, not for new ones"
         )
+    if scores.groups is not None:
+        count = len(set(scores.groups.tolist()))
+        if count >= MINIMUM_GROUPS > (effective := effective_clusters(scores.groups)) + 0.5:
+            found.append(
+                f"{count} groups of queries differ so much in size that they tell as little as "
+                f"{effective:.1f} of one size: intervals are wide, and seldom is anything shown"
+            )
     return tuple(found)
 
 

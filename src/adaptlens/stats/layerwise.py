@@ -5,6 +5,7 @@ random factors (`crossed`); the same draws and queries stand behind every layer.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Literal
@@ -15,6 +16,13 @@ from jaxtyping import Float, Real
 
 from adaptlens.stats.crossed import Crossed
 from adaptlens.stats.difference_tests import least_error, unseen_queries
+from adaptlens.stats.unseen_draws import (
+    ANY_SHARE,
+    MOST_COLLAPSING,
+    UnseenDraws,
+    falls,
+    p_of_several,
+)
 from adaptlens.types import NO_DRAWS
 
 FLIPS = 1999
@@ -48,7 +56,8 @@ class Mean:
 
     `stderr` is its standard error, `df` the degrees of freedom of that; `p` is two-sided. `most` is
     the largest size that a value may have: finite for answers that are right or wrong, of which
-    those of a kind that was not seen may be otherwise, however alike those seen are.
+    those of a kind that was not seen may be otherwise, however alike those seen are. `lower` and
+    `upper` are the conditions whose draws that were not made may pull it down, and up.
     """
 
     value: float
@@ -60,14 +69,28 @@ class Mean:
     stderr: float
     df: float
     most: float = math.inf
+    lower: tuple[UnseenDraws, ...] = ()
+    upper: tuple[UnseenDraws, ...] = ()
 
     def at_least(self, bound: float = 0.0) -> float:
         """Return the one-sided p-value of the mean being no larger than a bound."""
-        return self._beyond(self.value - bound, bound, self.value + self.most)
+        return self._allowing(self.lower, self.value - bound, bound, self.value + self.most)
 
     def at_most(self, bound: float = 0.0) -> float:
         """Return the one-sided p-value of the mean being no smaller than a bound."""
-        return self._beyond(bound - self.value, bound, self.most - self.value)
+        return self._allowing(self.upper, bound - self.value, bound, self.most - self.value)
+
+    def _allowing(
+        self, unseen: tuple[UnseenDraws, ...], distance: float, bound: float, room: float
+    ) -> float:
+        """Return the p-value with any share of failing draws that those made do not exclude."""
+        if not unseen or distance <= 0:
+            return self._beyond(distance, bound, room)
+
+        def sampling(rest: float) -> float:
+            return self._beyond(rest, bound, room)
+
+        return p_of_several(unseen, distance, sampling, sides=1, most=ANY_SHARE)
 
     def _beyond(self, distance: float, bound: float, room: float) -> float:
         """Return the p-value of the mean being this far from what it is, at the bound.
@@ -94,6 +117,8 @@ def mean(
     flips: int = 0,
     seed: int = 0,
     most: float = math.inf,
+    lower: tuple[UnseenDraws, ...] = (),
+    upper: tuple[UnseenDraws, ...] = (),
 ) -> Mean:
     """Return the mean of values over queries and draws.
 
@@ -105,6 +130,9 @@ def mean(
             Satterthwaite's degrees of freedom.
         seed: of the flips.
         most: the largest size that a value may have, if there is one.
+        lower: conditions of which draws that were not made may fail and pull the mean down: at most
+            `MOST_COLLAPSING` of all for interval and p.
+        upper: those that may pull it up.
 
     Where all values are equal and not 0, there is no error to go by, and p is the chance that as
     many signs, one a query, agree; of bounded values the interval has what queries of a kind that
@@ -123,10 +151,33 @@ def mean(
             low, high = (
                 most * end for end in unseen_queries(value / most, queries, 1 - level, -1.0)
             )
-        return Mean(value, low, high, p, queries, repeats, 0.0, math.inf, most)
-    p = min(1.0, 2 * found.tail(abs(value) / found.stderr))
+        seen = Mean(value, low, high, p, queries, repeats, 0.0, math.inf, most)
+        return _with_unseen(seen, lambda distance: p, lower, upper, level)
+
+    def sampling(distance: float) -> float:
+        return min(1.0, 2 * found.tail(distance / found.stderr))
+
     reach = found.critical(1 - level)
-    return replace(_mean(value, p, reach, queries, repeats, found.stderr, found.df), most=most)
+    p = sampling(abs(value))
+    seen = _mean(value, p, reach, queries, repeats, found.stderr, found.df)
+    return _with_unseen(replace(seen, most=most), sampling, lower, upper, level)
+
+
+def _with_unseen(
+    seen: Mean,
+    sampling: Callable[[float], float],
+    lower: tuple[UnseenDraws, ...],
+    upper: tuple[UnseenDraws, ...],
+    level: float,
+) -> Mean:
+    """Return a mean with what draws that were not made may do to it."""
+    against, tail = lower if seen.value > 0 else upper, (1 - level) / 2
+    p = seen.p
+    if seen.value:
+        p = p_of_several(against, abs(seen.value), sampling, sides=2, most=MOST_COLLAPSING)
+    low = seen.value - math.hypot(seen.value - seen.low, falls(lower, tail))
+    high = seen.value + math.hypot(seen.high - seen.value, falls(upper, tail))
+    return replace(seen, p=p, low=low, high=high, lower=lower, upper=upper)
 
 
 def _of_one_query(values: np.ndarray, level: float) -> Mean:

@@ -16,7 +16,7 @@ import numpy as np
 import scipy
 from jaxtyping import Float
 
-from adaptlens.stats.clusters import by_cluster
+from adaptlens.stats.clusters import by_cluster, effective_clusters
 from adaptlens.stats.scores import Scores
 from adaptlens.stats.training_pool import for_new_files
 from adaptlens.stats.unseen_draws import unseen_draws
@@ -135,16 +135,18 @@ class JointMeans:
         self.draws = max(len(one.draws) for one in arms)
         stack = np.stack([np.broadcast_to(t, (self.draws, t.shape[1])) for t in map(_block, arms)])
         self.queries = stack.shape[2]
+        groups = next((one.groups for one in arms if one.groups is not None), None)
+        effective = self.queries if groups is None else effective_clusters(groups)
         self.means = stack.mean((1, 2))
         rows = stack.mean(2) - self.means[:, None]
         columns = stack.mean(1) - self.means[:, None]
         rest = stack - self.means[:, None, None] - rows[:, :, None] - columns[:, None]
         rest = rest.reshape(len(arms), -1)
-        self._df = self.queries - 1, max(1, self.draws - 1)
-        of_queries, of_draws = self._df
-        self._query = columns @ columns.T / of_queries / self.queries
+        self._df = max(1.0, effective - 1), max(1, self.draws - 1)
+        columns_df, of_draws = self.queries - 1, self._df[1]
+        self._query = columns @ columns.T / columns_df / self.queries
         self._draw = rows @ rows.T / of_draws / self.draws
-        self._rest = rest @ rest.T / (of_queries * of_draws) / rest.shape[1]
+        self._rest = rest @ rest.T / (columns_df * of_draws) / rest.shape[1]
         self._template, self._templates = _by_template(arms)
 
     def error(self, *sides: tuple[Weights, slice]) -> tuple[np.ndarray, np.ndarray]:

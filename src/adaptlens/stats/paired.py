@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from adaptlens.errors import UserError
-from adaptlens.stats.clusters import by_cluster
+from adaptlens.stats.clusters import by_cluster, effective_clusters
 from adaptlens.stats.crossed import Crossed
 from adaptlens.stats.scores import Scores
 from adaptlens.stats.template_effects import template_effects
@@ -23,17 +23,25 @@ class Tables:
             where those count.
         templates: for every set of templates its tables.
         drawn: whether other draws would have given other numbers.
+        effective: how many queries, or clusters of one size, there are.
     """
 
     blocks: tuple[Float[np.ndarray, "_repeats queries"], ...]
     templates: tuple[tuple[Float[np.ndarray, "_templates _repeats queries"], ...], ...]
     drawn: bool
+    effective: float
 
     def crossed(self, *, seed: int, flips: int, center: bool = False) -> Crossed:
         """Return the error of the mean, and its sign flips."""
         effects = [template_effects(tables) for tables in self.templates]
         return Crossed(
-            self.blocks, self.drawn, seed=seed, flips=flips, center=center, templates=effects
+            self.blocks,
+            self.drawn,
+            seed=seed,
+            flips=flips,
+            center=center,
+            templates=effects,
+            effective=self.effective,
         )
 
 
@@ -90,6 +98,7 @@ def _tables(of: Sequence[Sequence[Scores]], sides: Sequence[Sequence[np.ndarray]
         tuple(blocks),
         tuple(tuple(tables) for tables in by_names.values()),
         any(scores.is_drawn for scores in everyone),
+        float(blocks[0].shape[1]) if groups is None else effective_clusters(groups),
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import scipy
 
 from adaptlens.stats.crossed import Expected, MeanSquares
-from adaptlens.stats.difference_tests import DifferenceTest, least_error
+from adaptlens.stats.difference_tests import DifferenceTest, least_error, unseen_share
 from adaptlens.stats.training_pool import inflation
 from adaptlens.stats.unseen_draws import ANY_SHARE, MOST_COLLAPSING, UnseenDraws
 
@@ -85,10 +85,13 @@ class SampleSize:
             fall = against.fall(seen.alpha / 2, MOST_COLLAPSING)
             return _excluded(abs(mean), fall, error, squares, 1 + abs(mean), seen.alpha / 2)
         if seen.binary and error:
-            error = max(error, least_error(seen.margin, squares.queries))
+            error = max(error, least_error(seen.margin, squares.effective_queries))
+        room = 1 - abs(mean)
+        # Where scores are not 0 or 1, a kind of queries that fails must be excluded, too.
+        seldom = room * unseen_share(seen.alpha, squares.queries) * (not seen.binary and error > 0)
         return all(
-            _excluded(gap, side.fall(seen.alpha, ANY_SHARE), error, squares, 1 - abs(mean),
-                      seen.alpha)
+            _excluded(gap, math.hypot(side.fall(seen.alpha, ANY_SHARE), seldom), error, squares,
+                      room, seen.alpha)
             for side, gap in ((left, seen.margin + mean), (right, seen.margin - mean))
         )  # fmt: skip
 

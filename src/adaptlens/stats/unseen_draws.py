@@ -6,7 +6,7 @@ only bound it. `docs/methods.md` shows what happens to intervals that ignore thi
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -104,3 +104,39 @@ def unseen_draws(scores: Scores) -> UnseenDraws:
     typical = float(np.median(means))
     lost = (means < typical) & (np.abs(means - scores.floor) < np.abs(means - typical))
     return UnseenDraws(len(means), int(lost.sum()), max(0.0, typical - scores.floor))
+
+
+def falls(several: Sequence[UnseenDraws], tail: float, most: float = MOST_COLLAPSING) -> float:
+    """Return how far several conditions, each with draws of its own, may pull a mean together."""
+    return math.hypot(*(one.fall(tail, most) for one in several))
+
+
+def p_of_several(
+    several: Sequence[UnseenDraws],
+    gap: float,
+    sampling: Callable[[float], float],
+    *,
+    sides: int,
+    most: float,
+) -> float:
+    """Return the p-value of `UnseenDraws.p_value` where several conditions pull at the mean.
+
+    Args:
+        several: the conditions; their distances add up by their squares.
+        gap: as there.
+        sampling: as there.
+        sides: as there.
+        most: as there.
+    """
+    pulling = [one for one in several if one.drop > 0 and one.share < most]
+    if len(pulling) < 2:
+        return (
+            pulling[0].p_value(gap, sampling, sides=sides, most=most) if pulling else sampling(gap)
+        )
+    low, high = 0.0, 1.0
+    for _ in range(STEPS):
+        middle = (low + high) / 2
+        rest = gap**2 - falls(pulling, middle / sides, most) ** 2
+        reached = rest > 0 and sampling(math.sqrt(rest)) <= middle
+        low, high = (low, middle) if reached else (middle, high)
+    return high

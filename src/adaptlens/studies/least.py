@@ -35,7 +35,7 @@ def check_items(task: Task, least: int = TWO, why: str = "an interval") -> None:
             f"task '{task.name}' has {counted(have, 'test item')} to read; {why} takes at least "
             f"{least}: give more data, or raise --queries if it is set."
         )
-    if task.clustered_by and len({example.group for example in task.test}) < TWO:
+    if task.clustered_by and len({example.group or example.id for example in task.test}) < TWO:
         raise UserError(
             f"the {counted(have, 'test item')} of task '{task.name}' belong to one group of "
             f"'{task.clustered_by}'; {why} takes at least {TWO}: give more data, or leave out "

@@ -276,7 +276,7 @@ def describe(task: Task, num_examples: int = 3) -> str:
         lines.append("choices      each item brings its own")
     lines.append(f"instruction  {task.instruction or '(none)'}")
     if task.clustered_by:
-        groups = len({example.group for example in task.test})
+        groups = len({example.group or example.id for example in task.test})
         lines.append(f"groups       {groups:,} in test, by '{task.clustered_by}'")
     for number, example in enumerate(task.train[:num_examples], 1):
         for way in templates.ways(task):

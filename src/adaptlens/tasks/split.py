@@ -45,9 +45,13 @@ def ordered(items: Iterable[Item], seed: int) -> list[Item]:
 
     def key(item: Item) -> tuple[bytes, str]:
         text = f"{seed}:{question(item)}"
-        return hashlib.blake2b(text.encode(), digest_size=16).digest(), item.target
+        return _hash(text), item.target
 
     return sorted(items, key=key)
+
+
+def _hash(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 
 def without_duplicates(
@@ -114,10 +118,11 @@ def complete(
 
     One pool is cut 60/20/20; a training split without a validation split gives 20% of itself;
     where there is no test split the validation split is it. Stratified cuts hold the proportions
-    within one item for every answer.
+    within one item for every answer. Items that belong to groups are cut by whole groups: results
+    are about new groups, and none of those that are asked about may be learned from.
 
     Raises:
-        UserError: if there are too few items to cut.
+        UserError: if there are too few items, or groups, to cut.
     """
     given = {name: ordered(splits[name], seed) for name in SPLITS if splits.get(name)}
     notes = []
@@ -126,35 +131,66 @@ def complete(
         notes.append("There is no test split: the validation split is used as the test split.")
     if len(given) == 1:
         ((source, pool),) = given.items()
-        result = _cut(pool, _POOL, stratified)
+        result = _cut(pool, _POOL, stratified, seed)
         made = "/".join(str(len(result[name])) for name in SPLITS)
         one = (
             "The data came in one piece" if source == "train" else f"There is only a {source} split"
         )
-        notes.append(f"{one}: cut 60/20/20 by content and seed {seed} into {made} items.")
+        by = "groups" if any(item.group for item in pool) else "content"
+        notes.append(f"{one}: cut 60/20/20 by {by} and seed {seed} into {made} items.")
     elif len(given) == 2:
         source = "train" if "train" in given else "validation"
-        result = {**_cut(given[source], _POOL_OF_TRAIN, stratified), "test": given["test"]}
+        result = {**_cut(given[source], _POOL_OF_TRAIN, stratified, seed), "test": given["test"]}
         made = " and ".join(f"{len(result[name])} {name}" for name in SPLITS[:2])
-        notes.append(
-            f"The {source} split was cut 80/20 by content and seed {seed} into {made} items."
-        )
+        by = "groups" if any(item.group for item in given[source]) else "content"
+        notes.append(f"The {source} split was cut 80/20 by {by} and seed {seed} into {made} items.")
     else:
         result = {name: given.get(name, []) for name in SPLITS}
     short = [name for name in SPLITS if not result[name]]
+    groups = {item.group for items in given.values() for item in items if item.group}
+    if short and groups:
+        raise UserError(
+            f"'{name}' has too few groups ({len(groups)}) to make the splits, which have no group "
+            f"in common; expected at least {MIN_ITEMS} in a file that is to be cut; give more "
+            "data, or a file for every split, or leave out --group."
+        )
     if short:
         counts = ", ".join(f"{len(result[name])} {name}" for name in SPLITS)
         raise UserError(
             f"'{name}' has too few items to make the splits ({counts}); expected at least "
             f"{MIN_ITEMS} different ones in a file that is to be cut; give more data."
         )
-    return {name: ordered(result[name], seed) for name in SPLITS}, notes
+    return {name: ordered(result[name], seed) for name in SPLITS}, [*notes, *_of_groups(result)]
 
 
-def _cut(pool: Sequence[Item], pattern: Sequence[str], stratified: bool) -> Splits:
-    """Deal the items out in the pattern's turns, answer after answer where stratified."""
-    dealt = sorted(pool, key=lambda item: item.target) if stratified else pool
+def _of_groups(splits: Splits) -> list[str]:
+    """Return what is to be known of groups: that none is in two splits, or that some are."""
+    named = {name: {item.group for item in items if item.group} for name, items in splits.items()}
+    asked = named["test"]
+    shared = asked & (named["train"] | named["validation"])
+    if shared:
+        return [
+            f"{len(shared)} of the {len(asked)} groups of the test split are in the training or "
+            "the validation split, too: scores are those of new items of groups that were seen, "
+            "not of new groups."
+        ]
+    return [f"No group of the test split ({len(asked)}) is in another split."] if asked else []
+
+
+def _cut(pool: Sequence[Item], pattern: Sequence[str], stratified: bool, seed: int) -> Splits:
+    """Deal the items out in the pattern's turns, answer after answer where stratified.
+
+    Whole groups where there are any; an item without one is by itself.
+    """
     result: Splits = {name: [] for name in SPLITS}
+    if any(item.group for item in pool):
+        by_group: dict[str, list[Item]] = {}
+        for item in pool:
+            by_group.setdefault(item.group or f"\0{digest(item)}", []).append(item)
+        for turn, name in enumerate(sorted(by_group, key=lambda one: _hash(f"{seed}:{one}"))):
+            result[pattern[turn % len(pattern)]] += by_group[name]
+        return result
+    dealt = sorted(pool, key=lambda item: item.target) if stratified else pool
     for turn, item in enumerate(dealt):
         result[pattern[turn % len(pattern)]].append(item)
     return result

@@ -103,6 +103,22 @@ def test_no_difference_and_no_decision_are_left_to_cost():
     )
 
 
+@pytest.mark.parametrize(
+    ("cached", "tuned", "alike"),
+    [
+        (1234.2, "after 1,235 queries.", "tuning above."),
+        (98_000, ", or 98,000 queries where the prompt is cached.",
+         "; where the prompt is cached, below and above 98,000 queries."),
+        (math.inf, ", and never where the prompt is cached.",
+         "; where the prompt is cached, the prompt."),
+    ],
+)  # fmt: skip
+def test_a_cached_prompt_stays_cheap_for_longer_and_the_advice_says_so(cached, tuned, alike):
+    pays = BreakEven("", [*PAYS.rows, {**PAYS.rows[0], "serving": "cached", "queries": cached}])
+    assert advice(verdict("tune"), ARMS, pays, "choice").endswith(tuned)
+    assert advice(verdict("no difference", 80, 80), ARMS, pays, "choice").endswith(alike)
+
+
 def test_neither_names_what_is_not_beaten_and_nothing_is_said_of_nothing():
     tests = (SimpleNamespace(left="icl-8", right="majority 'good'"),)
     said = advice(verdict("neither", tests=tests), ARMS, PAYS, "choice")

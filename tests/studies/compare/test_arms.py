@@ -213,6 +213,12 @@ def test_an_arm_says_its_cost_floor_groups_and_pool() -> None:
     assert scores.groups.tolist() == [0, 1, 0]
     assert (scores.cost, scores.floor, scores.examples, scores.pool) == (7.0, 0.5, 4, 50)
     assert scores.family == "tune" and scores.draws == (0, 1)
+    alone = [
+        replace(item, id=str(place), group=group)
+        for place, (item, group) in enumerate(zip(items, ("u", "", ""), strict=True))
+    ]
+    apart = stored(8, 3, test=alone, clustered_by="user")
+    assert arm_of(templated(), apart).scores.groups.tolist() == [0, 1, 2]
     # Groups that are only kinds of items, not asked for, are none.
     assert arm_of(templated(), stored(8, 3, test=items)).scores.groups is None
 

@@ -1,5 +1,6 @@
 """Gates: what they take, what passes, and how often one passes that should not."""
 
+import math
 from xml.etree import ElementTree
 
 import numpy as np
@@ -77,6 +78,19 @@ def test_where_all_queries_agree_only_what_unseen_ones_may_do_is_left():
     # half a query is taken off the gap of 5 points.
     found = above(fixed(100), fixed(100), -0.05)
     assert found.p == pytest.approx((1 - 0.045) ** 100)
+
+
+def test_a_score_near_the_ceiling_is_held_to_the_binomial_tail():
+    # By Student's t, from 3 wrong answers that were seen, 57 of 60 would show 90 with p = 0.04.
+    def p(rights, queries, asked):
+        level = Scores(np.full((1, queries), asked / 100))
+        return above(fixed(rights, queries), level, 0.0).p
+
+    at_least_57 = sum(math.comb(60, n) * 0.9**n * 0.1 ** (60 - n) for n in range(57, 61))
+    assert at_least_57 == pytest.approx(0.137, abs=1e-3)
+    assert p(57, 60, 90) == pytest.approx(at_least_57)
+    assert p(60, 60, 95) == pytest.approx(0.95**60)
+    assert p(60, 60, 95) <= 0.05 < p(58, 60, 95)
 
 
 def test_the_report_for_pipelines_has_a_test_for_each_gate():

@@ -1,14 +1,16 @@
 """How many samples tuning needs for what demonstrations reach: by hand."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from adaptlens.stats.hypotheses import judged
-from adaptlens.studies.implicit.samples_needed import Answered
+from adaptlens.studies.implicit.samples_needed import Answered, difference, points
 from adaptlens.studies.implicit.shortcut_use import ICL, ZERO, Behaved
 from adaptlens.tasks.shortcuts import PATTERN
+from adaptlens.types import NO_DRAWS
 
 DRAWS, QUERIES = 5, 10
 ALL = tuple(range(DRAWS))
@@ -122,3 +124,33 @@ def test_where_all_is_right_nothing_is_shown_to_be_the_same():
     assert (claim.mean.value, claim.mean.low) == (0.0, pytest.approx(-30.85, abs=0.01))
     (judgment,) = judged([claim], margin=5.0)
     assert judgment.state == "not decided"
+
+
+def test_draws_that_were_not_made_may_fail():
+    # Right in all of five draws; a draw that fails is right by chance, half of the time.
+    right = Answered(np.ones((5, 300)), tuple(range(5)), floor=0.5)
+    other = Answered(np.repeat([[1.0, 0.0]], [270, 30], axis=1), NO_DRAWS)
+    seen, allowed = difference(replace(right, floor=None), other), difference(right, other)
+    assert seen.low > 0
+    # At most one draw in five fails: 0.2 of 0.5 points.
+    assert allowed.low == pytest.approx(0.1 - math.hypot(0.1 - seen.low, 0.1))
+    assert allowed.low < 0 < seen.p < 0.01 < 0.05 < allowed.p
+    assert (allowed.value, allowed.high) == (seen.value, seen.high)
+    # That it is no more than 5 points worse: a tenth of the draws may fail, unseen with 0.9^5.
+    alike = Answered(np.ones((1, 300)), NO_DRAWS)
+    assert difference(right, alike).at_least(-0.05) == pytest.approx(0.9**5, abs=0.01)
+    assert difference(replace(right, floor=None), alike).at_least(-0.05) < 0.001
+    assert points(difference(right, alike)).at_least(-5) == pytest.approx(0.9**5, abs=0.01)
+
+
+def test_failing_draws_on_both_sides_pull_both_ways():
+    rng = np.random.default_rng(0)
+    left, right = (
+        Answered((rng.random((5, 200)) < 0.9).astype(float), tuple(range(5)), floor=0.5)
+        for _ in range(2)
+    )
+    bare = difference(replace(left, floor=None), replace(right, floor=None))
+    found = difference(left, right)
+    falls = [0.2 * (np.median(one.values.mean(1)) - 0.5) for one in (left, right)]
+    assert found.low == pytest.approx(bare.value - math.hypot(bare.value - bare.low, falls[0]))
+    assert found.high == pytest.approx(bare.value + math.hypot(bare.high - bare.value, falls[1]))

@@ -7,7 +7,7 @@ from adaptlens.adapt.families import family_of
 from adaptlens.conditions import Condition
 from adaptlens.formatting import counted, fixed
 from adaptlens.studies.compare.arms import Arm
-from adaptlens.studies.compare.costs import ONE_RUN, PEFT, BreakEven
+from adaptlens.studies.compare.costs import ONE_RUN, PEFT, SERVINGS, BreakEven
 from adaptlens.studies.compare.curves import Crossing
 from adaptlens.studies.compare.verdict import Verdict
 from adaptlens.studies.compare.verdict_words import UNITS, interval, phrase
@@ -39,10 +39,10 @@ def advice(found: Verdict, arms: Sequence[Arm], pays: BreakEven, kind: Kind) -> 
     prompt, tuned = named(known[found.prompt]), named(known[found.tuned])
     unit, pair = UNITS[kind], found.primary
     gap = fixed(100 * abs(pair.difference))
-    queries = _pays_from(pays)
+    uncached, cached = (_pays_from(pays, serving) for serving in SERVINGS)
     if found.state == "tune":
         said = f"{_capital(tuned)} scores {gap} {unit} {interval(pair)} more than {prompt}."
-        return f"{said} {_of_cost(queries)}".strip()
+        return f"{said} {_of_cost(uncached, cached)}".strip()
     if found.state == "prompt":
         return (
             f"{_capital(prompt)} scores {gap} {unit} {interval(pair, -1)} more than {tuned}, and "
@@ -50,7 +50,7 @@ def advice(found: Verdict, arms: Sequence[Arm], pays: BreakEven, kind: Kind) -> 
         )
     if found.state == "no difference":
         said = f"{_capital(prompt)} and {tuned} score alike, within {100 * pair.margin:g} {unit}."
-        return f"{said} Take the cheaper: {_cheaper(queries)}."
+        return f"{said} Take the cheaper: {_cheaper(uncached, cached)}."
     if found.state == "neither":
         against = dict.fromkeys(
             phrase(test.right) for test in found.tests if test.right not in known
@@ -75,7 +75,7 @@ def advice(found: Verdict, arms: Sequence[Arm], pays: BreakEven, kind: Kind) -> 
     if above := _not_beaten(found, known):
         then = f"Neither is shown to beat {above}, so neither is worth its cost yet."
     else:
-        then = f"Until it is decided, cost decides: {_cheaper(queries)}."
+        then = f"Until it is decided, cost decides: {_cheaper(uncached, cached)}."
     return f"{seen}.{_would_decide(found)} {then}"
 
 
@@ -109,30 +109,44 @@ def named(arm: Arm) -> str:
     return f"{one.label}{f'{on} {examples}' if one.examples else ''}"
 
 
-def _pays_from(pays: BreakEven) -> float | None:
+def _pays_from(pays: BreakEven, serving: str) -> float | None:
     """Return from how many queries on tuning costs less; None where that is not known."""
-    wanted = {"unit": "FLOP", "trainer": PEFT, "counted": ONE_RUN, "serving": "uncached"}
+    wanted = {"unit": "FLOP", "trainer": PEFT, "counted": ONE_RUN, "serving": serving}
     for row in pays.rows:
         if all(row[name] == value for name, value in wanted.items()):
             return float(row["queries"])
     return None
 
 
-def _of_cost(queries: float | None) -> str:
-    if queries is None:
+def _of_cost(uncached: float | None, cached: float | None) -> str:
+    """Return when tuning has paid, and when it has where the prompt is cached, if that differs."""
+    if uncached is None:
         return ""
-    if math.isinf(queries):
+    if math.isinf(uncached):
         return "It never costs less, as its queries are no shorter."
-    return f"It has paid for its training after {_queries(queries)}."
+    said = f"It has paid for its training after {_queries(uncached)}"
+    if cached is None or _queries(cached) == _queries(uncached):
+        return f"{said}."
+    if math.isinf(cached):
+        return f"{said}, and never where the prompt is cached."
+    return f"{said}, or {_queries(cached)} where the prompt is cached."
 
 
-def _cheaper(queries: float | None) -> str:
-    if queries is None or math.isinf(queries):
+def _cheaper(uncached: float | None, cached: float | None) -> str:
+    """Return which side is cheaper from when on; caching a prompt makes it cheap for longer."""
+    if uncached is None or math.isinf(uncached):
         return "the prompt, which needs no training"
-    return f"the prompt below {_queries(queries)}, tuning above"
+    said = f"the prompt below {_queries(uncached)}, tuning above"
+    if cached is None or _queries(cached) == _queries(uncached):
+        return said
+    if math.isinf(cached):
+        return f"{said}; where the prompt is cached, the prompt"
+    return f"{said}; where the prompt is cached, below and above {_queries(cached)}"
 
 
 def _queries(number: float) -> str:
+    if math.isinf(number):
+        return "no number of queries"
     whole = math.ceil(number)
     return "1 query" if whole == 1 else f"{whole:,} queries"
 

@@ -281,12 +281,15 @@ def cost_of(condition: Condition) -> float:
 
 
 def groups_of(task: Task) -> np.ndarray | None:
-    """Return the number of the group [queries] of each test item; None where none are named."""
+    """Return the number of the group [queries] of each test item; None where none are named.
+
+    An item that is in no group is one by itself.
+    """
     if not task.clustered_by:
         return None
-    names = dict.fromkeys(example.group for example in task.test)
-    number = {name: place for place, name in enumerate(names)}
-    return np.array([number[example.group] for example in task.test])
+    own = [example.group or f"\0{example.id}" for example in task.test]
+    number = {name: place for place, name in enumerate(dict.fromkeys(own))}
+    return np.array([number[name] for name in own])
 
 
 def floor(reading: Reading) -> float:

@@ -84,7 +84,8 @@ def assembled(found: Mapping[int, Answered], by_draw: Mapping[int, int]) -> Answ
         return None
     kept = [draw for draw in sorted(by_draw) if draw in found[by_draw[draw]].draws]
     rows = [found[by_draw[draw]].values[found[by_draw[draw]].draws.index(draw)] for draw in kept]
-    return Answered(np.array(rows), tuple(kept)) if rows else None
+    (floor, *_) = (found[by_draw[draw]].floor for draw in kept) if kept else (None,)
+    return Answered(np.array(rows), tuple(kept), floor=floor) if rows else None
 
 
 def over_views(means: Sequence[Mean]) -> Mean:

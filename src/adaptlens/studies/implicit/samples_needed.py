@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from adaptlens.stats import layerwise
+from adaptlens.stats.scores import Scores
+from adaptlens.stats.unseen_draws import UnseenDraws, unseen_draws
 from adaptlens.types import NO_DRAWS
 
 ROUNDING = 1e-12
@@ -17,17 +19,29 @@ ROUNDING = 1e-12
 class Answered:
     """Which answers of a condition were right: [draws, queries] of one kind of items.
 
-    Or how much oftener than others: `span` is by how much two values may differ.
+    Or how much oftener than others: `span` is by how much two values may differ. `floor` is the
+    share of right answers of a draw that failed; of differences, `falls` and `rises` are the
+    conditions of which draws that were not made may pull the mean down, and up.
     """
 
     values: np.ndarray
     draws: tuple[int, ...]
     span: float = 1.0
+    floor: float | None = None
+    falls: tuple[UnseenDraws, ...] = ()
+    rises: tuple[UnseenDraws, ...] = ()
 
     @property
     def drawn(self) -> bool:
         """Whether another draw would have given other values."""
         return self.draws != NO_DRAWS
+
+    @property
+    def lower(self) -> tuple[UnseenDraws, ...]:
+        """The conditions of which draws that were not made may pull the mean down."""
+        if self.floor is None:
+            return self.falls
+        return (unseen_draws(Scores(self.values, self.draws, floor=self.floor)),)
 
 
 def difference(left: Answered, right: Answered) -> layerwise.Mean:
@@ -39,6 +53,8 @@ def difference(left: Answered, right: Answered) -> layerwise.Mean:
         drawn=draws != NO_DRAWS,
         flips=layerwise.FLIPS,
         most=max(left.span, right.span),
+        lower=left.lower + right.rises,
+        upper=left.rises + right.lower,
     )
 
 
@@ -81,6 +97,8 @@ def points(mean: layerwise.Mean) -> layerwise.Mean:
         high=100 * mean.high,
         stderr=100 * mean.stderr,
         most=100 * mean.most,
+        lower=tuple(replace(one, drop=100 * one.drop) for one in mean.lower),
+        upper=tuple(replace(one, drop=100 * one.drop) for one in mean.upper),
     )
 
 

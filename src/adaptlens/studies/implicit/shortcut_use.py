@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -24,7 +24,7 @@ from adaptlens.studies.implicit.samples_needed import (
     samples_needed,
 )
 from adaptlens.tasks.shortcuts import BROKEN, FAMILIES, KINDS, MIXED, PATTERN, group
-from adaptlens.types import Task
+from adaptlens.types import Example, Task
 
 Rows = list[dict[str, Any]]
 
@@ -105,7 +105,8 @@ class Behaved:
             for method in self.methods()
         }
         for (learned, method, samples, read), answers in self.test.items():
-            accuracy = estimate(Scores(answers.values, answers.draws), seed=self.seed)
+            scores = Scores(answers.values, answers.draws, floor=answers.floor or 0.0)
+            accuracy = estimate(scores, seed=self.seed)
             is_anchor = method == ZERO
             rows.append(
                 {
@@ -142,7 +143,8 @@ class Behaved:
             anchor = self.test.get((PATTERN, ZERO, 0, kind))
             if answers is None or anchor is None:
                 return None
-            gains.append(Answered(answers.values - anchor.values, answers.draws, span=2.0))
+            gain = answers.values - anchor.values
+            gains.append(Answered(gain, answers.draws, span=2.0, falls=answers.lower))
         return difference(gains[0], gains[1])
 
     def relied(self, method: str, samples: Samples) -> layerwise.Mean | None:
@@ -301,7 +303,7 @@ class Behaved:
         x, y, draws = paired(pattern, plain)
         num = min(x.shape[1], y.shape[1])
         values = x[:, :num] - anchors[0].values[:, :num] - y[:, :num] + anchors[1].values[:, :num]
-        return Answered(values, draws, span=4.0)
+        return Answered(values, draws, span=4.0, falls=pattern.lower, rises=plain.lower)
 
 
 def _less(
@@ -374,7 +376,9 @@ def behaved(conditions: Sequence[Condition], tasks: Mapping[str, Task], seed: in
                 key = (of.kind, condition.adaptation, condition.examples, kind)
                 if (groups == kind).any():
                     into.setdefault((condition.model, of.family), {})[key] = Answered(
-                        right[:, groups == kind].astype(float), condition.draws
+                        right[:, groups == kind].astype(float),
+                        condition.draws,
+                        floor=_by_chance(items, kind),
                     )
     return [
         Behaved(model, family, values, validations.get((model, family), {}), seed)
@@ -398,10 +402,12 @@ def elsewhere(
         of = Learned.of(condition.task)
         if of is None or not of.everywhere or not _is_counted(condition):
             continue
-        groups = np.array([example.group for example in tasks[condition.task_digest].test])
+        items = tasks[condition.task_digest].test
+        groups = np.array([example.group for example in items])
         right = condition.behavior.exact.astype(float)
         for name in dict.fromkeys(groups.tolist()):
-            values = Answered(right[:, groups == name], condition.draws)
+            floor = _by_chance(items, name)
+            values = Answered(right[:, groups == name], condition.draws, floor=floor)
             if condition.adaptation == ZERO:
                 anchors[condition.model, name] = values
             else:
@@ -413,7 +419,8 @@ def elsewhere(
         about = {"model": condition.model, "family": other}
         size = {"method": condition.adaptation, "samples": condition.examples}
         if of.family == MIXED:
-            accuracy = estimate(Scores(values.values, values.draws), seed=seed)
+            scores = Scores(values.values, values.draws, floor=values.floor or 0.0)
+            accuracy = estimate(scores, seed=seed)
             mixed.append(
                 {
                     **about,
@@ -454,11 +461,20 @@ def elsewhere(
     for (model, method), several in gains.items():
         # Every family and kind has as many items; an item number stands for one of each.
         differences = [values.values - anchor.values for values, anchor in several]
-        mean = layerwise.mean(np.mean(differences, 0), True, flips=layerwise.FLIPS, most=1.0)
+        lower = tuple(replace(one, drop=one.drop / len(several))
+                      for values, _ in several for one in values.lower)  # fmt: skip
+        mean = layerwise.mean(
+            np.mean(differences, 0), True, flips=layerwise.FLIPS, most=1.0, lower=lower
+        )
         name = NAMES.get(method, "in-context learning")
         claim = f"what {name} learns from one family helps on the others"
         claimed.setdefault(model, []).append(Hypothesis(4, claim, 1, points(mean)))
     return mixed, transfer, claimed
+
+
+def _by_chance(items: Sequence[Example], group: str) -> float:
+    """Return the share of right answers of a guess among the answers to a kind of items."""
+    return 1 / len({item.target for item in items if item.group == group})
 
 
 def _is_counted(condition: Condition) -> bool:
