@@ -36,7 +36,7 @@ CLAIMS: Columns = {
     **ends("`effect`"),
     "p": "p-value of no effect",
     "p_holm": "the same, corrected over the claims that are tested together",
-    "test": "the test",
+    "test": "the test behind `p`",
     **QUERIES,
     **DRAWS,
 }

@@ -27,7 +27,7 @@ FAMILIES = ("expression", "relation")
 ALL = [*implicit.OF_ALL, *implicit.OF_CONDITIONS]
 FIGURES = [*ALL, *(f"{name}-{family}" for name in implicit.OF_FAMILY for family in FAMILIES)]
 SECTIONS = [
-    "verdict", "accuracy", "shortcut", "needed", "transfer", "gates", "units", "shift", "function",
+    "verdict", "accuracy", "shortcut", "needed", "transfer", "units", "shift", "function",
     "robustness", "graph", "recipe",
 ]  # fmt: skip
 NAMES = [*tables(("expression",))]
@@ -118,8 +118,8 @@ def test_a_claim_on_all_families_decides_and_others_must_agree():
     ]  # fmt: skip
     found = {card.claim + card.about: card.state for card in implicit.cards(given)["others"]}
     assert found == {
-        "areference": "",
-        "breference": "supported",
+        "areference-math": "",
+        "breference-math": "supported",
         "cx": "supported",
         "cy": "refuted",
     }

@@ -28,7 +28,7 @@ def test_the_page_opens_quietly_with_the_figures_of_one_family(visit):
     page = visit()
     assert page.title().startswith("Does in-context learning find a hidden shortcut")
     assert page.locator("figure .wide svg").count() == len(FIGURES)
-    folded = 4  # curves, alone, specifications, variance
+    folded = 5  # curves, gates, alone, specifications, variance
     shown = page.locator("figure .wide svg:visible").count()
     assert shown == len(ALL) - folded + 2  # units and graph of the first family
 
@@ -41,14 +41,14 @@ def test_the_keyboard_unfolds_another_family(visit):
     page = visit()
     figure = page.locator("#figure-profiles-relation .wide svg")
     assert not figure.is_visible()
-    page.locator("#units summary", has_text="relation").focus()
+    page.locator("#units > .family > summary", has_text="relation").focus()
     page.keyboard.press("Enter")
     assert figure.is_visible()
 
 
 def test_every_figure_has_its_numbers_folded_in_its_section(visit):
     page = visit()
-    for id in ("shortcut", "needed", "transfer", "gates", "units", "graph"):
+    for id in ("shortcut", "needed", "transfer", "units", "graph"):
         grid = page.locator(f"#{id} details.numbers:not(.family)").first
         assert not grid.locator("table").is_visible()
         grid.locator("summary").click()
@@ -100,7 +100,7 @@ def test_script_in_texts_is_shown_and_not_run(visit):
 
 def test_a_condition_leads_to_its_cell(visit):
     page = visit()
-    page.locator("#gates summary").click()
+    unfold(page)
     link = page.locator("#grid-gates tbody a").first
     assert leads_to_its_target(page, link)
 
