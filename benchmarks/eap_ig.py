@@ -94,8 +94,8 @@ def peer(source: Path) -> types.SimpleNamespace:
     """
     if not (source / "eap" / "graph.py").is_file():
         raise SystemExit(
-            f"--source {source} has no eap/graph.py; give the folder that holds eap/: src in a copy "
-            "of github.com/hannamw/EAP-IG."
+            f"--source {source} has no eap/graph.py; give the folder that holds eap/: src in a "
+            "copy of github.com/hannamw/EAP-IG."
         )
     for module, package in NEEDS.items():
         if importlib.util.find_spec(module) is None:
