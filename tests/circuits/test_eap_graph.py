@@ -39,6 +39,14 @@ def test_the_edges_between_members_are_in_it(parallel):
     assert set(found["edges"]) == expected | (set() if parallel else {"a0.h1->m0"})
 
 
+def test_the_file_says_where_its_circuit_was_patched():
+    about = {"condition": "it-16", "place": "last"}
+    assert to_eap(BOTH, EFFECTS, SHAPE, about)["about"] == about
+    # What the readers take from a file is the same with it and without.
+    told, untold = (eap_reader.read(to_eap(BOTH, EFFECTS, SHAPE, a)) for a in (about, None))
+    assert (told.nodes, told.edges, told.scores) == (untold.nodes, untold.edges, untold.scores)
+
+
 def test_a_reader_of_the_format_finds_only_nodes_and_edges_of_the_model():
     shape = {**SHAPE, "n_layers": 3}
     circuit = Circuit("icl", {"L2.H0": 0.4, "L0.H1": 0.2, "L1.MLP": 0.1})

@@ -13,7 +13,12 @@ Shape = Mapping[str, Any]
 """`n_layers`, `n_heads`, `d_model` and `parallel_attn_mlp`, as TransformerLens calls them."""
 
 
-def to_eap(circuit: Circuit, effects: Mapping[str, float], shape: Shape) -> dict[str, Any]:
+def to_eap(
+    circuit: Circuit,
+    effects: Mapping[str, float],
+    shape: Shape,
+    about: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
     """Return one object for JSON: every node with its score, and the edges inside the circuit.
 
     A node's score is its share of the gap, by patching; `input` and `logits` have none, which the
@@ -21,10 +26,14 @@ def to_eap(circuit: Circuit, effects: Mapping[str, float], shape: Shape) -> dict
     all edges between members are in the graph, as EAP-IG has them of a circuit of nodes, with the
     score 0; those outside are left out, which means the same.
 
+    The readers take every edge to hold at all tokens, and have no place for other sites: a circuit
+    that was found at the last token alone is another one there. `about` is where to say so.
+
     Args:
         circuit: the members.
         effects: unit to its effect, of every unit that was patched.
         shape: of the model.
+        about: what the circuit is of and where it was patched; the readers pass over it.
     """
     members = {name_of(unit) for unit in circuit.members}
     nodes: dict[str, dict[str, Any]] = {"input": {"in_graph": True}}
@@ -34,7 +43,7 @@ def to_eap(circuit: Circuit, effects: Mapping[str, float], shape: Shape) -> dict
     nodes["logits"] = {"in_graph": True}
     inside = {name for name, node in nodes.items() if node["in_graph"]}
     edges = {edge: {"score": 0.0, "in_graph": True} for edge in _edges(shape, inside)}
-    return {"cfg": dict(shape), "nodes": nodes, "edges": edges}
+    return {"about": dict(about or {}), "cfg": dict(shape), "nodes": nodes, "edges": edges}
 
 
 def name_of(unit: str) -> str:

@@ -182,7 +182,12 @@ def test_each_circuit_is_a_graph_that_eap_ig_reads(finished: Run):
     members = pd.read_parquet(finished.folder / "tables" / "circuit.parquet")
     for condition, own in profiles.groupby("condition"):
         path = finished.folder / "circuits" / f"reference-math-boolean-{condition}.eap.json"
-        graph = eap_reader.read(json.loads(path.read_text()))
+        stored = json.loads(path.read_text())
+        assert stored["about"] == {
+            "model": "reference-math", "task": "boolean", "condition": condition,
+            "place": "last", "method": "denoise", "metric": "logit_difference",
+        }  # fmt: skip
+        graph = eap_reader.read(stored)
         assert sorted(graph.scores.values()) == pytest.approx(sorted(own["value"]))
         inside = sum(graph.nodes.values()) - 2  # input and logits
         assert inside == (members["condition"] == condition).sum()

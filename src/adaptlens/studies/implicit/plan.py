@@ -341,14 +341,17 @@ def write_report(run: Run, overrides: Sequence[str] = ()) -> tuple["StudyReport"
     found = analyze(run, overrides)
     write_tables(run, found.tables)
     write_summary(run, found.summary())
-    _export_circuits(run, found.tables)
+    _export_circuits(run, found.tables, found.settings["circuits"])
     return found, write(found, run.folder / "report.html")
 
 
-def _export_circuits(run: Run, tables: "Mapping[str, pd.DataFrame]") -> None:
+def _export_circuits(
+    run: Run, tables: "Mapping[str, pd.DataFrame]", settings: Mapping[str, Any]
+) -> None:
     """Write the circuits of each model and task as circuits/NAME.json and, for Graphviz, .dot.
 
-    And each condition's as NAME-CONDITION.eap.json, where its cells say what shape the model has.
+    And each condition's as NAME-CONDITION.eap.json, where its cells say what shape the model has;
+    `settings` are those of circuits.
     """
     members = tables["circuit"]
     if members.empty:
@@ -381,5 +384,10 @@ def _export_circuits(run: Run, tables: "Mapping[str, pd.DataFrame]") -> None:
         for one in found if model in shapes else ():
             own = every[every["condition"] == one.condition]
             effects = dict(zip(own["unit"], own["value"], strict=True))
-            graph = tagged_json(to_eap(one, effects, shapes[model])) + "\n"
+            about = {
+                "model": model, "task": family, "condition": one.condition,
+                "place": settings["place"], "method": settings["methods"][0],
+                "metric": settings["metrics"][0],
+            }  # fmt: skip
+            graph = tagged_json(to_eap(one, effects, shapes[model], about)) + "\n"
             write_atomically(run.folder / "circuits" / f"{name}-{one.condition}.eap.json", graph)
