@@ -78,7 +78,7 @@ class Inside:
     task: str
     members: Sequence[Condition]
     options: Sequence[Sequence[str]] = ()
-    _known: dict[tuple[Side, Side, str, str], Similarity] = field(default_factory=dict)
+    _known: dict[tuple[Side, Side, str, str, str], Similarity] = field(default_factory=dict)
 
     def find(self, side: Side, position: str = "last") -> Condition | None:
         """Return the condition of a side with states at a position, or None."""
@@ -221,17 +221,25 @@ class Inside:
         With the answer out it is undefined where the answers, or what they are read with, are not
         known. At other tokens than the last, answers are those given at the last.
         """
-        key = (left, right, measure, position)
+        layers = [
+            self.in_layer(left, right, measure, layer, position)
+            for layer in self.layers(left.at(position))
+        ]
+        return Similarity(
+            np.concatenate([one.values for one in layers]),
+            np.concatenate([one.baseline for one in layers]),
+            layers[0].draws,
+        )
+
+    def in_layer(
+        self, left: Side, right: Side, measure: str, layer: str, position: str = "last"
+    ) -> Similarity:
+        """Return the same in one layer alone, which costs as much less as there are layers."""
+        key = (left, right, measure, position, layer)
         if key not in self._known:
-            layers = [
-                self._compared(left, right, layer, measure, position)
-                for layer in self.layers(left.at(position))
-            ]
-            self._known[key] = Similarity(
-                np.stack([layer.matched for layer in layers]),
-                np.stack([layer.mismatched for layer in layers]),
-                self._draw_by_draw(left, right, position)[2],
-            )
+            found = self._compared(left, right, layer, measure, position)
+            draws = self._draw_by_draw(left, right, position)[2]
+            self._known[key] = Similarity(found.matched[None], found.mismatched[None], draws)
         return self._known[key]
 
     def _compared(
