@@ -8,6 +8,7 @@ baselines: docs/similarity-traps.md.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,12 @@ class Directed:
     states: Float[np.ndarray, "queries width"]
     squares: Float[np.ndarray, " queries"]
     total: Float[np.ndarray, " width"]
+
+    @cached_property
+    def mean_squares(self) -> Float[np.ndarray, " width"]:
+        """The mean square in each dimension."""
+        found: np.ndarray = np.square(self.states).mean(axis=0)
+        return found
 
 
 @dataclass(frozen=True)
@@ -212,9 +219,8 @@ def centered(states: Row) -> Directed:
 
 
 def _standardized(x: Directed, y: Directed) -> Pair:
-    own, other = x.states, y.states
-    spread = np.sqrt((np.square(own).mean(axis=0) + np.square(other).mean(axis=0)) / 2)
-    return paired_cosines(_ratio(own, spread, 0.0), _ratio(other, spread, 0.0))
+    spread = np.sqrt((x.mean_squares + y.mean_squares) / 2)
+    return paired_cosines(_ratio(x.states, spread, 0.0), _ratio(y.states, spread, 0.0))
 
 
 def paired_cosines(
@@ -239,7 +245,7 @@ def cosines(x: Directed, y: Directed) -> Pair:
 def _distances(own: Directed, other: Directed) -> Pair:
     x, y = own.states, other.states
     count, center = len(x), y.mean(axis=0)
-    size = np.square(x).sum() + np.square(y).sum()
+    size = own.squares.sum() + other.squares.sum()
     matched = np.sqrt(np.square(x - y).sum(axis=-1))
     x, y = x - center, y - center
     xx, yy = np.square(x).sum(axis=-1), np.square(y).sum(axis=-1)
@@ -279,6 +285,9 @@ def _changes(
 
 def _ratio(above: np.ndarray, below: np.ndarray, undefined: float = np.nan) -> np.ndarray:
     """Return the quotient, and `undefined` where there is nothing to divide by."""
+    if (below > 0).all():
+        found: np.ndarray = np.true_divide(above, below)
+        return found
     above, below = np.broadcast_arrays(above, below)
     out = np.full(above.shape, undefined, dtype=np.float64)
     return np.divide(above, below, out=out, where=below > 0)

@@ -194,8 +194,9 @@ class Compared:
         """
         if pair.role == "floor":
             return float("nan")
+        layer = self.inside.layers()[place]
         found = [
-            float(self.inside.pair_similarity(side, side.other, measure).values[place].mean())
+            float(self.inside.in_layer(side, side.other, measure, layer).values.mean())
             for side in (pair.left, pair.right)
             if len(self.inside.draws(side)) > 1
         ]

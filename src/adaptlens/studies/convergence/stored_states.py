@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from adaptlens.conditions import Condition
+from adaptlens.conditions import KEPT_BYTES, Condition
 from adaptlens.measure import axes
 from adaptlens.measure.arrays import FINAL as FINAL
 from adaptlens.measure.arrays import Answers, Arrays, States
@@ -393,12 +393,18 @@ class _Steered(Mapping[str, np.ndarray]):
 
     def __init__(self, anchor: Arrays, tuned: Arrays, answers: np.ndarray) -> None:
         self._anchor, self._tuned, self._answers = anchor, tuned, answers
+        self._kept: dict[str, np.ndarray] = {}
 
     def __getitem__(self, name: str) -> np.ndarray:
         if name not in self:
             raise KeyError(name)
         if name.startswith(States(self._tuned).key("last.")):
-            return answer_out.steered(self._anchor[name], self._tuned[name], self._answers)
+            if name in self._kept:
+                return self._kept[name]
+            moved = answer_out.steered(self._anchor[name], self._tuned[name], self._answers)
+            if moved.nbytes <= KEPT_BYTES:
+                self._kept[name] = moved
+            return moved
         return self._tuned[name]
 
     def __iter__(self) -> Iterator[str]:
