@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -211,7 +212,9 @@ def _print_report(report: Any, page: Path, as_json: bool = False, markdown: bool
         said = "verdicts" if hasattr(report, "verdicts") else "claims"
         tables = {name: _json(table, "records") for name, table in report.tables.items()}
         findings = _json(pd.Series(getattr(report, said), dtype=object), "values")
-        click.echo(json.dumps({said: findings, "tables": tables, "report": str(page)}))
+        partial = report.summary().partial
+        first = {"partial": {**asdict(partial), "line": partial.line}} if partial else {}
+        click.echo(json.dumps({**first, said: findings, "tables": tables, "report": str(page)}))
     elif markdown:
         from adaptlens.report.markdown import document
 

@@ -11,7 +11,7 @@ from adaptlens.formatting import counted
 from adaptlens.report.frame import check_prompts, other_tables, publish, render
 from adaptlens.report.images import Figure
 from adaptlens.report.labels import Labels
-from adaptlens.report.summary import Summary, of_claims
+from adaptlens.report.summary import Partial, Summary, of_claims
 from adaptlens.report.tables import (
     SIGNS,
     Entry,
@@ -55,6 +55,7 @@ class StudyReport:
         cells: one cell a row, its id in the column `cell`.
         labels: what the labels of conditions stand for.
         notes: sentences a reader needs in order to trust the numbers.
+        partial: how much of the run there is, where some of its cells are not done.
     """
 
     title: str
@@ -66,6 +67,7 @@ class StudyReport:
     cells: "pd.DataFrame"
     labels: Labels = field(default_factory=dict)
     notes: Sequence[str] = ()
+    partial: Partial | None = None
 
     def __post_init__(self) -> None:
         """Check that every claim has a known verdict and every prompt known parts."""
@@ -89,7 +91,13 @@ class StudyReport:
         """Return the study in short."""
         shown = [table for table in self.main_tables() if table]
         findings = of_claims(self.claims)
-        return Summary(title=self.title, tables=shown, findings=findings, notes=self.notes)
+        return Summary(
+            title=self.title,
+            tables=shown,
+            findings=findings,
+            notes=self.notes,
+            partial=self.partial,
+        )
 
     def table(self, name: str) -> "pd.DataFrame | None":
         """Return a table, or None where it was not measured."""
