@@ -10,6 +10,7 @@ from adaptlens.prompts import render
 from adaptlens.prompts.parsing import option_in
 from adaptlens.types import Prompt, Task, Weights
 
+
 def written(
     lm: Asked,
     task: Task,

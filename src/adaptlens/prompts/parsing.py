@@ -1,7 +1,7 @@
 """What a model wrote becomes an answer, or none.
 
-Source of the systems' answers: the answer extraction of Bigoulaeva, Tayyar Madabushi and Gurevych 2025 (arXiv 2501.08716),
-as its released code does it.
+Source of the systems' answers: the answer extraction of Bigoulaeva, Tayyar Madabushi and Gurevych
+2025 (arXiv 2501.08716), as its released code does it.
 """
 
 import re

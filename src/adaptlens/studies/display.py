@@ -18,7 +18,7 @@ from rich.text import Text
 
 from adaptlens.formatting import counted, duration, visible
 from adaptlens.report.printer import err
-from adaptlens.studies.progress import grown
+from adaptlens.studies.growth import grown
 from adaptlens.types import NO_DRAWS
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from adaptlens.formatting import counted, visible
-from adaptlens.studies.progress import grown
+from adaptlens.studies.growth import grown
 
 if TYPE_CHECKING:
     from adaptlens.cells import Cell

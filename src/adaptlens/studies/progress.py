@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from adaptlens.canonical import digest
 from adaptlens.cells import Cell, Study, group, missing
-from adaptlens.formatting import counted
 from adaptlens.store import Run
 from adaptlens.store.atomic import writing
 
@@ -39,20 +38,6 @@ class Progress:
     def counted(self) -> dict[str, int]:
         """The columns that say how far it is."""
         return {"draws": self.draws, "draws_done": self.draws_done}
-
-
-def grown(first: int, total: int, done: int) -> str:
-    """Return why a study has more cells than it began with: which, only its results can say.
-
-    Args:
-        first: how many it began with, all of which are done.
-        total: how many there are now.
-        done: of these.
-    """
-    more = total - first
-    said = f"{counted(more, 'more cell')} ({total} in all), to test what the first {first} found"
-    before = done - first
-    return f"{said}; {before} were done before" if before > 0 else said
 
 
 def is_there(folder: Path) -> bool:

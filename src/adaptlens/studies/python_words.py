@@ -86,7 +86,9 @@ def _spoken(text: str, known: Mapping[str, tuple[str, Setting | None]]) -> str:
         if off:
             return found[0]
         if setting is not None and setting.about.whole and setting.is_free and value:
-            return f"{keyword}={_value(value, setting)}" if "=" in value else f"{keyword}[{value!r}]"
+            return (
+                f"{keyword}={_value(value, setting)}" if "=" in value else f"{keyword}[{value!r}]"
+            )
         if value is None or not _is_value(value, setting):
             return f"{keyword}={after}"
         return f"{keyword}={_value(value, setting)}"

@@ -98,8 +98,8 @@ def test_the_numbers_of_bars_stand_above_every_mark(found, width):
         numbers = [place["value"] for place in places if "value" in place]
         bottom, top = next(place["scale"]["domain"] for place in places if "scale" in place)
         data = panel.get("data", panel["layer"][0].get("data"))["name"]
-        reached = [row[c] for row in chart["datasets"][data]
-                   for c in ("value", "high", "baseline", "floor") if row[c] is not None]  # fmt: skip
+        marks = ("value", "high", "baseline", "floor")
+        reached = [row[c] for row in chart["datasets"][data] for c in marks if row[c] is not None]
         highest = panel["height"] * (top - max(reached)) / (top - bottom)
         # Half a letter below a number's middle, and half a mark above a dot's.
         assert numbers and max(numbers) + 6 < highest - 4

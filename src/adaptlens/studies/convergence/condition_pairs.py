@@ -243,8 +243,7 @@ def _set_rows_of(
     left_out = measure.of_pairs(pairs, shapes.kept_without(groups))
     whole = measure.of_pairs(pairs, np.ones((1, queries), dtype=bool))
     return [
-        _set_row(one[0], without, queries)
-        for one, without in zip(whole, left_out, strict=True)
+        _set_row(one[0], without, queries) for one, without in zip(whole, left_out, strict=True)
     ]
 
 

@@ -271,12 +271,16 @@ class Inside:
             x, y, _ = self.both(left, right, layer, position)
             return similarity.MEASURES[measure](*_same_queries(x, y))
         repeats, queries = max(map(len, own_draws)), max(x.shape[1], y.shape[1])
-        made = [self._made(*of, layer, measure, position) for of in zip(sides, own_draws, strict=True)]
+        made = [
+            self._made(*of, layer, measure, position) for of in zip(sides, own_draws, strict=True)
+        ]
         if None in made or (measure in ANSWER_OUT and 1 in (x.shape[1], y.shape[1])):
             nothing = np.full((repeats, queries), np.nan)
             return similarity.Compared(nothing, nothing)
         pair: Any = _OUT[measure] if measure in _OUT else similarity.MEASURES[measure].pair
-        return similarity.compared(pair(*(make(r) for make in made if make)) for r in range(repeats))
+        return similarity.compared(
+            pair(*(make(r) for make in made if make)) for r in range(repeats)
+        )
 
     def _made(
         self, side: Side, draws: Sequence[int], layer: str, measure: str, position: str
