@@ -1,6 +1,6 @@
 """A study is a list of cells: what they are, their identity, what is missing."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -249,6 +249,25 @@ def missing(cells: Sequence[Cell], done: Iterable[Mapping[str, Any]]) -> list[Ce
         if draws:
             left.append(replace(cell, draws=draws))
     return left
+
+
+def in_plan(specs: Iterable[Mapping[str, Any]]) -> Callable[[Mapping[str, Any]], tuple[int, int]]:
+    """Return what sorts specs as the cells of a plan are done: by condition, then by draw.
+
+    A base is drained before the next (`by_model`). What the plan does not have comes last.
+
+    Args:
+        specs: the cells of the plan, as it was written down.
+    """
+    cells = [cell for members in by_model([Cell.of(one) for one in specs]) for cell in members]
+    places: dict[str, int] = {}
+    for cell in cells:
+        places.setdefault(group(cell.spec()), len(places))
+
+    def place(spec: Mapping[str, Any]) -> tuple[int, int]:
+        return places.get(group(spec), len(places)), min(spec["draws"], default=0)
+
+    return place
 
 
 def cut(cell: Cell, draws_per_cell: int | None) -> list[Cell]:

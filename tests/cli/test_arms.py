@@ -161,6 +161,21 @@ def test_answers_that_another_run_wrote_are_an_arm_of_this_one(llama, tmp_path):
     assert "before" in run("report", str(second))
 
 
+def test_recorded_answers_under_another_rule_than_their_own_run_say_so(llama, tmp_path):
+    small = ["compare", "--model", str(llama), *SMALL]
+    run(*small, "--scoring", "bytes", "--out", str(tmp_path / "first"))
+    run("report", str(tmp_path / "first"), "--lm-eval-out", str(tmp_path / "le"))
+    (samples,) = (tmp_path / "le").glob("*__zero-shot/samples_*.jsonl")
+    again = [*small, "--arm", f"before={samples}"]
+    alike = run(*again, "--scoring", "bytes", "--out", str(tmp_path / "alike"))
+    assert "a difference from these is one of rules" not in " ".join(alike.split())
+    said = run(*again, "--scoring", "tokens", "--out", str(tmp_path / "other"))
+    assert (
+        "before: judged by the rule raw, as recorded answers have no validation items to choose "
+        "one by, but zero-shot by tokens" in " ".join(said.split())
+    )
+
+
 def test_answers_without_a_model_cannot_be_looked_into(llama, tmp_path):
     samples = tmp_path / "samples_a.jsonl"
     samples.write_text("{}\n")

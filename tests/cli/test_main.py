@@ -139,6 +139,15 @@ def test_status_report_and_check_read_the_run(folder, first):
     assert "no problem found" in invoke(folder, "check", run).stdout
 
 
+def test_status_lists_cells_as_they_are_done(folder, first):
+    found = json.loads(invoke(folder, "status", str(folder / "run"), "--json").stdout)
+    names = [cell["name"].split(" ", 2)[2] for cell in found["cells"]]
+    # Draw 2 was added by a larger command; zero-shot and icl are read before anything is tuned.
+    kinds = ["zero-shot", "icl-2", "best-prompt-0", "best-prompt-2", "it-2", "full-2"]
+    assert list(dict.fromkeys(name.split(" draws ")[0] for name in names)) == kinds
+    assert [n for n in names if n.startswith("it-2")] == ["it-2 draws 0-1", "it-2 draws 2-2"]
+
+
 def test_plan_counts_what_is_left(folder, first):
     given = ("--model", str(folder / "tiny"), "--task", str(folder / "rows.json"))
     out = invoke(

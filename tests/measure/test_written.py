@@ -1,6 +1,6 @@
 import pytest
 
-from adaptlens.measure.written import NONE, option_in
+from adaptlens.prompts.parsing import NONE, option_in
 
 
 @pytest.mark.parametrize(

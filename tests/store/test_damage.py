@@ -169,9 +169,17 @@ def test_the_report_of_an_interrupted_run_says_so(whole, tmp_path, kept):
     cells = sorted((tmp_path / "run" / "cells").iterdir())
     for cell in (cell for cell in cells if cell != cells[kept]):
         shutil.rmtree(cell)
+    said = "Partial: 1 of 3 cells are done, and these results are partial"
     found = invoke("report", str(tmp_path / "run"))
     assert found.exit_code == 0, found.output
-    assert "these results are partial" in found.output
+    assert " ".join(found.output.split()).startswith(said)
+    page = (tmp_path / "run" / "report.html").read_text("utf-8")
+    assert page.index(f"<strong>{said}") < page.index("<section")
+    markdown = invoke("report", str(tmp_path / "run"), "--markdown").stdout
+    assert markdown.splitlines()[2].startswith(f"**{said}")
+    first = json.loads(invoke("report", str(tmp_path / "run"), "--json").stdout)
+    assert next(iter(first)) == "partial"
+    assert (first["partial"]["cells_done"], first["partial"]["cells"]) == (1, 3)
 
 
 def test_the_page_shows_the_versions_that_made_the_cells(whole, tmp_path, monkeypatch):

@@ -51,3 +51,30 @@ def test_short_cells_and_finished_runs_say_no_more_than_that(capsys, clock):
         "4 of 4 cells were done before; continuing.",
         "[1/1] tiny topic it-8 (1 draw)",
     ]
+
+
+def test_a_study_that_grows_says_why_there_are_more_cells(capsys, clock):
+    with Display() as shown:
+        shown.begin(total=2, done=0)
+        for _ in range(2):
+            shown.started(CELL)
+            shown.finished(CELL)
+        shown.begin(total=3, done=2)
+        shown.started(CELL)
+        shown.finished(CELL)
+    assert capsys.readouterr().err.splitlines() == [
+        "[1/2] tiny topic it-8 (1 draw)",
+        "[2/2] tiny topic it-8 (1 draw)",
+        "1 more cell (3 in all), to test what the first 2 found",
+        "[3/3] tiny topic it-8 (1 draw)",
+    ]
+
+
+def test_a_grown_study_that_was_done_before_says_so(capsys, clock):
+    with Display() as shown:
+        shown.begin(total=33, done=33)
+        shown.begin(total=39, done=37)
+    assert capsys.readouterr().err.splitlines() == [
+        "33 of 33 cells were done before; continuing.",
+        "6 more cells (39 in all), to test what the first 33 found; 4 were done before",
+    ]

@@ -78,3 +78,16 @@ def test_a_study_that_stops_or_has_nothing_to_do_says_so(shown: Shown):
     stopped, idle = (said[-1] for said in shown.lines)
     assert stopped == "<small>stopped after 0 cells of 4</small>"
     assert idle.startswith("<small>nothing left to do, in ")
+
+
+def test_a_study_that_grows_says_why_and_counts_all_it_did(shown: Shown):
+    with notebook.Line() as line:
+        line.begin(1, 0)
+        line.started(cell("icl-4"))
+        line.finished(cell("icl-4"))
+        line.begin(2, 1)
+        line.started(cell("it-4"))
+        line.finished(cell("it-4"))
+    first, more = shown.lines
+    assert more == ["<small>1 more cell (2 in all), to test what the first 1 found</small>"]
+    assert first[-1].startswith("<small>2 cells done in ")

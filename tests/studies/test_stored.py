@@ -30,7 +30,12 @@ def test_a_run_that_is_not_complete_says_so(tmp_path):
     with pytest.raises(UserError, match=r"no cell of run .* is done yet"):
         read(run, "compare")
     faked.fill(run, study, study.cells[0], np.random.default_rng(0))
-    assert read(run, "compare").notes[0].startswith("1 of 5 draws of all conditions are done")
+    partial = read(run, "compare").partial
+    assert (partial.cells_done, partial.cells) == (1, len(study.cells))
+    assert partial.line.startswith(f"Partial: 1 of {len(study.cells)} cells are done")
+    for cell in study.cells[1:]:
+        faked.fill(run, study, cell, np.random.default_rng(0))
+    assert read(run, "compare").partial is None
 
 
 @pytest.mark.parametrize(

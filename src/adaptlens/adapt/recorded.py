@@ -11,6 +11,7 @@ from adaptlens.adapt import samples_file
 from adaptlens.adapt.samples_file import Sample, Samples
 from adaptlens.errors import UserError, listed
 from adaptlens.formatting import counted
+from adaptlens.prompts.parsing import option_in
 from adaptlens.stats.scores import Family
 from adaptlens.types import NO_DRAWS, Adapted, CostEstimate, Measured, Prompt, Task
 
@@ -126,6 +127,8 @@ def _choices(
     """Return the log-likelihoods of a choice task's answers, in the task's order of them."""
     repeats = _repeats(samples)
     options = [item.choices or task.choices for item in task.test]
+    if not any(text for row in rows for _, text in samples_file.requests(row)):
+        return _named(samples, rows, task, options)
     shape = (repeats, len(rows), max(map(len, options)))
     loglik, size = np.full(shape, np.nan), np.zeros(shape, np.int64)
     for q, (row, own) in enumerate(zip(rows, options, strict=True)):
@@ -143,8 +146,25 @@ def _choices(
     return Measured({}, arrays, {"prompts": _shown(rows, task)}), (note,) if other else ()
 
 
-def _texts(samples: Samples, rows: Sequence[Sample], task: Task) -> Measured:
-    """Return recorded texts, and whether they are right where their exact_match says so."""
+def _named(
+    samples: Samples, rows: Sequence[Sample], task: Task, options: Sequence[Sequence[str]]
+) -> tuple[Measured, tuple[str, ...]]:
+    """Return the options that texts name, where choices were not scored but written."""
+    texts = _written(samples, rows, task)
+    chosen = [
+        [option_in(text, own) for text, own in zip(row, options, strict=True)] for row in texts
+    ]
+    arrays = {
+        "chosen": np.array(chosen),
+        "gold": np.array([o.index(i.target) for o, i in zip(options, task.test, strict=True)]),
+        "num_choices": np.array([len(own) for own in options]),
+    }
+    note = "its options are those that its texts name, as no log-likelihood of them was recorded"
+    return Measured({}, arrays, {"prompts": _shown(rows, task)}), (note,)
+
+
+def _written(samples: Samples, rows: Sequence[Sample], task: Task) -> list[list[str]]:
+    """Return the recorded texts [repeats][queries]; without repeats, those after the filter."""
     repeats = _repeats(samples)
     outputs: list[list[str]] = [[] for _ in range(repeats)]
     for row in rows:
@@ -156,8 +176,14 @@ def _texts(samples: Samples, rows: Sequence[Sample], task: Task) -> Measured:
                     f"'{task.name}' asks for; give the samples of such a task."
                 )
             own.append(text.strip())
+    return outputs
+
+
+def _texts(samples: Samples, rows: Sequence[Sample], task: Task) -> Measured:
+    """Return recorded texts, and whether they are right where their exact_match says so."""
+    outputs = _written(samples, rows, task)
     arrays = {}
-    if repeats == 1 and all("exact_match" in row for row in rows):
+    if len(outputs) == 1 and all("exact_match" in row for row in rows):
         arrays["exact"] = np.array([[float(row["exact_match"]) for row in rows]])
     return Measured({}, arrays, {"outputs": outputs, "prompts": _shown(rows, task)})
 

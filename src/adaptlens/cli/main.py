@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -211,7 +212,9 @@ def _print_report(report: Any, page: Path, as_json: bool = False, markdown: bool
         said = "verdicts" if hasattr(report, "verdicts") else "claims"
         tables = {name: _json(table, "records") for name, table in report.tables.items()}
         findings = _json(pd.Series(getattr(report, said), dtype=object), "values")
-        click.echo(json.dumps({said: findings, "tables": tables, "report": str(page)}))
+        partial = report.summary().partial
+        first = {"partial": {**asdict(partial), "line": partial.line}} if partial else {}
+        click.echo(json.dumps({**first, said: findings, "tables": tables, "report": str(page)}))
     elif markdown:
         from adaptlens.report.markdown import document
 
@@ -353,16 +356,16 @@ def work(run: Path, device: str | None, attached: bool, as_json: bool) -> None:
 @user_errors
 def status(run: Path, as_json: bool) -> None:
     """Show where every cell of a run stands."""
-    from adaptlens.cli.planned import status_table
+    from adaptlens.cli.planned import as_planned, status_table
     from adaptlens.report.printer import out
     from adaptlens.store import Run
 
     opened = Run.open(run)
     found = opened.status()
     rows = [
-        {"cell": c.id, "name": _cell_name(opened, c.id), "state": c.state, "host": c.host,
-         "pid": c.pid, "error": c.error}
-        for c in found.cells
+        {"cell": c.id, "name": name, "state": c.state, "host": c.host, "pid": c.pid,
+         "error": c.error}
+        for c, name in as_planned(opened, found.cells)
     ]  # fmt: skip
     if as_json:
         click.echo(json.dumps({"counts": found.counts, "cells": rows}))
@@ -372,21 +375,6 @@ def status(run: Path, as_json: bool) -> None:
     if damaged:
         others = f" ({counted(len(damaged) - 1, 'more cell')} damaged)" if damaged[1:] else ""
         raise UserError(f"{damaged[0]}{others}")
-
-
-def _cell_name(run: Any, cell: str) -> str:
-    """Return what a cell is, or nothing where its spec does not say so any more."""
-    from adaptlens.cells import Cell
-    from adaptlens.store import Damaged
-    from adaptlens.types import NO_DRAWS
-
-    try:
-        spec = run.spec(cell)
-    except Damaged:
-        return ""
-    of = Cell.of(spec)
-    span = "" if of.draws == NO_DRAWS else f" draws {of.draws[0]}-{of.draws[-1]}"
-    return f"{of.model.name} {of.task.name} {of.label}{span}"
 
 
 @main.command()

@@ -1,13 +1,17 @@
 """Where the cells of a run stand, and what a plan would do and take, as tables."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptlens.cells import Study
+from adaptlens.cells import STUDY_FILE, Cell, Study, in_plan
 from adaptlens.errors import UserError
 from adaptlens.formatting import byte_size, duration, fixed
 from adaptlens.report.tables import Entry, Table, text
+from adaptlens.store import Damaged, Run
+from adaptlens.store.runs import CellStatus
+from adaptlens.types import NO_DRAWS
 
 if TYPE_CHECKING:
     from adaptlens.studies.compare.curve_sizes import CurveSizes
@@ -123,6 +127,30 @@ def _planned(name: str, value: Any) -> str:
     if name == "seconds":
         return duration(value)
     return value if isinstance(value, str) else f"{value:,.0f}"
+
+
+def as_planned(run: Run, cells: Sequence[CellStatus]) -> list[tuple[CellStatus, str]]:
+    """Return cells in the order of the plan, each with what it is.
+
+    One whose spec is damaged does not say what it is any more, and comes last.
+    """
+    specs: dict[str, Mapping[str, Any]] = {}
+    for one in cells:
+        with suppress(Damaged):
+            specs[one.id] = run.spec(one.id)
+    planned: Sequence[Mapping[str, Any]] = ()
+    with suppress(Damaged):
+        planned = (run.read_json(STUDY_FILE) or {}).get("cells", ())
+    place = in_plan(planned)
+    known = sorted((one for one in cells if one.id in specs), key=lambda one: place(specs[one.id]))
+    lost = [(one, "") for one in cells if one.id not in specs]
+    return [*((one, _name_of(specs[one.id])) for one in known), *lost]
+
+
+def _name_of(spec: Mapping[str, Any]) -> str:
+    of = Cell.of(spec)
+    span = "" if of.draws == NO_DRAWS else f" draws {of.draws[0]}-{of.draws[-1]}"
+    return f"{of.model.name} {of.task.name} {of.label}{span}"
 
 
 def status_table(rows: Sequence[Mapping[str, Any]], counts: Mapping[Any, int]) -> Table:

@@ -34,7 +34,12 @@ STATE_STYLE = {
 
 
 def show(summary: "Summary", console: Printer) -> None:
-    """Print a report in short: its tables, every verdict, and what there is to know about them."""
+    """Print a report in short: its tables, every verdict, and what there is to know about them.
+
+    First of all, where it is so, that it is of a part of the run.
+    """
+    if summary.partial:
+        console.print(Text(summary.partial.line, style="bold yellow"))
     for table in summary.tables:
         console.table(table)
     for finding in summary.findings:

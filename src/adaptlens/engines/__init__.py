@@ -15,7 +15,10 @@ class Reporter(Protocol):
     """Who is told how a study gets on (a progress display, or nobody)."""
 
     def begin(self, total: int, done: int) -> None:
-        """Say how many cells the study has and how many were done before."""
+        """Say how many cells the study has and how many were done before.
+
+        It is said again, with more, where cells follow from what the first ones found.
+        """
         ...
 
     def started(self, cell: Cell) -> None:

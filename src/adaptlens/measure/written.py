@@ -1,6 +1,5 @@
 """Choices read from what a model writes, where nobody gives the log-probability of an answer."""
 
-import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -8,25 +7,8 @@ import numpy as np
 from adaptlens.lm.asked import Asked
 from adaptlens.measure import Progress
 from adaptlens.prompts import render
+from adaptlens.prompts.parsing import option_in
 from adaptlens.types import Prompt, Task, Weights
-
-NONE = -1
-"""What stands for the choice where a text names none."""
-
-
-def option_in(text: str, options: Sequence[str]) -> int:
-    """Return the place of the option that a text names first, or `NONE`.
-
-    An option is named where it stands as a word of its own, in any case; of several that begin at
-    one place the longest counts.
-    """
-    found = []
-    for place, option in enumerate(options):
-        word = option.strip()
-        match = re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE) if word else None
-        if match:
-            found.append((match.start(), -len(word), place))
-    return min(found)[2] if found else NONE
 
 
 def written(
@@ -46,7 +28,7 @@ def written(
         progress: called with (texts done, all).
 
     Returns:
-        `PREFIXchosen` [rows, queries], `NONE` where no option is named; and texts by prefix.
+        `PREFIXchosen` [rows, queries], -1 where no option is named; and texts by prefix.
     """
     flat = [prompt for rows, _ in sent.values() for row in rows for prompt in row]
     owners = [

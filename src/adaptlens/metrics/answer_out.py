@@ -7,10 +7,24 @@ alike, `project_out` across the directions in which the model's own head reads t
 Formulas: docs/methods.md, section 12.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from adaptlens.metrics.similarity import MEASURES, Compared, States, num_rows, paired_cosines
+from adaptlens.metrics.similarity import (
+    MEASURES,
+    Compared,
+    Directed,
+    Pair,
+    States,
+    centered,
+    compared,
+    cosines,
+    directed,
+    num_rows,
+    prepared,
+)
 
 Answers = Int[np.ndarray, "repeats queries"]
 """The answer given to each query, as a number."""
@@ -75,7 +89,11 @@ def project_out(
 
 
 def _across(states: np.ndarray, readout: np.ndarray) -> np.ndarray:
-    wide, basis = states.astype(np.float64), directions(readout)
+    return _without(states, directions(readout))
+
+
+def _without(states: np.ndarray, basis: np.ndarray) -> np.ndarray:
+    wide = states.astype(np.float64)
     return wide - (wide @ basis) @ basis.T
 
 
@@ -112,19 +130,36 @@ def within_answers(
         x_answers: the answers given with the states x.
         y_answers: those given with y.
     """
-    x, y = class_means_out(x, x_answers), class_means_out(y, y_answers)
-    found = [paired_cosines(x[_at(x, r)], y[_at(y, r)]) for r in range(num_rows(x, y))]
-    alone = [
-        is_alone(x_answers[_at(x_answers, r)]) | is_alone(y_answers[_at(y_answers, r)])
-        for r in range(len(found))
-    ]
-    filled = [[_filled(values, out) for values in pair]
-              for pair, out in zip(found, alone, strict=True)]  # fmt: skip
-    return Compared(np.stack([one[0] for one in filled]), np.stack([one[1] for one in filled]))
+    own = prepared(class_deviations, x, x_answers)
+    other = prepared(class_deviations, y, y_answers)
+    return compared(within_classes(own(r), other(r)) for r in range(num_rows(x, y)))
 
 
-def _at(rows: np.ndarray, repeat: int) -> int:
-    return repeat if len(rows) > 1 else 0
+@dataclass(frozen=True, eq=False)
+class ClassDeviations:
+    """The states of one row with the class means of its answers taken out.
+
+    Attributes:
+        rest: what is left of them.
+        alone: whether a query is the only one with its answer.
+    """
+
+    rest: Directed
+    alone: Bool[np.ndarray, " queries"]
+
+
+def class_deviations(
+    states: Float[np.ndarray, "queries width"], answers: Int[np.ndarray, " queries"]
+) -> ClassDeviations:
+    """Return what one row of states brings into `within_answers`, whatever it is compared with."""
+    return ClassDeviations(directed(_within(states, answers)), is_alone(answers))
+
+
+def within_classes(x: ClassDeviations, y: ClassDeviations) -> Pair:
+    """Return what two rows give in `within_answers`."""
+    alone = x.alone | y.alone
+    matched, mismatched = cosines(x.rest, y.rest)
+    return _filled(matched, alone), _filled(mismatched, alone)
 
 
 def _filled(values: np.ndarray, alone: np.ndarray) -> np.ndarray:
@@ -151,11 +186,23 @@ def answers_projected_out(
         x_readout: the vectors that x's answers are read with.
         y_readout: those of y.
     """
-    rank = max(directions(one[0]).shape[1] for one in (x_readout, y_readout))
-    if rank > MOST_DIRECTIONS * x.shape[-1]:
+    if any(spans_too_much(directions(one[0])) for one in (x_readout, y_readout)):
         nothing = np.full((num_rows(x, y), x.shape[1]), np.nan)
         return Compared(nothing, nothing)
     return MEASURES["centered"](project_out(x, x_readout), project_out(y, y_readout))
+
+
+def spans_too_much(basis: Float[np.ndarray, "width rank"]) -> bool:
+    """Say whether the directions of answers leave too little of the width to compare."""
+    width, rank = basis.shape
+    return rank > MOST_DIRECTIONS * width
+
+
+def out_of(
+    states: Float[np.ndarray, "queries width"], basis: Float[np.ndarray, "width rank"]
+) -> Directed:
+    """Return what one row of states brings into `answers_projected_out`, whatever it meets."""
+    return centered(_without(states, basis))
 
 
 def steered(

@@ -30,16 +30,17 @@ class SetMeasure:
 
     Attributes:
         prepare: what states bring into any comparison.
-        without: the values of two prepared conditions over the queries kept each time, for
-            jackknife intervals; `cka` and `rsa` are what they are on these queries, `procrustes`
-            fits its rotations anew but keeps the components found with all queries. A ValueError
-            where too few are kept.
+        of_pairs: the values of each pair of prepared conditions over the queries kept each time,
+            for jackknife intervals; `cka` and `rsa` are what they are on these queries,
+            `procrustes` fits its rotations anew but keeps the components found with all queries. A
+            ValueError where too few are kept.
         num_queries: of a prepared condition.
     """
 
     prepare: Callable[[States], Any]
-    without: Callable[
-        [Any, Any, Bool[np.ndarray, "groups queries"]], Float[np.ndarray, "groups repeats"]
+    of_pairs: Callable[
+        [Sequence[tuple[Any, Any]], Bool[np.ndarray, "groups queries"]],
+        list[Float[np.ndarray, "groups repeats"]],
     ]
     num_queries: Callable[[Any], int]
 
@@ -51,6 +52,12 @@ class SetMeasure:
         """
         num_rows(x, y)
         return self.between(self.prepare(x), self.prepare(y))
+
+    def without(
+        self, x: Any, y: Any, kept: Bool[np.ndarray, "groups queries"]
+    ) -> Float[np.ndarray, "groups repeats"]:
+        """Return the likeness of two prepared conditions over the queries kept each time."""
+        return self.of_pairs([(x, y)], kept)[0]
 
     def between(self, x: Any, y: Any) -> Float[np.ndarray, " repeats"]:
         """Return the likeness of two prepared conditions."""
@@ -207,7 +214,9 @@ def rank_distances(states: Float[np.ndarray, "repeats queries width"]) -> Ranked
     return RankedDistances(order, starts, ends[:, ::-1], count)
 
 
-def _rank_correlation(x: RankedDistances, y: RankedDistances, kept: np.ndarray) -> np.ndarray:
+def _rank_correlations(
+    pairs: Sequence[tuple[RankedDistances, RankedDistances]], kept: np.ndarray
+) -> list[np.ndarray]:
     """Return the representational similarity: which queries lie near which.
 
     Spearman's correlation of the Euclidean distances between all pairs of queries in x with those
@@ -219,16 +228,24 @@ def _rank_correlation(x: RankedDistances, y: RankedDistances, kept: np.ndarray) 
     """
     if kept.sum(axis=-1).min() < 3:
         raise ValueError("fewer than 3 queries stay; distances need 3; leave out smaller groups.")
-    first, second = np.triu_indices(x.num_queries, 1)
-    pairs = kept[:, first] & kept[:, second]
-    alone = {one: _standard(one.ranks_of(0, pairs)) for one in (x, y) if len(one.order) == 1}
-
-    def standard(one: RankedDistances, row: int) -> np.ndarray:
-        return alone[one] if one in alone else _standard(one.ranks_of(row, pairs))
-
-    repeats = max(len(x.order), len(y.order))
-    products = [standard(x, row) * standard(y, row) for row in range(repeats)]
-    return np.stack([product.sum(axis=-1) for product in products], axis=-1)
+    first, second = np.triu_indices(kept.shape[1], 1)
+    stay = kept[:, first] & kept[:, second]
+    repeats = [max(len(one.order) for one in pair) for pair in pairs]
+    found = [np.empty((len(kept), count)) for count in repeats]
+    alone: dict[RankedDistances, np.ndarray] = {}
+    for row in range(max(repeats)):
+        # A condition is in several pairs: its ranks are made once, and of one row at a time.
+        known = dict(alone)
+        for of_pair, count, pair in zip(found, repeats, pairs, strict=True):
+            if row >= count:
+                continue
+            for one in pair:
+                if one not in known:
+                    known[one] = _standard(one.ranks_of(row, stay))
+                    if len(one.order) == 1:
+                        alone[one] = known[one]
+            of_pair[:, row] = (known[pair[0]] * known[pair[1]]).sum(axis=-1)
+    return found
 
 
 def _standard(ranks: np.ndarray) -> np.ndarray:
@@ -336,11 +353,18 @@ def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     return np.divide(above, below, out=out, where=below > 0)
 
 
+def _each(
+    measure: Callable[[Any, Any, np.ndarray], np.ndarray],
+) -> Callable[[Sequence[tuple[Any, Any]], np.ndarray], list[np.ndarray]]:
+    """Return what takes one pair after the other."""
+    return lambda pairs, kept: [measure(x, y, kept) for x, y in pairs]
+
+
 SET_MEASURES: dict[str, SetMeasure] = {
-    "cka": SetMeasure(grams, _alignment, lambda gram: gram.shape[-1]),
+    "cka": SetMeasure(grams, _each(_alignment), lambda gram: gram.shape[-1]),
     "procrustes": SetMeasure(
-        folded_components, _held_out_shape, lambda folded: folded.held_out.shape[-1]
+        folded_components, _each(_held_out_shape), lambda folded: folded.held_out.shape[-1]
     ),
-    "rsa": SetMeasure(rank_distances, _rank_correlation, lambda ranked: ranked.num_queries),
+    "rsa": SetMeasure(rank_distances, _rank_correlations, lambda ranked: ranked.num_queries),
 }
 """The measures of shape, by name."""

@@ -8,9 +8,11 @@ baselines: docs/similarity-traps.md.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 States = Float[np.ndarray, "#repeats queries width"]
 ByQuery = Float[np.ndarray, "repeats queries"]
@@ -40,18 +42,41 @@ class Compared:
         return self.matched - self.mismatched
 
 
+@dataclass(frozen=True, eq=False)
+class Directed:
+    """Rows of states and what their cosines with any others need of them.
+
+    Attributes:
+        states: in float64.
+        squares: of their lengths.
+        total: the sum of their directions; a zero state has none.
+    """
+
+    states: Float[np.ndarray, "queries width"]
+    squares: Float[np.ndarray, " queries"]
+    total: Float[np.ndarray, " width"]
+
+    @cached_property
+    def mean_squares(self) -> Float[np.ndarray, " width"]:
+        """The mean square in each dimension."""
+        found: np.ndarray = np.square(self.states).mean(axis=0)
+        return found
+
+
 @dataclass(frozen=True)
 class Measure:
     """One way to compare states: calling it with two sets of states gives `Compared`.
 
+    Whoever compares one set with many prepares it once.
+
     Attributes:
-        prepare: what is done to the states of both, row by row, before they are compared.
-        pair: the matched and mismatched values [queries] of prepared states.
+        prepare: what is done to the states of one side, whatever they are compared with.
+        pair: the matched and mismatched values [queries] of two sides so prepared.
         is_distance: 0 on equal states and larger the further apart, rather than 1 and smaller.
     """
 
-    prepare: Callable[[Row, Row], Pair]
-    pair: Callable[[Row, Row], Pair]
+    prepare: Callable[[Row], Directed]
+    pair: Callable[[Directed, Directed], Pair]
     is_distance: bool = False
 
     def __call__(self, x: States, y: States) -> Compared:
@@ -61,7 +86,18 @@ class Measure:
             ValueError: The shapes do not fit.
         """
         repeats = num_rows(x, y)
-        return _compared(self.pair(*self.prepare(_row(x, r), _row(y, r))) for r in range(repeats))
+        own, other = (prepared(self.prepare, states) for states in (x, y))
+        return compared(self.pair(own(r), other(r)) for r in range(repeats))
+
+
+def prepared(
+    prepare: Callable[..., Any], *sides: Float[np.ndarray, "..."] | Int[np.ndarray, "..."]
+) -> Callable[[int], Any]:
+    """Return what gives a row of a side as it is compared; a side's only row is prepared once."""
+    if len(sides[0]) > 1:
+        return lambda repeat: prepare(*(side[repeat] for side in sides))
+    only = prepare(*(side[0] for side in sides))
+    return lambda repeat: only
 
 
 def change_cosine(
@@ -86,7 +122,7 @@ def change_cosine(
         ValueError: Shapes do not fit, or the anchors are equal and `shared` is not given.
     """
     changes = _changes(x, x_anchor, y, y_anchor, shared)
-    return _compared(paired_cosines(dx, dy) for dx, dy in changes)
+    return compared(paired_cosines(dx, dy) for dx, dy in changes)
 
 
 def change_projection(
@@ -99,7 +135,7 @@ def change_projection(
     `change_cosine`; so is the trap of one anchor for both.
     """
     changes = _changes(x, x_anchor, y, y_anchor, shared)
-    return _compared(_slopes(dx, dy) for dx, dy in changes)
+    return compared(_slopes(dx, dy) for dx, dy in changes)
 
 
 def lens_kl(
@@ -153,7 +189,8 @@ def num_rows(*states: Float[np.ndarray, "..."]) -> int:
     return repeats.pop() if repeats else 1
 
 
-def _compared(by_repeat: Iterable[Pair]) -> Compared:
+def compared(by_repeat: Iterable[Pair]) -> Compared:
+    """Return matched and mismatched values, row by row."""
     matched, mismatched = zip(*by_repeat, strict=True)
     return Compared(np.stack(matched), np.stack(mismatched))
 
@@ -166,18 +203,24 @@ def _wide(states: np.ndarray) -> np.ndarray:
     return states.astype(np.float64)
 
 
-def _as_they_are(x: Row, y: Row) -> Pair:
-    return _wide(x), _wide(y)
+def directed(states: Row) -> Directed:
+    """Return states with what their cosines need."""
+    squares = np.square(states).sum(axis=-1)
+    return Directed(states, squares, _ratio(states, np.sqrt(squares)[:, None], 0.0).sum(axis=0))
 
 
-def _center(x: Row, y: Row) -> Pair:
-    return deviations(x), deviations(y)
+def _as_they_are(states: Row) -> Directed:
+    return directed(_wide(states))
 
 
-def _standardize(x: Row, y: Row) -> Pair:
-    x, y = deviations(x), deviations(y)
-    spread = np.sqrt((np.square(x).mean(axis=0) + np.square(y).mean(axis=0)) / 2)
-    return _ratio(x, spread, 0.0), _ratio(y, spread, 0.0)
+def centered(states: Row) -> Directed:
+    """Return the deviations of states from their mean with what their cosines need."""
+    return directed(deviations(states))
+
+
+def _standardized(x: Directed, y: Directed) -> Pair:
+    spread = np.sqrt((x.mean_squares + y.mean_squares) / 2)
+    return paired_cosines(_ratio(x.states, spread, 0.0), _ratio(y.states, spread, 0.0))
 
 
 def paired_cosines(
@@ -187,18 +230,22 @@ def paired_cosines(
 
     NaN where one is zero; a zero y of another query does not count.
     """
-    xx, yy = np.square(x).sum(axis=-1), np.square(y).sum(axis=-1)
+    return cosines(directed(x), directed(y))
+
+
+def cosines(x: Directed, y: Directed) -> Pair:
+    """Return the same of states of which it is known what their cosines need."""
     # The root of the product, not the product of roots: exactly 1 when y is x.
-    matched = _ratio((x * y).sum(axis=-1), np.sqrt(xx * yy))
-    total = _ratio(y, np.sqrt(yy)[:, None], 0.0).sum(axis=0)
-    others = np.count_nonzero(yy) - (yy > 0)
+    matched = _ratio((x.states * y.states).sum(axis=-1), np.sqrt(x.squares * y.squares))
+    others = np.count_nonzero(y.squares) - (y.squares > 0)
     own = np.where(np.isnan(matched), 0.0, matched)
-    return matched, _ratio(_ratio(x @ total, np.sqrt(xx)) - own, others)
+    return matched, _ratio(_ratio(x.states @ y.total, np.sqrt(x.squares)) - own, others)
 
 
-def _distances(x: Row, y: Row) -> Pair:
+def _distances(own: Directed, other: Directed) -> Pair:
+    x, y = own.states, other.states
     count, center = len(x), y.mean(axis=0)
-    size = np.square(x).sum() + np.square(y).sum()
+    size = own.squares.sum() + other.squares.sum()
     matched = np.sqrt(np.square(x - y).sum(axis=-1))
     x, y = x - center, y - center
     xx, yy = np.square(x).sum(axis=-1), np.square(y).sum(axis=-1)
@@ -238,6 +285,9 @@ def _changes(
 
 def _ratio(above: np.ndarray, below: np.ndarray, undefined: float = np.nan) -> np.ndarray:
     """Return the quotient, and `undefined` where there is nothing to divide by."""
+    if (below > 0).all():
+        found: np.ndarray = np.true_divide(above, below)
+        return found
     above, below = np.broadcast_arrays(above, below)
     out = np.full(above.shape, undefined, dtype=np.float64)
     return np.divide(above, below, out=out, where=below > 0)
@@ -250,9 +300,9 @@ def _normalized(logs: np.ndarray) -> np.ndarray:
 
 
 MEASURES: dict[str, Measure] = {
-    "cosine": Measure(_as_they_are, paired_cosines),
-    "centered": Measure(_center, paired_cosines),
-    "standardized": Measure(_standardize, paired_cosines),
+    "cosine": Measure(_as_they_are, cosines),
+    "centered": Measure(centered, cosines),
+    "standardized": Measure(centered, _standardized),
     "distance": Measure(_as_they_are, _distances, is_distance=True),
 }
 """The measures of states in a shared basis, by name; the first is the paper's.

@@ -1,7 +1,7 @@
 """What a model wrote becomes an answer, or none.
 
-Source: the answer extraction of Bigoulaeva, Tayyar Madabushi and Gurevych 2025 (arXiv 2501.08716),
-as its released code does it.
+Source of the systems' answers: the answer extraction of Bigoulaeva, Tayyar Madabushi and Gurevych
+2025 (arXiv 2501.08716), as its released code does it.
 """
 
 import re
@@ -10,6 +10,25 @@ from collections.abc import Sequence
 from adaptlens.prompts.system_prompts import END, MARKER
 
 _LABEL = re.compile(r"Answer(?: Solution| \d+)?:")
+
+
+NONE = -1
+"""What stands for the choice where a text names none."""
+
+
+def option_in(text: str, options: Sequence[str]) -> int:
+    """Return the place of the option that a text names first, or `NONE`.
+
+    An option is named where it stands as a word of its own, in any case; of several that begin at
+    one place the longest counts.
+    """
+    found = []
+    for place, option in enumerate(options):
+        word = option.strip()
+        match = re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE) if word else None
+        if match:
+            found.append((match.start(), -len(word), place))
+    return min(found)[2] if found else NONE
 
 
 def answer(system: str, output: str, options: Sequence[str] = ()) -> str:

@@ -81,6 +81,7 @@ def render(
     known = {str(cell) for cell in report.cells["cell"]} if len(report.cells) else set()
     return environment.get_template(page).render(
         **values,
+        partial=getattr(report, "partial", None),
         figures=figures,
         undrawn=getattr(figures, "problem", ""),
         known=known,

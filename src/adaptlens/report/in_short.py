@@ -36,7 +36,12 @@ _CELL = f"padding:.15em .8em;border-bottom:1px solid {LINE};color:{INK};backgrou
 
 
 def as_text(
-    findings: Sequence[Finding], details: Sequence[str], page: Path, *, title: str = ""
+    findings: Sequence[Finding],
+    details: Sequence[str],
+    page: Path,
+    *,
+    title: str = "",
+    first: str = "",
 ) -> str:
     """Return at most `MOST_LINES` lines of at most `WIDTH` characters, but for the page's path.
 
@@ -44,10 +49,12 @@ def as_text(
         findings: each is a line of its own, with its state and what there is room for.
         details: texts for what room is left, each of which is broken between words.
         page: where the page is, which is the last line.
-        title: the first line, where there is one.
+        title: a line before them, where there is one.
+        first: what has to be known before anything, whole.
     """
     room = MOST_LINES - 1
-    lines = [textwrap.shorten(_plain(title), WIDTH, placeholder=" ...")] if title else []
+    lines = textwrap.wrap(_plain(first), WIDTH)
+    lines += [textwrap.shorten(_plain(title), WIDTH, placeholder=" ...")] if title else []
     left = room - len(lines)
     shown = findings if len(findings) <= left else findings[: left - 1]
     lines += [
@@ -77,6 +84,7 @@ def as_html(
     page: Path,
     *,
     title: str = "",
+    first: str = "",
 ) -> str:
     """Return the findings, the first of the figures that is there, and a table.
 
@@ -87,10 +95,11 @@ def as_html(
         table: what is shown of the numbers.
         page: where the page is.
         title: what the findings are about.
+        first: what has to be known before anything.
     """
     from markupsafe import Markup
 
-    parts = [_said(visible(title))] if title else []
+    parts = [_said(visible(text)) for text in (first, title) if text]
     parts += [
         Markup('<p style="margin:.4em 0"><b>{}: {}</b>{}</p>').format(
             visible(one.about), visible(one.state), typeset(visible(one.line))

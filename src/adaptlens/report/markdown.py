@@ -11,6 +11,8 @@ from adaptlens.report.tables import Table
 def document(summary: Summary) -> str:
     """Return the verdicts, the main tables and the notes of a report."""
     lines = [f"# {inline(summary.title)}", ""]
+    if summary.partial:
+        lines += [f"**{inline(summary.partial.line)}**", ""]
     for one in summary.findings:
         lines.append(f"- **{inline(one.about)}**: {inline(one.state + one.line)}")
     lines += [f"- {inline(line)}" for line in summary.lines]

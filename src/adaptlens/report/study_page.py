@@ -11,7 +11,7 @@ from adaptlens.formatting import counted
 from adaptlens.report.frame import check_prompts, other_tables, publish, render
 from adaptlens.report.images import Figure
 from adaptlens.report.labels import Labels
-from adaptlens.report.summary import Summary, of_claims
+from adaptlens.report.summary import Partial, Summary, of_claims
 from adaptlens.report.tables import (
     SIGNS,
     Entry,
@@ -57,6 +57,7 @@ class StudyReport:
         notes: sentences a reader needs in order to trust the numbers.
         made: when the cells were made, and on which machines, by what that is called.
         command: what makes such a run again.
+        partial: how much of the run there is, where some of its cells are not done.
     """
 
     title: str
@@ -70,6 +71,7 @@ class StudyReport:
     notes: Sequence[str] = ()
     made: Mapping[str, str] = field(default_factory=dict)
     command: str = ""
+    partial: Partial | None = None
 
     def __post_init__(self) -> None:
         """Check that every claim has a known verdict and every prompt known parts."""
@@ -93,7 +95,13 @@ class StudyReport:
         """Return the study in short."""
         shown = [table for table in self.main_tables() if table]
         findings = of_claims(self.claims)
-        return Summary(title=self.title, tables=shown, findings=findings, notes=self.notes)
+        return Summary(
+            title=self.title,
+            tables=shown,
+            findings=findings,
+            notes=self.notes,
+            partial=self.partial,
+        )
 
     def table(self, name: str) -> "pd.DataFrame | None":
         """Return a table, or None where it was not measured."""

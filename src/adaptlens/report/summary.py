@@ -22,6 +22,23 @@ class Finding:
     line: str
 
 
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """How much of a run there is where some is missing: finished cells, of how many."""
+
+    cells_done: int
+    cells: int
+
+    @property
+    def line(self) -> str:
+        """What a reader has to know first, and how to go on."""
+        return (
+            f"Partial: {self.cells_done} of {counted(self.cells, 'cell')} are done, and these "
+            "results are partial: of what is there alone. The command that made the run, given "
+            "again, does the rest."
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Summary:
     """A report in short.
@@ -33,6 +50,7 @@ class Summary:
         lines: what there is to know beside them, a sentence each.
         notes: what a reader needs in order to trust the numbers.
         details: tables that there is room for in a text, and not in a terminal.
+        partial: how much of the run there is; None where all is.
     """
 
     title: str
@@ -41,6 +59,7 @@ class Summary:
     lines: Sequence[str] = ()
     notes: Sequence[str] = ()
     details: Sequence[Table] = ()
+    partial: Partial | None = None
 
 
 def of_claims(claims: Sequence[Mapping[str, Any]]) -> list[Finding]:

@@ -18,6 +18,7 @@ from rich.text import Text
 
 from adaptlens.formatting import counted, duration, visible
 from adaptlens.report.printer import err
+from adaptlens.studies.growth import grown
 from adaptlens.types import NO_DRAWS
 
 if TYPE_CHECKING:
@@ -74,10 +75,18 @@ class Display:
         self._progress.stop()
 
     def begin(self, total: int, done: int) -> None:
-        """Show the number of cells; cells done before do not count towards the ETA."""
-        self._total, self._done = total, done
-        if done:
+        """Show the number of cells; cells done before do not count towards the ETA.
+
+        Begun again with more, it says why there are more.
+        """
+        first, self._total, self._done = self._total, total, done
+        if first and total > first:
+            self._console.print(grown(first, total, done))
+        elif done:
             self._console.print(f"{done} of {total} cells were done before; continuing.")
+        if self._cells is not None:
+            self._progress.remove_task(self._cells)
+            self._cells = None
         if total > done:
             self._cells = self._progress.add_task("cells", total=total - done)
 

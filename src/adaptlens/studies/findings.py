@@ -81,6 +81,11 @@ class Findings(ABC):
         """Return what all findings are about, where that is one thing."""
         return ""
 
+    def _first(self) -> str:
+        """Return what has to be known before the findings: that they are of a part of the run."""
+        partial = self.report.summary().partial
+        return partial.line if partial else ""
+
     def _words(self) -> Sequence[str]:
         """Return what is said beside the findings."""
         return ()
@@ -92,7 +97,9 @@ class Findings(ABC):
     def __repr__(self) -> str:
         """Return the findings in at most ten lines, and where the page is."""
         details = [*self._words(), *self._numbers()]
-        return in_short.as_text(self._findings(), details, self.page, title=self._title())
+        return in_short.as_text(
+            self._findings(), details, self.page, title=self._title(), first=self._first()
+        )
 
     def _repr_html_(self) -> str:
         """Return the findings, a figure and a short table, for a notebook."""
@@ -103,4 +110,5 @@ class Findings(ABC):
             self.in_short,
             self.page,
             title=self._title(),
+            first=self._first(),
         )

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from adaptlens.formatting import counted, visible
+from adaptlens.studies.growth import grown
 
 if TYPE_CHECKING:
     from adaptlens.cells import Cell
@@ -54,8 +55,12 @@ class Line:
         self._shown.update(self._html(said))
 
     def begin(self, total: int, done: int) -> None:
-        """Show the number of cells."""
-        self._total, self._done, self._before = total, done, done
+        """Show the number of cells; begun again with more, say for good why there are more."""
+        if self._total and total > self._total:
+            self._display.display(self._html(grown(self._total, total, done)))
+        # What was done since it was begun first was done here.
+        self._before += done - self._done
+        self._total, self._done = total, done
         self._show()
 
     def started(self, cell: "Cell") -> None:

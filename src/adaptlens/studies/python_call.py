@@ -17,6 +17,7 @@ from adaptlens.config.schema import Schema
 from adaptlens.engines import Reporter, Silent
 from adaptlens.errors import UserError
 from adaptlens.models import loaded
+from adaptlens.studies.python_words import in_keywords
 from adaptlens.tasks import python_objects
 
 Found = TypeVar("Found")
@@ -49,7 +50,11 @@ def carried_out(
     Raises:
         UserError: anything the caller can fix.
     """
-    with settings_of(schema, given, tokenizer) as settings, told(reporter, quiet) as shown:
+    with (
+        in_keywords(schema),
+        settings_of(schema, given, tokenizer) as settings,
+        told(reporter, quiet) as shown,
+    ):
         config = load_config(schema, settings=settings)
         return run_study(config, out=out, reporter=shown)
 

@@ -6,12 +6,13 @@ from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from adaptlens import columns, registry
-from adaptlens.cells import STUDY_FILE, check_format, read_tasks
+from adaptlens.cells import STUDY_FILE, Cell, check_format, missing, read_tasks
 from adaptlens.conditions import Condition, conditions
 from adaptlens.config.reading import reanalyzed
 from adaptlens.errors import UserError
 from adaptlens.formatting import moment
 from adaptlens.report.labels import Labels
+from adaptlens.report.summary import Partial
 from adaptlens.store import Run, hardware, versions
 from adaptlens.store.events import span
 from adaptlens.studies.again import command
@@ -30,7 +31,8 @@ class Stored(Generic[Config]):
         settings: the same as the run holds them, for the page.
         found: the conditions of which anything is done.
         tasks: theirs, by digest.
-        notes: what a reader has to know: the plan's notes, and that the run is not complete.
+        notes: what a reader has to know: the plan's notes.
+        partial: how much of the run there is; None where all is.
         made: when its cells were made, and on which machines, in words.
     """
 
@@ -41,6 +43,7 @@ class Stored(Generic[Config]):
     tasks: Mapping[str, Task]
     notes: Sequence[str]
     made: Mapping[str, str] = field(default_factory=dict)
+    partial: Partial | None = None
 
     def by_task(self) -> dict[tuple[str, str, str], list[Condition]]:
         """Return the conditions of each model and task: (model, task's name, its digest)."""
@@ -50,7 +53,7 @@ class Stored(Generic[Config]):
         return groups
 
     def about(self, labels: Labels = MappingProxyType({})) -> dict[str, Any]:
-        """Return what the page of every study shows of how it was made, its cells and labels.
+        """Return what every study's page shows of how it was made, its cells, labels and gap.
 
         Args:
             labels: what labels other than those of the conditions stand for.
@@ -62,6 +65,7 @@ class Stored(Generic[Config]):
             "command": command(self.name, self.settings),
             "versions": versions.together(v for one in self.found for v in one.versions),
             "cells": columns.frame_of(cell_rows(self.found)),
+            "partial": self.partial,
         }
 
 
@@ -98,8 +102,9 @@ def read(run: Run, name: str, overrides: Sequence[str] = ()) -> Stored[Any]:
         {**study["settings"], **{one: getattr(config, one) for one in schema.analysis}},
         found,
         read_tasks(run, (one.task_digest for one in found)),
-        [*study.get("notes", ()), *unfinished(study["cells"], found)],
+        study.get("notes", ()),
         _made(run, found),
+        _partial(run, study["cells"]),
     )
 
 
@@ -137,16 +142,11 @@ def said_once(notes: Iterable[str], tasks: Iterable[str]) -> list[str]:
     ]
 
 
-def unfinished(specs: Sequence[Mapping[str, Any]], found: Sequence[Condition]) -> list[str]:
-    """Return a sentence when the run is not complete."""
-    wanted = sum(len(spec["draws"]) for spec in specs)
-    done = sum(len(one.draws) for one in found)
-    if done >= wanted:
-        return []
-    return [
-        f"{done} of {wanted} draws of all conditions are done; these results are partial, and the "
-        "command that made the run finishes it"
-    ]
+def _partial(run: Run, specs: Sequence[Mapping[str, Any]]) -> Partial | None:
+    """Return how many of the plan's cells are done in all their draws; None where all are."""
+    done = (run.spec(cell) for cell in run.cells() if run.is_done(cell))
+    left = missing([Cell.of(spec) for spec in specs], done)
+    return Partial(len(specs) - len(left), len(specs)) if left else None
 
 
 def cell_rows(found: Sequence[Condition]) -> list[dict[str, Any]]:

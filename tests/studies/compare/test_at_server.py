@@ -121,6 +121,30 @@ def test_what_was_read_from_texts_is_written_as_lm_evaluation_harness_does(tmp_p
     assert {"", "lantern", "ribbon"} >= {*answers["answer"]}
 
 
+def test_what_was_read_from_texts_comes_back_as_an_arm_with_the_same_answers(tmp_path):
+    with serving("chat") as fake:
+        compare(config(fake), out=tmp_path / "run", reporter=Silent())
+        files = write_lm_eval(Run.open(tmp_path / "run"), tmp_path / "out")
+        paths = {file.parent.name.rpartition("__")[2]: file.parent for file in files}
+        arms = {
+            f"before-{label}": str(next(folder.glob("samples_*")))
+            for label, folder in paths.items()
+        }
+        found = compare(config(fake, arms=arms), out=tmp_path / "again", reporter=Silent())
+    assert {*arms} == {"before-zero-shot", "before-icl-2"}
+    answers = pd.read_parquet(tmp_path / "again/tables/answers.parquet")
+    assert "" in set(answers["answer"])
+
+    def of(label):
+        own = answers[answers["condition"] == label].sort_values(["draw", "query"])
+        return own[["query", "answer", "correct"]].to_numpy().tolist()
+
+    assert of("before-zero-shot") == of("zero-shot")
+    assert of("before-icl-2") == of("icl-2")
+    assert any("those that its texts name" in note for note in found.report.notes)
+    assert not any("a difference from these is one of rules" in n for n in found.report.notes)
+
+
 def test_finished_cells_are_kept_when_a_limit_ends_it(tmp_path):
     with serving("llama.cpp") as fake:
         limited = config(fake, server={"max_requests": 60})

@@ -214,6 +214,31 @@ def test_points_of_one_number_of_examples_stay_together():
         assert nearest == LABELS[arm].examples
 
 
+@pytest.mark.parametrize("width", [charts.WIDE, charts.NARROW])
+def test_baselines_are_named_under_the_title_where_no_mark_is(width):
+    found = tables()
+    shown = accuracy_by_examples(found["accuracy"], found["baselines"], width=width).to_dict()
+    assert {panel["title"]["text"]: panel["title"]["subtitle"] for panel in shown["concat"]} == {
+        "sentiment-novel": ["dashed at 53.5: majority 'dax'", "dashed at 50.0: chance"],
+        "translation": ["dashed at 14.0: copy the input", "dashed at 8.0: chance"],
+    }
+    kinds = [layer["mark"]["type"] for panel in shown["concat"] for layer in panel["layer"]]
+    assert "text" not in kinds
+
+
+def test_marks_of_many_arms_stay_in_their_panel():
+    found = tables()["accuracy"]
+    one = found[(found["metric"] == "judged") & (found["condition"] == "icl-16")]
+    many = pd.concat([one.assign(adaptation=f"mine-{n}") for n in range(24)])
+    chart = accuracy_by_examples(many)
+    (panel,) = chart.to_dict()["concat"]
+    ends = [layer["encoding"]["x"]["scale"]["domain"] for layer in panel["layer"]
+            if "scale" in layer["encoding"].get("x", {})]  # fmt: skip
+    places = [row["x"] for row in drawn(chart) if "adaptation" in row]
+    assert len(set(places)) == 24
+    assert all(low < min(places) and max(places) < high for low, high in ends)
+
+
 def test_every_template_of_every_arm_is_drawn_and_the_best_arm_comes_first():
     found = tables()
     chart = figures_templates.scores_by_template(

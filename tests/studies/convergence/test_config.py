@@ -10,6 +10,7 @@ import pytest
 from adaptlens.config.reading import load_config, reanalyzed
 from adaptlens.errors import UserError
 from adaptlens.prompts import controls
+from adaptlens.stats.hypotheses import MINIMUM_DRAWS
 from adaptlens.studies.compare.config import compare_config
 from adaptlens.studies.convergence.config import (
     CONVERGENCE,
@@ -17,6 +18,7 @@ from adaptlens.studies.convergence.config import (
     ConvergenceConfig,
     convergence_config,
 )
+from adaptlens.studies.convergence.plan import plan
 
 CLAIM = {
     "measure": "within", "control": "unrelated", "routes": ["sl", "steered"], "margin": 0.05,
@@ -272,3 +274,15 @@ def test_each_study_refuses_the_settings_of_the_other():
         convergence_config(prices={})
     with pytest.raises(UserError, match="unknown key 'claim'"):
         compare_config(claim={})
+
+
+def test_a_first_look_has_as_many_draws_as_claims_need_and_fewer_of_the_rest():
+    quick, whole = convergence_config(quick=True), convergence_config()
+    assert MINIMUM_DRAWS <= quick.draws == quick.factor_draws < whole.draws
+    for name in ("counts", "factors", "wrong", "checkpoint_steps"):
+        assert {*getattr(quick, name)} < {*getattr(whole, name)}
+    assert quick.queries < whole.queries and not quick.full and not quick.untrained
+    assert convergence_config(quick=True, draws=3, queries=9, factors=["models"]).draws == 3
+    assert convergence_config(quick=True, factors=["models"]).factors == ("models",)
+    cells, every = (len(plan(one).cells) for one in (quick, whole))
+    assert cells < 0.6 * every

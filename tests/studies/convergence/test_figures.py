@@ -90,6 +90,21 @@ def test_bars_show_the_last_layer_before_the_final_norm(found):
     assert {(row["baseline"], row["floor"]) for row in own} == {(0.0, 0.83)}
 
 
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_the_numbers_of_bars_stand_above_every_mark(found, width):
+    chart = bars(found["pairs"], LABELS, width=width).to_dict()
+    for panel in chart["concat"]:
+        places = [layer["encoding"]["y"] for layer in panel["layer"]]
+        numbers = [place["value"] for place in places if "value" in place]
+        bottom, top = next(place["scale"]["domain"] for place in places if "scale" in place)
+        data = panel.get("data", panel["layer"][0].get("data"))["name"]
+        marks = ("value", "high", "baseline", "floor")
+        reached = [row[c] for row in chart["datasets"][data] for c in marks if row[c] is not None]
+        highest = panel["height"] * (top - max(reached)) / (top - bottom)
+        # Half a letter below a number's middle, and half a mark above a dot's.
+        assert numbers and max(numbers) + 6 < highest - 4
+
+
 def test_curves_have_every_layer_and_the_final_norm_apart(found):
     dots = [d for d in drawn(over_layers(found["pairs"], LABELS)) if "is_final" in d]
     own = [d for d in dots if d["label"].startswith("icl-16 ~ it-16") and "centered" in d["label"]]

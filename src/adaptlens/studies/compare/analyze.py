@@ -420,7 +420,7 @@ class Judged:
         said += served_use.notes(self.members)
         for condition in self.members:
             said += condition_notes.notes(condition, self.name, self.model)
-        return said
+        return said + condition_notes.other_rules(self.arms, self.name)
 
     def prompts(self) -> Rows:
         """Return prompts as sent: of every condition, and of arms at the template chosen for them.

@@ -1,7 +1,11 @@
 """What a reader must know about one arm before believing its scores."""
 
+from collections.abc import Sequence
+
 from adaptlens.adapt.families import family_of
 from adaptlens.conditions import Condition
+from adaptlens.errors import listed
+from adaptlens.studies.compare.arms import Arm
 
 
 def notes(condition: Condition, task: str, model: str) -> list[str]:
@@ -28,4 +32,28 @@ def notes(condition: Condition, task: str, model: str) -> list[str]:
             f"{about}: in {moved:.0f} prompts the last token changes once "
             "an answer follows; they are scored from the first token that differs"
         )
+    return said
+
+
+def other_rules(arms: Sequence[Arm], task: str) -> list[str]:
+    """Return which recorded arms are judged by another scoring rule than arms of this run.
+
+    A rule is chosen on validation items, which recorded answers do not have: answers that are the
+    same may then count otherwise.
+    """
+    said = []
+    for one in (arm for arm in arms if arm.condition.is_recorded and arm.rules):
+        others = {
+            arm.label: arm.rule
+            for arm in arms
+            if arm.rules and not arm.condition.is_recorded and set(arm.rules) != set(one.rules)
+        }
+        if others:
+            named = listed(f"{label} by {rule}" for label, rule in others.items())
+            alike = "" if one.rules == ("written",) else "; --scoring raw judges all alike"
+            said.append(
+                f"{task}, {one.label}: judged by the rule {one.rule}, as recorded answers have no "
+                f"validation items to choose one by, but {named}: a difference from these is one "
+                f"of rules, too{alike}"
+            )
     return said

@@ -1,14 +1,13 @@
 """The figures of a comparison. Scores are drawn in points, 0-100."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from adaptlens.formatting import estimate, fixed, percent
 from adaptlens.report.charts import (
     MUTED,
     NARROW,
-    PAPER,
     WIDE,
     chart_of,
     figure,
@@ -40,6 +39,9 @@ KEY = (
     "dotted: zero-shot",
 )
 """What lines mean in the figure of scores by number of examples."""
+
+APART = 0.018
+"""The space between marks of one number of examples, as a share of the axis."""
 
 
 def accuracy_by_examples(
@@ -73,7 +75,7 @@ def accuracy_by_examples(
             value, low, high = (points(metric, row[c]) for c in ("value", "low", "high"))
             dots.append(
                 {
-                    "x": math.expm1(math.log1p(row["examples"]) + apart * reach * 0.018),
+                    "x": math.expm1(math.log1p(row["examples"]) + apart * reach * APART),
                     "value": value,
                     "low": finite(low),
                     "high": finite(high),
@@ -83,6 +85,7 @@ def accuracy_by_examples(
                     f"{row['draws']} draws",
                 }
             )
+        edge = max(0.06, APART * (len(moving) - 1) / 2 + 0.03)
         floors = _floors(baselines, task, metric)
         seen = [d[c] for d in dots for c in ("low", "high", "value") if d[c] is not None]
         seen += [floor["value"] for floor in floors]
@@ -94,7 +97,7 @@ def accuracy_by_examples(
                 type="symlog",
                 constant=1,
                 nice=False,
-                domain=[math.expm1(-0.06 * reach), math.expm1(1.06 * reach)],
+                domain=[math.expm1(-edge * reach), math.expm1((1 + edge) * reach)],
             )
             .axis(values=sorted(set(rows["examples"].tolist())), grid=False, labelOverlap=True)
         )
@@ -118,16 +121,7 @@ def accuracy_by_examples(
                 x=x, y=y, color=color, shape=_shape(present, legend), description="label:N"
             ),
         ]
-        for floor in floors:
-            words = (
-                chart_of([floor])
-                .mark_text(align="right", dx=-3, dy=floor["dy"], fontSize=10, aria=False)
-                .encode(x=alt.value(size), y=y, text="name:N")
-            )
-            halo = alt.value(PAPER)
-            layers.append(words.encode(stroke=halo, color=halo, strokeWidth=alt.value(3)))
-            layers.append(words.encode(color=alt.value(MUTED)))
-        panels.append(panel(layers, title, size, 230))
+        panels.append(panel(layers, title, size, 230, _named_lines(floors)))
     return figure(panels, columns)
 
 
@@ -202,20 +196,24 @@ def layout(table: "pd.DataFrame", width: int, times: int = 1) -> tuple[int, int]
 
 
 def _floors(baselines: "pd.DataFrame | None", task: str, metric: str) -> list[dict[str, Any]]:
-    """Return the baselines of one task, lowest first, the highest labeled above its line."""
+    """Return the baselines of one task, the highest first."""
     if baselines is None:
         return []
     rows = baselines[(baselines["task"] == task) & (baselines["metric"] == metric)]
-    ordered = rows.dropna(subset=["value"]).sort_values("value").to_dict("records")
+    ordered = rows.dropna(subset=["value"]).sort_values("value", ascending=False)
     return [
         {
             "value": points(metric, row["value"]),
             "name": row["name"],
             "label": f"{row['name']} on {task}: {fixed(points(metric, row['value']))}",
-            "dy": -7 if i == len(ordered) - 1 else 8,
         }
-        for i, row in enumerate(ordered)
+        for row in ordered.to_dict("records")
     ]
+
+
+def _named_lines(floors: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return which baseline each dashed line is, by where it is: no name lies over a mark."""
+    return [f"dashed at {fixed(floor['value'])}: {floor['name']}" for floor in floors]
 
 
 def _legend(width: int, key: Sequence[str]) -> "alt.Legend":

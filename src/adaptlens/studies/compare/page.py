@@ -11,7 +11,7 @@ from adaptlens.report.charts import WIDE
 from adaptlens.report.frame import check_prompts, other_tables, publish, render
 from adaptlens.report.images import FORMATS, Figure, Wanted
 from adaptlens.report.labels import Labels, in_words
-from adaptlens.report.summary import Finding, Summary
+from adaptlens.report.summary import Finding, Partial, Summary
 from adaptlens.report.tables import Conditions, embedded, plain
 from adaptlens.report.theme import ADAPTATIONS, ORDERS, RULES, in_order, style_of
 from adaptlens.studies.compare import figures_templates, gates, score_tables
@@ -109,6 +109,7 @@ class Report:
         made: when the cells were made, and on which machines, by what that is called.
         command: what makes such a run again.
         fronts: of several models, a task each: which arm to take, and what that rests on.
+        partial: how much of the run there is, where some of its cells are not done.
     """
 
     title: str
@@ -124,6 +125,7 @@ class Report:
     made: Mapping[str, str] = field(default_factory=dict)
     command: str = ""
     fronts: Sequence[tuple[str, str]] = field(default_factory=tuple)
+    partial: Partial | None = None
 
     def __post_init__(self) -> None:
         """Check that every table has its columns and every verdict a known state."""
@@ -168,6 +170,7 @@ class Report:
         pairs, more = differences(self.tables, conditions), self.table("measured")
         return Summary(
             title=self.title,
+            partial=self.partial,
             tables=[
                 *(
                     score_tables.in_brief(one, self.labels)

@@ -112,8 +112,9 @@ class OneTask:
         config, compared = self.compared.config, self.compared
         wanted = set(config.factors)
         factors = Factors(compared, config.claim["measure"])
+        pairs = compared.table()
         main, beside = implicit_tuning(compared)
-        tables: dict[str, Rows] = {"implicit": beside, "pairs": compared.table(), "factors": []}
+        tables: dict[str, Rows] = {"implicit": beside, "pairs": pairs, "factors": []}
         hypotheses: list[Hypothesis] = list(factors.pairs()) if "pairs" in wanted else []
         if "layers" in wanted:
             tables["u_shape"], more = thirds.thirds(factors)

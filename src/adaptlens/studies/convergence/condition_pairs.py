@@ -1,6 +1,6 @@
 """Every pair of conditions in every layer, beside its baseline and its noise floor."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -113,6 +113,12 @@ class Compared:
     def table(self) -> Rows:
         """Return the rows of all pairs, layers and measures."""
         rows: Rows = []
+        for layer in self.inside.layers() if self.pairs else ():
+            # Layer by layer and measure by measure, so that what a condition is compared by is
+            # made once for all its pairs.
+            for measure in self.fixed:
+                for pair in self.pairs:
+                    self.inside.in_layer(pair.left, pair.right, measure, layer)
         for pair in self.pairs:
             for measure in self.fixed:
                 rows += self._fixed_rows(pair, measure)
@@ -188,8 +194,9 @@ class Compared:
         """
         if pair.role == "floor":
             return float("nan")
+        layer = self.inside.layers()[place]
         found = [
-            float(self.inside.pair_similarity(side, side.other, measure).values[place].mean())
+            float(self.inside.in_layer(side, side.other, measure, layer).values.mean())
             for side in (pair.left, pair.right)
             if len(self.inside.draws(side)) > 1
         ]
@@ -201,43 +208,59 @@ class Compared:
         measures = [name for name in self.config.measures if name in shapes.SET_MEASURES]
         icl_it = (self.side("icl"), self.side("it"))
         layers, rows = self.inside.layers(), []
-        for measure in measures:
+        main = [pair for pair in self.pairs if pair.role == "main"]
+        for measure in measures if main else ():
             chosen = shapes.SET_MEASURES[measure]
             for place, layer in enumerate(layers):
                 known: dict[tuple[Side, tuple[int, ...]], Any] = {}
-                for pair in (pair for pair in self.pairs if pair.role == "main"):
+                sides = []
+                for pair in main:
                     x, y, draws = self.inside.both(pair.left, pair.right, layer)
-                    for side, own in ((pair.left, x), (pair.right, y)):
-                        if (side, draws) not in known:
-                            known[side, draws] = chosen.prepare(own)
-                    row = self._set_row(chosen, known[pair.left, draws], known[pair.right, draws])
+                    keys = [(side, draws if len(own) > 1 else NO_DRAWS)
+                            for side, own in ((pair.left, x), (pair.right, y))]  # fmt: skip
+                    for key, own in zip(keys, (x, y), strict=True):
+                        if key not in known:
+                            known[key] = chosen.prepare(own)
+                    sides.append((known[keys[0]], known[keys[1]]))
+                for pair, row in zip(main, _set_rows_of(chosen, sides), strict=True):
                     if row is None:
                         continue
                     if measure == "rsa" and (pair.left, pair.right) == icl_it:
+                        x, y, _ = self.inside.both(*icl_it, layer)
                         row["mantel_p"] = shapes.mantel(x, y, permutations=PERMUTATIONS)
                     rows.append(
                         {**self._about(pair, "last", place, layers), "measure": measure, **row}
                     )
         return rows
 
-    def _set_row(self, measure: shapes.SetMeasure, x: Any, y: Any) -> dict[str, Any] | None:
-        queries = measure.num_queries(x)
-        groups = np.arange(queries) % min(JACKKNIFE_GROUPS, queries)
-        left_out = measure.without(x, y, shapes.kept_without(groups))
-        values = measure.between(x, y)
-        if not np.isfinite(values).all() or not np.isfinite(left_out).all():
-            return None
-        found = layerwise.of_draws(values, left_out)
-        return {
-            **interval(found),
-            "baseline": 0.0,
-            "above": found.value,
-            "above_low": found.low,
-            "above_high": found.high,
-            "floor": float("nan"),
-            "queries": queries,
-            "draws": len(values),
-        }
+
+def _set_rows_of(
+    measure: shapes.SetMeasure, pairs: Sequence[tuple[Any, Any]]
+) -> list[dict[str, Any] | None]:
+    """Return the row of each pair of prepared conditions; None where it is undefined."""
+    queries = measure.num_queries(pairs[0][0])
+    groups = np.arange(queries) % min(JACKKNIFE_GROUPS, queries)
+    left_out = measure.of_pairs(pairs, shapes.kept_without(groups))
+    whole = measure.of_pairs(pairs, np.ones((1, queries), dtype=bool))
+    return [
+        _set_row(one[0], without, queries) for one, without in zip(whole, left_out, strict=True)
+    ]
+
+
+def _set_row(values: np.ndarray, left_out: np.ndarray, queries: int) -> dict[str, Any] | None:
+    if not np.isfinite(values).all() or not np.isfinite(left_out).all():
+        return None
+    found = layerwise.of_draws(values, left_out)
+    return {
+        **interval(found),
+        "baseline": 0.0,
+        "above": found.value,
+        "above_low": found.low,
+        "above_high": found.high,
+        "floor": float("nan"),
+        "queries": queries,
+        "draws": len(values),
+    }
 
 
 def _fixed_row(values: np.ndarray, baseline: np.ndarray, drawn: bool) -> dict[str, Any]:

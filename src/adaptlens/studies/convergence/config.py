@@ -17,6 +17,7 @@ from adaptlens.config.fields import (
     Draws,
     Overflow,
     Positive,
+    Quick,
     Selection,
     Shared,
     TaskSource,
@@ -161,14 +162,33 @@ class ConvergenceConfig(Shared):
         "What 'ICL is implicit tuning' is judged by.", {"measure": "within", "margin": 0.05},
         "settings of the claim",
     )] = field(default_factory=lambda: CLAIM.copy())
+    quick: Quick = False
     selection: Selection = "random"
     on_overflow: Overflow = "error"
 # fmt: on
 
 
+_QUICK: dict[str, Any] = {
+    "counts": [1, 4, 16],
+    "draws": 5,
+    "queries": 60,
+    "full": False,
+    "untrained": False,
+    "factors": [name for name in FACTORS if name not in ("generation", "models")],
+    "wrong": [0.5, 1.0],
+    "checkpoint_steps": [0, 4, 15, 30],
+}
+"""A first look: one task on one model, without the copies and tasks that some factors add."""
+
+
 def _filled(settings: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the settings with the rest of a claim, and no more draws of factors than draws."""
+    """Return the settings with the rest of a claim, what `quick` means, and few draws of factors.
+
+    The conditions of single factors have no more draws than the others.
+    """
     out = dict(settings)
+    if out.get("quick") is True:
+        out = {**_QUICK, **out}
     if isinstance(claim := out.get("claim"), dict):
         out["claim"] = {**CLAIM, **claim}
     draws = out.get("draws")

@@ -22,6 +22,8 @@ from adaptlens.studies.convergence.stored_states import (
 )
 
 BINS = 5
+LAST = -2
+"""The last layer before the final norm."""
 DEFAULT_RATE = "default rate"
 RESEMBLANCE = {
     "encoder": "sentence encoder",
@@ -38,18 +40,26 @@ class Factors:
     compared: Compared
     measure: str
 
-    @property
-    def last(self) -> int:
-        """The layer most is said of: the last one, before the final norm."""
-        return -2
+    def in_last(
+        self, left: Side, right: Side, measure: str = "", position: str = "last"
+    ) -> Similarity:
+        """Return the similarity of two conditions in the one layer that factors are about.
 
-    def pair_similarity(self, left: Side, right: Side, position: str = "last") -> Similarity:
-        """Return the similarity of two conditions by the measure the claims are judged by."""
-        return self.compared.inside.pair_similarity(left, right, self.measure, position)
+        It is the last before the final norm.
+
+        Args:
+            left: a condition.
+            right: another.
+            measure: of their similarity; unless given, the one the claims are judged by.
+            position: where their states are read.
+        """
+        inside = self.compared.inside
+        layer = inside.layers(left.at(position))[LAST]
+        return inside.in_layer(left, right, measure or self.measure, layer, position)
 
     def at_last(self, left: Side, right: Side, position: str = "last") -> np.ndarray:
-        """Return their similarity [repeats, queries] in the last layer."""
-        return self.pair_similarity(left, right, position).values[self.last]
+        """Return their similarity [repeats, queries] there, by the measure of the claims."""
+        return self.in_last(left, right, position=position).values[0]
 
     def has(self, *sides: Side, position: str = "last") -> bool:
         """Whether these conditions were measured."""
@@ -60,9 +70,10 @@ class Factors:
     ) -> Rows:
         """Return the rows of one level of a factor: one per measure, in the last layer."""
         inside, found = self.compared.inside, []
+        layer = len(inside.layers(left.at(position))) + LAST
         for measure in self.compared.fixed:
-            similarities = inside.pair_similarity(left, right, measure, position)
-            values, baseline = similarities.values[self.last], similarities.baseline[self.last]
+            similarities = self.in_last(left, right, measure, position)
+            values, baseline = similarities.values[0], similarities.baseline[0]
             if not np.isfinite(values).all():
                 continue
             mean = layerwise.mean(values, similarities.drawn)
@@ -76,7 +87,7 @@ class Factors:
                     "left": left.label,
                     "right": right.label,
                     "measure": measure,
-                    "layer": len(similarities.values) - 2,
+                    "layer": layer,
                     **interval(mean),
                     "baseline": float(baseline.mean()),
                     "floor": self._floor(left, right, measure, position),
@@ -92,8 +103,8 @@ class Factors:
         for side in (left, right):
             is_plain = side.step is None and not side.position
             if is_plain and len(inside.draws(side, position)) > 1:
-                likeness = inside.pair_similarity(side, side.other, measure, position)
-                found.append(float(likeness.values[self.last].mean()))
+                likeness = self.in_last(side, side.other, measure, position)
+                found.append(float(likeness.values[0].mean()))
         worst = max if is_distance(measure) else min
         return worst(found, default=float("nan"))
 
@@ -151,9 +162,9 @@ class Factors:
 
     def _common(self, pairs: Sequence[tuple[Side, Side]]) -> np.ndarray:
         """Return the similarity of each pair in the last layer over the draws all have."""
-        found = [self.pair_similarity(left, right) for left, right in pairs]
+        found = [self.in_last(left, right) for left, right in pairs]
         draws = set.intersection(*(set(one.draws) for one in found if one.drawn))
-        return np.stack([one.values[self.last][[d in draws for d in one.draws]] for one in found])
+        return np.stack([one.values[0][[d in draws for d in one.draws]] for one in found])
 
     def resemblance(self) -> tuple[Rows, Rows, list[Hypothesis]]:
         """Return similarity by likeness of demonstrations and query: bins, regression, claims."""
@@ -161,9 +172,9 @@ class Factors:
         source = self._resembling(icl)
         if source is None or not self.has(icl, it):
             return [], [], []
-        similarities = self.pair_similarity(icl, it)
+        similarities = self.in_last(icl, it)
         own = [similarities.draws.index(d) for d in source.draws]
-        y = similarities.values[self.last][own]
+        y = similarities.values[0][own]
         if not np.isfinite(y).all():
             return [], [], []
         predictors = {
@@ -182,11 +193,11 @@ class Factors:
                         "left": icl.label,
                         "right": it.label,
                         "measure": self.measure,
-                        "layer": len(similarities.values) - 2,
+                        "layer": len(self.compared.inside.layers()) + LAST,
                         "value": found.y,
                         "low": found.low,
                         "high": found.high,
-                        "baseline": float(similarities.baseline[self.last].mean()),
+                        "baseline": float(similarities.baseline[0].mean()),
                         "floor": self._floor(icl, it, self.measure, "last"),
                         "queries": y.shape[1],
                         "draws": len(y),

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 DRAWN = [pair for pair, style in PAIRS.items() if style.meaning]
 """The pairs of the paper's figures; the others stand in the tables."""
 
+BARS, HEAD = 210, 22
+"""The height of a panel of bars, and what of it is left at the top for their numbers, in pixels."""
+
 
 def of_pairs(pairs: "pd.DataFrame", labels: Labels) -> "pd.DataFrame":
     """Return the rows with the pair in the column `pair`, at the prompt's last token."""
@@ -70,7 +73,7 @@ def bars(
                 continue
             dots = [_dot(row) for row in own.to_dict("records")]
             ends = domain(d[c] for d in dots for c in ("value", "low", "high", "baseline", "floor"))
-            ends[1] += 0.06 * (ends[1] - ends[0])
+            ends[1] += (ends[1] - ends[0]) * HEAD / (BARS - HEAD)
             names = [style_of_pair(pair).label for pair in present]
             base = _chart_with(dots)
             x = alt.X("pair:N", sort=names, title=None).axis(
@@ -79,8 +82,8 @@ def bars(
             )  # fmt: skip
             y = alt.Y("value:Q", title=None).scale(domain=ends, nice=False).axis(tickCount=5)
             step = size / len(present)
-            words = base.mark_text(align="left", dx=9, fontSize=11, aria=False).encode(
-                x=x, y=y, text="said:N"
+            words = base.mark_text(fontSize=11, aria=False).encode(
+                x=x, y=alt.value(HEAD / 2 - 3), text="said:N"
             )
             halo = alt.value(PAPER)
             layers: list[Any] = [
@@ -102,7 +105,7 @@ def bars(
                 words.encode(stroke=halo, color=halo, strokeWidth=alt.value(3)),
                 words.encode(color=alt.value(INK)),
             ]  # fmt: skip
-            panels.append(panel(layers, title, size, 210, SIMILARITIES.get(measure, measure)))
+            panels.append(panel(layers, title, size, BARS, SIMILARITIES.get(measure, measure)))
     return figure(panels, columns)
 
 

@@ -1,18 +1,26 @@
 """The stored states of one model on one task, and the similarity of any two conditions."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
-from adaptlens.conditions import Condition
+from adaptlens.conditions import KEPT_BYTES, Condition
 from adaptlens.measure import axes
 from adaptlens.measure.arrays import FINAL as FINAL
 from adaptlens.measure.arrays import Answers, Arrays, States
 from adaptlens.metrics import accuracy, answer_out, similarity
-from adaptlens.metrics.answer_out import answers_projected_out, within_answers
+from adaptlens.metrics.answer_out import (
+    class_deviations,
+    directions,
+    out_of,
+    spans_too_much,
+    within_classes,
+)
 from adaptlens.report.labels import Labels, Shown
 from adaptlens.stats.layerwise import Similarity
+from adaptlens.studies.convergence.kept_rows import KeptRows
 from adaptlens.types import NO_DRAWS
 
 
@@ -61,6 +69,9 @@ WITHIN, PROJECTED = "within", "projected"
 ANSWER_OUT = (WITHIN, PROJECTED)
 """The measures with the answer taken out, the one that judges first."""
 
+_OUT = {WITHIN: within_classes, PROJECTED: similarity.cosines}
+"""How these compare two rows."""
+
 
 def is_distance(measure: str) -> bool:
     """Whether a measure in the shared basis is larger the further apart states are."""
@@ -78,12 +89,17 @@ class Inside:
     task: str
     members: Sequence[Condition]
     options: Sequence[Sequence[str]] = ()
-    _known: dict[tuple[Side, Side, str, str], Similarity] = field(default_factory=dict)
+    _known: dict[tuple[Side, Side, str, str, str], Similarity] = field(default_factory=dict)
+    _found: dict[tuple[Side, str], Condition | None] = field(default_factory=dict)
+    _answered: dict[Side, np.ndarray | None] = field(default_factory=dict)
+    _rows: KeptRows = field(default_factory=KeptRows)
 
     def find(self, side: Side, position: str = "last") -> Condition | None:
         """Return the condition of a side with states at a position, or None."""
-        own = (c for c in self.members if c.label == side.condition and c.hidden.has(position))
-        return _at_step(next(own, None), side)
+        if (side, position) not in self._found:
+            own = (c for c in self.members if c.label == side.condition and c.hidden.has(position))
+            self._found[side, position] = _at_step(next(own, None), side)
+        return self._found[side, position]
 
     def behaving(self, side: Side) -> Condition | None:
         """Return the condition of a side whose behavior was measured, or None."""
@@ -138,25 +154,34 @@ class Inside:
             side: whose.
             draws: those wanted, in order; all of them unless given.
         """
+        if side not in self._answered:
+            self._answered[side] = self._all_answers(side)
+        answers, condition = self._answered[side], self._answering(side)
+        if answers is None or condition is None or draws is None:
+            return answers
+        return _of_draws(answers, condition.draws, draws)
+
+    def _answering(self, side: Side) -> Condition | None:
+        """Return the condition of a side whose answers are known, or may be read by the lens."""
         condition = self.behaving(side)
-        if condition is not None and self.options and "loglik" in condition.behavior:
-            chosen = accuracy.predictions(condition.behavior)
-            number: dict[str, int] = {}
-            texts = [
-                [number.setdefault(t, len(number)) for t in numbers] for numbers in self.options
+        chooses = condition is not None and self.options and "loglik" in condition.behavior
+        return condition if chooses else self.find(side)
+
+    def _all_answers(self, side: Side) -> np.ndarray | None:
+        condition = self._answering(side)
+        if condition is None:
+            return None
+        if not (self.options and "loglik" in condition.behavior):
+            lens = condition.hidden.lens
+            return None if lens is None else lens[:, :, -1].argmax(-1)
+        number: dict[str, int] = {}
+        texts = [[number.setdefault(t, len(number)) for t in numbers] for numbers in self.options]
+        return np.array(
+            [
+                [numbers[c] for numbers, c in zip(texts, row, strict=True)]
+                for row in accuracy.predictions(condition.behavior).tolist()
             ]
-            answers = np.array(
-                [
-                    [numbers[c] for numbers, c in zip(texts, row, strict=True)]
-                    for row in chosen.tolist()
-                ]
-            )
-        else:
-            condition = self.find(side)
-            if condition is None or (lens := condition.hidden.lens) is None:
-                return None
-            answers = lens[:, :, -1].argmax(-1)
-        return answers if draws is None else _of_draws(answers, condition.draws, draws)
+        )
 
     def agreement(self, left: Side, right: Side) -> float:
         """Return the share of queries and draws two conditions answer alike; NaN if unknown."""
@@ -174,13 +199,6 @@ class Inside:
             texts = np.array([list(row) for row in condition.outputs], dtype=object)
             sides.append(_of_draws(texts, condition.draws, draws))
         return float(np.mean(sides[0] == sides[1]))
-
-    def _readout(self, side: Side, layer: str, draws: Sequence[int]) -> np.ndarray | None:
-        """Return what a condition's answers are read with [repeats, answers, width] in a layer."""
-        condition = self.find(side)
-        if condition is None or (rows := condition.hidden.readout(layer)) is None:
-            return None
-        return _of_draws(rows, condition.draws, draws)
 
     def _draw_by_draw(
         self, left: Side, right: Side, position: str = "last"
@@ -221,35 +239,108 @@ class Inside:
         With the answer out it is undefined where the answers, or what they are read with, are not
         known. At other tokens than the last, answers are those given at the last.
         """
-        key = (left, right, measure, position)
+        layers = [
+            self.in_layer(left, right, measure, layer, position)
+            for layer in self.layers(left.at(position))
+        ]
+        return Similarity(
+            np.concatenate([one.values for one in layers]),
+            np.concatenate([one.baseline for one in layers]),
+            layers[0].draws,
+        )
+
+    def in_layer(
+        self, left: Side, right: Side, measure: str, layer: str, position: str = "last"
+    ) -> Similarity:
+        """Return the same in one layer alone, which costs as much less as there are layers."""
+        key = (left, right, measure, position, layer)
         if key not in self._known:
-            layers = [
-                self._compared(left, right, layer, measure, position)
-                for layer in self.layers(left.at(position))
-            ]
-            self._known[key] = Similarity(
-                np.stack([layer.matched for layer in layers]),
-                np.stack([layer.mismatched for layer in layers]),
-                self._draw_by_draw(left, right, position)[2],
-            )
+            found = self._compared(left, right, layer, measure, position)
+            draws = self._draw_by_draw(left, right, position)[2]
+            self._known[key] = Similarity(found.matched[None], found.mismatched[None], draws)
         return self._known[key]
 
     def _compared(
         self, left: Side, right: Side, layer: str, measure: str, position: str
     ) -> similarity.Compared:
-        x, y, _ = self.both(left, right, layer, position)
-        if measure not in ANSWER_OUT:
+        sides, own_draws = (left, right), self._draw_by_draw(left, right, position)[:2]
+        x, y = (self.states(side, layer, side.at(position)) for side in sides)
+        similarity.num_rows(x[:1, :1], y[:1, :1])
+        if x.shape[1] != y.shape[1] and measure not in ANSWER_OUT:
+            # A state that all queries share stands for each.
+            x, y, _ = self.both(left, right, layer, position)
             return similarity.MEASURES[measure](*_same_queries(x, y))
-        left_draws, right_draws, _ = self._draw_by_draw(left, right, position)
-        if measure == WITHIN:
-            known = self.answers(left, left_draws), self.answers(right, right_draws)
-        else:
-            known = self._readout(left, layer, left_draws), self._readout(right, layer, right_draws)
-        if known[0] is None or known[1] is None or 1 in (x.shape[1], y.shape[1]):
-            nothing = np.full((max(len(x), len(y)), max(x.shape[1], y.shape[1])), np.nan)
+        repeats, queries = max(map(len, own_draws)), max(x.shape[1], y.shape[1])
+        made = [
+            self._made(*of, layer, measure, position) for of in zip(sides, own_draws, strict=True)
+        ]
+        if None in made or (measure in ANSWER_OUT and 1 in (x.shape[1], y.shape[1])):
+            nothing = np.full((repeats, queries), np.nan)
             return similarity.Compared(nothing, nothing)
-        take_out = within_answers if measure == WITHIN else answers_projected_out
-        return take_out(x, y, known[0], known[1])
+        pair: Any = _OUT[measure] if measure in _OUT else similarity.MEASURES[measure].pair
+        return similarity.compared(
+            pair(*(make(r) for make in made if make)) for r in range(repeats)
+        )
+
+    def _made(
+        self, side: Side, draws: Sequence[int], layer: str, measure: str, position: str
+    ) -> Callable[[int], Any] | None:
+        """Return what gives a side's states as they are compared, by the place of the draw.
+
+        A condition without draws has but one. None where they are undefined: its answers, or what
+        they are read with, are not known.
+        """
+        at, measured = side.at(position), self.draws(side, side.at(position))
+        states = self.states(side, layer, at)
+        given = self._answers_out(side, draws, layer, measure)
+        if given is None:
+            return None
+        about = (side.condition, side.step, at, layer, given[0])
+
+        def of(repeat: int) -> Any:
+            draw = draws[repeat if len(draws) > 1 else 0]
+            return self._rows.get(
+                (*about, draw), lambda: given[1](states[measured.index(draw)], draw)
+            )
+
+        return of
+
+    def _answers_out(
+        self, side: Side, draws: Sequence[int], layer: str, measure: str
+    ) -> tuple[Any, Callable[[np.ndarray, int], Any]] | None:
+        """Return how the states of a draw are made ready for a measure, and a name of that."""
+        if measure not in ANSWER_OUT:
+            prepare = similarity.MEASURES[measure].prepare
+            return prepare, lambda states, _: prepare(states)
+        if measure == WITHIN:
+            answers, answering = self.answers(side), self._answering(side)
+            if answers is None or answering is None:
+                return None
+            theirs = answering.draws
+            return measure, lambda states, draw: class_deviations(
+                states, answers[theirs.index(draw)]
+            )
+        condition = self.find(side)
+        if condition is None or condition.hidden.readout(layer) is None:
+            return None
+        if spans_too_much(self._directions(side, layer, draws[0])):
+            return None
+        return measure, lambda states, draw: out_of(states, self._directions(side, layer, draw))
+
+    def _directions(self, side: Side, layer: str, draw: int) -> np.ndarray:
+        """Return the directions in which a condition's answers are read in a layer, of a draw."""
+        after = layer if layer == FINAL else ""
+        key = (side.condition, side.step, "directions", after, draw)
+
+        def make() -> np.ndarray:
+            reading = self.find(side)
+            assert reading is not None
+            rows = reading.hidden.readout(layer)
+            assert rows is not None
+            return directions(rows[reading.draws.index(draw)])
+
+        found: np.ndarray = self._rows.get(key, make)
+        return found
 
     def steer(self, tuned: Side) -> None:
         """Make the anchor known that is steered to a tuned condition's answers (`STEERED`)."""
@@ -258,6 +349,8 @@ class Inside:
             arrays = _Steered(anchor.arrays, condition.arrays, answers)
             steered = replace(condition, label=STEERED.label, adaptation="zero_shot", arrays=arrays)
             self.members = [*self.members, steered]
+            self._found.clear()
+            self._answered.clear()
 
 
 def _of_draws(rows: np.ndarray, draws: Sequence[int], wanted: Sequence[int]) -> np.ndarray:
@@ -304,12 +397,18 @@ class _Steered(Mapping[str, np.ndarray]):
 
     def __init__(self, anchor: Arrays, tuned: Arrays, answers: np.ndarray) -> None:
         self._anchor, self._tuned, self._answers = anchor, tuned, answers
+        self._kept: dict[str, np.ndarray] = {}
 
     def __getitem__(self, name: str) -> np.ndarray:
         if name not in self:
             raise KeyError(name)
         if name.startswith(States(self._tuned).key("last.")):
-            return answer_out.steered(self._anchor[name], self._tuned[name], self._answers)
+            if name in self._kept:
+                return self._kept[name]
+            moved = answer_out.steered(self._anchor[name], self._tuned[name], self._answers)
+            if moved.nbytes <= KEPT_BYTES:
+                self._kept[name] = moved
+            return moved
         return self._tuned[name]
 
     def __iter__(self) -> Iterator[str]:
