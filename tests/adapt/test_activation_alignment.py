@@ -31,16 +31,6 @@ HOW = ActivationAlignment(examples=2, unlabeled=5, max_steps=6, batch_size=2, le
 RATE, STEPS = 5e-3, 12
 
 
-@pytest.fixture(scope="module")
-def task():
-    return tasks.load("sentiment-novel", seed=0)
-
-
-@pytest.fixture(scope="module")
-def lm():
-    return tiny.tiny_lm("llama")
-
-
 def put_out(model: Any, parts: Any, ids: torch.Tensor) -> torch.Tensor:
     """What attention modules put out [rows, seq, layers, width], by hooks of PyTorch's on them."""
     seen: dict[int, torch.Tensor] = {}

@@ -29,11 +29,6 @@ from adaptlens.types import Example, Part, Prompt, Task, Template
 PLENTY = 10**6
 
 
-@pytest.fixture(scope="module")
-def lm() -> Any:
-    return tiny.tiny_lm("llama")
-
-
 def example(number: int, split: str) -> Example:
     return Example(f"{split}{number}", f"{split} {number}", ("no", "yes")[number * 7 % 5 % 2])
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-import tiny
 from adaptlens import tasks
 from adaptlens.adapt.activation_alignment import ActivationAlignment
 from adaptlens.adapt.batches import lay_out
@@ -21,16 +20,6 @@ from adaptlens.prompts.fitting import fit
 from adaptlens.tasks import templates
 
 HOW = Distillation(examples=2, unlabeled=5, max_steps=6, batch_size=2, learning_rate=0.01)
-
-
-@pytest.fixture(scope="module")
-def task():
-    return tasks.load("sentiment-novel", seed=0)
-
-
-@pytest.fixture(scope="module")
-def lm():
-    return tiny.tiny_lm("llama")
 
 
 def belief(lm, task, demos, query):

@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-import tiny
-from adaptlens import tasks
 from adaptlens.adapt import loop
 from adaptlens.adapt.activation_alignment import ActivationAlignment
 from adaptlens.adapt.distillation import Lesson
@@ -21,16 +19,6 @@ SAME = {"examples": 3, "batch_size": 2, "learning_rate": 0.01}
 HOW = PrimedTuning(**SAME, unlabeled=5, priming_steps=4, max_steps=6)
 BEFORE = ActivationAlignment(**SAME, unlabeled=5, max_steps=4)
 AFTER = InstructionTuning(**SAME, max_steps=6)
-
-
-@pytest.fixture(scope="module")
-def task():
-    return tasks.load("sentiment-novel", seed=0)
-
-
-@pytest.fixture(scope="module")
-def lm():
-    return tiny.tiny_lm("llama")
 
 
 def test_adapters_are_aligned_first_and_then_tuned_with_a_new_optimizer(lm, task):

@@ -33,11 +33,6 @@ def task():
     return replace(found, test=found.test[:3], validation=found.validation[:4])
 
 
-@pytest.fixture(scope="module")
-def lm():
-    return tiny.tiny_lm("llama")
-
-
 def start(lm, task, how, draw=0):
     prompts = how.new_bank(lm, task, [draw])
     return prompts.embeddings(prompts.master_weights)[0]

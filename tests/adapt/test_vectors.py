@@ -20,16 +20,6 @@ from adaptlens.tasks import templates
 HOW = InContextVector(2, unlabeled=3, strengths=(0.5, 4.0), validation_examples=2)
 
 
-@pytest.fixture(scope="module")
-def task():
-    return tasks.load("sentiment-novel", seed=0)
-
-
-@pytest.fixture(scope="module")
-def lm():
-    return tiny.tiny_lm("llama")
-
-
 def last_states(lm, task, demos, query):
     """What leaves each layer at the prompt's last token, by a plain pass."""
     prompt = fit(lm, templates.written(task), demos, query, on_overflow="error")
