@@ -169,7 +169,7 @@ def test_the_report_of_an_interrupted_run_says_so(whole, tmp_path, kept):
     cells = sorted((tmp_path / "run" / "cells").iterdir())
     for cell in (cell for cell in cells if cell != cells[kept]):
         shutil.rmtree(cell)
-    said = "Partial: 1 of 3 cells are done, and these results are partial"
+    said = "Partial: 1 of 3 cells are done, and all that follows is of these alone."
     found = invoke("report", str(tmp_path / "run"))
     assert found.exit_code == 0, found.output
     assert " ".join(found.output.split()).startswith(said)

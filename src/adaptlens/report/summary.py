@@ -33,9 +33,8 @@ class Partial:
     def line(self) -> str:
         """What a reader has to know first, and how to go on."""
         return (
-            f"Partial: {self.cells_done} of {counted(self.cells, 'cell')} are done, and these "
-            "results are partial: of what is there alone. The command that made the run, given "
-            "again, does the rest."
+            f"Partial: {self.cells_done} of {counted(self.cells, 'cell')} are done, and all that "
+            "follows is of these alone. The command that made the run, given again, does the rest."
         )
 
 
