@@ -14,12 +14,16 @@ _log = logging.getLogger(__name__)
 
 
 @contextmanager
-def slow(what: str) -> Iterator[None]:
+def slow(what: str, *, quiet: bool = False) -> Iterator[None]:
     """Say what the block does once it takes long, and again now and then until it ends.
 
     Args:
         what: as in "reading task 'reviews'".
+        quiet: say nothing.
     """
+    if quiet:
+        yield
+        return
     ended = threading.Event()
     start = time.monotonic()
 

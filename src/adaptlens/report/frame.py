@@ -86,7 +86,9 @@ def render(
         undrawn=getattr(figures, "problem", ""),
         known=known,
         constants=constant_columns(recipes),
-        recipes=table_of(recipes, made.Conditions.of(report.labels, report.cells)),
+        recipes=None
+        if recipes is None
+        else table_of(recipes, made.Conditions.of(report.labels, report.cells)),
         roles=ROLES,
         settings=list(flat(report.settings)),
         prompts=_by_task(report.prompts),

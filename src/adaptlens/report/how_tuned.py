@@ -36,7 +36,8 @@ def constant_columns(recipes: "pd.DataFrame | None") -> dict[str, str]:
     """Return what is the same of every arm that was tuned, by what the page calls it."""
     if recipes is None or recipes.empty:
         return {}
-    return {
+    gradient = "learning_rates" in recipes and (recipes["learning_rates"] != "").all()
+    return ({"optimizer": "AdamW"} if gradient else {}) | {
         RECIPE[name]: _said(recipes[name].iloc[0]).text
         for name in RECIPE
         if name in recipes

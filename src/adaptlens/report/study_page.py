@@ -214,6 +214,8 @@ def render_study(
     """Return the page of a study; claims are counted, and verdicts have their signs."""
     own = (claim for claim in report.claims if not claim["model"].startswith(COPY))
     size = _in_words(Counter(claim["state"] for claim in own))
+    if report.settings.get("quick") is True:
+        size = "; ".join(filter(None, [size, "a first look (--quick), which decides little"]))
     return render(
         package, scripts, figures, page, report=report, signs=SIGNS, tone=tone, size=size, **values
     )

@@ -108,6 +108,7 @@ def carry_out(
         UserError: what the user can fix; among it, that another plan is at work in the folder.
     """
     _check_lent(study, config.engine)
+    quiet = isinstance(reporter, Silent)
     run = Run.open(out or _own_folder(study), create=True)
     # First, as what is damaged may be what keeps commands apart.
     _mend(run)
@@ -122,7 +123,7 @@ def carry_out(
                     outcome = _do(larger, run, config, reporter)
                 if outcome.failed and not run.whole_specs():
                     raise all_failed(outcome, run)
-                with telling.slow("analyzing what was measured, drawing the page"):
+                with telling.slow("analyzing what was measured, drawing the page", quiet=quiet):
                     found = report(run)
                 return (*found, outcome, run)
             except Damaged:

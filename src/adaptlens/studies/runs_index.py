@@ -131,7 +131,13 @@ def page(found: Sequence[Row], name: str) -> str:
                    "page": one.has_page}
         for one in found
     }  # fmt: skip
-    empty: dict[str, Any] = {"settings": {}, "versions": {}, "prompts": [], "cells": ()}
+    empty: dict[str, Any] = {
+        "settings": {},
+        "versions": {},
+        "prompts": [],
+        "cells": (),
+        "tables": {},
+    }
     return render(
         "adaptlens.report",
         ["page.js", "runs.js"],

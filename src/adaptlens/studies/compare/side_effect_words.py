@@ -56,9 +56,11 @@ def line(found: Sequence[Change]) -> str:
         for c in found
         if c.role not in ("ood", "confidence") or c.found.right != ANCHOR or c.found.difference < 0
     ]
+    if not told:
+        return ""
     real = [change for change in told if change.is_real]
     if not real:
-        least = max((change.found.detectable for change in told), default=0.0)
+        least = max(change.found.detectable for change in told)
         return (
             f"nothing is shown to be lost ({counted(len(told), 'difference')} looked at; what "
             f"would be found in each: {fixed(100 * least)} points)"

@@ -148,6 +148,7 @@ def wanted(report: ConvergenceReport) -> Iterator[Wanted]:
     judged = SIMILARITIES.get(report.measure, report.measure)
     if (implicit := report.table("implicit")) is not None and implicit["excess"].notna().any():
         margin = report.settings["claim"]["margin"]
+        hollow = "Hollow: not counted. " if (implicit["counts"] == "no").any() else ""
         yield Wanted(
             "implicit",
             "How much more alike ICL and IT are in the last layer than the pairs they are held "
@@ -155,8 +156,7 @@ def wanted(report: ConvergenceReport) -> Iterator[Wanted]:
             "cosine of the paper; the table has other measures. "
             f"The line is the margin, {margin:g}: the claim needs every interval beyond it. The "
             "steered anchor is the anchor's states moved, for each answer, by the mean change of "
-            "tuning: IT's answers and nothing else of IT. Hollow: beside, not "
-            f"counted. {_n(implicit)}",
+            f"tuning: IT's answers and nothing else of IT. {hollow}{_n(implicit)}",
             partial(
                 figures_claim.excesses,
                 implicit[implicit["measure"].isin([*measures])],
@@ -220,7 +220,7 @@ def wanted(report: ConvergenceReport) -> Iterator[Wanted]:
             "agreement",
             "How alike a pair is inside, in the last layer, against how often it gives the same "
             "answer. In color: the main pairs. Hollow: controls and second seeds.",
-            partial(agreement, both, labels, measure=report.measure),
+            partial(agreement, both, labels, measure=_of_answers(report.measure)),
         )
     if (lens := report.table("lens")) is not None:
         yield Wanted(
@@ -321,6 +321,11 @@ def _said(claim: Mapping[str, Any], *, several: bool) -> str:
     """Return the numbers of a claim, and where there are several what they are of."""
     where = f"{claim['task']} on {claim['model']} " if several else ""
     return f"{where}{tabled.effect(claim).text}, p {equals(claim['p_holm'])}"
+
+
+def _of_answers(measure: str) -> str:
+    """Return the measure that stands beside agreement of answers, which are not all read there."""
+    return measure if measure in ("centered", "within", "projected") else "within"
 
 
 def _adaptations(report: ConvergenceReport) -> list[str]:

@@ -280,7 +280,11 @@ def cards(claims: Sequence[Mapping[str, Any]]) -> dict[str, list[Card]]:
             rows,
             lambda row: f"{row['task']} {tabled.effect(row)}",
             about=model if several else "",
-            more=[f"{row['task']}: {row['line']}" for row in rows if not _is_number(row["effect"])],
+            more=[
+                f"{row['task']}: {row['line']}"
+                for row in rows
+                if row["state"] == "not decided" or not _is_number(row["effect"])
+            ],
             first_decides=rows[0]["task"] == tabled.EVERY_FAMILY,
         )
         found["main" if asked and asked in claim else "others"].append(card)

@@ -282,7 +282,7 @@ def _pipeline(scores: "DataFrame", margins: Margins, scoring: str, alpha: float)
         table = table[~table["seen"]]
         if not table.empty:
             mean = mean_over(table, level=1 - alpha)
-            parts = [_part("pipeline less direct, tasks not tuned on", mean, 1, margins.system,
+            parts = [_part("pipeline less samplegen, tasks not tuned on", mean, 1, margins.system,
                            _count(mean.draws, mean.queries),
                            _few(mean.draws, mean.queries))]  # fmt: skip
     return _Claim(4, "the pipeline generalizes better than direct answers", parts,

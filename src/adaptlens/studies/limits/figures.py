@@ -200,7 +200,7 @@ def following_by_task(
     ends = domain([*rows["tuned"], *rows["icl"]], zero=False)
     import altair as alt
 
-    columns = 3 if width <= NARROW else 6
+    columns = 2 if width <= NARROW else 6
     size = int(width / columns - 50)
     styles = styles_of(sorted({dot["family"] for dot in dots}))
     color, shape = color_and_shape(styles, "family", width)
