@@ -88,7 +88,7 @@ def test_what_is_the_same_of_all_arms_is_said_once():
          "lora_rank": 8.0, "learning_rates": "0.005", "max_steps": ["10", "30"]}
     )  # fmt: skip
     assert constant_columns(table) == {
-        "trained": "LoRA", "LoRA rank": "8", "learning rates tried": "0.005",
+        "optimizer": "AdamW", "trained": "LoRA", "LoRA rank": "8", "learning rates tried": "0.005",
     }  # fmt: skip
     shown = table_of(table, Conditions(LABELS, {}))
     assert [heading for heading, _ in shown.headings] == ["task", "arm", "steps tried"]

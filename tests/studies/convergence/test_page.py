@@ -11,6 +11,7 @@ from adaptlens.report import tables as made
 from adaptlens.report.images import draw
 from adaptlens.report.labels import Shown
 from adaptlens.report.study_page import claims_table
+from adaptlens.report.theme import SIMILARITIES
 from adaptlens.studies.convergence import tables as tabled
 from adaptlens.studies.convergence.page import ConvergenceReport, html, wanted, write
 from adaptlens.studies.convergence.state_map import HEIGHT, MARGIN, WIDTH, embedded, state_maps
@@ -108,6 +109,18 @@ def test_what_is_said_of_the_main_claim_begins_as_a_sentence():
     first = {**sample().claims[0], "detail": "the similarities are not all defined"}
     page = html(bare(claims=[first]), {})
     assert "implicit instruction tuning. The similarities are not all defined</p>" in page
+
+
+@pytest.mark.parametrize("measure", SIMILARITIES)
+def test_a_page_by_any_measure_has_its_figure_of_agreement(measure):
+    settings = {**sample().settings, "claim": {"margin": 0.05, "measure": measure}}
+    some = bare(settings=settings, tables={"pair_behavior": sample().tables["pair_behavior"]})
+    assert [*draw(wanted(some))] == ["agreement"]
+
+
+def test_a_first_look_says_that_it_is_one():
+    assert "a first look (--quick)" in html(bare(settings={"quick": True}), {})
+    assert "a first look" not in html(bare(settings={"quick": False}), {})
 
 
 def test_what_was_not_measured_has_no_section():
