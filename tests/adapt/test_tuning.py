@@ -342,4 +342,4 @@ def test_what_cannot_be_trained_on_is_named() -> None:
     with pytest.raises(UserError, match=rf"e1 .* is {excess} tokens longer"):
         InstructionTuning(1).adapt(lm, long, (0,))
     with pytest.raises(UserError, match=r"it-2, draw 7 .*step . of 9"):
-        InstructionTuning(2, learning_rate=1e30, max_steps=9).adapt(lm, parity, (7,))
+        InstructionTuning(2, learning_rate=1e39, max_steps=9).adapt(lm, parity, (7,))

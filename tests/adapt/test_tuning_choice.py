@@ -229,7 +229,7 @@ def test_a_draw_is_tuned_and_chooses_under_its_own_templates_alone(strict: bool)
         torch.testing.assert_close(
             adapted.weights.master_weights[place],
             alone.weights.master_weights[0],
-            atol=5e-5,
+            atol=2e-4,  # of steps that are a hundred times as long
             rtol=0,
         )
         assert adapted.training["chosen"][place] == alone.training["chosen"][0]

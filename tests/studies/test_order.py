@@ -89,7 +89,7 @@ def with_draws(one: Condition, order: list[int]) -> Condition:
 def analyzed(found: list[Condition], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Verdicts, tables and notes, as sets of rows."""
     tasks = {name: task(name) for name in ("s", "t")}
-    stored = Stored(compare_config(**SETTINGS), SETTINGS, found, tasks, ())
+    stored = Stored("compare", compare_config(**SETTINGS), SETTINGS, found, tasks, ())
     monkeypatch.setattr(analyze, "read", lambda *_: stored)
     for name in ("comparisons", "estimate", "verdict"):
         quick = partial(getattr(intervals if name != "verdict" else judging, name), flips=99)

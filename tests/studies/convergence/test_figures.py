@@ -79,8 +79,8 @@ def test_bars_show_the_last_layer_before_the_final_norm(found):
     chart = bars(found["pairs"], LABELS)
     assert panels(chart) == [
         (f"{TASK} · reference", "raw cosine"),
-        (f"{TASK} · reference", "centered cosine"),
         (f"{TASK} · untrained:reference", "raw cosine"),
+        (f"{TASK} · reference", "centered cosine"),
         (f"{TASK} · untrained:reference", "centered cosine"),
     ]
     shown = {row["pair"]: row for row in drawn(chart) if "centered cosine" in row.get("label", "")}
@@ -190,10 +190,12 @@ def test_named_levels_keep_their_order(found):
 
 
 def test_agreement_is_drawn_in_percent_against_similarity(found):
-    dots = [d for d in drawn(agreement(found["pair_behavior"], LABELS)) if "main" in d]
-    own = [d for d in dots if d["label"].startswith("icl-16 ~ it-16 (") and d["main"]]
-    assert {(round(d["x"], 3), round(d["y"], 1)) for d in own} == {(0.77, 88.5), (0.385, 88.5)}
-    assert {d["main"] for d in dots} == {True, False}
+    for measure, value in (("within", 0.385), ("centered", 0.77)):
+        chart = agreement(found["pair_behavior"], LABELS, measure=measure)
+        dots = [d for d in drawn(chart) if "main" in d]
+        own = [d for d in dots if d["label"].startswith("icl-16 ~ it-16 (") and d["main"]]
+        assert {(round(d["x"], 3), round(d["y"], 1)) for d in own} == {(value, 88.5)}
+        assert {d["main"] for d in dots} == {True, False}
 
 
 def test_regression_is_drawn_alone_and_together(found):

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from adaptlens.studies.limits.claims import Margins, Part, _line, _tails, claims
+from adaptlens.studies.limits.claims import Margins, Part, _Claim, _line, _tails, claims
 from adaptlens.studies.limits.contrasts import exceeding, mean_over, paired, systems, variations
 from limits_scores import abilities_of, scores
 
@@ -261,7 +261,7 @@ def test_a_line_says_plainly_what_has_no_interval_and_what_was_not_measured():
         Part("IT (claimed above 0.05):", 0.034, nan, nan, 1, 1.0, 1.0, "1 task x 1 tuning", "few"),
         Part("share (claimed below 0.05):", nan, nan, nan, -1, 1.0, 1.0, "1 base x 5 tasks"),
     ]
-    assert _line(parts, 1.0) == (
+    assert _line(_Claim(2, "c", parts, "t"), 1.0) == (
         "ICL (claimed above 0.05): +0.250 [0.125, 0.375], 4 tasks x 3 tunings; "
         "IT (claimed above 0.05): +0.034, no interval, 1 task x 1 tuning; few; "
         "share (claimed below 0.05): could not be measured, 1 base x 5 tasks; p(Holm) = 1.000"
