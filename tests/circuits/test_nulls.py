@@ -130,7 +130,7 @@ def test_a_q_value_is_the_least_that_benjamini_and_hochberg_would_have_to_allow(
 
 
 def three(rng, icl, tuning, *, repeats=5, **given):
-    own = tuple(range(10, 10 + repeats))
+    own = tuple(range(100, 100 + repeats))
     return (
         patched(TRUTH + 0.1 * rng.normal(size=(1, 40, 20)), name="zero-shot"),
         noisy(rng, icl, name="icl", repeats=repeats, **given),
@@ -178,8 +178,17 @@ def state(icl, tuning, *, seed=0, **given) -> State:
 def test_the_claim_has_three_answers():
     assert state(ELSEWHERE, TRUTH) == "supported"
     assert state(TRUTH, ELSEWHERE) == "refuted"
-    assert state(TRUTH, TRUTH) == "refuted"  # No difference beyond the margin.
+    # No difference beyond the margin, also where draws that were not made have another circuit.
+    assert state(TRUTH, TRUTH, repeats=draws_needed(0.1)) == "refuted"
     assert state(TRUTH, TRUTH, by_draw=0.5) == "not decided"
+
+
+def test_few_draws_do_not_show_that_shifts_are_alike_and_the_line_says_how_many_would():
+    found = three(np.random.default_rng(0), TRUTH, TRUTH)
+    claim = shift_claim(*found, margin=0.1, **QUICK)
+    assert [one.state for one in claim.parts] == ["refuted"]  # by the draws that were made
+    assert claim.state == "not decided"
+    assert f"; {draws_needed(0.1)} draws are needed" in claim.line
 
 
 def test_three_repeats_decide_nothing_and_the_line_says_so():
@@ -203,8 +212,10 @@ def test_without_a_reference_circuit_only_the_distance_of_the_two_is_left():
 
 def test_a_shift_that_any_prompt_makes_refutes_the_claim():
     rng = np.random.default_rng(0)
-    zero, icl, it = three(rng, ELSEWHERE, TRUTH, noise=0.1)
-    neutral = noisy(rng, ELSEWHERE, name="neutral prefix", draws=tuple(range(20, 25)), noise=0.1)
+    repeats = draws_needed(0.2, 0.05 / 2)
+    zero, icl, it = three(rng, ELSEWHERE, TRUTH, noise=0.1, repeats=repeats)
+    draws = tuple(range(200, 200 + repeats))
+    neutral = noisy(rng, ELSEWHERE, name="neutral prefix", draws=draws, repeats=repeats, noise=0.1)
     claim = shift_claim(zero, icl, it, margin=0.2, controls={"neutral prefix": neutral}, **QUICK)
     assert claim.state == "refuted"
     assert [one.state for one in claim.parts] == ["supported", "refuted"]

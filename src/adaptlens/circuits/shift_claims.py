@@ -179,8 +179,8 @@ def shift_claim(
 
     - supported: each of these differences is there, above 0 and not shown to lie within the margin
       (an intersection-union test, so nothing is corrected);
-    - refuted: one of them is shown to lie within the margin or to be below 0, at alpha over their
-      number;
+    - refuted: one of them is shown to be below 0, or to lie within the margin, with so many draws
+      that those not seen cannot move it beyond (`draws_needed`), at alpha over their number;
     - not decided: else. Also without looking: fewer than 5 repeats of a condition that has any; a
       condition without a circuit. Where the reference has none, how far each shifted is undefined;
       that ICL and tuning differ from each other is then all there is to say, and stands in `apart`:
@@ -224,18 +224,26 @@ def shift_claim(
     ]  # fmt: skip
     parts = tuple(judged([row], margin=margin, alpha=alpha)[0] for row in rows)
     strict = [judged([row], margin=margin, alpha=alpha / len(rows))[0] for row in rows]
+    wanted = draws_needed(margin, alpha / len(rows))
     state: State = "not decided"
     if descriptive:
         pass
     elif all(one.state == "supported" for one in parts):
         state = "supported"
-    elif any(one.state == "refuted" for one in strict):
+    elif any(one.state == "refuted" and (_is_below(one) or least >= wanted) for one in strict):
         state = "refuted"
     said = "; ".join(f"over {name}: {part.line}" for name, part in zip(others, parts, strict=True))
     line = f"difference of shifts from {reference.name} (margin {margin:g}) {said}; {between}"
+    if state == "not decided" and any(one.state == "refuted" for one in strict):
+        line += f"; {wanted} draws are needed, or draws not seen may have another circuit"
     if descriptive:
         line = f"descriptive: fewer than {MINIMUM_DRAWS} repeats decide nothing; {line}"
     return ShiftClaim(state, line, parts, apart)
+
+
+def _is_below(one: Judged) -> bool:
+    """Return whether the difference of a refuted hypothesis is shown to be below 0."""
+    return one.hypothesis.mean.high < 0
 
 
 def _undefined(queries: int, draws: int) -> Mean:
