@@ -288,7 +288,8 @@ CLAIMS = [
 
 def reported(tables):
     return ConvergenceReport(
-        title="t", claims=CLAIMS, tables=tables, prompts=(), settings={}, versions={},
+        title="t", claims=CLAIMS, tables=tables, prompts=(), versions={},
+        settings={"claim": {"measure": "centered"}},
         cells=pd.DataFrame(), notes=["one [note]"], map=pd.DataFrame(), labels=LABELS,
     )  # fmt: skip
 
@@ -317,7 +318,7 @@ def studied(monkeypatch):
     return module
 
 
-def test_the_last_layer_is_shown_raw_and_centered_and_nothing_else(folder, studied):
+def test_the_last_layer_is_shown_raw_and_by_what_judges_and_nothing_else(folder, studied):
     said = invoke(folder, "study", "convergence").stdout
     shown = [line.split() for line in said.splitlines() if "icl-16" in line and "it-16" in line]
     assert [" ".join(words) for words in shown] == [

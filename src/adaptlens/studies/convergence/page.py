@@ -93,11 +93,11 @@ class ConvergenceReport(StudyReport):
     map: "pd.DataFrame"
 
     def main_tables(self) -> list[Table | None]:
-        """Return the similarities of the main pairs out of the last layer, raw and centered."""
+        """Return the main pairs in the last layer: by the raw cosine, and by what judges."""
         if (pairs := self.table("pairs")) is None:
             return []
         last = last_layer(of_pairs(pairs, self.labels))
-        rows = last[(last["role"] == "main") & last["measure"].isin(["cosine", "centered"])]
+        rows = last[(last["role"] == "main") & last["measure"].isin(["cosine", self.measure])]
         tasks = rows["task"].unique()
         caption = f"{MAIN}: {tasks[0]}" if len(tasks) == 1 else MAIN
         conditions = Conditions.of(self.labels, self.cells)
