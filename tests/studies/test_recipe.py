@@ -35,6 +35,7 @@ def test_a_rate_that_was_left_open_is_a_number(tmp_path):
     assert (row["max_steps"], row["steps_chosen"]) == ("30", "30: 3 draws")
     assert row["target_modules"] == "q_proj, v_proj"
     assert row["batch_size"] == 4  # of 8, as a draw has 4 examples
+    assert row["optimizer"] == "AdamW"
 
 
 def test_a_vector_has_a_layer_and_a_strength_and_no_rate(tmp_path):
@@ -88,7 +89,7 @@ def test_what_is_the_same_of_all_arms_is_said_once():
          "lora_rank": 8.0, "learning_rates": "0.005", "max_steps": ["10", "30"]}
     )  # fmt: skip
     assert constant_columns(table) == {
-        "optimizer": "AdamW", "trained": "LoRA", "LoRA rank": "8", "learning rates tried": "0.005",
+        "trained": "LoRA", "LoRA rank": "8", "learning rates tried": "0.005",
     }  # fmt: skip
     shown = table_of(table, Conditions(LABELS, {}))
     assert [heading for heading, _ in shown.headings] == ["task", "arm", "steps tried"]

@@ -49,6 +49,7 @@ RECIPES: Columns = {
     "lora_alpha": "their scale, times the rank",
     "lora_dropout": "share of their inputs that training leaves out",
     "target_modules": "modules that were adapted, by the last parts of their names",
+    "optimizer": "what trained it; empty of a vector",
     "learning_rates": "rates tried",
     "rates_chosen": "how many draws chose each rate",
     "max_steps": "numbers of steps tried",

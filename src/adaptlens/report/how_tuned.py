@@ -14,6 +14,7 @@ RECIPE = {
     "lora_alpha": "LoRA alpha",
     "lora_dropout": "LoRA dropout",
     "target_modules": "target modules",
+    "optimizer": "optimizer",
     "learning_rates": "learning rates tried",
     "rates_chosen": "learning rate chosen",
     "max_steps": "steps tried",
@@ -36,8 +37,7 @@ def constant_columns(recipes: "pd.DataFrame | None") -> dict[str, str]:
     """Return what is the same of every arm that was tuned, by what the page calls it."""
     if recipes is None or recipes.empty:
         return {}
-    gradient = "learning_rates" in recipes and (recipes["learning_rates"] != "").all()
-    return ({"optimizer": "AdamW"} if gradient else {}) | {
+    return {
         RECIPE[name]: _said(recipes[name].iloc[0]).text
         for name in RECIPE
         if name in recipes

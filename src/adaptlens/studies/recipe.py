@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from adaptlens.adapt.families import family_of
+from adaptlens.adapt.families import FAMILY, family_of
 from adaptlens.conditions import Condition
 from adaptlens.formatting import counted, listed
 from adaptlens.store import Damaged, Run
@@ -39,6 +39,7 @@ def rows(members: Iterable[Condition], run: Run) -> list[dict[str, Any]]:
             "trained": _trained(one),
             **{name: _number(one.arguments.get(name)) for name in AS_GIVEN},
             "target_modules": _targets(one, run),
+            "optimizer": _optimizer(one),
             **_searched(one),
             "num_templates": str(one.arguments.get("num_templates") or ""),
             **{name: str(one.arguments.get(name, "")) for name in TRAINING},
@@ -58,6 +59,13 @@ def _trained(one: Condition) -> str:
     kind = "DoRA" if one.arguments.get("use_dora") else "LoRA"
     kind += ", rank-stabilized" if one.arguments.get("use_rslora") else ""
     return f"{kind}, aligned first" if "priming_steps" in one.arguments else kind
+
+
+def _optimizer(one: Condition) -> str:
+    """Return the optimizer of `adapt.loop`; of another package's way of tuning it is not known."""
+    if _is_vector(one):
+        return ""
+    return "AdamW" if one.adaptation in FAMILY else UNKNOWN
 
 
 def _is_vector(one: Condition) -> bool:
