@@ -221,7 +221,7 @@ def no_shift_table(rng, runs: int) -> None:
             for effects in ("mild", "heavy"):
                 out = np.zeros(3)
                 for run in range(runs):
-                    zero, adapted = left_alone(rng, near, elsewhere, draws, EFFECTS[effects])
+                    zero, adapted, _ = left_alone(rng, near, elsewhere, draws, EFFECTS[effects])
                     (one,) = no_shift(zero, {"": adapted}, margin=MARGIN, bootstraps=BOOTSTRAPS,
                                       flips=FLIPS, seed=run)  # fmt: skip
                     out += (f"within {MARGIN:g} of none" in one.line, one.state == "supported",
@@ -234,16 +234,33 @@ def no_shift_table(rng, runs: int) -> None:
 
 def left_alone(
     rng, near: np.ndarray, elsewhere: float, draws: int, effect: float
-) -> tuple[Patched, Patched]:
-    """Zero-shot, and a condition of which a share of the draws has another place's profile."""
+) -> tuple[Patched, Patched, Patched]:
+    """Zero-shot; a condition of which a share of draws has another's profile; one without."""
     lost = rng.random(draws) < elsewhere
-    truths = {"zero-shot": profile(), "near": near, "elsewhere": profile(9)}
+    truths = {"zero-shot": profile(), "near": near, "elsewhere": profile(9), "it": near}
     found = simulate(rng, truths, draws=draws, effect=effect, one=("zero-shot",))
     one, other = found["near"], found["elsewhere"]
     arrays = {name: np.where(lost.reshape(-1, *[1] * (getattr(one, name).ndim - 1)),
                              getattr(other, name), getattr(one, name))
               for name in ("patched", "clean", "corrupt", "floor")}  # fmt: skip
-    return found["zero-shot"], replace(one, name="adapted", **arrays)
+    return found["zero-shot"], replace(one, name="adapted", **arrays), found["it"]
+
+
+def unseen_table(rng, runs: int) -> None:
+    print(f"\nICL's circuit is elsewhere in a fifth of draws, so that it shifts by {MARGIN:g} more "
+          "than")  # fmt: skip
+    print("tuning: share of runs in which that is refuted; by the draws made alone, and as judged")
+    print(f"{'draws':>5} {'effects':>7} {'alone':>6} {'judged':>6}")
+    for draws in (5, 10, 14, 20):
+        for effects in ("mild", "heavy"):
+            out = np.zeros(2)
+            for run in range(runs):
+                found = left_alone(rng, profile(), 0.2046, draws, EFFECTS[effects])
+                claim = shift_claim(*found, margin=MARGIN, bootstraps=BOOTSTRAPS, flips=FLIPS,
+                                    seed=run)  # fmt: skip
+                out += claim.parts[0].state == "refuted", claim.state == "refuted"
+            print(f"{draws:5} {effects:>7} " + " ".join(f"{x:6.3f}" for x in out / runs),
+                  flush=True)  # fmt: skip
 
 
 def transfer_table(rng, runs: int) -> None:
@@ -293,6 +310,7 @@ PARTS = {
     "known": known_table,
     "claim": claim_table,
     "no-shift": no_shift_table,
+    "unseen": unseen_table,
     "transfer": transfer_table,
 }
 
