@@ -108,7 +108,7 @@ def test_no_difference_and_no_decision_are_left_to_cost():
     [
         (1234.2, "after 1,235 queries.", "tuning above."),
         (98_000, ", or 98,000 queries where the prompt is cached.",
-         "; where the prompt is cached, below and above 98,000 queries."),
+         " (98,000 queries where it is cached), tuning above."),
         (math.inf, ", and never where the prompt is cached.",
          "; where the prompt is cached, the prompt."),
     ],

@@ -136,12 +136,12 @@ def _cheaper(uncached: float | None, cached: float | None) -> str:
     """Return which side is cheaper from when on; caching a prompt makes it cheap for longer."""
     if uncached is None or math.isinf(uncached):
         return "the prompt, which needs no training"
-    said = f"the prompt below {_queries(uncached)}, tuning above"
+    said = f"the prompt below {_queries(uncached)}"
     if cached is None or _queries(cached) == _queries(uncached):
-        return said
+        return f"{said}, tuning above"
     if math.isinf(cached):
-        return f"{said}; where the prompt is cached, the prompt"
-    return f"{said}; where the prompt is cached, below and above {_queries(cached)}"
+        return f"{said}, tuning above; where the prompt is cached, the prompt"
+    return f"{said} ({_queries(cached)} where it is cached), tuning above"
 
 
 def _queries(number: float) -> str:
